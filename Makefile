@@ -1,0 +1,53 @@
+# `make run` and `make test` are all that a newcomer needs; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test screenshots catalogues vendor lock proof clean
+
+PYTHON_BIN := .venv/bin/python
+heading = printf '\n== %s\n'
+
+help: ## Show these commands
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: ## Install what is missing and start Plumbline; Ctrl-C stops it
+	@.ci/install train
+	@exec .venv/bin/plumbline up
+
+test: ## Lint, types, import contracts, migrations and every test but the slow ones
+	@.ci/install dev
+	@$(heading) 'Lint and format'; .venv/bin/ruff check .; .venv/bin/ruff format --check .
+	@$(heading) 'Types'; .venv/bin/mypy app training models
+	@$(heading) 'Import contracts'; .venv/bin/lint-imports --no-logo
+	@$(heading) 'Migrations up, down, up and against the tables in code'; $(PYTHON_BIN) -m pytest -q tests/infra/test_database_fixtures.py
+	@$(heading) 'Tests'; $(PYTHON_BIN) -m pytest -q --durations=10
+
+screenshots: ## Take the pictures in docs/screenshots anew
+	@.ci/install dev
+	@$(PYTHON_BIN) -m tests.browser.screenshots
+
+catalogues: ## Collect strings for people into app/web/locales/*/LC_MESSAGES/messages.po
+	@mkdir -p build
+	@.venv/bin/pybabel -q extract -F app/web/locales/babel.cfg -k lazy --no-location --sort-output -o build/messages.pot .
+	@.venv/bin/pybabel -q update -i build/messages.pot -d app/web/locales --no-fuzzy-matching --no-wrap
+
+vendor: ## Fetch the front-end packages of static/vendor/vendor.lock.json anew
+	@$(PYTHON_BIN) -m app.web.vendor
+
+lock: ## Resolve requirements.lock anew from pyproject.toml
+	@.ci/install dev
+	@$(PYTHON_BIN) .ci/lock.py
+
+proof: ## The slow proofs: slow tests, then the whole loop on three seeds (about 40 minutes)
+	@.ci/install dev
+	@$(heading) 'Slow tests'; $(PYTHON_BIN) -m pytest -q -m slow
+	@mkdir -p results
+	@for seed in 0 1 2; do \
+		$(heading) "The loop, seed $$seed"; \
+		.venv/bin/plumbline loop --rounds 2 --labels 400 --seed $$seed --json results/loop-$$seed.json; \
+	done
+
+clean: ## Remove what was installed and cached; data stay
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
