@@ -1,0 +1,33 @@
+"""Every table of the vocabulary, importable from one place."""
+
+from app.db.tables.content import Completion, Demonstration, Prompt
+from app.db.tables.judging import Assignment, Judgement, Task, TaskCompletion
+from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
+from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
+from app.db.tables.projects import Member, Project
+from app.db.tables.runs import Gate, Metric, Round, Run
+
+__all__ = [
+    "ApiToken",
+    "Assignment",
+    "Attempts",
+    "Completion",
+    "DatasetJudgement",
+    "DatasetVersion",
+    "Demonstration",
+    "Gate",
+    "Judgement",
+    "Member",
+    "Metric",
+    "ModelVersion",
+    "Project",
+    "Promotion",
+    "Prompt",
+    "Round",
+    "Run",
+    "SignInLink",
+    "SignInSession",
+    "Task",
+    "TaskCompletion",
+    "User",
+]

@@ -1,0 +1,85 @@
+"""What is asked and what is answered: prompts, completions and demonstrations."""
+
+from typing import Literal, get_args
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, CreatedAt, Json, Key, one_of
+
+Split = Literal["train", "validation", "held_out"]
+CompletionSource = Literal["starter", "policy", "imported", "person"]
+DemonstrationSource = Literal["starter", "imported", "written", "edited"]
+
+
+class Prompt(Base):
+    """A conversation that ends with the user.
+
+    `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
+    so that a prompt never moves between training and validation; held-out prompts are never asked about and never
+    trained on.
+    """
+
+    __tablename__ = "prompts"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    messages: Mapped[list[Json]]
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    split: Mapped[str] = mapped_column(String(20))
+    topic: Mapped[str | None] = mapped_column(String(200))
+    source: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "digest"),
+        CheckConstraint(one_of("split", get_args(Split)), name="split_known"),
+        Index("ix_prompts_project_split", "project_id", "split", "id"),
+    )
+
+
+class Completion(Base):
+    """A response, with the policy version and sampling settings that made it."""
+
+    __tablename__ = "completions"
+
+    id: Mapped[Key]
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), index=True)
+    text: Mapped[str]
+    source: Mapped[str] = mapped_column(String(20))
+    model_version_id: Mapped[int | None] = mapped_column(
+        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id"), index=True
+    )
+    run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id"), index=True
+    )
+    sample: Mapped[int | None]
+    temperature: Mapped[float | None]
+    token_count: Mapped[int | None]
+    ended_with_eos: Mapped[bool | None]
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        UniqueConstraint("run_id", "prompt_id", "sample"),
+        CheckConstraint(one_of("source", get_args(CompletionSource)), name="source_known"),
+        CheckConstraint("(source = 'policy') = (model_version_id IS NOT NULL)", name="policy_has_a_version"),
+    )
+
+
+class Demonstration(Base):
+    """A response written or edited by a person, or shipped with the starter: what SFT learns from."""
+
+    __tablename__ = "demonstrations"
+
+    id: Mapped[Key]
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), index=True)
+    text: Mapped[str]
+    source: Mapped[str] = mapped_column(String(20))
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        CheckConstraint(one_of("source", get_args(DemonstrationSource)), name="source_known"),
+        CheckConstraint("length(btrim(text)) > 0", name="text_not_blank"),
+    )

@@ -1,0 +1,100 @@
+"""Dataset versions, model versions and promotions: what came from what."""
+
+from datetime import datetime
+from typing import Literal, get_args
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, CreatedAt, Json, Key, one_of
+
+DatasetKind = Literal["preferences", "demonstrations"]
+ModelKind = Literal["policy", "reward", "cost"]
+ModelState = Literal["candidate", "promoted", "archived"]
+
+
+class DatasetVersion(Base):
+    """An immutable snapshot: a JSONL file under the home folder (`path` is relative to it) and the rows it holds."""
+
+    __tablename__ = "dataset_versions"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(20))
+    number: Mapped[int]
+    path: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    row_count: Mapped[int]
+    counts: Mapped[Json] = mapped_column(server_default="{}")
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", use_alter=True, name="fk_dataset_versions_run_id"))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "kind", "number"),
+        CheckConstraint(one_of("kind", get_args(DatasetKind)), name="kind_known"),
+    )
+
+
+class DatasetJudgement(Base):
+    """A judgement that a dataset version holds; from then on the judgement can't be changed."""
+
+    __tablename__ = "dataset_judgements"
+
+    dataset_version_id: Mapped[int] = mapped_column(
+        ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True
+    )
+    judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True, index=True)
+
+
+class ModelVersion(Base):
+    """A policy, reward or cost model with everything it was made from; `folder` is relative to the home folder."""
+
+    __tablename__ = "model_versions"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(20))
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(20), server_default="candidate")
+    run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("runs.id", use_alter=True, name="fk_model_versions_run_id"), unique=True
+    )
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    reference_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    reward_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_versions.id"))
+    folder: Mapped[str]
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    figures: Mapped[Json] = mapped_column(server_default="{}")
+    created_at: Mapped[CreatedAt]
+    promoted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "kind", "number"),
+        CheckConstraint(one_of("kind", get_args(ModelKind)), name="kind_known"),
+        CheckConstraint(one_of("state", get_args(ModelState)), name="state_known"),
+        Index(
+            "uq_model_versions_promoted",
+            "project_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("state = 'promoted'"),
+        ),
+    )
+
+
+class Promotion(Base):
+    """One change of the model in use, so that it can be read back and undone."""
+
+    __tablename__ = "promotions"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    previous_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    action: Mapped[str] = mapped_column(String(20))
+    actor_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    reason: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (CheckConstraint("action IN ('promote', 'roll_back')", name="action_known"),)

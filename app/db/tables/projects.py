@@ -1,0 +1,56 @@
+"""Projects and who works in them."""
+
+from datetime import datetime
+from typing import Literal, get_args
+
+from sqlalchemy import CheckConstraint, ForeignKey, SmallInteger, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, CreatedAt, Json, Key, one_of
+
+Role = Literal["owner", "reviewer", "annotator"]
+
+
+class Project(Base):
+    """One alignment effort: its prompts, people, models and rounds.
+
+    `round_settings` holds the defaults of a round (see `app.services.round_settings.RoundSettings`); `policy_source`
+    is null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
+    starts from.
+    """
+
+    __tablename__ = "projects"
+
+    id: Mapped[Key]
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    description: Mapped[str] = mapped_column(server_default="")
+    guidelines: Mapped[str] = mapped_column(server_default="")
+    guidelines_version: Mapped[int] = mapped_column(server_default="1")
+    overlap: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    lease_seconds: Mapped[int] = mapped_column(server_default="1800")
+    policy_source: Mapped[str | None]
+    round_settings: Mapped[Json] = mapped_column(server_default="{}")
+    opens_next_round: Mapped[bool] = mapped_column(server_default="true")
+    created_at: Mapped[CreatedAt]
+    archived_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug_form"),
+        CheckConstraint("overlap BETWEEN 1 AND 100", name="overlap_range"),
+        CheckConstraint("lease_seconds BETWEEN 1 AND 604800", name="lease_range"),
+    )
+
+
+class Member(Base):
+    """`side_balance` is how often the task's first completion was shown on side A less how often on side B."""
+
+    __tablename__ = "members"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True)
+    role: Mapped[str] = mapped_column(String(20))
+    side_balance: Mapped[int] = mapped_column(server_default="0")
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (CheckConstraint(one_of("role", get_args(Role)), name="role_known"),)

@@ -1,0 +1,71 @@
+"""What can go wrong in the domain, drawn once.
+
+    DomainError            400  the class docstring is the default message
+    ├── NotSignedIn        401
+    ├── Forbidden          403
+    ├── NotFound           404
+    ├── Conflict           409
+    │   └── LeaseExpired   409
+    ├── Invalid            422
+    │   └── KeyReused      422
+    └── TooMany            429
+
+Services raise these and know nothing of HTTP; `app.web.errors` and the command line render them.
+"""
+
+
+class DomainError(Exception):
+    """That can't be done."""
+
+    status = 400
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class NotSignedIn(DomainError):
+    """Please sign in first."""
+
+    status = 401
+
+
+class Forbidden(DomainError):
+    """You don't have access to this."""
+
+    status = 403
+
+
+class NotFound(DomainError):
+    """There is nothing here, or you don't have access to it."""
+
+    status = 404
+
+
+class Conflict(DomainError):
+    """Somebody changed this in the meantime."""
+
+    status = 409
+
+
+class LeaseExpired(Conflict):
+    """Your reservation of this task ended and somebody else has taken the last place."""
+
+
+class Invalid(DomainError):
+    """That input can't be used."""
+
+    status = 422
+
+
+class KeyReused(Invalid):
+    """This idempotency key was already used with another body."""
+
+
+class TooMany(DomainError):
+    """Too many tries. Wait a minute and try again."""
+
+    status = 429

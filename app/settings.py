@@ -1,0 +1,144 @@
+"""Every setting of the application, read once from the environment. docs/settings.md is the same list for people.
+
+A leaf: imports nothing of the application, so that the first thing a command does is to refuse a bad environment.
+"""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+PREFIX = "PLUMBLINE_"
+
+
+class SettingsError(ValueError):
+    """The environment holds a setting that can't be used; the message is one line."""
+
+
+class Settings(BaseModel):
+    """Made by `load_settings`, which turns every mistake into one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    home: Annotated[Path, Field(description="The one folder of all data: database, models, datasets, runs, logs.")] = (
+        Path(".plumbline")
+    )
+    host: Annotated[str, Field(description="Address that the web server listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="Port that the web server listens on.")] = 8400
+    public_url: Annotated[
+        str | None,
+        Field(description="How people reach the site, `https://example.org`; unset: `http://HOST:PORT`."),
+    ] = None
+    database_url: Annotated[
+        str | None,
+        Field(
+            description="A PostgreSQL 15 or newer, `postgresql://user:password@host/name`; unset: the embedded server.",
+        ),
+    ] = None
+    secure_cookies: Annotated[
+        bool, Field(description="Cookies only over HTTPS; switch on wherever the site is reached by HTTPS.")
+    ] = False
+    trusted_proxies: Annotated[
+        str,
+        Field(description="Addresses, separated by commas, whose X-Forwarded headers are believed; empty: nobody's."),
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="How much the site's server says in its log.")
+    ] = "info"
+    starter: Annotated[bool, Field(description="Create the starter project on the first start.")] = True
+    starter_model: Annotated[
+        str | None,
+        Field(
+            description="A Hugging Face causal language model, directory or hub id, in place of the starter's own; "
+            "unset: trained from scratch."
+        ),
+    ] = None
+    starter_seed: Annotated[
+        int, Field(ge=0, description="Seed of the starter project: its texts, its tasks and every run of its rounds.")
+    ] = 0
+    assignment_lease_seconds: Annotated[
+        int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
+    ] = 600
+    queues: Annotated[
+        Literal["training,steps", "training", "steps"],
+        Field(description="What this worker works on: `training` needs torch and most of a machine, `steps` neither."),
+    ] = "training,steps"
+    run_lease_seconds: Annotated[
+        float, Field(ge=2, description="How long a worker may be silent before its run is given to another.")
+    ] = 30
+    run_attempts: Annotated[
+        int, Field(ge=1, description="How many times a run is taken up again before it counts as failed.")
+    ] = 3
+    cancel_grace_seconds: Annotated[
+        float, Field(ge=1, description="How long a cancelled training process may take to write its checkpoint.")
+    ] = 20
+    training_threads: Annotated[
+        int | None, Field(ge=1, description="CPU threads of a training process; unset: the number of cores.")
+    ] = None
+    training_python: Annotated[
+        str | None,
+        Field(description="Python interpreter with torch that runs `python -m training`; unset: the worker's own."),
+    ] = None
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return url.rstrip("/") if url else None
+
+    @property
+    def site_url(self) -> str:
+        """The address that people are told, without a slash at the end."""
+        host = "localhost" if self.host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else self.host  # noqa: S104 - compared
+        return self.public_url or f"http://{host}:{self.port}"
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this environment. Raises SettingsError, naming every unknown or unusable variable."""
+    fields = variables()
+    unknown = [_unknown(name) for name in sorted(environment) if name.startswith(PREFIX) and name not in fields]
+    if unknown:
+        raise SettingsError("; ".join(unknown))
+    # Compose files and shells write "unset" as an empty value.
+    given = {field: environment[name] for name, field in fields.items() if environment.get(name, "").strip()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_unusable(mistake) for mistake in error.errors())) from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read at first use."""
+    return load_settings()
+
+
+def variables() -> dict[str, str]:
+    """Environment variable → field of Settings, in the order of the class."""
+    return {_variable(field): field for field in Settings.model_fields}
+
+
+def _variable(field: str) -> str:
+    return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
+
+
+def _unknown(name: str) -> str:
+    nearest = get_close_matches(name, variables(), n=1, cutoff=0.0)[0]
+    return f"{name} is not a setting of Plumbline; the nearest is {nearest}"
+
+
+def _unusable(mistake: "ErrorDetails") -> str:
+    return f"{_variable(str(mistake['loc'][0]))}={mistake['input']!r} can't be used: {mistake['msg']}"

@@ -1,0 +1,261 @@
+"""The whole application on one machine: the database, the site and the worker as children that live and die with us.
+
+Everything that can be refused is refused before something is started: the port is taken first and handed down to the
+web server, so that a restart of that server never loses it.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from errno import EADDRINUSE
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import migrate
+from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.db.session import create_engine, session_factory, transaction
+from app.db.tables import Member, User
+from app.errors import DomainError
+from app.processes import bound_to_us, open_log
+from app.services import accounts
+from app.services.starter import ensure_starter
+from app.settings import Settings
+
+POLL_SECONDS = 0.2
+OTHER_COMMAND_SECONDS = 10  # a short command may have the database just now
+WEB_STOP_SECONDS = 5  # what uvicorn gives open requests; streams end at once
+CHILD_STOP_SECONDS = 6  # with the database's own stop this stays under 10
+WEB_START_SECONDS = 180  # imports take seconds; a busy or slow machine may need a minute
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30
+STEADY_SECONDS = 60  # a child that has lived this long starts its next restarts without delay again
+DATABASE_CHECK_SECONDS = 5
+DATABASE_CHECKS = 3  # this many in a row without an answer, and the server is started anew
+
+
+class CannotStart(DomainError):
+    """The application can't start; the message is one line that says why."""
+
+
+@dataclass
+class Child:
+    """A process that is started again whenever it ends, later each time that it ends soon."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    logs: Path
+    inherited: tuple[int, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    _started: float = 0
+    _backoff_seconds: float = FIRST_BACKOFF_SECONDS
+    _start_again: float = field(default=0)
+
+    @property
+    def log(self) -> Path:
+        return self.logs / f"{self.name}.log"
+
+    def start(self) -> None:
+        with open_log(self.logs, self.name) as log:
+            self.process = subprocess.Popen(
+                bound_to_us(self.command),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, pass_fds=self.inherited,
+                start_new_session=True,  # Ctrl-C in a terminal is ours alone: we stop the others in their order
+            )  # fmt: skip
+        self._started = time.monotonic()
+
+    def keep_running(self) -> None:
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return
+            self._plan_restart(code)
+        elif time.monotonic() >= self._start_again:
+            self.start()
+
+    def _plan_restart(self, code: int) -> None:
+        if time.monotonic() - self._started > STEADY_SECONDS:
+            self._backoff_seconds = FIRST_BACKOFF_SECONDS
+        say(f"The {self.name} ended (exit code {code}) and starts again in {self._backoff_seconds:g} s: see {self.log}")
+        self._start_again = time.monotonic() + self._backoff_seconds
+        self._backoff_seconds = min(2 * self._backoff_seconds, LONGEST_BACKOFF_SECONDS)
+        self.process = None
+
+
+class Supervisor:
+    """`run` returns when SIGINT, SIGTERM or SIGHUP came and everything has stopped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.children: list[Child] = []
+        self.postgres: EmbeddedPostgres | None = None
+        self._checks_failed = 0
+        self._next_check = 0.0
+
+    def run(self) -> None:
+        listener = take_port(self.settings.host, self.settings.port)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+        try:
+            self._start(listener)
+            while True:
+                self._watch_database()
+                for child in self.children:
+                    child.keep_running()
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            say("Stopping.")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            listener.close()
+            self._stop()
+
+    def _start(self, listener: socket.socket) -> None:
+        url = self._start_database()
+        invitation = prepare(url, self.settings)
+        environment = os.environ | {
+            "DATABASE_URL": url,
+            "PLUMBLINE_HOME": str(self.settings.home),
+            "PYTHONUNBUFFERED": "1",
+        }
+        logs = self.settings.home / "logs"
+        web = Child(
+            "web", web_command(self.settings, f"--fd={listener.fileno()}"), environment, logs, (listener.fileno(),)
+        )
+        worker = Child("worker", [sys.executable, "-m", "app.jobs.worker"], environment, logs)
+        self.children = [web, worker]
+        for child in self.children:
+            child.start()
+        self._wait_for(web)
+        say(f"\nPlumbline is at {self.settings.site_url}\n\n{invitation}\n")
+        say(f"Data and logs are in {self.settings.home}. Ctrl-C stops everything.")
+
+    def _start_database(self) -> str:
+        if self.settings.database_url is not None:
+            return self.settings.database_url
+        self.postgres = EmbeddedPostgres(self.settings.home)
+        return self.postgres.start(wait_seconds=OTHER_COMMAND_SECONDS)
+
+    def _wait_for(self, web: Child) -> None:
+        host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104 - compared
+        address = f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}/readyz"
+        deadline = time.monotonic() + WEB_START_SECONDS
+        while time.monotonic() < deadline:
+            assert web.process is not None
+            if web.process.poll() is not None:
+                raise CannotStart(f"The site did not start: {last_line(web.log)} (see {web.log})")
+            try:
+                if httpx.get(address, timeout=5, trust_env=False).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(POLL_SECONDS)
+        raise CannotStart(f"The site did not answer in {WEB_START_SECONDS} s (see {web.log})")
+
+    def _watch_database(self) -> None:
+        """Starts the embedded server again when it died, or when it has not answered for a while."""
+        if self.postgres is None or time.monotonic() < self._next_check:
+            return
+        if self.postgres.is_running():
+            self._next_check = time.monotonic() + DATABASE_CHECK_SECONDS
+            self._checks_failed = 0 if self.postgres.answers() else self._checks_failed + 1
+            if self._checks_failed < DATABASE_CHECKS:
+                return
+        say("The database stopped answering and starts again.")
+        self._checks_failed = 0
+        try:
+            self.postgres.restart()
+        except EmbeddedPostgresError as error:
+            say(error.message)
+            self._next_check = time.monotonic() + DATABASE_CHECK_SECONDS
+
+    def _stop(self) -> None:
+        running = [child.process for child in self.children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + CHILD_STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.postgres is not None:
+            self.postgres.stop()
+
+
+def take_port(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises CannotStart in one line when somebody else has the port."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == EADDRINUSE:
+            raise CannotStart(f"Port {port} is taken by another program. Set PLUMBLINE_PORT to a free one.") from None
+        raise CannotStart(f"Can't listen on {host}, port {port}: {error.strerror}.") from None
+
+
+def web_command(settings: Settings, *bind: str) -> list[str]:
+    if settings.trusted_proxies:
+        proxies = ["--proxy-headers", f"--forwarded-allow-ips={settings.trusted_proxies}"]
+    else:
+        proxies = ["--no-proxy-headers"]  # uvicorn would believe anybody on this machine
+    return [
+        sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", *bind,
+        f"--timeout-graceful-shutdown={WEB_STOP_SECONDS}", f"--log-level={settings.log_level}",
+        "--no-access-log", "--no-server-header", *proxies,
+    ]  # fmt: skip
+
+
+def prepare(database_url: str, settings: Settings) -> str:
+    """Brings the database to head and creates the starter project if there is none; one sign-in link a line."""
+    migrate.upgrade(database_url)
+    tokens = asyncio.run(_prepare(database_url, settings))
+    address = f"{settings.site_url}/sign-in/link"
+    return "\n".join(f"  {name} signs in, once, by {address}/{token}" for name, token in tokens.items())
+
+
+async def _prepare(database_url: str, settings: Settings) -> dict[str, str]:
+    engine = create_engine(database_url, pool_size=1)
+    try:
+        async with transaction(session_factory(engine)) as db:
+            if settings.starter:
+                await ensure_starter(db)
+            return {user.name: await accounts.create_sign_in_link(db, user.id) for user in await first_people(db)}
+    finally:
+        await engine.dispose()
+
+
+async def first_people(db: AsyncSession) -> list[User]:
+    """An admin, made if there is none, and an annotator if there is one."""
+    people = select(User).where(User.disabled_at.is_(None), ~User.is_simulated).order_by(User.id).limit(1)
+    admin = await db.scalar(people.where(User.is_admin))
+    if admin is None:
+        admin = await accounts.create_user(db, name="Admin", is_admin=True)
+    annotator = await db.scalar(
+        people.where(exists().where(Member.user_id == User.id, Member.role == "annotator"), ~User.is_admin)
+    )
+    return [admin, annotator] if annotator else [admin]
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
