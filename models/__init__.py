@@ -1,0 +1,1 @@
+"""Language models, reward models and critics as torch modules, and how they are loaded, saved and sampled from."""

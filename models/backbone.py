@@ -1,0 +1,219 @@
+"""Causal language models from any Hugging Face directory or hub id, and the two things done with them:
+log-probabilities of responses, and saving.
+
+Models stay in evaluation mode for good: dropout is off in rollout, scoring and training alike, so that the
+same tokens always get the same log-probabilities.
+"""
+
+# B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from models.architecture import Architecture
+from models.tokenization import prepare_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+# Decoders whose logits are a linear map of the last hidden state (see `project`) and whose sequence
+# classifier reads the last real token through a bias-free `score`.
+MODEL_TYPES = frozenset(
+    {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3"}
+)
+
+
+class ModelError(ValueError):
+    """A model that cannot be used: missing files, a type that is not allowed, weights that do not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A causal model with its tokenizer and every id that ends a response."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    eos_ids: tuple[int, ...]
+
+    @property
+    def pad_id(self) -> int:
+        return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def max_positions(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+
+
+def build_language_model(
+    architecture: Architecture, tokenizer: "PreTrainedTokenizerBase", *, seed: int
+) -> LanguageModel:
+    """A randomly initialised Llama with tied embeddings that fits the tokenizer."""
+    config = LlamaConfig(
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        num_key_value_heads=architecture.heads,
+        intermediate_size=architecture.intermediate_size,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=architecture.max_positions,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return _prepared(model, tokenizer)
+
+
+def load_language_model(location: str | Path) -> LanguageModel:
+    """Load a directory or hub id: safetensors only, no code from the repository, listed model types only.
+
+    Raises `ModelError` in one line for whatever is wrong with it.
+    """
+    check_model_type(location)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
+        model, info = cast(
+            "tuple[PreTrainedModel, Mapping[str, Collection[str]]]",
+            AutoModelForCausalLM.from_pretrained(
+                str(location),
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            ),
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"cannot load a language model from {location}: {_first_line(error)}") from error
+    if info["missing_keys"]:
+        raise ModelError(f"{location} lacks the weights of {sorted(info['missing_keys'])[0]}")
+    return _prepared(model, tokenizer)
+
+
+def check_model_type(location: str | Path) -> "PreTrainedConfig":
+    """The configuration at `location`, if its type is one that we can train."""
+    try:
+        config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read a model configuration at {location}: {_first_line(error)}") from error
+    if config.model_type not in MODEL_TYPES:
+        raise ModelError(
+            f"model type {config.model_type!r} of {location} is not one of {', '.join(sorted(MODEL_TYPES))}"
+        )
+    return cast("PreTrainedConfig", config)
+
+
+def save_language_model(language_model: LanguageModel, folder: Path) -> None:
+    """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
+    language_model.model.save_pretrained(folder, safe_serialization=True)
+    language_model.tokenizer.save_pretrained(folder)
+
+
+def freeze(model: nn.Module) -> None:
+    """Take a model out of training: a reference or a reward model."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+
+def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """(B, T) ids. Under causal attention no real token sees padding on its right, so no mask is needed."""
+    longest = max(len(sequence) for sequence in sequences)
+    rows = [[*sequence, *[pad_id] * (longest - len(sequence))] for sequence in sequences]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> Tensor:
+    """(B, T, D) last hidden states of right-padded ids; those of padding are meaningless."""
+    output = model.base_model(input_ids=ids_BT, use_cache=False)
+    return cast(Tensor, output.last_hidden_state)
+
+
+def middle_and_last_hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T, D) hidden states half-way up the trunk and at its end, of right-padded ids."""
+    output = model.base_model(input_ids=ids_BT, use_cache=False, output_hidden_states=True)
+    layers = output.hidden_states
+    return cast(Tensor, layers[len(layers) // 2]), cast(Tensor, output.last_hidden_state)
+
+
+def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
+    """(N, V) logits of hidden states, so that the vocabulary is only met where a token is predicted."""
+    logits_NV = cast(nn.Module, model.get_output_embeddings())(hidden_ND)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap is not None:
+        logits_NV = torch.tanh(logits_NV / cap) * cap
+    return cast(Tensor, logits_NV)
+
+
+def response_logits(
+    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
+) -> tuple[Tensor, Tensor]:
+    """(N, V) logits that predict each response token, and the (N,) tokens, all rows one after the other."""
+    ids_BT = pad_right([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], pad_id)
+    hidden_BTD = hidden_states(model, ids_BT)
+    rows, columns = response_positions(prompts, responses)
+    logits_NV = project(model, hidden_BTD[rows, columns])
+    return logits_NV, ids_BT[rows, columns + 1]
+
+
+def response_positions(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Row and column of the states that predict the response tokens: from the prompt's last token to the
+    response's last but one."""
+    lengths = torch.tensor([len(response) for response in responses])
+    starts = torch.tensor([len(prompt) - 1 for prompt in prompts])
+    rows = torch.repeat_interleave(torch.arange(len(prompts)), lengths)
+    offsets = torch.arange(len(rows)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+    return rows, starts[rows] + offsets
+
+
+def response_log_probabilities(
+    model: "PreTrainedModel",
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    pad_id: int,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """(N,) log-probabilities of the response tokens under softmax(logits / temperature), and the (N,) entropies.
+
+    The temperature is the one that the tokens were sampled at; rollout, reference and training must agree
+    on it, which is why this is the only function that they use.
+    """
+    logits_NV, tokens_N = response_logits(model, prompts, responses, pad_id)
+    log_probabilities_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
+    with torch.no_grad():
+        entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
+    return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+
+def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:
+    rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    needed = prepare_tokenizer(tokenizer, rows)
+    if needed > rows:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the one new row, never read outside masks, must not depend on the global state
+            model.resize_token_embeddings(needed, mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.eval()
+    return LanguageModel(model, tokenizer, _eos_ids(model, tokenizer))
+
+
+def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """Every id that ends a response: some models list several (Llama 3.1 does)."""
+    ids = {cast(int, tokenizer.eos_token_id)}
+    for config in (model.config, model.generation_config):
+        listed = getattr(config, "eos_token_id", None)
+        ids.update([listed] if isinstance(listed, int) else listed or [])
+    return tuple(sorted(ids))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
