@@ -1,0 +1,1 @@
+"""The training stages: `python -m training STAGE --config run.json --out DIR`."""

@@ -1,0 +1,42 @@
+"""Rewards of tokens, and what follows from them."""
+
+# B = batch, R = response tokens
+
+import torch
+from torch import Tensor
+
+
+def token_rewards(score_B: Tensor, kl_BR: Tensor, mask_BR: Tensor, *, kl_coefficient: float) -> Tensor:
+    """(B, R) rewards: -coefficient * kl at every token, and the score on the last real one (EOS if it ended).
+
+    The score sits on the EOS token itself (Ziegler et al. 2019), not on a slot after it: the critic's value
+    before EOS is what it is compared with.
+    """
+    last_B = mask_BR.sum(-1) - 1
+    reward_BR = -kl_coefficient * kl_BR * mask_BR
+    reward_BR[torch.arange(len(score_B)), last_B] += score_B
+    return reward_BR
+
+
+def penalise_missing_eos(score_B: Tensor, ended_B: Tensor, *, penalty: float) -> Tensor:
+    """min(score, 0) - penalty for a response without EOS: whatever it says, it is worse than an average one."""
+    return torch.where(ended_B, score_B, score_B.clamp(max=0.0) - penalty)
+
+
+def generalised_advantages(
+    reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, *, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns, both (B, R) and zero outside the mask.
+
+    delta_t = r_t + gamma V_{t+1} - V_t; A_t = delta_t + gamma lambda A_{t+1}; return = A + V.
+    The value after the last token is 0: the episode ends there. Schulman et al. 2016, eq. 16.
+    """
+    value_BR = value_BR * mask_BR
+    advantage_BR = torch.zeros_like(reward_BR)
+    following_B = torch.zeros(len(reward_BR), dtype=reward_BR.dtype)
+    for step in reversed(range(reward_BR.shape[1])):
+        next_value_B = value_BR[:, step + 1] if step + 1 < reward_BR.shape[1] else torch.zeros_like(following_B)
+        delta_B = reward_BR[:, step] + gamma * next_value_B - value_BR[:, step]
+        following_B = (delta_B + gamma * gae_lambda * following_B) * mask_BR[:, step]
+        advantage_BR[:, step] = following_B
+    return advantage_BR, (advantage_BR + value_BR) * mask_BR

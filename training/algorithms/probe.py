@@ -1,0 +1,61 @@
+"""Linear Bradley-Terry models on fixed features."""
+
+# P = pairs, F = features, G = folds
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NEWTON_STEPS = 30
+STRENGTHS = tuple(10.0**exponent for exponent in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5))
+
+
+def fit_bradley_terry(difference_PF: Tensor, preference_P: Tensor, weight_P: Tensor, *, strength: float) -> Tensor:
+    """(F,) float64 coefficients that minimise the weighted Bradley-Terry loss + strength / 2 |w|^2, by Newton.
+
+    The problem is strictly convex; the loop ends when the step is negligible.
+    """
+    x_PF, y_P, w_P = difference_PF.double(), preference_P.double(), weight_P.double()
+    identity_FF = torch.eye(x_PF.shape[1], dtype=torch.float64)
+    coefficient_F = torch.zeros(x_PF.shape[1], dtype=torch.float64)
+    for _ in range(NEWTON_STEPS):
+        probability_P = torch.sigmoid(x_PF @ coefficient_F)
+        gradient_F = x_PF.T @ (w_P * (probability_P - y_P)) + strength * coefficient_F
+        curvature_P = w_P * probability_P * (1 - probability_P)
+        hessian_FF = x_PF.T @ (curvature_P[:, None] * x_PF) + strength * identity_FF
+        step_F = torch.linalg.solve(hessian_FF, gradient_F)
+        coefficient_F = coefficient_F - step_F
+        if float(step_F.abs().max()) < 1e-9:
+            break
+    return coefficient_F
+
+
+def cross_validated_strength(
+    difference_PF: Tensor,
+    preference_P: Tensor,
+    weight_P: Tensor,
+    *,
+    fold_P: Tensor,
+    strengths: Sequence[float] = STRENGTHS,
+) -> tuple[float, float]:
+    """The strength with the lowest held-out loss per unit of weight, and that loss.
+
+    Pairs of one prompt must share a fold.
+    """
+    losses = dict.fromkeys(strengths, 0.0)
+    for fold in fold_P.unique():
+        held = fold_P == fold
+        if bool(held.all()):
+            continue
+        for strength in strengths:
+            coefficient_F = fit_bradley_terry(
+                difference_PF[~held], preference_P[~held], weight_P[~held], strength=strength
+            )
+            margin_P = difference_PF[held].double() @ coefficient_F
+            y_P = preference_P[held].double()
+            loss_P = -y_P * functional.logsigmoid(margin_P) - (1 - y_P) * functional.logsigmoid(-margin_P)
+            losses[strength] += float((weight_P[held].double() * loss_P).sum())
+    best = min(losses, key=lambda strength: losses[strength])
+    return best, losses[best] / float(weight_P.sum())

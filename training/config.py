@@ -1,0 +1,264 @@
+"""One frozen dataclass per stage, read from JSON: an unknown key or a bad value is refused before any work."""
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from models.architecture import Architecture
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names its key."""
+
+
+class InputError(ValueError):
+    """Data, a model or a folder that cannot be used; the message is one line for the person who started the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of a number: `above` is exclusive, `minimum` and `maximum` are inclusive."""
+
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    above: float = -math.inf
+
+
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(minimum=0)]
+Fraction = Annotated[float, Range(minimum=0, maximum=1)]
+Count = Annotated[int, Range(minimum=1)]
+Seed = Annotated[int, Range(minimum=0, maximum=2**63 - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """What every stage has. `temperature` divides the logits wherever a policy samples or is scored, 0.7 as in
+    Stiennon et al. 2020. `checkpoint_steps` counts optimiser steps (iterations in PPO, batches in generation)."""
+
+    seed: Seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig(StageConfig):
+    """Supervised fine-tuning. The loss is on response tokens only, EOS included; prompts are context."""
+
+    demonstrations: Path
+    held_out: Path | None = None
+    model: str | None = None
+    architecture: Architecture = field(default_factory=Architecture)
+    epochs: Count = 3
+    max_tokens: Annotated[int, Range(minimum=0)] = 0
+    """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""
+    batch_tokens: Count = 768
+    """Prompt and response tokens of one optimiser step, padding included."""
+    max_length: Count = 512
+    """Longer demonstrations are dropped and counted, never cut: a cut response would have no end to learn."""
+    learning_rate: Positive = 3e-3
+    warmup_fraction: Fraction = 0.05
+    adam_epsilon: Positive = 1e-8
+    weight_decay: NonNegative = 0.01
+    gradient_clip: Positive = 1.0
+    checkpoint_steps: Count = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(StageConfig):
+    """The reward model: Bradley-Terry on pairs, either by fine-tuning or, with few labels, by distillation."""
+
+    policy: str
+    preferences: Path
+    prompts: Path
+    previous_reward: str | None = None
+    method: Literal["auto", "finetune", "distil"] = "auto"
+    distil_below_pairs: Count = 2000
+    """`auto` distils below this many training pairs: a small trunk overfits few labels at any learning rate."""
+    reference_samples: Count = 1536
+    """Samples of the policy: for distillation, and for the mean and deviation of the score."""
+    max_new_tokens: Count = 80
+    temperature: Positive = 0.7
+    max_length: Count = 512
+    batch_tokens: Count = 1024
+    distil_steps: Annotated[int, Range(minimum=0)] = 300
+    distil_learning_rate: Positive = 1e-3
+    finetune_epochs: Count = 1
+    finetune_learning_rate: Positive = 1e-4
+    adam_epsilon: Positive = 1e-5
+    gradient_clip: Positive = 1.0
+    checkpoint_steps: Count = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(StageConfig):
+    """PPO with a per-token KL penalty to the reference; the score of a response lands on its last token."""
+
+    policy: str
+    reference: str
+    reward: str
+    prompts: Path
+    iterations: Count = 22
+    batch_size: Count = 64
+    minibatch_size: Count = 32
+    micro_batch_tokens: Count = 4096
+    """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
+    epochs: Count = 2
+    max_new_tokens: Count = 80
+    temperature: Positive = 0.7
+    actor_learning_rate: Positive = 5e-4
+    critic_learning_rate: Positive = 1e-3
+    critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
+    """Iterations at the start in which only the critic learns."""
+    adam_epsilon: Positive = 1e-5
+    gradient_clip: Positive = 1.0
+    kl_coefficient: NonNegative = 0.2
+    kl_controller: Literal["fixed", "adaptive"] = "adaptive"
+    kl_target: Positive = 4.0
+    """Nats per response that the adaptive controller steers to."""
+    kl_horizon: Count = 2000
+    """Episodes over which the adaptive controller reacts."""
+    max_update_kl: Positive = 0.1
+    """Nats per token between the rollout policy and the one in training: above it the epochs of an iteration end."""
+    max_kl: Positive = 12.0
+    """Nats per response to the reference: above it the run ends with the last policy that was below."""
+    clip: Positive = 0.2
+    value_clip: Positive = 0.2
+    gamma: Fraction = 1.0
+    gae_lambda: Fraction = 0.95
+    missing_eos_penalty: NonNegative = 2.0
+    """A response that did not end gets min(score, 0) minus this, in deviations of the score."""
+    sample_every: Count = 5
+    sample_texts: Annotated[int, Range(minimum=0)] = 4
+    checkpoint_steps: Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(StageConfig):
+    """Responses of a policy to prompts."""
+
+    policy: str
+    prompts: Path
+    samples_per_prompt: Count = 2
+    temperature: Positive = 0.7
+    max_new_tokens: Count = 80
+    batch_size: Count = 128
+    checkpoint_steps: Count = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(StageConfig):
+    """What a policy gained over its reference, and how often a reward model agrees with people."""
+
+    policy: str | None = None
+    reference: str | None = None
+    reward: str | None = None
+    prompts: Path | None = None
+    preferences: Path | None = None
+    samples_per_prompt: Count = 2
+    temperature: Positive = 0.7
+    max_new_tokens: Count = 80
+    max_length: Count = 512
+    batch_size: Count = 128
+
+    def __post_init__(self) -> None:
+        if self.policy is not None and self.prompts is None:
+            raise ConfigError("prompts: needed to evaluate a policy")
+        if self.preferences is not None and self.reward is None:
+            raise ConfigError("reward: needed to evaluate on preferences")
+        if self.policy is None and self.preferences is None:
+            raise ConfigError("policy, preferences: one of them is needed")
+
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
+
+STAGES: Mapping[str, type[StageConfig]] = {
+    "sft": SftConfig,
+    "reward": RewardConfig,
+    "ppo": PpoConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+}
+
+# Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
+MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "previous_reward"})
+
+
+def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """The stage's configuration. Raises `ConfigError`."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    return cast(ConfigT, _dataclass_from(values, kind, path.resolve().parent, prefix=""))
+
+
+def config_to_json(config: StageConfig) -> dict[str, object]:
+    """The configuration as JSON values, for manifests and for telling runs apart."""
+    return cast(dict[str, object], json.loads(json.dumps(dataclasses.asdict(config), default=str)))
+
+
+def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> object:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix or 'config'}: must be a JSON object")
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {setting.name: setting for setting in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"{prefix}{key}: unknown setting")
+    for name, setting in fields.items():
+        no_default = setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
+        if no_default and name not in values:
+            raise ConfigError(f"{prefix}{name}: missing")
+    read = {key: _value(value, hints[key], base, f"{prefix}{key}") for key, value in values.items()}
+    return kind(**{key: _located(key, value, base) for key, value in read.items()})
+
+
+def _value(value: object, hint: object, base: Path, key: str) -> object:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        plain, bounds = get_args(hint)
+        return _bounded(_value(value, plain, base, key), bounds, key)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (inner,) = (option for option in get_args(hint) if option is not types.NoneType)
+        return _value(value, inner, base, key)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{key}: must be one of {', '.join(get_args(hint))}, not {value!r}")
+        return value
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _dataclass_from(value, hint, base, f"{key}.")
+    return _scalar(value, cast(type, hint), base, key)
+
+
+def _scalar(value: object, kind: type, base: Path, key: str) -> object:
+    if kind is Path and isinstance(value, str):
+        return base / value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    expected = {Path: "a path", float: "a finite number", int: "a whole number", str: "text", bool: "true or false"}
+    raise ConfigError(f"{key}: must be {expected[kind]}, not {value!r}")
+
+
+def _bounded(value: object, bounds: Range, key: str) -> object:
+    number = cast(float, value)
+    if number <= bounds.above:
+        raise ConfigError(f"{key}: must be above {bounds.above:g}, not {number:g}")
+    if not bounds.minimum <= number <= bounds.maximum:
+        raise ConfigError(f"{key}: must lie in [{bounds.minimum:g}, {bounds.maximum:g}], not {number:g}")
+    return value
+
+
+def _located(key: str, value: object, base: Path) -> object:
+    if key in MODEL_KEYS and isinstance(value, str) and (base / value).is_dir():
+        return str(base / value)
+    return value

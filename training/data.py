@@ -1,0 +1,172 @@
+"""Records as token ids, and batches of similar length under a token budget."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from models.backbone import LanguageModel, ModelError, load_language_model
+from models.reward import RewardModel, load_reward_model
+from models.tokenization import encode_prompts as encode_conversations
+from models.tokenization import encode_responses
+from training.artifact import verify
+from training.config import InputError
+from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, Record, read_records
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation that awaits a response, as text and as the token ids that the policy sees."""
+
+    prompt_id: str
+    conversation: Conversation
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt with a complete response, EOS included."""
+
+    prompt_id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return self.prompt_ids + self.response_ids
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.response_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two responses to one prompt; `preference` is the probability that A is better."""
+
+    a: Example
+    b: Example
+    preference: float
+    weight: float
+
+
+def open_language_model(location: str) -> LanguageModel:
+    """A verified policy. Raises `InputError`."""
+    verify(location)
+    try:
+        return load_language_model(location)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def open_reward_model(location: str) -> RewardModel:
+    """A verified reward model. Raises `InputError`."""
+    verify(location)
+    try:
+        return load_reward_model(location)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
+    """The records of a file, of which there must be one at least. Raises `InputError`."""
+    try:
+        records = read_records(path, kind)
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from error
+    if not records:
+        raise InputError(f"{path} holds no records")
+    return records
+
+
+def encode_prompts(
+    language_model: LanguageModel, records: Sequence[PromptRecord], *, max_new_tokens: int
+) -> tuple[list[Prompt], int]:
+    """Prompts that leave room for a response in the model's positions, and how many did not.
+
+    A prompt is never cut: the model would answer something that nobody asked. Raises `InputError` if none fits.
+    """
+    room = language_model.max_positions - max_new_tokens
+    encoded = encode_conversations(language_model.tokenizer, (record.prompt for record in records))
+    prompts = [
+        Prompt(record.prompt_id, record.prompt, token_ids) for record, token_ids in zip(records, encoded, strict=True)
+    ]
+    fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= room]
+    if not fitting:
+        raise InputError(f"no prompt leaves room for {max_new_tokens} new tokens in {language_model.max_positions}")
+    return fitting, len(prompts) - len(fitting)
+
+
+def encode_demonstrations(
+    language_model: LanguageModel, records: Sequence[DemonstrationRecord], *, max_length: int
+) -> tuple[list[Example], int]:
+    """Examples of at most `max_length` tokens, and how many were longer. Raises `InputError` if none fits."""
+    tokenizer = language_model.tokenizer
+    limit = min(max_length, language_model.max_positions)
+    prompts = encode_conversations(tokenizer, (record.prompt for record in records))
+    responses = encode_responses(tokenizer, [record.response for record in records])
+    examples = [
+        Example(record.prompt_id, prompt_ids, response_ids)
+        for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
+    ]
+    fitting = [example for example in examples if len(example) <= limit]
+    if not fitting:
+        raise InputError(f"every demonstration is longer than {limit} tokens")
+    return fitting, len(examples) - len(fitting)
+
+
+def encode_pairs(
+    reward_model: RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
+) -> tuple[list[Pair], int]:
+    """Pairs of which both sides fit, and how many do not."""
+    tokenizer = reward_model.tokenizer
+    limit = min(max_length, int(getattr(reward_model.model.config, "max_position_embeddings", max_length)))
+    prompts = encode_conversations(tokenizer, (record.prompt for record in records))
+    responses_a = encode_responses(tokenizer, [record.response_a for record in records])
+    responses_b = encode_responses(tokenizer, [record.response_b for record in records])
+    pairs = [
+        Pair(
+            Example(record.prompt_id, prompt_ids, a),
+            Example(record.prompt_id, prompt_ids, b),
+            record.preference,
+            record.weight,
+        )
+        for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
+    ]
+    fitting = [pair for pair in pairs if max(len(pair.a), len(pair.b)) <= limit]
+    return fitting, len(pairs) - len(fitting)
+
+
+def length_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:
+    """Indices in batches of similar length whose padded size stays within `batch_tokens`, shortest first.
+
+    A sequence longer than the budget is a batch of its own.
+    """
+    return _fill(sorted(range(len(lengths)), key=lambda index: (lengths[index], index)), lengths, batch_tokens)
+
+
+def shuffled_length_batches(lengths: Sequence[int], *, batch_tokens: int, seed: int) -> list[list[int]]:
+    """As `length_batches`, with other neighbours and another order of the batches for every seed."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(lengths), generator=generator).tolist()
+    # Lengths within 10 % count as equal: the sort is stable and keeps the shuffle among them.
+    ordered = sorted(shuffled, key=lambda index: int(10 * math.log(lengths[index])))
+    batches = _fill(ordered, lengths, batch_tokens)
+    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def _fill(order: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    batches: list[list[int]] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if batches and longest * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            longest = lengths[index]
+    return batches

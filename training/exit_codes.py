@@ -1,0 +1,11 @@
+"""What the command tells its caller."""
+
+import sys
+
+DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
+
+
+def say_bad_input(error: Exception) -> int:
+    """One line on stderr, and the exit code that goes with it."""
+    sys.stderr.write(f"{' '.join(str(error).split())}\n")
+    return BAD_INPUT

@@ -1,0 +1,328 @@
+"""Proximal policy optimisation against a reward model, held near a reference policy."""
+
+# B = batch, R = response tokens, N = real response tokens of a micro-batch
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel, freeze, response_log_probabilities, save_language_model
+from models.generation import sample_responses
+from models.reward import RewardModel
+from models.value import Critic
+from training.algorithms.kl import adapt_coefficient, k3
+from training.algorithms.losses import explained_variance, policy_loss, value_loss
+from training.artifact import lineage_of
+from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
+from training.config import ConfigError, InputError, PpoConfig
+from training.data import Prompt, encode_prompts, length_batches, load, open_language_model, open_reward_model
+from training.metrics import Measures, mean_of, merge
+from training.optimisation import Trainer, linear_schedule
+from training.records import PromptRecord
+from training.rollout import Players, Rollout, collect, response_values
+from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
+from training.scoring import Reward, RewardModelScorer, written
+
+PHASE = "ppo"
+
+
+def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
+    """Improve the policy and publish the last one that stayed within the KL bound."""
+    lineage = lineage_of(
+        "ppo",
+        config,
+        {"policy": config.policy, "reference": config.reference, "reward": config.reward},
+        {"prompts": config.prompts},
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    policy, reference = open_language_model(config.policy), open_language_model(config.reference)
+    if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
+        raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
+    reward_model = open_reward_model(config.reward)
+    records = load(config.prompts, PromptRecord)
+    prompts, dropped = encode_prompts(policy, records, max_new_tokens=config.max_new_tokens)
+    players = build_players(policy, reference, reward_model, RewardModelScorer(reward_model, policy))
+    loop = PpoLoop(config, players, prompts, run)
+    stopped_early = loop.train()
+    result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
+    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+
+
+def build_players(
+    policy: LanguageModel, reference: LanguageModel, reward_model: RewardModel, reward: Reward
+) -> Players:
+    """The critic starts from the reward model, whatever rule gives the reward."""
+    if reward_model.model.config.vocab_size != policy.model.config.vocab_size:
+        raise InputError("the reward model has another vocabulary than the policy: it cannot seed the critic")
+    freeze(reference.model)
+    freeze(reward_model.model)
+    return Players(policy, reference, Critic.from_reward_model(reward_model), reward)
+
+
+class PpoLoop:
+    """The loop's state: two trainers, the KL coefficient, and the last policy known to be within the bound."""
+
+    def __init__(self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], run: Run) -> None:
+        if config.minibatch_size > config.batch_size:
+            raise ConfigError("minibatch_size: must not exceed batch_size")
+        self._config = config
+        self._players = players
+        self._prompts = prompts
+        self._run = run
+        self._actor = _trainer(players.policy.model, config)
+        self._critic = _trainer(players.critic, config)
+        self._kl_coefficient = config.kl_coefficient
+        self._good: dict[str, Tensor] = pack("good", players.policy.model.state_dict())
+        self._history: list[dict[str, float]] = []
+
+    def train(self) -> str | None:
+        """All iterations, or the reason for which they ended early."""
+        start = self._restore(self._run.resume())
+        for iteration in range(start, self._config.iterations):
+            if not self._iterate(iteration):
+                self._players.policy.model.load_state_dict(unpack("good", self._good))
+                return "max_kl"
+            self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
+        return None
+
+    def summary(self) -> dict[str, object]:
+        """Figures of the last rollout within the bound, and the gain in reward since the first."""
+        within = [row for row in self._history if row["kl"] <= self._config.max_kl]
+        first, last = self._history[0], within[-1] if within else self._history[0]
+        return {
+            "kl": last["kl"],
+            "reward": last["score"],
+            "reward_gain": last["score"] - first["score"],
+            "eos_rate": last["eos_rate"],
+            "length_ratio": last["length"] / first["length"],
+            "iterations": len(self._history),
+            "kl_coefficient": self._kl_coefficient,
+        }
+
+    def _iterate(self, iteration: int) -> bool:
+        """One rollout and the updates on it; false when the policy had left the KL bound."""
+        began = time.perf_counter()
+        timer = PhaseTimer()
+        rollout = collect(
+            self._players,
+            self._draw_prompts(iteration),
+            self._config,
+            kl_coefficient=self._kl_coefficient,
+            seed=derived_seed(self._config.seed, "rollout", iteration),
+            timer=timer,
+        )
+        self._history.append(_figures(rollout))
+        within_bound = rollout.kl_per_response <= self._config.max_kl
+        measures = _rollout_measures(rollout, self._kl_coefficient)
+        if within_bound:
+            self._good = pack("good", self._players.policy.model.state_dict())
+            with timer.measure("train"):
+                measures = merge(measures, self._update(iteration, rollout))
+            self._adapt(rollout)
+        measures |= {f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()}
+        measures["seconds"] = mean_of(time.perf_counter() - began)
+        self._run.metrics.write(
+            iteration + 1, self._config.iterations, PHASE, measures, samples=self._samples(iteration)
+        )
+        return within_bound
+
+    def _draw_prompts(self, iteration: int) -> list[Prompt]:
+        """The next batch of an endless sequence of shuffles of all prompts: each comes once before any comes twice."""
+        size, count = self._config.batch_size, len(self._prompts)
+        drawn: list[Prompt] = []
+        for position in range(iteration * size, (iteration + 1) * size):
+            epoch, offset = divmod(position, count)
+            if offset == 0 or not drawn:
+                generator = torch.Generator().manual_seed(derived_seed(self._config.seed, "prompts", epoch))
+                order = torch.randperm(count, generator=generator).tolist()
+            drawn.append(self._prompts[order[offset]])
+        return drawn
+
+    def _update(self, iteration: int, rollout: Rollout) -> Measures:
+        """The epochs of one iteration, ended early when the policy moves too far from the one that sampled."""
+        config = self._config
+        critic_only = iteration < config.critic_warmup_iterations
+        measures: Measures = {}
+        for epoch in range(config.epochs):
+            generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
+            order = torch.randperm(len(rollout.prompts), generator=generator)
+            for rows_tensor in order.split(config.minibatch_size):
+                rows = rows_tensor.tolist()
+                step = self._critic_step(iteration, rollout, rows)
+                if not critic_only:
+                    step = merge(step, self._actor_step(iteration, rollout, rows))
+                if "first_ratio_error" not in measures and "ratio_error" in step:
+                    measures["first_ratio_error"] = step["ratio_error"]
+                step.pop("ratio_error", None)
+                measures = merge(measures, step)
+                total, count = step.get("update_kl", (0.0, 1.0))
+                if total / count > config.max_update_kl:
+                    return merge(measures, {"epochs_cut": mean_of(1.0)})
+        return measures
+
+    def _actor_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
+        tokens = int(rollout.mask_BR[rows].sum())
+        measures: Measures = {}
+        for batch in self._micro_batches(rollout, rows):
+            mask_BR = rollout.mask_BR[batch]
+            old_N = rollout.log_probability_BR[batch][mask_BR]
+            log_probability_N, entropy_N = response_log_probabilities(
+                self._players.policy.model,
+                *_token_ids(rollout, batch),
+                self._players.policy.pad_id,
+                self._config.temperature,
+            )
+            loss, ratio_N, clipped_N = policy_loss(
+                log_probability_N, old_N, rollout.advantage_BR[batch][mask_BR], clip=self._config.clip
+            )
+            (loss / tokens).backward()
+            with torch.no_grad():
+                count = len(old_N)
+                measures = merge(
+                    measures,
+                    {
+                        "policy_loss": (float(loss.detach()), count),
+                        "entropy": (float(entropy_N.sum()), count),
+                        "clip_fraction": (float(clipped_N.sum()), count),
+                        # half the squared log-ratio: the KL of the update to second order
+                        "update_kl": (float(0.5 * ((log_probability_N - old_N) ** 2).sum()), count),
+                        "ratio_error": (float((ratio_N - 1).abs().sum()), count),
+                    },
+                )
+        norm = self._actor.step(self._rate(iteration, self._config.actor_learning_rate))
+        return merge(measures, {"actor_gradient_norm": mean_of(norm)})
+
+    def _critic_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
+        tokens = int(rollout.mask_BR[rows].sum())
+        measures: Measures = {}
+        for batch in self._micro_batches(rollout, rows):
+            mask_BR = rollout.mask_BR[batch]
+            value_N = response_values(self._players.critic, *_token_ids(rollout, batch), self._players.policy.pad_id)
+            loss, clipped_N = value_loss(
+                value_N,
+                rollout.value_BR[batch][mask_BR],
+                rollout.return_BR[batch][mask_BR],
+                clip=self._config.value_clip,
+            )
+            (loss / tokens).backward()
+            measures = merge(
+                measures,
+                {
+                    "value_loss": (float(loss.detach()), len(value_N)),
+                    "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
+                },
+            )
+        norm = self._critic.step(self._rate(iteration, self._config.critic_learning_rate))
+        return merge(measures, {"critic_gradient_norm": mean_of(norm)})
+
+    def _micro_batches(self, rollout: Rollout, rows: Sequence[int]) -> list[list[int]]:
+        lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
+        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
+        return [[rows[index] for index in batch] for batch in batches]
+
+    def _rate(self, iteration: int, peak: float) -> float:
+        return linear_schedule(iteration, self._config.iterations, peak=peak)
+
+    def _adapt(self, rollout: Rollout) -> None:
+        if self._config.kl_controller == "adaptive":
+            self._kl_coefficient = adapt_coefficient(
+                self._kl_coefficient,
+                kl=rollout.kl_per_response,
+                target=self._config.kl_target,
+                episodes=len(rollout.prompts),
+                horizon=self._config.kl_horizon,
+            )
+
+    def _samples(self, iteration: int) -> list[Mapping[str, object]]:
+        """Texts of policy and reference for the same few prompts, now and then."""
+        config = self._config
+        last = iteration + 1 == config.iterations
+        if config.sample_texts == 0 or not (last or iteration % config.sample_every == 0):
+            return []
+        prompts = self._prompts[: config.sample_texts]
+        seed = derived_seed(config.seed, "samples")
+        texts: dict[str, list[str]] = {}
+        for role, model in (("policy", self._players.policy), ("reference", self._players.reference)):
+            sampled = sample_responses(
+                model,
+                [prompt.token_ids for prompt in prompts],
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                seed=seed,
+            )
+            texts[role] = [response.text for response in written(model, sampled)]
+        return [
+            {
+                "prompt_id": prompt.prompt_id,
+                "prompt": prompt.conversation[-1].content,
+                "policy": policy,
+                "reference": reference,
+            }
+            for prompt, policy, reference in zip(prompts, texts["policy"], texts["reference"], strict=True)
+        ]
+
+    def _state(self) -> State:
+        tensors = {
+            **pack("policy", self._players.policy.model.state_dict()),
+            **pack("critic", self._players.critic.state_dict()),
+            **pack("actor_optimizer", optimizer_tensors(self._actor.optimizer)),
+            **pack("critic_optimizer", optimizer_tensors(self._critic.optimizer)),
+            **self._good,
+        }
+        return tensors, {"kl_coefficient": self._kl_coefficient, "history": self._history}
+
+    def _restore(self, checkpoint: Checkpoint | None) -> int:
+        if checkpoint is None:
+            return 0
+        tensors = checkpoint.tensors
+        self._players.policy.model.load_state_dict(unpack("policy", tensors))
+        self._players.critic.load_state_dict(unpack("critic", tensors))
+        load_optimizer(self._actor.optimizer, unpack("actor_optimizer", tensors))
+        load_optimizer(self._critic.optimizer, unpack("critic_optimizer", tensors))
+        self._good = pack("good", unpack("good", tensors))
+        self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
+        self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
+        return checkpoint.step
+
+
+def _trainer(model: torch.nn.Module, config: PpoConfig) -> Trainer:
+    return Trainer(model.parameters(), epsilon=config.adam_epsilon, gradient_clip=config.gradient_clip)
+
+
+def _token_ids(rollout: Rollout, rows: Sequence[int]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    return (
+        [rollout.prompts[row].token_ids for row in rows],
+        [rollout.responses[row].sampled.token_ids for row in rows],
+    )
+
+
+def _figures(rollout: Rollout) -> dict[str, float]:
+    """Means over the responses of a rollout."""
+    sampled = [response.sampled for response in rollout.responses]
+    return {
+        "kl": rollout.kl_per_response,
+        "score": float(rollout.score_B.mean()),
+        "eos_rate": sum(response.ended_with_eos for response in sampled) / len(sampled),
+        "length": sum(len(response.token_ids) for response in sampled) / len(sampled),
+    }
+
+
+def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:
+    responses = len(rollout.responses)
+    figures = _figures(rollout)
+    mask_BR = rollout.mask_BR
+    reference_BR = rollout.log_probability_BR - rollout.kl_BR
+    return {
+        **{name: mean_of(value, responses) for name, value in figures.items()},
+        "reward": mean_of(float(rollout.reward_B.mean()), responses),
+        "kl_k3": (float(k3(rollout.log_probability_BR, reference_BR)[mask_BR].sum()), responses),
+        "score_variance": mean_of(float(rollout.score_B.var(correction=0)), responses),
+        "explained_variance": mean_of(float(explained_variance(rollout.value_BR[mask_BR], rollout.return_BR[mask_BR]))),
+        "kl_coefficient": mean_of(kl_coefficient),
+        "tokens": mean_of(float(mask_BR.sum())),
+    }

@@ -1,0 +1,256 @@
+"""The file contract between the application and the training stages: one JSON object per line.
+
+Standard library only, because both sides import it. Unknown fields are refused, so that a misspelt field
+fails where it is read and not where it is missed.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, TypeVar, cast
+
+Role = Literal["system", "user", "assistant"]
+Split = Literal["train", "validation"]
+Json = dict[str, object]
+
+ROLES = ("system", "user", "assistant")
+SPLITS = ("train", "validation")
+
+
+class RecordError(ValueError):
+    """A record that breaks the contract; the message names the field, and the line when read from a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(value, {"role", "content"}, "message")
+        if fields["role"] not in ROLES:
+            raise RecordError(f"message role must be one of {', '.join(ROLES)}, not {fields['role']!r}")
+        return cls(cast(Role, fields["role"]), _text(fields, "content"))
+
+    def to_json(self) -> Json:
+        return {"role": self.role, "content": self.content}
+
+
+Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Base of all records: `from_json` checks what it is given, `to_json` is its inverse."""
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        raise NotImplementedError
+
+    def to_json(self) -> Json:
+        row: Json = {}
+        for field in dataclasses.fields(self):
+            entry = getattr(self, field.name)
+            row[field.name] = [message.to_json() for message in entry] if field.name == "prompt" else entry
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRecord(Record):
+    """A conversation that ends with the user's turn."""
+
+    prompt_id: str
+    prompt: Conversation
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(value, {"prompt_id", "prompt"}, "prompt record")
+        return cls(_text(fields, "prompt_id"), _conversation(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstrationRecord(Record):
+    """A response to imitate."""
+
+    prompt_id: str
+    prompt: Conversation
+    response: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(value, {"prompt_id", "prompt", "response"}, "demonstration record")
+        return cls(_text(fields, "prompt_id"), _conversation(fields), _text(fields, "response"))
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRecord(Record):
+    """What people said about two responses to one prompt.
+
+    `preference` is the probability in [0, 1] that response A is better: 1.0 or 0.0 for a plain judgement, 0.5
+    for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss.
+    """
+
+    prompt_id: str
+    prompt: Conversation
+    response_a: str
+    response_b: str
+    preference: float
+    weight: float = 1.0
+    split: Split = "train"
+    source: str = ""
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(
+            value,
+            {"prompt_id", "prompt", "response_a", "response_b", "preference"},
+            "preference record",
+            optional={"weight": 1.0, "split": "train", "source": ""},
+        )
+        preference = _number(fields, "preference")
+        weight = _number(fields, "weight")
+        if not 0.0 <= preference <= 1.0:
+            raise RecordError(f"preference must lie in [0, 1], not {preference}")
+        if weight <= 0.0:
+            raise RecordError(f"weight must be positive, not {weight}")
+        if fields["split"] not in SPLITS:
+            raise RecordError(f"split must be one of {', '.join(SPLITS)}, not {fields['split']!r}")
+        return cls(
+            _text(fields, "prompt_id"),
+            _conversation(fields),
+            _text(fields, "response_a"),
+            _text(fields, "response_b"),
+            preference,
+            weight,
+            cast(Split, fields["split"]),
+            _text(fields, "source"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRecord(Record):
+    """A response that a policy wrote; `sample` counts the responses to one prompt from 0.
+
+    `token_count` includes the end-of-sequence token if there is one; `text` holds no special tokens.
+    """
+
+    prompt_id: str
+    sample: int
+    text: str
+    token_count: int
+    ended_with_eos: bool
+    seed: int
+    temperature: float
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        names = {field.name for field in dataclasses.fields(cls)}
+        fields = _fields(value, names, "completion record")
+        if not isinstance(fields["ended_with_eos"], bool):
+            raise RecordError("ended_with_eos must be true or false")
+        return cls(
+            _text(fields, "prompt_id"),
+            _integer(fields, "sample"),
+            _text(fields, "text"),
+            _integer(fields, "token_count"),
+            fields["ended_with_eos"],
+            _integer(fields, "seed"),
+            _number(fields, "temperature"),
+        )
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def read_records(path: str | Path, kind: type[RecordT]) -> list[RecordT]:
+    """All records of a JSONL file, blank lines skipped.
+
+    Raises `RecordError` with the line number for a row that breaks the contract, `OSError` when unreadable.
+    """
+    return list(iterate_records(path, kind))
+
+
+def iterate_records(path: str | Path, kind: type[RecordT]) -> Iterator[RecordT]:
+    """As `read_records`, one at a time."""
+    with Path(path).open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield kind.from_json(json.loads(line))
+            except ValueError as error:  # RecordError, JSONDecodeError and UnicodeDecodeError all are
+                raise RecordError(f"{path}, line {number}: {error}") from error
+
+
+def write_records(path: str | Path, records: Iterable[Record]) -> int:
+    """Write records as JSONL and return how many: in full or not at all (temporary file, fsync, rename)."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    count = 0
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def conversation(*turns: tuple[Role, str]) -> Conversation:
+    """A conversation from (role, content) pairs."""
+    return tuple(Message(role, content) for role, content in turns)
+
+
+def _fields(
+    value: object, required: set[str], noun: str, *, optional: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise RecordError(f"a {noun} is a JSON object, not {type(value).__name__}")
+    optional = optional or {}
+    missing = sorted(required - value.keys())
+    unknown = sorted(value.keys() - required - optional.keys())
+    if missing or unknown:
+        problems = [f"lacks {', '.join(missing)}"] if missing else []
+        problems += [f"has unknown {', '.join(unknown)}"] if unknown else []
+        raise RecordError(f"{noun} {' and '.join(problems)}")
+    return {**optional, **value}
+
+
+def _text(fields: Mapping[str, object], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise RecordError(f"{name} must be text")
+    return value
+
+
+def _number(fields: Mapping[str, object], name: str) -> float:
+    value = fields[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RecordError(f"{name} must be a finite number")
+    return float(value)
+
+
+def _integer(fields: Mapping[str, object], name: str) -> int:
+    value = fields[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RecordError(f"{name} must be a whole number")
+    return value
+
+
+def _conversation(fields: Mapping[str, object]) -> Conversation:
+    turns = fields["prompt"]
+    if not isinstance(turns, list) or not turns:
+        raise RecordError("prompt must be a list of messages")
+    messages = tuple(Message.from_json(turn) for turn in turns)
+    if messages[-1].role != "user":
+        raise RecordError("prompt must end with the user's turn")
+    return messages

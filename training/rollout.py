@@ -1,0 +1,161 @@
+"""Rollouts: what the policy wrote, what it earned, and the advantages that follow from it."""
+
+# B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel, pad_right, response_log_probabilities, response_positions
+from models.generation import sample_responses
+from models.value import Critic
+from training.algorithms.advantages import generalised_advantages, penalise_missing_eos, token_rewards
+from training.algorithms.kl import k1
+from training.algorithms.masking import length_mask, scatter_rows, whiten
+from training.config import InputError, PpoConfig
+from training.data import Prompt, length_batches
+from training.run import PhaseTimer
+from training.scoring import Reward, WrittenResponse, written
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A batch of responses with everything that training on them needs. All (B, R) tensors are zero outside
+    the mask; log-probabilities are those that the tokens were sampled with."""
+
+    prompts: Sequence[Prompt]
+    responses: Sequence[WrittenResponse]
+    mask_BR: Tensor
+    log_probability_BR: Tensor
+    kl_BR: Tensor
+    value_BR: Tensor
+    advantage_BR: Tensor
+    return_BR: Tensor
+    score_B: Tensor
+    reward_B: Tensor
+    """The score after the penalty for a missing EOS."""
+
+    @property
+    def kl_per_response(self) -> float:
+        return float(self.kl_BR.sum(-1).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Players:
+    """The four parts of PPO."""
+
+    policy: LanguageModel
+    reference: LanguageModel
+    critic: Critic
+    reward: Reward
+
+
+def collect(
+    players: Players,
+    prompts: Sequence[Prompt],
+    config: PpoConfig,
+    *,
+    kl_coefficient: float,
+    seed: int,
+    timer: PhaseTimer,
+) -> Rollout:
+    """Sample one response per prompt and score it. Raises `InputError` when a score is not finite."""
+    prompt_ids = [prompt.token_ids for prompt in prompts]
+    with timer.measure("generate"):
+        sampled = sample_responses(
+            players.policy,
+            prompt_ids,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=seed,
+        )
+        responses = written(players.policy, sampled)
+    response_ids = [response.token_ids for response in sampled]
+    mask_BR = length_mask([len(ids) for ids in response_ids])
+    flat = [value for response in sampled for value in response.log_probabilities]
+    log_probability_BR = scatter_rows(torch.tensor(flat), mask_BR)
+    with timer.measure("score"), torch.inference_mode():
+        score_B = players.reward(prompts, responses).float()
+        reference_BR = reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config)
+        value_BR = values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id)
+    if not bool(torch.isfinite(score_B).all()):
+        raise InputError("the reward model gave a score that is not finite")
+    ended_B = torch.tensor([response.ended_with_eos for response in sampled])
+    reward_B = penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty)
+    kl_BR = k1(log_probability_BR, reference_BR) * mask_BR
+    reward_BR = token_rewards(reward_B, kl_BR, mask_BR, kl_coefficient=kl_coefficient)
+    advantage_BR, return_BR = generalised_advantages(
+        reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
+    )
+    return Rollout(
+        prompts=prompts,
+        responses=responses,
+        mask_BR=mask_BR,
+        log_probability_BR=log_probability_BR,
+        kl_BR=kl_BR,
+        value_BR=value_BR.clone(),  # out of inference mode
+        advantage_BR=whiten(advantage_BR, mask_BR),
+        return_BR=return_BR,
+        score_B=score_B.clone(),
+        reward_B=reward_B,
+    )
+
+
+def reference_log_probabilities(
+    reference: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    mask_BR: Tensor,
+    config: PpoConfig,
+) -> Tensor:
+    """(B, R) at the sampling temperature, zero outside the mask."""
+    log_probability_BR = torch.zeros(mask_BR.shape)
+    for batch in _batches(prompt_ids, response_ids, config):
+        log_probability_N, _ = response_log_probabilities(
+            reference.model,
+            [prompt_ids[row] for row in batch],
+            [response_ids[row] for row in batch],
+            reference.pad_id,
+            config.temperature,
+        )
+        log_probability_BR[batch] = scatter_rows(log_probability_N, mask_BR[batch])
+    return log_probability_BR
+
+
+def values(
+    critic: Critic,
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    mask_BR: Tensor,
+    config: PpoConfig,
+    pad_id: int,
+) -> Tensor:
+    """(B, R) values of the states before each response token, zero outside the mask."""
+    value_BR = torch.zeros(mask_BR.shape)
+    for batch in _batches(prompt_ids, response_ids, config):
+        value_N = response_values(
+            critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
+        )
+        value_BR[batch] = scatter_rows(value_N, mask_BR[batch])
+    return value_BR
+
+
+def response_values(
+    critic: Critic, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], pad_id: int
+) -> Tensor:
+    """(N,) values of the states before each response token, row after row."""
+    ids_BT = pad_right(
+        [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)], pad_id
+    )
+    rows, columns = response_positions(prompt_ids, response_ids)
+    value_BT: Tensor = critic(ids_BT)
+    return value_BT[rows, columns]
+
+
+def _batches(
+    prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], config: PpoConfig
+) -> list[list[int]]:
+    lengths = [len(prompt) + len(response) for prompt, response in zip(prompt_ids, response_ids, strict=True)]
+    return length_batches(lengths, batch_tokens=config.micro_batch_tokens)

@@ -1,0 +1,78 @@
+"""What gives a response its reward."""
+
+# B = batch
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from models.generation import Response
+from models.reward import RewardModel, scores
+from models.tokenization import decode_response, encode_prompts, encode_responses, same_tokenizer
+from training.data import Prompt, length_batches
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenResponse:
+    """A sampled response with its text."""
+
+    sampled: Response
+    text: str
+
+
+class Reward(Protocol):
+    """(B,) scores of responses to prompts: on any scale whose deviation is about one, the higher the better."""
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor: ...
+
+
+class RewardModelScorer:
+    """A reward model's normalised scores, (raw - mean) / deviation over samples of the policy.
+
+    The sampled token ids themselves are scored when both models share a tokenizer; otherwise the text is
+    encoded anew.
+    """
+
+    def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 8192) -> None:
+        self._reward_model = reward_model
+        self._shares_ids = same_tokenizer(reward_model.tokenizer, policy.tokenizer)
+        self._batch_tokens = batch_tokens
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        sequences = self._token_ids(prompts, responses)
+        raw_B = batched_scores(self._reward_model, sequences, batch_tokens=self._batch_tokens)
+        return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
+
+    def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
+        if self._shares_ids:
+            return [
+                prompt.token_ids + response.sampled.token_ids
+                for prompt, response in zip(prompts, responses, strict=True)
+            ]
+        tokenizer = self._reward_model.tokenizer
+        prompt_ids = encode_prompts(tokenizer, (prompt.conversation for prompt in prompts))
+        response_ids = encode_responses(tokenizer, [response.text for response in responses])
+        return [
+            prompt + (ids if response.sampled.ended_with_eos or len(ids) == 1 else ids[:-1])
+            for prompt, ids, response in zip(prompt_ids, response_ids, responses, strict=True)
+        ]
+
+
+@torch.inference_mode()
+def batched_scores(
+    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 8192
+) -> Tensor:
+    """(B,) raw scores in order, computed in batches of similar length."""
+    raw_B = torch.zeros(len(sequences))
+    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
+        raw_B[batch] = scores(reward_model, [sequences[index] for index in batch])
+    return raw_B
+
+
+def written(policy: LanguageModel, sampled: Sequence[Response]) -> list[WrittenResponse]:
+    """Sampled responses with their texts."""
+    return [WrittenResponse(response, decode_response(policy.tokenizer, response.token_ids)) for response in sampled]

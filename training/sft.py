@@ -1,0 +1,162 @@
+"""Supervised fine-tuning on demonstrations, from an existing model or from nothing."""
+
+# N = response tokens of the batch, V = vocabulary
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.backbone import (
+    LanguageModel,
+    build_language_model,
+    response_logits,
+    save_language_model,
+)
+from models.tokenization import train_tokenizer
+from training.artifact import lineage_of
+from training.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.config import SftConfig
+from training.data import Example, encode_demonstrations, load, open_language_model, shuffled_length_batches
+from training.metrics import mean_of
+from training.optimisation import Trainer, cosine_schedule
+from training.records import DemonstrationRecord
+from training.run import Cancellation, Run, State, derived_seed
+
+PHASE = "sft"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The batches of the whole run: indices into the examples, one list per optimiser step."""
+
+    batches: Sequence[Sequence[int]]
+    tokens: int
+
+
+def run_sft(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
+    """Train on response tokens (prompts are context only), publish the policy, report held-out loss."""
+    lineage = lineage_of(
+        "sft",
+        config,
+        {"model": config.model},
+        {"demonstrations": config.demonstrations, "held_out": config.held_out},
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    records = load(config.demonstrations, DemonstrationRecord)
+    policy = _initial_model(config, records)
+    examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
+    held_out = _held_out_examples(config, policy)
+    plan = plan_batches(config, examples)
+    _train(config, run, policy, examples, plan)
+    result: dict[str, object] = {
+        "steps": len(plan.batches),
+        "tokens": plan.tokens,
+        "demonstrations": len(examples),
+        "demonstrations_dropped": dropped,
+        "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
+        "nll": negative_log_likelihood(policy, held_out, config.batch_tokens) if held_out else None,
+    }
+    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+
+
+def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
+    """Length-bucketed batches, shuffled anew each epoch, until the epochs or the token budget run out."""
+    batches: list[Sequence[int]] = []
+    tokens = 0
+    for epoch in range(config.epochs):
+        seed = derived_seed(config.seed, "sft", epoch)
+        lengths = [len(example) for example in examples]
+        for batch in shuffled_length_batches(lengths, batch_tokens=config.batch_tokens, seed=seed):
+            batch_tokens = sum(lengths[index] for index in batch)
+            if config.max_tokens and batches and tokens + batch_tokens > config.max_tokens:
+                return Plan(batches, tokens)
+            batches.append(batch)
+            tokens += batch_tokens
+    return Plan(batches, tokens)
+
+
+@torch.no_grad()
+def negative_log_likelihood(policy: LanguageModel, examples: Sequence[Example], batch_tokens: int) -> float:
+    """Mean nats per response token."""
+    total, count = 0.0, 0
+    lengths = [len(example) for example in examples]
+    for batch in shuffled_length_batches(lengths, batch_tokens=batch_tokens, seed=0):
+        loss, tokens = loss_sum(policy, [examples[index] for index in batch])
+        total += float(loss)
+        count += tokens
+    return total / count
+
+
+def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:
+    if config.model is not None:
+        return open_language_model(config.model)
+    texts = [message.content for record in records for message in record.prompt]
+    texts += [record.response for record in records]
+    tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
+    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+
+
+def _held_out_examples(config: SftConfig, policy: LanguageModel) -> list[Example]:
+    if config.held_out is None:
+        return []
+    records = load(config.held_out, DemonstrationRecord)
+    return encode_demonstrations(policy, records, max_length=config.max_length)[0]
+
+
+def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequence[Example], plan: Plan) -> None:
+    trainer = Trainer(
+        policy.model.parameters(),
+        epsilon=config.adam_epsilon,
+        gradient_clip=config.gradient_clip,
+        weight_decay=config.weight_decay,
+    )
+    total = len(plan.batches)
+    start = 0
+    checkpoint = run.resume()
+    if checkpoint is not None:
+        start = checkpoint.step
+        policy.model.load_state_dict(unpack("model", checkpoint.tensors))
+        load_optimizer(trainer.optimizer, unpack("optimizer", checkpoint.tensors))
+
+    def state() -> State:
+        return (
+            pack("model", policy.model.state_dict()) | pack("optimizer", optimizer_tensors(trainer.optimizer)),
+            {},
+        )
+
+    for step in range(start, total):
+        began = time.perf_counter()
+        batch = [examples[index] for index in plan.batches[step]]
+        loss, tokens = loss_sum(policy, batch)
+        (loss / tokens).backward()
+        rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
+        norm = trainer.step(rate)
+        run.metrics.write(
+            step + 1,
+            total,
+            PHASE,
+            {
+                "loss": (float(loss.detach()), tokens),
+                "learning_rate": mean_of(rate),
+                "gradient_norm": mean_of(norm),
+                "tokens": mean_of(sum(map(len, batch))),
+                "seconds": mean_of(time.perf_counter() - began),
+            },
+        )
+        run.end_of_step(step + 1, every=config.checkpoint_steps, phase=PHASE, state=state)
+
+
+def loss_sum(policy: LanguageModel, examples: Sequence[Example]) -> tuple[torch.Tensor, int]:
+    """Summed cross-entropy of the response tokens, and their number."""
+    logits_NV, tokens_N = response_logits(
+        policy.model,
+        [example.prompt_ids for example in examples],
+        [example.response_ids for example in examples],
+        policy.pad_id,
+    )
+    return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)

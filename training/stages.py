@@ -1,0 +1,66 @@
+"""From a stage's name to its exit code."""
+
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import transformers
+
+from training.config import (
+    ConfigError,
+    EvaluateConfig,
+    GenerateConfig,
+    InputError,
+    PpoConfig,
+    RewardConfig,
+    SftConfig,
+    StageConfig,
+)
+from training.evaluate import run_evaluate
+from training.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
+from training.generate import run_generate
+from training.ppo import run_ppo
+from training.reward import run_reward
+from training.run import Cancellation, Cancelled
+from training.sft import run_sft
+
+
+def run_stage(config: StageConfig, out: Path, *, threads: int | None) -> int:
+    """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    cancellation = Cancellation()
+    before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _runner(config, out, cancellation)()
+    except Cancelled:
+        return CANCELLED
+    except (ConfigError, InputError) as error:
+        return say_bad_input(error)
+    except Exception:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
+        traceback.print_exc()
+        return FAILED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return DONE
+
+
+def _runner(config: StageConfig, out: Path, cancellation: Cancellation) -> Callable[[], None]:
+    match config:
+        case SftConfig():
+            return lambda: run_sft(config, out, cancellation)
+        case RewardConfig():
+            return lambda: run_reward(config, out, cancellation)
+        case PpoConfig():
+            return lambda: run_ppo(config, out, cancellation)
+        case GenerateConfig():
+            return lambda: run_generate(config, out, cancellation)
+        case EvaluateConfig():
+            return lambda: run_evaluate(config, out, cancellation)
+        case _:
+            raise AssertionError(f"no stage for {type(config).__name__}")
