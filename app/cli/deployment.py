@@ -1,0 +1,49 @@
+"""`plumbline prepare`, `serve` and `check-worker`: parts of `plumbline up`, for containers and service managers."""
+
+import os
+
+from app.cli import app
+from app.cli.database import connect, database_url
+from app.db import migrate
+from app.errors import DomainError
+from app.settings import settings
+from app.supervisor import prepare as prepare_database
+from app.supervisor import web_command
+
+# A worker reports every 10 s.
+SILENT_SECONDS = 60
+
+
+class NoWorker(DomainError):
+    """No worker has reported to the database for a minute."""
+
+
+class NoDatabase(DomainError):
+    """DATABASE_URL is not set, and the site alone starts no database: `plumbline up` does."""
+
+
+@app.command()
+def prepare() -> None:
+    """Upgrade the database, create the starter project if there is none, and print one-time sign-in links."""
+    with database_url() as url:
+        print(prepare_database(url, settings()))
+
+
+@app.command()
+def check_worker() -> None:
+    """Say whether a worker is alive: a health check. Exits 2 if none has reported for a minute."""
+    alive = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %s)"
+    with database_url() as url, connect(url) as connection:
+        migrate.require_head(url)
+        row = connection.execute(alive, (SILENT_SECONDS,)).fetchone()
+    if row is None or row[0] == 0:
+        raise NoWorker
+
+
+@app.command()
+def serve() -> None:
+    """Run the site alone, on the database of DATABASE_URL."""
+    if settings().database_url is None:
+        raise NoDatabase
+    command = web_command(settings(), f"--host={settings().host}", f"--port={settings().port}")
+    os.execv(command[0], command)  # noqa: S606 - the server takes our place, and with it every signal

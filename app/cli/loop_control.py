@@ -1,0 +1,157 @@
+"""Rounds, runs and promotions from the command line: what the admin's buttons do."""
+
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cli import app
+from app.cli.database import in_transaction
+from app.db.tables import ModelVersion, Round, Run
+from app.db.tables.lineage import ModelKind
+from app.errors import NotFound
+from app.services import models, projects, rounds, runs
+from app.settings import settings
+
+ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
+Reason = Annotated[str, typer.Option(help="Why, for the log of promotions.")]
+RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
+
+round_commands = typer.Typer(help="Rounds of the loop: start, cancel, status.", no_args_is_help=True)
+run_commands = typer.Typer(help="Single runs: retry, cancel, log.", no_args_is_help=True)
+app.add_typer(round_commands, name="round")
+app.add_typer(run_commands, name="run")
+
+
+@round_commands.command("start")
+def start_round(
+    project: ProjectName,
+    labels: Annotated[
+        int | None, typer.Option(min=0, help="New judgements to wait for; unset: the project's own.")
+    ] = None,
+) -> None:
+    """Open the project's next round."""
+
+    async def start(db: AsyncSession) -> Round:
+        return await rounds.start(db, None, await projects.named(db, project), label_target=labels)
+
+    round_ = in_transaction(start)
+    print(f"Round {round_.number} is open and waits for {round_.label_target} judgements.")
+
+
+@round_commands.command("cancel")
+def cancel_round(project: ProjectName) -> None:
+    """End the round that is under way, and its runs."""
+
+    async def cancel(db: AsyncSession) -> int:
+        round_ = await rounds.active(db, (await projects.named(db, project)).id)
+        if round_ is None:
+            raise NotFound("No round is under way.")
+        await rounds.cancel(db, None, round_)
+        return round_.number
+
+    print(f"Round {in_transaction(cancel)} is cancelled.")
+
+
+@round_commands.command("status")
+def round_status(project: ProjectName) -> None:
+    """Say where the latest round stands."""
+
+    async def describe(db: AsyncSession) -> list[str]:
+        found = await projects.named(db, project)
+        round_ = await rounds.latest(db, found.id)
+        if round_ is None:
+            raise NotFound("This project has had no round yet.")
+        labels = await rounds.labels_at_hand(db, found.id)
+        lines = [f"Round {round_.number}: {round_.status}, at {round_.step}."]
+        if round_.step == "label":
+            lines.append(f"{labels} of {round_.label_target} judgements are there.")
+        if round_.reason:
+            lines.append(round_.reason)
+        return [*lines, *(_run_line(run) for run in (await rounds.step_runs(db, round_.id)).values())]
+
+    print("\n".join(in_transaction(describe)))
+
+
+@run_commands.command("retry")
+def retry_run(run_id: RunId) -> None:
+    """Put a failed or cancelled run back into the queue; it goes on from its last checkpoint."""
+
+    async def retry(db: AsyncSession) -> None:
+        await runs.retry(db, None, await _run(db, run_id))
+
+    in_transaction(retry)
+    print(f"Run {run_id} is in the queue again.")
+
+
+@run_commands.command("cancel")
+def cancel_run(run_id: RunId) -> None:
+    """Cancel a run; one that is under way writes a checkpoint first."""
+
+    async def cancel(db: AsyncSession) -> None:
+        await runs.request_cancel(db, None, await _run(db, run_id))
+
+    in_transaction(cancel)
+    print(f"Run {run_id} will end.")
+
+
+@run_commands.command("log")
+def run_log(run_id: RunId) -> None:
+    """Print the end of what a run's training process said."""
+
+    async def read(db: AsyncSession) -> str:
+        return runs.log_tail(await _run(db, run_id), settings().home)
+
+    print(in_transaction(read), end="")
+
+
+@app.command()
+def promote(
+    project: ProjectName,
+    number: Annotated[int, typer.Argument(help="The version's number.")],
+    kind: Annotated[ModelKind, typer.Option(help="What kind of model.")] = "policy",
+    reason: Reason = "",
+) -> None:
+    """Put a model version into use."""
+
+    async def switch(db: AsyncSession) -> None:
+        found = await projects.named(db, project)
+        version = await db.scalar(
+            select(ModelVersion).where(
+                ModelVersion.project_id == found.id, ModelVersion.kind == kind, ModelVersion.number == number
+            )
+        )
+        if version is None:
+            raise NotFound(f"There is no {kind} {number}.")
+        await models.promote(db, None, version, reason=reason)
+
+    in_transaction(switch)
+    print(f"The {kind} in use is {number}.")
+
+
+@app.command()
+def rollback(
+    project: ProjectName,
+    kind: Annotated[ModelKind, typer.Option(help="What kind of model.")] = "policy",
+    reason: Reason = "",
+) -> None:
+    """Put the model version into use that was there before the current one."""
+
+    async def switch(db: AsyncSession) -> ModelVersion:
+        return await models.roll_back(db, None, await projects.named(db, project), kind=kind, reason=reason)
+
+    print(f"The {kind} in use is {in_transaction(switch).number} again.")
+
+
+async def _run(db: AsyncSession, run_id: int) -> Run:
+    run = await db.get(Run, run_id)
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.")
+    return run
+
+
+def _run_line(run: Run) -> str:
+    progress = f", {run.phase} {run.step}/{run.total_steps}" if run.state == "running" and run.total_steps else ""
+    error = f": {run.error}" if run.error else ""
+    return f"  {run.round_step}: run {run.id} {run.state}{progress}{error}"

@@ -1,0 +1,65 @@
+"""People from the command line: accounts, ways in, tokens."""
+
+from typing import Annotated, cast
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cli import app
+from app.cli.database import in_transaction
+from app.db.tables.projects import Role
+from app.services import accounts, projects
+from app.settings import settings
+
+UserName = Annotated[str, typer.Option("--user", "-u", help="Name or e-mail address of somebody who has an account.")]
+
+
+@app.command()
+def create_user(
+    name: Annotated[str, typer.Argument(help="What others call this person.")],
+    email: Annotated[str | None, typer.Option(help="For signing in with a password.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May do everything in every project.")] = False,
+    password: Annotated[bool, typer.Option("--password", help="Ask for a password.")] = False,
+    project: Annotated[str | None, typer.Option("--project", "-p", help="A project to work in.")] = None,
+    role: Annotated[str, typer.Option(help="What to be in it: owner, reviewer or annotator.")] = "annotator",
+) -> None:
+    """Make an account and print its first one-time sign-in link."""
+    secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if password else None
+
+    async def create(db: AsyncSession) -> str:
+        user = await accounts.create_user(db, name=name, email=email, password=secret, is_admin=admin)
+        if project is not None:
+            await projects.add_member(db, await projects.named(db, project), user.id, cast(Role, role))
+        return await accounts.create_sign_in_link(db, user.id)
+
+    print(_address(in_transaction(create)))
+
+
+@app.command()
+def link(user: UserName) -> None:
+    """Print a new one-time sign-in link."""
+
+    async def make(db: AsyncSession) -> str:
+        found = await accounts.find_user(db, user)
+        return await accounts.create_sign_in_link(db, found.id)
+
+    print(_address(in_transaction(make)))
+
+
+@app.command()
+def token(
+    user: UserName,
+    name: Annotated[str, typer.Option(help="What it is for, so that it can be told from others.")],
+    days: Annotated[int | None, typer.Option(min=1, help="How long it works; unset: until it is revoked.")] = None,
+) -> None:
+    """Print a new API token. It is shown this once."""
+
+    async def make(db: AsyncSession) -> str:
+        found = await accounts.find_user(db, user)
+        return await accounts.create_api_token(db, found.id, name=name, days=days)
+
+    print(in_transaction(make))
+
+
+def _address(link_token: str) -> str:
+    return f"{settings().site_url}/sign-in/link/{link_token}"

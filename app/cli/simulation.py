@@ -1,0 +1,98 @@
+"""`plumbline simulate` and `plumbline loop`: annotators without people, for trials, load and proofs."""
+
+import asyncio
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cli import app
+from app.cli.database import in_transaction
+from app.services import projects
+from app.settings import settings
+from app.simulation.crowd import CrowdReport, CrowdSettings, play
+from app.simulation.loop import LoopSettings, RoundReport, invite, report_json, run_loop
+
+Noise = Annotated[float, typer.Option(min=0, max=1, help="Share of answers that go to the other side.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers to the same pairs.")]
+
+
+@app.command()
+def simulate(
+    annotators: Annotated[int, typer.Option(min=1, help="How many judge at once.")] = 4,
+    judgements: Annotated[int, typer.Option(min=1, help="How many judgements they give in all.")] = 100,
+    noise: Noise = 0.1,
+    seed: Seed = 0,
+    project: Annotated[str, typer.Option(help="A project with the starter's prompts: only those have a gold rule.")] = (
+        "starter"
+    ),
+) -> None:
+    """Let simulated annotators judge through the running site; prints one JSON object."""
+
+    async def invite_all(db: AsyncSession) -> list[str]:
+        found = await projects.named(db, project)
+        return [await invite(db, found, f"Simulated {number}") for number in range(annotators)]
+
+    links = in_transaction(invite_all)
+    crowd = CrowdSettings(settings().site_url, project, judgements, noise, seed)
+    report = asyncio.run(play(links, crowd))
+    print(json.dumps(_without_messages(report)))
+    if report.judgements < judgements:
+        raise typer.Exit(1)
+
+
+@app.command()
+def loop(
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds to turn.")] = 2,
+    labels: Annotated[int, typer.Option(min=1, help="New judgements in each round.")] = 400,
+    seed: Seed = 0,
+    noise: Noise = 0.1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go.")] = None,
+    home: Annotated[Path | None, typer.Option(help="A folder to keep the site in; unset: a temporary one.")] = None,
+) -> None:
+    """Turn the whole loop on a fresh site of its own, judged by simulated people, and measure what came of it."""
+    with tempfile.TemporaryDirectory(prefix="plumbline-loop-") as temporary:
+        where = LoopSettings(rounds, labels, seed, noise, home or Path(temporary))
+        reports = run_loop(where, lambda line: print(line, flush=True))
+    _print_table(reports)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report_json(seed, reports), indent=1) + "\n")
+
+
+def _without_messages(report: CrowdReport) -> dict[str, object]:
+    figures = asdict(report)
+    for message in figures.pop("error_messages"):
+        print(message)
+    return figures
+
+
+def _print_table(reports: list[RoundReport]) -> None:
+    widths = (7, 8, 23, 23, 23, 19, 7, 8, 7, 0)
+    heads = ("round", "labels", "reward accuracy", "gold win rate", "on unseen topics", "by length tercile")
+    _print_row((*heads, "KL", "length", "EOS", "promoted"), widths)
+    for report in reports:
+        cells = (
+            str(report.round),
+            str(report.labels),
+            _with_interval(report.reward_accuracy, report.reward_accuracy_ci),
+            _with_interval(report.gold_win_rate, report.gold_win_rate_ci),
+            _with_interval(report.win_rate_on_unseen_topics, report.win_rate_on_unseen_topics_ci),
+            " ".join(f"{share:.2f}" for share in report.win_rate_by_length_tercile),
+            f"{report.kl:.2f}",
+            f"× {report.length_ratio:.2f}",
+            f"{report.eos_rate:.3f}",
+            "yes" if report.promoted else f"no: {report.reason or 'not yet'}",
+        )
+        _print_row(cells, widths)
+
+
+def _print_row(cells: tuple[str, ...], widths: tuple[int, ...]) -> None:
+    print("".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)))
+
+
+def _with_interval(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

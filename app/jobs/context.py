@@ -1,0 +1,31 @@
+"""What everything in a worker shares."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.jobs.launch import Executor
+from app.jobs.transactions import Database
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """`stopping` is set when the worker was asked to stop: stages then write a checkpoint and are given back."""
+
+    database: Database
+    executor: Executor
+    home: Path
+    owner: str
+    lease_seconds: float
+    cancel_grace_seconds: float
+    stopping: asyncio.Event
+
+    @property
+    def renewal_seconds(self) -> float:
+        """Six chances to renew before the lease runs out: with 30 s, one in 5 s."""
+        return self.lease_seconds / 6
+
+    @property
+    def pulse_seconds(self) -> float:
+        """How often a run's metrics, lease and cancellation are looked at; pages hear of a run no more often."""
+        return min(1.0, self.renewal_seconds)

@@ -1,0 +1,220 @@
+"""One run from claim to end. The run's row says what is true; this does the work and writes only with its token."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Project, Run
+from app.errors import DomainError
+from app.jobs import inputs, outcomes, steps
+from app.jobs.context import WorkerContext
+from app.jobs.fence import SUPERSEDED
+from app.jobs.held_lease import HeldLease
+from app.jobs.launch import Child, Launch
+from app.jobs.metrics_tail import MetricsTail
+from app.jobs.outcomes import BrokenOutcome
+from app.jobs.storable import storable
+from app.jobs.transactions import AWAY
+from app.services import leases
+from app.services.dispatch import TRAINING_STAGES
+from app.services.leases import LeaseLost
+from app.services.runs import LOG
+
+DONE, BAD_INPUT, STOPPED = 0, 2, 3
+OUT_OF_MEMORY = -9
+
+# Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
+STOP_GRACE_SECONDS = 4.0
+ERROR_BYTES = 500
+LAST_WORDS_BYTES = 65_536
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A run that this worker holds, as it was when it was claimed."""
+
+    run: Run
+    project: Project
+    token: int
+
+
+async def execute(context: WorkerContext, run_id: int) -> None:
+    """Claim the run and bring it as far as it goes. Does nothing when it is over or somebody else's."""
+    claimed = await context.database.run(lambda db: _claim(db, context, run_id))
+    if claimed is None:
+        return
+    run = claimed.run
+    with structlog.contextvars.bound_contextvars(run_id=run.id, stage=run.stage, attempt=run.attempt):
+        try:
+            await _perform(context, claimed)
+        except LeaseLost:
+            log.warning("lease_lost")
+        except AWAY:
+            raise  # the lease runs out, and whoever is there then takes the run up again
+        except DomainError as error:
+            await _finish(context, claimed, "failed", error=error.message)
+        except Exception as error:
+            log.exception("run_broke")
+            await _give_back(context, claimed, error=f"{type(error).__name__}: {error}")
+
+
+async def _claim(db: AsyncSession, context: WorkerContext, run_id: int) -> Claimed | None:
+    token = await leases.claim(db, run_id, owner=context.owner, lease_seconds=context.lease_seconds)
+    if token is None:
+        return None
+    run = await db.get_one(Run, run_id, populate_existing=True)
+    return Claimed(run, await db.get_one(Project, run.project_id), token)
+
+
+async def _perform(context: WorkerContext, claimed: Claimed) -> None:
+    if claimed.run.stage in TRAINING_STAGES:
+        await _train(context, claimed)
+    else:
+        await context.database.run(lambda db: _take_step(db, context, claimed))
+
+
+async def _take_step(db: AsyncSession, context: WorkerContext, claimed: Claimed) -> None:
+    run = await leases.hold(db, claimed.run.id, claimed.token)
+    result = await steps.perform(db, run, context.home)
+    await leases.finish(db, run.id, claimed.token, "succeeded", result=result)
+
+
+async def _train(context: WorkerContext, claimed: Claimed) -> None:
+    assert claimed.run.folder is not None
+    folder = context.home / claimed.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / "metrics.jsonl"))
+    try:
+        async with lease.kept():
+            # An earlier attempt may have got as far as the result and no further.
+            outcome = await outcomes.read(context.home, claimed.project, claimed.run)
+            if outcome is None:
+                config = await inputs.prepare(context, claimed.run, claimed.token)
+                launch = Launch(claimed.run.stage, config, folder, claimed.token, folder / LOG)
+                log_start = _announce_attempt(launch.log, claimed.run)
+                code = await _run_child(context, lease, launch)
+                await lease.catch_up()
+                if code != DONE or lease.cancel_requested.is_set():
+                    await _settle(context, claimed, lease, code, log_start)
+                    return
+                outcome = await outcomes.read(context.home, claimed.project, claimed.run)
+                if outcome is None:
+                    raise BrokenOutcome("The training process ended well and left no result.")
+            await lease.catch_up()
+            found = outcome
+            await context.database.run(
+                lambda db: outcomes.take_over(db, context.home, claimed.run.id, claimed.token, found)
+            )
+    except BrokenOutcome as error:
+        reason = error.message
+        await context.database.run(lambda db: _throw_away(db, context, claimed, reason))
+
+
+async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed, reason: str) -> None:
+    """Remove a result that can't be trusted and let the stage run again; under the run's lock, so that it is ours."""
+    await leases.hold(db, claimed.run.id, claimed.token)
+    outcomes.discard(context.home, claimed.project, claimed.run)
+    await leases.give_back(db, claimed.run.id, claimed.token, error=reason)
+
+
+async def _run_child(context: WorkerContext, lease: HeldLease, launch: Launch) -> int:
+    """Run the stage until it ends or has to be ended; its exit code. Raises LeaseLost."""
+    child = await context.executor.start(launch)
+    ended = asyncio.create_task(child.wait())
+    try:
+        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping)
+        if lease.lost.is_set():
+            raise LeaseLost
+        if not ended.done():
+            await _stop(child, ended, _grace_seconds(context, lease))
+        return await ended
+    finally:
+        if not ended.done():
+            child.kill()
+            await ended
+
+
+async def _first_of(ended: "asyncio.Task[int]", *events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait([ended, *waits], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _stop(child: Child, ended: "asyncio.Task[int]", grace_seconds: float) -> None:
+    """Let the stage write a checkpoint, end it when that takes too long."""
+    child.terminate()
+    await asyncio.wait([ended], timeout=grace_seconds)
+    if not ended.done():
+        log.warning("stage_did_not_stop", grace_seconds=grace_seconds)
+        child.kill()
+
+
+def _grace_seconds(context: WorkerContext, lease: HeldLease) -> float:
+    return STOP_GRACE_SECONDS if context.stopping.is_set() else context.cancel_grace_seconds
+
+
+async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, code: int, log_start: int) -> None:
+    """What becomes of a run whose process didn't do what it was for."""
+    if lease.cancel_requested.is_set():
+        await _finish(context, claimed, "cancelled")
+    elif context.stopping.is_set():
+        await _give_back(context, claimed, error="The worker was stopped.", counts=False)
+    elif code == SUPERSEDED:
+        raise LeaseLost
+    elif code == BAD_INPUT:
+        if await _finish(context, claimed, "failed", error=_last_words(context, claimed, log_start)):
+            inputs.discard(context, claimed.run)
+    else:
+        await _give_back(context, claimed, error=_why(code, _last_words(context, claimed, log_start)))
+
+
+def _why(code: int, last_words: str) -> str:
+    if code == OUT_OF_MEMORY:
+        return "The training process was killed (signal 9), by hand or because memory ran out."
+    if code < 0:
+        return f"The training process was ended by signal {-code}."
+    if code == STOPPED:
+        return "The training process was stopped from outside."
+    return last_words
+
+
+def _announce_attempt(path: Path, run: Run) -> int:
+    """Where this attempt's part of the log begins."""
+    with path.open("ab") as file:
+        file.write(f"Attempt {run.attempt} of {run.max_attempts}\n".encode())
+        return file.tell()
+
+
+def _last_words(context: WorkerContext, claimed: Claimed, log_start: int) -> str:
+    """The last line that the attempt printed."""
+    assert claimed.run.folder is not None
+    with (context.home / claimed.run.folder / LOG).open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(log_start, end - LAST_WORDS_BYTES))
+        lines = [line for line in file.read().splitlines() if line.strip()]
+    if not lines:
+        return "The training process failed without a word."
+    return storable(lines[-1][-ERROR_BYTES:].decode(errors="replace").strip())
+
+
+async def _finish(
+    context: WorkerContext, claimed: Claimed, state: leases.FinalState, *, error: str | None = None
+) -> bool:
+    log.info("run_finished", state=state, error=error)
+    return await context.database.run(lambda db: leases.finish(db, claimed.run.id, claimed.token, state, error=error))
+
+
+async def _give_back(context: WorkerContext, claimed: Claimed, *, error: str, counts: bool = True) -> None:
+    await context.database.run(
+        lambda db: leases.give_back(db, claimed.run.id, claimed.token, error=storable(error), counts=counts)
+    )
+    log.info("run_given_back", error=error)

@@ -1,0 +1,67 @@
+"""What brings a run or a round on when the one who should have is gone.
+
+A plain loop in every worker, one at a time across all of them by an advisory lock. Not a job of the queue: such a job
+is lost with the worker that had it.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import DomainError
+from app.jobs.context import WorkerContext
+from app.services import assignments, dispatch, leases, rounds
+
+# Any constant will do, as long as nothing else in the database locks the same one.
+REAPER_LOCK = 0x52454150
+
+MAX_INTERVAL_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_watch(context: WorkerContext) -> None:
+    """Look around until the worker is asked to stop. Raises one of AWAY when the database is gone for too long."""
+    interval_seconds = min(MAX_INTERVAL_SECONDS, context.renewal_seconds)
+    while not context.stopping.is_set():
+        await look_around(context)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(context.stopping.wait(), timeout=interval_seconds)
+
+
+async def look_around(context: WorkerContext) -> None:
+    """One look at everything, unless another worker is looking."""
+    await context.database.run(lambda db: _look_if_alone(db, context))
+
+
+async def _look_if_alone(db: AsyncSession, context: WorkerContext) -> None:
+    if not await db.scalar(select(func.pg_try_advisory_xact_lock(REAPER_LOCK))):
+        return
+    # Each in a transaction of its own, while this one holds the lock.
+    once = context.database.once
+    for run_id in await leases.expired(db, lease_seconds=context.lease_seconds):
+        log.warning("lease_expired", run_id=run_id)
+        await once(lambda own, run_id=run_id: leases.take_away(own, run_id))  # type: ignore[misc]
+    await once(_send_forgotten)
+    await once(assignments.reclaim_expired)
+    for round_id in await rounds.all_active(db):
+        await _advance(context, round_id)
+
+
+async def _send_forgotten(db: AsyncSession) -> None:
+    """Give every waiting run a job, if it has none."""
+    jobs = await dispatch.waiting_jobs(db)
+    for run in await leases.waiting(db):
+        if dispatch.lock_of_run(run.id) not in jobs:
+            await dispatch.defer_run(db, run.id, stage=run.stage)
+
+
+async def _advance(context: WorkerContext, round_id: int) -> None:
+    try:
+        await context.database.once(lambda db: rounds.advance(db, round_id))
+    except DomainError as error:
+        # It stands where it is, for a person to see; the others go on.
+        log.warning("round_stands", round_id=round_id, reason=error.message)

@@ -1,0 +1,111 @@
+"""The worker: hands out jobs, keeps watch over what stands still, and stops when it is asked to.
+
+`python -m app.jobs.worker` with DATABASE_URL set, or `plumbline worker`. Exit code 0 only after a request to stop.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+
+import structlog
+
+from app.db import migrate
+from app.db.session import create_engine, session_factory
+from app.errors import DomainError
+from app.jobs import execution, reaper
+from app.jobs.context import WorkerContext
+from app.jobs.launch import Executor, LocalProcess
+from app.jobs.queue import Queue
+from app.jobs.transactions import AWAY, Database
+from app.services import rounds
+from app.settings import Settings, SettingsError, load_settings
+
+log = structlog.get_logger(__name__)
+
+
+class CannotWork(DomainError):
+    """The worker can't do its work here; whoever supervises it may start it again."""
+
+
+async def work(settings: Settings, database_url: str, *, executor: Executor | None = None) -> None:
+    """Work until SIGTERM or SIGINT. Raises CannotWork, WrongRevision."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await _require_head(database_url)
+    engine = create_engine(database_url)
+    context = WorkerContext(
+        database=Database(session_factory(engine), stopping=stopping),
+        executor=executor or local_executor(settings),
+        home=settings.home,
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        lease_seconds=settings.run_lease_seconds,
+        cancel_grace_seconds=settings.cancel_grace_seconds,
+        stopping=stopping,
+    )
+    try:
+        await _serve(context, database_url, queues=tuple(settings.queues.split(",")))
+    finally:
+        await engine.dispose()
+
+
+def local_executor(settings: Settings) -> LocalProcess:
+    if settings.training_python is None:
+        return LocalProcess(threads=settings.training_threads)
+    return LocalProcess((str(Path(settings.training_python)), "-m", "training"), threads=settings.training_threads)
+
+
+async def _require_head(database_url: str) -> None:
+    try:
+        await asyncio.to_thread(migrate.require_head, database_url)
+    except AWAY as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise CannotWork(f"The database doesn't answer: {reason}") from error
+
+
+async def _serve(context: WorkerContext, database_url: str, *, queues: tuple[str, ...]) -> None:
+    queue = Queue(
+        database_url,
+        queues=queues,
+        run_handler=lambda run_id: execution.execute(context, run_id),
+        round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
+    )
+    log.info("worker_started", owner=context.owner)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in (queue.serve(context.stopping), reaper.keep_watch(context)):
+                group.create_task(_stopping_all(part, context.stopping))
+    except BaseExceptionGroup as errors:
+        if errors.split(AWAY)[1] is not None:
+            raise
+        raise CannotWork("The database has been away for too long.") from errors
+    log.info("worker_stopped", owner=context.owner)
+
+
+async def _stopping_all(part: Coroutine[None, None, None], stopping: asyncio.Event) -> None:
+    """No part works without the others: when one ends, however it does, all stop in good order."""
+    try:
+        await part
+    finally:
+        stopping.set()
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        if settings.database_url is None:
+            raise CannotWork("DATABASE_URL is not set; `plumbline worker` finds the embedded database by itself.")
+        asyncio.run(work(settings, settings.database_url))
+    except (DomainError, SettingsError) as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

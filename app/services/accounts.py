@@ -1,0 +1,291 @@
+"""People, and how they come in: one-time links, passwords, sessions and API tokens.
+
+The database holds digests only. A refused secret is the same error whatever was wrong with it.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
+from app.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
+from app.security import Principal, digest, hash_password, new_api_token, new_token, password_matches
+
+SESSION_IDLE = timedelta(days=14)
+SESSION_LIFETIME = timedelta(days=30)
+SEEN_EVERY = timedelta(minutes=1)  # a use is recorded this often, not with every request
+ATTEMPTS_WINDOW = timedelta(minutes=5)
+ATTEMPTS_LIMIT = 10
+ATTEMPTS_KEPT = timedelta(days=1)
+PASSWORD_LENGTH = range(8, 201)
+HINT_LENGTH = 10  # of an API token, its prefix included
+
+WRONG_SIGN_IN = "This e-mail address and password don't fit together."
+
+
+async def create_user(
+    db: AsyncSession,
+    *,
+    name: str,
+    email: str | None = None,
+    password: str | None = None,
+    is_admin: bool = False,
+    is_simulated: bool = False,
+) -> User:
+    """Raises Invalid for a name, address or password that can't be used, Conflict when the address is taken."""
+    user = User(
+        name=_checked_name(name),
+        email=_checked_email(email) if email else None,
+        password_hash=await hash_password(_checked_password(password)) if password else None,
+        is_admin=is_admin,
+        is_simulated=is_simulated,
+    )
+    try:
+        async with db.begin_nested():
+            db.add(user)
+    except IntegrityError:
+        raise Conflict(f"Somebody else has the e-mail address {user.email}.") from None
+    return user
+
+
+async def find_user(db: AsyncSession, name_or_email: str) -> User:
+    """By e-mail address, or by name where one person alone has it. Raises NotFound, or Conflict for a shared name."""
+    wanted = name_or_email.strip()
+    by_email = await db.scalar(select(User).where(func.lower(User.email) == wanted.lower()))
+    if by_email is not None:
+        return by_email
+    by_name = (await db.scalars(select(User).where(User.name == wanted).limit(2))).all()
+    if len(by_name) > 1:
+        raise Conflict(f"More than one person is called {wanted}: use the e-mail address.")
+    if not by_name:
+        raise NotFound(f"Nobody here has the name or e-mail address {wanted}.")
+    return by_name[0]
+
+
+async def create_sign_in_link(db: AsyncSession, user_id: int, *, hours: float = 24) -> str:
+    """The token of a link that signs `user_id` in once."""
+    token = new_token()
+    db.add(
+        SignInLink(user_id=user_id, token_digest=digest(token), expires_at=func.now() + timedelta(hours=hours)),
+    )
+    await db.flush()
+    return token
+
+
+async def sign_in_link_name(db: AsyncSession, token: str) -> str:
+    """Whom the link would sign in; looking does not use it up. Raises NotFound if unknown, used or expired."""
+    name = await db.scalar(select(User.name).join(SignInLink, SignInLink.user_id == User.id).where(*_usable(token)))
+    if name is None:
+        raise NotFound("This sign-in link is unknown, used or expired.")
+    return name
+
+
+async def use_sign_in_link(db: AsyncSession, token: str) -> str:
+    """Use the link up and return the token of a new session. Raises NotFound if unknown, used or expired."""
+    # One statement: of two that open the same link at once, the second finds it used.
+    user_id = await db.scalar(
+        update(SignInLink).where(*_usable(token)).values(used_at=func.now()).returning(SignInLink.user_id)
+    )
+    if user_id is None:
+        raise NotFound("This sign-in link is unknown, used or expired.")
+    return await _new_session(db, user_id)
+
+
+async def sign_in(db: AsyncSession, *, email: str, password: str, address: str) -> str:
+    """The token of a new session. Raises TooMany after too many failures of an account or address, else NotSignedIn.
+
+    Must be the first statement of its transaction: the attempt is counted in a transaction of its own, because the
+    refusal rolls this one back.
+    """
+    email = email.strip().lower()[:320]
+    subjects = (f"address:{address}", f"account:{email}")
+    for subject in subjects:
+        await _count_attempt(db, subject)
+    user = await db.scalar(select(User).where(func.lower(User.email) == email))
+    matches = await password_matches(password, user.password_hash if user else None)
+    if user is None or not matches or user.disabled_at is not None:
+        raise NotSignedIn(WRONG_SIGN_IN)
+    await _forgive_attempt(db, subjects)
+    return await _new_session(db, user.id)
+
+
+async def principal_of_session(db: AsyncSession, token: str) -> Principal | None:
+    """Who is signed in by this session, and None once it is idle too long, over, signed out or its owner disabled."""
+    row = (
+        await db.execute(
+            select(User, SignInSession.last_seen_at < func.now() - SEEN_EVERY)
+            .join(SignInSession, SignInSession.user_id == User.id)
+            .where(
+                SignInSession.token_digest == digest(token),
+                SignInSession.expires_at > func.now(),
+                SignInSession.last_seen_at > func.now() - SESSION_IDLE,
+                User.disabled_at.is_(None),
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    user, seen_long_ago = row
+    if seen_long_ago:
+        # Skipping a locked row: requests of one person must not wait for each other to record a visit.
+        unlocked = select(SignInSession.token_digest).where(SignInSession.token_digest == digest(token))
+        await db.execute(
+            update(SignInSession)
+            .where(SignInSession.token_digest.in_(unlocked.with_for_update(skip_locked=True)))
+            .values(last_seen_at=func.now())
+        )
+    return _principal(user)
+
+
+async def sign_out(db: AsyncSession, token: str) -> None:
+    await db.execute(delete(SignInSession).where(SignInSession.token_digest == digest(token)))
+
+
+async def create_api_token(db: AsyncSession, user_id: int, *, name: str, days: int | None = None) -> str:
+    """The token itself, which is shown once and stored nowhere. Without `days` it has no end."""
+    token = new_api_token()
+    db.add(
+        ApiToken(
+            user_id=user_id,
+            name=_checked_name(name),
+            hint=token[:HINT_LENGTH],
+            token_digest=digest(token),
+            expires_at=None if days is None else func.now() + timedelta(days=days),
+        )
+    )
+    await db.flush()
+    return token
+
+
+async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
+    """Who owns this token, and None once it is revoked, expired or its owner disabled."""
+    row = (
+        await db.execute(
+            select(User, ApiToken.id, func.coalesce(ApiToken.last_used_at < func.now() - SEEN_EVERY, True))
+            .join(ApiToken, ApiToken.user_id == User.id)
+            .where(
+                ApiToken.token_digest == digest(token),
+                ApiToken.revoked_at.is_(None),
+                or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
+                User.disabled_at.is_(None),
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    user, token_id, used_long_ago = row
+    if used_long_ago:
+        unlocked = select(ApiToken.id).where(ApiToken.id == token_id).with_for_update(skip_locked=True)
+        await db.execute(update(ApiToken).where(ApiToken.id.in_(unlocked)).values(last_used_at=func.now()))
+    return _principal(user)
+
+
+async def list_api_tokens(db: AsyncSession, user_id: int) -> list[ApiToken]:
+    """The tokens that still work, newest first."""
+    return list(
+        await db.scalars(
+            select(ApiToken)
+            .where(
+                ApiToken.user_id == user_id,
+                ApiToken.revoked_at.is_(None),
+                or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
+            )
+            .order_by(ApiToken.id.desc())
+        )
+    )
+
+
+async def revoke_api_token(db: AsyncSession, actor: Principal, token_id: int) -> None:
+    """One's own token, at once and for good. Raises NotFound for anybody else's."""
+    revoked = await db.scalar(
+        update(ApiToken)
+        .where(ApiToken.id == token_id, ApiToken.user_id == actor.user_id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+        .returning(ApiToken.id)
+    )
+    if revoked is None:
+        raise NotFound
+
+
+def _principal(user: User) -> Principal:
+    return Principal(user.id, user.name, is_admin=user.is_admin, is_simulated=user.is_simulated)
+
+
+async def _new_session(db: AsyncSession, user_id: int) -> str:
+    await db.execute(
+        delete(SignInSession).where(
+            SignInSession.user_id == user_id,
+            or_(SignInSession.expires_at < func.now(), SignInSession.last_seen_at < func.now() - SESSION_IDLE),
+        )
+    )
+    token = new_token()
+    db.add(
+        SignInSession(token_digest=digest(token), user_id=user_id, expires_at=func.now() + SESSION_LIFETIME),
+    )
+    await db.flush()
+    return token
+
+
+def _usable(token: str) -> tuple[ColumnElement[bool], ...]:
+    enabled = exists().where(User.id == SignInLink.user_id, User.disabled_at.is_(None)).correlate(SignInLink)
+    return (
+        SignInLink.token_digest == digest(token),
+        SignInLink.used_at.is_(None),
+        SignInLink.expires_at > func.now(),
+        enabled,
+    )
+
+
+def _window() -> ColumnElement[datetime]:
+    return func.date_bin(ATTEMPTS_WINDOW, func.now(), datetime(2000, 1, 1, tzinfo=UTC))
+
+
+async def _count_attempt(db: AsyncSession, subject: str) -> None:
+    """Counted before the password is compared, so that a burst of tries gets no further than one after the other."""
+    engine = db.bind
+    assert isinstance(engine, AsyncEngine)
+    counted = (
+        insert(Attempts)
+        .values(subject=subject, window_start=_window())
+        .on_conflict_do_update(index_elements=["subject", "window_start"], set_={"count": Attempts.count + 1})
+        .returning(Attempts.count)
+    )
+    async with engine.begin() as connection:
+        count = await connection.scalar(counted)
+    assert count is not None
+    if count > ATTEMPTS_LIMIT:
+        raise TooMany("Too many tries to sign in. Wait five minutes and try again.")
+
+
+async def _forgive_attempt(db: AsyncSession, subjects: tuple[str, ...]) -> None:
+    """Only failures count in the end: many people may sign in from one address."""
+    await db.execute(
+        update(Attempts)
+        .where(Attempts.subject.in_(subjects), Attempts.window_start == _window(), Attempts.count > 0)
+        .values(count=Attempts.count - 1)
+    )
+    await db.execute(delete(Attempts).where(Attempts.window_start < func.now() - ATTEMPTS_KEPT))
+
+
+def _checked_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or len(name) > 200 or not name.isprintable():
+        raise Invalid("A name has 1 to 200 printable characters.")
+    return name
+
+
+def _checked_email(email: str) -> str:
+    email = email.strip()
+    local, _, domain = email.rpartition("@")
+    if not local or not domain or len(email) > 320 or not email.isprintable() or " " in email:
+        raise Invalid(f"{email!r} is not an e-mail address.")
+    return email
+
+
+def _checked_password(password: str) -> str:
+    if len(password) not in PASSWORD_LENGTH:
+        raise Invalid(f"A password has {PASSWORD_LENGTH.start} to {PASSWORD_LENGTH.stop - 1} characters.")
+    return password

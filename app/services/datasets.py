@@ -1,0 +1,374 @@
+"""Dataset versions: immutable files that training reads and programs download, cut from what is in the database.
+
+A version is the same bytes for the same rows: records in the order of the judgements, nothing in them that depends on
+when or where they were written. Files lie in `home/datasets/PROJECT/KIND-NUMBER.jsonl`.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import BigInteger, func, insert, literal, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.db.base import Json
+from app.db.tables import (
+    Completion,
+    DatasetJudgement,
+    DatasetVersion,
+    Demonstration,
+    Judgement,
+    Project,
+    Prompt,
+    Task,
+    TaskCompletion,
+)
+from app.db.tables.lineage import DatasetKind
+from app.errors import Conflict, NotFound
+from training.records import (
+    DemonstrationRecord,
+    Message,
+    PreferenceRecord,
+    Record,
+    Split,
+    iterate_records,
+    write_records,
+)
+
+PARQUET_BATCH = 1_000
+
+
+class BrokenDataset(Conflict):
+    """The file of a dataset version is missing or was changed."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Who said how much: `strength` 1 (slightly) to 3 (much) towards the chosen response, `annotator` a pseudonym."""
+
+    strength: int
+    annotator: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """What was written: path relative to the home folder, and its fingerprint."""
+
+    path: str
+    sha256: str
+
+
+async def cut_preferences(
+    db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
+) -> DatasetVersion:
+    """A version with one record per current judgement, imported ones included, held-out prompts never.
+
+    An unchanged set is the latest version again. From here on its judgements can't be changed. Raises Conflict when
+    there is none.
+    """
+    await _hold(db, project)
+    rows = await _judged_pairs(db, project)
+    if not rows:
+        raise Conflict("There is no judgement yet to make a dataset of.")
+    records = [record for _, record, _ in rows]
+    kinds = Counter(kind for _, _, kind in rows)
+    counts = {
+        "train": sum(record.split == "train" for record in records),
+        "validation": sum(record.split == "validation" for record in records),
+        "ties": sum(record.preference == 0.5 for record in records),
+        **{kind: kinds[kind] for kind in sorted(kinds)},
+    }
+    version, is_new = await _cut(db, project, "preferences", records, counts, home, run_id)
+    if is_new:
+        ids = sql_cast([judgement_id for judgement_id, _, _ in rows], ARRAY(BigInteger))
+        held = select(literal(version.id), func.unnest(ids))
+        await db.execute(insert(DatasetJudgement).from_select(["dataset_version_id", "judgement_id"], held))
+    return version
+
+
+async def cut_demonstrations(
+    db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
+) -> DatasetVersion:
+    """A version with the demonstrations of the training prompts; an unchanged set is the latest version again."""
+    await _hold(db, project)
+    rows = await db.execute(
+        select(Prompt.id, Prompt.messages, Demonstration.text)
+        .join(Demonstration, Demonstration.prompt_id == Prompt.id)
+        .where(Prompt.project_id == project.id, Prompt.split == "train")
+        .order_by(Demonstration.id)
+    )
+    records = [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
+    if not records:
+        raise Conflict("There is no demonstration yet to make a dataset of.")
+    version, _ = await _cut(db, project, "demonstrations", records, {}, home, run_id)
+    return version
+
+
+async def list_versions(db: AsyncSession, project_id: int, kind: DatasetKind = "preferences") -> list[DatasetVersion]:
+    """Newest first."""
+    return list(
+        await db.scalars(
+            select(DatasetVersion)
+            .where(DatasetVersion.project_id == project_id, DatasetVersion.kind == kind)
+            .order_by(DatasetVersion.number.desc())
+        )
+    )
+
+
+async def get_version(
+    db: AsyncSession, project: Project, number: int, kind: DatasetKind = "preferences"
+) -> DatasetVersion:
+    version = await db.scalar(
+        select(DatasetVersion).where(
+            DatasetVersion.project_id == project.id, DatasetVersion.kind == kind, DatasetVersion.number == number
+        )
+    )
+    if version is None:
+        raise NotFound(f"The project {project.slug} has no {kind} dataset {number}.")
+    return version
+
+
+async def annotations(db: AsyncSession, version: DatasetVersion) -> dict[int, Annotation]:
+    """By judgement, for raw exports. Pseudonyms number the people of a project by their first judgement in it."""
+    newcomers = (
+        select(
+            Judgement.annotator_id.label("annotator_id"),
+            func.row_number().over(order_by=func.min(Judgement.id)).label("number"),
+        )
+        .where(Judgement.project_id == version.project_id, Judgement.annotator_id.is_not(None))
+        .group_by(Judgement.annotator_id)
+        .subquery()
+    )
+    rows = await db.execute(
+        select(Judgement.id, func.abs(Judgement.preference), newcomers.c.number)
+        .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
+        .outerjoin(newcomers, newcomers.c.annotator_id == Judgement.annotator_id)
+        .where(DatasetJudgement.dataset_version_id == version.id)
+    )
+    return {
+        judgement_id: Annotation(strength, f"annotator-{number}" if number else "imported")
+        for judgement_id, strength, number in rows
+    }
+
+
+def verify(version: DatasetVersion, home: Path) -> Path:
+    """The version's file, after reading all of it. Raises BrokenDataset unless it is byte for byte what was cut."""
+    path = home / version.path
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise BrokenDataset(f"The dataset file {version.path} can't be read: {error.strerror}.") from None
+    if found != version.sha256:
+        raise BrokenDataset(f"The dataset file {version.path} is not what was cut: its SHA-256 differs.")
+    return path
+
+
+def stream_jsonl(
+    version: DatasetVersion,
+    home: Path,
+    *,
+    annotations: Mapping[int, Annotation] | None = None,
+    split: Split | None = None,
+) -> Iterator[str]:
+    """Lines in TRL's conversational schemas: prompt, chosen, rejected; or prompt, completion for demonstrations.
+
+    Ties have no chosen side and are left out. With `annotations`, judgement_id, strength and annotator follow. Raises
+    BrokenDataset at once, before the first line is asked for.
+    """
+    rows = _trl_rows(version, verify(version, home), annotations, split)
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_parquet(
+    version: DatasetVersion,
+    home: Path,
+    file: Path,
+    *,
+    annotations: Mapping[int, Annotation] | None = None,
+    split: Split | None = None,
+) -> int:
+    """As `stream_jsonl`, into a Parquet file; returns the number of rows."""
+    # Here, not above: only exports pay for loading a hundred megabytes of library.
+    import pyarrow
+    from pyarrow import parquet
+
+    messages = pyarrow.list_(pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())]))
+    sides = ("chosen", "rejected") if version.kind == "preferences" else ("completion",)
+    fields = [("prompt", messages), *((side, messages) for side in sides)]
+    if annotations is not None:
+        fields += [
+            ("judgement_id", pyarrow.int64()),
+            ("strength", pyarrow.int8()),
+            ("annotator", pyarrow.string()),
+        ]
+    schema = pyarrow.schema(fields)
+    rows = _trl_rows(version, verify(version, home), annotations, split)
+    count = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        while batch := list(islice(rows, PARQUET_BATCH)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+            count += len(batch)
+    return count
+
+
+async def _hold(db: AsyncSession, project: Project) -> None:
+    """One cut at a time, and changes of judgements wait for it; leases and new judgements go on."""
+    await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
+
+
+async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, PreferenceRecord, str]]:
+    """Judgement, record and kind, in the order of the judgements."""
+    first, second = aliased(Completion), aliased(Completion)
+    at_first, at_second = aliased(TaskCompletion), aliased(TaskCompletion)
+    rows = await db.execute(
+        select(
+            Judgement.id, Judgement.kind, Judgement.preference, Prompt.id, Prompt.messages, Prompt.split,
+            first.text, second.text,
+        )
+        .join(Task, Task.id == Judgement.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(at_first, (at_first.task_id == Task.id) & (at_first.position == 0))
+        .join(at_second, (at_second.task_id == Task.id) & (at_second.position == 1))
+        .join(first, first.id == at_first.completion_id)
+        .join(second, second.id == at_second.completion_id)
+        .where(
+            Judgement.project_id == project.id,
+            Judgement.superseded_by.is_(None),
+            Prompt.split != "held_out",
+        )
+        .order_by(Judgement.id)
+    )  # fmt: skip
+    return [
+        (
+            judgement_id,
+            PreferenceRecord(
+                prompt_id=str(prompt_id),
+                prompt=_conversation(messages),
+                response_a=text_a,
+                response_b=text_b,
+                preference=_probability(preference),
+                split=cast(Split, split),
+                source=f"{kind}:{judgement_id}",
+            ),
+            kind,
+        )
+        for judgement_id, kind, preference, prompt_id, messages, split, text_a, text_b in rows
+    ]
+
+
+def _probability(preference: int) -> float:
+    """That the first is better. How much better says nothing about how sure, so strength doesn't enter."""
+    return 0.5 if preference == 0 else float(preference > 0)
+
+
+async def _cut(
+    db: AsyncSession,
+    project: Project,
+    kind: DatasetKind,
+    records: Sequence[Record],
+    counts: Json,
+    home: Path,
+    run_id: int | None,
+) -> tuple[DatasetVersion, bool]:
+    """The new version, or the latest one if it holds the same bytes; and whether it is new."""
+    latest = await db.scalar(
+        select(DatasetVersion)
+        .where(DatasetVersion.project_id == project.id, DatasetVersion.kind == kind)
+        .order_by(DatasetVersion.number.desc())
+        .limit(1)
+    )
+    file = await asyncio.to_thread(_write, home, project.slug, kind, records, latest)
+    if latest is not None and file.path == latest.path:
+        return latest, False
+    version = DatasetVersion(
+        project_id=project.id,
+        kind=kind,
+        number=latest.number + 1 if latest else 1,
+        path=file.path,
+        sha256=file.sha256,
+        row_count=len(records),
+        counts=counts,
+        run_id=run_id,
+    )
+    db.add(version)
+    await db.flush()
+    return version, True
+
+
+def _write(home: Path, slug: str, kind: DatasetKind, records: Iterable[Record], latest: DatasetVersion | None) -> _File:
+    """The records' file, under the number after `latest`, or in its place if they are the same: a lost file is back."""
+    folder = home / "datasets" / slug
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{kind}-draft.jsonl"
+    write_records(draft, records)
+    sha256 = _sha256(draft)
+    number = latest.number + 1 if latest else 1
+    path = f"datasets/{slug}/{kind}-{number:04}.jsonl"
+    if latest is not None and latest.sha256 == sha256:
+        path = latest.path
+    draft.replace(home / path)
+    _sync_folder(folder)
+    return _File(path, sha256)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _trl_rows(
+    version: DatasetVersion, path: Path, annotations: Mapping[int, Annotation] | None, split: Split | None
+) -> Iterator[Json]:
+    if version.kind == "demonstrations":
+        for demonstration in iterate_records(path, DemonstrationRecord):
+            yield {"prompt": _turns(demonstration.prompt), "completion": _reply(demonstration.response)}
+        return
+    for record in iterate_records(path, PreferenceRecord):
+        if record.preference == 0.5 or split not in (None, record.split):
+            continue
+        a_is_better = record.preference > 0.5
+        row: dict[str, Any] = {
+            "prompt": _turns(record.prompt),
+            "chosen": _reply(record.response_a if a_is_better else record.response_b),
+            "rejected": _reply(record.response_b if a_is_better else record.response_a),
+        }
+        if annotations is not None:
+            judgement_id = int(record.source.partition(":")[2])
+            annotation = annotations[judgement_id]
+            row |= {
+                "judgement_id": judgement_id,
+                "strength": annotation.strength,
+                "annotator": annotation.annotator,
+            }
+        yield row
+
+
+def _turns(prompt: tuple[Message, ...]) -> list[Json]:
+    return [message.to_json() for message in prompt]
+
+
+def _reply(text: str) -> list[Json]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _conversation(messages: list[Json]) -> tuple[Message, ...]:
+    return tuple(Message.from_json(message) for message in messages)

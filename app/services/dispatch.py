@@ -1,0 +1,62 @@
+"""The way into the queue: jobs are put in on the caller's own connection, so that a rolled-back request leaves none
+behind.
+
+A job says only that somebody should look at a run or a round; what is to be done stands in their rows. The handlers are
+`app.jobs.queue`'s; this side knows their names alone.
+"""
+
+from typing import Literal
+
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+RUN_TASK = "plumbline.run"
+ROUND_TASK = "plumbline.round"
+
+# A training run takes minutes and most of the machine; rounds and the short stages pass it on a queue of their own.
+TRAINING_QUEUE = "training"
+STEPS_QUEUE = "steps"
+TRAINING_STAGES = frozenset({"sft", "reward", "ppo", "generate", "evaluate"})
+
+QueueName = Literal["training", "steps"]
+
+# Never opened: every job goes in through a connection that the caller holds.
+_queue = App(connector=PsycopgConnector())
+
+
+def queue_of(stage: str) -> QueueName:
+    return "training" if stage in TRAINING_STAGES else "steps"
+
+
+async def defer_run(db: AsyncSession, run_id: int, *, stage: str) -> None:
+    """Ask for a worker for this run. While a job for it waits, another adds nothing."""
+    await _defer(db, RUN_TASK, queue=queue_of(stage), queueing_lock=lock_of_run(run_id), run_id=run_id)
+
+
+async def defer_round(db: AsyncSession, round_id: int) -> None:
+    """Ask for somebody to see whether this round can go on."""
+    await _defer(db, ROUND_TASK, queue="steps", queueing_lock=f"round:{round_id}", round_id=round_id)
+
+
+async def _defer(db: AsyncSession, task: str, *, queue: QueueName, queueing_lock: str, **arguments: int) -> None:
+    try:
+        # The savepoint keeps the caller's transaction alive when the job is there already.
+        async with db.begin_nested():
+            # Asked for in here, because only the session's own use of the connection makes it set the savepoint.
+            connection = (await (await db.connection()).get_raw_connection()).driver_connection
+            deferrer = _queue.configure_task(task, queue=queue, queueing_lock=queueing_lock, connection=connection)
+            await deferrer.defer_async(**arguments)
+    except AlreadyEnqueued:
+        return
+
+
+async def waiting_jobs(db: AsyncSession) -> set[str]:
+    """Queueing locks of the jobs that wait for a worker."""
+    rows = await db.scalars(text("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo'"))
+    return set(rows)
+
+
+def lock_of_run(run_id: int) -> str:
+    return f"run:{run_id}"

@@ -1,0 +1,152 @@
+"""Comparisons from elsewhere: each is a prompt, two completions, a closed task and a judgement of kind imported."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.db.tables import Completion, Judgement, Project, Task, TaskCompletion
+from app.errors import Invalid
+from app.services import judgements, prompts
+from app.services.prompts import NewPrompt
+from app.services.transcripts import BadRow, Pair, read_pairs
+
+BATCH = 500
+BETTER = 2  # of the seven choices, when a file says which response won but not by how much
+AS_STORED = [0, 1]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """`imported` rows are new, `already_there` were in the project or came twice in the file, `bad` can't be used."""
+
+    rows: int
+    imported: int
+    already_there: int
+    bad: tuple[BadRow, ...]
+
+
+class _HasBadRows(Exception):
+    """Takes the savepoint back."""
+
+
+async def import_hh(
+    db: AsyncSession, project: Project, file: Path, *, skip_bad: bool, choice: int = BETTER
+) -> ImportReport:
+    """Read hh-rlhf transcripts, plain or gzip. With a bad row and without `skip_bad` nothing at all is imported.
+
+    `choice` (1 to 3) is how much better the chosen response is said to be. Raises Invalid for a file that breaks off.
+    """
+    if choice not in range(1, judgements.TIE):
+        raise Invalid("An imported choice is 1 (much better), 2 (better) or 3 (slightly better).")
+    # Two imports of one file at once: the second finds what the first brought.
+    await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
+    bad: list[BadRow] = []
+    rows = imported = 0
+    try:
+        async with db.begin_nested():
+            for batch in _batches(read_pairs(file)):
+                rows += len(batch)
+                bad += [row for row in batch if isinstance(row, BadRow)]
+                if skip_bad or not bad:
+                    pairs = [row for row in batch if isinstance(row, Pair)]
+                    imported += await _import(db, project, pairs, file.name, choice)
+            if bad and not skip_bad:
+                raise _HasBadRows
+    except _HasBadRows:
+        return ImportReport(rows, 0, 0, tuple(bad))
+    return ImportReport(rows, imported, rows - imported - len(bad), tuple(bad))
+
+
+def _batches(rows: Iterable[Pair | BadRow]) -> Iterator[list[Pair | BadRow]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+async def _import(db: AsyncSession, project: Project, pairs: Sequence[Pair], file_name: str, choice: int) -> int:
+    """How many of `pairs` were new."""
+    asked = [NewPrompt(pair.prompt, source=file_name[:200]) for pair in pairs]
+    prompt_ids = await prompts.put(db, project, asked)
+    known = await _known(db, list(prompt_ids.values()))
+    new: dict[tuple[int, str, str], bytes] = {}
+    for pair, prompt in zip(pairs, asked, strict=True):
+        key = (prompt_ids[prompt.digest], pair.chosen, pair.rejected)
+        if key not in known:
+            new[key] = prompt.digest
+    if new:
+        await _insert(db, project, new, choice)
+    return len(new)
+
+
+async def _known(db: AsyncSession, prompt_ids: Sequence[int]) -> set[tuple[int, str, str]]:
+    """What was imported about these prompts before: (prompt, chosen, rejected)."""
+    at_chosen, at_rejected = aliased(TaskCompletion), aliased(TaskCompletion)
+    chosen, rejected = aliased(Completion), aliased(Completion)
+    rows = await db.execute(
+        select(Task.prompt_id, chosen.text, rejected.text)
+        .join(Judgement, Judgement.task_id == Task.id)
+        .join(at_chosen, at_chosen.task_id == Task.id)
+        .join(at_rejected, at_rejected.task_id == Task.id)
+        .join(chosen, chosen.id == at_chosen.completion_id)
+        .join(rejected, rejected.id == at_rejected.completion_id)
+        .where(
+            Task.prompt_id.in_(prompt_ids),
+            Judgement.kind == "imported",
+            (at_chosen.position == 0) == (Judgement.preference > 0),
+            (at_rejected.position == 0) == (Judgement.preference < 0),
+        )
+    )
+    return {(prompt_id, text, other) for prompt_id, text, other in rows}
+
+
+async def _insert(db: AsyncSession, project: Project, pairs: dict[tuple[int, str, str], bytes], choice: int) -> None:
+    keys = list(pairs)
+    places = [_place_of_chosen(digest, chosen, rejected) for (_, chosen, rejected), digest in pairs.items()]
+    texts = [
+        {"prompt_id": prompt_id, "text": text, "source": "imported"}
+        for (prompt_id, chosen, rejected), place in zip(keys, places, strict=True)
+        for text in ((chosen, rejected) if place == 0 else (rejected, chosen))
+    ]
+    in_order = insert(Completion).returning(Completion.id, sort_by_parameter_order=True)
+    completion_ids = (await db.scalars(in_order, texts)).all()
+    closed = {"project_id": project.id, "state": "closed", "quota": 1, "taken": 1, "judged": 1}
+    task_ids = (
+        await db.scalars(
+            insert(Task).returning(Task.id, sort_by_parameter_order=True),
+            [{**closed, "prompt_id": prompt_id, "selection": {"rule": "imported"}} for prompt_id, _, _ in keys],
+        )
+    ).all()
+    await db.execute(
+        insert(TaskCompletion),
+        [
+            {"task_id": task_ids[number // 2], "position": number % 2, "completion_id": completion_id}
+            for number, completion_id in enumerate(completion_ids)
+        ],
+    )
+    pressed = [choice if place == 0 else 2 * judgements.TIE - choice for place in places]
+    await db.execute(
+        insert(Judgement),
+        [
+            {
+                "project_id": project.id,
+                "task_id": task_id,
+                "kind": "imported",
+                "choice": pressed_one,
+                "shown_order": AS_STORED,
+                "preference": judgements.preference_of(pressed_one, AS_STORED),
+                "guidelines_version": project.guidelines_version,
+            }
+            for task_id, pressed_one in zip(task_ids, pressed, strict=True)
+        ],
+    )
+
+
+def _place_of_chosen(prompt_digest: bytes, chosen: str, rejected: str) -> int:
+    """0 or 1, as good as drawn: a place that always held the better response would tell it."""
+    return hashlib.sha256(prompt_digest + f"{chosen}\0{rejected}".encode()).digest()[0] % 2

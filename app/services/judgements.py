@@ -1,0 +1,167 @@
+"""What people say of a task. Append-only: a change is a new row that the old one points at."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Assignment, Judgement, Project, Task
+from app.db.tables.judging import JudgementKind
+from app.errors import Conflict, Invalid, KeyReused, LeaseExpired
+from app.security import Principal
+from app.services import assignments, events, projects, rounds
+
+TIE = 4
+KEY_LENGTH = 200
+LONGEST_MS = 7 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """`choice` 1 = A much better … 4 = tie … 7 = B much better; one key for what is meant to count once."""
+
+    choice: int
+    idempotency_key: str
+    first_action_ms: int | None = None
+    active_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.choice not in range(1, 8):
+            raise Invalid("A choice is a whole number from 1 to 7.")
+        if not 0 < len(self.idempotency_key) <= KEY_LENGTH or not self.idempotency_key.isprintable():
+            raise Invalid(f"An idempotency key has 1 to {KEY_LENGTH} printable characters.")
+        for milliseconds in (self.first_action_ms, self.active_ms):
+            if milliseconds is not None and milliseconds not in range(LONGEST_MS + 1):
+                raise Invalid("A time is a whole number of milliseconds, a week at most.")
+
+    def digest(self, assignment_id: int) -> bytes:
+        """What a retry must repeat: the answer to the question. A retry may measure other times."""
+        body = {"assignment": assignment_id, "choice": self.choice}
+        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Submitted:
+    judgement: Judgement
+    replayed: bool
+
+
+async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted:
+    """Record what `actor` says, once however often it is sent, and as a change if they said something before.
+
+    A lease that ran out counts as long as the task has a free place. Raises KeyReused for a key with another body,
+    LeaseExpired when the place is gone, Conflict for a change that comes after the dataset was cut.
+    """
+    task, assignment = await assignments.lock(db, actor, assignment_id)
+    # Only now: whoever sent the same before us held the task's lock until the row was there to see.
+    earlier = await _earlier(db, actor, assignment_id, submission)
+    if earlier is not None:
+        return earlier
+    is_change = assignment.state == "submitted"
+    judgement = await _record(db, actor, task, assignment, submission)
+    if not is_change:
+        await _tell_pages(db, judgement)
+        await rounds.labels_changed(db, assignment.project_id)
+    return Submitted(judgement, replayed=False)
+
+
+def preference_of(choice: int, shown_order: list[int]) -> int:
+    """3 = the task's first completion is much better … −3 = its second one is, whatever side they were shown on."""
+    return (TIE - choice) * (1 if shown_order[0] == 0 else -1)
+
+
+async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted | None:
+    judgement = await db.scalar(
+        select(Judgement).where(
+            Judgement.annotator_id == actor.user_id, Judgement.idempotency_key == submission.idempotency_key
+        )
+    )
+    if judgement is None:
+        return None
+    if judgement.body_digest != submission.digest(assignment_id):
+        raise KeyReused
+    return Submitted(judgement, replayed=True)
+
+
+async def _record(
+    db: AsyncSession, actor: Principal, task: Task, assignment: Assignment, submission: Submission
+) -> Judgement:
+    if len(assignment.shown_order) != 2:
+        raise Invalid("This task has more than two responses: a choice between A and B is no answer to it.")
+    kind: JudgementKind = "simulated" if actor.is_simulated else "human"
+    row = {
+        "project_id": assignment.project_id,
+        "task_id": task.id,
+        "assignment_id": assignment.id,
+        "annotator_id": actor.user_id,
+        "kind": kind,
+        "choice": submission.choice,
+        "shown_order": assignment.shown_order,
+        "preference": preference_of(submission.choice, assignment.shown_order),
+        "idempotency_key": submission.idempotency_key,
+        "body_digest": submission.digest(assignment.id),
+        "guidelines_version": assignment.guidelines_version,
+        "served_at": assignment.leased_at,
+        "first_action_ms": submission.first_action_ms,
+        "active_ms": submission.active_ms,
+    }
+    if assignment.state == "submitted":
+        row["id"] = await _supersede(db, assignment)
+    else:
+        _take_place(task, assignment)
+        await db.flush()
+    judgement: Judgement | None = await db.scalar(
+        insert(Judgement)
+        .values(row)
+        .on_conflict_do_nothing(index_elements=["annotator_id", "idempotency_key"])
+        .returning(Judgement)
+    )
+    if judgement is None:  # at this moment the key went to another assignment of the same person
+        raise KeyReused
+    return judgement
+
+
+def _take_place(task: Task, assignment: Assignment) -> None:
+    if assignment.state != "leased":  # expired or skipped: its place was given back
+        if task.taken >= task.quota:
+            raise LeaseExpired
+        task.taken += 1
+    task.judged += 1
+    if task.judged == task.quota:
+        task.state = "closed"
+    assignment.state = "submitted"
+    assignment.closed_at = func.now()
+    assignment.skip_reason = None
+
+
+async def _supersede(db: AsyncSession, assignment: Assignment) -> int:
+    """Point the current judgement at the one to come; returns its id. A dataset being cut is waited for."""
+    await db.execute(select(Project.id).where(Project.id == assignment.project_id).with_for_update(read=True))
+    current = (Judgement.assignment_id == assignment.id, Judgement.superseded_by.is_(None))
+    if await db.scalar(select(projects.held_by_a_dataset()).where(*current)):
+        raise Conflict("A dataset version holds this judgement, so it can't be changed any more.")
+    drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("judgements", "id"))))
+    assert isinstance(drawn, int)
+    await db.execute(
+        update(Judgement).where(*current).values(superseded_by=drawn).execution_options(synchronize_session=False)
+    )
+    return drawn
+
+
+async def _tell_pages(db: AsyncSession, judgement: Judgement) -> None:
+    """The first judgement of every second is news: the pages read all the counts anew."""
+    previous = await db.scalar(
+        select(Judgement.submitted_at)
+        .where(
+            Judgement.project_id == judgement.project_id,
+            Judgement.superseded_by.is_(None),
+            Judgement.id < judgement.id,
+        )
+        .order_by(Judgement.id.desc())
+        .limit(1)
+    )
+    if previous is None or previous.replace(microsecond=0) < judgement.submitted_at.replace(microsecond=0):
+        await events.notify(db, project_id=judgement.project_id)

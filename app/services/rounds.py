@@ -1,0 +1,262 @@
+"""Rounds: one turn of the loop as a state machine in the database.
+
+    select → label → snapshot → reward → reward_gate → ppo → evaluate → policy_gate → promote → generate → done
+
+Every step but `label` is a run. `advance` looks at where a round stands and moves it on as far as it goes; it may be
+called at any time, by anybody, twice. A failed or cancelled run leaves the round where it is until the run is retried
+or the round is cancelled; a refusing gate stops the round with its reasons.
+"""
+
+from typing import Any, get_args
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import DatasetJudgement, DatasetVersion, Gate, Judgement, ModelVersion, Project, Round, Run
+from app.db.tables.runs import RoundStatus, RoundStep
+from app.errors import Conflict, NotFound
+from app.security import Principal
+from app.services import dispatch, events, models, projects, runs, stages
+from app.services.round_settings import settings_of
+
+STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
+
+
+async def start(
+    db: AsyncSession,
+    actor_id: int | None,
+    project: Project,
+    *,
+    label_target: int | None = None,
+    settings: Json | None = None,
+) -> Round:
+    """Open the project's next round; `settings` go on top of the project's. Raises Conflict while one is active."""
+    chosen = settings_of(project).overridden(settings or {})
+    if label_target is not None:
+        chosen = chosen.overridden({"label_target": label_target})
+    last = await db.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
+    round_ = Round(
+        project_id=project.id,
+        number=(last or 0) + 1,
+        label_target=chosen.label_target,
+        settings=chosen.to_json(),
+        started_by_id=actor_id,
+    )
+    try:
+        async with db.begin_nested():
+            db.add(round_)
+    except IntegrityError:
+        raise Conflict("A round of this project is under way already.") from None
+    await db.refresh(round_)
+    await dispatch.defer_round(db, round_.id)
+    await _announce(db, round_)
+    return round_
+
+
+async def cancel(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
+    """End the round and the runs of it that wait or work. What it has made stays. Raises Conflict if it is over."""
+    await _require_owner(db, actor, round_)
+    await _lock_active(db, round_)
+    await _end(db, round_, "cancelled", reason="Cancelled.")
+    unfinished = select(Run).where(Run.round_id == round_.id, Run.state.in_(("queued", "running")))
+    for run in list(await db.scalars(unfinished)):
+        try:
+            await runs.request_cancel(db, None, run)
+        except Conflict:
+            continue  # it ended by itself in this moment
+
+
+async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
+    """Go on from the label step with the labels at hand. Raises Conflict elsewhere, and when there is none at all."""
+    await _require_owner(db, actor, round_)
+    await _lock_active(db, round_)
+    if round_.step != "label":
+        raise Conflict("The round isn't waiting for labels.")
+    if not await db.scalar(select(Judgement.id).where(Judgement.project_id == round_.project_id).limit(1)):
+        raise Conflict("There is no judgement to learn from yet.")
+    round_.step = "snapshot"
+    await db.flush()
+    await dispatch.defer_round(db, round_.id)
+    await _announce(db, round_)
+
+
+async def get(db: AsyncSession, actor: Principal, round_id: int) -> Round:
+    """Raises NotFound for an unknown round and for one of a project that `actor` may not see alike."""
+    visible = projects.visible_to(actor).with_only_columns(Project.id)
+    round_ = await db.scalar(select(Round).where(Round.id == round_id, Round.project_id.in_(visible)))
+    if round_ is None:
+        raise NotFound
+    return round_
+
+
+async def active(db: AsyncSession, project_id: int) -> Round | None:
+    return await db.scalar(select(Round).where(Round.project_id == project_id, Round.status == "active"))
+
+
+async def latest(db: AsyncSession, project_id: int) -> Round | None:
+    return await db.scalar(select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(1))
+
+
+async def list_rounds(db: AsyncSession, project_id: int) -> list[Round]:
+    """Newest first."""
+    return list(await db.scalars(select(Round).where(Round.project_id == project_id).order_by(Round.number.desc())))
+
+
+async def all_active(db: AsyncSession) -> list[int]:
+    """Ids of every active round, for the one who looks after those that stand still."""
+    return list(await db.scalars(select(Round.id).where(Round.status == "active").order_by(Round.id)))
+
+
+async def step_runs(db: AsyncSession, round_id: int) -> dict[str, Run]:
+    """The latest run of each step that has one, in the order they were queued."""
+    found = await db.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id))
+    return {run.round_step: run for run in found if run.round_step is not None}
+
+
+async def gates_of(db: AsyncSession, round_: Round) -> list[Gate]:
+    """Decisions of the round's gates, in order."""
+    return list(
+        await db.scalars(
+            select(Gate).join(Run, Run.id == Gate.run_id).where(Run.round_id == round_.id).order_by(Gate.id)
+        )
+    )
+
+
+async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
+    """Current judgements by people (imported ones apart) that came in since the last preferences snapshot."""
+    last_snapshot = (
+        select(DatasetVersion.id)
+        .where(DatasetVersion.project_id == project_id, DatasetVersion.kind == "preferences")
+        .order_by(DatasetVersion.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    # Ids grow, so all after the highest in the snapshot are new: a range of an index, however many there are in all.
+    last_held = (
+        select(func.coalesce(func.max(DatasetJudgement.judgement_id), 0))
+        .where(DatasetJudgement.dataset_version_id == last_snapshot)
+        .scalar_subquery()
+    )
+    count = await db.scalar(
+        select(func.count())
+        .select_from(Judgement)
+        .where(
+            Judgement.project_id == project_id,
+            Judgement.superseded_by.is_(None),
+            Judgement.kind != "imported",
+            Judgement.id > last_held,
+        )
+    )
+    return count or 0
+
+
+async def labels_changed(db: AsyncSession, project_id: int) -> None:
+    """Wake the round that waits for labels once it has enough. To be called with every new judgement."""
+    round_ = await active(db, project_id)
+    if round_ is None or round_.step != "label":
+        return
+    if await labels_at_hand(db, project_id) >= round_.label_target:
+        await dispatch.defer_round(db, round_.id)
+
+
+async def advance(db: AsyncSession, round_id: int) -> None:
+    """Move the round on as far as it goes now. Changes nothing when it is over or has to wait."""
+    round_ = await db.scalar(
+        select(Round).where(Round.id == round_id).with_for_update().execution_options(populate_existing=True)
+    )
+    if round_ is None:
+        return
+    project = await db.get_one(Project, round_.project_id)
+    while round_.status == "active" and await _take_step(db, project, round_):
+        await db.flush()
+        await _announce(db, round_)
+
+
+async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
+    """Leave the current step if it is done. False if the round has to wait."""
+    if round_.step == "label":
+        done = await labels_at_hand(db, project.id) >= round_.label_target
+    else:
+        done = await _run_is_done(db, project, round_)
+    if not done or round_.status != "active":
+        return False
+    round_.step = STEPS[STEPS.index(round_.step) + 1]
+    if round_.step == "done":
+        await _finish(db, project, round_)
+    return True
+
+
+async def _run_is_done(db: AsyncSession, project: Project, round_: Round) -> bool:
+    run = await db.scalar(
+        select(Run)
+        .where(Run.round_id == round_.id, Run.round_step == round_.step)
+        .order_by(Run.id.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    if run is None:
+        await stages.queue_step(db, project, round_)
+        return False
+    if run.state != "succeeded":
+        return False
+    await _take_over(db, project, round_, run)
+    return True
+
+
+async def _take_over(db: AsyncSession, project: Project, round_: Round, run: Run) -> None:
+    """Note in the round what the step's run has made."""
+    result: dict[str, Any] = run.result or {}
+    match round_.step:
+        case "select" if round_.label_target > 0:
+            # With fewer pairs than labels to wait for, the round would wait for ever.
+            round_.label_target = max(1, min(round_.label_target, result["reachable_labels"]))
+        case "snapshot":
+            round_.dataset_version_id = result["dataset_version_id"]
+        case "reward":
+            round_.reward_id = (await _made_by(db, run)).id
+        case "ppo":
+            round_.policy_id = (await _made_by(db, run)).id
+        case "reward_gate" | "policy_gate" if not result["passed"]:
+            await _end(db, round_, "stopped", reason=result["reason"])
+            await stages.replenish(db, project)
+
+
+async def _made_by(db: AsyncSession, run: Run) -> ModelVersion:
+    version = await models.of_run(db, run.id)
+    assert version is not None, "a training run succeeds in the transaction that registers its model"
+    return version
+
+
+async def _finish(db: AsyncSession, project: Project, round_: Round) -> None:
+    await _end(db, round_, "finished", reason=None)
+    if project.opens_next_round and project.archived_at is None:
+        await start(db, round_.started_by_id, project)
+    else:
+        await stages.serve_pairs(db, project)
+
+
+async def _end(db: AsyncSession, round_: Round, status: RoundStatus, *, reason: str | None) -> None:
+    round_.status = status
+    round_.reason = reason
+    round_.finished_at = func.now()
+    await db.flush()
+    await db.refresh(round_)
+    await _announce(db, round_)
+
+
+async def _lock_active(db: AsyncSession, round_: Round) -> None:
+    await db.refresh(round_, with_for_update=True)
+    if round_.status != "active":
+        raise Conflict(f"This round is {round_.status}.")
+
+
+async def _require_owner(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
+    """Without an actor it is the system or the machine's own command line that asks."""
+    if actor is not None:
+        await projects.require_role(db, actor, await db.get_one(Project, round_.project_id), "owner")
+
+
+async def _announce(db: AsyncSession, round_: Round) -> None:
+    await events.notify(db, project_id=round_.project_id, round_id=round_.id)

@@ -1,0 +1,203 @@
+"""Which run a stage needs: the versions it works on and its settings, fixed when it is queued.
+
+A round queues its steps here, and so do the admin's buttons for single runs.
+"""
+
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import Demonstration, Judgement, ModelVersion, Project, Prompt, Round, Run
+from app.db.tables.runs import RoundStep, Stage
+from app.errors import Conflict
+from app.services import models, runs, selection
+from app.services.round_settings import RoundSettings, settings_of
+
+STAGE_OF_STEP: dict[RoundStep, Stage] = {
+    "select": "select",
+    "snapshot": "snapshot",
+    "reward": "reward",
+    "reward_gate": "gate",
+    "ppo": "ppo",
+    "evaluate": "evaluate",
+    "policy_gate": "gate",
+    "promote": "promote",
+    "generate": "generate",
+}
+
+
+async def start_sft(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
+    """Train a policy on the demonstrations. The project's first one is put into use."""
+    demonstrated = exists().where(Demonstration.prompt_id == Prompt.id, Prompt.project_id == project.id)
+    if not await db.scalar(select(demonstrated)):
+        raise Conflict("There is no demonstration to learn from.")
+    return await _queue_single(db, actor_id, project, "sft", {"model": project.policy_source})
+
+
+async def start_reward(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
+    """Train a reward model on what people have said so far; the run cuts a dataset version first."""
+    judged = exists().where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    if not await db.scalar(select(judged)):
+        raise Conflict("There is no judgement to learn from.")
+    return await _queue_single(db, actor_id, project, "reward", await _reward_inputs(db, project, None))
+
+
+async def start_ppo(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
+    """Improve the policy against the reward model in use, or the newest one when none is."""
+    reward = await models.promoted(db, project.id, "reward") or await models.newest(db, project.id, "reward")
+    if reward is None:
+        raise Conflict("There is no reward model yet: train one first.")
+    return await _queue_single(db, actor_id, project, "ppo", await _ppo_inputs(db, project, reward.id))
+
+
+async def start_generate(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
+    """Let the policy in use write responses for the pool."""
+    return await _queue_single(db, actor_id, project, "generate", await _generate_inputs(db, project))
+
+
+async def start_evaluate(
+    db: AsyncSession, actor_id: int | None, project: Project, *, policy: ModelVersion | None = None
+) -> Run:
+    """Compare a policy, by default the one in use, with the one it started from."""
+    policy = policy or await models.promoted(db, project.id)
+    if policy is None or policy.reference_id is None or policy.reward_id is None:
+        raise Conflict("There is no policy yet that was trained against a reward model.")
+    inputs = _evaluate_inputs(policy.id, policy.reference_id, policy.reward_id)
+    return await _queue_single(db, actor_id, project, "evaluate", inputs)
+
+
+async def serve_pairs(db: AsyncSession, project: Project) -> Run | None:
+    """Make tasks of the pool outside a round when people are about to run out of pairs."""
+    if not await _is_short_of_pairs(db, project):
+        return None
+    return await _queue_single(db, None, project, "select", {})
+
+
+async def queue_step(db: AsyncSession, project: Project, round_: Round) -> Run | None:
+    """The run of the round's step, or None while a policy that it needs is still in the making."""
+    inputs = await _step_inputs(db, project, round_)
+    if inputs is None:
+        return None
+    step: RoundStep = round_.step  # type: ignore[assignment]  # the database checks it
+    stage = STAGE_OF_STEP[step]
+    return await runs.queue_run(
+        db,
+        project_id=project.id,
+        stage=stage,
+        settings=_run_settings(stage, settings_of_round(round_), inputs),
+        round_id=round_.id,
+        round_step=step,
+        started_by_id=round_.started_by_id,
+    )
+
+
+async def replenish(db: AsyncSession, project: Project) -> Run | None:
+    """Let the policy in use write more when people are about to run out of pairs and nothing is on its way."""
+    on_its_way = exists().where(
+        Run.project_id == project.id, Run.stage.in_(("generate", "select")), Run.state.in_(("queued", "running"))
+    )
+    if await db.scalar(select(on_its_way)) or await models.promoted(db, project.id) is None:
+        return None
+    if not await _is_short_of_pairs(db, project):
+        return None
+    return await start_generate(db, None, project)
+
+
+async def _is_short_of_pairs(db: AsyncSession, project: Project) -> bool:
+    """Whether the open tasks can take fewer judgements than a round asks for."""
+    return await selection.open_places(db, project.id) < settings_of(project).label_target
+
+
+def settings_of_round(round_: Round) -> RoundSettings:
+    """What was settled when the round was started."""
+    return RoundSettings.model_validate(round_.settings)
+
+
+async def _queue_single(db: AsyncSession, actor_id: int | None, project: Project, stage: Stage, inputs: Json) -> Run:
+    settings = _run_settings(stage, settings_of(project), inputs)
+    return await runs.queue_run(db, project_id=project.id, stage=stage, settings=settings, started_by_id=actor_id)
+
+
+def _run_settings(stage: Stage, settings: RoundSettings, inputs: Json) -> Json:
+    """Settings of a run: the ids of what it works on, `seed`, and for a training stage its `config`."""
+    common: Json = {**inputs, "seed": settings.seed}
+    match stage:
+        case "sft" | "reward" | "ppo":
+            return {**common, "config": getattr(settings, stage)}
+        case "generate":
+            config = {"samples_per_prompt": settings.samples_per_prompt, **settings.generate}
+            return {**common, "config": config, "prompts": settings.generate_prompts}
+        case "evaluate":
+            return {**common, "config": settings.evaluate, "prompts": settings.evaluate_prompts}
+        case _:
+            return common
+
+
+async def _step_inputs(db: AsyncSession, project: Project, round_: Round) -> Json | None:
+    settings = settings_of_round(round_)
+    if round_.step in ("reward", "ppo", "generate") and await models.promoted(db, project.id) is None:
+        return None
+    match round_.step:
+        case "select":
+            return {"count": settings.pairs_wanted(project.overlap)}
+        case "snapshot":
+            return {}
+        case "reward":
+            return await _reward_inputs(db, project, round_.dataset_version_id)
+        case "reward_gate":
+            return {"model_version_id": round_.reward_id, "bounds": settings.reward_gate.model_dump()}
+        case "ppo":
+            return await _ppo_inputs(db, project, _made(round_.reward_id))
+        case "evaluate":
+            policy = await db.get_one(ModelVersion, _made(round_.policy_id))
+            return _evaluate_inputs(policy.id, _made(policy.reference_id), _made(policy.reward_id))
+        case "policy_gate":
+            return {"model_version_id": round_.policy_id, "bounds": settings.policy_gate.model_dump()}
+        case "promote":
+            return {"model_version_id": round_.policy_id}
+        case "generate":
+            return await _generate_inputs(db, project)
+        case step:
+            raise AssertionError(f"step {step} has no run")
+
+
+async def _reward_inputs(db: AsyncSession, project: Project, dataset_version_id: int | None) -> Json:
+    policy = await _reference(db, project)
+    previous = await models.promoted(db, project.id, "reward")
+    return {
+        "policy_id": policy.id,
+        "dataset_version_id": dataset_version_id,
+        "previous_reward_id": previous.id if previous else None,
+    }
+
+
+async def _ppo_inputs(db: AsyncSession, project: Project, reward_id: int) -> Json:
+    # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers.
+    reference = await _reference(db, project)
+    return {"policy_id": reference.id, "reference_id": reference.id, "reward_id": reward_id}
+
+
+async def _generate_inputs(db: AsyncSession, project: Project) -> Json:
+    policy = await models.promoted(db, project.id)
+    if policy is None:
+        raise Conflict("There is no policy in use yet: train one first.")
+    return {"policy_id": policy.id}
+
+
+def _evaluate_inputs(policy_id: int, reference_id: int, reward_id: int) -> dict[str, Any]:
+    return {"policy_id": policy_id, "reference_id": reference_id, "reward_id": reward_id}
+
+
+async def _reference(db: AsyncSession, project: Project) -> ModelVersion:
+    reference = await models.reference_policy(db, project.id)
+    if reference is None:
+        raise Conflict("There is no policy in use yet: train one first.")
+    return reference
+
+
+def _made(version_id: int | None) -> int:
+    """The version that an earlier step of the round made."""
+    assert version_id is not None
+    return version_id

@@ -1,0 +1,221 @@
+"""The closed loop on a site of its own: simulated people judge, the worker trains, and gold says what came of it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+
+from app.db.session import SessionFactory, create_engine, session_factory, transaction
+from app.db.tables import ModelVersion, Project, Prompt, Round, Run, User
+from app.errors import DomainError
+from app.services import accounts, models, projects, rounds
+from app.services.starter import SLUG
+from app.simulation.crowd import CrowdReport, CrowdSettings, play
+from app.simulation.judge import Judge, Verdict
+from app.simulation.site import Site, running_site
+
+POLL_SECONDS = 0.5
+
+
+class LoopError(DomainError):
+    """The loop can't go on; the message says what failed and where its log is."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    rounds: int
+    labels: int
+    seed: int
+    noise: float
+    home: Path
+    annotators: int = 1
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """One turn of the loop. Shares are of 1, KL in nats per response, seconds by step of the round."""
+
+    round: int
+    labels: int
+    reward_accuracy: float
+    reward_accuracy_ci: tuple[float, float]
+    gold_win_rate: float
+    gold_win_rate_ci: tuple[float, float]
+    win_rate_by_length_tercile: tuple[float, float, float]
+    win_rate_on_unseen_topics: float
+    win_rate_on_unseen_topics_ci: tuple[float, float]
+    kl: float
+    length_ratio: float
+    eos_rate: float
+    promoted: bool
+    reason: str | None
+    seconds: dict[str, float]
+
+
+def report_json(seed: int, reports: list[RoundReport]) -> dict[str, Any]:
+    return {"seed": seed, "rounds": [asdict(report) for report in reports]}
+
+
+def run_loop(settings: LoopSettings, tell: Callable[[str], None]) -> list[RoundReport]:
+    """All rounds on a fresh site. Raises LoopError, SiteError or JudgeError."""
+    began = time.monotonic()
+    environment = {"PLUMBLINE_STARTER_SEED": str(settings.seed)}
+    with running_site(settings.home, environment) as site:
+        tell(f"The site runs at {site.url}; its data are in {settings.home}.")
+        return asyncio.run(Loop(settings, site, tell, began).turn())
+
+
+class Loop:
+    def __init__(self, settings: LoopSettings, site: Site, tell: Callable[[str], None], began: float) -> None:
+        self._settings = settings
+        self._site = site
+        self._tell = tell
+        self._began = began
+        self._engine = create_engine(site.database_url, pool_size=2)
+        self._sessions: SessionFactory = session_factory(self._engine)
+
+    async def turn(self) -> list[RoundReport]:
+        try:
+            project_id = await self._prepare()
+            return [await self._round(project_id, number) for number in range(1, self._settings.rounds + 1)]
+        finally:
+            await self._engine.dispose()
+
+    async def _prepare(self) -> int:
+        """Wait for the SFT policy and its first responses; rounds are opened here, one by one."""
+        async with transaction(self._sessions) as db:
+            project_id = (await db.scalars(select(Project.id).where(Project.slug == SLUG))).one()
+            await db.execute(update(Project).where(Project.id == project_id).values(opens_next_round=False))
+        for stage in ("sft", "generate"):
+            seconds = await self._wait_for_run(project_id, stage)
+            self._say(f"{stage} took {seconds:.0f} s")
+        return project_id
+
+    async def _round(self, project_id: int, number: int) -> RoundReport:
+        round_id = await self._open(project_id)
+        crowd = await self._label(round_id, number)
+        await self._wait_for_round(round_id, "generate and done", lambda found: found.status != "active")
+        async with transaction(self._sessions) as db:
+            found = await db.get_one(Round, round_id)
+            steps = await rounds.step_runs(db, round_id)
+            reference = await models.reference_policy(db, project_id)
+            policy = await db.get(ModelVersion, found.policy_id) if found.policy_id else None
+            reward = await db.get(ModelVersion, found.reward_id) if found.reward_id else None
+            held_out = await self._held_out(db, project_id)
+        if policy is None or reward is None or reference is None:
+            raise LoopError(f"round {number} ended without a policy: {found.reason or found.status}")
+        began = time.monotonic()
+        judge = Judge(self._settings.home / "judge", held_out, seed=self._settings.seed)
+        verdict = await asyncio.to_thread(
+            judge.verdict,
+            number,
+            policy=self._folder(policy),
+            reference=self._folder(reference),
+            reward=self._folder(reward),
+        )
+        seconds = {"label": round(crowd[1], 1), **{step: _seconds(run) for step, run in steps.items()}}
+        seconds["judge"] = round(time.monotonic() - began, 1)
+        promoted = policy.promoted_at is not None
+        report = _report(number, crowd[0], verdict, promoted=promoted, found=found, seconds=seconds)
+        self._say(f"round {number}: gold win rate {report.gold_win_rate:.3f}, {found.status}")
+        return report
+
+    async def _open(self, project_id: int) -> int:
+        async with transaction(self._sessions) as db:
+            project = await db.get_one(Project, project_id)
+            opened = await rounds.start(db, None, project, label_target=self._settings.labels)
+            round_id = opened.id
+        await self._wait_for_round(round_id, "select", lambda found: found.step != "select")
+        return round_id
+
+    async def _label(self, round_id: int, number: int) -> tuple[CrowdReport, float]:
+        """Simulated people judge exactly as many pairs as the round asked for."""
+        links = await self._invite(number)
+        settings = CrowdSettings(self._site.url, SLUG, self._settings.labels, self._settings.noise, self._settings.seed)
+        began = time.monotonic()
+        crowd = await play(links, settings)
+        if crowd.judgements < self._settings.labels:
+            raise LoopError(f"only {crowd.judgements} of {settings.judgements} labels came in: {crowd.error_messages}")
+        await self._wait_for_round(round_id, "label", lambda found: found.step not in ("select", "label"))
+        return crowd, time.monotonic() - began
+
+    async def _invite(self, number: int) -> list[str]:
+        async with transaction(self._sessions) as db:
+            project = (await db.scalars(select(Project).where(Project.slug == SLUG))).one()
+            names = [f"Simulated {number}.{place}" for place in range(self._settings.annotators)]
+            return [await invite(db, project, name) for name in names]
+
+    async def _wait_for_run(self, project_id: int, stage: str) -> float:
+        while True:
+            async with transaction(self._sessions) as db:
+                run = await db.scalar(
+                    select(Run).where(Run.project_id == project_id, Run.stage == stage).order_by(Run.id).limit(1)
+                )
+            if run is not None and run.state == "succeeded":
+                return _seconds(run)
+            if run is not None and run.state in ("failed", "cancelled"):
+                folder = self._site.home / (run.folder or "")
+                raise LoopError(f"{stage} {run.state}: {run.error}; its log is in {folder}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _wait_for_round(self, round_id: int, what: str, done: Callable[[Round], bool]) -> None:
+        while True:
+            async with transaction(self._sessions) as db:
+                found = await db.get_one(Round, round_id)
+                broken = [run for run in (await rounds.step_runs(db, round_id)).values() if run.state == "failed"]
+            if done(found):
+                return
+            if broken:
+                raise LoopError(f"{what}: run {broken[0].id} ({broken[0].stage}) failed: {broken[0].error}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _held_out(self, db: Any, project_id: int) -> dict[str, str]:
+        found = await db.scalars(
+            select(Prompt).where(Prompt.project_id == project_id, Prompt.split == "held_out").order_by(Prompt.id)
+        )
+        return {str(prompt.id): prompt.messages[-1]["content"] for prompt in found}
+
+    def _folder(self, version: ModelVersion) -> Path:
+        return self._site.home / version.folder
+
+    def _say(self, what: str) -> None:
+        self._tell(f"[{time.monotonic() - self._began:5.0f} s] {what}")
+
+
+async def invite(db: Any, project: Project, name: str) -> str:
+    """A new simulated annotator of the project; the path of a one-time sign-in link."""
+    user: User = await accounts.create_user(db, name=name, is_simulated=True)
+    await projects.add_member(db, project, user.id, "annotator")
+    return f"/sign-in/link/{await accounts.create_sign_in_link(db, user.id)}"
+
+
+def _seconds(run: Run) -> float:
+    if run.started_at is None or run.finished_at is None:
+        return 0.0
+    return round((run.finished_at - run.started_at).total_seconds(), 1)
+
+
+def _report(
+    number: int, crowd: CrowdReport, verdict: Verdict, *, promoted: bool, found: Round, seconds: dict[str, float]
+) -> RoundReport:
+    return RoundReport(
+        round=number,
+        labels=crowd.judgements,
+        reward_accuracy=verdict.reward_accuracy,
+        reward_accuracy_ci=verdict.reward_accuracy_ci,
+        gold_win_rate=verdict.gold_win_rate.rate,
+        gold_win_rate_ci=verdict.gold_win_rate.interval,
+        win_rate_by_length_tercile=verdict.gold_win_rate.by_length_tercile,
+        win_rate_on_unseen_topics=verdict.unseen_topics.rate,
+        win_rate_on_unseen_topics_ci=verdict.unseen_topics.interval,
+        kl=verdict.kl,
+        length_ratio=verdict.length_ratio,
+        eos_rate=verdict.eos_rate,
+        promoted=promoted,
+        reason=found.reason,
+        seconds=seconds,
+    )

@@ -1,0 +1,73 @@
+"""Dataset versions and their export in the schemas that other tools load."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response, status
+from sqlalchemy import select
+
+from app.db.tables import DatasetVersion
+from app.services import datasets
+from app.web import exports
+from app.web.api.access import Id, ManagedProject, OwnedProject
+from app.web.api.paging import Page, Paging, read_page
+from app.web.api.schemas import DatasetOut
+from app.web.deps import Db, settings_of
+
+router = APIRouter(tags=["datasets"])
+
+
+@router.get("/projects/{slug}/datasets", summary="List dataset versions")
+async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page[DatasetOut]:
+    return await read_page(
+        db,
+        select(DatasetVersion).where(DatasetVersion.project_id == project.id),
+        DatasetVersion.id,
+        paging=paging,
+        out=DatasetOut.model_validate,
+    )
+
+
+@router.post(
+    "/projects/{slug}/datasets",
+    status_code=status.HTTP_201_CREATED,
+    responses={200: {"model": DatasetOut, "description": "No judgement has changed since this version was cut."}},
+    summary="Cut a dataset version",
+)
+async def cut(request: Request, project: OwnedProject, db: Db, response: Response) -> DatasetOut:
+    """An immutable snapshot of all current judgements. 200 with the newest version when it holds them all already."""
+    earlier = {version.id for version in await datasets.list_versions(db, project.id)}
+    version = await datasets.cut_preferences(db, project, home=settings_of(request).home)
+    if version.id in earlier:
+        response.status_code = status.HTTP_200_OK
+    return DatasetOut.model_validate(version)
+
+
+@router.get("/projects/{slug}/datasets/{number}", summary="Read a dataset version")
+async def read_dataset(project: ManagedProject, number: Id, db: Db) -> DatasetOut:
+    """A version of the preferences."""
+    return DatasetOut.model_validate(await datasets.get_version(db, project, number))
+
+
+@router.get(
+    "/projects/{slug}/datasets/{number}/export",
+    response_class=Response,
+    summary="Export a dataset version",
+    responses={200: {"content": {exports.JSON_LINES: {}, exports.PARQUET: {}}, "description": "The rows, streamed."}},
+)
+async def export(
+    request: Request,
+    project: ManagedProject,
+    number: Id,
+    db: Db,
+    form: Annotated[exports.Format, Query(alias="format")] = "jsonl",
+    raw: Annotated[
+        bool, Query(description="With `judgement_id`, `strength` (1–3) and `annotator` (a pseudonym).")
+    ] = False,
+) -> Response:
+    """Preference pairs in TRL's conversational schema: `prompt`, `chosen`, `rejected`, each a list of `role` and
+    `content`.
+
+    Ties have no better response and are left out; the version's `counts` say how many there are.
+    """
+    version = await datasets.get_version(db, project, number)
+    return await exports.export(db, project, version, settings_of(request).home, form=form, raw=raw)

@@ -1,0 +1,159 @@
+"""The API's documentation as a page, made from its own OpenAPI document. No script: the strict content policy holds
+here, too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from app.errors import DomainError
+from app.web import render
+from app.web.api import routes
+from app.web.api.access import may_read_docs
+from app.web.deps import settings_of
+
+router = APIRouter(include_in_schema=False)
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+LARGEST = 2**31 - 1
+UNSAID = "Successful Response"  # what the framework writes where nobody wrote anything
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A parameter, or a field of a body. `about` is Markdown."""
+
+    name: str
+    place: str
+    kind: str
+    required: bool
+    about: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: str
+    about: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    anchor: str
+    tag: str
+    method: str
+    path: str
+    summary: str
+    about: str
+    parameters: tuple[Field, ...]
+    body: tuple[Field, ...]
+    answers: tuple[Answer, ...]
+
+
+@router.get("/api/docs", dependencies=[Depends(may_read_docs)])
+async def show_docs(request: Request) -> Response:
+    document = routes.openapi(request.app.version)
+    shown = list(operations(document))
+    return render.page(
+        request,
+        "api/docs.html",
+        about=document["info"]["description"],
+        tags=list(dict.fromkeys(operation.tag for operation in shown)),
+        operations=shown,
+        errors=sorted(_errors(DomainError), key=lambda error: (error.status, error.__name__)),
+        site_url=settings_of(request).site_url,
+    )
+
+
+def operations(document: Schema) -> Iterator[Operation]:
+    """Every operation of an OpenAPI document, in its order."""
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield _operation(document, path, method, item[method])
+
+
+def _operation(document: Schema, path: str, method: str, described: Schema) -> Operation:
+    body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    return Operation(
+        anchor=described["operationId"],
+        tag=described.get("tags", [""])[0],
+        method=method.upper(),
+        path=path,
+        summary=described["summary"],
+        about=described.get("description", ""),
+        parameters=tuple(
+            Field(
+                entry["name"],
+                entry["in"],
+                _kind(document, entry["schema"]),
+                # The header is declared optional so that its absence is our own 400 and not the framework's 422.
+                entry.get("required", False) or entry["name"] == "idempotency-key",
+                entry.get("description", ""),
+            )
+            for entry in described.get("parameters", ())
+        ),
+        body=tuple(_fields(document, body)),
+        answers=tuple(
+            Answer(status, answer["description"].removeprefix(UNSAID), tuple(_fields(document, _json_schema(answer))))
+            for status, answer in sorted(described["responses"].items())
+            if status.startswith("2")
+        ),
+    )
+
+
+def _json_schema(answer: Schema) -> Schema:
+    schema: Schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+    return schema
+
+
+def _fields(document: Schema, schema: Schema) -> Iterator[Field]:
+    schema = _resolved(document, schema)
+    if schema.get("type") == "array":
+        schema = _resolved(document, schema["items"])
+    for name, described in schema.get("properties", {}).items():
+        yield Field(
+            name,
+            "body",
+            _kind(document, described),
+            name in schema.get("required", ()),
+            described.get("description", ""),
+        )
+
+
+def _resolved(document: Schema, schema: Schema) -> Schema:
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    found: Schema = document["components"]["schemas"][reference.rsplit("/", 1)[-1]]
+    return found
+
+
+def _kind(document: Schema, schema: Schema) -> str:
+    """A schema in a few words: “integer 1–7 or null”, “list of Message”."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(document, option) for option in schema["anyOf"])
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[-1]).removesuffix("Out").removesuffix("In")
+    if "enum" in schema:
+        return " | ".join(str(choice) for choice in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(document, schema['items'])}"
+    # The largest id is a limit of the database, and no news to anybody.
+    bounds = [str(schema[name]) for name in ("minimum", "maximum") if schema.get(name, LARGEST) < LARGEST]
+    words = [str(schema.get("format") or schema.get("type", "any"))]
+    if len(bounds) == 2:
+        words.append("–".join(bounds))
+    return " ".join(words)
+
+
+def _errors(of: type[DomainError]) -> Iterator[type[DomainError]]:
+    yield of
+    for kind in of.__subclasses__():
+        yield from _errors(kind)

@@ -1,0 +1,126 @@
+"""The loop: rounds and the runs that they are made of."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, status
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Project, Round, Run
+from app.errors import NotFound
+from app.security import Principal
+from app.services import projects, rounds, runs
+from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.paging import Page, Paging, read_page
+from app.web.api.schemas import MetricOut, RoundIn, RoundOut, RunOut
+from app.web.deps import Db
+
+router = APIRouter()
+
+
+@router.get("/projects/{slug}/rounds", tags=["rounds"], summary="List rounds")
+async def list_rounds(project: ManagedProject, db: Db, paging: Paging) -> Page[RoundOut]:
+    return await read_page(
+        db,
+        select(Round).where(Round.project_id == project.id),
+        Round.id,
+        paging=paging,
+        out=RoundOut.model_validate,
+    )
+
+
+@router.post("/projects/{slug}/rounds", tags=["rounds"], status_code=status.HTTP_201_CREATED, summary="Start a round")
+async def start_round(project: OwnedProject, caller: Caller, db: Db, body: RoundIn) -> RoundOut:
+    """409 while another round of the project is active."""
+    started = await rounds.start(db, caller.user_id, project, label_target=body.label_target)
+    await db.refresh(started)
+    return RoundOut.model_validate(started)
+
+
+@router.get("/projects/{slug}/rounds/{number}", tags=["rounds"], summary="Read a round")
+async def read_round(project: ManagedProject, number: Id, db: Db) -> RoundOut:
+    return RoundOut.model_validate(await _round(db, project, number))
+
+
+@router.post("/projects/{slug}/rounds/{number}/cancel", tags=["rounds"], summary="Cancel a round")
+async def cancel_round(project: OwnedProject, number: Id, caller: Caller, db: Db) -> RoundOut:
+    entry = await _round(db, project, number)
+    await rounds.cancel(db, caller, entry)
+    await db.refresh(entry)
+    return RoundOut.model_validate(entry)
+
+
+@router.post("/projects/{slug}/rounds/{number}/continue", tags=["rounds"], summary="Go on with the judgements at hand")
+async def continue_round(project: OwnedProject, number: Id, caller: Caller, db: Db) -> RoundOut:
+    """Ends the wait of the label step. 409 when the round waits for nothing."""
+    entry = await _round(db, project, number)
+    await rounds.continue_now(db, caller, entry)
+    await db.refresh(entry)
+    return RoundOut.model_validate(entry)
+
+
+@router.get("/projects/{slug}/runs", tags=["runs"], summary="List runs")
+async def list_runs(project: ManagedProject, db: Db, paging: Paging) -> Page[RunOut]:
+    return await read_page(
+        db,
+        select(Run).where(Run.project_id == project.id),
+        Run.id,
+        paging=paging,
+        out=RunOut.model_validate,
+    )
+
+
+@router.get("/runs/{run_id}", tags=["runs"], summary="Read a run")
+async def read_run(run_id: Id, caller: Caller, db: Db) -> RunOut:
+    return RunOut.model_validate(await _managed_run(db, caller, run_id))
+
+
+@router.get("/runs/{run_id}/metrics", tags=["runs"], summary="Read what a run measured")
+async def read_metrics(
+    run_id: Id,
+    caller: Caller,
+    db: Db,
+    after_step: Annotated[int, Query(ge=-1, description="Only what was measured after this step.")] = -1,
+) -> list[MetricOut]:
+    run = await _managed_run(db, caller, run_id)
+    return [MetricOut.model_validate(metric) for metric in await runs.metrics_since(db, run.id, after_step)]
+
+
+@router.post("/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run")
+async def cancel_run(run_id: Id, caller: Caller, db: Db) -> RunOut:
+    """A running run writes a checkpoint before it ends; `retry` goes on from there."""
+    run = await _owned_run(db, caller, run_id)
+    await runs.request_cancel(db, caller, run)
+    await db.refresh(run)
+    return RunOut.model_validate(run)
+
+
+@router.post("/runs/{run_id}/retry", tags=["runs"], summary="Put a run back into the queue")
+async def retry_run(run_id: Id, caller: Caller, db: Db) -> RunOut:
+    """For a failed or cancelled run: it goes on from its last checkpoint."""
+    retried = await runs.retry(db, caller, await _owned_run(db, caller, run_id))
+    await db.refresh(retried)
+    return RunOut.model_validate(retried)
+
+
+async def _round(db: AsyncSession, project: Project, number: int) -> Round:
+    found = await db.scalar(select(Round).where(Round.project_id == project.id, Round.number == number))
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def _managed_run(db: AsyncSession, caller: Principal, run_id: int) -> Run:
+    run = await runs.get(db, caller, run_id)
+    await projects.require_role(db, caller, await _project_of(db, run), "owner", "reviewer")
+    return run
+
+
+async def _owned_run(db: AsyncSession, caller: Principal, run_id: int) -> Run:
+    run = await runs.get(db, caller, run_id)
+    await projects.require_role(db, caller, await _project_of(db, run), "owner")
+    return run
+
+
+async def _project_of(db: AsyncSession, run: Run) -> Project:
+    return await db.get_one(Project, run.project_id)

@@ -1,0 +1,61 @@
+"""Model versions: what they are made of, and which one is in use."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import ModelVersion, Project
+from app.errors import NotFound
+from app.services import models
+from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.paging import Page, Paging, read_page
+from app.web.api.schemas import ModelOut, PromoteIn, RollBackIn
+from app.web.deps import Db
+
+router = APIRouter(tags=["models"])
+
+Kind = Literal["policy", "reward", "cost"]
+
+
+@router.get("/projects/{slug}/models", summary="List model versions")
+async def list_models(
+    project: ManagedProject, db: Db, paging: Paging, kind: Annotated[Kind | None, Query()] = None
+) -> Page[ModelOut]:
+    statement = select(ModelVersion).where(ModelVersion.project_id == project.id)
+    if kind is not None:
+        statement = statement.where(ModelVersion.kind == kind)
+    return await read_page(db, statement, ModelVersion.id, paging=paging, out=ModelOut.model_validate)
+
+
+@router.get("/projects/{slug}/models/{kind}/{number}", summary="Read a model version")
+async def read_model(project: ManagedProject, kind: Kind, number: Id, db: Db) -> ModelOut:
+    return ModelOut.model_validate(await _version(db, project, kind, number))
+
+
+@router.post("/projects/{slug}/models/{kind}/{number}/promote", summary="Put a model version to use")
+async def promote(project: OwnedProject, kind: Kind, number: Id, body: PromoteIn, caller: Caller, db: Db) -> ModelOut:
+    """The version in use until now is archived; `roll-back` brings it back."""
+    version = await _version(db, project, kind, number)
+    await models.promote(db, caller.user_id, version, reason=body.reason)
+    await db.refresh(version)
+    return ModelOut.model_validate(version)
+
+
+@router.post("/projects/{slug}/roll-back", summary="Go back to the model version in use before")
+async def roll_back(project: OwnedProject, body: RollBackIn, caller: Caller, db: Db) -> ModelOut:
+    version = await models.roll_back(db, caller.user_id, project, kind=body.kind, reason=body.reason)
+    await db.refresh(version)
+    return ModelOut.model_validate(version)
+
+
+async def _version(db: AsyncSession, project: Project, kind: Kind, number: int) -> ModelVersion:
+    found = await db.scalar(
+        select(ModelVersion).where(
+            ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
+        )
+    )
+    if found is None:
+        raise NotFound
+    return found

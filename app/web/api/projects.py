@@ -1,0 +1,41 @@
+"""Projects that the caller is a member of."""
+
+from fastapi import APIRouter
+
+from app.db.tables import Project
+from app.services import projects
+from app.web.api.access import Caller, MemberProject
+from app.web.api.paging import Page, Paging, read_page
+from app.web.api.schemas import CountsOut, ProgressOut, ProjectDetail, ProjectOut
+from app.web.deps import Db
+
+router = APIRouter(tags=["projects"])
+
+
+@router.get("/projects", summary="List projects")
+async def list_projects(caller: Caller, db: Db, paging: Paging) -> Page[ProjectOut]:
+    return await read_page(
+        db,
+        projects.visible_to(caller),
+        Project.id,
+        paging=paging,
+        out=ProjectOut.model_validate,
+    )
+
+
+@router.get("/projects/{slug}", summary="Read a project")
+async def read_project(project: MemberProject, caller: Caller, db: Db) -> ProjectDetail:
+    role = await projects.require_role(db, caller, project, "owner", "reviewer", "annotator")
+    progress = await projects.annotator_progress(db, caller, project)
+    # How many have judged what is part of what a blind annotator must not learn.
+    counts = None if role == "annotator" else await projects.overview(db, project)
+    return ProjectDetail(
+        slug=project.slug,
+        name=project.name,
+        description=project.description,
+        guidelines=project.guidelines,
+        role=role,
+        created_at=project.created_at,
+        progress=ProgressOut.model_validate(progress),
+        counts=CountsOut.model_validate(counts) if counts else None,
+    )

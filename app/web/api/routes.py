@@ -1,0 +1,57 @@
+"""All routes of `/api/v1` under one roof, and its description for programs."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import JSONResponse
+
+from app.web.api import datasets, loop, models, projects, tasks
+from app.web.api.access import may_read_docs
+from app.web.api.schemas import Problem
+
+PREFIX = "/api/v1"
+
+ABOUT = """Everything that the pages do, for programs.
+
+Send `Authorization: Bearer plumb_…` with every request; make a token on the page *API tokens*. Cookies are not looked
+at.
+
+Lists come newest first in pages: `limit` up to 200, and `next_cursor` to send as `cursor` for the page after.
+
+Errors are `application/problem+json` (RFC 9457) with a `request_id` that is in the server's log, too. Something of a
+project that you may not see is answered as if it weren't there.
+"""
+
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Problem, "description": said, "content": _PROBLEM} for status, said in statuses}
+
+
+router = APIRouter(
+    prefix=PREFIX,
+    # What generated clients call their functions.
+    generate_unique_id_function=lambda route: route.name,
+    responses=_problems(
+        (401, "No valid token."),
+        (403, "Your role in the project doesn't allow it."),
+        (404, "Nothing there, or nothing that you may see."),
+        (422, "A field can't be used; `errors` says which."),
+    ),
+)
+for part in (projects, tasks, datasets, loop, models):
+    router.include_router(part.router)
+
+description = APIRouter(include_in_schema=False)
+
+
+@description.get(f"{PREFIX}/openapi.json", dependencies=[Depends(may_read_docs)])
+async def read_openapi(request: Request) -> JSONResponse:
+    return JSONResponse(openapi(request.app.version))
+
+
+def openapi(version: str) -> dict[str, Any]:
+    """The OpenAPI document of `/api/v1`: its routes alone, not the pages."""
+    return get_openapi(title="Plumbline", version=version, description=ABOUT, routes=router.routes)

@@ -1,0 +1,171 @@
+"""What the API takes and gives. Names are the columns' names; nothing here is a secret or a path on the server."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# PostgreSQL's text holds every character but this one.
+Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
+
+
+class Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details: the body of every error, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str = Field(description="Quote it when you ask somebody about this error; it is in the server's log.")
+    errors: list[dict[str, Any]] | None = Field(None, description="For 422: which field, and why.")
+
+
+class ProjectOut(Out):
+    slug: str
+    name: str
+    description: str
+    created_at: datetime
+
+
+class ProgressOut(Out):
+    today: int = Field(description="Your judgements since midnight, UTC.")
+    total: int
+    open_for_me: int = Field(description="Tasks that you could still be given.")
+
+
+class CountsOut(Out):
+    prompts_by_split: dict[str, int]
+    demonstrations: int
+    completions: int
+    tasks_open: int
+    tasks_closed: int
+    judgements: int
+    judgements_since_snapshot: int = Field(description="Current judgements that no dataset version holds yet.")
+    annotators: int
+
+
+class ProjectDetail(ProjectOut):
+    role: Literal["owner", "reviewer", "annotator"] = Field(description="What you are in it; admins are owners.")
+    guidelines: str
+    progress: ProgressOut
+    counts: CountsOut | None = Field(description="Null for annotators.")
+
+
+class MessageOut(Out):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class PaneOut(Out):
+    label: str = Field(description="A, B, … in the order in which you are meant to read them.")
+    text: str
+
+
+class TaskOut(Out):
+    assignment_id: int
+    project: str
+    prompt: list[MessageOut]
+    panes: list[PaneOut]
+    lease_expires_at: datetime
+
+
+class JudgementIn(In):
+    choice: Annotated[int, Field(ge=1, le=7, description="1 = A much better … 4 = tie … 7 = B much better.")]
+    first_action_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
+    active_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
+
+
+class JudgementOut(Out):
+    id: int
+    assignment_id: int
+    choice: int
+    submitted_at: datetime
+
+
+class SkipIn(In):
+    reason: Text = ""
+
+
+class DatasetOut(Out):
+    number: int
+    kind: Literal["preferences", "demonstrations"]
+    sha256: str
+    row_count: int
+    counts: dict[str, Any]
+    created_at: datetime
+
+
+class RunOut(Out):
+    id: int
+    stage: str
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    round_id: int | None
+    round_step: str | None
+    phase: str | None
+    step: int
+    total_steps: int
+    attempt: int
+    result: dict[str, Any] | None
+    error: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class MetricOut(Out):
+    phase: str
+    step: int
+    figures: dict[str, float | None]
+    recorded_at: datetime
+
+
+class RoundOut(Out):
+    id: int
+    number: int
+    status: Literal["active", "finished", "stopped", "cancelled", "failed"]
+    step: str
+    label_target: int
+    dataset_version_id: int | None
+    reward_id: int | None
+    policy_id: int | None
+    reason: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class RoundIn(In):
+    label_target: Annotated[
+        int | None, Field(ge=0, le=10_000_000, description="New judgements to wait for; null: the project's own.")
+    ] = None
+
+
+class ModelOut(Out):
+    id: int
+    kind: Literal["policy", "reward", "cost"]
+    number: int
+    state: Literal["candidate", "promoted", "archived"]
+    run_id: int | None
+    parent_id: int | None
+    reference_id: int | None
+    reward_id: int | None
+    dataset_version_id: int | None
+    manifest_sha256: str
+    figures: dict[str, Any]
+    created_at: datetime
+    promoted_at: datetime | None
+
+
+class PromoteIn(In):
+    reason: Text = ""
+
+
+class RollBackIn(PromoteIn):
+    kind: Literal["policy", "reward"] = "policy"

@@ -1,0 +1,88 @@
+"""Judging through the API: take a task, say which response is better, or hand the task back."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response, status
+
+from app.errors import DomainError
+from app.services import assignments, judgements
+from app.web.api.access import Caller, Id, MemberProject
+from app.web.api.schemas import JudgementIn, JudgementOut, MessageOut, PaneOut, SkipIn, TaskOut
+from app.web.deps import Db
+
+router = APIRouter(tags=["judging"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        description="Required. A new random key for every judgement; the same key again returns the same judgement.",
+    ),
+]
+
+
+class KeyMissing(DomainError):
+    """The header Idempotency-Key is required: a new random value for every judgement, the same one when you retry."""
+
+
+@router.get(
+    "/projects/{slug}/next-task",
+    responses={204: {"description": "Nothing to judge right now."}},
+    summary="Take the next task",
+)
+async def next_task(project: MemberProject, caller: Caller, db: Db, response: Response) -> TaskOut | None:
+    """Leases a task to you until `lease_expires_at`. Asked again before you answer, it returns the same task."""
+    response.headers["Cache-Control"] = "no-store"
+    assignment = await assignments.lease_next(db, caller, project)
+    if assignment is None:
+        response.status_code = status.HTTP_204_NO_CONTENT
+        return None
+    task = await assignments.view(db, caller, assignment.id)
+    return TaskOut(
+        assignment_id=task.assignment_id,
+        project=project.slug,
+        prompt=[MessageOut.model_validate(message) for message in task.messages],
+        panes=[PaneOut(label=label, text=text) for label, text in task.panes],
+        lease_expires_at=task.lease_expires_at,
+    )
+
+
+@router.post(
+    "/assignments/{assignment_id}/judgements",
+    status_code=status.HTTP_201_CREATED,
+    responses={200: {"model": JudgementOut, "description": "This key was used before: the same body as then."}},
+    summary="Say which response is better",
+)
+async def submit_judgement(
+    assignment_id: Id,
+    body: JudgementIn,
+    caller: Caller,
+    db: Db,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JudgementOut:
+    """201 for a new judgement, 200 with the same body when the key was used before, 422 when it was used with another
+    body.
+
+    Another key for an assignment that you have answered changes your answer, until a dataset version holds it (409).
+    """
+    if idempotency_key is None:
+        raise KeyMissing
+    submission = judgements.Submission(
+        choice=body.choice,
+        idempotency_key=idempotency_key,
+        first_action_ms=body.first_action_ms,
+        active_ms=body.active_ms,
+    )
+    submitted = await judgements.submit(db, caller, assignment_id, submission)
+    if submitted.replayed:
+        response.status_code = status.HTTP_200_OK
+    return JudgementOut.model_validate(submitted.judgement)
+
+
+@router.post(
+    "/assignments/{assignment_id}/skip", status_code=status.HTTP_204_NO_CONTENT, summary="Hand a task back unanswered"
+)
+async def skip(assignment_id: Id, body: SkipIn, caller: Caller, db: Db) -> None:
+    await assignments.skip(db, caller, assignment_id, reason=body.reason)

@@ -1,0 +1,177 @@
+"""Numbers and times in words, in the reader's language: with their unit, their interval, and no more digits than they
+carry.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from babel.dates import format_datetime, format_timedelta
+from babel.numbers import format_decimal, format_percent
+
+from app.web import locales
+from app.web.locales import gettext
+
+Form = Literal["share", "points", "number", "count", "times", "nats"]
+
+INTERVAL = ("_low", "_high")
+# Not figures of their own: bounds of an interval, and names of rows.
+UNTOLD = (*INTERVAL, "_id", "number")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a result, ready to be read: “74 %”, its interval “70–78 %”, and what it is."""
+
+    name: str
+    title: str
+    text: str
+    interval: str
+
+
+def count(value: float) -> str:
+    return format_decimal(round(value), locale=locales.current())
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`digits` significant digits, never an exponent for everyday sizes."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.2e}".replace("e-0", "e-")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return format_decimal(round(value, decimals), format=f"#,##0.{'#' * decimals}", locale=locales.current())
+
+
+def share(value: float | None) -> str:
+    """0.742 as “74 %”; near the ends with a decimal, where it makes a difference."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    form = "#,##0.#%" if 0.98 <= value < 1 or 0 < value < 0.02 else "#,##0%"
+    return format_percent(value, format=form, locale=locales.current())
+
+
+def signed(value: float) -> str:
+    """A difference with its sign: “+1.8”, “−0.4”."""
+    return ("+" if value > 0 else "−" if value < 0 else "") + number(abs(value), 2)
+
+
+def duration(seconds: float | None) -> str:
+    """“48 seconds”, “3 minutes”, “2 hours”: the largest unit that tells enough."""
+    if seconds is None:
+        return ""
+    return format_timedelta(timedelta(seconds=max(1, round(seconds))), threshold=1.5, locale=locales.current())
+
+
+def clock(seconds: float | None) -> str:
+    """“0:48”, “12:05”, “1:02:30”, for columns."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(value: datetime | None) -> str:
+    """A point in time for people: “22 Nov 2026, 09:41 UTC”."""
+    return "" if value is None else f"{format_datetime(value, 'd MMM y, HH:mm', locale=locales.current())} UTC"
+
+
+def described(figures: Mapping[str, Any] | None) -> Iterator[Figure]:
+    """The figures of a result that people know, in the order of telling, then the other plain numbers by name."""
+    figures = figures or {}
+    titles = _titles()
+    for name, (title, form) in titles.items():
+        if isinstance(figures.get(name), int | float):
+            yield Figure(name, title, _text(figures[name], form), _interval(figures, name, form))
+    for name, value in figures.items():
+        if name not in titles and not name.endswith(UNTOLD) and _is_plain_number(value):
+            yield Figure(name, name.replace("_", " ").capitalize(), number(value), _interval(figures, name, "number"))
+
+
+def headline(figures: Mapping[str, Any] | None) -> tuple[Figure, ...]:
+    """The few figures that a table has room for: those we have words for."""
+    titles = _titles()
+    return tuple(figure for figure in described(figures) if figure.name in titles)[:4]
+
+
+def lower_first(title: str) -> str:
+    """A title within a sentence; abbreviations (KL) stay."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+def leading(figures: Mapping[str, Any] | None) -> Figure | None:
+    """The most telling figure, if there is one."""
+    return next(iter(headline(figures)), None)
+
+
+def _titles() -> dict[str, tuple[str, Form]]:
+    return {
+        "proxy_win_rate": (gettext("Preferred over the reference by the reward model"), "share"),
+        "accuracy": (gettext("Agreement with held-out judgements"), "share"),
+        "accuracy_difference": (gettext("Accuracy against the previous model"), "points"),
+        "kl": (gettext("KL to the reference"), "nats"),
+        "length_ratio": (gettext("Length against the reference"), "times"),
+        "eos_rate": (gettext("Responses that end by themselves"), "share"),
+        "reward_gain": (gettext("Gain in reward"), "number"),
+        "reward": (gettext("Reward"), "number"),
+        "previous_accuracy": (gettext("Accuracy of the previous model"), "share"),
+        "reference_reward": (gettext("Reward of the reference"), "number"),
+        "distinct_2": (gettext("Distinct word pairs"), "share"),
+        "nll": (gettext("Held-out loss per token"), "nats"),
+        "completions": (gettext("Responses written"), "count"),
+        "pairs_made": (gettext("Pairs chosen"), "count"),
+        "rows": (gettext("Judgements written down"), "count"),
+        "train_pairs": (gettext("Pairs trained on"), "count"),
+        "validation_pairs": (gettext("Pairs held out"), "count"),
+        "ties": (gettext("Ties"), "count"),
+        "demonstrations": (gettext("Demonstrations"), "count"),
+        "parameters": (gettext("Parameters"), "count"),
+        "iterations": (gettext("Iterations"), "count"),
+        "steps": (gettext("Steps"), "count"),
+    }
+
+
+def _text(value: float, form: Form) -> str:
+    writers: dict[Form, Callable[[float], str]] = {
+        "share": share,
+        "points": lambda difference: gettext("%(value)s points") % {"value": signed(100 * difference)},
+        "number": number,
+        "count": count,
+        "times": lambda ratio: f"{number(ratio)} ×",
+        "nats": lambda nats: gettext("%(value)s nats") % {"value": number(nats)},
+    }
+    return writers[form](value)
+
+
+def _interval(figures: Mapping[str, Any], name: str, form: Form) -> str:
+    low, high = (figures.get(name + suffix) for suffix in INTERVAL)
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        return ""
+    if form == "points":
+        return gettext("%(low)s to %(high)s") % {"low": signed(100 * low), "high": signed(100 * high)}
+    # The unit once, at the end.
+    start = share(low).rstrip("% \u00a0") if form == "share" else number(low)
+    return f"{start}–{_text(high, form)}"
+
+
+def _is_plain_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+FILTERS: dict[str, Callable[..., object]] = {
+    "count": count,
+    "number": number,
+    "share": share,
+    "duration": duration,
+    "clock": clock,
+    "moment": moment,
+    "described": described,
+    "headline": headline,
+    "leading": leading,
+    "lower_first": lower_first,
+}

@@ -1,0 +1,80 @@
+"""Languages. English is the source; every other language is a gettext catalogue in this folder.
+
+Catalogues are read as text (`de/LC_MESSAGES/messages.po`), so that there is nothing to compile and nothing to forget.
+"""
+
+import gettext as gettext_module
+from contextvars import ContextVar
+from datetime import timedelta
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import cast
+
+from babel import Locale, negotiate_locale
+from babel.dates import format_timedelta
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import LazyProxy
+from starlette.requests import Request
+
+FOLDER = Path(__file__).parent
+SOURCE = "en"
+
+_current: ContextVar[str] = ContextVar("locale", default=SOURCE)
+
+
+@lru_cache(maxsize=1)
+def available() -> tuple[str, ...]:
+    return (SOURCE, *sorted(path.parents[1].name for path in FOLDER.glob("*/LC_MESSAGES/messages.po")))
+
+
+def names() -> dict[str, str]:
+    """Locale → its name in its own language, for the menu."""
+    return {code: (Locale.parse(code).get_display_name() or code).capitalize() for code in available()}
+
+
+def of_request(request: Request) -> str:
+    """The person's choice, else the best match of what the browser asks for, else English."""
+    chosen = request.cookies.get("locale")
+    if chosen in available():
+        return chosen
+    wanted = [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")[:10]]
+    return negotiate_locale([code for code in wanted if code], available(), sep="-") or SOURCE
+
+
+def use(locale: str) -> None:
+    _current.set(locale)
+
+
+def current() -> Locale:
+    return Locale.parse(_current.get())
+
+
+def gettext(message: str) -> str:
+    return _catalogue(_current.get()).gettext(message)
+
+
+def lazy(message: str) -> str:
+    """`message` for a table of words: looked up each time it is shown. Extracted like gettext's argument."""
+    return cast(str, LazyProxy(gettext, message, enable_cache=False))
+
+
+def ngettext(singular: str, plural: str, number: int) -> str:
+    return _catalogue(_current.get()).ngettext(singular, plural, number)
+
+
+def format_ago(age: timedelta) -> str:
+    return format_timedelta(-age, add_direction=True, locale=current())
+
+
+@lru_cache
+def _catalogue(locale: str) -> gettext_module.NullTranslations:
+    file = FOLDER / locale / "LC_MESSAGES" / "messages.po"
+    if not file.exists():
+        return gettext_module.NullTranslations()
+    compiled = BytesIO()
+    with file.open("rb") as text:
+        write_mo(compiled, read_po(text, locale=locale))
+    compiled.seek(0)
+    return gettext_module.GNUTranslations(compiled)

@@ -1,0 +1,130 @@
+"""The web application: `create_app()` for uvicorn's --factory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI, Request
+from sqlalchemy import text
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from app import logs
+from app.db.migrate import require_head
+from app.db.session import create_engine, session_factory
+from app.settings import Settings, SettingsError
+from app.settings import settings as process_settings
+from app.web import (
+    annotate,
+    auth,
+    datasets,
+    errors,
+    events,
+    home,
+    models,
+    people,
+    projects,
+    render,
+    rounds,
+    runs,
+    tokens,
+)
+from app.web.api import docs as api_docs
+from app.web.api import routes as api
+from app.web.csrf import SameOriginOnly
+from app.web.request_log import ErrorBoundary, RequestLog
+from app.web.security_headers import SecurityHeaders
+from app.web.static_files import DigestedStaticFiles
+
+# Enough for the longest rationale or edited response; files come in by the command line.
+MAX_BODY_BYTES = 1_048_576
+
+ROUTERS = (
+    auth.router,
+    home.router,
+    annotate.router,
+    projects.router,
+    rounds.router,
+    runs.router,
+    models.router,
+    datasets.router,
+    people.router,
+    tokens.router,
+    events.router,
+    api_docs.router,
+    api.description,
+    api.router,
+)
+
+health = APIRouter(include_in_schema=False)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application for these settings (default: the process's). The database is opened when the server starts."""
+    settings = settings or process_settings()
+    https = settings.secure_cookies
+    app = FastAPI(
+        title="Plumbline",
+        version=version("plumbline"),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(SecurityHeaders, https=https),
+            Middleware(ErrorBoundary),
+            Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+            Middleware(SameOriginOnly, public_url=settings.public_url),
+        ],
+    )
+    app.state.settings = settings
+    errors.install(app)
+    app.include_router(health)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", DigestedStaticFiles(directory=render.STATIC), name="static")
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    logs.configure(settings.log_level)
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL is not set: start the site by `plumbline up`, which brings one")
+    await asyncio.to_thread(require_head, settings.database_url)
+    engine = create_engine(settings.database_url)
+    app.state.sessions = session_factory(engine)
+    app.state.hub = events.Hub(settings.database_url)
+    try:
+        async with app.state.hub.listening():
+            yield
+    finally:
+        await engine.dispose()
+
+
+@health.get("/healthz")
+async def healthz() -> PlainTextResponse:
+    """The process answers."""
+    return PlainTextResponse("ok")
+
+
+@health.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """The process can do its work: the database answers."""
+    try:
+        async with request.app.state.sessions() as db:
+            await db.execute(text("SELECT 1"))
+    except Exception:  # noqa: BLE001 - whatever keeps the database away, the answer is the same
+        return JSONResponse({"ready": False, "waiting_for": "database"}, 503)
+    return JSONResponse({"ready": True})
+
+
+@health.get("/version")
+async def show_version() -> JSONResponse:
+    return JSONResponse({"name": "plumbline", "version": version("plumbline")})

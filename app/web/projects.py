@@ -1,0 +1,167 @@
+"""Projects: the list with what each is doing now, and the page of one: where its loop stands and what to do next."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.tables import Member, ModelVersion, Project, Round, Run
+from app.db.tables.projects import Role
+from app.services import models, projects, rounds, stages
+from app.services.projects import ProjectOverview
+from app.services.round_settings import settings_of
+from app.web import loop, pace, render
+from app.web.access import ManagedProject, OwnedProject
+from app.web.deps import CurrentUser, Db
+
+router = APIRouter(prefix="/projects", include_in_schema=False)
+
+ROUNDS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a project is doing: its active round, or a run outside of any round, or nothing."""
+
+    round: loop.RoundView | None = None
+    run: Run | None = None
+    run_progress: pace.Progress | None = None
+
+
+@dataclass(frozen=True)
+class ListedProject:
+    project: Project
+    role: Role
+    now: Now
+    overview: ProjectOverview | None
+    policy: ModelVersion | None
+
+
+@dataclass(frozen=True)
+class ProjectPage:
+    """All that the moving part of the page shows."""
+
+    now: Now
+    steps: tuple[loop.StepView, ...]
+    shown: loop.RoundView | None
+    history: list[loop.RoundView]
+    overview: ProjectOverview
+    labels_at_hand: int
+    policy: ModelVersion | None
+    policy_parents: dict[str, ModelVersion]
+    label_target: int
+
+
+class StartRound(BaseModel):
+    label_target: Annotated[int | None, Field(ge=0, le=10_000_000)] = None
+
+
+class StartRun(BaseModel):
+    stage: Literal["sft", "reward", "ppo", "generate"]
+
+
+@router.get("")
+async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Response:
+    visible = list(await db.scalars(projects.visible_to(principal).order_by(Project.name, Project.id)))
+    roles = await _roles(db, principal.user_id)
+    listed = []
+    for project in visible:
+        role: Role = "owner" if principal.is_admin else roles[project.id]
+        if role == "annotator":
+            listed.append(ListedProject(project, role, Now(), None, None))
+        else:
+            overview = await projects.overview(db, project)
+            policy = await models.promoted(db, project.id, "policy")
+            listed.append(ListedProject(project, role, await _now(db, project), overview, policy))
+    return render.page(request, "projects/list.html", listed=listed)
+
+
+@router.get("/{slug}")
+async def show_project(request: Request, managed: ManagedProject, db: Db) -> Response:
+    return render.page(request, "projects/show.html", managed=managed, page=await _page(db, managed.project))
+
+
+@router.get("/{slug}/state")
+async def show_state(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """The part of the page that moves."""
+    return render.partial(request, "projects/_state.html", managed=managed, page=await _page(db, managed.project))
+
+
+@router.post("/{slug}/rounds")
+async def start_round(
+    project: OwnedProject, form: Annotated[StartRound, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    await rounds.start(db, principal.user_id, project, label_target=form.label_target)
+    return render.redirect(f"/projects/{project.slug}")
+
+
+@router.post("/{slug}/runs")
+async def start_run(
+    project: OwnedProject, form: Annotated[StartRun, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    starters: dict[str, Callable[..., Awaitable[Run]]] = {
+        "sft": stages.start_sft,
+        "reward": stages.start_reward,
+        "ppo": stages.start_ppo,
+        "generate": stages.start_generate,
+    }
+    run = await starters[form.stage](db, principal.user_id, project)
+    return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
+
+
+async def _page(db: AsyncSession, project: Project) -> ProjectPage:
+    entries = list(
+        await db.scalars(
+            select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(ROUNDS_SHOWN)
+        )
+    )
+    history = await loop.views(db, entries)
+    active = next((seen for seen in history if seen.round.status == "active"), None)
+    shown = history[0] if history else None
+    policy = await models.promoted(db, project.id, "policy")
+    return ProjectPage(
+        now=await _now(db, project, active),
+        steps=shown.steps if shown else loop.no_round(),
+        shown=shown,
+        history=history,
+        overview=await projects.overview(db, project),
+        labels_at_hand=await rounds.labels_at_hand(db, project.id),
+        policy=policy,
+        policy_parents=await _parents(db, policy),
+        label_target=settings_of(project).label_target,
+    )
+
+
+async def _now(db: AsyncSession, project: Project, active: loop.RoundView | None = None) -> Now:
+    if active is None:
+        entry = await rounds.active(db, project.id)
+        active = await loop.view(db, entry) if entry else None
+    if active is not None:
+        return Now(round=active)
+    run = await db.scalar(
+        select(Run)
+        .where(Run.project_id == project.id, Run.state.in_(("queued", "running")))
+        .order_by(Run.state.desc(), Run.id)
+        .limit(1)
+    )
+    return Now(run=run, run_progress=await pace.of_run(db, run)) if run else Now()
+
+
+async def _parents(db: AsyncSession, version: ModelVersion | None) -> dict[str, ModelVersion]:
+    """What a version was made from, by role."""
+    if version is None:
+        return {}
+    ids = {"parent": version.parent_id, "reference": version.reference_id, "reward": version.reward_id}
+    wanted = [identity for identity in ids.values() if identity is not None]
+    found = {entry.id: entry for entry in await db.scalars(select(ModelVersion).where(ModelVersion.id.in_(wanted)))}
+    return {role: found[identity] for role, identity in ids.items() if identity is not None}
+
+
+async def _roles(db: AsyncSession, user_id: int) -> dict[int, Role]:
+    members = await db.scalars(select(Member).where(Member.user_id == user_id))
+    return {member.project_id: cast(Role, member.role) for member in members}
