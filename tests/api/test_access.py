@@ -1,0 +1,143 @@
+"""Every route of the API, called by everybody: the matrix is made from the routes, so a new one can't be forgotten."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.services import accounts
+from app.web.api import docs, routes
+from tests.api.conftest import As, Client
+from tests.browser.seed import Seeded
+
+# What an annotator may call; everything else in the project is for those who manage it.
+FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
+FOR_OWNERS = {
+    "cut",
+    "start_round",
+    "cancel_round",
+    "continue_round",
+    "cancel_run",
+    "retry_run",
+    "promote",
+    "roll_back",
+}
+# One's own assignments only, whatever one's role.
+OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
+BODIES: dict[str, dict[str, Any]] = {"submit_judgement": {"choice": 2}, "promote": {}, "roll_back": {}, "skip": {}}
+
+ROUTES = list(docs.operations(routes.openapi("test")))
+
+
+@pytest.fixture
+async def here(seeded: Seeded, calling: As) -> dict[str, object]:
+    """Values for the path parameters that exist in the project."""
+    assert (await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/datasets")).status_code == 201
+    task = (await calling("annotator").get(f"/api/v1/projects/{seeded.project.slug}/next-task")).json()
+    return {
+        "slug": seeded.project.slug,
+        "assignment_id": task["assignment_id"],
+        "run_id": seeded.failed.id,
+        "kind": "policy",
+        "number": 1,
+    }
+
+
+NOWHERE = {"slug": "no-such-project", "assignment_id": 99_999, "run_id": 99_999, "kind": "policy", "number": 1}
+
+
+async def test_nobody_gets_anything_without_a_token(calling: As, here: dict[str, object]) -> None:
+    answers = {route.anchor: await call(calling("nobody"), route, here) for route in ROUTES}
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(answers, 401)
+    assert {answer.headers["www-authenticate"] for answer in answers.values()} == {"Bearer"}
+
+
+async def test_a_revoked_token_opens_nothing(
+    db: AsyncSession, calling: As, here: dict[str, object], seeded: Seeded
+) -> None:
+    client = calling("owner")
+    (token,) = await accounts.list_api_tokens(db, seeded.owner.id)
+    owner = await accounts.principal_of_api_token(db, client.headers["Authorization"].removeprefix("Bearer "))
+    assert owner is not None
+    await accounts.revoke_api_token(db, owner, token.id)
+    await db.commit()
+    answers = {route.anchor: (await call(client, route, here)).status_code for route in ROUTES}
+    assert answers == dict.fromkeys(answers, 401)
+
+
+async def test_an_annotator_gets_what_is_needed_to_judge_and_nothing_about_models(
+    calling: As, here: dict[str, object]
+) -> None:
+    answers = {route.anchor: (await call(calling("annotator"), route, here)).status_code for route in ROUTES}
+    assert {name for name, status in answers.items() if status == 403} == set(answers) - FOR_ANNOTATORS
+    assert {name: answers[name] for name in FOR_ANNOTATORS} == {
+        "list_projects": 200,
+        "read_project": 200,
+        "next_task": 200,
+        "submit_judgement": 201,
+        "skip": 409,  # it has just been answered
+    }
+
+
+async def test_a_reviewer_reads_everything_and_changes_nothing(calling: As, here: dict[str, object]) -> None:
+    answers = {route.anchor: (await call(calling("reviewer"), route, here)).status_code for route in ROUTES}
+    assert {name for name, status in answers.items() if status == 403} == FOR_OWNERS
+    assert {name for name, status in answers.items() if status == 404} == OF_THE_ANNOTATOR
+
+
+async def test_an_owner_may_call_everything_of_the_project(calling: As, here: dict[str, object]) -> None:
+    answers = {route.anchor: (await call(calling("owner"), route, here)).status_code for route in ROUTES}
+    assert {name for name, status in answers.items() if status in {401, 403, 404}} == OF_THE_ANNOTATOR
+    assert max(answers.values()) < 500
+
+
+async def test_what_is_somebody_elses_looks_the_same_as_what_is_not_there(calling: As, here: dict[str, object]) -> None:
+    outsider = calling("outsider")
+    for route in ROUTES:
+        if "{" not in route.path:
+            continue
+        foreign, missing = await call(outsider, route, here), await call(outsider, route, NOWHERE)
+        assert foreign.status_code == missing.status_code == 404, route.anchor
+        assert _without_id(foreign.json()) == _without_id(missing.json()), route.anchor
+
+
+async def test_lists_hold_nothing_of_other_projects(calling: As, here: dict[str, object]) -> None:
+    listed = (await calling("outsider").get("/api/v1/projects")).json()["items"]
+    assert [project["slug"] for project in listed] == ["elsewhere"]
+
+
+async def test_a_browser_that_is_signed_in_is_nobody_to_the_api(
+    db: AsyncSession, calling: As, here: dict[str, object], seeded: Seeded
+) -> None:
+    cookie = await session_of(db, seeded.owner.id)
+    client = calling("nobody")
+    client.cookies.set("session", cookie)
+    answers = {route.anchor: (await call(client, route, here)).status_code for route in ROUTES}
+    assert answers == dict.fromkeys(answers, 401)
+
+
+async def test_a_token_counts_and_the_cookie_beside_it_does_not(
+    db: AsyncSession, calling: As, here: dict[str, object], seeded: Seeded
+) -> None:
+    client = calling("annotator")
+    client.cookies.set("session", await session_of(db, seeded.owner.id))
+    assert (await client.get(f"/api/v1/projects/{seeded.project.slug}")).json()["role"] == "annotator"
+    assert (await client.get(f"/api/v1/projects/{seeded.project.slug}/models")).status_code == 403
+
+
+async def call(client: Client, route: docs.Operation, values: dict[str, object]) -> Any:
+    path = route.path.format(**values)
+    # A fresh key each time: the matrix asks about access, other tests about replays.
+    headers = {"Idempotency-Key": f"{client.headers.get('authorization', 'nobody')[-8:]}-{route.anchor}"}
+    body = BODIES.get(route.anchor, {}) if route.method == "POST" else None
+    return await client.request(route.method, path, json=body, headers=headers)
+
+
+async def session_of(db: AsyncSession, user_id: int) -> str:
+    token = await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, user_id))
+    await db.commit()
+    return token
+
+
+def _without_id(problem: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in problem.items() if name != "request_id"}

@@ -1,0 +1,113 @@
+"""Dataset versions over the API: exactly the rows and the schema that other tools load."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from pyarrow import parquet
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Judgement
+from tests.api.conftest import As, Client
+from tests.browser.seed import Seeded
+from tests.seeded import LABELS
+
+DATASETS = "/api/v1/projects/everyday-help/datasets"
+
+ROLES = {"system", "user", "assistant"}
+
+
+@pytest.fixture
+async def exported(calling: As) -> Client:
+    """The owner, after cutting version 3: the seed has two rows of versions without files."""
+    owner = calling("owner")
+    cut = await owner.post(DATASETS)
+    assert cut.status_code == 201
+    assert cut.json()["row_count"] == LABELS
+    return owner
+
+
+async def test_every_line_is_a_preference_pair_in_trls_conversational_schema(
+    db: AsyncSession, exported: Client, seeded: Seeded
+) -> None:
+    answer = await exported.get(f"{DATASETS}/3/export?format=jsonl")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["content-disposition"] == 'attachment; filename="everyday-help-preferences-3.jsonl"'
+    rows = lines(answer.text)
+    for row in rows:
+        assert list(row) == ["prompt", "chosen", "rejected"]
+        for turns in row.values():
+            assert all(set(turn) == {"role", "content"} and turn["role"] in ROLES for turn in turns)
+            assert all(isinstance(turn["content"], str) for turn in turns)
+        assert row["prompt"][-1]["role"] == "user"
+        assert [turn["role"] for turn in row["chosen"] + row["rejected"]] == ["assistant", "assistant"]
+    decided = list(await db.scalars(select(Judgement.choice).where(Judgement.choice != 4).order_by(Judgement.id)))
+    assert len(rows) == len(decided) < LABELS
+    # The seed shows the helpful response as A and was judged both ways.
+    helpful = [row["chosen"][0]["content"].startswith("Let the wax") for row in rows]
+    assert helpful == [choice < 4 for choice in decided]
+
+
+async def test_parquet_holds_the_same_rows(exported: Client) -> None:
+    answer = await exported.get(f"{DATASETS}/3/export?format=parquet")
+    assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+    table = parquet.read_table(io.BytesIO(answer.content))
+    assert table.column_names == ["prompt", "chosen", "rejected"]
+    assert table.to_pylist() == lines((await exported.get(f"{DATASETS}/3/export")).text)
+
+
+async def test_raw_rows_add_the_judgement_its_strength_and_a_pseudonym(
+    db: AsyncSession, exported: Client, seeded: Seeded
+) -> None:
+    rows = lines((await exported.get(f"{DATASETS}/3/export?raw=1")).text)
+    for row in rows:
+        assert list(row) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator"]
+        judgement = await db.get_one(Judgement, row["judgement_id"])
+        assert row["strength"] == abs(judgement.preference)
+        assert row["annotator"] == "annotator-1"
+    table = parquet.read_table(io.BytesIO((await exported.get(f"{DATASETS}/3/export?raw=1&format=parquet")).content))
+    assert table.to_pylist() == rows
+
+
+async def test_an_export_of_unchanged_judgements_is_the_same_version_and_the_same_bytes(exported: Client) -> None:
+    first = (await exported.get(f"{DATASETS}/3/export")).content
+    again = await exported.post(DATASETS)
+    assert again.status_code == 200
+    assert again.json() == (await exported.get(f"{DATASETS}/3")).json()
+    assert (await exported.get(f"{DATASETS}/3/export")).content == first
+
+
+async def test_a_file_that_was_changed_is_not_handed_out(exported: Client, site: FastAPI) -> None:
+    home: Path = site.state.settings.home
+    tamper(home)
+    for form in ("jsonl", "parquet"):
+        refused = await exported.get(f"{DATASETS}/3/export?format={form}")
+        assert refused.status_code == 409
+        assert "SHA-256" in refused.json()["detail"]
+
+
+async def test_a_format_that_nobody_knows_is_refused(exported: Client) -> None:
+    assert (await exported.get(f"{DATASETS}/3/export?format=../../etc/passwd")).status_code == 422
+
+
+async def test_the_export_leaves_no_temporary_file(
+    exported: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    await exported.get(f"{DATASETS}/3/export?format=parquet")
+    assert list(scratch.iterdir()) == []
+
+
+def tamper(home: Path) -> None:
+    (file,) = home.glob("datasets/everyday-help/*.jsonl")
+    file.write_text(file.read_text().replace("kettle", "bottle"))
+
+
+def lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]

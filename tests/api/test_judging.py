@@ -1,0 +1,159 @@
+"""Judging through the API: what is taken, what is said, what is said twice."""
+
+import asyncio
+import json
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Judgement, ModelVersion
+from app.services import accounts, projects
+from tests.api.conftest import As, Client
+from tests.browser.seed import POLICY, PROMPTS, Seeded
+from tests.factories import make_user
+
+NEXT = "/api/v1/projects/everyday-help/next-task"
+
+
+async def test_the_next_task_is_the_same_until_it_is_answered(calling: As) -> None:
+    annotator = calling("annotator")
+    first, again = await annotator.get(NEXT), await annotator.get(NEXT)
+    assert first.json() == again.json()
+    assert first.headers["cache-control"] == "no-store"
+    await judge(annotator, first.json()["assignment_id"], "key-1")
+    assert (await annotator.get(NEXT)).json()["assignment_id"] != first.json()["assignment_id"]
+
+
+async def test_a_task_tells_nothing_but_the_conversation_and_the_responses(
+    db: AsyncSession, calling: As, seeded: Seeded
+) -> None:
+    task = (await calling("annotator").get(NEXT)).json()
+    assert set(task) == {"assignment_id", "project", "prompt", "panes", "lease_expires_at"}
+    assert task["prompt"][-1]["role"] == "user"
+    assert task["prompt"][-1]["content"].strip() in PROMPTS
+    assert [pane["label"] for pane in task["panes"]] == ["A", "B"]
+    assert all(set(pane) == {"label", "text"} for pane in task["panes"])
+    assert POLICY in {pane["text"] for pane in task["panes"]}
+    hashes = await db.scalars(select(ModelVersion.manifest_sha256).where(ModelVersion.project_id == seeded.project.id))
+    assert not any(digest in json.dumps(task) for digest in hashes)
+
+
+async def test_there_is_an_end_to_the_tasks(calling: As) -> None:
+    annotator = calling("annotator")
+    judged = 0
+    while (answer := await annotator.get(NEXT)).status_code == 200:
+        await judge(annotator, answer.json()["assignment_id"], f"key-{judged}")
+        judged += 1
+    assert judged == 6
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+async def test_a_judgement_needs_a_key(db: AsyncSession, calling: As) -> None:
+    annotator = calling("annotator")
+    before = await judgements(db)
+    answer = await annotator.post(f"/api/v1/assignments/{await lease(annotator)}/judgements", json={"choice": 2})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "Idempotency-Key" in answer.json()["detail"]
+    assert await judgements(db) == before
+
+
+async def test_the_same_key_again_gets_the_same_answer_and_counts_once(db: AsyncSession, calling: As) -> None:
+    annotator = calling("annotator")
+    assignment = await lease(annotator)
+    before = await judgements(db)
+    first = await judge(annotator, assignment, "key-1", choice=2)
+    again = await judge(annotator, assignment, "key-1", choice=2)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json()
+    assert set(first.json()) == {"id", "assignment_id", "choice", "submitted_at"}
+    assert await judgements(db) == before + 1
+
+
+async def test_twenty_at_once_with_one_key_are_one_judgement(db: AsyncSession, calling: As) -> None:
+    annotator = calling("annotator")
+    assignment = await lease(annotator)
+    before = await judgements(db)
+    answers = await asyncio.gather(*(judge(annotator, assignment, "key-1") for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert len({answer.text for answer in answers}) == 1
+    assert await judgements(db) == before + 1
+
+
+async def test_the_same_key_for_another_answer_is_refused(db: AsyncSession, calling: As) -> None:
+    annotator = calling("annotator")
+    assignment = await lease(annotator)
+    await judge(annotator, assignment, "key-1", choice=2)
+    before = await judgements(db)
+    refused = await judge(annotator, assignment, "key-1", choice=6)
+    assert refused.status_code == 422
+    assert refused.json()["type"] == "/api/docs#error-KeyReused"
+    assert await judgements(db) == before
+
+
+async def test_another_key_changes_the_answer_until_a_dataset_holds_it(calling: As) -> None:
+    annotator, owner = calling("annotator"), calling("owner")
+    assignment = await lease(annotator)
+    await judge(annotator, assignment, "key-1", choice=2)
+    changed = await judge(annotator, assignment, "key-2", choice=6)
+    assert (changed.status_code, changed.json()["choice"]) == (201, 6)
+    await owner.post("/api/v1/projects/everyday-help/datasets")
+    late = await judge(annotator, assignment, "key-3", choice=4)
+    assert late.status_code == 409
+
+
+async def test_nobody_answers_for_somebody_else(db: AsyncSession, calling: As, seeded: Seeded) -> None:
+    assignment = await lease(calling("annotator"))
+    for somebody in ("owner", "outsider"):
+        assert (await judge(calling(somebody), assignment, "key-1")).status_code == 404
+        skipped = await calling(somebody).post(f"/api/v1/assignments/{assignment}/skip", json={})
+        assert skipped.status_code == 404
+
+
+async def test_a_skipped_task_goes_to_somebody_else(db: AsyncSession, calling: As, seeded: Seeded) -> None:
+    annotator = calling("annotator")
+    assignment = await lease(annotator)
+    skipped = await annotator.post(f"/api/v1/assignments/{assignment}/skip", json={"reason": "I don't know kettles."})
+    assert (skipped.status_code, skipped.content) == (204, b"")
+    assert await lease(annotator) != assignment
+    colleague = await make_user(db, "Colleague")
+    await projects.add_member(db, seeded.project, colleague.id, "annotator")
+    token = await accounts.create_api_token(db, colleague.id, name="test")
+    await db.commit()
+    offered = set()
+    headers = {"Authorization": f"Bearer {token}"}
+    while (answer := await calling("nobody").get(NEXT, headers=headers)).status_code == 200:
+        task = answer.json()
+        offered.add(task["prompt"][-1]["content"])
+        await calling("nobody").post(
+            f"/api/v1/assignments/{task['assignment_id']}/judgements",
+            json={"choice": 4},
+            headers={**headers, "Idempotency-Key": str(task["assignment_id"])},
+        )
+    # Six are open, one of them is on the annotator's screen, the skipped one is back in the pool.
+    assert len(offered) == 5
+
+
+async def test_a_body_that_says_too_much_or_nonsense_is_refused(calling: As) -> None:
+    annotator = calling("annotator")
+    url = f"/api/v1/assignments/{await lease(annotator)}/judgements"
+    bodies: list[Any] = [{"choice": 0}, {"choice": 8}, {"choice": "best"}, {}, {"choice": 2, "model": "mine"}, [], None]
+    for body in bodies:
+        refused = await annotator.post(url, json=body, headers={"Idempotency-Key": "key-1"})
+        assert refused.status_code == 422, body
+        assert refused.json()["errors"], body
+
+
+async def lease(client: Client) -> int:
+    assignment: int = (await client.get(NEXT)).json()["assignment_id"]
+    return assignment
+
+
+async def judge(client: Client, assignment: int, key: str, *, choice: int = 3) -> Any:
+    url = f"/api/v1/assignments/{assignment}/judgements"
+    return await client.post(url, json={"choice": choice, "active_ms": 5_000}, headers={"Idempotency-Key": key})
+
+
+async def judgements(db: AsyncSession) -> int:
+    return await db.scalar(select(func.count()).select_from(Judgement)) or 0

@@ -1,0 +1,53 @@
+"""Arranging for browser tests: a project with pairs, and somebody who is signed in to it."""
+
+from collections.abc import Sequence
+from secrets import token_bytes
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Project, Prompt, Task
+from app.security import Principal
+from app.services import accounts
+from tests.browser.conversations import Sample
+from tests.factories import make_member, make_project, make_task
+
+GUIDELINES = """Choose the response that you would rather be given.
+
+- **Does it answer?** Facts and steps that help come before style.
+- **Is it safe?** A polite refusal is the better answer to a request that would hurt somebody.
+- **Longer is not better.** Padding and repetition count against a response.
+
+Use *tie* only when you would not mind which one you get."""
+
+
+async def arrange(
+    db: AsyncSession, samples: Sequence[Sample], *, overlap: int = 1, lease_seconds: int = 600
+) -> tuple[Project, Principal]:
+    """A project with one pair for each sample, served in this order, and an annotator in it. Committed."""
+    project = await make_project(db, overlap=overlap, lease_seconds=lease_seconds)
+    project.guidelines = GUIDELINES
+    annotator = await make_member(db, project)
+    for sample in samples:
+        await add_pair(db, project, sample)
+    await db.commit()
+    return project, annotator
+
+
+async def add_pair(db: AsyncSession, project: Project, sample: Sample) -> Task:
+    prompt = Prompt(
+        project_id=project.id,
+        messages=[{"role": role, "content": content} for role, content in sample.turns],
+        digest=token_bytes(32),  # so that the same sample may come twice
+        split="train",
+        source="test",
+    )
+    db.add(prompt)
+    await db.flush()
+    return await make_task(db, project, *sample.responses, prompt=prompt)
+
+
+async def session_token(db: AsyncSession, person: Principal) -> str:
+    """A session's token, through the same services as the sign-in page. Committed."""
+    token = await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, person.user_id))
+    await db.commit()
+    return token

@@ -1,0 +1,130 @@
+"""Pictures of the annotator's page in every state, both themes and on a phone, for docs: `make screenshots`."""
+
+import asyncio
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, async_playwright
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import migrate
+from app.db.embedded import running
+from app.db.session import create_engine, session_factory
+from app.db.tables import User
+from app.security import Principal
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
+from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
+from tests.browser.people import arrange, session_token
+from tests.browser.serving import ROOT, serving
+from tests.browser.steps import confirm
+
+FOLDER = ROOT / "docs" / "screenshots"
+SETTLE_MS = 500  # fades, fonts and formulas
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at the site; `name` begins the file names."""
+
+    name: str
+    theme: str
+    is_phone: bool
+
+    async def open(self, browser: Browser, site: str) -> Page:
+        context = await browser.new_context(
+            base_url=site,
+            viewport=PHONE if self.is_phone else DESKTOP,
+            device_scale_factor=2 if self.is_phone else 1,
+            color_scheme=self.theme,  # type: ignore[arg-type]
+            has_touch=self.is_phone,
+            is_mobile=self.is_phone,
+        )
+        return await context.new_page()
+
+
+VIEWS = [
+    View(f"{device}-{theme}", theme, is_phone=device == "phone")
+    for device in ("desktop", "phone")
+    for theme in ("light", "dark")
+]
+
+
+async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> None:
+    annotator = await _arrange(db)
+    page = await view.open(browser, site)
+    await page.goto("/sign-in")
+    await _keep(page, view, "sign-in")
+    await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
+    await page.goto("/")
+    await _keep(page, view, "pair")
+    await page.keyboard.press("2")
+    await _keep(page, view, "chosen")
+    await confirm(page)
+    await page.keyboard.press("4")
+    await _keep(page, view, "tie-code-and-table")
+    await confirm(page)
+    await page.keyboard.press("6")
+    await _keep(page, view, "long-and-formula")
+    await confirm(page)
+    await _keep(page, view, "short")
+    for key, name in (("s", "skip"), ("g", "guidelines"), ("?", "help"), ("r", "as-written")):
+        await page.keyboard.press(key)
+        await _keep(page, view, name)
+        await page.keyboard.press("r" if key == "r" else "Escape")
+    await page.keyboard.press("u")
+    await _keep(page, view, "undo")
+    await page.keyboard.press("Escape")
+    await page.wait_for_selector(".pair:not([data-reopened])")
+    await page.keyboard.press("1")
+    await page.route("**/judgement", lambda route: route.abort())
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#connection:not([hidden])")
+    await _keep(page, view, "connection-lost")
+    await page.unroute("**/judgement")
+    await page.click("#try-now")
+    await page.wait_for_selector(".pair-empty")
+    await _keep(page, view, "nothing-to-compare")
+    await page.click("[popovertarget=menu]")
+    await _keep(page, view, "menu")
+    await page.goto("/nowhere")
+    await _keep(page, view, "error")
+    await page.context.close()
+
+
+async def _arrange(db: AsyncSession) -> Principal:
+    project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, LONG, SHORT])
+    project.name = "Everyday help"
+    user = await db.get(User, annotator.user_id)
+    assert user is not None
+    user.name = "Noor"
+    await db.commit()
+    return annotator
+
+
+async def _keep(page: Page, view: View, state: str) -> None:
+    await page.wait_for_timeout(SETTLE_MS)
+    await page.screenshot(path=FOLDER / f"annotator-{view.name}-{state}.png")
+
+
+async def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="plumbline-screenshots-"))
+    try:
+        with running(home) as database_url:
+            await asyncio.to_thread(migrate.upgrade, database_url)
+            engine = create_engine(database_url)
+            with serving(database_url) as site:
+                async with async_playwright() as playwright, session_factory(engine)() as db:
+                    browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+                    for view in VIEWS:
+                        await shoot(browser, site, view, db)
+                    await browser.close()
+            await engine.dispose()
+    finally:
+        shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,402 @@
+"""Judging in a real browser: by keys, by mouse, on a phone, without script, over a bad line."""
+
+import asyncio
+import re
+
+from playwright.async_api import Page, Route, expect
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Assignment, Judgement, Project
+from tests.browser.conftest import PHONE, SignIn
+from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
+from tests.browser.people import add_pair, arrange
+
+TEN = [Sample((("user", f"Question {number}?"),), (f"Yes, {number}.", f"No, {number}.")) for number in range(1, 11)]
+
+
+async def test_ten_pairs_by_keyboard_and_the_page_never_loads_again(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, TEN)
+    page = await sign_in(annotator)
+    loads: list[str] = []
+    page.on("load", lambda loaded: loads.append(loaded.url))
+    await page.goto("/")
+    choices = [1, 2, 3, 4, 5, 6, 7, 1, 4, 7]
+    for number, choice in enumerate(choices, 1):
+        await expect(page.locator(".conversation")).to_contain_text(f"Question {number}?")
+        await expect(page.locator(".scale")).to_be_focused()
+        await page.keyboard.press(str(choice))
+        await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    await expect(page.locator("#today-count")).to_have_text("10")
+    assert len(loads) == 1
+    rows = await _judgements(db, project)
+    assert [row.choice for row in rows] == choices
+    for row in rows:
+        assert row.first_action_ms is not None
+        assert row.active_ms is not None
+        assert 0 <= row.first_action_ms <= row.active_ms
+        assert row.kind == "human"
+
+
+async def test_the_choice_means_what_was_seen_on_each_side(db: AsyncSession, sign_in: SignIn) -> None:
+    """“Yes” is the task's first completion in every pair; whoever always prefers it has preferred position 0."""
+    project, annotator = await arrange(db, TEN)
+    page = await sign_in(annotator)
+    await page.goto("/")
+    for number in range(1, 11):
+        await expect(page.locator(".conversation")).to_contain_text(f"Question {number}?")
+        yes_is_a = "Yes" in await page.locator("#pane-a").inner_text()
+        await page.keyboard.press("2" if yes_is_a else "6")
+        await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    rows = await _judgements(db, project)
+    assert [row.preference for row in rows] == [2] * 10
+    assert {tuple(row.shown_order) for row in rows} == {(0, 1), (1, 0)}
+
+
+async def test_by_mouse(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.get_by_text("B much better", exact=True).click()
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await page.locator(".segment").nth(2).click()
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    assert [row.choice for row in await _judgements(db, project)] == [7, 3]
+
+
+async def test_enter_without_a_choice_saves_nothing_and_asks_for_one(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#judgement")).to_have_class(re.compile("asks"))
+    await page.keyboard.press("5")
+    await expect(page.locator("#judgement")).not_to_have_class(re.compile("asks"))
+    assert await _judgements(db, project) == []
+
+
+async def test_enter_pressed_twice_submits_once(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    posts = _count_posts(page)
+    await page.goto("/")
+    await page.keyboard.press("3")
+    await page.evaluate(
+        """for (let i = 0; i < 5; i++) {
+             const enter = new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true });
+             document.activeElement.dispatchEvent(enter);
+           }"""
+    )
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await page.keyboard.press("Enter")
+    assert [row.choice for row in await _judgements(db, project)] == [3]
+    assert len(posts) == 1
+
+
+async def test_keys_count_from_the_moment_that_a_pair_is_there(db: AsyncSession, sign_in: SignIn) -> None:
+    """A script that presses 5 and Enter in the very step that puts each pair on the page, faster than any hand."""
+    project, annotator = await arrange(db, TEN)
+    page = await sign_in(annotator)
+    loads: list[str] = []
+    page.on("load", lambda loaded: loads.append(loaded.url))
+    await page.goto("/")
+    await page.evaluate(
+        """() => {
+             const press = (key) => document.body.dispatchEvent(
+               new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+             const answer = () => { if (document.getElementById("judgement")) { press("5"); press("Enter"); } };
+             new MutationObserver(answer).observe(document.querySelector("main"), { childList: true });
+             answer();
+           }"""
+    )
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    assert [row.choice for row in await _judgements(db, project)] == [5] * 10
+    assert len(loads) == 1
+
+
+async def test_undo_brings_the_last_pair_back_and_a_change_replaces_what_was_said(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, SHORT])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    for choice in "12":
+        await page.keyboard.press(choice)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("[data-done]")).to_be_visible()
+        await expect(page.locator("#today-count")).to_have_text(choice)
+    await page.keyboard.press("u")
+    await expect(page.locator("[name=choice]:checked")).to_have_value("2")
+    await page.keyboard.press("u")
+    await expect(page.locator("[name=choice]:checked")).to_have_value("1")
+    await expect(page.locator(".conversation")).to_contain_text("sourdough")
+    await page.keyboard.press("7")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await expect(page.locator("#today-count")).to_have_text("2")
+    assert [row.choice for row in await _judgements(db, project)] == [7, 2]
+
+
+async def test_escape_leaves_an_earlier_pair_as_it_was(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("1")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await page.keyboard.press("u")
+    await expect(page.locator(".conversation")).to_contain_text("sourdough")
+    await page.keyboard.press("6")
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    assert [row.choice for row in await _judgements(db, project)] == [1]
+
+
+async def test_skip_with_a_reason_by_keyboard(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("s")
+    await expect(page.locator("#skip")).to_be_visible()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await expect(page.get_by_text("Skipped")).to_be_visible()
+    of_project = select(Assignment).where(Assignment.project_id == project.id)
+    skipped = (await db.scalars(of_project.where(Assignment.state == "skipped"))).one()
+    assert skipped.skip_reason == "knowledge"
+
+
+async def test_keys_do_nothing_behind_the_skip_dialog(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [PROSE])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("s")
+    await page.keyboard.press("4")
+    await expect(page.locator("[name=choice]:checked")).to_have_count(0)
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#skip")).to_be_hidden()
+    await page.keyboard.press("4")
+    await expect(page.locator("[name=choice]:checked")).to_have_value("4")
+
+
+async def test_help_and_guidelines_are_one_key_away(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [PROSE])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("?")
+    for key in ("1", "7", "Enter", "u", "Esc", "s", "r", "g", "?"):
+        await expect(page.locator("#help kbd").get_by_text(key, exact=True)).to_be_visible()
+    await page.keyboard.press("?")
+    await expect(page.locator("#help")).to_be_hidden()
+    await page.keyboard.press("g")
+    await expect(page.locator("#guidelines")).to_contain_text("Longer is not better.")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#guidelines")).to_be_hidden()
+
+
+async def test_texts_as_they_were_written_on_a_key_and_for_the_next_pair_too(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [CODE_AND_TABLE, PROSE])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await expect(page.locator(".katex").first).to_be_visible()
+    await expect(page.locator(".panes table")).to_be_visible()
+    await page.keyboard.press("r")
+    await expect(page.locator(".panes table")).to_be_hidden()
+    await expect(page.locator(".panes .raw").get_by_text("| Way | Work |")).to_be_visible()
+    await page.keyboard.press("1")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".panes .raw").get_by_text("**Underproofed.**")).to_be_visible()
+
+
+async def test_the_next_pair_starts_at_the_top_of_both_panes(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [LONG, LONG])
+    page = await sign_in(annotator, viewport={"width": 1100, "height": 620})
+    await page.goto("/")
+    for pane in await page.locator(".pane-scroll").all():
+        assert await pane.evaluate("pane => (pane.scrollTop = 80, pane.scrollTop)") == 80
+    await page.keyboard.press("1")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("[data-done]")).to_be_visible()
+    for pane in await page.locator(".pane-scroll").all():
+        assert await pane.evaluate("pane => pane.scrollTop") == 0
+
+
+async def test_a_new_pair_appears_by_itself_on_a_waiting_page(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    await add_pair(db, project, SHORT)
+    await db.commit()
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await expect(page.locator(".scale")).to_be_focused()
+
+
+async def test_without_script_from_the_first_pair_to_the_last(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, SHORT])
+    page = await sign_in(annotator, java_script_enabled=False)
+    await page.goto("/")
+    await page.locator(".segment").nth(0).click()
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.get_by_text("Saved: A is much better")).to_be_visible()
+    await page.get_by_role("link", name="Undo").click()
+    await expect(page.locator("[name=choice]:checked")).to_have_value("1")
+    await page.locator(".segment").nth(5).click()
+    await page.get_by_role("button", name="Change").click()
+    await page.get_by_role("button", name="Skip").click()
+    await page.locator("#skip").get_by_role("button", name="Skip").click()
+    await page.locator(".segment").nth(3).click()
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    assert [row.choice for row in await _judgements(db, project)] == [6, 4]
+
+
+async def test_an_answer_that_is_lost_on_its_way_is_asked_for_again_and_counts_once(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    keys: list[str | None] = []
+
+    async def lose_the_first_answer(route: Route) -> None:
+        keys.append(re.findall(r"idempotency_key=([^&]+)", route.request.post_data or "")[0])
+        if len(keys) == 1:
+            await route.fetch()
+            await route.abort()
+        else:
+            await route.continue_()
+
+    await page.route("**/judgement", lose_the_first_answer)
+    await page.goto("/")
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#connection")).to_be_visible()
+    await expect(page.locator("[name=choice]:checked")).to_have_value("2")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await expect(page.locator("#connection")).to_be_hidden()
+    await expect(page.locator("#today-count")).to_have_text("1")
+    assert [row.choice for row in await _judgements(db, project)] == [2]
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
+async def test_a_choice_that_is_changed_while_offline_is_what_counts(db: AsyncSession, sign_in: SignIn) -> None:
+    """The first one did reach the server: the second is a change of it, not a contradiction under one key."""
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    offline = asyncio.Event()
+
+    async def lose_answers(route: Route) -> None:
+        if offline.is_set():
+            await route.continue_()
+            return
+        await route.fetch()
+        await route.abort()
+
+    await page.route("**/judgement", lose_answers)
+    await page.goto("/")
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#connection")).to_be_visible()
+    await expect(page.locator("#judgement")).not_to_have_attribute("aria-busy", "true")
+    await page.keyboard.press("6")
+    offline.set()
+    await page.get_by_role("button", name="Try now").click()
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    assert [row.choice for row in await _judgements(db, project)] == [6]
+
+
+async def test_a_server_that_fails_for_a_moment_loses_nothing(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    failures = 2
+
+    async def fail_twice(route: Route) -> None:
+        nonlocal failures
+        failures -= 1
+        await (route.fulfill(status=502, body="<h1>Bad gateway</h1>") if failures >= 0 else route.continue_())
+
+    await page.route("**/judgement", fail_twice)
+    await page.goto("/")
+    await page.keyboard.press("4")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#connection")).to_be_visible()
+    await expect(page.get_by_text("Bad gateway")).to_have_count(0)
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    assert [row.choice for row in await _judgements(db, project)] == [4]
+
+
+async def test_a_choice_outlives_a_reload(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("5")
+    await page.reload()
+    await expect(page.locator("[name=choice]:checked")).to_have_value("5")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    await expect(page.locator("[name=choice]:checked")).to_have_count(0)
+    assert [row.choice for row in await _judgements(db, project)] == [5]
+
+
+async def test_two_tabs_show_the_same_pair_and_count_it_once(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    first = await sign_in(annotator)
+    await first.goto("/")
+    second = await first.context.new_page()
+    await second.goto("/")
+    await expect(second.locator(".conversation")).to_contain_text("sourdough")
+    for tab, choice in ((first, "1"), (second, "7")):
+        await tab.keyboard.press(choice)
+        await tab.keyboard.press("Enter")
+        await expect(tab.locator(".conversation")).to_contain_text("capital of Australia")
+    assert [row.choice for row in await _judgements(db, project)] == [7]
+
+
+async def test_on_a_phone_one_pane_at_a_time_by_tab_and_by_swipe(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [SHORT])
+    page = await sign_in(annotator, viewport=PHONE, has_touch=True, is_mobile=True)
+    await page.goto("/")
+    await expect(page.locator("#pane-a")).to_be_in_viewport(ratio=0.9)
+    await expect(page.locator("#pane-b")).not_to_be_in_viewport()
+    await page.locator(".tab-b").tap()
+    await expect(page.locator("#pane-b")).to_be_in_viewport(ratio=0.9)
+    await expect(page.locator(".tab-b")).to_have_attribute("aria-current", "true")
+    await expect(page.locator(".tab-a")).not_to_have_attribute("aria-current", "true")
+    await page.locator(".panes").evaluate("panes => panes.scrollTo({ left: 0 })")
+    await expect(page.locator("#pane-a")).to_be_in_viewport(ratio=0.9)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    await page.locator(".segment").nth(6).tap()
+    await page.get_by_role("button", name="Next").tap()
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    assert [row.choice for row in await _judgements(db, project)] == [7]
+
+
+async def test_the_first_and_last_tap_is_big_enough_for_a_thumb(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [SHORT])
+    page = await sign_in(annotator, viewport=PHONE, has_touch=True, is_mobile=True)
+    await page.goto("/")
+    for target in await page.locator(".segment-word, .next, .pane-tabs a").all():
+        box = await target.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+        assert box["width"] >= 44
+
+
+def _count_posts(page: Page) -> list[str]:
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    return posts
+
+
+async def _judgements(db: AsyncSession, project: Project) -> list[Judgement]:
+    """What counts now, in the order of the pairs."""
+    await db.rollback()
+    current = select(Judgement).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    return list(await db.scalars(current.order_by(Judgement.task_id)))

@@ -1,0 +1,100 @@
+"""One PostgreSQL per test session, one migrated template in it, and a copy of that for every test that asks."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.db import migrate
+from app.db.embedded import EmbeddedPostgres
+from app.db.session import SessionFactory, create_engine, session_factory
+from app.settings import PREFIX
+
+TEMPLATE = "template"
+numbers = count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_ours_from_outside() -> Iterator[None]:
+    """A developer's own settings never reach a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(PREFIX) or name == "DATABASE_URL":
+                patch.delenv(name)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server of the session's own, in a folder that is removed with it."""
+    home = Path(tempfile.mkdtemp(prefix="plumbline-test-"))
+    server = EmbeddedPostgres(home, durable=False)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: EmbeddedPostgres) -> str:
+    """Name of a database at head that nobody writes to; `database_url` hands out copies."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    migrate.upgrade(url_of(postgres, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a database without a table, gone after the test."""
+    yield from _database(postgres, template="template0")
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator[str]:
+    """URL of a migrated database of the test's own, gone after the test."""
+    yield from _database(postgres, template=template_database)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: AsyncEngine) -> SessionFactory:
+    """Makes sessions on the test's database: several of them are several actors."""
+    return session_factory(engine)
+
+
+@pytest.fixture
+async def db(sessions: SessionFactory) -> AsyncIterator[AsyncSession]:
+    """One session; what the test doesn't commit is rolled back."""
+    async with sessions() as session:
+        yield session
+
+
+def url_of(postgres: EmbeddedPostgres, database: str) -> str:
+    return postgres.url.replace("@/plumbline?", f"@/{database}?")
+
+
+def _database(postgres: EmbeddedPostgres, *, template: str) -> Iterator[str]:
+    name = sql.Identifier(f"test_{next(numbers)}")
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
+        try:
+            yield url_of(postgres, name.as_string(None).strip('"'))
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))

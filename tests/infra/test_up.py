@@ -1,0 +1,166 @@
+"""`plumbline up`: one process that starts everything, keeps it running and leaves nothing behind."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+PLUMBLINE = Path(sys.executable).with_name("plumbline")
+LINK = re.compile(r"^ +(\w+) signs in, once, by (http://\S+)$", flags=re.MULTILINE)
+
+
+class Up:
+    """A running `plumbline up` without the starter project, and what it has said."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.port = port
+        self.said = ""
+        self.process = subprocess.Popen(
+            [PLUMBLINE, "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PLUMBLINE_HOME": str(home), "PLUMBLINE_PORT": str(port), "PLUMBLINE_STARTER": "false"},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+
+    def wait_until_ready(self) -> "Up":
+        wait_until(lambda: "Ctrl-C stops everything" in self.said or self.process.poll() is not None)
+        assert self.process.poll() is None, self.said
+        return self
+
+    def is_ready(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).is_success
+        return False
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def pid_of(self, part: str) -> int | None:
+        return next((pid for pid, command in processes_of(self.home).items() if part in command), None)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    closed = Path(tempfile.mkdtemp(prefix="plumbline-up-"))
+    yield closed / "home"
+    assert processes_of(closed / "home") == {}
+    shutil.rmtree(closed)
+
+
+@pytest.fixture
+def up(home: Path) -> Iterator[Callable[[], Up]]:
+    port = free_port()
+    started: list[Up] = []
+
+    def start() -> Up:
+        started.append(Up(home, port))
+        return started[-1].wait_until_ready()
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.end()
+
+
+def test_it_prints_a_link_that_works_and_leaves_nothing_running(up: Callable[[], Up], home: Path) -> None:
+    site = up()
+    (who, link), *_ = LINK.findall(site.said)
+    assert who == "Admin"
+    assert httpx.get(link).is_success
+    interrupted = time.monotonic()
+    assert site.end() == 0
+    assert time.monotonic() - interrupted < 10  # the promise of the README, not a benchmark
+    assert processes_of(home) == {}
+    assert up().is_ready()
+
+
+def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        site = Up(home, port)
+        assert site.process.wait() == 2
+        site.end()
+    assert site.said == f"Port {port} is taken by another program. Set PLUMBLINE_PORT to a free one.\n"
+    assert not home.exists()
+
+
+def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Callable[[], Up], home: Path) -> None:
+    first = up()
+    second = Up(home, free_port())
+    assert second.process.wait() == 2
+    second.end()
+    assert f"is in use by another Plumbline (process {first.process.pid})" in second.said
+    assert second.said.count("\n") == 1
+    assert first.is_ready()
+
+
+def test_parts_that_are_killed_start_again(up: Callable[[], Up]) -> None:
+    site = up()
+    for part in ("app.web.main", "app.jobs.worker", "postgres -D"):
+        killed = site.pid_of(part)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: site.pid_of(part) not in {None, killed})  # noqa: B023 - called before the loop goes on
+        wait_until(site.is_ready)
+    restarts = site.said.split("Ctrl-C stops everything.")[1]
+    for part in ("web", "worker", "database"):
+        assert f"The {part} " in restarts
+
+
+def test_nothing_outlives_a_killed_supervisor_and_the_next_one_starts(up: Callable[[], Up], home: Path) -> None:
+    up().end(signal.SIGKILL)
+    wait_until(lambda: processes_of(home) == {})
+    assert up().is_ready()
+
+
+def processes_of(home: Path) -> dict[int, str]:
+    """Pid → command of every process that works in or for this home, this one's own left out."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            ours = f"PLUMBLINE_HOME={home}\0".encode() in (process / "environ").read_bytes()
+            if command and (ours or str(home) in command) and int(process.name) != os.getpid():
+                found[int(process.name)] = command
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)

@@ -1,0 +1,182 @@
+"""A stage program that keeps the contract of `python -m training` with arithmetic in place of learning.
+
+Its "weights" are a chain of hashes over the steps, so that a resumed run ends in the same ones as an uninterrupted run,
+and only then. The config says how it behaves: `steps`, `step_seconds`, `crash_at`, `crash_once_at`, `refuse`, `deaf`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from training.records import (
+    CompletionRecord,
+    DemonstrationRecord,
+    PreferenceRecord,
+    PromptRecord,
+    read_records,
+    write_records,
+)
+
+KIND = {"sft": "policy", "reward": "reward", "ppo": "policy"}
+INPUTS = {
+    "demonstrations": DemonstrationRecord,
+    "held_out": DemonstrationRecord,
+    "preferences": PreferenceRecord,
+    "prompts": PromptRecord,
+}
+MODELS = ("policy", "reference", "reward", "previous_reward")
+FIGURES: dict[str, dict[str, Any]] = {
+    "sft": {"held_out_nll": 1.5},
+    "reward": {
+        "validation_pairs": 80,
+        "accuracy": 0.75,
+        "accuracy_low": 0.65,
+        "accuracy_high": 0.84,
+        "previous_accuracy": None,
+        "accuracy_difference": None,
+        "accuracy_difference_low": None,
+        "accuracy_difference_high": None,
+    },
+    "ppo": {"kl": 3.0, "reward_gain": 1.0},
+    "generate": {"eos_rate": 1.0},
+    "evaluate": {
+        "proxy_win_rate": 0.8,
+        "proxy_win_rate_low": 0.7,
+        "proxy_win_rate_high": 0.9,
+        "kl": 3.5,
+        "eos_rate": 0.99,
+        "length_ratio": 1.1,
+        "distinct_2": 0.5,
+        "reference_distinct_2": 0.6,
+    },
+}
+
+stopping = False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stage")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    config = json.loads(arguments.config.read_text())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if config.get("deaf") else stop)
+    print(f"{arguments.stage} runs as {os.getpid()}")  # noqa: T201 - into the run's log
+    return run(arguments.stage, arguments.config, arguments.out)
+
+
+def run(stage: str, config_path: Path, out: Path) -> int:
+    config = json.loads(config_path.read_text())
+    if config.get("refuse"):
+        sys.stderr.write("the config says no\n")
+        return 2
+    inputs = read_inputs(config_path.parent, config)
+    check_models(config)
+    if not (out / "result.json").exists():
+        weights = work(out, config)
+        if weights is None:
+            return 3
+        leave(stage, out, config, inputs, weights)
+    return 0
+
+
+def stop(*_: object) -> None:
+    global stopping
+    stopping = True
+
+
+def read_inputs(base: Path, config: dict[str, Any]) -> dict[str, Any]:
+    return {role: read_records(base / config[role], kind) for role, kind in INPUTS.items() if config.get(role)}
+
+
+def check_models(config: dict[str, Any]) -> None:
+    for role in MODELS:
+        if config.get(role) is not None and not (Path(config[role]) / "manifest.json").is_file():
+            raise SystemExit(f"no model {role}")
+
+
+def work(out: Path, config: dict[str, Any]) -> str | None:
+    checkpoint = out / "checkpoints" / "state.json"
+    checkpoint.parent.mkdir(exist_ok=True)
+    state: dict[str, Any] = {"step": 0, "weights": str(config["seed"])}
+    if checkpoint.exists():
+        state = json.loads(checkpoint.read_text())
+    total = config.get("steps", 3)
+    for step in range(state["step"] + 1, total + 1):
+        time.sleep(config.get("step_seconds", 0))
+        crash(out, config, step)
+        state = {"step": step, "weights": hashlib.sha256(f"{state['weights']} {step}".encode()).hexdigest()}
+        write_metrics(out, step, total)
+        write(checkpoint, state)
+        if stopping and step < total:
+            return None
+    return str(state["weights"])
+
+
+def crash(out: Path, config: dict[str, Any], step: int) -> None:
+    if config.get("crash_at") == step:
+        raise RuntimeError("poisoned")
+    marker = out / "crashed"
+    if config.get("crash_once_at") == step and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_metrics(out: Path, step: int, total: int) -> None:
+    row = {"step": step, "total_steps": total, "phase": "learning", "values": {"loss": [2.0 / step, 2]}}
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def leave(stage: str, out: Path, config: dict[str, Any], inputs: dict[str, Any], weights: str) -> None:
+    if stage in KIND:
+        publish(stage, out, weights)
+    if stage == "generate":
+        write_records(out / "completions.jsonl", completions(inputs["prompts"], config))
+    write(out / "result.json", FIGURES[stage] | config.get("figures", {}))
+
+
+def publish(stage: str, out: Path, weights: str) -> None:
+    artifact = out / "artifact"
+    artifact.mkdir(exist_ok=True)
+    (artifact / "weights.txt").write_text(weights)
+    manifest = {
+        "format": 1,
+        "kind": KIND[stage],
+        "files": {"weights.txt": hashlib.sha256(weights.encode()).hexdigest()},
+        "lineage": {"stage": stage},
+    }
+    write(artifact / "manifest.json", manifest)
+
+
+def completions(prompts: list[PromptRecord], config: dict[str, Any]) -> list[CompletionRecord]:
+    return [
+        CompletionRecord(
+            prompt_id=prompt.prompt_id,
+            sample=sample,
+            text=f"Seed {config['seed']}, answer {sample}\x00",
+            token_count=5,
+            ended_with_eos=True,
+            seed=config["seed"],
+            temperature=1.0,
+        )
+        for prompt in prompts
+        for sample in range(config["samples_per_prompt"])
+    ]
+
+
+def write(path: Path, value: object) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(value))
+    temporary.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

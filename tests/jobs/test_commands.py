@@ -1,0 +1,76 @@
+"""The admin's buttons as commands."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from app.services import models, rounds
+from tests.command_line import runner
+from tests.jobs.loop import Loop
+
+Command = Callable[..., Awaitable[tuple[int, str]]]
+
+
+@pytest.fixture
+def command(
+    database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs `plumbline ARGUMENTS` on the test's database; exit code and what was printed."""
+    plumbline = runner(monkeypatch, capsys)
+    environment = {"DATABASE_URL": database_url, "PLUMBLINE_HOME": str(home)}
+
+    async def execute(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        done = await asyncio.to_thread(plumbline, *arguments, **environment)
+        return done.code, done.out + done.err
+
+    return execute
+
+
+async def test_a_round_is_started_watched_and_cancelled(loop: Loop, command: Command) -> None:
+    project = await loop.make_project()
+    assert await command("round", "start", "-p", project.slug, "--labels", "7") == (
+        0,
+        "Round 1 is open and waits for 7 judgements.\n",
+    )
+    assert await command("round", "start", "-p", project.slug) == (2, "A round of this project is under way already.\n")
+    (round_id,) = await loop.do(rounds.all_active)
+    await loop.advance(round_id)
+    code, shown = await command("round", "status", "-p", project.slug)
+    assert code == 0
+    assert shown.splitlines()[0] == "Round 1: active, at select."
+    assert "select: run 1 queued" in shown
+    assert await command("round", "cancel", "-p", project.slug) == (0, "Round 1 is cancelled.\n")
+    assert await command("round", "cancel", "-p", project.slug) == (2, "No round is under way.\n")
+
+
+async def test_a_run_is_cancelled_retried_and_its_log_read(loop: Loop, command: Command) -> None:
+    run_row = await loop.queue_sft(await loop.make_project())
+    number = str(run_row.id)
+    assert (await command("run", "cancel", number))[0] == 0
+    assert (await loop.read(run_row)).state == "cancelled"
+    assert (await command("run", "retry", number))[0] == 0
+    assert (await loop.read(run_row)).state == "queued"
+    await loop.execute(run_row)
+    code, log = await command("run", "log", number)
+    assert code == 0
+    assert log.startswith("Attempt 1 of 3\nsft runs as ")
+    assert await command("run", "retry", "999") == (2, "There is no run 999.\n")
+
+
+async def test_a_version_is_promoted_and_rolled_back(loop: Loop, command: Command) -> None:
+    project = await loop.make_project()
+    for _ in range(2):
+        await loop.execute(await loop.queue_sft(project))
+    assert await command("promote", "2", "-p", project.slug, "--reason", "better") == (0, "The policy in use is 2.\n")
+    assert await command("rollback", "-p", project.slug) == (0, "The policy in use is 1 again.\n")
+    log = await loop.do(lambda db: models.promotions(db, project.id))
+    assert [(entry.action, entry.reason) for entry in log] == [
+        ("roll_back", ""),
+        ("promote", "better"),
+        ("promote", "The first policy."),
+    ]
+    assert await command("promote", "9", "-p", project.slug) == (2, "There is no policy 9.\n")
+    assert await command("promote", "1", "-p", "nowhere") == (2, "There is no project nowhere.\n")

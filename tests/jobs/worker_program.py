@@ -1,0 +1,22 @@
+"""A worker as its own process, with the fake stage program in place of training: `HOME DATABASE_URL LEASE_SECONDS`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from app.jobs.launch import LocalProcess
+from app.jobs.worker import work
+from app.settings import Settings
+
+FAKE_TRAINING = Path(__file__).with_name("fake_training.py")
+
+
+def main() -> None:
+    home, database_url, lease_seconds = sys.argv[1:]
+    settings = Settings(home=Path(home), run_lease_seconds=float(lease_seconds), cancel_grace_seconds=2)
+    executor = LocalProcess((sys.executable, str(FAKE_TRAINING)))
+    asyncio.run(work(settings, database_url, executor=executor))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Simulated annotators against a real server: they press what the gold rule says, and the site counts it once."""
+
+import random
+
+import pytest
+from sqlalchemy import func, select
+
+from app import starter
+from app.db.session import SessionFactory, transaction
+from app.db.tables import Assignment, Judgement, Project, Prompt, Task
+from app.services.starter import SLUG, ensure_starter
+from app.simulation.annotator import GoldAnswer, SimulationError
+from app.simulation.crowd import CrowdSettings, play
+from app.simulation.loop import invite
+from app.simulation.page import SeenPair
+from app.starter import gold
+from tests.browser.serving import serving
+
+ANNOTATORS, JUDGEMENTS = 3, 24
+
+
+@pytest.fixture
+async def links(sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("app.services.starter.DEMONSTRATIONS_PER_PROMPT", 1)
+    async with transaction(sessions) as db:
+        await ensure_starter(db)
+    async with transaction(sessions) as db:
+        project = (await db.scalars(select(Project).where(Project.slug == SLUG))).one()
+        return [await invite(db, project, f"Simulated {number}") for number in range(ANNOTATORS)]
+
+
+async def test_a_crowd_gives_exactly_the_judgements_it_was_asked_for_and_gold_agrees_with_each(
+    sessions: SessionFactory, database_url: str, links: list[str]
+) -> None:
+    with serving(database_url) as url:
+        report = await play(links, CrowdSettings(url, SLUG, JUDGEMENTS, noise=0.0, seed=1))
+    assert (report.judgements, report.errors) == (JUDGEMENTS, 0)
+    assert report.next_p50_ms is not None
+    assert report.submit_p99_ms is not None
+    async with transaction(sessions) as db:
+        rows = (
+            await db.execute(
+                select(Judgement, Prompt.messages)
+                .join(Task, Task.id == Judgement.task_id)
+                .join(Prompt, Prompt.id == Task.prompt_id)
+            )
+        ).all()
+        leased = await db.scalar(select(func.count()).select_from(Assignment).where(Assignment.state == "leased"))
+    assert len(rows) == JUDGEMENTS
+    assert {judgement.kind for judgement, _ in rows} == {"simulated"}
+    assert leased == 0
+    said = {messages[-1]["content"]: judgement.preference for judgement, messages in rows}
+    compared = {prompt.text: (a.text, b.text) for prompt, a, b in starter.comparisons(0, 120)}
+    assert said == {prompt: gold.preference(prompt, *compared[prompt]) for prompt in said}
+
+
+async def test_a_crowd_without_a_site_says_so_in_one_line(links: list[str]) -> None:
+    with pytest.raises(SimulationError, match="no site answers at"):
+        await play(links, CrowdSettings("http://127.0.0.1:9", SLUG, 1, noise=0.0, seed=1))
+
+
+def test_noise_turns_that_share_of_answers_and_the_same_ones_again() -> None:
+    pairs = [SeenPair(prompt.text, a.text, b.text, "", {}) for prompt, a, b in starter.comparisons(3, 600)]
+    clean, noisy = (GoldAnswer(noise=noise, seed=5, annotator=0) for noise in (0.0, 0.25))
+    decided = [pair for pair in pairs if clean(pair) != 4]
+    turned = [noisy(pair) == 8 - clean(pair) for pair in decided]
+    assert 0.18 < sum(turned) / len(turned) < 0.32
+    assert [noisy(pair) for pair in decided] == [noisy(pair) for pair in decided]
+
+
+def test_the_answer_does_not_depend_on_the_side() -> None:
+    answer = GoldAnswer(noise=0.5, seed=5, annotator=0)
+    for prompt, a, b in random.Random(0).sample(starter.comparisons(3, 100), 20):
+        shown, swapped = (SeenPair(prompt.text, *texts, "", {}) for texts in ((a.text, b.text), (b.text, a.text)))
+        assert answer(shown) == 8 - answer(swapped)

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from training.algorithms.advantages import generalised_advantages, penalise_missing_eos, token_rewards
+from training.algorithms.masking import length_mask
+
+
+def slow_advantages(
+    rewards: list[float], values: list[float], gamma: float, gae_lambda: float
+) -> tuple[list[float], list[float]]:
+    """Schulman et al. 2016, eq. 16, as the sum that it is written as."""
+    count = len(rewards)
+    deltas = [rewards[t] + gamma * (values[t + 1] if t + 1 < count else 0.0) - values[t] for t in range(count)]
+    advantages = [sum((gamma * gae_lambda) ** (k - t) * deltas[k] for k in range(t, count)) for t in range(count)]
+    return advantages, [advantage + value for advantage, value in zip(advantages, values, strict=True)]
+
+
+@pytest.mark.parametrize(("gamma", "gae_lambda"), [(1.0, 0.95), (0.9, 0.8), (1.0, 1.0), (1.0, 0.0)])
+def test_advantages_are_those_of_each_response_alone(gamma: float, gae_lambda: float) -> None:
+    lengths = [5, 1, 3]
+    generator = torch.Generator().manual_seed(0)
+    rewards, values = (torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    mask = length_mask(lengths)
+    advantages, returns = generalised_advantages(rewards * mask, values, mask, gamma=gamma, gae_lambda=gae_lambda)
+    for row, length in enumerate(lengths):
+        expected = slow_advantages(rewards[row, :length].tolist(), values[row, :length].tolist(), gamma, gae_lambda)
+        assert advantages[row, :length].tolist() == pytest.approx(expected[0])
+        assert returns[row, :length].tolist() == pytest.approx(expected[1])
+        assert not advantages[row, length:].any()
+        assert not returns[row, length:].any()
+
+
+def test_the_score_lands_on_the_last_token_and_the_penalty_on_every_one() -> None:
+    mask = length_mask([3, 1])
+    kl = torch.tensor([[0.5, -0.25, 1.0], [2.0, 9.0, 9.0]])
+    rewards = token_rewards(torch.tensor([7.0, -1.0]), kl, mask, kl_coefficient=0.1)
+    torch.testing.assert_close(rewards, torch.tensor([[-0.05, 0.025, 6.9], [-1.2, 0.0, 0.0]]))
+
+
+def test_a_response_without_an_end_is_worth_less_than_an_average_one() -> None:
+    scores = torch.tensor([1.5, 1.5, -0.5])
+    penalised = penalise_missing_eos(scores, torch.tensor([True, False, False]), penalty=2.0)
+    assert penalised.tolist() == [1.5, -2.0, -2.5]

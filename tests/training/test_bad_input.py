@@ -1,0 +1,159 @@
+"""Whatever is wrong with the input ends in exit code 2, one line on stderr, and no artifact."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.training import toy
+from tests.training.conftest import reward_settings
+from tests.training.test_crashes import flip_a_byte, ppo_settings
+from training.exit_codes import BAD_INPUT
+from training.records import PreferenceRecord, PromptRecord, conversation, read_records, write_records
+
+
+def sft_settings(world: Path) -> dict[str, object]:
+    return {
+        "demonstrations": world / "demonstrations.jsonl",
+        "architecture": toy.ARCHITECTURE,
+        "epochs": 1,
+        "batch_tokens": 4096,
+    }
+
+
+def refused(stage: str, out: Path, capfd: pytest.CaptureFixture[str], **settings: object) -> str:
+    """The one line that the refusal says."""
+    code = toy.run(stage, out, **settings)
+    message = capfd.readouterr().err
+    assert code == BAD_INPUT, message
+    assert message.count("\n") == 1
+    assert not (out / "artifact").exists()
+    assert not (out / "result.json").exists()
+    return message
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"learnig_rate": 1e-3}, "learnig_rate: unknown setting"),
+        ({"architecture": {"hiden_size": 3}}, "architecture.hiden_size: unknown setting"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": -1.0}, "learning_rate: must be above 0"),
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": True}, "epochs: must be a whole number"),
+        ({"epochs": "3"}, "epochs: must be a whole number"),
+        ({"seed": -1}, "seed"),
+        ({"demonstrations": None}, "demonstrations: must be a path"),
+        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"max_length": 3}, "every demonstration is longer than 3 tokens"),
+        ({"learning_rate": 1e30, "epochs": 4, "batch_tokens": 512}, "training diverged"),
+    ],
+)
+def test_a_bad_setting(
+    change: dict[str, object], word: str, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert word in refused("sft", tmp_path / "out", capfd, **sft_settings(world) | change)
+
+
+def test_a_setting_that_is_missing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "demonstrations: missing" in refused("sft", tmp_path / "out", capfd)
+
+
+def test_a_config_that_is_not_json(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with toy.command("sft", tmp_path / "run.json", tmp_path / "out") as process:
+        _, message = process.communicate()
+    assert process.returncode == BAD_INPUT
+    assert message.startswith("cannot read")
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("", "holds no records"),
+        ('{"prompt_id": "a"}\n', "line 1"),
+        ("\n{not json\n", "line 2"),
+        ('{"prompt_id": "a", "prompt": [{"role": "assistant", "content": "hi"}], "response": "x"}\n', "user's turn"),
+    ],
+)
+def test_bad_demonstrations(
+    content: str, word: str, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content)
+    assert word in refused("sft", tmp_path / "out", capfd, **sft_settings(world) | {"demonstrations": path})
+
+
+def test_a_missing_file(world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = sft_settings(world) | {"demonstrations": tmp_path / "none.jsonl"}
+    assert "none.jsonl" in refused("sft", tmp_path / "out", capfd, **settings)
+
+
+def test_a_folder_that_holds_another_run(world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert toy.run("sft", tmp_path / "out", **sft_settings(world)) == 0
+    shutil.rmtree(tmp_path / "out" / "artifact")
+    (tmp_path / "out" / "result.json").unlink()
+    assert "another configuration" in refused("sft", tmp_path / "out", capfd, **sft_settings(world) | {"epochs": 2})
+
+
+def test_an_artifact_with_a_flipped_byte(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = shutil.copytree(policy, tmp_path / "policy")
+    flip_a_byte(damaged / "model.safetensors")
+    settings = {"policy": damaged, "prompts": world / "prompts.jsonl"}
+    assert "does not match its manifest" in refused("generate", tmp_path / "out", capfd, **settings)
+
+
+def test_a_prompt_longer_than_the_model(policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "long.jsonl"
+    write_records(path, [PromptRecord("long", conversation(("user", "bread and " * 600)))])
+    assert "no prompt leaves room" in refused("generate", tmp_path / "out", capfd, policy=policy, prompts=path)
+
+
+def preferences_of(world: Path, tmp_path: Path, **change: object) -> Path:
+    rows = [record.to_json() | change for record in read_records(world / "preferences.jsonl", PreferenceRecord)]
+    path = tmp_path / "changed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"preference": 0.5}, "all training pairs are ties"),
+        ({"split": "validation"}, "to train on"),
+        ({"prompt_id": "one"}, "is in both splits"),
+        ({"preference": 1.5}, "preference must lie in [0, 1]"),
+        ({"weight": 0}, "weight must be positive"),
+        ({"response_a": "bread " * 600}, "to train on"),
+    ],
+)
+def test_bad_preferences(
+    change: dict[str, object],
+    word: str,
+    world: Path,
+    policy: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    settings = reward_settings(world, policy) | {"preferences": preferences_of(world, tmp_path, **change)}
+    assert word in refused("reward", tmp_path / "out", capfd, **settings)
+
+
+def test_a_policy_given_as_reward_model(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, policy))
+
+
+def test_a_minibatch_larger_than_the_batch(
+    world: Path, policy: Path, reward: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = ppo_settings(world, policy, reward) | {"minibatch_size": 32}
+    assert "minibatch_size" in refused("ppo", tmp_path / "out", capfd, **settings)
+
+
+def test_evaluating_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "policy, preferences" in refused("evaluate", tmp_path / "out", capfd)

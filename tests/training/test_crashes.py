@@ -1,0 +1,132 @@
+"""kill -9 of the real command at any instant, then the same command again: the same weights, bit for bit."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.training import toy
+from tests.training.conftest import reward_settings
+from training.checkpoint import CheckpointStore
+from training.exit_codes import CANCELLED
+
+
+def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[str, object]:
+    match stage:
+        case "sft":
+            return {
+                "demonstrations": world / "demonstrations.jsonl",
+                "architecture": toy.ARCHITECTURE,
+                "epochs": 3,
+                "batch_tokens": 512,
+                "checkpoint_steps": 4,
+            }
+        case "reward":
+            return reward_settings(world, policy) | {"distil_steps": 12}
+        case "ppo":
+            return ppo_settings(world, policy, reward) | {"checkpoint_steps": 1}
+        case _:
+            return {"policy": policy, "prompts": world / "prompts.jsonl", "batch_size": 8, "checkpoint_steps": 1}
+
+
+def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
+    return {
+        "policy": policy,
+        "reference": policy,
+        "reward": reward,
+        "prompts": world / "prompts.jsonl",
+        "iterations": 5,
+        "batch_size": 16,
+        "minibatch_size": 8,
+        "critic_warmup_iterations": 1,
+        "max_new_tokens": toy.MAX_NEW_TOKENS,
+    }
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+def test_a_killed_run_ends_in_the_same_weights(
+    stage: str, world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    config = toy.write_config(tmp_path / "run.json", **stage_settings(stage, world, policy, reward))
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert toy.exit_code(toy.child(stage, config, unbroken)) == 0
+    steps = len(toy.metrics_lines(unbroken))
+    rng = random.Random(stage)
+    kills = 0
+    for target in sorted(rng.sample(range(1, steps), 2)):
+        process = toy.child(stage, config, broken)
+        kills += toy.kill_after_progress(process, broken, lines=target, delay_seconds=rng.uniform(0, 0.03))
+    assert kills, "the child was too fast to be killed: give it more steps"
+    assert toy.exit_code(toy.child(stage, config, broken)) == 0
+    assert weights(broken) == weights(unbroken)
+    assert (broken / "result.json").read_bytes() == (unbroken / "result.json").read_bytes()
+    assert [row["step"] for row in toy.metrics(broken)] == list(range(1, steps + 1))
+
+
+def test_a_run_asked_to_stop_saves_and_is_resumed_to_the_same_weights(world: Path, tmp_path: Path) -> None:
+    settings = stage_settings("sft", world, world, world) | {"epochs": 6, "checkpoint_steps": 1000}
+    config = toy.write_config(tmp_path / "run.json", **settings)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert toy.exit_code(toy.child("sft", config, unbroken)) == 0
+    with toy.command("sft", config, broken) as process:
+        while process.poll() is None and len(toy.metrics_lines(broken)) < 5:
+            time.sleep(0.002)
+        process.terminate()
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (CANCELLED, "")
+    assert not (broken / "result.json").exists()
+    assert not (broken / "artifact").exists()
+    assert toy.exit_code(toy.child("sft", config, broken)) == 0
+    assert weights(broken) == weights(unbroken)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    world: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = stage_settings("sft", world, policy, policy)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert toy.run("sft", unbroken, **settings) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointStore, "clear", lambda self: None)  # as if killed just before the end
+        assert toy.run("sft", broken, **settings) == 0
+    (broken / "result.json").unlink()
+    newest, before = sorted((broken / "checkpoints").iterdir(), reverse=True)[:2]
+    flip_a_byte(newest / "tensors.safetensors")
+    resumed_at = json.loads((before / "state.json").read_text())["step"]
+    assert resumed_at < json.loads((newest / "state.json").read_text())["step"]
+    assert toy.run("sft", broken, **settings) == 0
+    assert weights(broken) == weights(unbroken)
+
+
+def test_without_any_whole_checkpoint_a_run_starts_over(world: Path, tmp_path: Path) -> None:
+    settings = stage_settings("sft", world, world, world)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert toy.run("sft", unbroken, **settings) == 0
+    assert toy.run("sft", broken, **settings) == 0
+    (broken / "result.json").unlink()
+    (broken / "checkpoints" / "00000004").mkdir()
+    (broken / "checkpoints" / "00000004" / "manifest.json").write_text("{")
+    assert toy.run("sft", broken, **settings) == 0
+    assert weights(broken) == weights(unbroken)
+
+
+def test_a_finished_run_is_left_as_it_is(world: Path, tmp_path: Path) -> None:
+    settings = stage_settings("sft", world, world, world)
+    assert toy.run("sft", tmp_path / "out", **settings) == 0
+    before = (tmp_path / "out" / "artifact" / "manifest.json").stat().st_mtime_ns
+    assert toy.run("sft", tmp_path / "out", **settings) == 0
+    assert (tmp_path / "out" / "artifact" / "manifest.json").stat().st_mtime_ns == before
+
+
+def weights(out: Path) -> dict[str, list[float]]:
+    tensors = load_file(out / "artifact" / "model.safetensors")
+    return {name: tensor.flatten().tolist() for name, tensor in sorted(tensors.items())}
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)

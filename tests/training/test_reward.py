@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from models.backbone import load_language_model, pad_right
+from models.reward import load_reward_model, reward_model_from_policy
+from tests.training import toy
+from tests.training.conftest import reward_settings
+from training.config import RewardConfig
+from training.data import Example, Pair, encode_pairs
+from training.records import PreferenceRecord, read_records
+from training.reward import method_for, preference_loss
+from training.scoring import batched_scores
+
+
+def test_fine_tuning_learns_what_people_preferred(world: Path, policy: Path, tmp_path: Path) -> None:
+    settings = reward_settings(world, policy) | {"finetune_epochs": 6, "finetune_learning_rate": 5e-3}
+    assert toy.run("reward", tmp_path / "out", **settings, method="finetune") == 0
+    result = toy.result(tmp_path / "out")
+    assert result["method"] == "finetune"
+    assert result["accuracy"] > 0.9  # type: ignore[operator]
+    assert result["accuracy_low"] < result["accuracy"] <= result["accuracy_high"] + 1e-9  # type: ignore[operator]
+
+
+def test_distillation_learns_from_few_labels_and_follows_its_teacher(world: Path, reward: Path) -> None:
+    result = toy.result(world / "reward")
+    assert result["method"] == "distil"
+    assert result["teacher_accuracy"] > 0.9  # type: ignore[operator]
+    assert result["accuracy"] > 0.75  # type: ignore[operator]
+    assert result["student_teacher_correlation"] > 0.6  # type: ignore[operator]
+
+
+def test_ties_are_counted_and_left_out_of_accuracy(world: Path, reward: Path) -> None:
+    rows = read_records(world / "preferences.jsonl", PreferenceRecord)
+    result = toy.result(world / "reward")
+    for name, split, tied in (("ties", "train", True), ("validation_ties", "validation", True)):
+        assert result[name] == sum(row.split == split and (row.preference == 0.5) == tied for row in rows)
+    assert result["validation_pairs"] == sum(row.split == "validation" and row.preference != 0.5 for row in rows)
+
+
+def test_any_other_tool_gets_the_scores_that_were_measured(world: Path, reward: Path) -> None:
+    ours = load_reward_model(reward)
+    pairs, _ = encode_pairs(ours, read_records(world / "preferences.jsonl", PreferenceRecord)[:40], max_length=512)
+    sequences = [side.token_ids for pair in pairs for side in (pair.a, pair.b)]
+    plain = AutoModelForSequenceClassification.from_pretrained(reward).eval()
+    tokenizer = AutoTokenizer.from_pretrained(reward)
+    ids = pad_right(sequences, tokenizer.pad_token_id)
+    with torch.no_grad():
+        theirs = plain(ids, attention_mask=(ids != tokenizer.pad_token_id).long()).logits.squeeze(-1)
+    torch.testing.assert_close(theirs, batched_scores(ours, sequences), atol=1e-4, rtol=0)
+    manifest = json.loads((reward / "manifest.json").read_text())
+    assert manifest["kind"] == "reward"
+    assert manifest["lineage"]["parents"].keys() == {"policy"}
+
+
+def test_the_recorded_statistics_are_those_of_the_policys_samples(world: Path, reward: Path) -> None:
+    result = toy.result(world / "reward")
+    reward_model = load_reward_model(reward)
+    assert (reward_model.score_mean, reward_model.score_std) == (result["score_mean"], result["score_std"])
+    assert result["score_mean"] == pytest.approx(0.0, abs=0.5)
+    assert result["score_std"] == pytest.approx(1.0, abs=0.5)
+
+
+def test_a_model_is_level_with_itself_as_its_predecessor(
+    world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    settings = reward_settings(world, policy) | {"previous_reward": reward}  # the same settings make the same model
+    assert toy.run("reward", tmp_path / "out", **settings) == 0
+    result = toy.result(tmp_path / "out")
+    assert result["previous_accuracy"] == result["accuracy"]
+    assert result["accuracy_difference"] == 0.0
+    assert (result["accuracy_difference_low"], result["accuracy_difference_high"]) == (0.0, 0.0)
+
+
+def test_without_validation_pairs_no_accuracy_is_claimed(world: Path, policy: Path, tmp_path: Path) -> None:
+    rows = [row for row in read_records(world / "preferences.jsonl", PreferenceRecord) if row.split == "train"]
+    path = tmp_path / "train_only.jsonl"
+    path.write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
+    assert (
+        toy.run("reward", tmp_path / "out", **reward_settings(world, policy) | {"preferences": path, "distil_steps": 2})
+        == 0
+    )
+    assert toy.result(tmp_path / "out")["accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "pairs", "method"),
+    [("auto", 1999, "distil"), ("auto", 2000, "finetune"), ("distil", 9999, "distil"), ("finetune", 1, "finetune")],
+)
+def test_few_labels_are_distilled_and_many_fine_tuned(setting: str, pairs: int, method: str) -> None:
+    config = RewardConfig(
+        seed=0,
+        policy="p",
+        preferences=Path("x"),
+        prompts=Path("y"),
+        method=setting,  # type: ignore[arg-type]
+    )
+    assert method_for(config, pairs) == method
+
+
+def test_weights_count_as_repetitions_do(policy: Path) -> None:
+    reward_model = reward_model_from_policy(load_language_model(str(policy)), seed=0)
+    one = Pair(Example("p", (5, 6), (20, 21, 1)), Example("p", (5, 6), (30, 1)), 1.0, 1.0)
+    other = Pair(Example("q", (7,), (25, 1)), Example("q", (7,), (26, 27, 28, 1)), 0.2, 1.0)
+    thrice = Pair(other.a, other.b, other.preference, 3.0)
+    weighted, _ = preference_loss(reward_model, [one, thrice])
+    repeated, _ = preference_loss(reward_model, [one, other, other, other])
+    torch.testing.assert_close(weighted, repeated)

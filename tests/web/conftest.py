@@ -1,0 +1,54 @@
+"""The application in this process, its real database behind it, and clients that speak HTTP to it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.security import Principal
+from app.settings import Settings
+from app.web.main import create_app
+from tests.browser.people import session_token
+
+HOST = "plumbline.test"
+SITE = f"http://{HOST}"
+
+SignIn = Callable[[Principal], Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def app(database_url: str) -> AsyncIterator[FastAPI]:
+    app = create_app(Settings(database_url=database_url))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that nobody has signed in with."""
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def sign_in(app: FastAPI, db: AsyncSession) -> AsyncIterator[SignIn]:
+    """Makes a client that is signed in as somebody; each call is another browser. Commits `db`."""
+    clients: list[httpx.AsyncClient] = []
+
+    async def signed_in(person: Principal) -> httpx.AsyncClient:
+        client = client_of(app)
+        client.cookies.set("session", await session_token(db, person), domain=HOST)
+        clients.append(client)
+        return client
+
+    yield signed_in
+    for client in clients:
+        await client.aclose()
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    """Errors that escape the application are answered and logged there, so none is raised here."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=SITE, headers={"Sec-Fetch-Site": "same-origin"})
