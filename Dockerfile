@@ -1,0 +1,53 @@
+# Two images from one file: `web` is the site and the short jobs, without torch; `trainer` adds what training needs.
+
+FROM python:3.11.14-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PATH=/opt/venv/bin:$PATH \
+    PLUMBLINE_HOME=/data \
+    PLUMBLINE_HOST=0.0.0.0
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin plumbline \
+    && install --directory --owner=plumbline --group=plumbline --mode=0750 /data
+WORKDIR /srv/plumbline
+
+FROM base AS web-build
+COPY requirements.lock ./
+RUN python -m venv /opt/venv \
+    && sed -n '/^# --- web$/,/^# --- train$/p' requirements.lock > web.lock \
+    && pip install --no-cache-dir --no-deps --require-hashes -r web.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY app ./app
+# Of training the application knows the file contract alone.
+COPY training/__init__.py training/records.py ./training/
+COPY migrations ./migrations
+COPY templates ./templates
+COPY static ./static
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
+
+FROM web-build AS trainer-build
+# The wheel of torch is the platform's: pass `--build-arg TORCH=...` and pip's own variables for another one.
+ARG TORCH=torch==2.13.*
+RUN pip install --no-cache-dir "$TORCH" \
+    && sed -n '/^# --- web$/,/^# --- dev$/p' requirements.lock > train.lock \
+    && pip install --no-cache-dir --no-deps --require-hashes -r train.lock
+COPY models ./models
+COPY training ./training
+
+FROM base AS web
+COPY --from=web-build /opt/venv /opt/venv
+COPY --from=web-build /srv/plumbline /srv/plumbline
+USER plumbline
+VOLUME /data
+EXPOSE 8400
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8400/readyz', timeout=4)"]
+CMD ["plumbline", "serve"]
+
+FROM base AS trainer
+ENV HF_HOME=/data/huggingface
+COPY --from=trainer-build /opt/venv /opt/venv
+COPY --from=trainer-build /srv/plumbline /srv/plumbline
+USER plumbline
+VOLUME /data
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s CMD ["plumbline", "check-worker"]
+CMD ["plumbline", "worker"]
