@@ -17,7 +17,7 @@ from app.db.session import create_engine, session_factory, transaction
 from app.settings import Settings
 from app.web.main import create_app
 from tests.browser.seed import Seeded, seed
-from tests.conftest import numbers, url_of
+from tests.conftest import copy_of, url_of
 
 LABELS = 7
 SEEDED = "seeded"
@@ -40,14 +40,7 @@ def seeded_template(postgres: EmbeddedPostgres, template_database: str) -> Seede
 @pytest.fixture
 def seeded_url(postgres: EmbeddedPostgres, seeded_template: Seeded) -> Iterator[str]:
     """URL of a seeded database of the test's own, gone after the test."""
-    name = f"seeded_{next(numbers)}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        names = sql.Identifier(name), sql.Identifier(SEEDED)
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
-        try:
-            yield url_of(postgres, name)
-        finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(names[0]))
+    yield from copy_of(postgres, SEEDED)
 
 
 @pytest.fixture
