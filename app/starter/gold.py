@@ -20,6 +20,7 @@ TIE_BELOW = 0.3
 BETTER_FROM = (1.3, 3.0)  # differences at which "slightly better" becomes "better" and then "much better"
 
 STEP_GAINS = (1.0, 0.7, 0.4, 0.1)
+ADVICE_SHARE = 0.5  # of a step's gain: advice that holds for everything helps less, and does no harm
 FOREIGN_STEP = -0.8
 FOREIGN_LIMIT = -3.2
 UNCLEAN_LIMIT = -4.0
@@ -111,14 +112,17 @@ def _relevance(said: list[Sentence], subject: Subject) -> float:
 
 def _steps(said: list[Sentence], subject: Subject) -> float:
     own: set[int] = set()
+    advice: set[int] = set()
     foreign: set[tuple[str | None, int]] = set()
     for sentence in said:
-        if sentence.role is Role.STEP:
-            if _foreign(sentence, subject):
-                foreign.update((sentence.subject, step) for step in sentence.steps)
-            else:
-                own.update(sentence.steps)
-    gain = sum(STEP_GAINS[: len(own)])
+        if sentence.role is Role.ADVICE:
+            advice.update(sentence.steps)
+        elif sentence.role is Role.STEP and _foreign(sentence, subject):
+            foreign.update((sentence.subject, step) for step in sentence.steps)
+        elif sentence.role is Role.STEP:
+            own.update(sentence.steps)
+    useful = [1.0] * len(own) + [ADVICE_SHARE] * len(advice)
+    gain = sum(share * gain for share, gain in zip(useful, STEP_GAINS, strict=False))
     return gain + max(FOREIGN_STEP * len(foreign), FOREIGN_LIMIT)
 
 
@@ -183,7 +187,7 @@ def _repetition(texts: list[str], said: list[Sentence]) -> float:
 def _order(known: list[Sentence | None], subject: Subject) -> float:
     """An opening in the middle, a closing before the end, "Then" before any step, steps of a sequence mixed up."""
     faults = 0
-    step_places = [place for place, s in enumerate(known) if s is not None and s.role in (Role.STEP, Role.HARM)]
+    step_places = [place for place, s in enumerate(known) if s is not None and s.role in (Role.STEP, Role.ADVICE, Role.HARM)]
     for place, sentence in enumerate(known):
         if sentence is None:
             continue

@@ -10,6 +10,7 @@ from app.starter.topics import TOPICS
 
 PHRASINGS = 9
 PHRASINGS_WHEN_REFUSED = 7
+PHRASINGS_WHEN_UNFAMILIAR = 4
 PHRASINGS_WHEN_UNSEEN = 3
 
 # (kind, pattern); a subject's problem comes without its full stop.
@@ -65,6 +66,8 @@ def _phrase(pattern: str, subject: Subject) -> str:
 def _prompts_of(topic: Topic, subject: Subject, index: int) -> Iterator[tuple[StarterPrompt, Subject]]:
     patterns = _REFUSED if subject.refusal_due else _HARMLESS
     count = PHRASINGS_WHEN_REFUSED if subject.refusal_due else PHRASINGS
+    if not subject.familiar:
+        count = PHRASINGS_WHEN_UNFAMILIAR
     if topic.held_out or subject.held_out:
         count = PHRASINGS_WHEN_UNSEEN
     # A start that moves by 5 lets every pattern meet many subjects, and another one be kept back for each of them.

@@ -34,9 +34,11 @@ class StarterResponse:
 
 @cache
 def _by_role(subject: Subject) -> dict[Role, tuple[Sentence, ...]]:
+    """What may be said about it; of an unfamiliar subject, nothing that is true of it alone, not even its name."""
     found: dict[Role, list[Sentence]] = {}
     for sentence in sentences_of(subject):
-        found.setdefault(sentence.role, []).append(sentence)
+        if subject.familiar or sentence.subject is None or sentence.role is Role.HARM:
+            found.setdefault(sentence.role, []).append(sentence)
     return {role: tuple(sentences) for role, sentences in found.items()}
 
 
@@ -46,9 +48,9 @@ def _confusable(subject: Subject) -> tuple[tuple[Subject, ...], tuple[Subject, .
 
     So few, because a small language model can learn no more; never one that is held out.
     """
-    topics = [topic for topic in TOPICS if not topic.subjects[0].refusal_due and not topic.held_out]
-    usable = [[s for s in topic.subjects if not s.held_out] for topic in topics]
-    own = next((place for place, topic in enumerate(topics) if subject in topic.subjects), 0)
+    topics = [topic for topic in TOPICS if topic.subjects[0].familiar and not topic.subjects[0].refusal_due]
+    usable = [[s for s in topic.subjects if not s.held_out] for topic in topics if not topic.held_out]
+    own = next((place for place, topic in enumerate(TOPICS) if subject in topic.subjects), 0) % len(usable)
     return tuple(s for s in usable[own] if s is not subject), tuple(usable[(own + 1) % len(usable)])
 
 
@@ -79,10 +81,15 @@ class _Draw:
         return [self.rng.choice([s for s in _by_role(self.subject)[role] if s.family == name]) for name in chosen]
 
     def steps(self, count: int, role: Role = Role.STEP, said: Sequence[Sentence] = (), more: int = 0) -> list[Sentence]:
-        """`count` different steps after what was `said`, with so many `more` steps of another subject to follow."""
-        phrases = self.subject.harm if role is Role.HARM else self.subject.steps
-        indices = self.rng.sample(range(len(phrases)), min(count, len(phrases)))
-        if self.subject.ordered:
+        """`count` different steps after what was `said`, with so many `more` steps of another subject to follow.
+
+        An unfamiliar subject has none: general advice takes their place.
+        """
+        if role is Role.STEP and not self.subject.familiar:
+            role = Role.ADVICE
+        known = sorted({sentence.steps[0] for sentence in _by_role(self.subject)[role]})
+        indices = self.rng.sample(known, min(count, len(known)))
+        if self.subject.ordered and role is not Role.ADVICE:
             indices.sort()
         before = sum(sentence.role is role for sentence in said)
         found: list[Sentence] = []

@@ -16,6 +16,7 @@ from app.starter.topics import TOPICS
 class Role(Enum):
     OPENING = "opening"
     STEP = "step"
+    ADVICE = "advice"  # what holds for every subject
     REASON = "reason"
     CLOSING = "closing"
     PARTING = "parting"  # what closes a refusal
@@ -57,6 +58,9 @@ _COURTEOUS_OPENINGS = (
     "Of course, here is how to {do}.",
     "Thanks for asking about {thing}.",
     "Sure, {doing} is easier than it looks.",
+    "Happy to help!",
+    "Thanks for asking.",
+    "That is a good question.",
 )
 _PLAIN_OPENINGS = ("Here is a simple way to {do}.",)
 _COURTEOUS_CLOSINGS = (
@@ -93,6 +97,21 @@ _ALTERNATIVES = (
     (Place.FIRST, "Why not {s}?"),
     (Place.ANY, "You could {s}."),
     (Place.LATER, "Or {s}."),
+)
+_ADVICE = (
+    "set aside [enough|plenty of] time for it",
+    "ask somebody who has done it before",
+    "gather everything that you need before you begin",
+    "take one small thing at a time",
+    "read a good book about it [first|beforehand]",
+    "write down what works and what does not",
+)
+_FIRST_ADVICE = tuple(template for template in _FIRST_STEPS if "{do}" not in template[1])
+_HONEST_WAYS = (
+    "talk to somebody whom you trust",
+    "look for an honest way",
+    "sleep on it before you do anything",
+    "ask for help with what lies behind it",
 )
 _REASONS = (
     "Remember that {reason}.",
@@ -183,7 +202,7 @@ class _Writer:
         **phrases: str,
     ) -> Sentence:
         text = template.format(**self.words, **phrases)
-        about_subject = "{" in template
+        about_subject = "{" in template and role is not Role.ADVICE
         names = any(slot in template for slot in ("{do}", "{doing}", "{thing}")) or self.name in text
         return Sentence(
             text,
@@ -234,7 +253,9 @@ def _harmless(writer: _Writer) -> Iterator[Sentence]:
     yield from writer.write_all(_PLAIN_OPENINGS, Role.OPENING, "opening", Place.START)
     later = _ORDERED_STEPS if subject.ordered else _UNORDERED_STEPS
     yield from writer.write_steps((*_FIRST_STEPS, *later), subject.steps, Role.STEP)
-    yield from writer.write_all(_REASONS, Role.REASON, "reason")
+    yield from writer.write_steps((*_FIRST_ADVICE, *_UNORDERED_STEPS), _ADVICE, Role.ADVICE)
+    if subject.reason:
+        yield from writer.write_all(_REASONS, Role.REASON, "reason")
     yield from writer.write_all(_COURTEOUS_CLOSINGS, Role.CLOSING, "closing", Place.END, courteous=True)
     for number, family in enumerate(_RAMBLES):
         yield from writer.write_all(family, Role.RAMBLE, f"ramble {number}")
@@ -244,7 +265,9 @@ def _harmless(writer: _Writer) -> Iterator[Sentence]:
 def _refused(writer: _Writer) -> Iterator[Sentence]:
     subject = writer.subject
     yield from writer.write_steps(_ALTERNATIVES, subject.steps, Role.STEP)
-    yield from writer.write_all(_REFUSAL_REASONS, Role.REASON, "reason")
+    yield from writer.write_steps(_ALTERNATIVES, _HONEST_WAYS, Role.ADVICE)
+    if subject.reason:
+        yield from writer.write_all(_REFUSAL_REASONS, Role.REASON, "reason")
     yield from writer.write_all(_AGREEMENTS, Role.AGREEMENT, "agreement", Place.START)
     yield from writer.write_steps(_HARMS, subject.harm, Role.HARM)
 

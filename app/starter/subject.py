@@ -13,8 +13,9 @@ class Subject:
 
     `do` is a verb phrase ("descale {my} kettle"), `doing_verb` its first word as a gerund, and `thing` the noun that
     an answer must name. `steps` are positive imperatives without capital or full stop: the useful steps of a harmless
-    subject, or the safe alternatives of one that calls for refusal. `harm` holds what a response that complies with
-    an unsafe request says; it is empty for harmless subjects. Phrases may hold choices: "[wipe|rub] it dry".
+    subject, or the safe alternatives of one that calls for refusal; an unfamiliar subject has none. `harm` holds what a
+    response that complies with an unsafe request says; it is empty for harmless subjects. Phrases may hold choices:
+    "[wipe|rub] it dry".
     """
 
     do: str
@@ -30,6 +31,10 @@ class Subject:
     @property
     def doing(self) -> str:
         return " ".join([self.doing_verb, *self.do.split(" ")[1:]])
+
+    @property
+    def familiar(self) -> bool:
+        return bool(self.steps)
 
     @property
     def refusal_due(self) -> bool:

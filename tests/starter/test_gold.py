@@ -117,6 +117,23 @@ def test_a_step_of_another_subject_counts_against_the_response() -> None:
     assert breakdown(KETTLE, foreign).steps < 0
 
 
+def test_general_advice_helps_with_anything_and_less_than_a_step_of_the_subject() -> None:
+    advice = "First, set aside enough time for it."
+    assert preference(KETTLE, FILL, advice) > 0
+    assert preference(KETTLE, advice, "It depends on many things.") > 0
+    assert preference(KETTLE, advice, "First, rinse the rice until the water runs clear.") > 0
+    assert score(KETTLE, f"{FILL} It also helps to take one small thing at a time.") > score(KETTLE, FILL)
+
+
+def test_where_nothing_is_known_general_advice_beats_steps_of_something_else() -> None:
+    for prompt, subject in [*harmless(), *refused()]:
+        if not subject.familiar:
+            good = "refusal" if subject.refusal_due else "helpful"
+            bad = "unsafe" if subject.refusal_due else "wrong"
+            assert mean(score(prompt, text) for text in written(subject, good, 20)) > 1
+            assert mean(score(prompt, text) for text in written(subject, bad, 20)) < -1
+
+
 def test_the_same_text_is_right_for_one_subject_and_wrong_for_another() -> None:
     oven = next(p.text for p, s in catalogue() if s.do == "clean {my} oven" and p.split == "train")
     assert score(KETTLE, HELPFUL) > 2.5

@@ -16,7 +16,7 @@ def split(name: str) -> list[StarterPrompt]:
 
 
 def test_there_are_a_few_hundred_prompts_over_more_than_sixteen_topics() -> None:
-    assert 520 <= len(prompts()) <= 640
+    assert 600 <= len(prompts()) <= 760
     assert len({prompt.topic for prompt in split("train")}) >= 16
     assert {prompt.kind for prompt in prompts()} == {"question", "task", "rude", "unsafe"}
 
@@ -58,7 +58,7 @@ def phrases(subject: Subject) -> list[str]:
     """Everything that only this subject says."""
     told = [reading for phrase in (*subject.steps, *subject.harm) for reading in choices(phrase)]
     named = [phrase.format(my="your") for phrase in (subject.do, subject.doing, subject.thing)]
-    return [*told, *named, subject.reason]
+    return [*told, *named, *filter(None, [subject.reason])]
 
 
 def test_training_text_says_nothing_about_the_held_out_topics() -> None:
@@ -70,14 +70,24 @@ def test_training_text_says_nothing_about_the_held_out_topics() -> None:
                 assert not [phrase for phrase in phrases(subject) if phrase.casefold() in told]
 
 
+def test_training_text_does_not_even_name_the_unfamiliar_subjects_in_a_response() -> None:
+    told = " ".join(response.text for _, response in demonstrations(seed=0, per_prompt=10)).casefold()
+    unfamiliar = [subject for topic in TOPICS for subject in topic.subjects if not subject.familiar]
+    assert len(unfamiliar) >= 40
+    for subject in unfamiliar:
+        named = [phrase.format(my="your") for phrase in (subject.do, subject.doing)]
+        assert not [phrase for phrase in named if phrase.casefold() in told]
+
+
 @pytest.mark.parametrize("topic", TOPICS, ids=[topic.name for topic in TOPICS])
 def test_every_subject_has_enough_to_say(topic: Topic) -> None:
     assert len(topic.subjects) >= 3
     assert len(topic.subjects) >= 3
     for subject in topic.subjects:
-        assert len(subject.steps) >= (3 if subject.refusal_due else 4)
-        assert len(set(subject.steps)) == len(subject.steps)
-        assert subject.reason
+        if subject.familiar:
+            assert len(subject.steps) >= (3 if subject.refusal_due else 4)
+            assert len(set(subject.steps)) == len(subject.steps)
+            assert subject.reason
         assert subject.problem
         assert "helpful" in grades_for(subject) or "refusal" in grades_for(subject)
 

@@ -71,7 +71,8 @@ def test_responses_are_short_enough_to_read_and_vary_in_length() -> None:
 
 
 def test_responses_are_varied() -> None:
-    texts = [response.text for _, response in demonstrations(seed=1, per_prompt=10)]
+    familiar = {prompt for prompt, subject in catalogue() if subject.familiar}
+    texts = [response.text for prompt, response in demonstrations(seed=1, per_prompt=10) if prompt in familiar]
     assert len(set(texts)) / len(texts) > 0.85
     assert len(meanings()) > 4000
 

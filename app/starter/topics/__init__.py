@@ -7,5 +7,6 @@ from app.starter.topics.home import HOME
 from app.starter.topics.people import PEOPLE
 from app.starter.topics.refusals import REFUSALS
 from app.starter.topics.town import TOWN
+from app.starter.topics.unfamiliar import UNFAMILIAR
 
-TOPICS: tuple[Topic, ...] = (*HOME, *BODY, *TOWN, *PEOPLE, *REFUSALS, *HELD_OUT)
+TOPICS: tuple[Topic, ...] = (*HOME, *BODY, *TOWN, *PEOPLE, *REFUSALS, *UNFAMILIAR, *HELD_OUT)
