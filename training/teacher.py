@@ -34,11 +34,14 @@ class Teacher:
 
 
 def fit_teacher(policy: LanguageModel, pairs: Sequence[Pair], background_BF: Tensor, *, seed: int) -> Teacher:
-    """Fit on training pairs; features are scaled by the unlabelled background, of which there is more."""
-    deviation_F = background_BF.double().std(0).clamp(min=1e-6)
-    deviation_F[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
+    """Fit on training pairs; features are scaled over all responses at hand, the unlabelled background too.
+
+    Not over the background alone: what never varies there may vary in labelled responses from elsewhere.
+    """
     feature_a_PF = response_features(policy, [pair.a for pair in pairs]).double()
     feature_b_PF = response_features(policy, [pair.b for pair in pairs]).double()
+    deviation_F = torch.cat([background_BF.double(), feature_a_PF, feature_b_PF]).std(0).clamp(min=1e-6)
+    deviation_F[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
     difference_PF = (feature_a_PF - feature_b_PF) / deviation_F
     preference_P = torch.tensor([pair.preference for pair in pairs])
     weight_P = torch.tensor([pair.weight for pair in pairs])

@@ -34,12 +34,16 @@ def import_file(
     project: ProjectName,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Import the good rows of a file with bad ones.")] = False,
     create: Annotated[bool, typer.Option("--create", help="Create the project if there is none.")] = False,
+    demonstrate: Annotated[
+        bool,
+        typer.Option("--demonstrate", help="Let SFT learn from the chosen responses, in a project without a policy."),
+    ] = False,
 ) -> None:
     """Read comparisons into a project, all of the file or nothing. Rows that are there already are left alone."""
 
     async def read(db: AsyncSession) -> ImportReport:
         target = await _import_target(db, project, create=create)
-        report = await imports.import_hh(db, target, file, skip_bad=skip_bad)
+        report = await imports.import_hh(db, target, file, skip_bad=skip_bad, demonstrate=demonstrate)
         _tell_bad_rows(report)
         if report.rows == 0:
             raise Invalid(f"{file} holds no row.")

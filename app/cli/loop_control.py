@@ -1,5 +1,7 @@
 """Rounds, runs and promotions from the command line: what the admin's buttons do."""
 
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -8,18 +10,33 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
-from app.db.tables import ModelVersion, Round, Run
+from app.db.tables import ModelVersion, Project, Round, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
-from app.services import models, projects, rounds, runs
+from app.services import models, projects, rounds, runs, stages
 from app.settings import settings
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 Reason = Annotated[str, typer.Option(help="Why, for the log of promotions.")]
 RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 
+
+class Startable(StrEnum):
+    sft = "sft"
+    reward = "reward"
+    ppo = "ppo"
+    generate = "generate"
+
+
+START: Mapping[Startable, Callable[[AsyncSession, int | None, Project], Awaitable[Run]]] = {
+    Startable.sft: stages.start_sft,
+    Startable.reward: stages.start_reward,
+    Startable.ppo: stages.start_ppo,
+    Startable.generate: stages.start_generate,
+}
+
 round_commands = typer.Typer(help="Rounds of the loop: start, cancel, status.", no_args_is_help=True)
-run_commands = typer.Typer(help="Single runs: retry, cancel, log.", no_args_is_help=True)
+run_commands = typer.Typer(help="Single runs: start, retry, cancel, log.", no_args_is_help=True)
 app.add_typer(round_commands, name="round")
 app.add_typer(run_commands, name="run")
 
@@ -72,6 +89,19 @@ def round_status(project: ProjectName) -> None:
         return [*lines, *(_run_line(run) for run in (await rounds.step_runs(db, round_.id)).values())]
 
     print("\n".join(in_transaction(describe)))
+
+
+@run_commands.command("start")
+def start_run(
+    stage: Annotated[Startable, typer.Argument(help="What to train, or to let the policy do.")],
+    project: ProjectName,
+) -> None:
+    """Queue a single run outside a round."""
+
+    async def start(db: AsyncSession) -> Run:
+        return await START[stage](db, None, await projects.named(db, project))
+
+    print(f"Run {in_transaction(start).id} is in the queue.")
 
 
 @run_commands.command("retry")

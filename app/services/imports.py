@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.db.tables import Completion, Judgement, Project, Task, TaskCompletion
+from app.db.tables import Completion, Demonstration, Judgement, Project, Task, TaskCompletion
 from app.errors import Invalid
 from app.services import judgements, prompts
 from app.services.prompts import NewPrompt
@@ -36,11 +36,18 @@ class _HasBadRows(Exception):
 
 
 async def import_hh(
-    db: AsyncSession, project: Project, file: Path, *, skip_bad: bool, choice: int = BETTER
+    db: AsyncSession,
+    project: Project,
+    file: Path,
+    *,
+    skip_bad: bool,
+    choice: int = BETTER,
+    demonstrate: bool = False,
 ) -> ImportReport:
     """Read hh-rlhf transcripts, plain or gzip. With a bad row and without `skip_bad` nothing at all is imported.
 
-    `choice` (1 to 3) is how much better the chosen response is said to be. Raises Invalid for a file that breaks off.
+    `choice` (1 to 3) is how much better the chosen response is said to be; `demonstrate` makes demonstrations of the
+    chosen responses too, for SFT to learn from. Raises Invalid for a file that breaks off.
     """
     if choice not in range(1, judgements.TIE):
         raise Invalid("An imported choice is 1 (much better), 2 (better) or 3 (slightly better).")
@@ -56,6 +63,8 @@ async def import_hh(
                 if skip_bad or not bad:
                     pairs = [row for row in batch if isinstance(row, Pair)]
                     imported += await _import(db, project, pairs, file.name, choice)
+                    if demonstrate:
+                        await _demonstrate(db, project, pairs, file.name)
             if bad and not skip_bad:
                 raise _HasBadRows
     except _HasBadRows:
@@ -82,6 +91,19 @@ async def _import(db: AsyncSession, project: Project, pairs: Sequence[Pair], fil
     if new:
         await _insert(db, project, new, choice)
     return len(new)
+
+
+async def _demonstrate(db: AsyncSession, project: Project, pairs: Sequence[Pair], file_name: str) -> None:
+    """Every chosen response once for its prompt; those that are demonstrations already are left alone."""
+    asked = [NewPrompt(pair.prompt, source=file_name[:200]) for pair in pairs]
+    prompt_ids = await prompts.put(db, project, asked)
+    wanted = {(prompt_ids[prompt.digest], pair.chosen): None for pair, prompt in zip(pairs, asked, strict=True)}
+    shown = select(Demonstration.prompt_id, Demonstration.text).where(Demonstration.prompt_id.in_(prompt_ids.values()))
+    for prompt_id, text in await db.execute(shown):
+        wanted.pop((prompt_id, text), None)
+    if wanted:
+        rows = [{"prompt_id": prompt_id, "text": text, "source": "imported"} for prompt_id, text in wanted]
+        await db.execute(insert(Demonstration), rows)
 
 
 async def _known(db: AsyncSession, prompt_ids: Sequence[int]) -> set[tuple[int, str, str]]:

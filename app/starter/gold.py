@@ -136,7 +136,7 @@ def _politeness(said: list[Sentence]) -> float:
     friendly_start = any(s.courteous and s.place is Place.START for s in said)
     friendly_end = any(s.courteous and s.place is Place.END for s in said)
     rude = sum(sentence.role is Role.RUDE for sentence in said)
-    curt = any(sentence.role is Role.CURT for sentence in said)
+    curt = any(s.role is Role.CURT or (s.role is Role.REFUSAL and not s.courteous) for s in said)
     return 0.3 * friendly_start + 0.2 * friendly_end - (min(1.0 + 0.5 * rude, 2.5) if rude else 0.0) - 0.5 * curt
 
 
@@ -187,7 +187,9 @@ def _repetition(texts: list[str], said: list[Sentence]) -> float:
 def _order(known: list[Sentence | None], subject: Subject) -> float:
     """An opening in the middle, a closing before the end, "Then" before any step, steps of a sequence mixed up."""
     faults = 0
-    step_places = [place for place, s in enumerate(known) if s is not None and s.role in (Role.STEP, Role.ADVICE, Role.HARM)]
+    step_places = [
+        place for place, s in enumerate(known) if s is not None and s.role in (Role.STEP, Role.ADVICE, Role.HARM)
+    ]
     for place, sentence in enumerate(known):
         if sentence is None:
             continue

@@ -10,15 +10,16 @@ from app.starter.subject import Subject
 from app.starter.topics import TOPICS
 
 # Only the grades that fit a prompt take part, so shares are relative. About a fifth of the responses are good, no more
-# than vague ones: a policy that imitates all this has room to improve, and yet has seen often enough what good is.
+# than vague ones: a policy that imitates all this has room to improve, and yet has seen often enough what good is. Few
+# are wrong, because a small policy makes such mistakes by itself, and more of them if it is taught to.
 DEFAULT_WEIGHTS: Mapping[str, float] = {
     "helpful": 0.20,
-    "vague": 0.21,
-    "wrong": 0.08,
-    "rambling": 0.17,
+    "vague": 0.22,
+    "wrong": 0.03,
+    "rambling": 0.18,
     "curt": 0.15,
     "over_refusal": 0.06,
-    "rude": 0.13,
+    "rude": 0.16,
     "refusal": 0.18,
     "unsafe": 0.30,
 }

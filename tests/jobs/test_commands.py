@@ -57,6 +57,10 @@ async def test_a_run_is_cancelled_retried_and_its_log_read(loop: Loop, command: 
     code, log = await command("run", "log", number)
     assert code == 0
     assert log.startswith("Attempt 1 of 3\nsft runs as ")
+    assert await command("run", "start", "ppo", "-p", "nowhere") == (2, "There is no project nowhere.\n")
+    code, refused = await command("run", "start", "shuffle", "-p", "nowhere")
+    assert code == 2
+    assert "shuffle" in refused
     assert await command("run", "retry", "999") == (2, "There is no run 999.\n")
 
 

@@ -75,6 +75,23 @@ def test_real_transcripts_come_in_are_cut_and_go_out_as_trl_reads_them(
     assert {(row["strength"], row["annotator"]) for row in raw} == {(2, "imported")}
 
 
+def test_chosen_responses_become_demonstrations_once_and_only_when_asked_for(
+    plumbline: Command, transcripts: Path, database_url: str
+) -> None:
+    known = "SELECT count(*) FROM demonstrations WHERE source = 'imported'"
+    importing = ("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline(*importing)
+    assert one(database_url, known) == 0
+    assert "There is no demonstration" in plumbline("run", "start", "sft", "--project", "harmless").refusal
+    plumbline(*importing, "--demonstrate")
+    plumbline(*importing, "--demonstrate")
+    chosen = "SELECT count(DISTINCT (c.prompt_id, c.text)) FROM judgements j JOIN task_completions t USING (task_id)"
+    better = "WHERE (t.position = 0) = (j.preference > 0)"
+    expected = one(database_url, f"{chosen} JOIN completions c ON c.id = t.completion_id {better}")
+    assert one(database_url, known) == expected
+    assert "is in the queue" in plumbline("run", "start", "sft", "--project", "harmless").out
+
+
 def test_a_bad_row_keeps_the_file_and_the_new_project_out(
     plumbline: Command, transcripts: Path, database_url: str
 ) -> None:

@@ -1,8 +1,8 @@
 """Subjects of which the policy is taught no more than their names.
 
-No training text says anything that is true of one of them alone, as none does of the two topics that are held out. What
-people say of responses to these is what teaches a policy to answer well where it knows nothing: kindly, with advice that
-holds for everything, and without steps that belong to something else.
+No training text says what is true of one of them alone, as none does of the two topics that are held out. What people
+say of responses to these is what teaches a policy to answer well where it knows nothing: kindly, with advice that holds
+for everything, and without steps that belong to something else.
 """
 
 from app.starter.subject import Subject, Topic
