@@ -19,6 +19,7 @@ from training.config import PpoConfig, read_config
 from training.data import Prompt, encode_prompts, load, open_language_model, open_reward_model
 from training.ppo import PpoLoop, build_players
 from training.records import PromptRecord
+from training.replicas import use_threads
 from training.run import Cancellation, Run
 from training.scoring import WrittenResponse, written
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     config = read_config(arguments.config, PpoConfig)
+    use_threads(torch.get_num_threads())
     parents = {"policy": config.policy, "reference": config.reference, "reward": config.reward}
     lineage = lineage_of("ppo", config, parents, {"prompts": config.prompts})
     run = Run(arguments.out, lineage, Cancellation())

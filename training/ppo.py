@@ -5,6 +5,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,9 +23,13 @@ from training.data import Prompt, encode_prompts, length_batches, load, open_lan
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, linear_schedule
 from training.records import PromptRecord
+from training.replicas import Replicas
 from training.rollout import Players, Rollout, collect, response_values
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
 from training.scoring import Reward, RewardModelScorer, written
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PHASE = "ppo"
 
@@ -74,6 +79,7 @@ class PpoLoop:
         self._players = players
         self._prompts = prompts
         self._run = run
+        self._actors, self._critics = Replicas(players.policy.model), Replicas(players.critic)
         self._actor = _trainer(players.policy.model, config)
         self._critic = _trainer(players.critic, config)
         self._kl_coefficient = config.kl_coefficient
@@ -167,15 +173,20 @@ class PpoLoop:
 
     def _actor_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
         tokens = int(rollout.mask_BR[rows].sum())
+        halves = self._actors.map(lambda model, shard: self._actor_gradients(model, rollout, shard, tokens), rows)
+        norm = self._actor.step(self._rate(iteration, self._config.actor_learning_rate))
+        return merge(*halves, {"actor_gradient_norm": mean_of(norm)})
+
+    def _actor_gradients(
+        self, model: "PreTrainedModel", rollout: Rollout, rows: Sequence[int], tokens: int
+    ) -> Measures:
+        """Of the mean over `tokens`, which are those of the whole minibatch."""
         measures: Measures = {}
         for batch in self._micro_batches(rollout, rows):
             mask_BR = rollout.mask_BR[batch]
             old_N = rollout.log_probability_BR[batch][mask_BR]
             log_probability_N, entropy_N = response_log_probabilities(
-                self._players.policy.model,
-                *_token_ids(rollout, batch),
-                self._players.policy.pad_id,
-                self._config.temperature,
+                model, *_token_ids(rollout, batch), self._players.policy.pad_id, self._config.temperature
             )
             loss, ratio_N, clipped_N = policy_loss(
                 log_probability_N, old_N, rollout.advantage_BR[batch][mask_BR], clip=self._config.clip
@@ -194,15 +205,19 @@ class PpoLoop:
                         "ratio_error": (float((ratio_N - 1).abs().sum()), count),
                     },
                 )
-        norm = self._actor.step(self._rate(iteration, self._config.actor_learning_rate))
-        return merge(measures, {"actor_gradient_norm": mean_of(norm)})
+        return measures
 
     def _critic_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
         tokens = int(rollout.mask_BR[rows].sum())
+        halves = self._critics.map(lambda critic, shard: self._critic_gradients(critic, rollout, shard, tokens), rows)
+        norm = self._critic.step(self._rate(iteration, self._config.critic_learning_rate))
+        return merge(*halves, {"critic_gradient_norm": mean_of(norm)})
+
+    def _critic_gradients(self, critic: Critic, rollout: Rollout, rows: Sequence[int], tokens: int) -> Measures:
         measures: Measures = {}
         for batch in self._micro_batches(rollout, rows):
             mask_BR = rollout.mask_BR[batch]
-            value_N = response_values(self._players.critic, *_token_ids(rollout, batch), self._players.policy.pad_id)
+            value_N = response_values(critic, *_token_ids(rollout, batch), self._players.policy.pad_id)
             loss, clipped_N = value_loss(
                 value_N,
                 rollout.value_BR[batch][mask_BR],
@@ -217,8 +232,7 @@ class PpoLoop:
                     "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
                 },
             )
-        norm = self._critic.step(self._rate(iteration, self._config.critic_learning_rate))
-        return merge(measures, {"critic_gradient_norm": mean_of(norm)})
+        return measures
 
     def _micro_batches(self, rollout: Rollout, rows: Sequence[int]) -> list[list[int]]:
         lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]

@@ -9,9 +9,9 @@ target at each token instead of one per response.
 # B = batch, N = response tokens, of one response or of all in turn
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -36,12 +36,16 @@ from training.data import (
     shuffled_length_batches,
 )
 from training.features import prefix_features, response_features
-from training.metrics import Measures, mean_of
+from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
 from training.records import PreferenceRecord, PromptRecord
+from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
 from training.scoring import batched_scores
 from training.teacher import Teacher, fit_teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Method = Literal["finetune", "distil"]
 SAMPLE_BATCH = 128
@@ -105,6 +109,7 @@ class RewardBuilder:
         self._targets_N: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
         self._trainer = self._new_trainer()
+        self._replicas = Replicas(reward_model.model)
 
     def build(self) -> None:
         sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
@@ -166,14 +171,28 @@ class RewardBuilder:
         targets = self._targets_N.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, steps, "distil")
         for step in range(start, first + steps):
-            rows = batches[step - first]
-            loss, measures = distillation_loss(
-                self._reward_model, [examples[index] for index in rows], [targets[index] for index in rows]
-            )
-            loss.backward()
+            measures = self._distil_gradients(examples, targets, batches[step - first])
             rate = cosine_schedule(step - first, steps, peak=self._config.distil_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
             self._end_of_step(step, total, "distil", {**measures, "gradient_norm": mean_of(norm)})
+
+    def _distil_gradients(
+        self, examples: Sequence[Example], targets: Sequence[Tensor], rows: Sequence[int]
+    ) -> Measures:
+        tokens = sum(len(examples[row].response_ids) for row in rows)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
+            loss, measures = distillation_loss(
+                replace(self._reward_model, model=model),
+                [examples[row] for row in shard],
+                [targets[row] for row in shard],
+                tokens=tokens,
+                responses=len(rows),
+            )
+            loss.backward()
+            return measures
+
+        return merge(*self._replicas.map(learn, rows))
 
     def _finetune(self, first: int, start: int, total: int) -> None:
         """Bradley-Terry on the score at the last token."""
@@ -181,12 +200,20 @@ class RewardBuilder:
         steps = self._finetune_steps()
         batches = self._finetune_batches()
         for step in range(start, first + steps):
-            batch = [pairs[index] for index in batches[step - first]]
-            loss, measures = preference_loss(self._reward_model, batch)
-            loss.backward()
+            measures = self._finetune_gradients([pairs[index] for index in batches[step - first]])
             rate = cosine_schedule(step - first, steps, peak=self._config.finetune_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
             self._end_of_step(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)})
+
+    def _finetune_gradients(self, pairs: Sequence[Pair]) -> Measures:
+        weight = sum(pair.weight for pair in pairs)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[Pair]) -> Measures:
+            loss, measures = preference_loss(replace(self._reward_model, model=model), shard)
+            (loss * sum(pair.weight for pair in shard) / weight).backward()
+            return measures
+
+        return merge(*self._replicas.map(learn, pairs))
 
     def _teach(self, examples: Sequence[Example]) -> Tensor:
         """(N,) teacher's scores of every prefix of every response, one after another; whole responses of the policy
@@ -286,19 +313,22 @@ class RewardBuilder:
 
 
 def distillation_loss(
-    reward_model: RewardModel, examples: Sequence[Example], targets: Sequence[Tensor]
+    reward_model: RewardModel, examples: Sequence[Example], targets: Sequence[Tensor], *, tokens: int, responses: int
 ) -> tuple[Tensor, Measures]:
-    """Mean squared error over all prefixes, plus that over the whole responses. `targets` are (N,) for each example."""
+    """Mean squared error over all prefixes, plus that over the whole responses. `targets` are (N,) for each example.
+
+    The means are over `tokens` and `responses`, those of the whole batch of which the examples may be a part.
+    """
     score_BT = prefix_scores(reward_model, [example.token_ids for example in examples])
     errors = [
         score_BT[row, len(example.prompt_ids) : len(example)] - target_N
         for row, (example, target_N) in enumerate(zip(examples, targets, strict=True))
     ]
-    prefix_loss = torch.cat(errors).square().mean()
-    whole_loss = torch.stack([error_N[-1] for error_N in errors]).square().mean()
-    return prefix_loss + whole_loss, {
-        "distil_loss": mean_of(float(whole_loss.detach()), len(examples)),
-        "prefix_loss": mean_of(float(prefix_loss.detach()), len(examples)),
+    prefix_sum = torch.cat(errors).square().sum()
+    whole_sum = torch.stack([error_N[-1] for error_N in errors]).square().sum()
+    return prefix_sum / tokens + whole_sum / responses, {
+        "distil_loss": (float(whole_sum.detach()), len(examples)),
+        "prefix_loss": (float(prefix_sum.detach()), sum(map(len, errors))),
     }
 
 

@@ -16,6 +16,7 @@ from training.algorithms.kl import k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data import Prompt, length_batches
+from training.replicas import together
 from training.run import PhaseTimer
 from training.scoring import Reward, WrittenResponse, written
 
@@ -76,10 +77,12 @@ def collect(
     mask_BR = length_mask([len(ids) for ids in response_ids])
     flat = [value for response in sampled for value in response.log_probabilities]
     log_probability_BR = scatter_rows(torch.tensor(flat), mask_BR)
-    with timer.measure("score"), torch.inference_mode():
-        score_B = players.reward(prompts, responses).float()
-        reference_BR = reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config)
-        value_BR = values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id)
+    with timer.measure("score"):
+        score_B, reference_BR, value_BR = together(
+            lambda: players.reward(prompts, responses).float(),
+            lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
+            lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id),
+        )
     if not bool(torch.isfinite(score_B).all()):
         raise InputError("the reward model gave a score that is not finite")
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
@@ -95,14 +98,15 @@ def collect(
         mask_BR=mask_BR,
         log_probability_BR=log_probability_BR,
         kl_BR=kl_BR,
-        value_BR=value_BR.clone(),  # out of inference mode
+        value_BR=value_BR,
         advantage_BR=whiten(advantage_BR, mask_BR),
         return_BR=return_BR,
-        score_B=score_B.clone(),
+        score_B=score_B.clone(),  # out of inference mode
         reward_B=reward_B,
     )
 
 
+@torch.no_grad()
 def reference_log_probabilities(
     reference: LanguageModel,
     prompt_ids: Sequence[Sequence[int]],
@@ -124,6 +128,7 @@ def reference_log_probabilities(
     return log_probability_BR
 
 
+@torch.no_grad()
 def values(
     critic: Critic,
     prompt_ids: Sequence[Sequence[int]],

@@ -4,8 +4,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,7 +24,11 @@ from training.data import Example, encode_demonstrations, load, open_language_mo
 from training.metrics import mean_of
 from training.optimisation import Trainer, cosine_schedule
 from training.records import DemonstrationRecord
+from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PHASE = "sft"
 
@@ -129,11 +134,18 @@ def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequenc
             {},
         )
 
+    replicas = Replicas(policy.model)
     for step in range(start, total):
         began = time.perf_counter()
         batch = [examples[index] for index in plan.batches[step]]
-        loss, tokens = loss_sum(policy, batch)
-        (loss / tokens).backward()
+        tokens = sum(len(example.response_ids) for example in batch)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[Example], tokens: int = tokens) -> float:
+            loss, _ = loss_sum(replace(policy, model=model), shard)
+            (loss / tokens).backward()
+            return float(loss.detach())
+
+        loss = sum(replicas.map(learn, batch))
         rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
         norm = trainer.step(rate)
         run.metrics.write(
@@ -141,7 +153,7 @@ def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequenc
             total,
             PHASE,
             {
-                "loss": (float(loss.detach()), tokens),
+                "loss": (loss, tokens),
                 "learning_rate": mean_of(rate),
                 "gradient_norm": mean_of(norm),
                 "tokens": mean_of(sum(map(len, batch))),

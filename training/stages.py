@@ -22,6 +22,7 @@ from training.evaluate import run_evaluate
 from training.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
 from training.generate import run_generate
 from training.ppo import run_ppo
+from training.replicas import use_threads
 from training.reward import run_reward
 from training.run import Cancellation, Cancelled
 from training.sft import run_sft
@@ -31,8 +32,7 @@ def run_stage(config: StageConfig, out: Path, *, threads: int | None) -> int:
     """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads or torch.get_num_threads())
     cancellation = Cancellation()
     before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

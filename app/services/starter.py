@@ -20,7 +20,7 @@ ANNOTATOR = "Annotator"
 ADVISORY_LOCK = 0x506C756D62  # any number that nothing else here uses
 
 # One pass over a million tokens: the starter's policy then writes sentences, 95 of 100 without a fault.
-DEMONSTRATIONS_PER_PROMPT = 36
+DEMONSTRATIONS_PER_PROMPT = 56
 STAGE_SETTINGS: Json = {"sft": {"epochs": 1}, "ppo": {"iterations": 16}}
 COMPARISONS = 120
 

@@ -50,7 +50,7 @@ def test_a_policy_is_level_with_itself(world: Path, policy: Path, reward: Path, 
     assert result["kl"] == pytest.approx(0.0, abs=1e-3)
     assert result["proxy_win_rate_low"] < 0.5 < result["proxy_win_rate_high"]  # type: ignore[operator]
     assert result["length_ratio"] == pytest.approx(1.0, abs=0.25)
-    assert result["accuracy_low"] < result["accuracy"] < result["accuracy_high"]  # type: ignore[operator]
+    assert result["accuracy_low"] <= result["accuracy"] <= result["accuracy_high"]  # type: ignore[operator]
     assert result["validation_pairs"] + result["validation_ties"] == 900  # type: ignore[operator]
     for name in ("completions.jsonl", "reference_completions.jsonl"):
         assert len(read_records(tmp_path / "out" / name, CompletionRecord)) == 96
