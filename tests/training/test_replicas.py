@@ -23,7 +23,7 @@ def network() -> nn.Sequential:
 def learn(module: nn.Module, rows: Sequence[torch.Tensor]) -> float:
     loss = module(torch.stack(list(rows))).square().sum()
     loss.backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def gradients(module: nn.Module) -> list[torch.Tensor]:
