@@ -21,7 +21,7 @@ ADVISORY_LOCK = 0x506C756D62  # any number that nothing else here uses
 
 # One pass over a million tokens: the starter's policy then writes sentences, 95 of 100 without a fault.
 DEMONSTRATIONS_PER_PROMPT = 56
-STAGE_SETTINGS: Json = {"sft": {"epochs": 1}, "ppo": {"iterations": 16}}
+STAGE_SETTINGS: Json = {"sft": {"epochs": 1}, "ppo": {"iterations": 32, "epochs": 4, "kl_coefficient": 0.1}}
 COMPARISONS = 120
 
 DESCRIPTION = "Everyday questions, answered by a small model that you teach by comparing its responses."
