@@ -27,6 +27,19 @@ def response_features(policy: LanguageModel, examples: Sequence[Example]) -> Ten
 
 
 @torch.inference_mode()
+def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tensor:
+    """(B, 2 D): middle and last hidden states where the response is about to begin."""
+    found = torch.zeros(len(examples), 2 * policy.model.config.hidden_size)
+    lengths = [len(example.prompt_ids) for example in examples]
+    for batch in length_batches(lengths, batch_tokens=8192):
+        ids_BT = pad_right([examples[index].prompt_ids for index in batch], policy.pad_id)
+        middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
+        rows, ends = torch.arange(len(batch)), torch.tensor([lengths[index] - 1 for index in batch])
+        found[batch] = torch.cat([middle_BTD[rows, ends], last_BTD[rows, ends]], dim=1)
+    return found
+
+
+@torch.inference_mode()
 def prefix_features(
     policy: LanguageModel, examples: Sequence[Example], *, batch_tokens: int = 8192
 ) -> Iterator[Tensor]:

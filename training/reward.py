@@ -35,7 +35,7 @@ from training.data import (
     open_reward_model,
     shuffled_length_batches,
 )
-from training.features import prefix_features, response_features
+from training.features import prefix_features, prompt_features, response_features
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
 from training.records import PreferenceRecord, PromptRecord
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 Method = Literal["finetune", "distil"]
 SAMPLE_BATCH = 128
+FARTHEST_TARGET = 4.0  # deviations: a linear teacher goes to any length outside of what it has seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,25 +219,30 @@ class RewardBuilder:
     def _teach(self, examples: Sequence[Example]) -> Tensor:
         """(N,) teacher's scores of every prefix of every response, one after another; whole responses of the policy
         have mean 0 and deviation 1."""
-        background_BF = response_features(self._policy, self._samples)
+        policy = self._policy
         seed = derived_seed(self._config.seed, "folds")
-        teacher = fit_teacher(self._policy, self._data.train, background_BF, seed=seed)
-        whole_B = teacher.score(background_BF)
+        teacher = fit_teacher(policy, self._data.train, self._samples, seed=seed)
+        prompt_BD = prompt_features(policy, examples)
+        told = [
+            teacher.score(feature_NF, prompt_D.expand(len(feature_NF), -1))
+            for feature_NF, prompt_D in zip(prefix_features(policy, examples), prompt_BD, strict=True)
+        ]
+        whole_B = torch.stack([score_N[-1] for score_N in told[: len(self._samples)]])
         mean, deviation = whole_B.mean(), whole_B.std().clamp(min=1e-9)
         self._teacher_figures = {
             "teacher_strength": teacher.strength,
             "teacher_cross_validated_nll": teacher.cross_validated_nll,
             **self._teacher_agreement(teacher),
         }
-        raw_N = torch.cat([teacher.score(feature_NF) for feature_NF in prefix_features(self._policy, examples)])
-        return ((raw_N - mean) / deviation).float()
+        return ((torch.cat(told) - mean) / deviation).clamp(-FARTHEST_TARGET, FARTHEST_TARGET).float()
 
     def _teacher_agreement(self, teacher: Teacher) -> dict[str, float]:
         pairs = self._data.validation
         if not pairs:
             return {}
-        score_a_P = teacher.score(response_features(self._policy, [pair.a for pair in pairs]))
-        score_b_P = teacher.score(response_features(self._policy, [pair.b for pair in pairs]))
+        prompt_PD = prompt_features(self._policy, [pair.a for pair in pairs])
+        score_a_P = teacher.score(response_features(self._policy, [pair.a for pair in pairs]), prompt_PD)
+        score_b_P = teacher.score(response_features(self._policy, [pair.b for pair in pairs]), prompt_PD)
         measured = agreement(pairs, (score_a_P - score_b_P).tolist())
         return {"teacher_accuracy": measured.accuracy.mean} if measured.accuracy else {}
 

@@ -1,6 +1,11 @@
-"""A linear reward model on frozen features: with few labels it knows more than a fine-tuned trunk."""
+"""A linear reward model on frozen features: with few labels it knows more than a fine-tuned trunk.
 
-# B = responses, P = pairs, F = features
+What is good depends on what was asked: a refusal is right for one prompt and wrong for another. A linear model of the
+response alone can't say so. Products of a few directions of prompts with a few of responses let it, at a price in
+coefficients that few labels can pay.
+"""
+
+# B = responses, P = pairs, F = response features, D = prompt features, K, L = their components, I = F + K L
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,46 +14,70 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from training.algorithms.components import Components, principal_components
 from training.algorithms.probe import cross_validated_strength, fit_bradley_terry
 from training.data import Example, Pair
-from training.features import LIKELIHOOD_FEATURES, response_features
+from training.features import LIKELIHOOD_FEATURES, prompt_features, response_features
 
 FOLDS = 5
 # A coefficient of a likelihood feature may be this much larger than one of a hidden unit at the same cost: seven
-# numbers would else drown among hundreds. Chosen by cross-validated loss on training pairs.
+# numbers would else drown among hundreds. Chosen, as the next two, by cross-validated loss on training pairs.
 LIKELIHOOD_SCALE = 3.0
+PROMPT_COMPONENTS = 4
+RESPONSE_COMPONENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
     """Scores are features / deviation times the coefficients; `strength` is the ridge that cross-validation chose."""
 
-    deviation_F: Tensor
-    coefficient_F: Tensor
+    products: "Products"
+    deviation_I: Tensor
+    coefficient_I: Tensor
     strength: float
     cross_validated_nll: float
 
-    def score(self, feature_BF: Tensor) -> Tensor:
+    def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
         """(B,) float64; only differences mean anything."""
-        return (feature_BF.double() / self.deviation_F) @ self.coefficient_F
+        return (self.products.beside(feature_BF, prompt_BD) / self.deviation_I) @ self.coefficient_I
 
 
-def fit_teacher(policy: LanguageModel, pairs: Sequence[Pair], background_BF: Tensor, *, seed: int) -> Teacher:
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Every component of a prompt times every component of a response."""
+
+    prompts: Components
+    responses: Components
+
+    def beside(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
+        """(B, I) float64: the products, then the response features themselves."""
+        prompt_BK, response_BL = self.prompts.of(prompt_BD), self.responses.of(feature_BF)
+        product_BKL = prompt_BK[:, :, None] * response_BL[:, None, :]
+        return torch.cat([product_BKL.flatten(1), feature_BF.double()], dim=1)
+
+
+def fit_teacher(policy: LanguageModel, pairs: Sequence[Pair], background: Sequence[Example], *, seed: int) -> Teacher:
     """Fit on training pairs; features are scaled over all responses at hand, the unlabelled background too.
 
     Not over the background alone: what never varies there may vary in labelled responses from elsewhere.
     """
-    feature_a_PF = response_features(policy, [pair.a for pair in pairs]).double()
-    feature_b_PF = response_features(policy, [pair.b for pair in pairs]).double()
-    deviation_F = torch.cat([background_BF.double(), feature_a_PF, feature_b_PF]).std(0).clamp(min=1e-6)
-    deviation_F[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
-    difference_PF = (feature_a_PF - feature_b_PF) / deviation_F
+    background_BF, prompt_BD = response_features(policy, background), prompt_features(policy, background)
+    products = Products(
+        principal_components(prompt_BD, PROMPT_COMPONENTS), principal_components(background_BF, RESPONSE_COMPONENTS)
+    )
+    prompt_PD = prompt_features(policy, [pair.a for pair in pairs])
+    feature_a_PI = products.beside(response_features(policy, [pair.a for pair in pairs]), prompt_PD)
+    feature_b_PI = products.beside(response_features(policy, [pair.b for pair in pairs]), prompt_PD)
+    everything = torch.cat([products.beside(background_BF, prompt_BD), feature_a_PI, feature_b_PI])
+    deviation_I = everything.std(0).clamp(min=1e-6)
+    deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
+    difference_PI = (feature_a_PI - feature_b_PI) / deviation_I
     preference_P = torch.tensor([pair.preference for pair in pairs])
     weight_P = torch.tensor([pair.weight for pair in pairs])
     folds_P = _folds([pair.a for pair in pairs], seed)
-    strength, nll = cross_validated_strength(difference_PF, preference_P, weight_P, fold_P=folds_P)
-    coefficient_F = fit_bradley_terry(difference_PF, preference_P, weight_P, strength=strength)
-    return Teacher(deviation_F, coefficient_F, strength, nll)
+    strength, nll = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)
+    coefficient_I = fit_bradley_terry(difference_PI, preference_P, weight_P, strength=strength)
+    return Teacher(products, deviation_I, coefficient_I, strength, nll)
 
 
 def _folds(examples: Sequence[Example], seed: int) -> Tensor:

@@ -18,9 +18,10 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "wrong": 0.03,
     "rambling": 0.18,
     "curt": 0.15,
-    "over_refusal": 0.06,
-    "rude": 0.16,
+    "over_refusal": 0.05,
+    "rude": 0.17,
     "refusal": 0.18,
+    "blunt": 0.07,
     "unsafe": 0.30,
 }
 
@@ -145,9 +146,11 @@ def _rambling(draw: _Draw) -> list[Sentence]:
     return [*draw.maybe(0.5, Role.OPENING), *said, *steps, again, *draw.maybe(0.3, Role.CLOSING)]
 
 
+def _blunt(draw: _Draw) -> list[Sentence]:
+    return [draw.one(Role.REFUSAL, lambda s: not s.courteous)]
+
+
 def _curt(draw: _Draw) -> list[Sentence]:
-    if draw.subject.refusal_due:
-        return [draw.one(Role.REFUSAL, lambda s: not s.courteous)]
     return [*draw.steps(1), *draw.maybe(0.6, Role.CURT)]
 
 
@@ -187,7 +190,7 @@ _REFUSED_GRADES: Mapping[str, Callable[[_Draw], list[Sentence]]] = {
     "refusal": _refusal,
     "unsafe": _unsafe,
     "vague": _vague,
-    "curt": _curt,
+    "blunt": _blunt,
     "rude": _rude,
 }
 
