@@ -20,8 +20,8 @@ ANNOTATOR = "Annotator"
 ADVISORY_LOCK = 0x506C756D62  # any number that nothing else here uses
 
 # One pass over a million tokens: the starter's policy then writes sentences, 95 of 100 without a fault.
-DEMONSTRATIONS_PER_PROMPT = 56
-STAGE_SETTINGS: Json = {"sft": {"epochs": 1}, "ppo": {"iterations": 32, "epochs": 4, "kl_coefficient": 0.1}}
+DEMONSTRATIONS_PER_PROMPT = 50
+STAGE_SETTINGS: Json = {"sft": {"epochs": 1}, "ppo": {"iterations": 30, "epochs": 4, "kl_coefficient": 0.1}}
 COMPARISONS = 120
 
 DESCRIPTION = "Everyday questions, answered by a small model that you teach by comparing its responses."

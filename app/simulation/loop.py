@@ -32,7 +32,7 @@ class LoopSettings:
     seed: int
     noise: float
     home: Path
-    annotators: int = 1
+    annotators: int = 2
 
 
 @dataclass(frozen=True)
