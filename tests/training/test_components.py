@@ -23,7 +23,7 @@ def test_the_first_component_is_what_varies_together() -> None:
     common = noise(80, 1)
     rows = torch.cat([common, -common, 5 * common, noise(80, 1).roll(7, 0)], dim=1)
     (first,) = principal_components(rows, 1).of(rows).T
-    assert abs(float(torch.corrcoef(torch.stack([first, common[:, 0]]))[0, 1])) > 0.999
+    assert abs(float(torch.corrcoef(torch.stack([first, common[:, 0]]))[0, 1])) > 0.99
 
 
 def test_features_that_never_vary_and_rows_that_are_too_few_give_fewer_components() -> None:
