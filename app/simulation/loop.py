@@ -69,6 +69,20 @@ def run_loop(settings: LoopSettings, tell: Callable[[str], None]) -> list[RoundR
         return asyncio.run(Loop(settings, site, tell, began).turn())
 
 
+@dataclass(frozen=True)
+class TurnedRound:
+    """A round that has ended and is yet to be judged."""
+
+    number: int
+    round: Round
+    crowd: CrowdReport
+    policy: ModelVersion
+    reward: ModelVersion
+    reference: ModelVersion
+    held_out: dict[str, str]
+    seconds: dict[str, float]
+
+
 class Loop:
     def __init__(self, settings: LoopSettings, site: Site, tell: Callable[[str], None], began: float) -> None:
         self._settings = settings
@@ -81,7 +95,12 @@ class Loop:
     async def turn(self) -> list[RoundReport]:
         try:
             project_id = await self._prepare()
-            return [await self._round(project_id, number) for number in range(1, self._settings.rounds + 1)]
+            judging: list[asyncio.Task[RoundReport]] = []
+            for number in range(1, self._settings.rounds + 1):
+                turned = await self._round(project_id, number)
+                # While the next round waits for labels, the machine has time to judge this one.
+                judging.append(asyncio.create_task(self._judge(turned)))
+            return await asyncio.gather(*judging)
         finally:
             await self._engine.dispose()
 
@@ -95,9 +114,9 @@ class Loop:
             self._say(f"{stage} took {seconds:.0f} s")
         return project_id
 
-    async def _round(self, project_id: int, number: int) -> RoundReport:
+    async def _round(self, project_id: int, number: int) -> TurnedRound:
         round_id = await self._open(project_id)
-        crowd = await self._label(round_id, number)
+        crowd, label_seconds = await self._label(round_id, number)
         await self._wait_for_round(round_id, "generate and done", lambda found: found.status != "active")
         async with transaction(self._sessions) as db:
             found = await db.get_one(Round, round_id)
@@ -108,20 +127,24 @@ class Loop:
             held_out = await self._held_out(db, project_id)
         if policy is None or reward is None or reference is None:
             raise LoopError(f"round {number} ended without a policy: {found.reason or found.status}")
+        seconds = {"label": round(label_seconds, 1), **{step: _seconds(run) for step, run in steps.items()}}
+        self._say(f"round {number} {found.status}")
+        return TurnedRound(number, found, crowd, policy, reward, reference, held_out, seconds)
+
+    async def _judge(self, turned: TurnedRound) -> RoundReport:
         began = time.monotonic()
-        judge = Judge(self._settings.home / "judge", held_out, seed=self._settings.seed)
+        judge = Judge(self._settings.home / "judge", turned.held_out, seed=self._settings.seed)
         verdict = await asyncio.to_thread(
             judge.verdict,
-            number,
-            policy=self._folder(policy),
-            reference=self._folder(reference),
-            reward=self._folder(reward),
+            turned.number,
+            policy=self._folder(turned.policy),
+            reference=self._folder(turned.reference),
+            reward=self._folder(turned.reward),
         )
-        seconds = {"label": round(crowd[1], 1), **{step: _seconds(run) for step, run in steps.items()}}
-        seconds["judge"] = round(time.monotonic() - began, 1)
-        promoted = policy.promoted_at is not None
-        report = _report(number, crowd[0], verdict, promoted=promoted, found=found, seconds=seconds)
-        self._say(f"round {number}: gold win rate {report.gold_win_rate:.3f}, {found.status}")
+        seconds = {**turned.seconds, "judge": round(time.monotonic() - began, 1)}
+        promoted = turned.policy.promoted_at is not None
+        report = _report(turned.number, turned.crowd, verdict, promoted=promoted, found=turned.round, seconds=seconds)
+        self._say(f"round {turned.number}: gold win rate {report.gold_win_rate:.3f}")
         return report
 
     async def _open(self, project_id: int) -> int:
