@@ -3,14 +3,25 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from psycopg.errors import IdleInTransactionSessionTimeout
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import InternalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
 
+# A process that is paused inside a transaction (a stopped container, a machine that sleeps) keeps its locks. The server
+# ends its session after this time, so that the others can go on.
+SILENT_TRANSACTION_SECONDS = 60
+
 # The queue's tables live in a schema of their own, so that a downgrade can drop exactly that.
 SEARCH_PATH = "public,procrastinate"
+
+
+class TransactionLost(ConnectionError):
+    """The transaction was taken back and its locks are gone; it can be begun again."""
+
 
 SessionFactory = async_sessionmaker[AsyncSession]
 
@@ -26,8 +37,13 @@ def create_engine(database_url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngi
         pool_size=pool_size,
         max_overflow=POOL_OVERFLOW,
         pool_pre_ping=True,
-        connect_args={"options": f"-c search_path={SEARCH_PATH} -c timezone=UTC", "prepare_threshold": 5},
+        connect_args={"options": _options(), "prepare_threshold": 5},
     )
+
+
+def _options() -> str:
+    silence = f"idle_in_transaction_session_timeout={SILENT_TRANSACTION_SECONDS}s"
+    return f"-c search_path={SEARCH_PATH} -c timezone=UTC -c {silence}"
 
 
 def session_factory(engine: AsyncEngine) -> SessionFactory:
@@ -37,5 +53,10 @@ def session_factory(engine: AsyncEngine) -> SessionFactory:
 @asynccontextmanager
 async def transaction(sessions: SessionFactory) -> AsyncIterator[AsyncSession]:
     """One session that is one transaction: committed when the block ends, rolled back when it raises."""
-    async with sessions() as session, session.begin():
-        yield session
+    try:
+        async with sessions() as session, session.begin():
+            yield session
+    except InternalError as error:
+        if isinstance(error.orig, IdleInTransactionSessionTimeout):
+            raise TransactionLost("the database ended a transaction that had been silent for too long") from error
+        raise

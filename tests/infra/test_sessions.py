@@ -1,0 +1,34 @@
+"""Sessions on the database: a process that falls silent holds nobody up."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.db import session
+from app.db.session import create_engine, session_factory, transaction
+from app.jobs.transactions import AWAY
+
+LOCK = "SELECT pg_advisory_xact_lock(7)"
+
+
+async def hold_a_lock_until_another_has_it(paused: AsyncEngine, other: AsyncEngine) -> None:
+    async with transaction(session_factory(paused)) as holding:
+        await holding.execute(text(LOCK))
+        async with transaction(session_factory(other)) as waiting:
+            await waiting.execute(text(LOCK))
+        await holding.execute(text("SELECT 1"))
+
+
+async def test_a_process_that_is_paused_in_a_transaction_loses_its_locks(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "SILENT_TRANSACTION_SECONDS", 1)
+    paused, other = create_engine(database_url), create_engine(database_url)
+    try:
+        with pytest.raises(AWAY, match="silent"):  # what a worker tries again
+            await hold_a_lock_until_another_has_it(paused, other)
+        async with transaction(session_factory(paused)) as again:
+            assert await again.scalar(text("SELECT 1")) == 1
+    finally:
+        await paused.dispose()
+        await other.dispose()
