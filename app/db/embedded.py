@@ -128,9 +128,8 @@ class EmbeddedPostgres:
         self._lock_file = None
 
     def _make_directories(self) -> None:
-        if not self.home.exists():
-            self.home.mkdir(mode=0o700, parents=True)
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.home, self.directory):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _take_lock(self, wait_seconds: float) -> None:
         lock_file = (self.directory / "lock").open("a+")

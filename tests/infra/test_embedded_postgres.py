@@ -43,6 +43,20 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
     server.stop()
 
 
+@pytest.fixture
+def begin_owner(home: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Begins a process that starts the home's server, keeps it, and is gone after the test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        begun.append(subprocess.Popen([sys.executable, "-c", OWNER, str(home)], stdout=subprocess.PIPE, text=True))
+        return begun[-1]
+
+    yield begin
+    for owner in begun:
+        end(owner)
+
+
 def test_what_was_committed_is_there_after_a_stop_and_a_start(server: EmbeddedPostgres) -> None:
     execute(server.start(), "CREATE TABLE kept ()")
     server.stop()
@@ -68,21 +82,23 @@ def test_a_server_whose_socket_was_deleted_counts_as_dead_and_starts_again(serve
 
 
 def test_a_server_dies_with_an_owner_that_is_killed_and_the_next_owner_takes_over(
-    home: Path, server: EmbeddedPostgres
+    server: EmbeddedPostgres, begin_owner: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    owner = start_owner(home)
+    owner = begin_owner()
+    assert has_started(owner)
     execute(server.url, "CREATE TABLE kept ()")
-    owner.kill()
-    owner.communicate()
+    end(owner)
     assert ask(server.start(), "SELECT to_regclass('kept')::text") == "kept"
 
 
-def test_a_hung_server_of_a_killed_owner_is_ended_by_the_next_owner(home: Path, server: EmbeddedPostgres) -> None:
-    owner = start_owner(home)
+def test_a_hung_server_of_a_killed_owner_is_ended_by_the_next_owner(
+    server: EmbeddedPostgres, begin_owner: Callable[[], subprocess.Popen[str]]
+) -> None:
+    owner = begin_owner()
+    assert has_started(owner)
     hung = postmaster(server)
     os.kill(hung, signal.SIGSTOP)
-    owner.kill()
-    owner.communicate()
+    end(owner)
     assert ask(server.start(), "SELECT 1") == 1
     assert hung not in embedded._servers_in(server.data)
 
@@ -127,21 +143,18 @@ def test_a_home_that_cannot_be_written_is_refused_with_one_line(tmp_path: Path) 
 
 
 def test_of_two_starters_at_once_one_owns_the_server_and_the_other_gets_it_next(
-    home: Path, server: EmbeddedPostgres
+    home: Path, server: EmbeddedPostgres, begin_owner: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    first, second = start_owner(home, wait=False), start_owner(home, wait=False)
+    first, second = begin_owner(), begin_owner()
     wait_until(lambda: (home / "postgres" / "password").exists() and server.answers())
     with pytest.raises(EmbeddedPostgresError, match=r"in use by another Plumbline \(process \d+\)") as refusal:
         server.start(wait_seconds=0)
     owner = first if f"process {first.pid})" in refusal.value.message else second
     other = second if owner is first else first
-    owner.kill()
-    owner.communicate()
-    assert other.stdout is not None
-    assert other.stdout.readline() == "started\n"
+    end(owner)
+    assert has_started(other)
     assert ask(server.url, "SELECT 1") == 1
-    other.kill()
-    other.communicate()
+    end(other)
     server.start()
 
 
@@ -228,12 +241,14 @@ def test_root_without_useradd_is_told_what_to_do(home: Path, monkeypatch: pytest
         EmbeddedPostgres(home).start()
 
 
-def start_owner(home: Path, *, wait: bool = True) -> subprocess.Popen[str]:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(home)], stdout=subprocess.PIPE, text=True)
-    if wait:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "started\n"
-    return owner
+def has_started(owner: subprocess.Popen[str]) -> bool:
+    assert owner.stdout is not None
+    return owner.stdout.readline() == "started\n"
+
+
+def end(owner: subprocess.Popen[str]) -> None:
+    with owner:  # closes its pipe and waits
+        owner.kill()
 
 
 def postmaster(server: EmbeddedPostgres) -> int:
