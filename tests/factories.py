@@ -85,3 +85,9 @@ async def make_task(
     )
     await db.flush()
     return task
+
+
+async def make_scene(db: AsyncSession) -> tuple[Project, Task, Principal]:
+    """A project with one open task for one judgement, and an annotator who works in it."""
+    project = await make_project(db)
+    return project, await make_task(db, project), await make_member(db, project)

@@ -17,7 +17,7 @@ from app.errors import Conflict, Invalid, KeyReused, LeaseExpired, NotFound
 from app.security import Principal
 from app.services import assignments, datasets, dispatch, events, judgements, projects
 from app.services.judgements import Submission, Submitted
-from tests.factories import make_member, make_project, make_task
+from tests.factories import make_member, make_project, make_scene, make_task
 from tests.waiting import somebody_waits_for_a_lock
 
 
@@ -55,9 +55,7 @@ async def rows(db: AsyncSession) -> int:
 async def test_a_judgement_stores_the_choice_what_was_shown_and_how_long_it_took(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     said = await submit(sessions, ada, given.id, 2, "k", first_action_ms=900, active_ms=4_000)
@@ -164,9 +162,7 @@ async def test_two_people_may_use_the_same_key(db: AsyncSession, sessions: Sessi
 async def test_a_late_submission_counts_as_long_as_its_place_is_free(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     await give_place_back(db)
@@ -178,9 +174,8 @@ async def test_a_late_submission_counts_as_long_as_its_place_is_free(
 async def test_a_late_submission_is_refused_once_somebody_else_has_the_place(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada, bob = await make_member(db, project), await make_member(db, project)
+    project, task, ada = await make_scene(db)
+    bob = await make_member(db, project)
     await db.commit()
     late = await lease(sessions, ada, project)
     await give_place_back(db)
@@ -193,9 +188,8 @@ async def test_a_late_submission_is_refused_once_somebody_else_has_the_place(
 async def test_a_late_submission_and_a_new_lease_never_both_get_the_last_place(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada, bob = await make_member(db, project), await make_member(db, project)
+    project, task, ada = await make_scene(db)
+    bob = await make_member(db, project)
     await db.commit()
     late = await lease(sessions, ada, project)
     await give_place_back(db)
@@ -214,9 +208,7 @@ async def test_a_late_submission_and_a_new_lease_never_both_get_the_last_place(
 async def test_a_skipped_task_can_still_be_judged_while_its_place_is_free(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     await assignments.skip(db, ada, given.id, reason="slipped")
@@ -229,9 +221,7 @@ async def test_a_skipped_task_can_still_be_judged_while_its_place_is_free(
 async def test_a_change_of_mind_is_a_new_row_that_the_old_one_points_at(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     old = (await submit(sessions, ada, given.id, 1, "first")).judgement
@@ -247,9 +237,7 @@ async def test_a_change_of_mind_is_a_new_row_that_the_old_one_points_at(
 
 
 async def test_two_changes_at_once_leave_one_current_judgement(db: AsyncSession, sessions: SessionFactory) -> None:
-    project = await make_project(db)
-    await make_task(db, project)
-    ada = await make_member(db, project)
+    project, _, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     await submit(sessions, ada, given.id, 1, "first")
@@ -261,9 +249,7 @@ async def test_two_changes_at_once_leave_one_current_judgement(db: AsyncSession,
 async def test_a_judgement_that_a_dataset_holds_can_no_longer_be_changed(
     db: AsyncSession, sessions: SessionFactory, tmp_path: Path
 ) -> None:
-    project = await make_project(db)
-    await make_task(db, project)
-    ada = await make_member(db, project)
+    project, _, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     await submit(sessions, ada, given.id, 1, "first")
@@ -278,9 +264,7 @@ async def test_a_judgement_that_a_dataset_holds_can_no_longer_be_changed(
 async def test_a_change_that_comes_while_a_dataset_is_cut_is_refused(
     db: AsyncSession, sessions: SessionFactory, tmp_path: Path
 ) -> None:
-    project = await make_project(db)
-    await make_task(db, project)
-    ada = await make_member(db, project)
+    project, _, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     await submit(sessions, ada, given.id, 1, "first")
@@ -304,9 +288,7 @@ async def test_a_change_that_comes_while_a_dataset_is_cut_is_refused(
 async def test_the_database_itself_refuses_to_change_or_remove_a_judgement(
     db: AsyncSession, sessions: SessionFactory, statement: str
 ) -> None:
-    project = await make_project(db)
-    await make_task(db, project)
-    ada = await make_member(db, project)
+    project, _, ada = await make_scene(db)
     await db.commit()
     given = await lease(sessions, ada, project)
     await submit(sessions, ada, given.id, 1, "first")

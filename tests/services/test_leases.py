@@ -13,7 +13,7 @@ from app.db.tables import Assignment, Member, Project, Task
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import assignments, projects
-from tests.factories import make_member, make_project, make_prompt, make_task, make_user, principal
+from tests.factories import make_member, make_project, make_prompt, make_scene, make_task, make_user, principal
 from tests.waiting import somebody_waits_for_a_lock
 
 
@@ -94,9 +94,8 @@ async def test_a_tab_that_loses_the_race_shows_what_the_winner_got(db: AsyncSess
 async def test_who_waits_for_the_last_place_gets_it_when_the_other_gives_up(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada, bob = await make_member(db, project), await make_member(db, project)
+    project, task, ada = await make_scene(db)
+    bob = await make_member(db, project)
     await db.commit()
     async with sessions() as other:
         assert await assignments.lease_next(other, ada, project)
@@ -109,9 +108,8 @@ async def test_who_waits_for_the_last_place_gets_it_when_the_other_gives_up(
 
 
 async def test_an_expired_lease_is_given_to_somebody_else(db: AsyncSession, sessions: SessionFactory) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada, bob = await make_member(db, project), await make_member(db, project)
+    project, task, ada = await make_scene(db)
+    bob = await make_member(db, project)
     await db.commit()
     assert await next_task(sessions, ada, project)
     assert await next_task(sessions, bob, project) is None
@@ -141,9 +139,7 @@ async def test_two_people_never_both_get_the_place_of_an_expired_lease(
 async def test_a_lease_that_ran_out_but_interested_nobody_else_goes_on(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     before = await next_task(sessions, ada, project)
     await let_leases_run_out(db)
@@ -158,9 +154,7 @@ async def test_a_lease_that_ran_out_but_interested_nobody_else_goes_on(
 async def test_a_task_that_went_back_to_the_pool_can_be_taken_up_again_in_the_same_order(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     before = await next_task(sessions, ada, project)
     await let_leases_run_out(db)
@@ -177,9 +171,7 @@ async def test_a_task_that_went_back_to_the_pool_can_be_taken_up_again_in_the_sa
 async def test_reclaiming_leaves_alone_what_somebody_is_just_submitting(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada = await make_member(db, project)
+    project, task, ada = await make_scene(db)
     await db.commit()
     lease = await next_task(sessions, ada, project)
     assert lease
@@ -225,9 +217,8 @@ async def test_nobody_compares_what_they_wrote_themselves(db: AsyncSession, sess
 
 
 async def test_a_skipped_task_goes_to_others_and_never_comes_back(db: AsyncSession, sessions: SessionFactory) -> None:
-    project = await make_project(db)
-    task = await make_task(db, project)
-    ada, bob = await make_member(db, project), await make_member(db, project)
+    project, task, ada = await make_scene(db)
+    bob = await make_member(db, project)
     await db.commit()
     lease = await next_task(sessions, ada, project)
     assert lease
@@ -362,9 +353,7 @@ async def test_progress_counts_the_tasks_that_are_still_open_to_one_person(
 
 
 async def test_a_submitted_task_can_no_longer_be_skipped(db: AsyncSession, sessions: SessionFactory) -> None:
-    project = await make_project(db)
-    await make_task(db, project)
-    ada = await make_member(db, project)
+    project, _, ada = await make_scene(db)
     await db.commit()
     lease = await next_task(sessions, ada, project)
     assert lease
