@@ -7,12 +7,14 @@ middle of the trunk, where words are meanings already and not yet predictions, i
 # B = responses, N = tokens of one response, T = tokens, D = hidden size, V = vocabulary, F = features
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, middle_and_last_hidden_states, pad_right, project
 from training.data import Example, length_batches
+from training.replicas import SHARDS, together
 
 UNLIKELY = -4.0  # nats; a token that the policy itself would hardly have written
 SOMEWHAT_UNLIKELY = -3.0
@@ -49,16 +51,27 @@ def prefix_features(
     """
     for start in range(0, len(examples), EXAMPLES_AT_ONCE):
         chunk = examples[start : start + EXAMPLES_AT_ONCE]
-        found: dict[int, Tensor] = {}
-        for batch in length_batches([len(example) for example in chunk], batch_tokens=batch_tokens):
-            ids_BT = pad_right([chunk[index].token_ids for index in batch], policy.pad_id)
-            middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
-            for place, index in enumerate(batch):
-                first, end = len(chunk[index].prompt_ids), len(chunk[index])
-                logits_NV = project(policy.model, last_BTD[place, first - 1 : end - 1])
-                likelihood_N7 = likelihood_so_far(logits_NV, ids_BT[place, first:end])
-                found[index] = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
+        batches = length_batches([len(example) for example in chunk], batch_tokens=batch_tokens)
+        halves = [batches[first::SHARDS] for first in range(min(SHARDS, len(batches)))]
+        parts = together(*(partial(_features_of, policy, chunk, half) for half in halves))
+        found = {index: prefix_NF for part in parts for index, prefix_NF in part.items()}
         yield from (found[index] for index in range(len(chunk)))
+
+
+@torch.inference_mode()
+def _features_of(
+    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]]
+) -> dict[int, Tensor]:
+    found = {}
+    for batch in batches:
+        ids_BT = pad_right([examples[index].token_ids for index in batch], policy.pad_id)
+        middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
+        for place, index in enumerate(batch):
+            first, end = len(examples[index].prompt_ids), len(examples[index])
+            logits_NV = project(policy.model, last_BTD[place, first - 1 : end - 1])
+            likelihood_N7 = likelihood_so_far(logits_NV, ids_BT[place, first:end])
+            found[index] = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
+    return found
 
 
 def pooled_so_far(state_ND: Tensor) -> Tensor:

@@ -12,14 +12,21 @@ NEWTON_STEPS = 30
 STRENGTHS = tuple(10.0**exponent for exponent in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5))
 
 
-def fit_bradley_terry(difference_PF: Tensor, preference_P: Tensor, weight_P: Tensor, *, strength: float) -> Tensor:
+def fit_bradley_terry(
+    difference_PF: Tensor,
+    preference_P: Tensor,
+    weight_P: Tensor,
+    *,
+    strength: float,
+    start_F: Tensor | None = None,
+) -> Tensor:
     """(F,) float64 coefficients that minimise the weighted Bradley-Terry loss + strength / 2 |w|^2, by Newton.
 
-    The problem is strictly convex; the loop ends when the step is negligible.
+    The problem is strictly convex, so that `start_F` says only how soon it ends, when the step is negligible.
     """
     x_PF, y_P, w_P = difference_PF.double(), preference_P.double(), weight_P.double()
     identity_FF = torch.eye(x_PF.shape[1], dtype=torch.float64)
-    coefficient_F = torch.zeros(x_PF.shape[1], dtype=torch.float64)
+    coefficient_F = torch.zeros(x_PF.shape[1], dtype=torch.float64) if start_F is None else start_F
     for _ in range(NEWTON_STEPS):
         probability_P = torch.sigmoid(x_PF @ coefficient_F)
         gradient_F = x_PF.T @ (w_P * (probability_P - y_P)) + strength * coefficient_F
@@ -49,9 +56,10 @@ def cross_validated_strength(
         held = fold_P == fold
         if bool(held.all()):
             continue
-        for strength in strengths:
+        coefficient_F = None
+        for strength in sorted(strengths, reverse=True):
             coefficient_F = fit_bradley_terry(
-                difference_PF[~held], preference_P[~held], weight_P[~held], strength=strength
+                difference_PF[~held], preference_P[~held], weight_P[~held], strength=strength, start_F=coefficient_F
             )
             margin_P = difference_PF[held].double() @ coefficient_F
             y_P = preference_P[held].double()
