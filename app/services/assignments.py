@@ -1,4 +1,4 @@
-"""Leases: a task reserved for one person for a while.
+"""Leases: a task reserved for one person for a while, and the one after it fetched ahead.
 
 `tasks.taken` counts the places of a task that are gone, live leases and judgements together; it changes only under the
 task's row lock and in the same transaction as the lease, and the database refuses it to pass the quota.
@@ -9,28 +9,50 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import Insert, ScalarSelect, Update, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Insert, ScalarSelect, Update, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import (
     Assignment,
     Completion,
+    Demonstration,
     Judgement,
+    Member,
     Project,
     Prompt,
     Task,
     TaskCompletion,
 )
-from app.db.tables.judging import AssignmentState
+from app.db.tables.judging import AnswerType, AssignmentState
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import projects
+from app.services.answers import Answer
+from app.services.question import Question, question_of
 from training.records import Message
 
 PANE_NAMES = "ABCDEFGHI"
 RECLAIM_BATCH = 100
 BALANCE_BOUND = 2  # sides are drawn at random until one is this far ahead
 EXCERPT_LENGTH = 80
+AHEAD_GRACE_SECONDS = 60  # so long nobody in want of a task takes one that somebody else has fetched ahead
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What one person has been given: the task to answer, and the one after it if it was asked for."""
+
+    current: Assignment | None
+    ahead: Assignment | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """An assignment of the person who asks, its task, locked, and what its project asks."""
+
+    task: Task
+    assignment: Assignment
+    question: Question
 
 
 @dataclass(frozen=True)
@@ -42,17 +64,28 @@ class TaskView:
     messages: tuple[Message, ...]
     panes: tuple[tuple[str, str], ...]
     state: AssignmentState
-    served_at: datetime
+    served_at: datetime | None
     lease_expires_at: datetime
-    choice: int | None
+    question: Question
+    answer: Answer | None
     editable: bool
+
+    @property
+    def answer_type(self) -> AnswerType:
+        """Of an answer that was given, the form in which it was."""
+        return self.answer.answer_type if self.answer else self.question.answer_type_for(len(self.panes))
+
+    @property
+    def asks_rationale(self) -> bool:
+        """Whether this task can't be answered without one, whatever the answer is."""
+        return self.question.wants_rationale(self.assignment_id)
 
 
 @dataclass(frozen=True)
 class RecentJudgement:
     assignment_id: int
     judgement_id: int
-    choice: int
+    answer: Answer
     prompt_excerpt: str
     submitted_at: datetime
     editable: bool
@@ -68,14 +101,33 @@ class _FreeTask:
 
 
 async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Assignment | None:
-    """The lease that `actor` holds already, else a new one on the most urgent free task, else None."""
+    """The task that `actor` has on the desk already, else a new one, the most urgent that is free, else None."""
+    return (await lease(db, actor, project, ahead=False)).current
+
+
+async def lease(db: AsyncSession, actor: Principal, project: Project, *, ahead: bool) -> Desk:
+    """As `lease_next`; `ahead` reserves the task after it, too. Whatever is on the desk is served from now on."""
     # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
     member = await projects.membership(db, actor, project)
-    held = await _held_lease(db, actor, project)
-    if held is not None:
-        return held
+    held = await _held_leases(db, actor, project)
+    if held:
+        current: Assignment | None = await _serve(db, project, held[0])
+    else:
+        current = await _give(db, actor, project, member, slot=0, is_served=True)
+    following = held[1] if len(held) > 1 else None
+    if ahead and current is not None and following is None:
+        following = await _give(db, actor, project, member, slot=1 - current.slot, is_served=False)
+    return Desk(current, following)
+
+
+async def _give(
+    db: AsyncSession, actor: Principal, project: Project, member: Member, *, slot: int, is_served: bool
+) -> Assignment | None:
+    """A new lease on the most urgent free task, if there is one."""
     await reclaim_expired(db, project.id, eligible_for=actor)
     free = await _free_task(db, actor, project)
+    if free is None and is_served and await _reclaim(db, _fetched_ahead_long_ago(), project.id, eligible_for=actor):
+        free = await _free_task(db, actor, project)
     if free is None:
         return None
     free.task.taken += 1
@@ -90,7 +142,7 @@ async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> As
             project_id=project.id, task_id=free.task.id, annotator_id=actor.user_id, shown_order=order
         )
     await db.flush()
-    return await _start_lease(db, project, write)
+    return await _start_lease(db, project, write.values(slot=slot), is_served=is_served)
 
 
 async def reclaim_expired(
@@ -101,7 +153,18 @@ async def reclaim_expired(
     `eligible_for` leaves aside tasks that this person can't have: somebody who goes on to wait for a task must hold no
     lock on another one.
     """
-    ran_out = (Assignment.state == "leased", Assignment.lease_expires_at <= func.now())
+    return await _reclaim(db, Assignment.lease_expires_at <= func.now(), project_id, eligible_for=eligible_for)
+
+
+def _fetched_ahead_long_ago() -> ColumnElement[bool]:
+    grace = timedelta(seconds=AHEAD_GRACE_SECONDS)
+    return Assignment.served_at.is_(None) & (Assignment.leased_at <= func.now() - grace)
+
+
+async def _reclaim(
+    db: AsyncSession, condition: ColumnElement[bool], project_id: int | None, *, eligible_for: Principal | None
+) -> int:
+    ran_out = (Assignment.state == "leased", condition)
     expired = select(Assignment.task_id).where(*ran_out).order_by(Assignment.lease_expires_at).limit(RECLAIM_BATCH)
     if project_id is not None:
         expired = expired.where(Assignment.project_id == project_id)
@@ -131,7 +194,7 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
     """Raises NotFound for an assignment of anybody else."""
     row = (
         await db.execute(
-            select(Assignment, Prompt.messages, Project.slug)
+            select(Assignment, Prompt.messages, Project)
             .join(Task, Task.id == Assignment.task_id)
             .join(Prompt, Prompt.id == Task.prompt_id)
             .join(Project, Project.id == Assignment.project_id)
@@ -140,44 +203,81 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
     ).one_or_none()
     if row is None:
         raise NotFound
-    assignment, messages, slug = row
+    assignment, messages, project = row
     texts = await db.execute(
         select(TaskCompletion.position, Completion.text)
         .join(Completion, Completion.id == TaskCompletion.completion_id)
         .where(TaskCompletion.task_id == assignment.task_id)
     )
     text_at = {row.position: row.text for row in texts}
-    said = (
-        await db.execute(
-            select(Judgement.choice, projects.held_by_a_dataset()).where(
-                Judgement.assignment_id == assignment.id, Judgement.superseded_by.is_(None)
-            )
-        )
-    ).one_or_none()
+    answer, is_held = await _said(db, assignment) if assignment.state == "submitted" else (None, False)
     return TaskView(
         assignment_id=assignment.id,
-        project=slug,
+        project=project.slug,
         messages=tuple(Message(message["role"], message["content"]) for message in messages),
         panes=tuple(zip(PANE_NAMES, (text_at[position] for position in assignment.shown_order), strict=False)),
         state=cast(AssignmentState, assignment.state),
-        served_at=assignment.leased_at,
+        served_at=assignment.served_at,
         lease_expires_at=assignment.lease_expires_at,
-        choice=said[0] if said else None,
-        editable=not (said and said[1]),
+        question=question_of(project),
+        answer=answer,
+        editable=not is_held,
     )
 
 
+async def _said(db: AsyncSession, assignment: Assignment) -> tuple[Answer, bool]:
+    """The current answer, and whether a dataset version holds it."""
+    judgement, is_held, response, position = (
+        await db.execute(
+            select(Judgement, projects.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
+            .outerjoin(Demonstration, Demonstration.judgement_id == Judgement.id)
+            .outerjoin(
+                TaskCompletion,
+                (TaskCompletion.task_id == Judgement.task_id)
+                & (TaskCompletion.completion_id == Demonstration.completion_id),
+            )
+            .where(Judgement.assignment_id == assignment.id, Judgement.superseded_by.is_(None))
+        )
+    ).one()
+    return Answer.of(judgement, response or "", position), is_held
+
+
 async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:
-    """Give the task back for good: it goes to others and never to `actor` again. Skipping twice is skipping once."""
-    task, assignment = await lock(db, actor, assignment_id)
+    """Give the task back for good: it never comes back to `actor`. Skipping twice is skipping once.
+
+    What becomes of its place is the project's policy: somebody else's, used up, or gone with the task.
+    """
+    held = await lock(db, actor, assignment_id)
+    task, assignment = held.task, held.assignment
     if assignment.state == "submitted":
         raise Conflict("You have judged this task already; change your judgement instead.")
-    if assignment.state == "leased":
-        task.taken -= 1
+    if assignment.state == "skipped":
+        return
+    had_place = assignment.state == "leased"
     assignment.state = "skipped"
     assignment.closed_at = func.now()
     assignment.skip_reason = reason.replace("\0", "").strip()[:2000]
+    if had_place and held.question.skip_policy == "count":
+        assignment.keeps_place = True
+        task.skipped += 1
+        close_if_full(task)
+    elif had_place:
+        task.taken -= 1
     await db.flush()
+    if held.question.skip_policy == "retire" and await _skips(db, task) >= held.question.retire_after:
+        task.state = "retired"
+        await db.flush()
+
+
+def close_if_full(task: Task) -> None:
+    """A task whose every place is used up is closed."""
+    if task.state == "open" and task.judged + task.skipped == task.quota:
+        task.state = "closed"
+
+
+async def _skips(db: AsyncSession, task: Task) -> int:
+    skips = select(func.count()).where(Assignment.task_id == task.id, Assignment.state == "skipped")
+    return await db.scalar(skips) or 0
 
 
 async def recent(db: AsyncSession, actor: Principal, project: Project, limit: int = 10) -> list[RecentJudgement]:
@@ -199,7 +299,7 @@ async def recent(db: AsyncSession, actor: Principal, project: Project, limit: in
         RecentJudgement(
             assignment_id=assignment_id,
             judgement_id=judgement.id,
-            choice=judgement.choice,
+            answer=Answer.of(judgement),
             prompt_excerpt=_excerpt(messages[-1]["content"]),
             submitted_at=judgement.submitted_at,
             editable=not held,
@@ -208,13 +308,15 @@ async def recent(db: AsyncSession, actor: Principal, project: Project, limit: in
     ]
 
 
-async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> tuple[Task, Assignment]:
-    """The task, locked, and the assignment of `actor`, which changes only under that lock. Raises NotFound."""
+async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
+    """The assignment of `actor`, which changes only under its task's lock. Raises NotFound."""
     mine = select(Assignment).where(Assignment.id == assignment_id, Assignment.annotator_id == actor.user_id)
     task = await _locked_task(db, mine.with_only_columns(Assignment.task_id).scalar_subquery())
     if task is None:
         raise NotFound
-    return task, (await db.scalars(mine.execution_options(populate_existing=True))).one()
+    with_project = mine.add_columns(Project).join(Project, Project.id == Assignment.project_id)
+    assignment, project = (await db.execute(with_project.execution_options(populate_existing=True))).one()
+    return Held(task, assignment, question_of(project))
 
 
 async def _locked_task(db: AsyncSession, task_id: ScalarSelect[int] | int) -> Task | None:
@@ -222,8 +324,8 @@ async def _locked_task(db: AsyncSession, task_id: ScalarSelect[int] | int) -> Ta
     return await db.scalar(locked.execution_options(populate_existing=True))
 
 
-async def _held_lease(db: AsyncSession, actor: Principal, project: Project) -> Assignment | None:
-    """The lease of `actor`; one that ran out but was given to nobody else goes on."""
+async def _held_leases(db: AsyncSession, actor: Principal, project: Project) -> list[Assignment]:
+    """The leases of `actor`, the one on the desk first; one that ran out but was given to nobody else goes on."""
     held = (
         select(Assignment, Assignment.lease_expires_at > func.now())
         .where(
@@ -231,19 +333,19 @@ async def _held_lease(db: AsyncSession, actor: Principal, project: Project) -> A
             Assignment.annotator_id == actor.user_id,
             Assignment.state == "leased",
         )
+        .order_by(Assignment.served_at.asc().nulls_last(), Assignment.leased_at, Assignment.id)
         .execution_options(populate_existing=True)
     )
-    row = (await db.execute(held)).one_or_none()
-    if row is None:
-        return None
-    assignment, is_live = row
-    if is_live:
-        return assignment
-    await _locked_task(db, assignment.task_id)
-    still_held = (await db.execute(held)).one_or_none() is not None
-    if not still_held:
-        return None
-    return await _start_lease(db, project, update(Assignment).where(Assignment.id == assignment.id))
+    rows = (await db.execute(held)).all()
+    if all(is_live for _, is_live in rows):
+        return [assignment for assignment, _ in rows]
+    for assignment, is_live in sorted(rows, key=lambda row: row[0].task_id):
+        if not is_live:
+            await _locked_task(db, assignment.task_id)
+    return [
+        assignment if is_live else await _extend(db, project, assignment)
+        for assignment, is_live in (await db.execute(held)).all()
+    ]
 
 
 async def _free_task(db: AsyncSession, actor: Principal, project: Project) -> _FreeTask | None:
@@ -264,15 +366,38 @@ async def _free_task(db: AsyncSession, actor: Principal, project: Project) -> _F
     return _FreeTask(*row) if row else None
 
 
-async def _start_lease(db: AsyncSession, project: Project, write: Insert | Update) -> Assignment:
+async def _start_lease(db: AsyncSession, project: Project, write: Insert | Update, *, is_served: bool) -> Assignment:
     leased = write.values(
         state="leased",
         closed_at=None,
+        keeps_place=False,
         leased_at=func.now(),
-        lease_expires_at=func.now() + timedelta(seconds=project.lease_seconds),
+        served_at=func.now() if is_served else None,
+        lease_expires_at=_lease_end(project),
         guidelines_version=project.guidelines_version,
     ).returning(Assignment)
     return (await db.scalars(leased, execution_options={"populate_existing": True})).one()
+
+
+async def _serve(db: AsyncSession, project: Project, assignment: Assignment) -> Assignment:
+    """The one that was fetched ahead is on the desk now: from here its time runs."""
+    if assignment.served_at is not None:
+        return assignment
+    return await _extend(db, project, assignment, served_at=func.now())
+
+
+async def _extend(db: AsyncSession, project: Project, assignment: Assignment, **values: object) -> Assignment:
+    extended = (
+        update(Assignment)
+        .where(Assignment.id == assignment.id)
+        .values(lease_expires_at=_lease_end(project), **values)
+        .returning(Assignment)
+    )
+    return (await db.scalars(extended, execution_options={"populate_existing": True})).one()
+
+
+def _lease_end(project: Project) -> ColumnElement[datetime]:
+    return func.now() + timedelta(seconds=project.lease_seconds)
 
 
 def draw_order(size: int, side_balance: int) -> list[int]:

@@ -54,9 +54,11 @@ class BrokenDataset(Conflict):
 
 @dataclass(frozen=True)
 class Annotation:
-    """Who said how much: `strength` 1 (slightly) to 3 (much) towards the chosen response, `annotator` a pseudonym."""
+    """Who said how much: `strength` in levels of the scale towards the chosen response, None where there was no scale;
+    `annotator` is a pseudonym.
+    """
 
-    strength: int
+    strength: int | None
     annotator: str
 
 
@@ -71,17 +73,18 @@ class _File:
 async def cut_preferences(
     db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
 ) -> DatasetVersion:
-    """A version with one record per current judgement, imported ones included, held-out prompts never.
+    """A version of all current judgements, imported ones included, held-out prompts never.
 
-    An unchanged set is the latest version again. From here on its judgements can't be changed. Raises Conflict when
-    there is none.
+    A judgement of a pair is one record, a ranking one for each two that are ranked, a choice of the best one for each
+    that was not chosen. An unchanged set is the latest version again. From here on its judgements can't be changed.
+    Raises Conflict when there is none.
     """
     await _hold(db, project)
     rows = await _judged_pairs(db, project)
     if not rows:
         raise Conflict("There is no judgement yet to make a dataset of.")
     records = [record for _, record, _ in rows]
-    kinds = Counter(kind for _, _, kind in rows)
+    kinds = Counter({judgement_id: kind for judgement_id, _, kind in rows}.values())
     counts = {
         "train": sum(record.split == "train" for record in records),
         "validation": sum(record.split == "validation" for record in records),
@@ -90,7 +93,7 @@ async def cut_preferences(
     }
     version, is_new = await _cut(db, project, "preferences", records, counts, home, run_id)
     if is_new:
-        ids = sql_cast([judgement_id for judgement_id, _, _ in rows], ARRAY(BigInteger))
+        ids = sql_cast(list(dict.fromkeys(judgement_id for judgement_id, _, _ in rows)), ARRAY(BigInteger))
         held = select(literal(version.id), func.unnest(ids))
         await db.execute(insert(DatasetJudgement).from_select(["dataset_version_id", "judgement_id"], held))
     return version
@@ -104,7 +107,8 @@ async def cut_demonstrations(
     rows = await db.execute(
         select(Prompt.id, Prompt.messages, Demonstration.text)
         .join(Demonstration, Demonstration.prompt_id == Prompt.id)
-        .where(Prompt.project_id == project.id, Prompt.split == "train")
+        .outerjoin(Judgement, Judgement.id == Demonstration.judgement_id)
+        .where(Prompt.project_id == project.id, Prompt.split == "train", Judgement.superseded_by.is_(None))
         .order_by(Demonstration.id)
     )
     records = [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
@@ -227,18 +231,20 @@ async def _hold(db: AsyncSession, project: Project) -> None:
 
 
 async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, PreferenceRecord, str]]:
-    """Judgement, record and kind, in the order of the judgements."""
+    """Judgement, record and kind, in the order of the judgements and of the responses' positions."""
     first, second = aliased(Completion), aliased(Completion)
     at_first, at_second = aliased(TaskCompletion), aliased(TaskCompletion)
     rows = await db.execute(
         select(
-            Judgement.id, Judgement.kind, Judgement.preference, Prompt.id, Prompt.messages, Prompt.split,
-            first.text, second.text,
+            Judgement.id, Judgement.kind, Judgement.answer_type, Judgement.preference, Judgement.ranks,
+            at_first.position.label("position_a"), at_second.position.label("position_b"),
+            Prompt.id.label("prompt_id"), Prompt.messages, Prompt.split,
+            first.text.label("text_a"), second.text.label("text_b"),
         )
         .join(Task, Task.id == Judgement.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .join(at_first, (at_first.task_id == Task.id) & (at_first.position == 0))
-        .join(at_second, (at_second.task_id == Task.id) & (at_second.position == 1))
+        .join(at_first, at_first.task_id == Task.id)
+        .join(at_second, (at_second.task_id == Task.id) & (at_second.position > at_first.position))
         .join(first, first.id == at_first.completion_id)
         .join(second, second.id == at_second.completion_id)
         .where(
@@ -246,29 +252,42 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
             Judgement.superseded_by.is_(None),
             Prompt.split != "held_out",
         )
-        .order_by(Judgement.id)
+        .order_by(Judgement.id, at_first.position, at_second.position)
     )  # fmt: skip
-    return [
-        (
-            judgement_id,
-            PreferenceRecord(
-                prompt_id=str(prompt_id),
-                prompt=_conversation(messages),
-                response_a=text_a,
-                response_b=text_b,
-                preference=_probability(preference),
-                split=cast(Split, split),
-                source=f"{kind}:{judgement_id}",
-            ),
-            kind,
+    records = []
+    for row in rows:
+        ranks = row.ranks and (row.ranks[row.position_a], row.ranks[row.position_b])
+        probability = _probability(row.answer_type, row.preference, ranks)
+        if probability is None:
+            continue
+        record = PreferenceRecord(
+            prompt_id=str(row.prompt_id),
+            prompt=_conversation(row.messages),
+            response_a=row.text_a,
+            response_b=row.text_b,
+            preference=probability,
+            split=cast(Split, row.split),
+            source=f"{row.kind}:{row.id}",
         )
-        for judgement_id, kind, preference, prompt_id, messages, split, text_a, text_b in rows
-    ]
+        records.append((row.id, record, row.kind))
+    return records
 
 
-def _probability(preference: int) -> float:
-    """That the first is better. How much better says nothing about how sure, so strength doesn't enter."""
-    return 0.5 if preference == 0 else float(preference > 0)
+def _probability(answer_type: str, preference: int | None, ranks: tuple[int | None, int | None] | None) -> float | None:
+    """That the first of two is better; None where nothing was said of the two.
+
+    How much better says nothing about how sure, so strength doesn't enter. Unranked is not last, and of two that are
+    not the best nobody said which is better.
+    """
+    if preference is not None:
+        return 0.5 if preference == 0 else float(preference > 0)
+    assert ranks is not None
+    rank_a, rank_b = ranks
+    if answer_type == "best":
+        return None if rank_a is rank_b is None else float(rank_a == 1)
+    if rank_a is None or rank_b is None:
+        return None
+    return 0.5 if rank_a == rank_b else float(rank_a < rank_b)
 
 
 async def _cut(

@@ -12,7 +12,8 @@ from sqlalchemy.orm import aliased
 
 from app.db.tables import Completion, Demonstration, Judgement, Project, Task, TaskCompletion
 from app.errors import Invalid
-from app.services import judgements, prompts
+from app.services import prompts
+from app.services.answers import Answer
 from app.services.prompts import NewPrompt
 from app.services.transcripts import BadRow, Pair, read_pairs
 
@@ -49,7 +50,7 @@ async def import_hh(
     `choice` (1 to 3) is how much better the chosen response is said to be; `demonstrate` makes demonstrations of the
     chosen responses too, for SFT to learn from. Raises Invalid for a file that breaks off.
     """
-    if choice not in range(1, judgements.TIE):
+    if choice not in (1, 2, 3):
         raise Invalid("An imported choice is 1 (much better), 2 (better) or 3 (slightly better).")
     # Two imports of one file at once: the second finds what the first brought.
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
@@ -151,7 +152,7 @@ async def _insert(db: AsyncSession, project: Project, pairs: dict[tuple[int, str
             for number, completion_id in enumerate(completion_ids)
         ],
     )
-    pressed = [choice if place == 0 else 2 * judgements.TIE - choice for place in places]
+    answers = [Answer(choice if place == 0 else 8 - choice) for place in places]
     await db.execute(
         insert(Judgement),
         [
@@ -159,12 +160,11 @@ async def _insert(db: AsyncSession, project: Project, pairs: dict[tuple[int, str
                 "project_id": project.id,
                 "task_id": task_id,
                 "kind": "imported",
-                "choice": pressed_one,
                 "shown_order": AS_STORED,
-                "preference": judgements.preference_of(pressed_one, AS_STORED),
+                **answer.to_row(AS_STORED),
                 "guidelines_version": project.guidelines_version,
             }
-            for task_id, pressed_one in zip(task_ids, pressed, strict=True)
+            for task_id, answer in zip(task_ids, answers, strict=True)
         ],
     )
 

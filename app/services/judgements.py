@@ -8,29 +8,35 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Judgement, Project, Task
+from app.db.tables import Assignment, Completion, Demonstration, Judgement, Project, Task, TaskCompletion
 from app.db.tables.judging import JudgementKind
 from app.errors import Conflict, Invalid, KeyReused, LeaseExpired
 from app.security import Principal
 from app.services import assignments, events, projects, rounds
+from app.services.answers import Answer
+from app.services.assignments import Held
 
-TIE = 4
 KEY_LENGTH = 200
 LONGEST_MS = 7 * 24 * 3600 * 1000
+MOST_VISITS = 32_767
 
 
 @dataclass(frozen=True)
 class Submission:
-    """`choice` 1 = A much better … 4 = tie … 7 = B much better; one key for what is meant to count once."""
+    """An answer; one key for what is meant to count once. `visits`: how often the page came to the front.
 
-    choice: int
+    `hurried`: faster than anybody reads, and confirmed when asked. `client_version`: of the page that sent it.
+    """
+
+    answer: Answer
     idempotency_key: str
     first_action_ms: int | None = None
     active_ms: int | None = None
+    visits: int | None = None
+    hurried: bool = False
+    client_version: str | None = None
 
     def __post_init__(self) -> None:
-        if self.choice not in range(1, 8):
-            raise Invalid("A choice is a whole number from 1 to 7.")
         if not 0 < len(self.idempotency_key) <= KEY_LENGTH or not self.idempotency_key.isprintable():
             raise Invalid(f"An idempotency key has 1 to {KEY_LENGTH} printable characters.")
         for milliseconds in (self.first_action_ms, self.active_ms):
@@ -39,7 +45,7 @@ class Submission:
 
     def digest(self, assignment_id: int) -> bytes:
         """What a retry must repeat: the answer to the question. A retry may measure other times."""
-        body = {"assignment": assignment_id, "choice": self.choice}
+        body = {"assignment": assignment_id} | self.answer.to_body()
         return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
@@ -55,22 +61,18 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     A lease that ran out counts as long as the task has a free place. Raises KeyReused for a key with another body,
     LeaseExpired when the place is gone, Conflict for a change that comes after the dataset was cut.
     """
-    task, assignment = await assignments.lock(db, actor, assignment_id)
+    held = await assignments.lock(db, actor, assignment_id)
     # Only now: whoever sent the same before us held the task's lock until the row was there to see.
     earlier = await _earlier(db, actor, assignment_id, submission)
     if earlier is not None:
         return earlier
-    is_change = assignment.state == "submitted"
-    judgement = await _record(db, actor, task, assignment, submission)
+    is_change = held.assignment.state == "submitted"
+    judgement = await _record(db, actor, held, submission)
+    await _demonstrate(db, actor, held, judgement, submission.answer)
     if not is_change:
         await _tell_pages(db, judgement)
-        await rounds.labels_changed(db, assignment.project_id)
+        await rounds.labels_changed(db, judgement.project_id)
     return Submitted(judgement, replayed=False)
-
-
-def preference_of(choice: int, shown_order: list[int]) -> int:
-    """3 = the task's first completion is much better … −3 = its second one is, whatever side they were shown on."""
-    return (TIE - choice) * (1 if shown_order[0] == 0 else -1)
 
 
 async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted | None:
@@ -86,11 +88,10 @@ async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submi
     return Submitted(judgement, replayed=True)
 
 
-async def _record(
-    db: AsyncSession, actor: Principal, task: Task, assignment: Assignment, submission: Submission
-) -> Judgement:
-    if len(assignment.shown_order) != 2:
-        raise Invalid("This task has more than two responses: a choice between A and B is no answer to it.")
+async def _record(db: AsyncSession, actor: Principal, held: Held, submission: Submission) -> Judgement:
+    task, assignment = held.task, held.assignment
+    is_sampled = held.question.wants_rationale(assignment.id)
+    submission.answer.check(held.question, len(assignment.shown_order), is_sampled=is_sampled)
     kind: JudgementKind = "simulated" if actor.is_simulated else "human"
     row = {
         "project_id": assignment.project_id,
@@ -98,15 +99,17 @@ async def _record(
         "assignment_id": assignment.id,
         "annotator_id": actor.user_id,
         "kind": kind,
-        "choice": submission.choice,
         "shown_order": assignment.shown_order,
-        "preference": preference_of(submission.choice, assignment.shown_order),
+        **submission.answer.to_row(assignment.shown_order),
         "idempotency_key": submission.idempotency_key,
         "body_digest": submission.digest(assignment.id),
         "guidelines_version": assignment.guidelines_version,
-        "served_at": assignment.leased_at,
+        "served_at": assignment.served_at or assignment.leased_at,
         "first_action_ms": submission.first_action_ms,
         "active_ms": submission.active_ms,
+        "visits": None if submission.visits is None else min(submission.visits, MOST_VISITS),
+        "hurried": submission.hurried,
+        "client_version": submission.client_version,
     }
     if assignment.state == "submitted":
         row["id"] = await _supersede(db, assignment)
@@ -125,16 +128,50 @@ async def _record(
 
 
 def _take_place(task: Task, assignment: Assignment) -> None:
-    if assignment.state != "leased":  # expired or skipped: its place was given back
-        if task.taken >= task.quota:
+    if assignment.keeps_place:
+        task.skipped -= 1
+        assignment.keeps_place = False
+    elif assignment.state != "leased":  # expired or skipped: its place was given back
+        if task.taken >= task.quota or task.state == "retired":
             raise LeaseExpired
         task.taken += 1
     task.judged += 1
-    if task.judged == task.quota:
-        task.state = "closed"
+    assignments.close_if_full(task)
     assignment.state = "submitted"
     assignment.closed_at = func.now()
     assignment.skip_reason = None
+
+
+async def _demonstrate(db: AsyncSession, actor: Principal, held: Held, judgement: Judgement, answer: Answer) -> None:
+    """Keep the better response that came with the answer; one that changes nothing is none."""
+    text = answer.response.strip()
+    if not text:
+        return
+    origin = None
+    if answer.response_of is not None:
+        origin = (
+            await db.execute(
+                select(Completion.id, Completion.text)
+                .join(TaskCompletion, TaskCompletion.completion_id == Completion.id)
+                .where(
+                    TaskCompletion.task_id == held.task.id,
+                    TaskCompletion.position == held.assignment.shown_order[answer.response_of],
+                )
+            )
+        ).one()
+        if origin.text.strip() == text:
+            return
+    db.add(
+        Demonstration(
+            prompt_id=held.task.prompt_id,
+            text=text,
+            source="edited" if origin else "written",
+            author_id=actor.user_id,
+            judgement_id=judgement.id,
+            completion_id=origin.id if origin else None,
+        )
+    )
+    await db.flush()
 
 
 async def _supersede(db: AsyncSession, assignment: Assignment) -> int:

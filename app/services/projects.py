@@ -25,6 +25,7 @@ from app.db.tables.content import Split
 from app.db.tables.projects import Role
 from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
+from app.services.question import Question
 from app.settings import settings
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -132,6 +133,23 @@ async def create(
     if owner_id is not None:
         await add_member(db, project, owner_id, "owner")
     return project
+
+
+def ask(project: Project, question: Question, guidelines: str, *, overlap: int, lease_seconds: int) -> None:
+    """Change what the project asks from here on. New guidelines are a new version; open tasks keep their overlap.
+
+    Raises Invalid.
+    """
+    if overlap not in range(1, 101):
+        raise Invalid("A task is judged by 1 to 100 people.")
+    if lease_seconds not in range(60, 604_801):
+        raise Invalid("A task is reserved for a minute at least and a week at most.")
+    if guidelines.strip() != project.guidelines.strip():
+        project.guidelines = guidelines.replace("\0", "").replace("\r\n", "\n").strip()
+        project.guidelines_version += 1
+    project.question = question.to_json()
+    project.overlap = overlap
+    project.lease_seconds = lease_seconds
 
 
 async def add_member(db: AsyncSession, project: Project, user_id: int, role: Role) -> None:

@@ -1,6 +1,6 @@
-"""Select: which pairs of completions are worth a person's time, and tasks of them.
+"""Select: which completions are worth a person's time, and tasks of them.
 
-The pool are completions of policies that are in no task yet. A rule picks among candidate pairs and says with what
+The pool are completions of policies that are in no task yet. A rule picks among candidates and says with what
 chance it took each, because an estimate from selected data needs that. Uniform random is the rule until a better one
 is shown to be.
 """
@@ -16,14 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Completion, ModelVersion, Project, Prompt, Task, TaskCompletion
+from app.services.question import question_of
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Two completions of one prompt by one policy, with different texts."""
+    """Completions of one prompt by one policy, with different texts: as many as the project compares."""
 
     prompt_id: int
-    completion_ids: tuple[int, int]
+    completion_ids: tuple[int, ...]
     model_version_id: int
 
 
@@ -79,7 +80,7 @@ async def make_tasks(
     """
     rule = rule or UniformRandom()
     made: list[Selection] = []
-    for layer in await _layers(db, project.id, rng):
+    for layer in await _layers(db, project.id, question_of(project).size, rng):
         if len(made) >= count:
             break
         made += rule(layer, count - len(made), rng)
@@ -98,8 +99,8 @@ async def open_places(db: AsyncSession, project_id: int) -> int:
     return int(places or 0)
 
 
-async def _layers(db: AsyncSession, project_id: int, rng: random.Random) -> list[list[Candidate]]:
-    """Candidates by preference: policies from the last promoted on, of each one every prompt's first pair first."""
+async def _layers(db: AsyncSession, project_id: int, size: int, rng: random.Random) -> list[list[Candidate]]:
+    """Candidates by preference: policies from the last promoted on, of each one every prompt's first set first."""
     rows = await db.execute(
         select(Completion.model_version_id, Completion.prompt_id, Completion.id, Completion.text)
         .join(Prompt, Prompt.id == Completion.prompt_id)
@@ -117,20 +118,22 @@ async def _layers(db: AsyncSession, project_id: int, rng: random.Random) -> list
     for version_id, prompt_id, completion_id, text in rows:
         assert version_id is not None
         texts[version_id][prompt_id].setdefault(text, completion_id)
-    return [layer for version_id, prompts in texts.items() for layer in _pairs_by_turn(version_id, prompts, rng)]
+    return [layer for version_id, prompts in texts.items() for layer in _sets_by_turn(version_id, prompts, size, rng)]
 
 
-def _pairs_by_turn(version_id: int, prompts: dict[int, dict[str, int]], rng: random.Random) -> list[list[Candidate]]:
-    """Disjoint pairs of different texts; the i-th list has the i-th pair of every prompt that has one."""
+def _sets_by_turn(
+    version_id: int, prompts: dict[int, dict[str, int]], size: int, rng: random.Random
+) -> list[list[Candidate]]:
+    """Disjoint sets of `size` different texts; the i-th list has the i-th set of every prompt that has one."""
     turns: list[list[Candidate]] = []
     for prompt_id, texts in prompts.items():
         completion_ids = list(texts.values())
         rng.shuffle(completion_ids)
-        pairs = zip(completion_ids[0::2], completion_ids[1::2], strict=False)
-        for turn, pair in enumerate(pairs):
+        whole = len(completion_ids) - len(completion_ids) % size
+        for turn, start in enumerate(range(0, whole, size)):
             if turn == len(turns):
                 turns.append([])
-            turns[turn].append(Candidate(prompt_id, pair, version_id))
+            turns[turn].append(Candidate(prompt_id, tuple(completion_ids[start : start + size]), version_id))
     return turns
 
 

@@ -13,6 +13,7 @@ from app.db.tables import Demonstration, Judgement, ModelVersion, Project, Promp
 from app.db.tables.runs import RoundStep, Stage
 from app.errors import Conflict
 from app.services import models, runs, selection
+from app.services.question import question_of
 from app.services.round_settings import RoundSettings, settings_of
 
 STAGE_OF_STEP: dict[RoundStep, Stage] = {
@@ -86,7 +87,7 @@ async def queue_step(db: AsyncSession, project: Project, round_: Round) -> Run |
         db,
         project_id=project.id,
         stage=stage,
-        settings=_run_settings(stage, settings_of_round(round_), inputs),
+        settings=_run_settings(project, stage, settings_of_round(round_), inputs),
         round_id=round_.id,
         round_step=step,
         started_by_id=round_.started_by_id,
@@ -116,18 +117,22 @@ def settings_of_round(round_: Round) -> RoundSettings:
 
 
 async def _queue_single(db: AsyncSession, actor_id: int | None, project: Project, stage: Stage, inputs: Json) -> Run:
-    settings = _run_settings(stage, settings_of(project), inputs)
+    settings = _run_settings(project, stage, settings_of(project), inputs)
     return await runs.queue_run(db, project_id=project.id, stage=stage, settings=settings, started_by_id=actor_id)
 
 
-def _run_settings(stage: Stage, settings: RoundSettings, inputs: Json) -> Json:
-    """Settings of a run: the ids of what it works on, `seed`, and for a training stage its `config`."""
+def _run_settings(project: Project, stage: Stage, settings: RoundSettings, inputs: Json) -> Json:
+    """Settings of a run: the ids of what it works on, `seed`, and for a training stage its `config`.
+
+    Of every prompt there are at least as many samples as a task of the project compares.
+    """
     common: Json = {**inputs, "seed": settings.seed}
     match stage:
         case "sft" | "reward" | "ppo":
             return {**common, "config": getattr(settings, stage)}
         case "generate":
-            config = {"samples_per_prompt": settings.samples_per_prompt, **settings.generate}
+            samples = max(settings.samples_per_prompt, question_of(project).size)
+            config = {"samples_per_prompt": samples, **settings.generate}
             return {**common, "config": config, "prompts": settings.generate_prompts}
         case "evaluate":
             return {**common, "config": settings.evaluate, "prompts": settings.evaluate_prompts}

@@ -42,7 +42,19 @@ class GoldAnswer:
         preference = gold.preference(pair.prompt, pair.response_a, pair.response_b)
         texts = sorted((pair.response_a, pair.response_b))
         draw = random.Random("\0".join((self._seed, pair.prompt, *texts)))
-        return 4 - (-preference if draw.random() < self._noise else preference)
+        said = -preference if draw.random() < self._noise else preference
+        return segment(said, pair.fields.get("answer_type", "seven"), for_tie=draw.choice((1, -1)))
+
+
+def segment(preference: int, answer_type: str, *, for_tie: int) -> int:
+    """What to press for 3 (A is much better) … -3 on a scale; without a tie on it, the side `for_tie` is pressed."""
+    if answer_type == "seven":
+        return 4 - preference
+    levels = 3 if answer_type == "six" else 4
+    towards_a = preference or (for_tie if answer_type == "six" else 0)
+    if towards_a == 0:  # the innermost of four levels: “negligibly better, or unsure”
+        return levels if for_tie > 0 else levels + 1
+    return 4 - towards_a if towards_a > 0 else 2 * levels - 3 - towards_a
 
 
 class SimulatedAnnotator:

@@ -5,7 +5,7 @@ Every step is a plain form or link that works without JavaScript; with it, the s
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.session import transaction
-from app.db.tables import Project
-from app.errors import LeaseExpired
+from app.db.tables import Assignment, Project
+from app.errors import Invalid, KeyReused, LeaseExpired
 from app.security import Principal
 from app.services import assignments, judgements, projects
+from app.services.answers import Answer
 from app.services.assignments import TaskView
-from app.services.judgements import Submission
-from app.web import render
+from app.services.question import question_of
+from app.web import answer_form, render
 from app.web.deps import CurrentProject, CurrentUser, Db, sessions_of
 
 router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
@@ -30,29 +31,34 @@ TURNS_SHOWN = 3
 CHARACTERS_SHOWN = 1_200
 
 
-class JudgementForm(BaseModel):
-    """The key is made with the page, so that a form sent twice counts once. Times come from the script, if it runs."""
-
-    choice: Annotated[int, Field(ge=1, le=7)]
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=200)]
-    first_action_ms: Annotated[int, Field(ge=0)] | None = None
-    active_ms: Annotated[int, Field(ge=0)] | None = None
-
-    def submission(self) -> Submission:
-        return Submission(self.choice, self.idempotency_key, self.first_action_ms, self.active_ms)
-
-
 class SkipForm(BaseModel):
     reason: Annotated[str, Field(max_length=2000)] = ""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A task on the desk and the key of its next submission. `is_reopened`: an earlier one, looked at again."""
+    """A task on the desk and the key of its next submission. `is_reopened`: an earlier one, looked at again.
+
+    `refused` is an answer that could not be saved, and `problem` why; the form holds it still.
+    """
 
     task: TaskView
     key: str
     is_reopened: bool = False
+    refused: Answer | None = None
+    problem: str | None = None
+
+    @property
+    def answer(self) -> Answer | None:
+        return self.refused or self.task.answer
+
+    @property
+    def fastest_ms(self) -> int:
+        """Who answers sooner than this can't have read it all; 0 where that isn't asked."""
+        if not self.task.question.fastest_words_per_minute or self.task.answer:
+            return 0
+        words = sum(len(text.split()) for text in (self.task.messages[-1].content, *dict(self.task.panes).values()))
+        return words * 60_000 // self.task.question.fastest_words_per_minute
 
     @property
     def folded(self) -> int:
@@ -64,9 +70,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Done:
-    """What was just done, to be said on the page; a skip has no choice."""
+    """What was just done, to be said on the page; a skip has no answer."""
 
-    choice: int | None
+    answer: Answer | None
 
 
 @router.get("/annotate")
@@ -91,9 +97,10 @@ async def show_page(
         "annotate/page.html",
         project=project,
         progress=await projects.annotator_progress(db, principal, project),
+        break_minutes=question_of(project).break_minutes,
         pair=pair,
         previous_id=previous_id,
-        done=Done((await assignments.view(db, principal, done)).choice) if done is not None else None,
+        done=Done((await assignments.view(db, principal, done)).answer) if done is not None else None,
     )
 
 
@@ -118,16 +125,44 @@ async def show_earlier(
     return _region(request, project, *await _reopen(db, principal, project, assignment_id))
 
 
+@router.get("/annotate/ahead")
+async def show_ahead(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
+    """The pair after the one on the desk, for a page that puts it there without asking again."""
+    desk = await assignments.lease(db, principal, project, ahead=True)
+    return _ahead(request, project, await _pair_of(db, principal, desk.ahead), previous=desk.current)
+
+
+@router.get("/annotate/recent")
+async def show_recent(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
+    """What this person said last, and how far they are."""
+    respond = render.partial if render.is_htmx(request) else render.page
+    return respond(
+        request,
+        "annotate/_recent.html" if render.is_htmx(request) else "annotate/recent.html",
+        project=project,
+        progress=await projects.annotator_progress(db, principal, project),
+        recent=await assignments.recent(db, principal, project),
+    )
+
+
 @router.post("/assignments/{assignment_id}/judgement")
-async def submit(
-    request: Request, slug: str, assignment_id: int, form: Annotated[JudgementForm, Form()], principal: CurrentUser
-) -> Response:
+async def submit(request: Request, slug: str, assignment_id: int, principal: CurrentUser) -> Response:
+    """Save an answer. A page that shows the next pair already says so in `shown`, and gets the one after it."""
+    form = await request.form()
+    submission = answer_form.read(form)
     try:
         async with transaction(sessions_of(request)) as db:
-            await judgements.submit(db, principal, assignment_id, form.submission())
+            await judgements.submit(db, principal, assignment_id, submission)
     except LeaseExpired as error:
-        return await _lost(request, slug, principal, assignment_id, form.choice, error)
-    return await _go_on(request, slug, principal, assignment_id, Done(form.choice))
+        return await _lost(request, slug, principal, assignment_id, submission.answer, error)
+    except KeyReused:
+        raise
+    except Invalid as error:
+        return await _refused(request, slug, principal, assignment_id, submission.answer, error)
+    shown = form.get("shown")
+    if isinstance(shown, str) and shown.isdigit():
+        return await _go_on_from(request, slug, principal, assignment_id, int(shown))
+    return await _go_on(request, slug, principal, assignment_id, Done(submission.answer))
 
 
 @router.post("/assignments/{assignment_id}/skip")
@@ -149,27 +184,73 @@ async def _go_on(request: Request, slug: str, principal: Principal, done_id: int
     return _region(request, project, pair, done_id, done)
 
 
+async def _go_on_from(request: Request, slug: str, principal: Principal, done_id: int, shown_id: int) -> Response:
+    """The pair after the one that is shown already; if that one isn't this person's any more, a whole new region."""
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        desk = await assignments.lease(db, principal, project, ahead=True)
+        if desk.current is None or desk.current.id != shown_id:
+            return _region(request, project, await _pair_of(db, principal, desk.current), done_id)
+        ahead = await _pair_of(db, principal, desk.ahead)
+    return _ahead(request, project, ahead, previous=desk.current)
+
+
+def _ahead(request: Request, project: Project, pair: Pair | None, *, previous: Assignment | None) -> Response:
+    previous_id = previous.id if previous else None
+    return render.partial(request, "annotate/_ahead.html", project=project, pair=pair, previous_id=previous_id)
+
+
+async def _refused(
+    request: Request, slug: str, principal: Principal, assignment_id: int, answer: Answer, error: Invalid
+) -> Response:
+    """The same form again, with all that was filled in, and what is missing."""
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        pair, previous_id = await _reopen(db, principal, project, assignment_id)
+    pair = replace(pair, refused=answer, problem=error.message)
+    if render.is_htmx(request):
+        return _region(request, project, pair, previous_id, status_code=error.status)
+    async with transaction(sessions_of(request)) as db:
+        progress = await projects.annotator_progress(db, principal, project)
+    return render.page(
+        request, "annotate/page.html", status_code=error.status,
+        project=project, progress=progress, break_minutes=question_of(project).break_minutes,
+        pair=pair, previous_id=previous_id, done=None,
+    )  # fmt: skip
+
+
 async def _lost(
-    request: Request, slug: str, principal: Principal, assignment_id: int, choice: int, error: LeaseExpired
+    request: Request, slug: str, principal: Principal, assignment_id: int, answer: Answer, error: LeaseExpired
 ) -> Response:
     """The lease ran out and the place went to somebody else: say so, say what was chosen, lead on."""
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         task = await assignments.view(db, principal, assignment_id)
-    answer = render.partial if render.is_htmx(request) else render.page
+    respond = render.partial if render.is_htmx(request) else render.page
     template = "annotate/_lost.html" if render.is_htmx(request) else "annotate/lost.html"
-    return answer(request, template, status_code=error.status, project=project, task=task, choice=choice)
+    return respond(request, template, status_code=error.status, project=project, task=task, answer=answer)
 
 
 def _region(
-    request: Request, project: Project, pair: Pair | None, previous_id: int | None, done: Done | None = None
+    request: Request,
+    project: Project,
+    pair: Pair | None,
+    previous_id: int | None,
+    done: Done | None = None,
+    *,
+    status_code: int = 200,
 ) -> Response:
     template = "annotate/_pair.html" if pair else "annotate/_empty.html"
-    return render.partial(request, template, project=project, pair=pair, previous_id=previous_id, done=done)
+    return render.partial(
+        request, template, status_code=status_code, project=project, pair=pair, previous_id=previous_id, done=done
+    )
 
 
 async def _current(db: AsyncSession, principal: Principal, project: Project) -> Pair | None:
-    assignment = await assignments.lease_next(db, principal, project)
+    return await _pair_of(db, principal, await assignments.lease_next(db, principal, project))
+
+
+async def _pair_of(db: AsyncSession, principal: Principal, assignment: Assignment | None) -> Pair | None:
     if assignment is None:
         return None
     return Pair(await assignments.view(db, principal, assignment.id), key=secrets.token_urlsafe(16))

@@ -81,8 +81,9 @@ def environment() -> Environment:
         locales.gettext, locales.ngettext, newstyle=True
     )
     env.globals["static"] = static_url
+    env.globals["static_digest"] = static_digest
     env.globals["locale_names"] = locales.names
-    env.globals["scale"] = choices.SCALE
+    env.globals["scales"] = choices.SCALES
     env.globals["sentence"] = choices.sentence
     env.filters["markdown"] = render_markdown
     env.filters["urlpath"] = lambda text: quote(str(text), safe="")

@@ -1,19 +1,21 @@
-// The annotator's page at the keyboard: keys, focus, times, and a submission that is never lost and never sent twice.
-// The server's part arrives as #pair; without this file the same forms and links load whole pages.
+// The annotator's page at the keyboard: keys, focus, times, the next task fetched ahead, and answers that are never lost and never
+// sent twice. The server's part arrives as #pair; without this file the same forms and links load whole pages.
 
+import { finish, toast } from "./app.js";
 import { PairClock } from "./clock.js";
-
-const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
+import { forgetDraft, keepDraft, restoreDraft } from "./drafts.js";
+import { Outbox } from "./outbox.js";
+import { arriveAtRanking, countRanked, keyOfRanking, saidOfRanking } from "./ranking.js";
 
 const $ = (id) => document.getElementById(id);
 const pair = () => $("pair");
 const form = () => $("judgement");
-const chosen = () => form()?.querySelector("[name=choice]:checked");
+const words = () => $("announcer").dataset;
 
 let clock = new PairClock();
-let sending = null; // what is on its way: { answered: the status of the response, if one came }
-let failures = 0;
-let retry = 0;
+let ahead = null; // the next task's region, ready to be shown
+let awaited = null; // the key of the answer that this task waits for
+let wasAskedWhetherMeant = false;
 
 // ——— Keys ———
 
@@ -22,15 +24,7 @@ function openPopover() {
 }
 
 function choose(value) {
-  const radio = form()?.querySelector(`[name=choice][value="${value}"]:enabled`);
-  if (!radio || (sending && !failures)) return;
-  radio.click();
-}
-
-function confirm() {
-  if (!form() || sending) return;
-  if (chosen()) form().requestSubmit();
-  else form().classList.add("asks");
+  if (!awaited) form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click();
 }
 
 document.addEventListener("keydown", (event) => {
@@ -39,9 +33,16 @@ document.addEventListener("keydown", (event) => {
   const popover = openPopover();
   const target = event.target;
   if (event.key === "Escape" && popover) return;
-  if (target.matches("input:not([type=radio]), textarea, select, [contenteditable]")) return;
+  if (target.matches("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]")) {
+    if (event.key === "Escape") target.blur();
+    return;
+  }
   if (popover && !(event.key.length === 1 && popover.id !== "skip" && popover.id !== "menu")) return;
-  if (/^[1-7]$/.test(event.key) && !popover) {
+  if (!popover && !awaited && form() && !target.matches(".more *") && keyOfRanking(event.key)) {
+    event.preventDefault();
+    return;
+  }
+  if (/^[1-8]$/.test(event.key) && !popover) {
     event.preventDefault();
     choose(event.key);
     return;
@@ -49,16 +50,27 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter") {
     if (target.matches("a, button, summary")) return;
     event.preventDefault();
-    if (form()) confirm();
+    if (form()) form().requestSubmit();
     else document.querySelector('#pair [data-key="Enter"]')?.click();
     return;
   }
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (!popover && toggleAcceptable(key)) return;
   const control = [...document.querySelectorAll("[data-key]")].find((element) => element.dataset.key === key);
   if (!control) return;
   event.preventDefault();
   control.click();
 });
+
+// q and w turn “acceptable” of A and B from yes to no and back.
+function toggleAcceptable(key) {
+  const letter = { q: "a", w: "b" }[key];
+  const radios = letter && document.querySelectorAll(`#pair [name=acceptable_${letter}]`);
+  if (!radios?.length) return false;
+  $("more").open = true;
+  [...radios].find((radio) => !radio.checked).click();
+  return true;
+}
 
 for (const name of ["pointerdown", "wheel", "touchmove"]) {
   document.addEventListener(name, () => clock.act(), { passive: true });
@@ -73,118 +85,248 @@ function showRaw(isRaw) {
 }
 showRaw(localStorage.getItem("view") === "raw");
 
-// ——— Submissions ———
+// ——— The questions beside the verdict ———
 
-// A retry must say the same under the same key, or it would be refused; a new choice is a new submission.
-function renewKey() {
-  form().elements.idempotency_key.value = crypto.randomUUID();
-}
-
-// The choice outlives a reload, a sign-in and a closed tab: one draft, of the pair that is leased.
-const DRAFT = "draft";
-
-function restoreDraft() {
-  const [action, value] = JSON.parse(localStorage.getItem(DRAFT) ?? "[]");
-  if (form() && action === form().getAttribute("action") && !chosen()) choose(value);
-}
+document.addEventListener(
+  "toggle",
+  (event) => event.target.id === "more" && localStorage.setItem("more", event.target.open ? "open" : ""),
+  { capture: true },
+);
 
 document.addEventListener("change", (event) => {
-  if (event.target.name !== "choice") return;
-  localStorage.setItem(DRAFT, JSON.stringify([form().getAttribute("action"), event.target.value]));
-  form().classList.remove("asks");
-  if (failures) renewKey();
+  const { name, value } = event.target;
+  if (name === "response_of" && form()) {
+    const text = value ? document.querySelector(`#pane-${value} .raw`).textContent : "";
+    form().elements.response.value = text;
+    form().elements.response.focus();
+  }
 });
 
-document.addEventListener("htmx:config:request", (event) => {
+// What is missing, in a word; the empty string when nothing is.
+function missing() {
+  const { elements } = form();
+  const rationale = elements.rationale;
+  if (elements.choice && !elements.choice.value) return words().choose;
+  if (elements.best && !elements.best.value) return words().best;
+  if ($("board") && countRanked() < 2) return words().rank;
+  if (rationale && !rationale.value.trim() && asksRationale(rationale)) {
+    $("more").open = true;
+    rationale.focus();
+    return words().why;
+  }
+  return "";
+}
+
+function asksRationale({ dataset: { asked } }) {
+  const segments = [...document.querySelectorAll("#pair [name=choice]")];
+  return asked === "always" || (asked === "strong" && [segments.at(0), segments.at(-1)].some((end) => end?.checked));
+}
+
+function say(problem) {
+  $("problem").textContent = problem;
+  $("problem").hidden = !problem;
+}
+
+// Sooner than anybody reads: asked once whether it was meant.
+function isTooFast() {
+  const fastest = Number(pair().dataset.fastestMs);
+  if (clock.activeMs() >= fastest || wasAskedWhetherMeant) return false;
+  wasAskedWhetherMeant = true;
+  return true;
+}
+
+// ——— Answers ———
+
+const outbox = new Outbox({ answered, trouble: (isThere) => ($("connection").hidden = !isThere) });
+
+document.addEventListener("submit", (event) => {
   if (event.target !== form()) return;
-  const { body } = event.detail.ctx.request;
-  body.set("first_action_ms", clock.firstActionMs ?? "");
-  body.set("active_ms", clock.activeMs());
+  event.preventDefault();
+  if (awaited) return;
+  const problem = missing();
+  form().classList.toggle("asks", Boolean(problem));
+  say(problem);
+  if (problem) return;
+  if (isTooFast()) return say(words().fast);
+  hand(pair().hasAttribute("data-reopened") ? null : ahead);
 });
 
-document.addEventListener("htmx:before:request", (event) => {
-  if (event.target !== form()) return;
-  clearTimeout(retry);
-  sending = event.detail.ctx;
-  form().setAttribute("aria-busy", "true");
+// Keep the answer, put the next task on the desk if it is there, and send.
+function hand(next) {
+  const { elements } = form();
+  elements.first_action_ms.value = clock.firstActionMs ?? "";
+  elements.active_ms.value = clock.activeMs();
+  elements.visits.value = clock.visits;
+  elements.hurried.value = wasAskedWhetherMeant;
+  const body = [...new FormData(form()).entries()];
+  if (next) body.push(["shown", next.dataset.assignment]);
+  const item = {
+    key: elements.idempotency_key.value,
+    url: form().action,
+    body,
+    shown: next?.dataset.assignment,
+    assignment: pair().dataset.assignment,
+    isChange: pair().hasAttribute("data-answered"),
+  };
+  forgetDraft(form());
+  if (next) {
+    const done = saved();
+    count(item, 1);
+    prepare(null);
+    show(next);
+    form().closest(".verdict").querySelector(".verdict-start").append(done);
+    announce();
+  } else {
+    awaited = item.key;
+    form().setAttribute("aria-busy", "true");
+  }
+  outbox.push(item);
+  suggestBreak(Number(item.body.find(([name]) => name === "active_ms")[1]));
+}
+
+function saved() {
+  const { choice, best } = form().elements;
+  const radio = [...document.querySelectorAll("#pair :is([name=choice], [name=best]):checked")][0];
+  const said = choice || best ? radio.getAttribute("aria-label") : saidOfRanking();
+  const done = Object.assign(document.createElement("p"), { className: "done", textContent: words().saved.replace("%", said) });
+  done.dataset.done = "";
+  return done;
+}
+
+function answered(item, status, text) {
+  if (status === 401) return location.reload();
+  const isSaved = status === 200;
+  const isWaiting = awaited === item.key || pair().dataset.assignment === item.assignment;
+  const isHere = isWaiting || pair().dataset.assignment === item.shown;
+  if (awaited === item.key) awaited = null;
+  const answer = parsed(text);
+  const region = answer.querySelector("#pair");
+  if (!item.shown && isSaved) count(item, 1);
+  if (!isSaved && (item.shown || !region)) {
+    if (item.shown) count(item, -1);
+    toast(region?.querySelector("[role=alert]:not([hidden])")?.textContent.trim() || words().refused, { error: true });
+  }
+  if (region && isHere && (isSaved || isWaiting)) {
+    show(region);
+    if (isSaved) announce();
+    return fetchAhead();
+  }
+  if (!awaited) form()?.removeAttribute("aria-busy");
+  if (isWaiting && isSaved) return location.reload(); // sent by a page that has gone
+  if (isHere && isSaved) prepare(answer.querySelector("template#ahead")?.content.querySelector("#pair"));
+  else fetchAhead();
+}
+
+function count(item, by) {
+  if (item.isChange) return;
+  $("today-count").textContent = Number($("today-count").textContent) + by;
+  $("today").querySelector("progress").value += by;
+}
+
+window.addEventListener("online", () => outbox.send());
+$("try-now").addEventListener("click", () => outbox.send());
+window.addEventListener("beforeunload", (event) => outbox.isInTrouble && event.preventDefault());
+
+// Back to a task whose answer is still on its way: once it has arrived.
+document.addEventListener(
+  "click",
+  (event) => {
+    const undo = event.target.closest("#undo");
+    if (!undo || outbox.isEmpty) return;
+    event.preventDefault();
+    event.stopPropagation();
+    outbox.afterwards(() => $("undo")?.click());
+  },
+  { capture: true },
+);
+
+// The last ten judgements open once they are there, and close when one is chosen.
+document.addEventListener("htmx:after:swap", (event) => {
+  if (event.detail.ctx.target?.id === "recent-body") $("recent").showPopover();
 });
+$("recent").addEventListener("click", (event) => event.target.closest("a") && $("recent").hidePopover());
 
-// No answer, or the answer of a broken server: the judgement may have been recorded or not. Sending it again under the same key
-// is right in both cases.
-for (const name of ["htmx:error", "htmx:response:error"]) {
-  document.addEventListener(
-    name,
-    (event) => {
-      const { ctx } = event.detail;
-      if (!ctx || ctx.sourceElement !== form() || (name === "htmx:response:error" && !isBroken(ctx))) return;
-      event.preventDefault();
-      $("connection").hidden = false;
-      retry = setTimeout(sendAgain, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
-      failures += 1;
-    },
-    { capture: true },
-  );
+// ——— Breaks ———
+
+const WORKED = "worked";
+const REST_MS = 600_000; // so long away from the page is a break
+
+function suggestBreak(workedMs) {
+  const now = Date.now();
+  const last = JSON.parse(sessionStorage.getItem(WORKED) ?? "null");
+  const before = last && now - last.at - workedMs < REST_MS ? last.ms : 0;
+  const limit = Number(words().breakMinutes) * 60_000;
+  const total = before + workedMs;
+  const isDue = limit > 0 && total >= limit;
+  if (isDue) toast(words().break);
+  sessionStorage.setItem(WORKED, JSON.stringify({ at: now, ms: isDue ? 0 : total }));
 }
 
-function endSending(event) {
-  if (event.detail.ctx !== sending) return;
-  sending = null;
-  form()?.removeAttribute("aria-busy");
+// ——— The next task ———
+
+function parsed(html) {
+  return new DOMParser().parseFromString(html, "text/html");
 }
 
-document.addEventListener("htmx:finally:request", endSending);
-
-function isBroken(ctx) {
-  return ctx.response?.status >= 500;
+function prepare(region) {
+  ahead = region && document.adoptNode(region);
+  if (ahead) finish(ahead);
+  document.documentElement.dataset.ahead = ahead ? "ready" : "none";
 }
 
-function sendAgain() {
-  clearTimeout(retry);
-  if (!sending && chosen()) form().requestSubmit();
+async function fetchAhead() {
+  if (!form() || pair().hasAttribute("data-reopened") || !outbox.isEmpty) return;
+  const here = pair().dataset.assignment;
+  if (ahead && ahead.dataset.assignment !== here) return;
+  ahead = null;
+  const response = await fetch(`${location.pathname.replace(/\/$/, "")}/ahead`, { headers: { "HX-Request": "true" } }).catch(() => null);
+  if (!response?.ok || pair()?.dataset.assignment !== here) return;
+  const next = parsed(await response.text()).querySelector("template#ahead");
+  if (next && pair()?.dataset.assignment === here) prepare(next.content.querySelector("#pair"));
 }
 
-window.addEventListener("online", () => failures && sendAgain());
-$("try-now").addEventListener("click", sendAgain);
-window.addEventListener("beforeunload", (event) => failures && event.preventDefault());
-
-// ——— The next pair ———
-
-document.addEventListener("htmx:before:swap", (event) => {
-  const { ctx } = event.detail;
-  if (ctx.sourceElement !== form() || isBroken(ctx)) return;
-  // Not only when htmx has tidied up: keys count from the moment the next pair is there.
-  endSending(event);
-  failures = 0;
-  $("connection").hidden = true;
-  // A change counts already, and what the server refused does not.
-  if (ctx.response.status === 200 && !pair().dataset.choice) countOne();
-  localStorage.removeItem(DRAFT);
-});
+function show(region) {
+  const incoming = document.adoptNode(region);
+  pair().replaceWith(incoming);
+  window.htmx.process(incoming);
+  finish(incoming);
+  arrive();
+}
 
 document.addEventListener("htmx:after:swap", (event) => {
   const { ctx } = event.detail;
-  if (isBroken(ctx) || (ctx.target?.id !== "pair" && event.target.id !== "pair")) return;
-  clock.stop();
-  clock = new PairClock();
+  if (ctx.response?.status >= 500 || (ctx.target?.id !== "pair" && event.target.id !== "pair")) return;
   arrive();
-  const { next, none } = $("announcer").dataset;
-  if (pair().querySelector("[data-done]")) $("announcer").textContent = form() ? next : none;
+  if (pair().querySelector("[data-done]")) announce();
+  fetchAhead();
 });
 
-function countOne() {
-  const count = $("today-count");
-  const bar = $("today").querySelector("progress");
-  count.textContent = Number(count.textContent) + 1;
-  bar.value += 1;
+function announce() {
+  $("announcer").textContent = form() ? words().next : words().none;
 }
 
 // Focus goes to the scale as a whole, not to one of its ends: a ring around “A much better” would be a suggestion.
 function arrive() {
+  clock.stop();
+  clock = new PairClock();
+  wasAskedWhetherMeant = false;
   watchPanes();
   showLastTurn();
-  restoreDraft();
+  if (form()) {
+    form().noValidate = true; // what is missing is said here, not in a bubble
+    restoreDraft(form());
+  }
+  if ($("more") && localStorage.getItem("more") === "open") $("more").open = true;
+  arriveAtRanking();
   (form()?.querySelector(".scale") ?? pair()).focus({ preventScroll: true });
 }
+
+document.addEventListener("input", (event) => {
+  if (event.target.form !== form() || !form()) return;
+  keepDraft(form());
+  form().classList.remove("asks");
+  say("");
+});
 
 // Where the conversation doesn't fit, what is to be answered is what is seen.
 function showLastTurn() {
@@ -223,3 +365,5 @@ document.addEventListener("click", (event) => {
 });
 
 arrive();
+if (outbox.isEmpty) fetchAhead();
+else outbox.send();

@@ -69,7 +69,7 @@ function reachable(root) {
   }
 }
 
-function finish(root) {
+export function finish(root) {
   typeset(root);
   reachable(root);
 }

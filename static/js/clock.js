@@ -1,4 +1,4 @@
-// How long a pair was looked at: no content, no positions, two numbers.
+// How long a pair was looked at: no content, no positions, a few numbers.
 
 const IDLE_MS = 60_000;
 
@@ -8,6 +8,7 @@ export class PairClock {
   #from = document.hidden ? null : this.#shown;
   #lastAct = this.#shown;
   #first = null;
+  #visits = document.hidden ? 0 : 1;
   #visibility = () => (document.hidden ? this.#pause() : this.#resume());
 
   constructor() {
@@ -22,6 +23,11 @@ export class PairClock {
   // Milliseconds from showing the pair to the first key, click or scroll, null before it.
   get firstActionMs() {
     return this.#first;
+  }
+
+  // How often the page came to the front with this pair on it.
+  get visits() {
+    return this.#visits;
   }
 
   // A key, click or scroll. After a minute without one the clock has stood still.
@@ -52,6 +58,7 @@ export class PairClock {
   }
 
   #resume() {
+    this.#visits += 1;
     this.#from = this.#lastAct = performance.now();
   }
 }

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Judgement, ModelVersion
-from app.services import accounts, projects
+from app.db.tables import Demonstration, Judgement, ModelVersion, Project
+from app.services import accounts, projects, question
 from tests.api.conftest import As, Client
 from tests.browser.seed import POLICY, PROMPTS, Seeded
-from tests.factories import make_user
+from tests.factories import make_task, make_user
 
 NEXT = "/api/v1/projects/everyday-help/next-task"
 
@@ -29,7 +29,7 @@ async def test_a_task_tells_nothing_but_the_conversation_and_the_responses(
     db: AsyncSession, calling: As, seeded: Seeded
 ) -> None:
     task = (await calling("annotator").get(NEXT)).json()
-    assert set(task) == {"assignment_id", "project", "prompt", "panes", "lease_expires_at"}
+    assert set(task) == {"assignment_id", "project", "prompt", "panes", "question", "lease_expires_at"}
     assert task["prompt"][-1]["role"] == "user"
     assert task["prompt"][-1]["content"].strip() in PROMPTS
     assert [pane["label"] for pane in task["panes"]] == ["A", "B"]
@@ -67,7 +67,7 @@ async def test_the_same_key_again_gets_the_same_answer_and_counts_once(db: Async
     again = await judge(annotator, assignment, "key-1", choice=2)
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == again.json()
-    assert set(first.json()) == {"id", "assignment_id", "choice", "submitted_at"}
+    assert set(first.json()) == {"id", "assignment_id", "answer_type", "choice", "ranks", "submitted_at"}
     assert await judgements(db) == before + 1
 
 
@@ -138,11 +138,66 @@ async def test_a_skipped_task_goes_to_somebody_else(db: AsyncSession, calling: A
 async def test_a_body_that_says_too_much_or_nonsense_is_refused(calling: As) -> None:
     annotator = calling("annotator")
     url = f"/api/v1/assignments/{await lease(annotator)}/judgements"
-    bodies: list[Any] = [{"choice": 0}, {"choice": 8}, {"choice": "best"}, {}, {"choice": 2, "model": "mine"}, [], None]
+    bodies: list[Any] = [{"choice": 0}, {"choice": 9}, {"choice": "best"}, {"choice": 2, "model": "mine"}, [], None]
     for body in bodies:
         refused = await annotator.post(url, json=body, headers={"Idempotency-Key": "key-1"})
         assert refused.status_code == 422, body
         assert refused.json()["errors"], body
+    for body in ({}, {"choice": 8}, {"ranks": [1, 2]}, {"choice": 2, "criteria": {"unheard of": "A"}}):
+        refused = await annotator.post(url, json=body, headers={"Idempotency-Key": "key-1"})
+        assert refused.status_code == 422, body
+        assert refused.json()["detail"], body
+
+
+async def test_a_ranking_with_all_that_can_be_said_comes_back_as_it_was_given(
+    db: AsyncSession, calling: As, seeded: Seeded
+) -> None:
+    asked = {
+        "answer_type": "ranking",
+        "size": 3,
+        "asks_acceptable": True,
+        "flags": ["Made up"],
+        "rationale": "optional",
+    }
+    project = await db.get_one(Project, seeded.project.id)
+    project.question = question.checked({**asked, "asks_edit": True}).to_json()
+    await make_task(db, project, "zero", "one", "two", priority=9)
+    await db.commit()
+    annotator = calling("annotator")
+    for stale in (await annotator.get(NEXT)).json(), (await annotator.get(NEXT)).json():
+        if len(stale["panes"]) == 2:
+            await judge(annotator, stale["assignment_id"], f"stale {stale['assignment_id']}")
+    task = (await annotator.get(NEXT)).json()
+    assert task["question"] == {
+        "answer_type": "ranking",
+        "criteria": [],
+        "flags": ["Made up"],
+        "asks_acceptable": True,
+        "asks_edit": True,
+        "asks_rationale": False,
+    }
+    shown = [pane["text"] for pane in task["panes"]]
+    said = {
+        "answer_type": "ranking",
+        "ranks": [2, None, 1],
+        "acceptable": [True, False, None],
+        "flags": [[], ["Made up"], []],
+        "rationale": "„one“ is made up",
+        "response": "One, two, three.",
+        "response_of": 2,
+    }
+    url = f"/api/v1/assignments/{task['assignment_id']}/judgements"
+    answer = await annotator.post(url, json=said, headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["ranks"]) == (201, [2, None, 1])
+    row = await db.get_one(Judgement, answer.json()["id"])
+    at = [("zero", "one", "two").index(text) for text in shown]
+    assert row.ranks is not None
+    assert [row.ranks[position] for position in at] == [2, None, 1]
+    assert row.acceptable is not None
+    assert [row.acceptable[position] for position in at] == [True, False, None]
+    assert row.flags == {str(at[1]): ["Made up"]}
+    made = (await db.scalars(select(Demonstration).where(Demonstration.judgement_id == row.id))).one()
+    assert (made.text, made.source) == ("One, two, three.", "edited")
 
 
 async def lease(client: Client) -> int:

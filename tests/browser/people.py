@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from secrets import token_bytes
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Prompt, Task
 from app.security import Principal
-from app.services import accounts
+from app.services import accounts, question
 from tests.browser.conversations import Sample
 from tests.factories import make_member, make_project, make_task
 
@@ -21,11 +22,15 @@ Use *tie* only when you would not mind which one you get."""
 
 
 async def arrange(
-    db: AsyncSession, samples: Sequence[Sample], *, overlap: int = 1, lease_seconds: int = 600
+    db: AsyncSession, samples: Sequence[Sample], *, overlap: int = 1, lease_seconds: int = 600, **asked: Any
 ) -> tuple[Project, Principal]:
-    """A project with one pair for each sample, served in this order, and an annotator in it. Committed."""
+    """A project with one task for each sample, served in this order, and an annotator in it. Committed.
+
+    `asked` is the project's question; unless it says otherwise, nobody reads too fast.
+    """
     project = await make_project(db, overlap=overlap, lease_seconds=lease_seconds)
     project.guidelines = GUIDELINES
+    project.question = question.checked({"fastest_words_per_minute": 0, **asked}).to_json()
     annotator = await make_member(db, project)
     for sample in samples:
         await add_pair(db, project, sample)

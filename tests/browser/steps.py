@@ -1,6 +1,14 @@
 """What a person does on the annotator's page, as one step each."""
 
+import asyncio
+
 from playwright.async_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Judgement, Project
+
+PATIENCE_SECONDS = 30
 
 
 async def confirm(page: Page) -> None:
@@ -10,3 +18,30 @@ async def confirm(page: Page) -> None:
     assert address is not None
     await page.keyboard.press("Enter")
     await expect(page.locator(f'#judgement[action="{address}"]')).to_have_count(0)
+
+
+async def sent(page: Page) -> None:
+    """Wait until the server has answered to everything that was handed over."""
+    await page.wait_for_function("() => (localStorage.getItem('outbox') ?? '[]') === '[]'")
+
+
+async def has_fetched_ahead(page: Page) -> None:
+    """Wait until the task after the one on the desk is at hand."""
+    await expect(page.locator("html")).to_have_attribute("data-ahead", "ready")
+
+
+async def judgements(db: AsyncSession, project: Project) -> list[Judgement]:
+    """What counts now, in the order of the tasks."""
+    await db.rollback()
+    await db.refresh(project)
+    current = select(Judgement).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    return list(await db.scalars(current.order_by(Judgement.task_id)))
+
+
+async def expect_choices(db: AsyncSession, project: Project, choices: list[int | None]) -> None:
+    """What counts becomes this: the page goes on before its answer has arrived."""
+    for _ in range(PATIENCE_SECONDS * 20):
+        if [row.choice for row in await judgements(db, project)] == choices:
+            return
+        await asyncio.sleep(0.05)
+    assert [row.choice for row in await judgements(db, project)] == choices

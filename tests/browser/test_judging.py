@@ -7,10 +7,11 @@ from playwright.async_api import Page, Route, expect
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Judgement, Project
+from app.db.tables import Assignment
 from tests.browser.conftest import PHONE, SignIn
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import add_pair, arrange
+from tests.browser.steps import expect_choices, has_fetched_ahead, judgements, sent
 
 TEN = [Sample((("user", f"Question {number}?"),), (f"Yes, {number}.", f"No, {number}.")) for number in range(1, 11)]
 
@@ -30,7 +31,8 @@ async def test_ten_pairs_by_keyboard_and_the_page_never_loads_again(db: AsyncSes
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
     await expect(page.locator("#today-count")).to_have_text("10")
     assert len(loads) == 1
-    rows = await _judgements(db, project)
+    await sent(page)
+    rows = await judgements(db, project)
     assert [row.choice for row in rows] == choices
     for row in rows:
         assert row.first_action_ms is not None
@@ -50,7 +52,8 @@ async def test_the_choice_means_what_was_seen_on_each_side(db: AsyncSession, sig
         await page.keyboard.press("2" if yes_is_a else "6")
         await page.keyboard.press("Enter")
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
-    rows = await _judgements(db, project)
+    await sent(page)
+    rows = await judgements(db, project)
     assert [row.preference for row in rows] == [2] * 10
     assert {tuple(row.shown_order) for row in rows} == {(0, 1), (1, 0)}
 
@@ -65,7 +68,7 @@ async def test_by_mouse(db: AsyncSession, sign_in: SignIn) -> None:
     await page.locator(".segment").nth(2).click()
     await page.get_by_role("button", name="Next").click()
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
-    assert [row.choice for row in await _judgements(db, project)] == [7, 3]
+    await expect_choices(db, project, [7, 3])
 
 
 async def test_enter_without_a_choice_saves_nothing_and_asks_for_one(db: AsyncSession, sign_in: SignIn) -> None:
@@ -76,7 +79,7 @@ async def test_enter_without_a_choice_saves_nothing_and_asks_for_one(db: AsyncSe
     await expect(page.locator("#judgement")).to_have_class(re.compile("asks"))
     await page.keyboard.press("5")
     await expect(page.locator("#judgement")).not_to_have_class(re.compile("asks"))
-    assert await _judgements(db, project) == []
+    assert await judgements(db, project) == []
 
 
 async def test_enter_pressed_twice_submits_once(db: AsyncSession, sign_in: SignIn) -> None:
@@ -94,7 +97,7 @@ async def test_enter_pressed_twice_submits_once(db: AsyncSession, sign_in: SignI
     await page.keyboard.press("Enter")
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
     await page.keyboard.press("Enter")
-    assert [row.choice for row in await _judgements(db, project)] == [3]
+    await expect_choices(db, project, [3])
     assert len(posts) == 1
 
 
@@ -115,7 +118,7 @@ async def test_keys_count_from_the_moment_that_a_pair_is_there(db: AsyncSession,
            }"""
     )
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
-    assert [row.choice for row in await _judgements(db, project)] == [5] * 10
+    await expect_choices(db, project, [5] * 10)
     assert len(loads) == 1
 
 
@@ -139,7 +142,7 @@ async def test_undo_brings_the_last_pair_back_and_a_change_replaces_what_was_sai
     await page.keyboard.press("Enter")
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
     await expect(page.locator("#today-count")).to_have_text("2")
-    assert [row.choice for row in await _judgements(db, project)] == [7, 2]
+    await expect_choices(db, project, [7, 2])
 
 
 async def test_escape_leaves_an_earlier_pair_as_it_was(db: AsyncSession, sign_in: SignIn) -> None:
@@ -154,7 +157,7 @@ async def test_escape_leaves_an_earlier_pair_as_it_was(db: AsyncSession, sign_in
     await page.keyboard.press("6")
     await page.keyboard.press("Escape")
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
-    assert [row.choice for row in await _judgements(db, project)] == [1]
+    await expect_choices(db, project, [1])
 
 
 async def test_skip_with_a_reason_by_keyboard(db: AsyncSession, sign_in: SignIn) -> None:
@@ -190,8 +193,8 @@ async def test_help_and_guidelines_are_one_key_away(db: AsyncSession, sign_in: S
     page = await sign_in(annotator)
     await page.goto("/")
     await page.keyboard.press("?")
-    for key in ("1", "7", "Enter", "u", "Esc", "s", "r", "g", "?"):
-        await expect(page.locator("#help kbd").get_by_text(key, exact=True)).to_be_visible()
+    for key in ("1", "7", "Enter", "u", "Esc", "h", "m", "q", "w", "s", "r", "g", "?"):
+        await expect(page.locator("#help kbd").get_by_text(key, exact=True).first).to_be_visible()
     await page.keyboard.press("?")
     await expect(page.locator("#help")).to_be_hidden()
     await page.keyboard.press("g")
@@ -254,7 +257,7 @@ async def test_without_script_from_the_first_pair_to_the_last(db: AsyncSession, 
     await page.locator(".segment").nth(3).click()
     await page.get_by_role("button", name="Next").click()
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
-    assert [row.choice for row in await _judgements(db, project)] == [6, 4]
+    await expect_choices(db, project, [6, 4])
 
 
 async def test_an_answer_that_is_lost_on_its_way_is_asked_for_again_and_counts_once(
@@ -277,23 +280,24 @@ async def test_an_answer_that_is_lost_on_its_way_is_asked_for_again_and_counts_o
     await page.keyboard.press("2")
     await page.keyboard.press("Enter")
     await expect(page.locator("#connection")).to_be_visible()
-    await expect(page.locator("[name=choice]:checked")).to_have_value("2")
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
     await expect(page.locator("#connection")).to_be_hidden()
     await expect(page.locator("#today-count")).to_have_text("1")
-    assert [row.choice for row in await _judgements(db, project)] == [2]
+    await expect_choices(db, project, [2])
     assert len(keys) == 2
     assert keys[0] == keys[1]
 
 
-async def test_a_choice_that_is_changed_while_offline_is_what_counts(db: AsyncSession, sign_in: SignIn) -> None:
-    """The first one did reach the server: the second is a change of it, not a contradiction under one key."""
-    project, annotator = await arrange(db, [PROSE, SHORT])
+async def test_answers_given_offline_are_kept_and_sent_once_each_when_the_line_is_back(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    """The first did reach the server, and only its answer was lost; the second is the last that was fetched ahead."""
+    project, annotator = await arrange(db, [PROSE, SHORT, LONG])
     page = await sign_in(annotator)
-    offline = asyncio.Event()
+    online = asyncio.Event()
 
     async def lose_answers(route: Route) -> None:
-        if offline.is_set():
+        if online.is_set():
             await route.continue_()
             return
         await route.fetch()
@@ -301,15 +305,56 @@ async def test_a_choice_that_is_changed_while_offline_is_what_counts(db: AsyncSe
 
     await page.route("**/judgement", lose_answers)
     await page.goto("/")
+    await has_fetched_ahead(page)
     await page.keyboard.press("2")
     await page.keyboard.press("Enter")
-    await expect(page.locator("#connection")).to_be_visible()
-    await expect(page.locator("#judgement")).not_to_have_attribute("aria-busy", "true")
-    await page.keyboard.press("6")
-    offline.set()
-    await page.get_by_role("button", name="Try now").click()
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
-    assert [row.choice for row in await _judgements(db, project)] == [6]
+    await page.keyboard.press("6")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#connection")).to_be_visible()
+    await expect(page.locator("#judgement")).to_have_attribute("aria-busy", "true")
+    online.set()
+    await page.get_by_role("button", name="Try now").click()
+    await expect(page.locator(".conversation")).not_to_contain_text("capital of Australia")
+    await expect(page.locator("#connection")).to_be_hidden()
+    await expect(page.locator("#today-count")).to_have_text("2")
+    await expect_choices(db, project, [2, 6])
+
+
+async def test_answers_given_offline_outlive_a_closed_tab(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    page = await sign_in(annotator)
+    await page.route("**/judgement", lambda route: route.abort())
+    await page.goto("/")
+    await page.keyboard.press("3")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#connection")).to_be_visible()
+    again = await page.context.new_page()
+    await page.close()
+    await again.goto("/")
+    await expect(again.locator(".conversation")).to_contain_text("capital of Australia")
+    await expect_choices(db, project, [3])
+
+
+async def test_the_next_pair_is_there_before_the_answer_has_arrived(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, SHORT])
+    page = await sign_in(annotator)
+    arrived = asyncio.Event()
+
+    async def hold_back(route: Route) -> None:
+        await arrived.wait()
+        await route.continue_()
+
+    await page.route("**/judgement", hold_back)
+    await page.goto("/")
+    await has_fetched_ahead(page)
+    await page.keyboard.press("1")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".panes table")).to_be_visible()
+    await expect(page.locator(".katex").first).to_be_visible()
+    assert await judgements(db, project) == []
+    arrived.set()
+    await expect_choices(db, project, [1])
 
 
 async def test_a_server_that_fails_for_a_moment_loses_nothing(db: AsyncSession, sign_in: SignIn) -> None:
@@ -329,7 +374,7 @@ async def test_a_server_that_fails_for_a_moment_loses_nothing(db: AsyncSession, 
     await expect(page.locator("#connection")).to_be_visible()
     await expect(page.get_by_text("Bad gateway")).to_have_count(0)
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
-    assert [row.choice for row in await _judgements(db, project)] == [4]
+    await expect_choices(db, project, [4])
 
 
 async def test_a_choice_outlives_a_reload(db: AsyncSession, sign_in: SignIn) -> None:
@@ -342,7 +387,7 @@ async def test_a_choice_outlives_a_reload(db: AsyncSession, sign_in: SignIn) -> 
     await page.keyboard.press("Enter")
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
     await expect(page.locator("[name=choice]:checked")).to_have_count(0)
-    assert [row.choice for row in await _judgements(db, project)] == [5]
+    await expect_choices(db, project, [5])
 
 
 async def test_two_tabs_show_the_same_pair_and_count_it_once(db: AsyncSession, sign_in: SignIn) -> None:
@@ -356,7 +401,8 @@ async def test_two_tabs_show_the_same_pair_and_count_it_once(db: AsyncSession, s
         await tab.keyboard.press(choice)
         await tab.keyboard.press("Enter")
         await expect(tab.locator(".conversation")).to_contain_text("capital of Australia")
-    assert [row.choice for row in await _judgements(db, project)] == [7]
+        await sent(tab)
+    await expect_choices(db, project, [7])
 
 
 async def test_on_a_phone_one_pane_at_a_time_by_tab_and_by_swipe(db: AsyncSession, sign_in: SignIn) -> None:
@@ -375,7 +421,7 @@ async def test_on_a_phone_one_pane_at_a_time_by_tab_and_by_swipe(db: AsyncSessio
     await page.locator(".segment").nth(6).tap()
     await page.get_by_role("button", name="Next").tap()
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
-    assert [row.choice for row in await _judgements(db, project)] == [7]
+    await expect_choices(db, project, [7])
 
 
 async def test_the_first_and_last_tap_is_big_enough_for_a_thumb(db: AsyncSession, sign_in: SignIn) -> None:
@@ -393,10 +439,3 @@ def _count_posts(page: Page) -> list[str]:
     posts: list[str] = []
     page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
     return posts
-
-
-async def _judgements(db: AsyncSession, project: Project) -> list[Judgement]:
-    """What counts now, in the order of the pairs."""
-    await db.rollback()
-    current = select(Judgement).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
-    return list(await db.scalars(current.order_by(Judgement.task_id)))

@@ -29,6 +29,7 @@ from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.jobs import execution
 from app.jobs.context import WorkerContext
 from app.services import assignments, dispatch, judgements, leases, rounds, runs, stages
+from app.services.answers import Answer
 from app.services.judgements import Submission
 from tests.factories import make_member, make_project, make_prompt
 
@@ -108,7 +109,7 @@ class Loop:
             async with transaction(self.sessions) as db:
                 leased = await assignments.lease_next(db, annotator, await db.get_one(Project, project.id))
                 assert leased is not None, "there is nothing left to judge"
-                submission = Submission(choice=1 + number % 7, idempotency_key=f"{annotator.user_id}-{number}")
+                submission = Submission(Answer(1 + number % 7), idempotency_key=f"{annotator.user_id}-{number}")
                 await judgements.submit(db, annotator, leased.id, submission)
 
     async def start_round(self, project: Project, **settings: Any) -> Round:

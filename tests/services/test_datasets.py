@@ -14,6 +14,7 @@ from app.db.tables import DatasetVersion, Demonstration, Judgement, Project
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import assignments, datasets, judgements, projects
+from app.services.answers import Answer
 from app.services.datasets import Annotation, BrokenDataset
 from app.services.judgements import Submission
 from tests.factories import make_member, make_project, make_prompt, make_task
@@ -27,7 +28,7 @@ async def judge(db: AsyncSession, actor: Principal, project: Project, choice: in
     lease = await assignments.lease_next(db, actor, project)
     assert lease is not None
     pressed = choice if lease.shown_order[0] == 0 else 8 - choice
-    submitted = await judgements.submit(db, actor, lease.id, Submission(pressed, f"key {lease.id} {choice}"))
+    submitted = await judgements.submit(db, actor, lease.id, Submission(Answer(pressed), f"key {lease.id} {choice}"))
     return submitted.judgement
 
 
@@ -72,7 +73,7 @@ async def test_only_the_last_word_on_a_task_is_in_a_version(db: AsyncSession, tm
     await make_task(db, project)
     first = await judge(db, ada, project, BETTER)
     assert first.assignment_id is not None
-    await judgements.submit(db, ada, first.assignment_id, Submission(TIE, "changed"))
+    await judgements.submit(db, ada, first.assignment_id, Submission(Answer(TIE), "changed"))
     version = await datasets.cut_preferences(db, project, home=tmp_path)
     assert [record.preference for record in read(version, tmp_path)] == [0.5]
 
@@ -193,7 +194,7 @@ async def test_a_cut_that_is_rolled_back_leaves_judgements_free_and_its_number_t
         await datasets.cut_preferences(cutting, project, home=tmp_path)
         await cutting.rollback()
     assert said.assignment_id is not None
-    await judgements.submit(db, ada, said.assignment_id, Submission(TIE, "changed"))
+    await judgements.submit(db, ada, said.assignment_id, Submission(Answer(TIE), "changed"))
     version = await datasets.cut_preferences(db, project, home=tmp_path)
     assert version.number == 1
     assert [record.preference for record in read(version, tmp_path)] == [0.5]

@@ -16,6 +16,7 @@ from app.db.tables import Assignment, Judgement, Project, Round, Task
 from app.errors import Conflict, Invalid, KeyReused, LeaseExpired, NotFound
 from app.security import Principal
 from app.services import assignments, datasets, dispatch, events, judgements, projects
+from app.services.answers import Answer
 from app.services.judgements import Submission, Submitted
 from tests.factories import make_member, make_project, make_scene, make_task
 from tests.waiting import somebody_waits_for_a_lock
@@ -33,7 +34,7 @@ async def submit(
 ) -> Submitted:
     """One request of `actor`, in a transaction of its own."""
     async with sessions() as db, db.begin():
-        return await judgements.submit(db, actor, assignment_id, Submission(choice, key, **times))
+        return await judgements.submit(db, actor, assignment_id, Submission(Answer(choice), key, **times))
 
 
 async def give_place_back(db: AsyncSession) -> None:
@@ -64,16 +65,14 @@ async def test_a_judgement_stores_the_choice_what_was_shown_and_how_long_it_took
     assert (row.kind, row.choice, row.task_id, row.annotator_id) == ("human", 2, task.id, ada.user_id)
     assert row.shown_order == given.shown_order
     assert row.preference == (2 if given.shown_order == [0, 1] else -2)
-    assert (row.first_action_ms, row.active_ms, row.served_at) == (900, 4_000, given.leased_at)
+    assert (row.first_action_ms, row.active_ms, row.served_at) == (900, 4_000, given.served_at)
     assert row.guidelines_version == project.guidelines_version
     assert await counts(db, task) == (1, 1, "closed")
 
 
 @pytest.mark.parametrize(("order", "preference"), [([0, 1], 3), ([1, 0], -3)])
 def test_the_preference_is_about_the_responses_and_not_about_the_sides(order: list[int], preference: int) -> None:
-    assert judgements.preference_of(1, order) == preference
-    assert judgements.preference_of(7, order) == -preference
-    assert judgements.preference_of(4, order) == 0
+    assert [Answer(choice).to_row(order)["preference"] for choice in (1, 4, 7)] == [preference, 0, -preference]
 
 
 async def test_a_task_stays_open_until_its_last_place_is_judged(db: AsyncSession, sessions: SessionFactory) -> None:
@@ -140,7 +139,7 @@ async def test_one_key_for_two_tasks_at_the_same_moment_counts_for_one_of_them(
     await db.commit()
     one, other = await lease(sessions, ada, here), await lease(sessions, ada, there)
     async with sessions() as first, first.begin():
-        await judgements.submit(first, ada, one.id, Submission(1, "k"))
+        await judgements.submit(first, ada, one.id, Submission(Answer(1), "k"))
         second = asyncio.create_task(submit(sessions, ada, other.id, 1, "k"))
         await somebody_waits_for_a_lock(db)
     with pytest.raises(KeyReused):
@@ -229,9 +228,9 @@ async def test_a_change_of_mind_is_a_new_row_that_the_old_one_points_at(
     stored = await db.get_one(Judgement, old.id)
     assert (stored.choice, stored.superseded_by) == (1, new.id)
     assert await counts(db, task) == (1, 1, "closed")
-    assert (await assignments.view(db, ada, given.id)).choice == 7
+    assert (await assignments.view(db, ada, given.id)).answer == Answer(7)
     shown = await assignments.recent(db, ada, project)
-    assert [(entry.judgement_id, entry.choice, entry.editable) for entry in shown] == [(new.id, 7, True)]
+    assert [(entry.judgement_id, entry.answer, entry.editable) for entry in shown] == [(new.id, Answer(7), True)]
     replay = await submit(sessions, ada, given.id, 1, "first")
     assert (replay.replayed, replay.judgement.id) == (True, old.id)
 
@@ -328,8 +327,10 @@ async def test_judgements_of_simulated_annotators_say_so(db: AsyncSession, sessi
     ],
 )
 def test_a_submission_that_can_not_be_meant_is_refused(mistake: dict[str, Any]) -> None:
+    choice = mistake.get("choice", 1)
+    rest = {name: value for name, value in mistake.items() if name != "choice"}
     with pytest.raises(Invalid):
-        Submission(**{"choice": 1, "idempotency_key": "k", **mistake})
+        Submission(Answer(choice), **{"idempotency_key": "k", **rest})
 
 
 async def test_the_pages_hear_of_new_judgements_once_a_second(

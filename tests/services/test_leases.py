@@ -282,7 +282,7 @@ async def test_the_view_shows_the_texts_in_the_stored_order_and_nothing_about_th
     texts = ["Eight minutes.", "A while."]
     assert view.panes == (("A", texts[lease.shown_order[0]]), ("B", texts[lease.shown_order[1]]))
     assert [(message.role, message.content) for message in view.messages] == [("user", "How long do I boil an egg?")]
-    assert (view.project, view.state, view.choice, view.editable) == ("kitchen", "leased", None, True)
+    assert (view.project, view.state, view.answer, view.editable) == ("kitchen", "leased", None, True)
     assert (view.lease_expires_at - view.served_at).total_seconds() == project.lease_seconds
     assert not {"model", "score", "gold", "completion", "task", "source"} & {
         word for field in vars(view) for word in field.split("_")

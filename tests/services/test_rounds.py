@@ -13,6 +13,7 @@ from app.db.tables import Project, Round
 from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
 from app.services import assignments, datasets, dispatch, judgements, rounds
+from app.services.answers import Answer
 from app.services.judgements import Submission
 from app.services.round_settings import RoundSettings, settings_of
 from tests.factories import make_member, make_project, make_task
@@ -24,7 +25,7 @@ async def judge(db: AsyncSession, annotator: Principal, project: Project, count:
         await make_task(db, project)
         leased = await assignments.lease_next(db, annotator, project)
         assert leased is not None
-        await judgements.submit(db, annotator, leased.id, Submission(choice=2, idempotency_key=f"key {leased.id}"))
+        await judgements.submit(db, annotator, leased.id, Submission(Answer(2), idempotency_key=f"key {leased.id}"))
 
 
 async def at_label(db: AsyncSession, project: Project, *, target: int) -> Round:
@@ -112,7 +113,7 @@ async def test_a_changed_judgement_is_one_label(db: AsyncSession) -> None:
     annotator = await make_member(db, project)
     await judge(db, annotator, project)
     (recent,) = await assignments.recent(db, annotator, project)
-    await judgements.submit(db, annotator, recent.assignment_id, Submission(choice=6, idempotency_key="on reflection"))
+    await judgements.submit(db, annotator, recent.assignment_id, Submission(Answer(6), idempotency_key="on reflection"))
     assert await rounds.labels_at_hand(db, project.id) == 1
 
 

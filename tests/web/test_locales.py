@@ -62,11 +62,11 @@ def test_every_string_of_the_annotators_pages_is_translated(language: str) -> No
 def test_the_scale_is_translated(language: str) -> None:
     try:
         locales.use(language)
-        translated = [str(choice.word) for choice in choices.SCALE]
+        translated = [str(choice.word) for choice in choices.SCALES["seven"]]
     finally:
         locales.use(locales.SOURCE)
-    assert translated != [str(choice.word) for choice in choices.SCALE]
-    assert str(choices.SCALE[0].word) == "A much better"
+    assert translated != [str(choice.word) for choice in choices.SCALES["seven"]]
+    assert str(choices.SCALES["seven"][0].word) == "A much better"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

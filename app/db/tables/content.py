@@ -68,7 +68,10 @@ class Completion(Base):
 
 
 class Demonstration(Base):
-    """A response written or edited by a person, or shipped with the starter: what SFT learns from."""
+    """A response written or edited by a person, or shipped with the starter: what SFT learns from.
+
+    One given with a judgement counts as long as that judgement does; `completion_id` is the response it was made of.
+    """
 
     __tablename__ = "demonstrations"
 
@@ -77,9 +80,12 @@ class Demonstration(Base):
     text: Mapped[str]
     source: Mapped[str] = mapped_column(String(20))
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    judgement_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id"), unique=True)
+    completion_id: Mapped[int | None] = mapped_column(ForeignKey("completions.id"), index=True)
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
         CheckConstraint(one_of("source", get_args(DemonstrationSource)), name="source_known"),
+        CheckConstraint("(source = 'edited') = (completion_id IS NOT NULL)", name="edited_has_an_origin"),
         CheckConstraint("length(btrim(text)) > 0", name="text_not_blank"),
     )

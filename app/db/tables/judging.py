@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from sqlalchemy import (
     ARRAY,
+    Boolean,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -27,13 +28,22 @@ from app.db.base import Base, CreatedAt, Json, Key, one_of
 TaskState = Literal["open", "closed", "retired"]
 AssignmentState = Literal["leased", "submitted", "skipped", "expired"]
 JudgementKind = Literal["human", "simulated", "imported"]
+# Pairs on a scale of 7, 6 or 8 segments from A to B (6 and 8 have no tie; 8 are the four levels of Llama 2 to each
+# side), a ranking of several, or the best of several.
+AnswerType = Literal["seven", "six", "eight", "ranking", "best"]
+
+_SIGNED_CHOICE = """CASE answer_type
+    WHEN 'seven' THEN 4 - choice
+    WHEN 'six' THEN CASE WHEN choice <= 3 THEN 4 - choice ELSE 3 - choice END
+    WHEN 'eight' THEN CASE WHEN choice <= 4 THEN 5 - choice ELSE 4 - choice END
+END"""
 
 
 class Task(Base):
     """A prompt and 2–9 completions to compare.
 
-    `taken` counts live leases and judgements together. `selection` says how the task was chosen:
-    {"rule", "propensity", ...}.
+    `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
+    task was chosen: {"rule", "propensity", ...}.
     """
 
     __tablename__ = "tasks"
@@ -46,6 +56,7 @@ class Task(Base):
     quota: Mapped[int] = mapped_column(SmallInteger)
     taken: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     judged: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    skipped: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     priority: Mapped[float] = mapped_column(server_default="0")
     selection: Mapped[Json] = mapped_column(server_default="{}")
     created_at: Mapped[CreatedAt]
@@ -53,7 +64,7 @@ class Task(Base):
     __table_args__ = (
         CheckConstraint(one_of("state", get_args(TaskState)), name="state_known"),
         CheckConstraint("taken BETWEEN 0 AND quota", name="overlap_is_exact"),
-        CheckConstraint("judged BETWEEN 0 AND taken", name="judged_within_taken"),
+        CheckConstraint("judged >= 0 AND skipped >= 0 AND judged + skipped <= taken", name="judged_within_taken"),
         Index(
             "ix_tasks_open",
             "project_id",
@@ -80,7 +91,11 @@ class TaskCompletion(Base):
 
 
 class Assignment(Base):
-    """A task leased to one person. `shown_order[i]` is the position that is shown as the i-th pane (A, B, …)."""
+    """A task leased to one person. `shown_order[i]` is the position that is shown as the i-th pane (A, B, …).
+
+    A person holds up to two leases: the task on the desk, and in the other slot the one that is fetched ahead, which
+    has not been served yet. A skip that uses the task's place up keeps it.
+    """
 
     __tablename__ = "assignments"
 
@@ -89,20 +104,26 @@ class Assignment(Base):
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
     annotator_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     state: Mapped[str] = mapped_column(String(20), server_default="leased")
+    slot: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     shown_order: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
     guidelines_version: Mapped[int]
     leased_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    served_at: Mapped[datetime | None]
     lease_expires_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
     skip_reason: Mapped[str | None] = mapped_column(String(2000))
+    keeps_place: Mapped[bool] = mapped_column(server_default="false")
 
     __table_args__ = (
         UniqueConstraint("task_id", "annotator_id"),
         CheckConstraint(one_of("state", get_args(AssignmentState)), name="state_known"),
+        CheckConstraint("slot BETWEEN 0 AND 1", name="two_slots"),
+        CheckConstraint("NOT keeps_place OR state = 'skipped'", name="only_skips_keep"),
         Index(
-            "uq_assignments_one_lease",
+            "uq_assignments_leases",
             "project_id",
             "annotator_id",
+            "slot",
             unique=True,
             postgresql_where=text("state = 'leased'"),
         ),
@@ -114,9 +135,14 @@ class Assignment(Base):
 class Judgement(Base):
     """What a person said of a task; append-only, a change writes a new row and points the old one at it.
 
-    `choice` is what was pressed: 1 = A much better … 4 = tie … 7 = B much better, A being `shown_order[0]`.
-    `preference` is the same in the task's own order: 3 = position 0 much better … −3 = position 1 much better.
-    Imported judgements have no assignment and no annotator.
+    Of a pair, `choice` is the segment that was pressed, from 1 at A's end on, A being `shown_order[0]`; `preference`
+    is the same in the task's own order: positive = position 0 is better, by so many levels. Of more, `ranks[i]` is
+    the rank of position i: 1 is best, equal ranks are ties, null is unranked, which is not last; the best of several
+    has rank 1 and the others none. All else that was said is by position, too: `criteria` {name: 1 (position 0 is
+    better), 0 or -1}, `acceptable[i]`, `flags` {position: [name, ...]}.
+
+    Times are of the pair on screen: `visits` how often its page came to the front, `hurried` that the person confirmed
+    an answer given faster than reading. Imported judgements have no assignment and no annotator.
     """
 
     __tablename__ = "judgements"
@@ -127,15 +153,24 @@ class Judgement(Base):
     assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id"))
     annotator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[str] = mapped_column(String(20))
-    choice: Mapped[int] = mapped_column(SmallInteger)
+    answer_type: Mapped[str] = mapped_column(String(20), server_default="seven")
+    choice: Mapped[int | None] = mapped_column(SmallInteger)
     shown_order: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
-    preference: Mapped[int] = mapped_column(SmallInteger)
+    preference: Mapped[int | None] = mapped_column(SmallInteger)
+    ranks: Mapped[list[int | None] | None] = mapped_column(ARRAY(SmallInteger))
+    criteria: Mapped[Json] = mapped_column(server_default="{}")
+    acceptable: Mapped[list[bool | None] | None] = mapped_column(ARRAY(Boolean))
+    flags: Mapped[Json] = mapped_column(server_default="{}")
+    rationale: Mapped[str | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     body_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     guidelines_version: Mapped[int]
     served_at: Mapped[datetime | None]
     first_action_ms: Mapped[int | None]
     active_ms: Mapped[int | None]
+    visits: Mapped[int | None] = mapped_column(SmallInteger)
+    hurried: Mapped[bool] = mapped_column(server_default="false")
+    client_version: Mapped[str | None] = mapped_column(String(40))
     submitted_at: Mapped[datetime] = mapped_column(server_default=func.now())
     superseded_by: Mapped[int | None] = mapped_column(
         ForeignKey("judgements.id", deferrable=True, initially="DEFERRED")
@@ -144,10 +179,27 @@ class Judgement(Base):
     __table_args__ = (
         UniqueConstraint("annotator_id", "idempotency_key"),
         CheckConstraint(one_of("kind", get_args(JudgementKind)), name="kind_known"),
-        CheckConstraint("choice BETWEEN 1 AND 7", name="choice_range"),
+        CheckConstraint(one_of("answer_type", get_args(AnswerType)), name="answer_type_known"),
         CheckConstraint(
-            "preference = (4 - choice) * CASE WHEN shown_order[1] = 0 THEN 1 ELSE -1 END", name="preference_follows"
+            "(choice IS NULL) = (ranks IS NOT NULL) AND (choice IS NULL) = (preference IS NULL)"
+            " AND (ranks IS NULL) = (answer_type IN ('seven', 'six', 'eight'))",
+            name="one_answer",
         ),
+        CheckConstraint(
+            "choice BETWEEN 1 AND CASE answer_type WHEN 'seven' THEN 7 WHEN 'six' THEN 6 ELSE 8 END",
+            name="choice_range",
+        ),
+        CheckConstraint(
+            f"preference = ({_SIGNED_CHOICE}) * CASE WHEN shown_order[1] = 0 THEN 1 ELSE -1 END",
+            name="preference_follows",
+        ),
+        CheckConstraint(
+            "cardinality(ranks) = cardinality(shown_order) AND 1 <= ALL (array_remove(ranks, NULL))"
+            " AND cardinality(ranks) >= ALL (array_remove(ranks, NULL))"
+            " AND (answer_type <> 'best' OR array_remove(ranks, NULL) = ARRAY[1]::smallint[])",
+            name="ranks_fit",
+        ),
+        CheckConstraint("cardinality(acceptable) = cardinality(shown_order)", name="acceptable_fits"),
         CheckConstraint(
             "(kind = 'imported') = (assignment_id IS NULL) AND (kind = 'imported') = (annotator_id IS NULL)",
             name="imported_has_nobody",

@@ -14,7 +14,8 @@ Role = Literal["owner", "reviewer", "annotator"]
 class Project(Base):
     """One alignment effort: its prompts, people, models and rounds.
 
-    `round_settings` holds the defaults of a round (see `app.services.round_settings.RoundSettings`); `policy_source`
+    `question` is what annotators are asked (`app.services.question.Question`), `round_settings` holds the defaults of
+    a round (`app.services.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source`
     is null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
     starts from.
     """
@@ -29,6 +30,7 @@ class Project(Base):
     guidelines_version: Mapped[int] = mapped_column(server_default="1")
     overlap: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     lease_seconds: Mapped[int] = mapped_column(server_default="1800")
+    question: Mapped[Json] = mapped_column(server_default="{}")
     policy_source: Mapped[str | None]
     round_settings: Mapped[Json] = mapped_column(server_default="{}")
     opens_next_round: Mapped[bool] = mapped_column(server_default="true")

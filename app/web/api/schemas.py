@@ -1,12 +1,18 @@
 """What the API takes and gives. Names are the columns' names; nothing here is a secret or a path on the server."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.db.tables import Judgement
+from app.db.tables.judging import AnswerType
+from app.services.answers import Answer
+from app.services.assignments import TaskView
+
 # PostgreSQL's text holds every character but this one.
-Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
+NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Field(max_length=2000, pattern=NO_NUL)]
 
 
 class Out(BaseModel):
@@ -69,25 +75,94 @@ class PaneOut(Out):
     text: str
 
 
+class QuestionOut(Out):
+    answer_type: AnswerType = Field(
+        description="A choice on a scale of seven, six or eight segments from A to B, a ranking, or the best one."
+    )
+    criteria: list[str]
+    flags: list[str]
+    asks_acceptable: bool
+    asks_edit: bool
+    asks_rationale: bool = Field(description="Whether an answer without a rationale is refused.")
+
+    @classmethod
+    def of(cls, task: TaskView) -> Self:
+        question = task.question
+        return cls(
+            answer_type=task.answer_type,
+            criteria=list(question.criteria),
+            flags=list(question.flags),
+            asks_acceptable=question.asks_acceptable,
+            asks_edit=question.asks_edit,
+            asks_rationale=task.asks_rationale,
+        )
+
+
 class TaskOut(Out):
     assignment_id: int
     project: str
     prompt: list[MessageOut]
     panes: list[PaneOut]
+    question: QuestionOut
     lease_expires_at: datetime
 
 
 class JudgementIn(In):
-    choice: Annotated[int, Field(ge=1, le=7, description="1 = A much better … 4 = tie … 7 = B much better.")]
+    """What is said of a task, in the order of its panes."""
+
+    answer_type: AnswerType = "seven"
+    choice: Annotated[
+        int | None,
+        Field(ge=1, le=8, description="The segment of the scale, from 1 = A much better to its last = B much better."),
+    ] = None
+    ranks: Annotated[
+        list[Annotated[int, Field(ge=1, le=9)] | None] | None,
+        Field(max_length=9, description="1 is best, equal ranks are ties, null is unranked, which is not last."),
+    ] = None
+    criteria: dict[str, Literal["A", "tie", "B"]] = {}
+    acceptable: Annotated[list[bool | None] | None, Field(max_length=9)] = None
+    flags: Annotated[list[list[Text]], Field(max_length=9, description="The flags of each pane.")] = []
+    rationale: Annotated[str, Field(max_length=10_000, pattern=NO_NUL)] = ""
+    response: Annotated[str, Field(max_length=100_000, pattern=NO_NUL, description="A better response.")] = ""
+    response_of: Annotated[int | None, Field(ge=0, le=8, description="The pane that it was made of, from 0.")] = None
+
     first_action_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
     active_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
+
+    def answer(self) -> Answer:
+        return Answer(
+            choice=self.choice,
+            answer_type=self.answer_type,
+            ranks=None if self.ranks is None else tuple(self.ranks),
+            criteria={name: {"A": 1, "tie": 0, "B": -1}[side] for name, side in self.criteria.items()},
+            acceptable=None if self.acceptable is None else tuple(self.acceptable),
+            flags=tuple(tuple(names) for names in self.flags),
+            rationale=self.rationale,
+            response=self.response,
+            response_of=self.response_of,
+        )
 
 
 class JudgementOut(Out):
     id: int
     assignment_id: int
-    choice: int
+    answer_type: AnswerType
+    choice: int | None
+    ranks: list[int | None] | None = Field(description="In the order of the panes.")
     submitted_at: datetime
+
+    @classmethod
+    def of(cls, judgement: Judgement) -> Self:
+        said = Answer.of(judgement)
+        assert judgement.assignment_id is not None
+        return cls(
+            id=judgement.id,
+            assignment_id=judgement.assignment_id,
+            answer_type=said.answer_type,
+            choice=said.choice,
+            ranks=None if said.ranks is None else list(said.ranks),
+            submitted_at=judgement.submitted_at,
+        )
 
 
 class SkipIn(In):

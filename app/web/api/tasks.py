@@ -1,4 +1,4 @@
-"""Judging through the API: take a task, say which response is better, or hand the task back."""
+"""Judging through the API: take a task, say what is asked of it, or hand it back."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response, status
 from app.errors import DomainError
 from app.services import assignments, judgements
 from app.web.api.access import Caller, Id, MemberProject
-from app.web.api.schemas import JudgementIn, JudgementOut, MessageOut, PaneOut, SkipIn, TaskOut
+from app.web.api.schemas import JudgementIn, JudgementOut, MessageOut, PaneOut, QuestionOut, SkipIn, TaskOut
 from app.web.deps import Db
 
 router = APIRouter(tags=["judging"])
@@ -44,6 +44,7 @@ async def next_task(project: MemberProject, caller: Caller, db: Db, response: Re
         project=project.slug,
         prompt=[MessageOut.model_validate(message) for message in task.messages],
         panes=[PaneOut(label=label, text=text) for label, text in task.panes],
+        question=QuestionOut.of(task),
         lease_expires_at=task.lease_expires_at,
     )
 
@@ -70,7 +71,7 @@ async def submit_judgement(
     if idempotency_key is None:
         raise KeyMissing
     submission = judgements.Submission(
-        choice=body.choice,
+        answer=body.answer(),
         idempotency_key=idempotency_key,
         first_action_ms=body.first_action_ms,
         active_ms=body.active_ms,
@@ -78,7 +79,7 @@ async def submit_judgement(
     submitted = await judgements.submit(db, caller, assignment_id, submission)
     if submitted.replayed:
         response.status_code = status.HTTP_200_OK
-    return JudgementOut.model_validate(submitted.judgement)
+    return JudgementOut.of(submitted.judgement)
 
 
 @router.post(

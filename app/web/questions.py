@@ -1,0 +1,101 @@
+"""What a project asks its annotators: the form of an answer, what else is asked, guidelines, overlap, skips."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.errors import Invalid
+from app.services import projects
+from app.services import question as questions
+from app.services.question import INSTRUCTGPT_FLAGS, Question, question_of
+from app.web import render
+from app.web.access import Managed, ManagedProject, OwnedProject
+from app.web.deps import Db
+
+router = APIRouter(prefix="/projects/{slug}/question", include_in_schema=False)
+
+
+class QuestionForm(BaseModel):
+    """As it is typed: names one a line, a share as per cent. An unticked box is not sent."""
+
+    answer_type: str = "seven"
+    size: int = 2
+    criteria: str = ""
+    asks_acceptable: bool = False
+    flags: str = ""
+    rationale: str = "off"
+    rationale_percent: float = 10
+    asks_edit: bool = False
+    skip_policy: str = "requeue"
+    retire_after: int = 3
+    fastest_words_per_minute: int = 1000
+    break_minutes: int = 50
+    guidelines: Annotated[str, Field(max_length=100_000)] = ""
+    overlap: int = 1
+    lease_minutes: int = 30
+
+    @classmethod
+    def of(cls, managed: Managed) -> "QuestionForm":
+        project, question = managed.project, question_of(managed.project)
+        return cls(
+            **question.model_dump(exclude={"criteria", "flags", "rationale_share"}),
+            criteria="\n".join(question.criteria),
+            flags="\n".join(question.flags),
+            rationale_percent=round(question.rationale_share * 100, 1),
+            guidelines=project.guidelines,
+            overlap=project.overlap,
+            lease_minutes=max(1, project.lease_seconds // 60),
+        )
+
+    def question(self) -> Question:
+        """Raises Invalid. Of a pair there are two responses, whatever the number beside it says."""
+        is_pairwise = self.answer_type in questions.PAIRWISE
+        return questions.checked(
+            {
+                **self.model_dump(include=set(Question.model_fields) - {"size", "criteria", "flags"}),
+                "size": 2 if is_pairwise else self.size,
+                "criteria": _lines(self.criteria) if is_pairwise else [],
+                "flags": _lines(self.flags),
+                "rationale_share": self.rationale_percent / 100,
+            }
+        )
+
+
+@router.get("")
+async def show_question(request: Request, managed: ManagedProject) -> Response:
+    return _page(request, managed, QuestionForm.of(managed))
+
+
+@router.post("")
+async def change_question(
+    request: Request, managed: ManagedProject, project: OwnedProject, form: Annotated[QuestionForm, Form()], db: Db
+) -> Response:
+    """What can't be asked is said on the form, with everything that was typed still in it."""
+    try:
+        question = form.question()
+        projects.ask(project, question, form.guidelines, overlap=form.overlap, lease_seconds=form.lease_minutes * 60)
+    except Invalid as error:
+        return _page(request, managed, form, problem=error.message, status_code=error.status)
+    await db.flush()
+    return render.redirect(f"/projects/{project.slug}/question?saved=true")
+
+
+def _page(
+    request: Request, managed: Managed, form: QuestionForm, *, problem: str | None = None, status_code: int = 200
+) -> Response:
+    return render.page(
+        request,
+        "questions/show.html",
+        status_code=status_code,
+        managed=managed,
+        form=form,
+        problem=problem,
+        saved=request.query_params.get("saved") == "true",
+        suggested_flags="\n".join(INSTRUCTGPT_FLAGS),
+    )
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]

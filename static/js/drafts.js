@@ -1,0 +1,32 @@
+// What was filled in and not yet handed over outlives a reload, a sign-in and a closed tab: a draft of each task, the last few.
+
+const SHELF = "drafts";
+const KEPT = 20;
+const OF_THE_PAGE = ["idempotency_key", "client_version", "first_action_ms", "active_ms", "visits", "hurried", "answer_type", "size"];
+
+const drafts = () => JSON.parse(localStorage.getItem(SHELF) ?? "[]");
+const address = (form) => form.getAttribute("action");
+
+function keep(entries) {
+  localStorage.setItem(SHELF, JSON.stringify(entries.slice(-KEPT)));
+}
+
+export function keepDraft(form) {
+  const said = [...new FormData(form).entries()].filter(([name]) => !OF_THE_PAGE.includes(name));
+  keep([...drafts().filter(([url]) => url !== address(form)), [address(form), said]]);
+}
+
+export function forgetDraft(form) {
+  keep(drafts().filter(([url]) => url !== address(form)));
+}
+
+export function restoreDraft(form) {
+  const [, said] = drafts().find(([url]) => url === address(form)) ?? [];
+  for (const [name, value] of said ?? []) {
+    const controls = [...form.elements].filter((control) => control.name === name);
+    for (const control of controls) {
+      if (control.type === "radio" || control.type === "checkbox") control.checked ||= control.value === value;
+      else control.value = value;
+    }
+  }
+}

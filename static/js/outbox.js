@@ -1,0 +1,80 @@
+// Answers on their way: each is kept in the browser until the server has said something to it, sent in order and one at a time,
+// under a key that makes a second sending harmless. They outlive a reload, a sign-in and a closed tab.
+
+const SHELF = "outbox";
+const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
+const TIMEOUT_MS = 15_000;
+
+export class Outbox {
+  #handlers;
+  #isSending = false;
+  #failures = 0;
+  #retry = 0;
+  #afterwards = [];
+
+  // answered(item, status, text), trouble(isThere)
+  constructor(handlers) {
+    this.#handlers = handlers;
+  }
+
+  get items() {
+    return JSON.parse(localStorage.getItem(SHELF) ?? "[]");
+  }
+
+  get isEmpty() {
+    return this.items.length === 0;
+  }
+
+  get isInTrouble() {
+    return this.#failures > 0;
+  }
+
+  // item: { key, url, body, … }; resolves to nothing: what comes of it is told to the handlers.
+  push(item) {
+    localStorage.setItem(SHELF, JSON.stringify([...this.items, item]));
+    this.send();
+  }
+
+  // Calls back once everything has been sent.
+  afterwards(callback) {
+    this.#afterwards.push(callback);
+  }
+
+  // Whatever was waiting for its turn takes this one now.
+  async send() {
+    if (this.#isSending || this.isEmpty) return;
+    clearTimeout(this.#retry);
+    this.#isSending = true;
+    const [item] = this.items;
+    const answer = await post(item);
+    this.#isSending = false;
+    if (!answer || answer.status >= 500) {
+      this.#retry = setTimeout(() => this.send(), RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)]);
+      this.#failures += 1;
+      this.#handlers.trouble(true);
+      return;
+    }
+    if (this.#failures) this.#handlers.trouble(false);
+    this.#failures = 0;
+    if (answer.status === 401) return this.#handlers.answered(item, 401, "");
+    localStorage.setItem(SHELF, JSON.stringify(this.items.filter((kept) => kept.key !== item.key)));
+    this.#handlers.answered(item, answer.status, answer.text);
+    if (this.isEmpty) for (const callback of this.#afterwards.splice(0)) callback();
+    this.send();
+  }
+}
+
+// Null when no answer came: it may have been recorded or not.
+async function post({ url, body }) {
+  try {
+    const response = await fetch(url, {
+      method: "POST",
+      body: new URLSearchParams(body),
+      headers: { "HX-Request": "true" },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    return { status: response.status, text: await response.text() };
+  } catch {
+    return null;
+  }
+}
