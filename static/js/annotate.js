@@ -201,9 +201,9 @@ function answered(item, status, text) {
   if (awaited === item.key) awaited = null;
   const answer = parsed(text);
   const region = answer.querySelector("#pair");
-  if (!item.shown && isSaved) count(item, 1);
+  if (isSaved !== Boolean(item.shown)) count(item, isSaved ? 1 : -1);
+  if (status === 409 && region?.querySelector("textarea")) return show(region); // what was written is there to be copied
   if (!isSaved && (item.shown || !region)) {
-    if (item.shown) count(item, -1);
     toast(region?.querySelector("[role=alert]:not([hidden])")?.textContent.trim() || words().refused, { error: true });
   }
   if (region && isHere && (isSaved || isWaiting)) {

@@ -3,8 +3,10 @@
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,14 +16,30 @@ from app.db.embedded import running
 from app.db.session import create_engine, session_factory
 from app.db.tables import User
 from app.security import Principal
+from app.services.question import INSTRUCTGPT_FLAGS
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
-from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
+from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import arrange, session_token
 from tests.browser.serving import ROOT, serving
 from tests.browser.steps import confirm
 
 FOLDER = ROOT / "docs" / "screenshots"
 SETTLE_MS = 500  # fades, fonts and formulas
+ALL = (PROSE, CODE_AND_TABLE, LONG, SHORT)
+FOUR = Sample(PROSE.turns, (*PROSE.responses, *SHORT.responses))
+EVERYTHING = {
+    "criteria": ["helpful", "honest", "harmless"],
+    "asks_acceptable": True,
+    "flags": list(INSTRUCTGPT_FLAGS),
+    "rationale": "strong",
+    "asks_edit": True,
+}
+ANSWERS: tuple[tuple[str, list[Sample], dict[str, Any], str], ...] = (
+    ("eight", [PROSE], {"answer_type": "eight"}, "4"),
+    ("ranking", [FOUR], {"answer_type": "ranking", "size": 4}, "212"),
+    ("best", [FOUR], {"answer_type": "best", "size": 4}, "3"),
+    ("more-questions", [PROSE], EVERYTHING, "2mqww"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +87,7 @@ async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> No
     await _keep(page, view, "long-and-formula")
     await confirm(page)
     await _keep(page, view, "short")
-    for key, name in (("s", "skip"), ("g", "guidelines"), ("?", "help"), ("r", "as-written")):
+    for key, name in (("s", "skip"), ("g", "guidelines"), ("?", "help"), ("h", "last-ten"), ("r", "as-written")):
         await page.keyboard.press(key)
         await _keep(page, view, name)
         await page.keyboard.press("r" if key == "r" else "Escape")
@@ -93,8 +111,23 @@ async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> No
     await page.context.close()
 
 
-async def _arrange(db: AsyncSession) -> Principal:
-    project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, LONG, SHORT])
+async def shoot_answers(browser: Browser, site: str, view: View, db: AsyncSession) -> None:
+    """The other forms of answer, and the questions beside the verdict."""
+    for name, samples, asked, keys in ANSWERS:
+        page = await view.open(browser, site)
+        annotator = await _arrange(db, samples, **asked)
+        await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
+        await page.goto("/")
+        for key in keys:
+            await page.keyboard.press(key)
+        await _keep(page, view, name)
+        await page.context.close()
+
+
+async def _arrange(
+    db: AsyncSession, samples: Sequence[Sample] = (PROSE, CODE_AND_TABLE, LONG, SHORT), **asked: Any
+) -> Principal:
+    project, annotator = await arrange(db, samples, **asked)
     project.name = "Everyday help"
     user = await db.get(User, annotator.user_id)
     assert user is not None
@@ -120,6 +153,7 @@ async def main() -> None:
                     browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
                     for view in VIEWS:
                         await shoot(browser, site, view, db)
+                        await shoot_answers(browser, site, view, db)
                     await browser.close()
             await engine.dispose()
     finally:

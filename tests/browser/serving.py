@@ -16,11 +16,9 @@ START_SECONDS = 180
 
 
 @contextmanager
-def serving(database_url: str, **settings: str) -> Iterator[str]:
+def serving(database_url: str, port: int | None = None, **settings: str) -> Iterator[str]:
     """The address of a server on this database; the server is gone when the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", "--port", str(port)]
     environment = {**os.environ, **settings, "DATABASE_URL": database_url, "PYTHONWARNINGS": "default"}
@@ -31,6 +29,12 @@ def serving(database_url: str, **settings: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
