@@ -18,7 +18,7 @@ from app.db.tables import DatasetJudgement, DatasetVersion, Gate, Judgement, Mod
 from app.db.tables.runs import RoundStatus, RoundStep
 from app.errors import Conflict, NotFound
 from app.security import Principal
-from app.services import dispatch, events, models, projects, runs, stages
+from app.services import dispatch, events, models, projects, runs, selection, stages
 from app.services.round_settings import settings_of
 
 STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
@@ -177,7 +177,9 @@ async def advance(db: AsyncSession, round_id: int) -> None:
 async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
     """Leave the current step if it is done. False if the round has to wait."""
     if round_.step == "label":
-        done = await labels_at_hand(db, project.id) >= round_.label_target
+        labels = await labels_at_hand(db, project.id)
+        # Skips may use places up, so that fewer labels can come than were counted on.
+        done = labels >= round_.label_target or (labels > 0 and await selection.open_places(db, project.id) == 0)
     else:
         done = await _run_is_done(db, project, round_)
     if not done or round_.status != "active":

@@ -92,7 +92,7 @@ async def make_tasks(
 async def open_places(db: AsyncSession, project_id: int) -> int:
     """How many judgements the open tasks can still take."""
     places = await db.scalar(
-        select(func.coalesce(func.sum(Task.quota - Task.judged), 0)).where(
+        select(func.coalesce(func.sum(Task.quota - Task.judged - Task.skipped), 0)).where(
             Task.project_id == project_id, Task.state == "open"
         )
     )

@@ -12,7 +12,7 @@ from app.db.tables import Completion, Project, Prompt, Round, Run, Task, TaskCom
 from app.errors import Conflict
 from app.jobs import reaper
 from app.jobs.context import WorkerContext
-from app.services import leases, models, rounds, runs
+from app.services import leases, models, question, rounds, runs
 from tests.factories import make_task
 from tests.jobs.conftest import InProcess, StartWorker
 from tests.jobs.loop import Loop, result_of
@@ -218,6 +218,17 @@ async def test_a_round_waits_for_no_more_labels_than_there_are_pairs_for(loop: L
     assert (await loop.read_round(round_)).label_target == 6
 
 
+async def test_a_round_goes_on_when_skips_have_used_up_the_last_places(loop: Loop) -> None:
+    project = await ready_project(loop)
+    round_ = await loop.start_round(project, label_target=6)
+    await loop.work_off()
+    await loop.do(lambda db: let_skips_count(db, project.id))
+    await loop.judge(project, 3)
+    await loop.skip_the_rest(project)
+    await loop.work_off()
+    assert (await loop.read_round(round_)).step != "label"
+
+
 async def test_the_next_round_opens_by_itself_when_the_project_says_so(loop: Loop) -> None:
     project = await ready_project(loop)
     await loop.do(lambda db: let_rounds_follow(db, project.id))
@@ -316,3 +327,7 @@ async def hold_out(db: AsyncSession, project_id: int) -> None:
     prompt = await db.scalar(select(Prompt).where(Prompt.project_id == project_id).order_by(Prompt.id).limit(1))
     assert prompt is not None
     prompt.split = "held_out"
+
+
+async def let_skips_count(db: AsyncSession, project_id: int) -> None:
+    (await db.get_one(Project, project_id)).question = question.checked({"skip_policy": "count"}).to_json()
