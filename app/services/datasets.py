@@ -35,6 +35,7 @@ from app.db.tables import (
 )
 from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, NotFound
+from app.services import judgement_rows
 from training.records import (
     DemonstrationRecord,
     Message,
@@ -143,25 +144,15 @@ async def get_version(
 
 
 async def annotations(db: AsyncSession, version: DatasetVersion) -> dict[int, Annotation]:
-    """By judgement, for raw exports. Pseudonyms number the people of a project by their first judgement in it."""
-    newcomers = (
-        select(
-            Judgement.annotator_id.label("annotator_id"),
-            func.row_number().over(order_by=func.min(Judgement.id)).label("number"),
-        )
-        .where(Judgement.project_id == version.project_id, Judgement.annotator_id.is_not(None))
-        .group_by(Judgement.annotator_id)
-        .subquery()
-    )
+    """By judgement, for raw exports."""
     rows = await db.execute(
-        select(Judgement.id, func.abs(Judgement.preference), newcomers.c.number)
+        select(Judgement.id, func.abs(Judgement.preference), Judgement.annotator_id)
         .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
-        .outerjoin(newcomers, newcomers.c.annotator_id == Judgement.annotator_id)
         .where(DatasetJudgement.dataset_version_id == version.id)
     )
+    pseudonyms = await judgement_rows.pseudonyms(db, version.project_id)
     return {
-        judgement_id: Annotation(strength, f"annotator-{number}" if number else "imported")
-        for judgement_id, strength, number in rows
+        judgement_id: Annotation(strength, pseudonyms[annotator_id]) for judgement_id, strength, annotator_id in rows
     }
 
 

@@ -36,6 +36,12 @@ async def cut(request: Request, project: OwnedProject, db: Db) -> Response:
     return render.redirect(f"/projects/{project.slug}/datasets#{version.kind}-{version.number}")
 
 
+@router.get("/{number}/judgements")
+async def download_judgements(number: Number, managed: ManagedProject, db: Db) -> Response:
+    version = await datasets.get_version(db, managed.project, number)
+    return await exports.export_judgements(db, managed.project, version)
+
+
 @router.get("/{number}/export")
 async def download(
     request: Request,

@@ -1,5 +1,6 @@
 """A dataset version as a file: for the pages and the API alike."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from app.db.tables import DatasetVersion, Project
-from app.services import datasets
+from app.services import datasets, judgement_rows
 
 Format = Literal["jsonl", "parquet"]
 
@@ -41,6 +42,22 @@ async def export(
     await run_in_threadpool(datasets.write_parquet, version, home, file, annotations=annotations)
     return FileResponse(
         file, media_type=PARQUET, headers=_attached(name), background=BackgroundTask(run_in_threadpool, folder.cleanup)
+    )
+
+
+async def export_judgements(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
+    """A row for each judgement of the version, by way of a file: no session is held while it is sent."""
+    folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
+    name = f"{project.slug}-{version.kind}-{version.number}-judgements.jsonl"
+    file = Path(folder.name) / name
+    with file.open("w", encoding="utf-8") as lines:
+        async for row in judgement_rows.rows(db, version):
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return FileResponse(
+        file,
+        media_type=JSON_LINES,
+        headers=_attached(name),
+        background=BackgroundTask(run_in_threadpool, folder.cleanup),
     )
 
 

@@ -14,6 +14,8 @@ from app.web import render
 from app.web.access import Managed, ManagedProject, OwnedProject
 from app.web.deps import Db
 
+USUAL_SIZE = 4  # of several responses, until somebody chooses
+
 router = APIRouter(prefix="/projects/{slug}/question", include_in_schema=False)
 
 
@@ -21,7 +23,7 @@ class QuestionForm(BaseModel):
     """As it is typed: names one a line, a share as per cent. An unticked box is not sent."""
 
     answer_type: str = "seven"
-    size: int = 2
+    size: int = USUAL_SIZE
     criteria: str = ""
     asks_acceptable: bool = False
     flags: str = ""
@@ -40,7 +42,8 @@ class QuestionForm(BaseModel):
     def of(cls, managed: Managed) -> "QuestionForm":
         project, question = managed.project, question_of(managed.project)
         return cls(
-            **question.model_dump(exclude={"criteria", "flags", "rationale_share"}),
+            **question.model_dump(exclude={"size", "criteria", "flags", "rationale_share"}),
+            size=question.size if question.size > 2 else USUAL_SIZE,
             criteria="\n".join(question.criteria),
             flags="\n".join(question.flags),
             rationale_percent=round(question.rationale_share * 100, 1),

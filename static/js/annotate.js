@@ -95,11 +95,11 @@ document.addEventListener(
 
 document.addEventListener("change", (event) => {
   const { name, value } = event.target;
-  if (name === "response_of" && form()) {
-    const text = value ? document.querySelector(`#pane-${value} .raw`).textContent : "";
-    form().elements.response.value = text;
-    form().elements.response.focus();
-  }
+  if (name !== "response_of" || !form()) return;
+  const { response } = form().elements;
+  if (response.value !== (response.dataset.filled ?? "")) return; // what somebody wrote is never overwritten
+  response.value = value ? document.querySelector(`#pane-${value} .raw`).textContent : "";
+  response.dataset.filled = response.value;
 });
 
 // What is missing, in a word; the empty string when nothing is.

@@ -111,3 +111,16 @@ def tamper(home: Path) -> None:
 
 def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_judgements_come_whole_one_a_line_and_without_names(exported: Client, seeded: Seeded) -> None:
+    answer = await exported.get(f"{DATASETS}/3/judgements")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    rows = lines(answer.text)
+    assert rows
+    for row in rows:
+        assert len(row["responses"]) == 2
+        assert row["preference"] == (4 - row["choice"]) * (1 if row["shown_order"][0] == 0 else -1)
+        assert row["annotator"].startswith("annotator-")
+    for person in (seeded.annotator, seeded.reviewer, seeded.owner):
+        assert person.name not in answer.text

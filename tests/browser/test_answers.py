@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Demonstration, Judgement, Project
-from app.services import datasets
+from app.services import datasets, judgement_rows
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import Sample
 from tests.browser.people import arrange
@@ -68,6 +68,8 @@ async def test_four_are_ranked_by_keys_with_a_tie_and_a_gap(db: AsyncSession, si
     await expect(page.locator("#board [data-rank=''] .chip")).to_have_text(["D"])
     await page.keyboard.press("Enter")
     await expect_ranks(db, page, project, dict(zip(panes, (2, 1, 2, None), strict=True)))
+    told = await said_in_export(db, project, tmp_path)
+    assert dict(zip(told["responses"], told["ranks"], strict=True)) == dict(zip(panes, (2, 1, 2, None), strict=True))
     a, b, c, _ = panes
     assert sorted(await exported(db, project, tmp_path)) == sorted([(b, a), (b, c)])
 
@@ -146,7 +148,9 @@ BETTER = "Red.\n\n```\n<x> & y\n```\n  indented, ends in a space "
 
 
 @pytest.mark.parametrize("hand", ["keys", "mouse"])
-async def test_everything_that_can_be_said_beside_the_verdict(db: AsyncSession, sign_in: SignIn, hand: str) -> None:
+async def test_everything_that_can_be_said_beside_the_verdict(
+    db: AsyncSession, sign_in: SignIn, tmp_path: Path, hand: str
+) -> None:
     project, annotator = await arrange(db, [PAIR], **EVERYTHING)
     page = await sign_in(annotator)
     await page.goto("/")
@@ -162,6 +166,12 @@ async def test_everything_that_can_be_said_beside_the_verdict(db: AsyncSession, 
     assert made.source == "edited"
     assert (row.visits, row.hurried) == (1, False)
     assert row.client_version
+    told = await said_in_export(db, project, tmp_path)
+    assert told["responses"] == list(COLOURS[:2])
+    assert (told["criteria"], told["acceptable"], told["flags"]) == (row.criteria, row.acceptable, row.flags)
+    assert (told["rationale"], told["better_response"]) == (REASON, BETTER.strip())
+    assert told["better_response_of"] == row.shown_order[0]
+    assert (told["choice"], told["preference"], told["shown_order"]) == (2, 2 * first, row.shown_order)
 
 
 async def test_what_was_said_is_there_again_after_undo(db: AsyncSession, sign_in: SignIn) -> None:
@@ -191,6 +201,20 @@ async def test_all_that_was_filled_in_outlives_a_closed_tab(db: AsyncSession, si
     await again.goto("/")
     await expect(again.locator("[name=rationale]")).to_have_value(REASON)
     await expect(again.locator("[name='criterion:helpful']:checked")).to_have_value("tie")
+
+
+async def test_what_was_written_is_not_overwritten_by_a_response_to_edit(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [PAIR], asks_edit=True)
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("m")
+    a, b = await shown(page)
+    for index, text in ((0, a), (1, b), (2, "")):
+        await page.locator(".better-of .place").nth(index).click()
+        await expect(page.locator("[name=response]")).to_have_value(text)
+    await page.locator("[name=response]").fill("My own.")
+    await page.locator(".better-of .place").first.click()
+    await expect(page.locator("[name=response]")).to_have_value("My own.")
 
 
 async def test_a_strong_choice_asks_for_its_reason_and_goes_on_with_it(db: AsyncSession, sign_in: SignIn) -> None:
@@ -264,6 +288,13 @@ async def test_one_task_is_fetched_ahead_under_a_lease_of_its_own(db: AsyncSessi
     assert sorted(lease.served_at is None for lease in leases) == [False, True]
 
 
+async def said_in_export(db: AsyncSession, project: Project, home: Path) -> dict[str, Any]:
+    """The one judgement as the export tells it, through a line of JSON."""
+    version = await datasets.cut_preferences(db, project, home=home)
+    (row,) = [json.loads(json.dumps(row)) async for row in judgement_rows.rows(db, version)]
+    return dict(row)
+
+
 async def expect_ranks(db: AsyncSession, page: Page, project: Project, ranks: dict[str, int | None]) -> None:
     """`ranks` by text; they are stored by the response's own place, whatever pane it was in."""
     row = await the_one(db, page, project)
@@ -307,8 +338,9 @@ async def _by_keys(page: Page) -> None:
     await page.keyboard.insert_text(REASON)
     await page.keyboard.press("Tab")
     await page.keyboard.press("ArrowLeft")
-    await page.keyboard.press("ArrowLeft")  # from “Write one” to “Edit A”; the text is at hand
-    await expect(page.locator("[name=response]")).to_be_focused()
+    await page.keyboard.press("ArrowLeft")  # from “Write one” to “Edit A”
+    await expect(page.locator("[name=response]")).not_to_have_value("")
+    await page.keyboard.press("Tab")
     await page.keyboard.press("Control+a")
     await page.keyboard.insert_text(BETTER)
     await page.keyboard.press("Escape")

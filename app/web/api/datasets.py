@@ -71,3 +71,18 @@ async def export(
     """
     version = await datasets.get_version(db, project, number)
     return await exports.export(db, project, version, settings_of(request).home, form=form, raw=raw)
+
+
+@router.get(
+    "/projects/{slug}/datasets/{number}/judgements",
+    response_class=Response,
+    summary="Export the judgements of a dataset version",
+    responses={200: {"content": {exports.JSON_LINES: {}}, "description": "One line for each judgement."}},
+)
+async def export_judgements(project: ManagedProject, number: Id, db: Db) -> Response:
+    """Everything that each person said: choice or ranks, criteria, flags, reason, better response, times.
+
+    `responses`, `ranks`, `acceptable` and the numbers in `flags` are by position in the task; `shown_order` says which
+    position was shown as A, B, … Rankings keep their ties, and null is unranked.
+    """
+    return await exports.export_judgements(db, project, await datasets.get_version(db, project, number))
