@@ -9,12 +9,14 @@ from functools import lru_cache
 
 import nh3
 from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
+from markdown_it.common.utils import escapeHtml, unescapeAll
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
+
+from app.web.highlight import CLASSES, Budget, highlight
 
 # Longer texts are shown as they are. Rendering is done in the request: an ordinary text of this length takes about
 # 20 ms, the worst that tests know under a second, once.
@@ -31,6 +33,7 @@ TAGS = {
     *("h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "span": {"class", "data-display"}, "code": {"class"}}
+SPAN_CLASSES = {"tex", *CLASSES.values()}
 TEX_DELIMITERS = {"$$": ("$$", True), "$": ("$", False), "\\[": ("\\]", True), "\\(": ("\\)", False)}
 
 
@@ -56,7 +59,7 @@ def _only_our_classes(tag: str, attribute: str, value: str) -> str | None:
     if attribute != "class":
         return value
     if tag == "span":
-        return "tex" if value == "tex" else None
+        return value if value in SPAN_CLASSES else None
     return value if value.startswith("language-") and value[9:].replace("+", "").replace("-", "").isalnum() else None
 
 
@@ -73,6 +76,7 @@ def _parser() -> MarkdownIt:
     parser.disable(["image", "html_block", "html_inline", "reference"])
     parser.inline.ruler.before("escape", "tex", _tex)
     parser.add_render_rule("tex", _render_tex)
+    parser.add_render_rule("fence", _render_fence)
     parser.core.ruler.push("shift_headings", lambda state: _shift_headings(state.tokens))
     return parser
 
@@ -112,3 +116,12 @@ def _tex(state: StateInline, silent: bool) -> bool:
 def _render_tex(self: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: EnvType) -> str:
     token = tokens[index]
     return f'<span class="tex" data-display="{token.markup}">{escapeHtml(token.content)}</span>'
+
+
+def _render_fence(self: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    token = tokens[index]
+    language = unescapeAll(token.info).split(maxsplit=1)[0] if token.info.strip() else ""
+    budget = env.setdefault("budget", Budget())
+    code = highlight(token.content, language, budget) or escapeHtml(token.content)
+    named = f' class="language-{escapeHtml(language)}"' if language else ""
+    return f"<pre><code{named}>{code}</code></pre>\n"

@@ -134,6 +134,7 @@ TEXT = [
     ("bad", "bad-wash"),
     ("busy", "busy-wash"),
     ("accent", "accent-wash"),
+    *((f"code-{kind}", "sunken") for kind in ["comment", "keyword", "name", "number", "string"]),
     ("accent-ink", "accent"),
     ("accent-ink", "accent-hover"),
 ]
