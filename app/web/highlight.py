@@ -1,7 +1,7 @@
 """Code with its words in classes, for a fixed list of languages.
 
 Pygments' lexers are regular expressions, and some take quadratic time: 20,000 line breaks would keep Java's busy for
-half a minute. So there is a deadline besides the limit of length. It is looked at between tokens; of 3,000 repetitive
+half a minute. So there is a deadline besides the limit of length. It is looked at between tokens; of 1,498 repetitive
 texts that were tried, no single token took longer than some milliseconds.
 """
 

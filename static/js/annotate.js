@@ -1,11 +1,14 @@
-// The annotator's page at the keyboard: keys, focus, times, the next task fetched ahead, and answers that are never lost and never
+// The annotator's page: focus, times, the next task fetched ahead, and answers that are never lost and never
 // sent twice. The server's part arrives as #pair; without this file the same forms and links load whole pages.
 
 import { finish, toast } from "./app.js";
 import { PairClock } from "./clock.js";
 import { forgetDraft, keepDraft, restoreDraft } from "./drafts.js";
+import { listenToKeys, showKeys } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import { arriveAtRanking, countRanked, keyOfRanking, saidOfRanking } from "./ranking.js";
+import "./scrolling.js";
+import { arriveAtViews } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
 const pair = () => $("pair");
@@ -19,54 +22,18 @@ let wasAskedWhetherMeant = false;
 
 // ——— Keys ———
 
-function openPopover() {
-  return document.querySelector(".popover:popover-open");
-}
-
-function choose(value) {
-  if (!awaited) form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click();
-}
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
-  clock.act();
-  const popover = openPopover();
-  const target = event.target;
-  if (event.key === "Escape" && popover) return;
-  if (target.matches("input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]")) {
-    if (event.key === "Escape") target.blur();
-    return;
-  }
-  if (popover && !(event.key.length === 1 && popover.id !== "skip" && popover.id !== "menu")) return;
-  if (!popover && !awaited && form() && !target.matches(".more *") && keyOfRanking(event.key)) {
-    event.preventDefault();
-    return;
-  }
-  if (/^[1-8]$/.test(event.key) && !popover) {
-    event.preventDefault();
-    choose(event.key);
-    return;
-  }
-  if (event.key === "Enter") {
-    if (target.matches("a, button, summary")) return;
-    event.preventDefault();
-    if (form()) form().requestSubmit();
-    else document.querySelector('#pair [data-key="Enter"]')?.click();
-    return;
-  }
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (!popover && toggleAcceptable(key)) return;
-  const control = [...document.querySelectorAll("[data-key]")].find((element) => element.dataset.key === key);
-  if (!control) return;
-  event.preventDefault();
-  control.click();
+listenToKeys({
+  act: () => clock.act(),
+  rank: ({ key, target }) => !awaited && form() && !target.matches(".more *") && keyOfRanking(key),
+  choose: (value) => awaited || form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click(),
+  confirm: () => (form() ? form().requestSubmit() : document.querySelector('#pair [data-action="Enter"]')?.click()),
+  toggleAcceptable,
 });
 
-// q and w turn “acceptable” of A and B from yes to no and back.
-function toggleAcceptable(key) {
-  const letter = { q: "a", w: "b" }[key];
-  const radios = letter && document.querySelectorAll(`#pair [name=acceptable_${letter}]`);
-  if (!radios?.length) return false;
+// From yes to no and back.
+function toggleAcceptable(letter) {
+  const radios = document.querySelectorAll(`#pair [name=acceptable_${letter}]`);
+  if (!radios.length) return false;
   $("more").open = true;
   [...radios].find((radio) => !radio.checked).click();
   return true;
@@ -75,15 +42,6 @@ function toggleAcceptable(key) {
 for (const name of ["pointerdown", "wheel", "touchmove"]) {
   document.addEventListener(name, () => clock.act(), { passive: true });
 }
-
-$("show-raw")?.addEventListener("click", () => showRaw(document.body.dataset.view !== "raw"));
-
-function showRaw(isRaw) {
-  document.body.dataset.view = isRaw ? "raw" : "rendered";
-  $("show-raw").setAttribute("aria-pressed", String(isRaw));
-  localStorage.setItem("view", document.body.dataset.view);
-}
-showRaw(localStorage.getItem("view") === "raw");
 
 // ——— The questions beside the verdict ———
 
@@ -311,6 +269,8 @@ function arrive() {
   clock = new PairClock();
   wasAskedWhetherMeant = false;
   watchPanes();
+  showKeys();
+  arriveAtViews();
   showLastTurn();
   if (form()) {
     form().noValidate = true; // what is missing is said here, not in a bubble

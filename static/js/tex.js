@@ -10,6 +10,7 @@ export async function typeset(root) {
   await (loading ??= load());
   for (const span of spans) {
     span.dataset.typeset = "";
+    span.dataset.source = span.textContent;
     window.katex.render(span.textContent, span, { ...OPTIONS, displayMode: span.dataset.display === "display" });
   }
 }

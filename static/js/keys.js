@@ -1,0 +1,150 @@
+// The keys of the page, and which of them mean what. A thing to be done is named by the key that it has by default, in data-key and
+// kbd as the server sends them; people can give it another. The digits of the scale and of ranks stay.
+
+const SHELF = "keys";
+const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?"];
+const SILENT = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Tab"];
+const TEXT_FIELDS = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
+
+const $ = (id) => document.getElementById(id);
+const kept = () => JSON.parse(localStorage.getItem(SHELF) ?? "{}");
+let chosen = kept();
+let armed = null; // the button of the key that is being changed
+
+const keyOf = (action) => chosen[action] ?? action;
+const actionOf = (key) => ACTIONS.find((action) => keyOf(action) === key);
+const keyIn = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
+const labelOf = (key) => (key === "Escape" ? "Esc" : key);
+
+// page: act(), rank(event), choose(value), confirm(), toggleAcceptable(letter); rank says whether the key meant something.
+export function listenToKeys(page) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
+    page.act();
+    if (armed) return assign(event);
+    if (isForOthers(event) || !respond(page, event)) return;
+    event.preventDefault();
+  });
+}
+
+// Keys that are the browser's, a field's or an open popover's.
+function isForOthers({ key, target }) {
+  const popover = document.querySelector(".popover:popover-open");
+  if (key === "Escape" && popover) return true;
+  if (target.matches(TEXT_FIELDS)) {
+    if (key === "Escape") target.blur();
+    return true;
+  }
+  if (popover?.hasAttribute("data-changing")) return true;
+  return popover && !(key.length === 1 && popover.id !== "skip" && popover.id !== "menu");
+}
+
+function respond(page, event) {
+  const isCovered = Boolean(document.querySelector(".popover:popover-open"));
+  if (!isCovered && page.rank(event)) return true;
+  if (/^[1-8]$/.test(event.key) && !isCovered) {
+    page.choose(event.key);
+    return true;
+  }
+  const action = actionOf(keyIn(event));
+  if (event.key === "Enter" && event.target.matches("a, button, summary")) return false;
+  if (action === "Enter") {
+    page.confirm();
+    return true;
+  }
+  if (!isCovered && (action === "q" || action === "w")) return page.toggleAcceptable(action === "q" ? "a" : "b");
+  const control = action && document.querySelector(`[data-key][data-action="${action}"]`);
+  control?.click();
+  return Boolean(control) || event.key === "Enter"; // a form would take an Enter that has been given away
+}
+
+// Everything that shows a key shows the one that holds.
+export function showKeys() {
+  for (const control of document.querySelectorAll("[data-key]")) {
+    control.dataset.action ??= control.dataset.key;
+    control.dataset.key = keyOf(control.dataset.action);
+  }
+  for (const kbd of document.querySelectorAll("kbd")) {
+    kbd.dataset.action ??= ACTIONS.find((action) => labelOf(action) === kbd.textContent) ?? "";
+    if (kbd.dataset.action) kbd.textContent = labelOf(keyOf(kbd.dataset.action));
+  }
+}
+
+addEventListener("storage", ({ key }) => {
+  if (key !== SHELF) return;
+  chosen = kept();
+  showKeys();
+});
+
+// ——— Changing them, in the help ———
+
+$("change-keys").addEventListener("click", () => change(!$("help").hasAttribute("data-changing")));
+$("help").addEventListener("toggle", ({ newState }) => newState === "closed" && change(false));
+$("default-keys").addEventListener("click", () => {
+  localStorage.removeItem(SHELF);
+  chosen = {};
+  showKeys();
+  say("defaults");
+});
+$("help").addEventListener("click", ({ target }) => {
+  const button = target.closest(".key-change");
+  if (!button) return;
+  arm(button);
+  say("press", purposeOf(button));
+});
+$("help").addEventListener("focusout", ({ target }) => target === armed && arm(null));
+
+function change(isChanging) {
+  const help = $("help");
+  arm(null);
+  say("");
+  help.toggleAttribute("data-changing", isChanging);
+  $("change-keys").setAttribute("aria-pressed", String(isChanging));
+  $("default-keys").hidden = !isChanging;
+  for (const button of help.querySelectorAll(".key-change")) button.replaceWith(...button.childNodes);
+  if (isChanging) for (const kbd of help.querySelectorAll("kbd:not([data-action=''])")) kbd.replaceWith(buttonAround(kbd));
+}
+
+function buttonAround(kbd) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "key-change" });
+  button.append(kbd.cloneNode(true));
+  button.ariaLabel = `${kbd.textContent}: ${purposeOf(kbd)}`;
+  return button;
+}
+
+function arm(button) {
+  armed?.setAttribute("aria-pressed", "false");
+  armed = button;
+  armed?.setAttribute("aria-pressed", "true");
+  armed?.focus();
+}
+
+function assign(event) {
+  if (SILENT.includes(event.key)) return;
+  event.preventDefault();
+  const { action } = armed.firstElementChild.dataset;
+  const key = keyIn(event);
+  const owner = actionOf(key);
+  if (key !== action && key === "Escape") return leave("");
+  if (key !== action && !/^[^\d\s]$/u.test(key)) return say("unfit");
+  if (owner && owner !== action) return say("taken", purposeOf($("help").querySelector(`dt [data-action="${owner}"]`)));
+  chosen = { ...chosen, [action]: key };
+  localStorage.setItem(SHELF, JSON.stringify(chosen));
+  showKeys();
+  leave("changed");
+}
+
+function leave(said) {
+  const purpose = purposeOf(armed);
+  armed.ariaLabel = `${armed.textContent}: ${purpose}`;
+  arm(null);
+  say(said, purpose);
+}
+
+function purposeOf(element) {
+  return element.closest("dt")?.nextElementSibling.textContent;
+}
+
+function say(name, filled) {
+  $("keys-said").textContent = name && $("keys-said").dataset[name].replace("%", filled);
+}
