@@ -1,22 +1,33 @@
 """Languages: what the catalogue holds is what people read."""
 
 import re
+from collections.abc import Iterable
 from io import BytesIO
+from typing import cast
 
 import httpx
 import pytest
+from babel.messages import Catalog
 from babel.messages.pofile import read_po
 from fastapi import FastAPI
 
+from app.errors import NotFound
 from app.settings import Settings
 from app.web import choices, locales
 from app.web.locales.extraction import domain_messages
 from app.web.main import create_app
-from app.web.render import TEMPLATES
+from app.web.render import ROOT, TEMPLATES
 from tests.web.conftest import client_of
 
 # The pages that every annotator sees are whole in every language; others may still fall back to English.
 WHOLE = ["base.html", "_menu.html", "_toast.html", "error.html", "home.html", "auth/*.html", "annotate/*.html"]
+ERRORS = [
+    "app/errors.py",
+    "app/services/answers.py",
+    "app/services/assignments.py",
+    "app/services/judgements.py",
+    "app/web/answer_form.py",
+]
 LANGUAGES = [code for code in locales.available() if code != locales.SOURCE]
 
 
@@ -26,14 +37,39 @@ def client() -> httpx.AsyncClient:
     return client_of(app)
 
 
-def test_german_is_there() -> None:
-    assert "de" in LANGUAGES
+def test_six_languages_are_there() -> None:
+    assert sorted(locales.available()) == ["ar", "de", "en", "es", "fr", "zh"]
 
 
-@pytest.mark.parametrize(("asked", "found"), [("de-CH, en;q=0.5", "de"), ("fr, en", "en"), ("", "en"), ("*;;=,", "en")])
+async def test_every_language_is_offered_by_its_own_name(client: httpx.AsyncClient) -> None:
+    page = await client.get("/sign-in")
+    offered = re.findall(r'name="locale" value="\w+" lang="(\w+)" aria-pressed="\w+">([^<]+)<', page.text)
+    assert sorted(name for _, name in offered) == ["Deutsch", "English", "Español", "Français", "العربية", "中文"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("de-CH, en;q=0.5", "de"),
+        ("es-MX, en;q=0.5", "es"),
+        ("fr-CA", "fr"),
+        ("zh-CN, zh;q=0.9, en;q=0.8", "zh"),
+        ("zh-Hans-SG", "zh"),
+        ("ar-EG, en;q=0.5", "ar"),
+        ("pt, en", "en"),
+        ("", "en"),
+        ("*;;=,", "en"),
+    ],
+)
 async def test_the_browser_chooses_the_language(client: httpx.AsyncClient, asked: str, found: str) -> None:
     page = await client.get("/sign-in", headers={"Accept-Language": asked})
     assert f'<html lang="{found}"' in page.text
+
+
+@pytest.mark.parametrize("language", locales.available())
+async def test_a_page_runs_as_its_language_does(client: httpx.AsyncClient, language: str) -> None:
+    page = await client.get("/sign-in", headers={"Accept-Language": language})
+    assert f'<html lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}"' in page.text
 
 
 async def test_the_person_chooses_over_the_browser(client: httpx.AsyncClient) -> None:
@@ -43,37 +79,73 @@ async def test_the_person_chooses_over_the_browser(client: httpx.AsyncClient) ->
     assert "Sign in" not in page.text
 
 
-async def test_errors_are_told_in_the_same_language(client: httpx.AsyncClient) -> None:
-    page = await client.get("/nowhere", headers={"Accept-Language": "de"})
-    assert "Hier ist nichts, oder du hast keinen Zugriff darauf." in page.text
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_errors_are_told_in_the_same_language(client: httpx.AsyncClient, language: str) -> None:
+    page = await client.get("/nowhere", headers={"Accept-Language": language})
+    assert _translations(language)[str(NotFound())] in page.text
+    assert _translations(language)["Go to the start page"] in page.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_string_of_the_annotators_pages_is_translated(language: str) -> None:
-    catalogue = _catalogue(language)
     pattern = re.compile(r'\b(?:_|ngettext)\(\s*(["\'])(.+?)\1')
     pages = [page for glob in WHOLE for page in TEMPLATES.glob(glob)]
     messages = {message for page in pages for _, message in pattern.findall(page.read_text())}
     assert len(messages) > 50
-    assert {message for message in messages if not catalogue.get(message)} == set()
+    assert messages - _translations(language).keys() == set()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_scale_is_translated(language: str) -> None:
+def test_every_error_that_an_annotator_can_meet_is_translated(language: str) -> None:
+    sources = [BytesIO((ROOT / path).read_bytes()) for path in ERRORS]
+    messages = {said for source in sources for _, _, said, _ in domain_messages(source, [], [], {})}
+    assert len(messages) > 20
+    assert messages - _translations(language).keys() == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_scales_are_translated(language: str) -> None:
+    scale = [choice for name in ("seven", "eight") for choice in choices.SCALES[name]]
+    words = {str(said) for choice in scale for said in (choice.word, choice.sentence)}
+    assert "A much better" in words
+    assert words - _translations(language).keys() == set()
+
+
+@pytest.mark.parametrize(("language", "forms"), [("ar", 6), ("de", 2), ("es", 2), ("fr", 2), ("zh", 1)])
+def test_plurals_have_the_forms_of_the_language(language: str, forms: int) -> None:
+    assert _catalogue(language).num_plurals == forms
+    plurals = [strings for ids, strings in _entries(language) if len(ids) == 2]
+    assert plurals
+    assert all(len(strings) == forms and all(strings) for strings in plurals)
+
+
+@pytest.mark.parametrize(
+    ("language", "turns"),
+    [
+        ("ar", {1: "مداخلة سابقة واحدة", 2: "مداخلتان سابقتان", 3: "3 مداخلات سابقة", 11: "11 مداخلة سابقة"}),
+        ("es", {0: "0 intervenciones anteriores", 1: "1 intervención anterior", 2: "2 intervenciones anteriores"}),
+        ("fr", {0: "0 tour précédent", 1: "1 tour précédent", 2: "2 tours précédents"}),
+        ("zh", {1: "之前的 1 轮对话", 2: "之前的 2 轮对话"}),
+    ],
+)
+def test_numbers_choose_their_form(language: str, turns: dict[int, str]) -> None:
+    earlier = ("%(num)s earlier turn", "%(num)s earlier turns")
     try:
         locales.use(language)
-        translated = [str(choice.word) for choice in choices.SCALES["seven"]]
+        said = {number: locales.ngettext(*earlier, number) % {"num": number} for number in turns}
     finally:
         locales.use(locales.SOURCE)
-    assert translated != [str(choice.word) for choice in choices.SCALES["seven"]]
-    assert str(choices.SCALES["seven"][0].word) == "A much better"
+    assert said == turns
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_translations_keep_the_places_of_what_is_filled_in(language: str) -> None:
     places = re.compile(r"%\(\w+\)s")
-    for message, translated in _catalogue(language).items():
-        assert set(places.findall(translated)) <= set(places.findall(message)), message
+    for ids, strings in _entries(language):
+        wanted = set(places.findall(ids[-1]))
+        # A form for one or two may say the number in words; the last form holds for every number.
+        assert set(places.findall(strings[-1])) == wanted, ids
+        assert all(set(places.findall(string)) <= wanted for string in strings), ids
 
 
 def test_messages_of_errors_are_collected_where_they_are_raised() -> None:
@@ -90,12 +162,19 @@ def look():
     assert sorted(found) == ["Gone for good.", "It is lost.", "That was wrong."]
 
 
-def _catalogue(language: str) -> dict[str, str]:
+def _catalogue(language: str) -> Catalog:
     file = locales.FOLDER / language / "LC_MESSAGES" / "messages.po"
-    catalogue: dict[str, str] = {}
-    for message in read_po(BytesIO(file.read_bytes()), locale=language):
-        singular = message.id if isinstance(message.id, str) else message.id[0]
-        translated = message.string if isinstance(message.string, str) else (message.string or [""])[0]
-        catalogue[singular] = translated
-    catalogue.pop("", None)
-    return catalogue
+    return read_po(BytesIO(file.read_bytes()), locale=language)
+
+
+def _entries(language: str) -> list[tuple[list[str], list[str]]]:
+    """The message (of plurals: singular and plural) and its translation (of plurals: every form)."""
+    return [(_listed(message.id), _listed(message.string)) for message in _catalogue(language) if message.id]
+
+
+def _listed(text: object) -> list[str]:
+    return [text] if isinstance(text, str) else [str(form) for form in cast(Iterable[object], text)]
+
+
+def _translations(language: str) -> dict[str, str]:
+    return {ids[0]: strings[0] for ids, strings in _entries(language) if strings[0]}
