@@ -25,7 +25,7 @@ LONGEST_TEX = 2_000
 CACHED_TEXTS = 2_048
 
 # Headings of a response stand below the page's own.
-HEADING_SHIFT = 2
+FIRST_HEADING, LAST_HEADING = 3, 6
 LINK_SCHEMES = ("https://", "http://", "mailto:")
 
 TAGS = {
@@ -77,14 +77,18 @@ def _parser() -> MarkdownIt:
     parser.inline.ruler.before("escape", "tex", _tex)
     parser.add_render_rule("tex", _render_tex)
     parser.add_render_rule("fence", _render_fence)
-    parser.core.ruler.push("shift_headings", lambda state: _shift_headings(state.tokens))
+    parser.core.ruler.push("place_headings", lambda state: _place_headings(state.tokens))
     return parser
 
 
-def _shift_headings(tokens: list[Token]) -> None:
+def _place_headings(tokens: list[Token]) -> None:
+    """As deep as they stand below one another: who reads by headings misses no level that was left out."""
+    above: list[str] = []
     for token in tokens:
+        if token.type == "heading_open":
+            above = [tag for tag in above if tag < token.tag] + [token.tag]
         if token.type in {"heading_open", "heading_close"}:
-            token.tag = f"h{min(6, int(token.tag[1]) + HEADING_SHIFT)}"
+            token.tag = f"h{min(LAST_HEADING, FIRST_HEADING + len(above) - 1)}"
 
 
 def _tex(state: StateInline, silent: bool) -> bool:

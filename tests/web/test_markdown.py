@@ -112,10 +112,9 @@ def test_very_long_code_stays_plain() -> None:
     assert "<span" not in render_markdown(f"```python\n{fits}{line}```")
 
 
-def test_headings_stand_below_those_of_the_page() -> None:
-    html = render_markdown("# one\n\n###### six")
-    assert "<h3>one</h3>" in html
-    assert "<h6>six</h6>" in html
+def test_headings_stand_below_those_of_the_page_and_leave_no_level_out() -> None:
+    html = render_markdown("## one\n\n###### two\n\n###### three\n\n# four")
+    assert re.findall(r"<h(\d)>(\w+)</h\1>", html) == [("3", "one"), ("4", "two"), ("4", "three"), ("3", "four")]
 
 
 @pytest.mark.parametrize(
