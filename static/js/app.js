@@ -62,10 +62,21 @@ export function colour(token) {
   return found;
 }
 
-// Code and tables that are wider than their column scroll by themselves; the keyboard must reach them to do so.
+// Code and tables that are wider than their column scroll by themselves; the keyboard must reach them to do so. They are called
+// what the part of the page is called that they stand in.
+const blocks = new ResizeObserver((entries) => entries.forEach(({ target }) => reach(target)));
+
 function reachable(root) {
-  for (const block of root.querySelectorAll(".model-text :is(pre, table)")) {
-    if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+  for (const block of root.querySelectorAll(".table, .model-text table, pre:not([tabindex])")) blocks.observe(block);
+}
+
+function reach(block) {
+  if (block.scrollWidth <= block.clientWidth) return block.removeAttribute("tabindex");
+  block.tabIndex = 0;
+  if (block.tagName !== "TABLE") block.setAttribute("role", "group");
+  const part = block.parentElement.closest("[aria-labelledby], [aria-label]");
+  for (const name of ["aria-labelledby", "aria-label"]) {
+    if (part?.hasAttribute(name)) block.setAttribute(name, part.getAttribute(name));
   }
 }
 

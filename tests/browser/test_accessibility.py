@@ -1,0 +1,194 @@
+"""axe-core finds nothing on any kind of page, in any state, light and dark, on a desktop and on a phone."""
+
+import pytest
+from playwright.async_api import Browser, expect
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Assignment
+from app.security import Principal
+from app.services import accounts, assignments
+from tests.browser.axe import violations
+from tests.browser.conftest import SignIn
+from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
+from tests.browser.people import arrange
+from tests.browser.seed import seed
+from tests.browser.steps import confirm
+from tests.browser.test_answers import EVERYTHING, FOUR
+from tests.factories import make_member
+
+# Colours in between two themes are nobody's.
+STILL = {"reduced_motion": "reduce"}
+
+
+async def test_what_is_wrong_is_found(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [SHORT])
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/")
+    await page.locator(".next").evaluate("button => button.replaceChildren()")
+    await page.locator(".turn-role").evaluate("role => (role.style.color = 'light-dark(black, #555)')")
+    assert [line.split(": ")[:2] for line in await violations(page, "broken")] == [
+        ["broken, desktop, light", "button-name"],
+        ["broken, desktop, dark", "color-contrast"],
+        ["broken, phone, light", "button-name"],
+        ["broken, phone, dark", "color-contrast"],
+    ]
+
+
+async def test_the_doors_and_the_errors(browser: Browser, site: str, db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [])
+    link = await accounts.create_sign_in_link(db, annotator.user_id)
+    await db.commit()
+    context = await browser.new_context(base_url=site, reduced_motion="reduce")
+    page = await context.new_page()
+    await page.goto("/sign-in")
+    found = await violations(page, "sign-in")
+    await page.get_by_label("E-mail").fill("nobody@nowhere.example")
+    await page.get_by_label("Password").fill("wrong")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    found += await violations(page, "sign-in refused")
+    await page.goto(f"/sign-in/link/{link}")
+    found += await violations(page, "sign-in by a link")
+    await context.close()
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/nowhere")
+    found += await violations(page, "error")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("answer_type", ["seven", "six", "eight", "ranking", "best"])
+async def test_every_form_of_answer(db: AsyncSession, sign_in: SignIn, answer_type: str) -> None:
+    of_four = {"size": 4, "criteria": []} if answer_type in ("ranking", "best") else {}
+    sample = FOUR if of_four else CODE_AND_TABLE
+    _, annotator = await arrange(db, [sample], **{**EVERYTHING, "answer_type": answer_type, **of_four})
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/")
+    found = await violations(page, "to be answered")
+    await page.keyboard.press("1")
+    await page.locator("#more summary").click()
+    await expect(page.locator("#more [name=rationale]")).to_be_visible()
+    found += await violations(page, "answered, with the other questions")
+    assert not found, "\n".join(found)
+
+
+async def test_what_lies_over_the_annotators_page(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [SHORT, PROSE])
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/")
+    await page.keyboard.press("2")
+    await confirm(page)
+    found = []
+    for key, name in (("?", "help"), ("g", "guidelines"), ("s", "skip"), ("h", "recent")):
+        await page.keyboard.press(key)
+        await expect(page.locator(f"#{name}")).to_be_visible()
+        found += await violations(page, name)
+        await page.keyboard.press("Escape")
+    await page.keyboard.press("r")
+    found += await violations(page, "as written")
+    await page.locator("[popovertarget=menu]").click()
+    found += await violations(page, "menu")
+    await page.locator("#show-recent").evaluate("link => location.assign(link.href)")
+    await expect(page.locator("h1")).to_have_text("Your last judgements")
+    found += await violations(page, "recent, as a whole page")
+    assert not found, "\n".join(found)
+
+
+async def test_an_earlier_pair_and_the_end_of_the_work(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [LONG])
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/")
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
+    found = await violations(page, "nothing to compare")
+    await page.keyboard.press("u")
+    await expect(page.locator("#pair[data-reopened]")).to_be_visible()
+    found += await violations(page, "reopened")
+    assert not found, "\n".join(found)
+
+
+async def test_a_pair_that_was_lost(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [SHORT])
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/")
+    await expect(page.locator("html")).to_have_attribute("data-ahead", "none")
+    whole = await page.context.new_page()
+    await whole.goto(page.url)
+    await expect(whole.locator("html")).to_have_attribute("data-ahead", "none")
+    await db.execute(
+        update(Assignment).where(Assignment.project_id == project.id).values(lease_expires_at=Assignment.leased_at)
+    )
+    assert await assignments.lease_next(db, await make_member(db, project), project) is not None
+    await db.commit()
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("This pair went to somebody else")).to_be_visible()
+    found = await violations(page, "lost")
+    # As the page is without script: the form is sent past it.
+    await whole.keyboard.press("2")
+    async with whole.expect_navigation():
+        await whole.locator("#judgement").evaluate("form => form.submit()")
+    await expect(whole.get_by_text("This pair went to somebody else")).to_be_visible()
+    found += await violations(whole, "lost, as a whole page")
+    assert not found, "\n".join(found)
+
+
+async def test_a_lost_connection(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [SHORT])
+    page = await sign_in(annotator, **STILL)
+    await page.route("**/judgement", lambda route: route.abort())
+    await page.goto("/")
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#connection")).to_be_visible()
+    found = await violations(page, "connection lost")
+    assert not found, "\n".join(found)
+
+
+async def test_every_admin_page(db: AsyncSession, sign_in: SignIn) -> None:
+    seeded = await seed(db, slug="accessible", labels=8)
+    await db.commit()
+    page = await sign_in(Principal(seeded.owner.id, seeded.owner.name, is_admin=False), **STILL)
+    project = "/projects/accessible"
+    found = []
+    for path in (
+        "/",
+        "/projects",
+        project,
+        f"{project}/rounds/2",
+        f"{project}/rounds/3",
+        f"{project}/question",
+        f"{project}/runs",
+        f"{project}/runs/{seeded.failed.id}",
+        f"{project}/models",
+        f"{project}/datasets",
+        f"{project}/people",
+        "/tokens",
+        "/api/docs",
+    ):
+        await page.goto(path)
+        found += await violations(page, path)
+    await page.goto(f"{project}/runs/{seeded.ppo.id}")
+    await expect(page.locator("[data-figure=kl] output")).not_to_be_empty()
+    for details in await page.locator("details").all():
+        await details.locator("summary").click()
+    await expect(page.locator("#log-text")).not_to_be_empty()
+    found += await violations(page, "a running run")
+    assert not found, "\n".join(found)
+
+
+async def test_what_lies_over_the_admin_pages(db: AsyncSession, sign_in: SignIn) -> None:
+    seeded = await seed(db, slug="asking", labels=8)
+    await db.commit()
+    page = await sign_in(Principal(seeded.owner.id, seeded.owner.name, is_admin=False), **STILL)
+    await page.goto("/projects/asking")
+    found = []
+    for name in ("Continue now", "Cancel the round", "One step by hand"):
+        await page.get_by_role("button", name=name).click()
+        found += await violations(page, name)
+        await page.keyboard.press("Escape")
+    await page.goto("/projects/asking/models")
+    await page.get_by_role("button", name="Promote").first.click()
+    found += await violations(page, "Promote")
+    assert not found, "\n".join(found)
