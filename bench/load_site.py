@@ -1,0 +1,132 @@
+"""What a load is put on: a site with many open tasks and annotators, and the processor time of its processes."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.session import create_engine, session_factory, transaction
+from app.db.tables import Project
+from app.services import accounts, projects
+from app.simulation.site import Site, running_site
+
+SLUG = "load"
+PEOPLE = 64
+WAYS_IN = ("page", "api", "bare")
+BATCH = 100_000
+
+# The texts of the load on Label Studio: a prompt of 40 words and two responses of 80.
+SEED = (
+    """INSERT INTO prompts (project_id, messages, digest, split, source)
+       SELECT %(project)s, jsonb_build_array(jsonb_build_object('role', 'user', 'content', content)),
+              sha256(convert_to(content, 'UTF8')), 'train', 'load'
+       FROM (SELECT 'prompt ' || i || repeat(' word', 40) AS content
+             FROM generate_series(%(first)s::int, %(last)s::int) i)""",
+    """INSERT INTO completions (prompt_id, text, source)
+       SELECT prompts.id, 'answer ' || side || ' ' || prompts.id || repeat(' word', 80), 'imported'
+       FROM prompts, unnest(ARRAY['a', 'b']) side
+       WHERE prompts.project_id = %(project)s AND prompts.id > %(seen)s ORDER BY prompts.id""",
+    """INSERT INTO tasks (project_id, prompt_id, quota)
+       SELECT project_id, id, 1 FROM prompts WHERE project_id = %(project)s AND id > %(seen)s ORDER BY id""",
+    """INSERT INTO task_completions (task_id, position, completion_id)
+       SELECT tasks.id, row_number() OVER (PARTITION BY tasks.id ORDER BY completions.id) - 1, completions.id
+       FROM tasks JOIN completions USING (prompt_id)
+       WHERE tasks.project_id = %(project)s AND tasks.prompt_id > %(seen)s""",
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    user_id: int
+    session: str
+    api_token: str
+
+
+@dataclass(frozen=True)
+class LoadedSite:
+    """`people` has others for each way in: nobody finds a lease on the desk that came another way."""
+
+    site: Site
+    people: dict[str, tuple[Person, ...]]
+
+    @property
+    def port(self) -> int:
+        return int(self.site.url.rsplit(":", 1)[1])
+
+
+@contextmanager
+def loaded_site(home: Path, tasks: int) -> Iterator[LoadedSite]:
+    """A site with `tasks` open tasks or a few more, and its annotators."""
+    # A lease outlives the benchmark.
+    with running_site(home, {"PLUMBLINE_STARTER": "false", "PLUMBLINE_ASSIGNMENT_LEASE_SECONDS": "86400"}) as site:
+        people = asyncio.run(_invite(site.database_url))
+        with psycopg.connect(site.database_url, autocommit=True) as connection:
+            _fill(connection, tasks)
+        yield LoadedSite(site, people)
+
+
+async def _invite(database_url: str) -> dict[str, tuple[Person, ...]]:
+    engine = create_engine(database_url, pool_size=1)
+    async with transaction(session_factory(engine)) as db:
+        project = await db.scalar(select(Project).where(Project.slug == SLUG))
+        project = project or await projects.create(db, slug=SLUG, name="Load", owner_id=None, lease_seconds=86_400)
+        people = {way: tuple([await _person(db, project) for _ in range(PEOPLE)]) for way in WAYS_IN}
+    await engine.dispose()
+    return people
+
+
+async def _person(db: AsyncSession, project: Project) -> Person:
+    user = await accounts.create_user(db, name="Annotator")
+    await projects.add_member(db, project, user.id, "annotator")
+    session = await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, user.id))
+    return Person(user.id, session, await accounts.create_api_token(db, user.id, name="load"))
+
+
+def _fill(connection: psycopg.Connection, tasks: int) -> None:
+    (project,) = connection.execute("SELECT id FROM projects WHERE slug = %s", [SLUG]).fetchone() or (0,)
+    (there,) = connection.execute("SELECT count(*) FROM tasks WHERE taken < quota").fetchone() or (0,)
+    while there < tasks:
+        more = min(BATCH, tasks - there)
+        (seen,) = connection.execute("SELECT coalesce(max(id), 0) FROM prompts").fetchone() or (0,)
+        values = {"project": project, "seen": seen, "first": seen + 1, "last": seen + more}
+        for statement in SEED:
+            connection.execute(statement, values)
+        there += more
+    connection.execute("VACUUM ANALYZE")  # autovacuum would do it in the middle of a measurement
+
+
+@dataclass(frozen=True)
+class Processes:
+    """A server's processes, found by a folder that they work in or have in their environment."""
+
+    pids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, folder: Path, *words: str) -> "Processes":
+        """Those of `folder` whose command line has one of `words`."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                command = (process / "cmdline").read_bytes().decode(errors="replace")
+                mark = str(folder).encode()
+                is_there = (process / "cwd").readlink().is_relative_to(folder) or mark in (
+                    process / "environ"
+                ).read_bytes()
+                if is_there and any(word in command for word in words):
+                    found.append(int(process.name))
+        return cls(tuple(found))
+
+    def cpu_seconds(self) -> float:
+        ticks = 0
+        for pid in self.pids:
+            with suppress(OSError):
+                # After the name, which may hold spaces, the fields from the third on: 14 and 15 are utime and stime.
+                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
