@@ -1,11 +1,14 @@
 """Engines and sessions. Every process of ours has one async engine; Alembic alone is synchronous."""
 
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from psycopg import AsyncConnection
 from psycopg.errors import IdleInTransactionSessionTimeout
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import InternalError
+from sqlalchemy import event
+from sqlalchemy.engine import URL, AdaptedConnection, make_url
+from sqlalchemy.exc import InternalError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 POOL_SIZE = 10
@@ -32,13 +35,31 @@ def driver_url(database_url: str) -> URL:
 
 
 def create_engine(database_url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         driver_url(database_url),
         pool_size=pool_size,
         max_overflow=POOL_OVERFLOW,
-        pool_pre_ping=True,
         connect_args={"options": _options(), "prepare_threshold": 5},
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_lost)
+    return engine
+
+
+def _refuse_lost(adapted: AdaptedConnection, *_of_the_pool: object) -> None:
+    """Have the pool connect anew after the server ended its connections.
+
+    An idle connection has nothing to read but its end; to look costs less than to ask the server, at every transaction.
+    """
+    connection = adapted.driver_connection
+    assert isinstance(connection, AsyncConnection)
+    if connection.closed or _is_readable(connection.fileno()):
+        raise InvalidatePoolError
+
+
+def _is_readable(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _options() -> str:
@@ -48,6 +69,14 @@ def _options() -> str:
 
 def session_factory(engine: AsyncEngine) -> SessionFactory:
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+@asynccontextmanager
+async def look_up(sessions: SessionFactory) -> AsyncIterator[AsyncSession]:
+    """One session each of whose statements is a transaction: a look-up has no need of BEGIN and COMMIT around it."""
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import tables
-from app.db.session import SessionFactory, transaction
+from app.db.session import SessionFactory, look_up, transaction
 from app.errors import Forbidden, NotSignedIn
 from app.security import Principal
 from app.services import accounts, projects
@@ -42,13 +42,11 @@ def session_cookie(settings: Settings) -> str:
 
 
 async def principal_or_nobody(request: Request) -> Principal | None:
-    """Who is signed in, read in a short transaction of its own, so that no page holds a connection while it
-    renders.
-    """
+    """Who is signed in, read by itself, so that no page holds a connection while it renders."""
     token = request.cookies.get(session_cookie(settings_of(request)))
     if not token:
         return None
-    async with transaction(sessions_of(request)) as db:
+    async with look_up(sessions_of(request)) as db:
         principal = await accounts.principal_of_session(db, token)
     request.state.principal = principal
     return principal
