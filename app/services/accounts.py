@@ -5,7 +5,7 @@ The database holds digests only. A refused secret is the same error whatever was
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, LargeBinary, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -22,6 +22,30 @@ ATTEMPTS_LIMIT = 10
 ATTEMPTS_KEPT = timedelta(days=1)
 PASSWORD_LENGTH = range(8, 201)
 HINT_LENGTH = 10  # of an API token, its prefix included
+
+# Asked with every request, so made once.
+_DIGEST = bindparam("digest", type_=LargeBinary)
+_PRINCIPAL = (User.id, User.name, User.is_admin, User.is_simulated)
+_WHOSE_SESSION = (
+    select(SignInSession.last_seen_at < func.now() - SEEN_EVERY, *_PRINCIPAL)
+    .join(SignInSession, SignInSession.user_id == User.id)
+    .where(
+        SignInSession.token_digest == _DIGEST,
+        SignInSession.expires_at > func.now(),
+        SignInSession.last_seen_at > func.now() - SESSION_IDLE,
+        User.disabled_at.is_(None),
+    )
+)
+_WHOSE_TOKEN = (
+    select(ApiToken.id, func.coalesce(ApiToken.last_used_at < func.now() - SEEN_EVERY, True), *_PRINCIPAL)
+    .join(ApiToken, ApiToken.user_id == User.id)
+    .where(
+        ApiToken.token_digest == _DIGEST,
+        ApiToken.revoked_at.is_(None),
+        or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
+        User.disabled_at.is_(None),
+    )
+)
 
 WRONG_SIGN_IN = "This e-mail address and password don't fit together."
 
@@ -114,21 +138,10 @@ async def sign_in(db: AsyncSession, *, email: str, password: str, address: str) 
 
 async def principal_of_session(db: AsyncSession, token: str) -> Principal | None:
     """Who is signed in by this session, and None once it is idle too long, over, signed out or its owner disabled."""
-    row = (
-        await db.execute(
-            select(User, SignInSession.last_seen_at < func.now() - SEEN_EVERY)
-            .join(SignInSession, SignInSession.user_id == User.id)
-            .where(
-                SignInSession.token_digest == digest(token),
-                SignInSession.expires_at > func.now(),
-                SignInSession.last_seen_at > func.now() - SESSION_IDLE,
-                User.disabled_at.is_(None),
-            )
-        )
-    ).one_or_none()
+    row = (await db.execute(_WHOSE_SESSION, {"digest": digest(token)})).one_or_none()
     if row is None:
         return None
-    user, seen_long_ago = row
+    seen_long_ago, user_id, name, is_admin, is_simulated = row
     if seen_long_ago:
         # Skipping a locked row: requests of one person must not wait for each other to record a visit.
         unlocked = select(SignInSession.token_digest).where(SignInSession.token_digest == digest(token))
@@ -137,7 +150,7 @@ async def principal_of_session(db: AsyncSession, token: str) -> Principal | None
             .where(SignInSession.token_digest.in_(unlocked.with_for_update(skip_locked=True)))
             .values(last_seen_at=func.now())
         )
-    return _principal(user)
+    return Principal(user_id, name, is_admin=is_admin, is_simulated=is_simulated)
 
 
 async def sign_out(db: AsyncSession, token: str) -> None:
@@ -162,25 +175,14 @@ async def create_api_token(db: AsyncSession, user_id: int, *, name: str, days: i
 
 async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
     """Who owns this token, and None once it is revoked, expired or its owner disabled."""
-    row = (
-        await db.execute(
-            select(User, ApiToken.id, func.coalesce(ApiToken.last_used_at < func.now() - SEEN_EVERY, True))
-            .join(ApiToken, ApiToken.user_id == User.id)
-            .where(
-                ApiToken.token_digest == digest(token),
-                ApiToken.revoked_at.is_(None),
-                or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
-                User.disabled_at.is_(None),
-            )
-        )
-    ).one_or_none()
+    row = (await db.execute(_WHOSE_TOKEN, {"digest": digest(token)})).one_or_none()
     if row is None:
         return None
-    user, token_id, used_long_ago = row
+    token_id, used_long_ago, user_id, name, is_admin, is_simulated = row
     if used_long_ago:
         unlocked = select(ApiToken.id).where(ApiToken.id == token_id).with_for_update(skip_locked=True)
         await db.execute(update(ApiToken).where(ApiToken.id.in_(unlocked)).values(last_used_at=func.now()))
-    return _principal(user)
+    return Principal(user_id, name, is_admin=is_admin, is_simulated=is_simulated)
 
 
 async def list_api_tokens(db: AsyncSession, user_id: int) -> list[ApiToken]:
@@ -208,10 +210,6 @@ async def revoke_api_token(db: AsyncSession, actor: Principal, token_id: int) ->
     )
     if revoked is None:
         raise NotFound
-
-
-def _principal(user: User) -> Principal:
-    return Principal(user.id, user.name, is_admin=user.is_admin, is_simulated=user.is_simulated)
 
 
 async def _new_session(db: AsyncSession, user_id: int) -> str:

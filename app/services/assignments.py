@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import ColumnElement, Insert, ScalarSelect, Update, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.db.tables import (
     Assignment,
-    Completion,
     Demonstration,
     Judgement,
     Member,
@@ -26,7 +27,7 @@ from app.db.tables import (
 from app.db.tables.judging import AnswerType, AssignmentState
 from app.errors import Conflict, NotFound
 from app.security import Principal
-from app.services import projects
+from app.services import projects, statements
 from app.services.answers import Answer
 from app.services.question import Question, question_of
 from training.records import Message
@@ -93,11 +94,15 @@ class RecentJudgement:
 
 @dataclass(frozen=True)
 class _FreeTask:
-    """A task with a place for somebody, its number of responses, and whether that person let a lease on it run out."""
+    """A task with a place for somebody, its number of responses, and whether that person let a lease on it run out.
 
-    task: Task
+    `some_ran_out`: other leases of the project did, too, and their tasks may be more urgent.
+    """
+
+    task_id: int
     size: int
     was_given_before: bool
+    some_ran_out: bool
 
 
 async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Assignment | None:
@@ -124,25 +129,22 @@ async def _give(
     db: AsyncSession, actor: Principal, project: Project, member: Member, *, slot: int, is_served: bool
 ) -> Assignment | None:
     """A new lease on the most urgent free task, if there is one."""
-    await reclaim_expired(db, project.id, eligible_for=actor)
-    free = await _free_task(db, actor, project)
+    free = await _free_task(db, actor, project, waits=False)
+    if free is None or free.some_ran_out:
+        await reclaim_expired(db, project.id, eligible_for=actor)
+        free = await _free_task(db, actor, project, waits=True)
     if free is None and is_served and await _reclaim(db, _fetched_ahead_long_ago(), project.id, eligible_for=actor):
-        free = await _free_task(db, actor, project)
+        free = await _free_task(db, actor, project, waits=True)
     if free is None:
         return None
-    free.task.taken += 1
+    values: dict[str, object] = {"task": free.task_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
+    values |= {"lease": _lease_time(project), "guidelines": project.guidelines_version}
     if free.was_given_before:  # the order stays what was drawn for it then
-        write: Insert | Update = update(Assignment).where(
-            Assignment.task_id == free.task.id, Assignment.annotator_id == actor.user_id
-        )
-    else:
-        order = draw_order(free.size, member.side_balance)
-        member.side_balance += _lean(order)
-        write = insert(Assignment).values(
-            project_id=project.id, task_id=free.task.id, annotator_id=actor.user_id, shown_order=order
-        )
-    await db.flush()
-    return await _start_lease(db, project, write.values(slot=slot), is_served=is_served)
+        return (await db.scalars(statements.LEASE_AGAIN, values)).one()
+    order = draw_order(free.size, member.side_balance)
+    set_committed_value(member, "side_balance", member.side_balance + _lean(order))
+    values |= {"project": project.id, "order": order, "balance": member.side_balance}
+    return (await db.scalars(statements.LEASE, values)).one()
 
 
 async def reclaim_expired(
@@ -192,24 +194,11 @@ async def _reclaim(
 
 async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskView:
     """Raises NotFound for an assignment of anybody else."""
-    row = (
-        await db.execute(
-            select(Assignment, Prompt.messages, Project)
-            .join(Task, Task.id == Assignment.task_id)
-            .join(Prompt, Prompt.id == Task.prompt_id)
-            .join(Project, Project.id == Assignment.project_id)
-            .where(Assignment.id == assignment_id, Assignment.annotator_id == actor.user_id)
-        )
-    ).one_or_none()
+    named = {"assignment": assignment_id, "actor": actor.user_id}
+    row = (await db.execute(statements.VIEW, named)).one_or_none()
     if row is None:
         raise NotFound
-    assignment, messages, project = row
-    texts = await db.execute(
-        select(TaskCompletion.position, Completion.text)
-        .join(Completion, Completion.id == TaskCompletion.completion_id)
-        .where(TaskCompletion.task_id == assignment.task_id)
-    )
-    text_at = {row.position: row.text for row in texts}
+    assignment, messages, project, text_at = row
     answer, is_held = await _said(db, assignment) if assignment.state == "submitted" else (None, False)
     return TaskView(
         assignment_id=assignment.id,
@@ -310,94 +299,54 @@ async def recent(db: AsyncSession, actor: Principal, project: Project, limit: in
 
 async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
     """The assignment of `actor`, which changes only under its task's lock. Raises NotFound."""
-    mine = select(Assignment).where(Assignment.id == assignment_id, Assignment.annotator_id == actor.user_id)
-    task = await _locked_task(db, mine.with_only_columns(Assignment.task_id).scalar_subquery())
-    if task is None:
+    named = {"assignment": assignment_id, "actor": actor.user_id}
+    row = (await db.execute(statements.LOCK, named)).one_or_none()
+    if row is None:
         raise NotFound
-    with_project = mine.add_columns(Project).join(Project, Project.id == Assignment.project_id)
-    assignment, project = (await db.execute(with_project.execution_options(populate_existing=True))).one()
+    task, assignment, project = row
     return Held(task, assignment, question_of(project))
-
-
-async def _locked_task(db: AsyncSession, task_id: ScalarSelect[int] | int) -> Task | None:
-    locked = select(Task).where(Task.id == task_id).with_for_update(of=Task)
-    return await db.scalar(locked.execution_options(populate_existing=True))
 
 
 async def _held_leases(db: AsyncSession, actor: Principal, project: Project) -> list[Assignment]:
     """The leases of `actor`, the one on the desk first; one that ran out but was given to nobody else goes on."""
-    held = (
-        select(Assignment, Assignment.lease_expires_at > func.now())
-        .where(
-            Assignment.project_id == project.id,
-            Assignment.annotator_id == actor.user_id,
-            Assignment.state == "leased",
-        )
-        .order_by(Assignment.served_at.asc().nulls_last(), Assignment.leased_at, Assignment.id)
-        .execution_options(populate_existing=True)
-    )
-    rows = (await db.execute(held)).all()
+    mine = {"project": project.id, "actor": actor.user_id}
+    rows = (await db.execute(statements.HELD, mine)).all()
     if all(is_live for _, is_live in rows):
         return [assignment for assignment, _ in rows]
     for assignment, is_live in sorted(rows, key=lambda row: row[0].task_id):
         if not is_live:
-            await _locked_task(db, assignment.task_id)
+            await db.execute(select(Task.id).where(Task.id == assignment.task_id).with_for_update())
     return [
-        assignment if is_live else await _extend(db, project, assignment)
-        for assignment, is_live in (await db.execute(held)).all()
+        assignment if is_live else await _extend(db, project, assignment, statements.EXTEND)
+        for assignment, is_live in (await db.execute(statements.HELD, mine)).all()
     ]
 
 
-async def _free_task(db: AsyncSession, actor: Principal, project: Project) -> _FreeTask | None:
+async def _free_task(db: AsyncSession, actor: Principal, project: Project, *, waits: bool) -> _FreeTask | None:
     """The most urgent task with a free place for `actor`, locked."""
-    size = select(func.count()).where(TaskCompletion.task_id == Task.id).scalar_subquery()
-    was_given_before = exists().where(Assignment.task_id == Task.id, Assignment.annotator_id == actor.user_id)
-    free = (
-        select(Task, size, was_given_before)
-        .where(Task.project_id == project.id, Task.taken < Task.quota, *projects.eligible_for(actor.user_id))
-        .order_by(Task.priority.desc(), Task.id)
-        .limit(1)
-        .execution_options(populate_existing=True)
-    )
-    row = (await db.execute(free.with_for_update(of=Task, skip_locked=True))).one_or_none()
-    if row is None:
+    whose = {"project": project.id, "actor": actor.user_id}
+    row = (await db.execute(statements.FREE_TASK, whose)).one_or_none()
+    if row is None and waits:
         # Nothing, or others are just choosing from all that is left: wait for them, they may leave a place.
-        row = (await db.execute(free.with_for_update(of=Task))).one_or_none()
+        row = (await db.execute(statements.FREE_TASK_IN_TURN, whose)).one_or_none()
     return _FreeTask(*row) if row else None
-
-
-async def _start_lease(db: AsyncSession, project: Project, write: Insert | Update, *, is_served: bool) -> Assignment:
-    leased = write.values(
-        state="leased",
-        closed_at=None,
-        keeps_place=False,
-        leased_at=func.now(),
-        served_at=func.now() if is_served else None,
-        lease_expires_at=_lease_end(project),
-        guidelines_version=project.guidelines_version,
-    ).returning(Assignment)
-    return (await db.scalars(leased, execution_options={"populate_existing": True})).one()
 
 
 async def _serve(db: AsyncSession, project: Project, assignment: Assignment) -> Assignment:
     """The one that was fetched ahead is on the desk now: from here its time runs."""
     if assignment.served_at is not None:
         return assignment
-    return await _extend(db, project, assignment, served_at=func.now())
+    return await _extend(db, project, assignment, statements.SERVE)
 
 
-async def _extend(db: AsyncSession, project: Project, assignment: Assignment, **values: object) -> Assignment:
-    extended = (
-        update(Assignment)
-        .where(Assignment.id == assignment.id)
-        .values(lease_expires_at=_lease_end(project), **values)
-        .returning(Assignment)
-    )
-    return (await db.scalars(extended, execution_options={"populate_existing": True})).one()
+async def _extend(
+    db: AsyncSession, project: Project, assignment: Assignment, statement: ReturningUpdate[Assignment]
+) -> Assignment:
+    return (await db.scalars(statement, {"assignment": assignment.id, "lease": _lease_time(project)})).one()
 
 
-def _lease_end(project: Project) -> ColumnElement[datetime]:
-    return func.now() + timedelta(seconds=project.lease_seconds)
+def _lease_time(project: Project) -> timedelta:
+    return timedelta(seconds=project.lease_seconds)
 
 
 def draw_order(size: int, side_balance: int) -> list[int]:

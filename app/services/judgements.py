@@ -3,16 +3,17 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.base import Json
 from app.db.tables import Assignment, Completion, Demonstration, Judgement, Project, Task, TaskCompletion
 from app.db.tables.judging import JudgementKind
 from app.errors import Conflict, Invalid, KeyReused, LeaseExpired
 from app.security import Principal
-from app.services import assignments, events, projects, rounds
+from app.services import assignments, events, projects, rounds, statements
 from app.services.answers import Answer
 from app.services.assignments import Held
 
@@ -55,6 +56,15 @@ class Submitted:
     replayed: bool
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """`previous_at`: when the newest before it in the project came in. `is_waited_for`: a round waits for labels."""
+
+    judgement: Judgement
+    previous_at: datetime | None
+    is_waited_for: bool
+
+
 async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted:
     """Record what `actor` says, once however often it is sent, and as a change if they said something before.
 
@@ -62,16 +72,19 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     LeaseExpired when the place is gone, Conflict for a change that comes after the dataset was cut.
     """
     held = await assignments.lock(db, actor, assignment_id)
-    # Only now: whoever sent the same before us held the task's lock until the row was there to see.
-    earlier = await _earlier(db, actor, assignment_id, submission)
+    # Only now: whoever sent the same before us held the task's lock until the row was there to see. Where the lease is
+    # still to be answered nobody did, and for another assignment the database refuses the key.
+    earlier = await _earlier(db, actor, assignment_id, submission) if held.assignment.state != "leased" else None
     if earlier is not None:
         return earlier
     is_change = held.assignment.state == "submitted"
-    judgement = await _record(db, actor, held, submission)
+    recorded = await _record(db, actor, held, submission)
+    judgement = recorded.judgement
     await _demonstrate(db, actor, held, judgement, submission.answer)
     if not is_change:
-        await _tell_pages(db, judgement)
-        await rounds.labels_changed(db, judgement.project_id)
+        await _tell_pages(db, recorded)
+        if recorded.is_waited_for:
+            await rounds.labels_changed(db, judgement.project_id)
     return Submitted(judgement, replayed=False)
 
 
@@ -88,16 +101,12 @@ async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submi
     return Submitted(judgement, replayed=True)
 
 
-async def _record(db: AsyncSession, actor: Principal, held: Held, submission: Submission) -> Judgement:
+async def _record(db: AsyncSession, actor: Principal, held: Held, submission: Submission) -> _Recorded:
     task, assignment = held.task, held.assignment
     is_sampled = held.question.wants_rationale(assignment.id)
     submission.answer.check(held.question, len(assignment.shown_order), is_sampled=is_sampled)
     kind: JudgementKind = "simulated" if actor.is_simulated else "human"
-    row = {
-        "project_id": assignment.project_id,
-        "task_id": task.id,
-        "assignment_id": assignment.id,
-        "annotator_id": actor.user_id,
+    said = {
         "kind": kind,
         "shown_order": assignment.shown_order,
         **submission.answer.to_row(assignment.shown_order),
@@ -111,35 +120,33 @@ async def _record(db: AsyncSession, actor: Principal, held: Held, submission: Su
         "hurried": submission.hurried,
         "client_version": submission.client_version,
     }
+    of = {"project": assignment.project_id, "task": task.id, "assignment": assignment.id, "actor": actor.user_id}
     if assignment.state == "submitted":
-        row["id"] = await _supersede(db, assignment)
+        said["id"] = await _supersede(db, assignment)
+        statement = statements.RECORD_CHANGE
     else:
-        _take_place(task, assignment)
-        await db.flush()
-    judgement: Judgement | None = await db.scalar(
-        insert(Judgement)
-        .values(row)
-        .on_conflict_do_nothing(index_elements=["annotator_id", "idempotency_key"])
-        .returning(Judgement)
-    )
-    if judgement is None:  # at this moment the key went to another assignment of the same person
+        of |= {f"task_{name}": value for name, value in _place_taken(task, assignment).items()}
+        statement = statements.RECORD
+    values = of | {f"said_{name}": value for name, value in said.items()}
+    recorded = (await db.execute(statement, values)).one_or_none()
+    if recorded is None:  # the key went to another assignment of the same person
         raise KeyReused
-    return judgement
+    return _Recorded(*recorded)
 
 
-def _take_place(task: Task, assignment: Assignment) -> None:
-    if assignment.keeps_place:
-        task.skipped -= 1
-        assignment.keeps_place = False
-    elif assignment.state != "leased":  # expired or skipped: its place was given back
-        if task.taken >= task.quota or task.state == "retired":
-            raise LeaseExpired
-        task.taken += 1
-    task.judged += 1
-    assignments.close_if_full(task)
-    assignment.state = "submitted"
-    assignment.closed_at = func.now()
-    assignment.skip_reason = None
+def _place_taken(task: Task, assignment: Assignment) -> Json:
+    """The task's columns once this assignment is answered. Raises LeaseExpired when its place is gone."""
+    was_given_back = assignment.state != "leased" and not assignment.keeps_place  # expired or skipped
+    if was_given_back and (task.taken >= task.quota or task.state == "retired"):
+        raise LeaseExpired
+    judged, skipped = task.judged + 1, task.skipped - assignment.keeps_place
+    is_full = task.state == "open" and judged + skipped == task.quota
+    return {
+        "taken": task.taken + was_given_back,
+        "judged": judged,
+        "skipped": skipped,
+        "state": "closed" if is_full else task.state,
+    }
 
 
 async def _demonstrate(db: AsyncSession, actor: Principal, held: Held, judgement: Judgement, answer: Answer) -> None:
@@ -188,17 +195,8 @@ async def _supersede(db: AsyncSession, assignment: Assignment) -> int:
     return drawn
 
 
-async def _tell_pages(db: AsyncSession, judgement: Judgement) -> None:
+async def _tell_pages(db: AsyncSession, recorded: _Recorded) -> None:
     """The first judgement of every second is news: the pages read all the counts anew."""
-    previous = await db.scalar(
-        select(Judgement.submitted_at)
-        .where(
-            Judgement.project_id == judgement.project_id,
-            Judgement.superseded_by.is_(None),
-            Judgement.id < judgement.id,
-        )
-        .order_by(Judgement.id.desc())
-        .limit(1)
-    )
-    if previous is None or previous.replace(microsecond=0) < judgement.submitted_at.replace(microsecond=0):
-        await events.notify(db, project_id=judgement.project_id)
+    previous_at, at = recorded.previous_at, recorded.judgement.submitted_at
+    if previous_at is None or previous_at.replace(microsecond=0) < at.replace(microsecond=0):
+        await events.notify(db, project_id=recorded.judgement.project_id)
