@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test screenshots catalogues vendor lock proof clean
+.PHONY: help run test screenshots catalogues vendor lock proof peers clean
 
 PYTHON_BIN := .venv/bin/python
 heading = printf '\n== %s\n'
@@ -47,6 +47,11 @@ proof: ## The slow proofs: slow tests, then the whole loop on three seeds (about
 		$(heading) "The loop, seed $$seed"; \
 		.venv/bin/plumbline loop --rounds 2 --labels 400 --seed $$seed --json results/loop-$$seed.json; \
 	done
+
+peers: ## Install what bench.web_load compares with in build/peers (Debian's postgresql and postgresql-contrib by hand)
+	@[ -x build/peers/label-studio/bin/pip ] || python3 -m venv build/peers/label-studio
+	@build/peers/label-studio/bin/pip install -qq --no-compile uv
+	@build/peers/label-studio/bin/uv pip install --quiet --python build/peers/label-studio/bin/python label-studio==1.23.2 gunicorn
 
 clean: ## Remove what was installed and cached; data stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -28,8 +28,9 @@ SUBMIT = text(
        )
        INSERT INTO judgements (project_id, task_id, assignment_id, annotator_id, kind, choice, preference, shown_order,
                                idempotency_key, body_digest, guidelines_version, served_at)
-       SELECT project_id, task_id, id, annotator_id, 'human', :choice, 4 - :choice, shown_order,
-              :key, sha256(convert_to(:key, 'UTF8')), guidelines_version, leased_at
+       SELECT project_id, task_id, id, annotator_id, 'human', CAST(:choice AS smallint),
+              4 - CAST(:choice AS smallint), shown_order,
+              CAST(:key AS text), sha256(convert_to(CAST(:key AS text), 'UTF8')), guidelines_version, leased_at
        FROM closed RETURNING id"""
 )
 
