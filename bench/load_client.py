@@ -6,6 +6,7 @@ that a client that was the bottleneck shows itself.
 
 import asyncio
 import json
+import math
 import random
 import re
 import secrets
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 Kind = Literal["page", "api", "bare", "label-studio"]
 
 CLIENT_PROCESSES = 2
+WARM_UP_SECONDS = 1.0
 REQUEST_SECONDS = 60.0
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -97,18 +100,18 @@ class Connection:
 class Annotator:
     """Answers as fast as it can, or after thinking; counts only what began after the warm-up."""
 
-    def __init__(self, target: Target, secret: str, seen: Seen, *, begin: float, end: float, think: float) -> None:
-        self.target, self.secret, self.seen = target, secret, seen
-        self.begin, self.end, self.think = begin, end, think
+    def __init__(self, target: Target, secret: str, seen: Seen, *, think: float) -> None:
+        self.target, self.secret, self.seen, self.think = target, secret, seen, think
+        self.begin = self.end = math.inf
         self.connection = Connection(target.port, self.headers())
 
     def headers(self) -> dict[str, str]:
         return {}
 
-    async def work(self) -> None:
+    async def work(self, begin: float, end: float) -> None:
+        self.begin, self.end = begin, end
         try:
             await asyncio.sleep(random.random() * self.think)
-            await self.arrive()
             while time.monotonic() < self.end:
                 await self.cycle()
         finally:
@@ -224,15 +227,29 @@ def _pair(html: bytes) -> tuple[str, str, str]:
     return assignment, key, version
 
 
-def run_clients(target: Target, *, annotators: int, begin: float, end: float, think: float) -> Seen:
-    """What so many annotators saw between two moments of the monotonic clock; they begin to work at once."""
+def run_clients(
+    target: Target, *, annotators: int, seconds: float, think: float, begins: Callable[[float, float], None]
+) -> Seen:
+    """What so many annotators saw in `seconds`. `begins` is told the moments of the monotonic clock between which it
+    counts: the first comes when all have a task on the desk and have worked for a little while.
+    """
     processes = min(CLIENT_PROCESSES, annotators)
     started = []
     for place in range(processes):
         share = target.secrets[:annotators][place::processes]
-        order = json.dumps([asdict(target) | {"secrets": share}, begin, end, think])
+        order = json.dumps([asdict(target) | {"secrets": share}, think])
         command = [sys.executable, "-m", "bench.load_client", order]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    for process in started:
+        assert process.stdout is not None
+        process.stdout.readline()
+    begin = time.monotonic() + WARM_UP_SECONDS + think
+    begins(begin, begin + seconds)
+    moments = json.dumps([begin, begin + seconds]).encode() + b"\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(moments)
+        process.stdin.flush()
     outputs = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         raise SystemExit("a client failed")
@@ -244,12 +261,15 @@ def run_clients(target: Target, *, annotators: int, begin: float, end: float, th
     )
 
 
-async def _work(target: Target, begin: float, end: float, think: float) -> Seen:
+async def _work(target: Target, think: float) -> Seen:
     seen = Seen()
     kind = ANNOTATORS[target.kind]
-    people = [kind(target, secret, seen, begin=begin, end=end, think=think) for secret in target.secrets]
+    people = [kind(target, secret, seen, think=think) for secret in target.secrets]
+    await asyncio.gather(*(person.arrive() for person in people))
+    print("ready", flush=True)
+    begin, end = json.loads(await asyncio.to_thread(sys.stdin.readline))
     cpu = asyncio.create_task(_cpu_between(begin, end))
-    await asyncio.gather(*(person.work() for person in people))
+    await asyncio.gather(*(person.work(begin, end) for person in people))
     seen.client_cpu_seconds = await cpu
     return seen
 
@@ -262,8 +282,8 @@ async def _cpu_between(begin: float, end: float) -> float:
 
 
 def main() -> None:
-    target, begin, end, think = json.loads(sys.argv[1])
-    print(json.dumps(asdict(asyncio.run(_work(Target(**target), begin, end, think)))))
+    target, think = json.loads(sys.argv[1])
+    print(json.dumps(asdict(asyncio.run(_work(Target(**target), think)))))
 
 
 if __name__ == "__main__":

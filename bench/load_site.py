@@ -91,6 +91,8 @@ async def _person(db: AsyncSession, project: Project) -> Person:
 def _fill(connection: psycopg.Connection, tasks: int) -> None:
     (project,) = connection.execute("SELECT id FROM projects WHERE slug = %s", [SLUG]).fetchone() or (0,)
     (there,) = connection.execute("SELECT count(*) FROM tasks WHERE taken < quota").fetchone() or (0,)
+    if there >= tasks:
+        return
     while there < tasks:
         more = min(BATCH, tasks - there)
         (seen,) = connection.execute("SELECT coalesce(max(id), 0) FROM prompts").fetchone() or (0,)

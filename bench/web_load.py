@@ -31,7 +31,6 @@ from bench.label_studio import PeerMissing, running_label_studio
 from bench.load_client import Kind, Target, run_clients
 from bench.load_site import SLUG, LoadedSite, Processes, loaded_site
 
-WARM_UP_SECONDS = 2.5
 THINKING_SECONDS = 2.0
 LABEL_STUDIO_TASKS = 10_000
 # Measured before with these texts on an idle machine of two cores, for where the peer can't run: pairs a second.
@@ -79,13 +78,16 @@ class Load:
         thinking: float = 0.0,
     ) -> Point:
         """One point; `servers` are the processes of the service and of its database."""
-        begin = time.monotonic() + WARM_UP_SECONDS + thinking
         seconds = self._seconds * (2 if thinking else 1)
         used: list[list[float]] = []
-        sampler = threading.Thread(target=_sample, args=(servers, (begin, begin + seconds), used))
-        sampler.start()
-        seen = run_clients(target, annotators=annotators, begin=begin, end=begin + seconds, think=thinking)
-        sampler.join()
+        samplers: list[threading.Thread] = []
+
+        def begins(*moments: float) -> None:
+            samplers.append(threading.Thread(target=_sample, args=(servers, moments, used)))
+            samplers[0].start()
+
+        seen = run_clients(target, annotators=annotators, seconds=seconds, think=thinking, begins=begins)
+        samplers[0].join()
         server, database = ((after - before) / seconds for before, after in zip(*used, strict=True))
         point = Point(
             system=target.kind,
@@ -155,22 +157,27 @@ def _row(cells: list[object]) -> str:
     return f"{cells[0]!s:<13}" + "".join(f"{'–' if cell is None else cell!s:>11}" for cell in cells[1:])
 
 
-def load_ours(load: Load, sites: list[tuple[int, LoadedSite]], only: str) -> None:
+Sites = list[tuple[int, LoadedSite]]
+
+
+def load_ours(load: Load, sites: Sites, people: tuple[int, ...], only: str) -> None:
     """Sites in turns, so that what else the machine does falls on all of them alike."""
     with ExitStack() as stack:
         bare = [stack.enter_context(_bare_service(loaded)) for _, loaded in sites] if only != "ours" else []
         kinds: list[Kind] = ["page", "api"]
-        for annotators in (1, 16, 64):
+        for annotators in people:
             for kind in kinds if only != "ours" else kinds[:1]:
                 for tasks, loaded in sites:
                     load.measure(_target(kind, loaded), _servers(loaded), tasks=tasks, annotators=annotators)
             for (tasks, loaded), (target, server) in zip(sites, bare, strict=False):
                 load.measure(target, (server, _servers(loaded)[1]), tasks=tasks, annotators=annotators)
-        for kind in kinds:
-            for tasks, loaded in sites:
-                load.measure(
-                    _target(kind, loaded), _servers(loaded), tasks=tasks, annotators=64, thinking=THINKING_SECONDS
-                )
+
+
+def load_ours_thinking(load: Load, sites: Sites) -> None:
+    kinds: tuple[Kind, ...] = ("page", "api")
+    for kind in kinds:
+        for tasks, loaded in sites:
+            load.measure(_target(kind, loaded), _servers(loaded), tasks=tasks, annotators=64, thinking=THINKING_SECONDS)
 
 
 def _target(kind: Kind, loaded: LoadedSite) -> Target:
@@ -217,20 +224,20 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def load_label_studio(load: Load) -> None:
+def load_label_studio(load: Load, people: tuple[int, ...]) -> None:
     with running_label_studio(LABEL_STUDIO_TASKS) as peer:
         servers = Processes.of(peer.folder, "gunicorn"), Processes.of(peer.folder, "postgres")
         target = Target("label-studio", peer.port, peer.project, (peer.token,) * 64)
-        for annotators in (1, 16):
+        for annotators in people:
             load.measure(target, servers, tasks=LABEL_STUDIO_TASKS, annotators=annotators)
 
 
-def verdicts(load: Load, small: int, large: int) -> dict[str, float]:
+def verdicts(load: Load, people: tuple[int, ...], small: int, large: int) -> dict[str, float]:
     """Each figure that has a goal, from this run."""
     thinking = [point for point in load.points if point.thinking and point.tasks == large]
     found = {
         "slower_at_many_tasks": max(
-            load.rate("page", people, small) / load.rate("page", people, large) for people in (1, 16, 64)
+            load.rate("page", annotators, small) / load.rate("page", annotators, large) for annotators in people
         ),
         "next_p99_ms": max(point.next_p99_ms or 0.0 for point in thinking),
         "submit_p99_ms": max(point.submit_p99_ms or 0.0 for point in thinking),
@@ -247,9 +254,14 @@ def is_met(name: str, value: float) -> bool:
     return value >= GOALS[name] if name in {"over_label_studio", "of_bare"} else value <= GOALS[name]
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--people", type=_numbers, default=(1, 16, 64), help="how many annotators; 16 has the goals")
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--large", type=int, default=1_000_000)
     parser.add_argument("--only", choices=("all", "ours"), default="all", help="`ours`: the page, nothing beside it")
@@ -262,13 +274,14 @@ def main() -> None:
         home = arguments.home or Path(temporary)
         sizes = (arguments.small, arguments.large)
         sites = [(size, stack.enter_context(loaded_site(home / str(size), size))) for size in sizes]
-        load_ours(load, sites, arguments.only)
+        load_ours(load, sites, arguments.people, arguments.only)
         if arguments.only == "all":
             try:
-                load_label_studio(load)
+                load_label_studio(load, arguments.people)
             except PeerMissing as error:
                 peer = f"not measured: {error}; published for an idle machine of two cores: {PUBLISHED}"
-    found = verdicts(load, arguments.small, arguments.large)
+        load_ours_thinking(load, sites)
+    found = verdicts(load, arguments.people, arguments.small, arguments.large)
     for name, value in found.items():
         print(f"{name:<22}{value:>9}  goal {GOALS[name]:>6}  {'met' if is_met(name, value) else 'NOT MET'}")
     outcome = {
