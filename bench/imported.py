@@ -49,7 +49,7 @@ class Imported:
     async def turn(self, file: Path) -> dict[str, object]:
         try:
             print(self._plumbline("import", str(file), "-p", SLUG, "--create", "--skip-bad", "--demonstrate"))
-            await self._do(self._keep_to_one_round)
+            await self._do(self._arrange)
             await self._run("sft")
             reward = await self._run("reward")
             self._say_accuracy("imported judgements alone", reward)
@@ -74,8 +74,11 @@ class Imported:
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout.strip()
 
-    async def _keep_to_one_round(self, db: AsyncSession) -> None:
-        (await projects.named(db, SLUG)).opens_next_round = False
+    async def _arrange(self, db: AsyncSession) -> None:
+        """One round, and a reward model goes on to PPO even if it is no better than a coin, which its gate refuses."""
+        project = await projects.named(db, SLUG)
+        project.opens_next_round = False
+        project.round_settings = {"reward_gate": {"accuracy_low": 0.0}}
 
     async def _run(self, stage: str) -> Run:
         self._plumbline("run", "start", stage, "-p", SLUG)
