@@ -96,7 +96,7 @@ def create_app() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    engine = create_async_engine(driver_url(os.environ["DATABASE_URL"]), pool_size=10, max_overflow=10)
+    engine = create_async_engine(driver_url(os.environ["DATABASE_URL"]), pool_size=20, max_overflow=0)
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     async with app.state.sessions() as db:
         app.state.project_id = await db.scalar(select(Project.id).where(Project.slug == SLUG))

@@ -105,30 +105,25 @@ def _fill(connection: psycopg.Connection, tasks: int) -> None:
 
 @dataclass(frozen=True)
 class Processes:
-    """A server's processes, found by a folder that they work in or have in their environment."""
+    """A server's processes: they work in a folder or name it in their environment, and have a word in their command."""
 
-    pids: tuple[int, ...]
-
-    @classmethod
-    def of(cls, folder: Path, *words: str) -> "Processes":
-        """Those of `folder` whose command line has one of `words`."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                command = (process / "cmdline").read_bytes().decode(errors="replace")
-                mark = str(folder).encode()
-                is_there = (process / "cwd").readlink().is_relative_to(folder) or mark in (
-                    process / "environ"
-                ).read_bytes()
-                if is_there and any(word in command for word in words):
-                    found.append(int(process.name))
-        return cls(tuple(found))
+    folder: Path
+    word: str
 
     def cpu_seconds(self) -> float:
+        """Of those that live and of those that they have seen end: PostgreSQL's come and go."""
         ticks = 0
-        for pid in self.pids:
+        for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                # After the name, which may hold spaces, the fields from the third on: 14 and 15 are utime and stime.
-                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                ticks += int(fields[11]) + int(fields[12])
+                if self._are_here(process):
+                    # After the name, which may hold spaces, the fields from the third on: 14 to 17 are utime, stime and
+                    # the same of children that ended.
+                    fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+                    ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _are_here(self, process: Path) -> bool:
+        if self.word not in (process / "cmdline").read_bytes().decode(errors="replace"):
+            return False
+        mark = str(self.folder).encode()
+        return (process / "cwd").readlink().is_relative_to(self.folder) or mark in (process / "environ").read_bytes()

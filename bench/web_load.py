@@ -187,7 +187,7 @@ def _target(kind: Kind, loaded: LoadedSite) -> Target:
 
 def _servers(loaded: LoadedSite) -> tuple[Processes, Processes]:
     home = loaded.site.home
-    return Processes.of(home, "app.web.main"), Processes.of(home / "postgres", "postgres")
+    return Processes(home, "app.web.main"), Processes(home / "postgres", "postgres")
 
 
 @contextmanager
@@ -196,12 +196,13 @@ def _bare_service(loaded: LoadedSite) -> Iterator[tuple[Target, Processes]]:
     port = _free_port()
     command = web_command(Settings(), "--host=127.0.0.1", f"--port={port}")
     command[command.index("app.web.main:create_app")] = "bench.bare_service:create_app"
-    environment = os.environ | {"DATABASE_URL": loaded.site.database_url, "BARE_PROJECT": SLUG}
+    settings = {"DATABASE_URL": loaded.site.database_url, "BARE_PROJECT": SLUG, "PLUMBLINE_HOME": str(loaded.site.home)}
+    environment = os.environ | settings
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
         numbers = tuple(str(person.user_id) for person in loaded.people["bare"])
-        yield Target("bare", port, SLUG, numbers), Processes((process.pid,))
+        yield Target("bare", port, SLUG, numbers), Processes(loaded.site.home, "bench.bare_service")
     finally:
         process.terminate()
         process.wait()
@@ -226,7 +227,7 @@ def _free_port() -> int:
 
 def load_label_studio(load: Load, people: tuple[int, ...]) -> None:
     with running_label_studio(LABEL_STUDIO_TASKS) as peer:
-        servers = Processes.of(peer.folder, "gunicorn"), Processes.of(peer.folder, "postgres")
+        servers = Processes(peer.folder, "gunicorn"), Processes(peer.folder, "postgres")
         target = Target("label-studio", peer.port, peer.project, (peer.token,) * 64)
         for annotators in people:
             load.measure(target, servers, tasks=LABEL_STUDIO_TASKS, annotators=annotators)

@@ -2,7 +2,8 @@
 
 from typing import Literal, get_args
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, Json, Key, one_of
@@ -62,7 +63,7 @@ class Completion(Base):
 
     __table_args__ = (
         UniqueConstraint("run_id", "prompt_id", "sample"),
-        Index("ix_completions_author_id", "author_id", postgresql_where=text("author_id IS NOT NULL")),
+        Index("ix_completions_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
         CheckConstraint(one_of("source", get_args(CompletionSource)), name="source_known"),
         CheckConstraint("(source = 'policy') = (model_version_id IS NOT NULL)", name="policy_has_a_version"),
     )
