@@ -63,6 +63,8 @@ class Connection:
     async def request(
         self, method: str, path: str, body: str = "", content_type: str = "application/json", **headers: str
     ) -> tuple[int, bytes]:
+        if self._reader is not None and self._reader.at_eof():  # kept alive for some seconds only, as a browser knows
+            self.close()
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         assert self._reader is not None
