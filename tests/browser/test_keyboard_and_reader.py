@@ -128,8 +128,9 @@ async def test_enlarged_twice_everything_can_be_read_and_done(db: AsyncSession, 
         await text.scroll_into_view_if_needed()
         await expect(text).to_be_in_viewport()
         await expect(page.locator(".next")).to_be_in_viewport(ratio=1)
-    for name in ("Help", "Guidelines", "Last ten"):
-        await page.locator(".topbar").get_by_text(name).click()
+    bar = page.locator(".topbar")
+    for control in (bar.get_by_text("Help"), bar.get_by_text("Guidelines"), page.locator("#today")):
+        await control.click()
         dialog = page.locator(".popover:popover-open")
         await dialog.get_by_role("button", name="Close").click()
         await expect(dialog).to_have_count(0)
