@@ -79,7 +79,8 @@ addEventListener("storage", ({ key }) => {
 // ——— Changing them, in the help ———
 
 $("change-keys").addEventListener("click", () => change(!$("help").hasAttribute("data-changing")));
-$("help").addEventListener("toggle", ({ newState }) => newState === "closed" && change(false));
+// Before, not after: what is closed and opened again at once tells of neither.
+$("help").addEventListener("beforetoggle", ({ newState }) => newState === "closed" && change(false));
 $("default-keys").addEventListener("click", () => {
   localStorage.removeItem(SHELF);
   chosen = {};
