@@ -8,7 +8,7 @@ Turn = tuple[str, str]
 @dataclass(frozen=True)
 class Sample:
     turns: tuple[Turn, ...]
-    responses: tuple[str, str]
+    responses: tuple[str, ...]
 
 
 PROSE = Sample(

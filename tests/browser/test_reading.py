@@ -128,7 +128,7 @@ async def test_texts_that_are_too_long_are_not_compared_and_said_to_be(db: Async
 
 
 async def test_several_responses_are_not_compared(db: AsyncSession, sign_in: SignIn) -> None:
-    four = Sample((("user", "Name a colour."),), ("Red.", "Green.", "Blue.", "Grey."))  # type: ignore[arg-type]
+    four = Sample((("user", "Name a colour."),), ("Red.", "Green.", "Blue.", "Grey."))
     _, annotator = await arrange(db, [four], answer_type="ranking", size=4)
     page = await sign_in(annotator)
     await page.goto("/")
