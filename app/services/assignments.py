@@ -249,7 +249,7 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
     if had_place and held.question.skip_policy == "count":
         assignment.keeps_place = True
         task.skipped += 1
-        close_if_full(task)
+        task.state = state_with(task, task.judged, task.skipped)
     elif had_place:
         task.taken -= 1
     await db.flush()
@@ -258,10 +258,9 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
         await db.flush()
 
 
-def close_if_full(task: Task) -> None:
-    """A task whose every place is used up is closed."""
-    if task.state == "open" and task.judged + task.skipped == task.quota:
-        task.state = "closed"
+def state_with(task: Task, judged: int, skipped: int) -> str:
+    """The task's state with so many places used: an open one is closed by its last."""
+    return "closed" if task.state == "open" and judged + skipped == task.quota else task.state
 
 
 async def _skips(db: AsyncSession, task: Task) -> int:

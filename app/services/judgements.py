@@ -140,12 +140,11 @@ def _place_taken(task: Task, assignment: Assignment) -> Json:
     if was_given_back and (task.taken >= task.quota or task.state == "retired"):
         raise LeaseExpired
     judged, skipped = task.judged + 1, task.skipped - assignment.keeps_place
-    is_full = task.state == "open" and judged + skipped == task.quota
     return {
         "taken": task.taken + was_given_back,
         "judged": judged,
         "skipped": skipped,
-        "state": "closed" if is_full else task.state,
+        "state": assignments.state_with(task, judged, skipped),
     }
 
 
