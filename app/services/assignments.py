@@ -27,8 +27,10 @@ from app.db.tables import (
 from app.db.tables.judging import AnswerType, AssignmentState
 from app.errors import Conflict, NotFound
 from app.security import Principal
-from app.services import projects, statements
+from app.services import check_tasks, projects, statements
 from app.services.answers import Answer
+from app.services.check_tasks import CheckTask, Standing, Verdict
+from app.services.checks import NO_CHECKS, Checks, checks_of
 from app.services.question import Question, question_of
 from training.records import Message
 
@@ -49,27 +51,53 @@ class Desk:
 
 @dataclass(frozen=True)
 class Held:
-    """An assignment of the person who asks, its task, locked, and what its project asks."""
+    """An assignment of the person who asks, its task, locked, and what its project asks and checks."""
 
     task: Task
     assignment: Assignment
     question: Question
+    checks: Checks
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the answer is followed by what the project says, after which nobody can change it."""
+        return self.checks.tells(self.task)
 
 
 @dataclass(frozen=True)
 class TaskView:
-    """What an annotator sees of a task. Nothing here tells which model wrote what, or what anybody else said."""
+    """What an annotator sees of a task. Nothing here tells which model wrote what, or what anybody else said.
+
+    `practice`: of a task in the qualification round, how far somebody is who has not passed it. `verdict`: what the
+    project says of the answer, where people are told.
+    """
 
     assignment_id: int
     project: str
     messages: tuple[Message, ...]
     panes: tuple[tuple[str, str], ...]
+    shown_order: tuple[int, ...]
     state: AssignmentState
     served_at: datetime | None
     lease_expires_at: datetime
     question: Question
     answer: Answer | None
     editable: bool
+    is_practice: bool = False
+    practice: Standing | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def is_qualified_by(self) -> bool:
+        """Whether it was in the qualification round that this person has passed since."""
+        return self.is_practice and self.practice is None
+
+    @property
+    def better_pane(self) -> str | None:
+        """By its letter, the response that the project says is better."""
+        if self.verdict is None or self.verdict.better is None:
+            return None
+        return PANE_NAMES[self.shown_order.index(self.verdict.better)]
 
     @property
     def answer_type(self) -> AnswerType:
@@ -129,12 +157,7 @@ async def _give(
     db: AsyncSession, actor: Principal, project: Project, member: Member, *, slot: int, is_served: bool
 ) -> Assignment | None:
     """A new lease on the most urgent free task, if there is one."""
-    free = await _free_task(db, actor, project, waits=False)
-    if free is None or free.some_ran_out:
-        await reclaim_expired(db, project.id, eligible_for=actor)
-        free = await _free_task(db, actor, project, waits=True)
-    if free is None and is_served and await _reclaim(db, _fetched_ahead_long_ago(), project.id, eligible_for=actor):
-        free = await _free_task(db, actor, project, waits=True)
+    free = await _choose(db, actor, project, member, is_served=is_served)
     if free is None:
         return None
     values: dict[str, object] = {"task": free.task_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
@@ -145,6 +168,29 @@ async def _give(
     set_committed_value(member, "side_balance", member.side_balance + _lean(order))
     values |= {"project": project.id, "order": order, "balance": member.side_balance}
     return (await db.scalars(statements.LEASE, values)).one()
+
+
+async def _choose(
+    db: AsyncSession, actor: Principal, project: Project, member: Member, *, is_served: bool
+) -> _FreeTask | CheckTask | None:
+    """The check that is due, else the most urgent free task. Until somebody is qualified there is nothing but checks,
+    and none is fetched ahead: each is talked over before the next.
+    """
+    checks = checks_of(project)
+    if checks is not NO_CHECKS:
+        practice = await check_tasks.standing(db, project, member, checks)
+        if practice is not None and not (is_served and practice.can_go_on):
+            return None
+        check = await check_tasks.due(db, actor, project, checks, is_to_qualify=practice is not None)
+        if check is not None or practice is not None:
+            return check
+    free = await _free_task(db, actor, project, waits=False)
+    if free is None or free.some_ran_out:
+        await reclaim_expired(db, project.id, eligible_for=actor)
+        free = await _free_task(db, actor, project, waits=True)
+    if free is None and is_served and await _reclaim(db, _fetched_ahead_long_ago(), project.id, eligible_for=actor):
+        free = await _free_task(db, actor, project, waits=True)
+    return free
 
 
 async def reclaim_expired(
@@ -198,19 +244,30 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
     row = (await db.execute(statements.VIEW, named)).one_or_none()
     if row is None:
         raise NotFound
-    assignment, messages, project, text_at = row
-    answer, is_held = await _said(db, assignment) if assignment.state == "submitted" else (None, False)
+    assignment, task, messages, project, text_at = row
+    is_answered = assignment.state == "submitted"
+    checks = checks_of(project)
+    answer, is_held = await _said(db, assignment) if is_answered else (None, False)
+    verdict = await check_tasks.verdict(db, assignment) if is_answered and checks.tells(task) else None
+    standing = None
+    is_practice = task.purpose == "qualification"
+    if is_practice:
+        standing = await practice(db, actor, project)
     return TaskView(
         assignment_id=assignment.id,
         project=project.slug,
         messages=tuple(Message(message["role"], message["content"]) for message in messages),
         panes=tuple(zip(PANE_NAMES, (text_at[position] for position in assignment.shown_order), strict=False)),
+        shown_order=tuple(assignment.shown_order),
         state=cast(AssignmentState, assignment.state),
         served_at=assignment.served_at,
         lease_expires_at=assignment.lease_expires_at,
         question=question_of(project),
         answer=answer,
-        editable=not is_held,
+        editable=not is_held and verdict is None,
+        is_practice=is_practice,
+        practice=standing,
+        verdict=verdict,
     )
 
 
@@ -231,6 +288,14 @@ async def _said(db: AsyncSession, assignment: Assignment) -> tuple[Answer, bool]
     return Answer.of(judgement, response or "", position), is_held
 
 
+async def practice(db: AsyncSession, actor: Principal, project: Project) -> Standing | None:
+    """How far `actor` is in the qualification round; None for who may work."""
+    checks = checks_of(project)
+    if checks is NO_CHECKS:
+        return None
+    return await check_tasks.standing(db, project, await projects.membership(db, actor, project), checks)
+
+
 async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:
     """Give the task back for good: it never comes back to `actor`. Skipping twice is skipping once.
 
@@ -242,18 +307,21 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
         raise Conflict("You have judged this task already; change your judgement instead.")
     if assignment.state == "skipped":
         return
+    if task.purpose == "qualification":
+        raise Conflict("The tasks of the qualification round can't be skipped.")
+    policy = held.question.skip_policy if task.purpose == "label" else "requeue"
     had_place = assignment.state == "leased"
     assignment.state = "skipped"
     assignment.closed_at = func.now()
     assignment.skip_reason = reason.replace("\0", "").strip()[:2000]
-    if had_place and held.question.skip_policy == "count":
+    if had_place and policy == "count":
         assignment.keeps_place = True
         task.skipped += 1
         task.state = state_with(task, task.judged, task.skipped)
     elif had_place:
         task.taken -= 1
     await db.flush()
-    if held.question.skip_policy == "retire" and await _skips(db, task) >= held.question.retire_after:
+    if policy == "retire" and await _skips(db, task) >= held.question.retire_after:
         task.state = "retired"
         await db.flush()
 
@@ -303,7 +371,7 @@ async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
     if row is None:
         raise NotFound
     task, assignment, project = row
-    return Held(task, assignment, question_of(project))
+    return Held(task, assignment, question_of(project), checks_of(project))
 
 
 async def _held_leases(db: AsyncSession, actor: Principal, project: Project) -> list[Assignment]:

@@ -35,7 +35,7 @@ from app.db.tables import (
 )
 from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, NotFound
-from app.services import judgement_rows
+from app.services import judgement_rows, projects
 from training.records import (
     DemonstrationRecord,
     Message,
@@ -74,7 +74,7 @@ class _File:
 async def cut_preferences(
     db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
 ) -> DatasetVersion:
-    """A version of all current judgements, imported ones included, held-out prompts never.
+    """A version of all current judgements, imported ones included, checks and held-out prompts never.
 
     A judgement of a pair is one record, a ranking one for each two that are ranked, a choice of the best one for each
     that was not chosen. An unchanged set is the latest version again. From here on its judgements can't be changed.
@@ -239,8 +239,7 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
         .join(first, first.id == at_first.completion_id)
         .join(second, second.id == at_second.completion_id)
         .where(
-            Judgement.project_id == project.id,
-            Judgement.superseded_by.is_(None),
+            *projects.labels_of(project.id),
             Prompt.split != "held_out",
         )
         .order_by(Judgement.id, at_first.position, at_second.position)

@@ -52,8 +52,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
+    """`is_told`: what the project says of the answer is to be shown now."""
+
     judgement: Judgement
     replayed: bool
+    is_told: bool
 
 
 @dataclass(frozen=True)
@@ -76,19 +79,21 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     # still to be answered nobody did, and for another assignment the database refuses the key.
     earlier = await _earlier(db, actor, assignment_id, submission) if held.assignment.state != "leased" else None
     if earlier is not None:
-        return earlier
+        return Submitted(earlier, replayed=True, is_told=held.is_told)
     is_change = held.assignment.state == "submitted"
+    if is_change and held.is_told:
+        raise Conflict("You have been told what the project says of this one, so your answer stays as it is.")
     recorded = await _record(db, actor, held, submission)
     judgement = recorded.judgement
     await _demonstrate(db, actor, held, judgement, submission.answer)
     if not is_change:
         await _tell_pages(db, recorded)
-        if recorded.is_waited_for:
+        if recorded.is_waited_for and not judgement.is_check:
             await rounds.labels_changed(db, judgement.project_id)
-    return Submitted(judgement, replayed=False)
+    return Submitted(judgement, replayed=False, is_told=held.is_told)
 
 
-async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted | None:
+async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Judgement | None:
     judgement = await db.scalar(
         select(Judgement).where(
             Judgement.annotator_id == actor.user_id, Judgement.idempotency_key == submission.idempotency_key
@@ -98,7 +103,7 @@ async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submi
         return None
     if judgement.body_digest != submission.digest(assignment_id):
         raise KeyReused
-    return Submitted(judgement, replayed=True)
+    return judgement
 
 
 async def _record(db: AsyncSession, actor: Principal, held: Held, submission: Submission) -> _Recorded:
@@ -108,6 +113,7 @@ async def _record(db: AsyncSession, actor: Principal, held: Held, submission: Su
     kind: JudgementKind = "simulated" if actor.is_simulated else "human"
     said = {
         "kind": kind,
+        "is_check": task.purpose != "label",
         "shown_order": assignment.shown_order,
         **submission.answer.to_row(assignment.shown_order),
         "idempotency_key": submission.idempotency_key,

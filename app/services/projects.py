@@ -34,7 +34,9 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class ProjectOverview:
-    """Counts of one project. `judgements` are the current ones, imported ones included; a day is a UTC day."""
+    """Counts of one project. `judgements` are the current ones, imported ones included and checks not; a day is a UTC
+    day.
+    """
 
     prompts_by_split: dict[Split, int]
     demonstrations: int
@@ -203,15 +205,20 @@ def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool]
     return (Task.state == "open", ~given, ~written)
 
 
+def labels_of(project_id: int) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Judgement: what people say now of tasks made for labels, imported or given here."""
+    return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
+
+
 def held_by_a_dataset() -> ColumnElement[bool]:
     """Condition on Judgement: some dataset version holds it, so that it can't be changed any more."""
     return exists().where(DatasetJudgement.judgement_id == Judgement.id)
 
 
 async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
-    current = (Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
-    tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id)
-    judgements = select(func.count()).select_from(Judgement).where(*current)
+    labels = labels_of(project.id)
+    tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "label")
+    judgements = select(func.count()).select_from(Judgement).where(*labels)
     of_project = (Prompt.project_id == project.id,)
     splits = await db.execute(
         select(Prompt.split, func.count().label("prompts")).where(*of_project).group_by(Prompt.split)
@@ -228,7 +235,7 @@ async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
                 judgements.where(~held_by_a_dataset()).scalar_subquery().label("judgements_since_snapshot"),
                 judgements.where(_today(), Judgement.kind != "imported").scalar_subquery().label("labels_today"),
                 select(func.count(Judgement.annotator_id.distinct()))
-                .where(*current)
+                .where(*labels)
                 .scalar_subquery()
                 .label("annotators"),
             )
@@ -249,7 +256,12 @@ async def annotator_progress(db: AsyncSession, actor: Principal, project: Projec
         )
     )
     free = _count(
-        select(Task.id).where(Task.project_id == project.id, Task.taken < Task.quota, *eligible_for(actor.user_id))
+        select(Task.id).where(
+            Task.project_id == project.id,
+            Task.purpose == "label",
+            Task.taken < Task.quota,
+            *eligible_for(actor.user_id),
+        )
     )
     row = await db.execute(select(mine.where(_today()).scalar_subquery(), mine.scalar_subquery(), free))
     today, total, open_for_me = row.one()

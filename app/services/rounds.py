@@ -74,7 +74,7 @@ async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round)
     await _lock_active(db, round_)
     if round_.step != "label":
         raise Conflict("The round isn't waiting for labels.")
-    if not await db.scalar(select(Judgement.id).where(Judgement.project_id == round_.project_id).limit(1)):
+    if not await db.scalar(select(Judgement.id).where(*projects.labels_of(round_.project_id)).limit(1)):
         raise Conflict("There is no judgement to learn from yet.")
     round_.step = "snapshot"
     await db.flush()
@@ -125,7 +125,7 @@ async def gates_of(db: AsyncSession, round_: Round) -> list[Gate]:
 
 
 async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
-    """Current judgements by people (imported ones apart) that came in since the last preferences snapshot."""
+    """Labels that people gave here (imported ones apart) since the last preferences snapshot."""
     last_snapshot = (
         select(DatasetVersion.id)
         .where(DatasetVersion.project_id == project_id, DatasetVersion.kind == "preferences")
@@ -143,8 +143,7 @@ async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
         select(func.count())
         .select_from(Judgement)
         .where(
-            Judgement.project_id == project_id,
-            Judgement.superseded_by.is_(None),
+            *projects.labels_of(project_id),
             Judgement.kind != "imported",
             Judgement.id > last_held,
         )

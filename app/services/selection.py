@@ -93,7 +93,7 @@ async def open_places(db: AsyncSession, project_id: int) -> int:
     """How many judgements the open tasks can still take."""
     places = await db.scalar(
         select(func.coalesce(func.sum(Task.quota - Task.judged - Task.skipped), 0)).where(
-            Task.project_id == project_id, Task.state == "open"
+            Task.project_id == project_id, Task.purpose == "label", Task.state == "open"
         )
     )
     return int(places or 0)

@@ -9,10 +9,10 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Demonstration, Judgement, ModelVersion, Project, Prompt, Round, Run
+from app.db.tables import Demonstration, ModelVersion, Project, Prompt, Round, Run
 from app.db.tables.runs import RoundStep, Stage
 from app.errors import Conflict
-from app.services import models, runs, selection
+from app.services import models, projects, runs, selection
 from app.services.question import question_of
 from app.services.round_settings import RoundSettings, settings_of
 
@@ -39,7 +39,7 @@ async def start_sft(db: AsyncSession, actor_id: int | None, project: Project) ->
 
 async def start_reward(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
     """Train a reward model on what people have said so far; the run cuts a dataset version first."""
-    judged = exists().where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    judged = exists().where(*projects.labels_of(project.id))
     if not await db.scalar(select(judged)):
         raise Conflict("There is no judgement to learn from.")
     return await _queue_single(db, actor_id, project, "reward", await _reward_inputs(db, project, None))

@@ -40,9 +40,9 @@ _texts = (
     .where(TaskCompletion.task_id == Assignment.task_id)
     .scalar_subquery()
 )
-# An assignment of `actor`, its prompt, its project and its texts by position.
+# An assignment of `actor`, its task, its prompt, its project and its texts by position.
 VIEW = (
-    select(Assignment, Prompt.messages, Project, _texts)
+    select(Assignment, Task, Prompt.messages, Project, _texts)
     .join(Task, Task.id == Assignment.task_id)
     .join(Prompt, Prompt.id == Task.prompt_id)
     .join(Project, Project.id == Assignment.project_id)
@@ -92,7 +92,12 @@ def _free_task() -> Select[int, int, bool, bool]:
     )
     return (
         select(Task.id, size, was_given_before, some_ran_out)
-        .where(Task.project_id == PROJECT, Task.taken < Task.quota, *projects.eligible_for(ACTOR))
+        .where(
+            Task.project_id == PROJECT,
+            Task.purpose == "label",
+            Task.taken < Task.quota,
+            *projects.eligible_for(ACTOR),
+        )
         .order_by(Task.priority.desc(), Task.id)
         .limit(1)
     )
@@ -174,9 +179,9 @@ _is_waited_for = exists().where(Round.project_id == PROJECT, Round.status == "ac
 
 def _record(*more: str) -> ReturningInsert[Judgement, datetime | None, bool]:
     columns = (
-        *("kind", "shown_order", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable", "flags"),
-        *("rationale", "idempotency_key", "body_digest", "guidelines_version", "served_at", "first_action_ms"),
-        *("active_ms", "visits", "hurried", "client_version", *more),
+        *("kind", "is_check", "shown_order", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable"),
+        *("flags", "rationale", "idempotency_key", "body_digest", "guidelines_version", "served_at"),
+        *("first_action_ms", "active_ms", "visits", "hurried", "client_version", *more),
     )
     said = {name: bindparam(f"said_{name}", type_=Judgement.__table__.c[name].type) for name in columns}
     return (

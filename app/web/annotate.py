@@ -20,6 +20,7 @@ from app.security import Principal
 from app.services import assignments, judgements, projects
 from app.services.answers import Answer
 from app.services.assignments import TaskView
+from app.services.check_tasks import Standing
 from app.services.question import question_of
 from app.web import answer_form, render
 from app.web.deps import CurrentProject, CurrentUser, Db, sessions_of
@@ -99,6 +100,7 @@ async def show_page(
         progress=await projects.annotator_progress(db, principal, project),
         break_minutes=question_of(project).break_minutes,
         pair=pair,
+        practice=await _practice(db, principal, project, pair),
         previous_id=previous_id,
         done=Done((await assignments.view(db, principal, done)).answer) if done is not None else None,
     )
@@ -114,7 +116,8 @@ async def show_next(
     pair = await _current(db, principal, project)
     if pair is None and waiting:
         return Response(status_code=204)
-    return _region(request, project, pair, await _latest(db, principal, project))
+    previous_id = await _latest(db, principal, project)
+    return _region(request, project, pair, previous_id, practice=await _practice(db, principal, project, pair))
 
 
 @router.get("/annotate/pairs/{assignment_id}")
@@ -152,13 +155,15 @@ async def submit(request: Request, slug: str, assignment_id: int, principal: Cur
     submission = answer_form.read(form)
     try:
         async with transaction(sessions_of(request)) as db:
-            await judgements.submit(db, principal, assignment_id, submission)
+            submitted = await judgements.submit(db, principal, assignment_id, submission)
     except LeaseExpired as error:
         return await _lost(request, slug, principal, assignment_id, submission.answer, error)
     except KeyReused:
         raise
     except Invalid as error:
         return await _refused(request, slug, principal, assignment_id, submission.answer, error)
+    if submitted.is_told:
+        return await _tell(request, slug, principal, assignment_id)
     shown = form.get("shown")
     if isinstance(shown, str) and shown.isdigit():
         return await _go_on_from(request, slug, principal, assignment_id, int(shown))
@@ -181,7 +186,8 @@ async def _go_on(request: Request, slug: str, principal: Principal, done_id: int
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         pair = await _current(db, principal, project)
-    return _region(request, project, pair, done_id, done)
+        practice = await _practice(db, principal, project, pair)
+    return _region(request, project, pair, done_id, done, practice=practice)
 
 
 async def _go_on_from(request: Request, slug: str, principal: Principal, done_id: int, shown_id: int) -> Response:
@@ -190,9 +196,20 @@ async def _go_on_from(request: Request, slug: str, principal: Principal, done_id
         project = await projects.get(db, principal, slug)
         desk = await assignments.lease(db, principal, project, ahead=True)
         if desk.current is None or desk.current.id != shown_id:
-            return _region(request, project, await _pair_of(db, principal, desk.current), done_id)
+            pair = await _pair_of(db, principal, desk.current)
+            practice = await _practice(db, principal, project, pair)
+            return _region(request, project, pair, done_id, practice=practice)
         ahead = await _pair_of(db, principal, desk.ahead)
     return _ahead(request, project, ahead, previous=desk.current)
+
+
+async def _tell(request: Request, slug: str, principal: Principal, assignment_id: int) -> Response:
+    """The same pair with what was said of it, and what the project says."""
+    if not render.is_htmx(request):
+        return render.redirect(f"/projects/{slug}/annotate?assignment={assignment_id}")
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        return _region(request, project, *await _reopen(db, principal, project, assignment_id))
 
 
 def _ahead(request: Request, project: Project, pair: Pair | None, *, previous: Assignment | None) -> Response:
@@ -238,12 +255,19 @@ def _region(
     previous_id: int | None,
     done: Done | None = None,
     *,
+    practice: Standing | None = None,
     status_code: int = 200,
 ) -> Response:
     template = "annotate/_pair.html" if pair else "annotate/_empty.html"
     return render.partial(
-        request, template, status_code=status_code, project=project, pair=pair, previous_id=previous_id, done=done
-    )
+        request, template, status_code=status_code,
+        project=project, pair=pair, practice=practice, previous_id=previous_id, done=done,
+    )  # fmt: skip
+
+
+async def _practice(db: AsyncSession, principal: Principal, project: Project, pair: Pair | None) -> Standing | None:
+    """Why there is no pair, if that is so because this person has not qualified."""
+    return None if pair else await assignments.practice(db, principal, project)
 
 
 async def _current(db: AsyncSession, principal: Principal, project: Project) -> Pair | None:

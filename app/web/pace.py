@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Metric, Run
+from app.services import projects
 
 JUDGEMENT_WINDOW = timedelta(minutes=30)
 FEWEST_JUDGEMENTS = 5
@@ -30,7 +31,7 @@ class Progress:
 async def of_labelling(db: AsyncSession, project_id: int, *, done: int, target: int) -> Progress:
     """`done` new judgements of `target`, at the pace of the last half hour."""
     recent = select(func.count(), func.extract("epoch", func.now() - func.min(Judgement.submitted_at))).where(
-        Judgement.project_id == project_id,
+        *projects.labels_of(project_id),
         Judgement.kind != "imported",
         Judgement.submitted_at > func.now() - JUDGEMENT_WINDOW,
     )

@@ -160,6 +160,8 @@ function answered(item, status, text) {
   const answer = parsed(text);
   const region = answer.querySelector("#pair");
   if (isSaved !== Boolean(item.shown)) count(item, isSaved ? 1 : -1);
+  const told = region?.querySelector("[data-told]");
+  if (told && !isHere) toast(told.textContent); // somebody faster than the connection: what they look at stays
   if (status === 409 && region?.querySelector("textarea")) return show(region); // what was written is there to be copied
   if (!isSaved && (item.shown || !region)) {
     toast(region?.querySelector("[role=alert]:not([hidden])")?.textContent.trim() || words().refused, { error: true });
@@ -260,7 +262,8 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 
 function announce() {
-  $("announcer").textContent = form() ? words().next : words().none;
+  const told = pair().querySelector("[data-told]");
+  $("announcer").textContent = told ? told.textContent : form() ? words().next : words().none;
 }
 
 // Focus goes to the scale as a whole, not to one of its ends: a ring around “A much better” would be a suggestion.

@@ -1,7 +1,7 @@
 """Every table of the vocabulary, importable from one place."""
 
 from app.db.tables.content import Completion, Demonstration, Prompt
-from app.db.tables.judging import Assignment, Judgement, Task, TaskCompletion
+from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
 from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.db.tables.projects import Member, Project
@@ -16,6 +16,7 @@ __all__ = [
     "DatasetVersion",
     "Demonstration",
     "Gate",
+    "GoldAnswer",
     "Judgement",
     "Member",
     "Metric",

@@ -26,6 +26,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 TaskState = Literal["open", "closed", "retired"]
+# Only what people say of tasks made for labels is a label; the others check the people themselves.
+TaskPurpose = Literal["label", "qualification", "gold", "repeat"]
 AssignmentState = Literal["leased", "submitted", "skipped", "expired"]
 JudgementKind = Literal["human", "simulated", "imported"]
 # Pairs on a scale of 7, 6 or 8 segments from A to B (6 and 8 have no tie; 8 are the four levels of Llama 2 to each
@@ -43,7 +45,8 @@ class Task(Base):
     """A prompt and 2–9 completions to compare.
 
     `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
-    task was chosen: {"rule", "propensity", ...}.
+    task was chosen: {"rule", "propensity", ...}. A check (any purpose but `label`) may be a copy of another task: a
+    `repeat` is one of somebody's own earlier tasks, asked again.
     """
 
     __tablename__ = "tasks"
@@ -51,6 +54,8 @@ class Task(Base):
     id: Mapped[Key]
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), index=True)
+    purpose: Mapped[str] = mapped_column(String(20), server_default="label")
+    copy_of: Mapped[int | None] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
     round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"), index=True)
     state: Mapped[str] = mapped_column(String(20), server_default="open")
     quota: Mapped[int] = mapped_column(SmallInteger)
@@ -63,6 +68,9 @@ class Task(Base):
 
     __table_args__ = (
         CheckConstraint(one_of("state", get_args(TaskState)), name="state_known"),
+        CheckConstraint(one_of("purpose", get_args(TaskPurpose)), name="purpose_known"),
+        CheckConstraint("purpose <> 'repeat' OR copy_of IS NOT NULL", name="repeat_of_something"),
+        CheckConstraint("purpose <> 'label' OR copy_of IS NULL", name="labels_are_no_copies"),
         CheckConstraint("taken BETWEEN 0 AND quota", name="overlap_is_exact"),
         CheckConstraint("judged >= 0 AND skipped >= 0 AND judged + skipped <= taken", name="judged_within_taken"),
         Index(
@@ -70,9 +78,28 @@ class Task(Base):
             "project_id",
             text("priority DESC"),
             "id",
-            postgresql_where=text("state = 'open' AND taken < quota"),
+            postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota"),
         ),
+        Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
+        Index("ix_tasks_copy_of", "copy_of", postgresql_where=text("copy_of IS NOT NULL")),
     )
+
+
+class GoldAnswer(Base):
+    """What the project says of a task: the response at position `better` is, or with none there, neither is.
+
+    `explanation` is Markdown, shown where the project gives feedback.
+    """
+
+    __tablename__ = "gold_answers"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    better: Mapped[int | None] = mapped_column(SmallInteger)
+    explanation: Mapped[str] = mapped_column(server_default="")
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (CheckConstraint("better BETWEEN 0 AND 8", name="better_is_a_position"),)
 
 
 class TaskCompletion(Base):
@@ -141,6 +168,8 @@ class Judgement(Base):
     has rank 1 and the others none. All else that was said is by position, too: `criteria` {name: 1 (position 0 is
     better), 0 or -1}, `acceptable[i]`, `flags` {position: [name, ...]}.
 
+    `is_check`: said of a task that checks the person. It is no label: no dataset holds it, and no round counts it.
+
     Times are of the pair on screen: `visits` how often its page came to the front, `hurried` that the person confirmed
     an answer given faster than reading. Imported judgements have no assignment and no annotator.
     """
@@ -153,6 +182,7 @@ class Judgement(Base):
     assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id"))
     annotator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[str] = mapped_column(String(20))
+    is_check: Mapped[bool] = mapped_column(server_default="false")
     answer_type: Mapped[str] = mapped_column(String(20), server_default="seven")
     choice: Mapped[int | None] = mapped_column(SmallInteger)
     shown_order: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
@@ -206,6 +236,13 @@ class Judgement(Base):
         ),
         CheckConstraint("(assignment_id IS NULL) = (idempotency_key IS NULL)", name="submission_has_a_key"),
         Index("uq_judgements_current", "assignment_id", unique=True, postgresql_where=text("superseded_by IS NULL")),
+        CheckConstraint("NOT is_check OR kind <> 'imported'", name="checks_are_of_people"),
         Index("ix_judgements_project_current", "project_id", "id", postgresql_where=text("superseded_by IS NULL")),
+        Index(
+            "ix_judgements_checks",
+            "project_id",
+            "annotator_id",
+            postgresql_where=text("is_check AND superseded_by IS NULL"),
+        ),
         Index("ix_judgements_annotator", "annotator_id", "project_id", "submitted_at"),
     )

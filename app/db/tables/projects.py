@@ -14,7 +14,8 @@ Role = Literal["owner", "reviewer", "annotator"]
 class Project(Base):
     """One alignment effort: its prompts, people, models and rounds.
 
-    `question` is what annotators are asked (`app.services.question.Question`), `round_settings` holds the defaults of
+    `question` is what annotators are asked (`app.services.question.Question`), `checks` how they are checked
+    (`app.services.checks.Checks`), `round_settings` holds the defaults of
     a round (`app.services.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source`
     is null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
     starts from.
@@ -31,6 +32,7 @@ class Project(Base):
     overlap: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     lease_seconds: Mapped[int] = mapped_column(server_default="1800")
     question: Mapped[Json] = mapped_column(server_default="{}")
+    checks: Mapped[Json] = mapped_column(server_default="{}")
     policy_source: Mapped[str | None]
     round_settings: Mapped[Json] = mapped_column(server_default="{}")
     opens_next_round: Mapped[bool] = mapped_column(server_default="true")
@@ -45,7 +47,10 @@ class Project(Base):
 
 
 class Member(Base):
-    """`side_balance` is how often the task's first completion was shown on side A less how often on side B."""
+    """`side_balance` is how often the task's first completion was shown on side A less how often on side B.
+
+    `qualified_at`: when an annotator passed the project's qualification round, or was let in by an owner.
+    """
 
     __tablename__ = "members"
 
@@ -53,6 +58,7 @@ class Member(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True)
     role: Mapped[str] = mapped_column(String(20))
     side_balance: Mapped[int] = mapped_column(server_default="0")
+    qualified_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (CheckConstraint(one_of("role", get_args(Role)), name="role_known"),)

@@ -1,0 +1,58 @@
+"""How a project checks its annotators: by a round to qualify, gold tasks, and tasks of their own asked again."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.db.base import Json
+from app.db.tables import Project, Task
+from app.errors import Invalid
+
+
+class Checks(BaseModel):
+    """Shares are per cent of the tasks that people are given.
+
+    A new annotator answers `qualification_size` tasks whose answer is known, is told it after each, and works on once
+    `qualification_percent` of them are right; 0 tasks: everybody works at once. `tells_gold`: gold tasks among the
+    others are explained after the answer, too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qualification_size: int = Field(default=0, ge=0, le=100)
+    qualification_percent: int = Field(default=80, ge=1, le=100)
+    gold_percent: float = Field(default=0, ge=0, le=50)
+    tells_gold: bool = False
+    repeat_percent: float = Field(default=0, ge=0, le=50)
+
+    @model_validator(mode="after")
+    def _leaves_work(self) -> Self:
+        if self.gold_percent + self.repeat_percent > 50:
+            raise ValueError("at most half of the tasks can be checks")
+        return self
+
+    def tells(self, task: Task) -> bool:
+        """Whether people are told what the project says of this task, once they have answered."""
+        return task.purpose == "qualification" or (task.purpose == "gold" and self.tells_gold)
+
+    def to_json(self) -> Json:
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+NO_CHECKS = Checks()
+
+
+def checks_of(project: Project) -> Checks:
+    return Checks.model_validate(project.checks) if project.checks else NO_CHECKS
+
+
+def checked(values: Mapping[str, Any]) -> Checks:
+    """Raises Invalid with one line that names the place."""
+    try:
+        return Checks.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise Invalid(f"The checks' {place}: {said}." if place else f"The checks: {said}.") from None
