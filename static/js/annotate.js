@@ -298,25 +298,30 @@ function showLastTurn() {
   if (turns.length > 1) scroll.scrollTop = turns[turns.length - 1].offsetTop - turns[0].offsetTop;
 }
 
-// On a phone the panes lie side by side in one scroller; the tabs follow the one that is seen.
+// On a phone the panes lie side by side in one scroller; the tabs follow the one that is seen, the first of several.
 let observer;
 
 function watchPanes() {
   observer?.disconnect();
   const panes = document.querySelector(".panes");
   if (!panes) return;
+  const seen = new Set();
   observer = new IntersectionObserver(
     (entries) => {
-      for (const entry of entries.filter((seen) => seen.isIntersecting)) {
-        for (const tab of document.querySelectorAll(".pane-tabs a")) {
-          if (tab.hash === `#${entry.target.id}`) tab.setAttribute("aria-current", "true");
-          else tab.removeAttribute("aria-current");
-        }
-      }
+      for (const { target, isIntersecting } of entries) isIntersecting ? seen.add(target) : seen.delete(target);
+      const current = [...panes.children].find((pane) => seen.has(pane));
+      if (current) lightTab(current.id);
     },
     { root: panes, threshold: 0.6 },
   );
   for (const pane of panes.children) observer.observe(pane);
+}
+
+function lightTab(id) {
+  for (const tab of document.querySelectorAll(".pane-tabs a")) {
+    if (tab.hash === `#${id}`) tab.setAttribute("aria-current", "true");
+    else tab.removeAttribute("aria-current");
+  }
 }
 
 // A tab scrolls its pane into view without leaving a step in the history.

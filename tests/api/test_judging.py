@@ -8,7 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Demonstration, Judgement, ModelVersion, Project
-from app.services import accounts, projects, question
+from app.services import accounts, checks, gold, projects, question
+from app.services.gold import Known
+from tests import factories
 from tests.api.conftest import As, Client
 from tests.browser.seed import POLICY, PROMPTS, Seeded
 from tests.factories import make_task, make_user
@@ -29,7 +31,7 @@ async def test_a_task_tells_nothing_but_the_conversation_and_the_responses(
     db: AsyncSession, calling: As, seeded: Seeded
 ) -> None:
     task = (await calling("annotator").get(NEXT)).json()
-    assert set(task) == {"assignment_id", "project", "prompt", "panes", "question", "lease_expires_at"}
+    assert set(task) == {"assignment_id", "project", "prompt", "panes", "question", "qualification", "lease_expires_at"}
     assert task["prompt"][-1]["role"] == "user"
     assert task["prompt"][-1]["content"].strip() in PROMPTS
     assert [pane["label"] for pane in task["panes"]] == ["A", "B"]
@@ -37,6 +39,30 @@ async def test_a_task_tells_nothing_but_the_conversation_and_the_responses(
     assert POLICY in {pane["text"] for pane in task["panes"]}
     hashes = await db.scalars(select(ModelVersion.manifest_sha256).where(ModelVersion.project_id == seeded.project.id))
     assert not any(digest in json.dumps(task) for digest in hashes)
+
+
+async def test_an_answer_in_the_qualification_round_is_followed_by_what_the_project_says(
+    db: AsyncSession, calling: As, seeded: Seeded
+) -> None:
+    project = await db.get_one(Project, seeded.project.id)
+    project.checks = checks.checked({"qualification_size": 1}).to_json()
+    owner = factories.principal(seeded.owner)
+    await gold.write(db, owner, project, "Eggs?", ["Gently.", "Hard."], Known("qualification", 0, "They break."))
+    await db.commit()
+    annotator = calling("annotator")
+    task = (await annotator.get(NEXT)).json()
+    assert task["qualification"] == {"number": 1, "size": 1, "needed": 1}
+    better = next(pane["label"] for pane in task["panes"] if pane["text"] == "Gently.")
+    for status in (201, 200):
+        answer = await annotator.post(
+            f"/api/v1/assignments/{task['assignment_id']}/judgements",
+            json={"choice": 1},
+            headers={"Idempotency-Key": "key"},
+        )
+        assert answer.status_code == status
+        assert answer.json()["verdict"] == {"is_right": better == "A", "better": better, "explanation": "They break."}
+    work = await annotator.get(NEXT)
+    assert work.status_code == (200 if better == "A" else 204)
 
 
 async def test_there_is_an_end_to_the_tasks(calling: As) -> None:
@@ -67,7 +93,7 @@ async def test_the_same_key_again_gets_the_same_answer_and_counts_once(db: Async
     again = await judge(annotator, assignment, "key-1", choice=2)
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == again.json()
-    assert set(first.json()) == {"id", "assignment_id", "answer_type", "choice", "ranks", "submitted_at"}
+    assert set(first.json()) == {"id", "assignment_id", "answer_type", "choice", "ranks", "submitted_at", "verdict"}
     assert await judgements(db) == before + 1
 
 

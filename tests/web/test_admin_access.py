@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, User
 from app.services import accounts
-from app.web import datasets, events, models, people, projects, questions, rounds, runs
+from app.web import datasets, events, models, people, projects, quality, questions, rounds, runs
 from tests.browser.seed import Seeded
 from tests.factories import make_project
 from tests.seeded import seeded, seeded_template, seeded_url, site
@@ -16,7 +16,7 @@ from tests.web.doors import Door, database_url, doors
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
-PAGES = (projects, rounds, runs, models, datasets, questions, people, events)
+PAGES = (projects, rounds, runs, models, datasets, questions, quality, people, events)
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
 # Streams for ever: tests/browser/test_admin_live.py opens it, here only those who are refused do.
@@ -31,6 +31,7 @@ def here(seeded: Seeded) -> dict[str, object]:
         "run_id": seeded.failed.id,
         "kind": "policy",
         "user_id": seeded.annotator.id,
+        "task_id": 1,
     }
 
 

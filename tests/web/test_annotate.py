@@ -12,6 +12,7 @@ from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
 from tests.browser.people import arrange
 from tests.factories import make_member, make_task
 from tests.web.conftest import SignIn
+from tests.web.forms import judgement_form
 
 HTMX = {"HX-Request": "true"}
 
@@ -21,7 +22,7 @@ async def test_from_the_first_pair_to_the_last_by_plain_forms(db: AsyncSession, 
     client = await sign_in(annotator)
     page = await client.get("/", follow_redirects=True)
     for choice in (1, 4, 7):
-        action, fields = _form(page.text)
+        action, fields = judgement_form(page.text)
         answer = await client.post(action, data={**fields, "choice": str(choice)})
         assert answer.status_code == 303
         page = await client.get(answer.headers["location"])
@@ -33,7 +34,7 @@ async def test_from_the_first_pair_to_the_last_by_plain_forms(db: AsyncSession, 
 async def test_a_form_sent_twice_counts_once(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE, SHORT])
     client = await sign_in(annotator)
-    action, fields = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     for _ in range(2):
         assert (await client.post(action, data={**fields, "choice": "3"})).status_code == 303
     assert await _choices(db, project) == [3]
@@ -42,7 +43,7 @@ async def test_a_form_sent_twice_counts_once(db: AsyncSession, sign_in: SignIn) 
 async def test_the_same_key_with_another_choice_is_refused(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE])
     client = await sign_in(annotator)
-    action, fields = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     await client.post(action, data={**fields, "choice": "3"})
     assert (await client.post(action, data={**fields, "choice": "5"})).status_code == 422
     assert await _choices(db, project) == [3]
@@ -51,11 +52,11 @@ async def test_the_same_key_with_another_choice_is_refused(db: AsyncSession, sig
 async def test_undo_shows_what_was_said_and_a_change_replaces_it(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE, SHORT])
     client = await sign_in(annotator)
-    action, fields = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     answer = await client.post(action, data={**fields, "choice": "2"})
     page = await client.get(answer.headers["location"])
     earlier = await client.get(_undo(page.text))
-    again, fields = _form(earlier.text)
+    again, fields = judgement_form(earlier.text)
     assert again == action
     assert _checked(earlier.text) == 2
     await client.post(again, data={**fields, "choice": "6"})
@@ -69,7 +70,7 @@ async def test_undo_leads_back_pair_by_pair(db: AsyncSession, sign_in: SignIn) -
     client = await sign_in(annotator)
     page = await client.get(f"/projects/{project.slug}/annotate")
     for choice in (1, 2):
-        action, fields = _form(page.text)
+        action, fields = judgement_form(page.text)
         page = await client.post(action, data={**fields, "choice": str(choice)}, headers=HTMX)
     last = await client.get(_undo(page.text))
     first = await client.get(_undo(last.text))
@@ -80,7 +81,7 @@ async def test_undo_leads_back_pair_by_pair(db: AsyncSession, sign_in: SignIn) -
 async def test_a_judgement_in_a_dataset_version_is_shown_and_not_changed(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE])
     client = await sign_in(annotator)
-    action, fields = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     answer = await client.post(action, data={**fields, "choice": "2"})
     await _cut_a_dataset(db, project)
     page = await client.get(answer.headers["location"])
@@ -110,7 +111,7 @@ async def test_times_are_stored_and_may_be_missing(db: AsyncSession, sign_in: Si
     client = await sign_in(annotator)
     page = await client.get(f"/projects/{project.slug}/annotate")
     for times in ({"first_action_ms": "812", "active_ms": "4711"}, {"first_action_ms": "", "active_ms": ""}):
-        action, fields = _form(page.text)
+        action, fields = judgement_form(page.text)
         page = await client.post(action, data={**fields, "choice": "1", **times}, headers=HTMX)
     rows = await db.execute(
         select(Judgement.first_action_ms, Judgement.active_ms)
@@ -139,7 +140,7 @@ async def test_2_2_1_a_form_that_makes_no_sense_is_refused_whole(
 ) -> None:
     project, annotator = await arrange(db, [PROSE])
     client = await sign_in(annotator)
-    action, _ = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, _ = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     refused = await client.post(action, data=data)
     assert refused.status_code == 422
     assert refused.headers["x-request-id"] in refused.text
@@ -161,7 +162,7 @@ async def test_a_pair_that_went_to_somebody_else_is_explained(db: AsyncSession, 
     project, annotator = await arrange(db, [PROSE])
     other = await make_member(db, project)
     client = await sign_in(annotator)
-    action, fields = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     await db.execute(update(Assignment).values(lease_expires_at=Assignment.leased_at))
     await db.commit()
     assert await assignments.lease_next(db, other, project) is not None
@@ -181,7 +182,7 @@ async def test_8_2_2_nobody_reads_judges_or_skips_what_is_on_somebody_elses_desk
     project, annotator = await arrange(db, [PROSE])
     other = await sign_in(await make_member(db, project))
     mine = await sign_in(annotator)
-    action, fields = _form((await mine.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await mine.get(f"/projects/{project.slug}/annotate")).text)
     assignment_id = re.findall(r"/assignments/(\d+)/", action)[0]
     foreign = [
         await other.get(f"/projects/{project.slug}/annotate?assignment={assignment_id}"),
@@ -208,7 +209,7 @@ async def test_a_waiting_page_gets_nothing_until_there_is_a_pair(db: AsyncSessio
 async def test_a_submission_by_script_is_answered_with_the_next_region_alone(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE, SHORT])
     client = await sign_in(annotator)
-    action, fields = _form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
     answer = await client.post(action, data={**fields, "choice": "5"}, headers=HTMX)
     assert answer.text.lstrip().startswith('<section id="pair"')
     assert "capital of Australia" in answer.text
@@ -237,7 +238,7 @@ async def test_nothing_that_an_annotator_is_sent_tells_where_a_response_came_fro
     page = await client.get(f"/projects/{project.slug}/annotate")
     fragments = [page]
     for _ in range(2):
-        action, fields = _form(fragments[-1].text)
+        action, fields = judgement_form(fragments[-1].text)
         fragments.append(await client.post(action, data={**fields, "choice": "4"}, headers=HTMX))
     for answer in fragments:
         sent = (answer.text + repr(list(answer.headers.items()))).lower().replace("permissions-policy", "")
@@ -257,13 +258,6 @@ async def test_both_panes_are_the_same_markup_but_for_letter_and_text(db: AsyncS
         pane_b = pane_b.replace(letter, other)
     swapped = pane_b
     assert pane_a == swapped
-
-
-def _form(html: str) -> tuple[str, dict[str, str]]:
-    """The address of the judgement's form and its hidden fields."""
-    (form,) = re.findall(r'<form id="judgement".*?</form>', html, flags=re.DOTALL)
-    (action,) = re.findall(r' action="([^"]+)"', form)
-    return action, dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form))
 
 
 def _undo(html: str) -> str:

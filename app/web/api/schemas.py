@@ -98,13 +98,36 @@ class QuestionOut(Out):
         )
 
 
+class QualificationOut(Out):
+    number: int = Field(description="Of the attempt's tasks, the one that this is, from 1.")
+    size: int
+    needed: int = Field(description="So many answers have to be right.")
+
+
 class TaskOut(Out):
     assignment_id: int
     project: str
     prompt: list[MessageOut]
     panes: list[PaneOut]
     question: QuestionOut
+    qualification: QualificationOut | None = Field(
+        description="Until you have passed the project's round, if it has one."
+    )
     lease_expires_at: datetime
+
+    @classmethod
+    def of(cls, task: TaskView) -> Self:
+        practice = task.practice
+        return cls(
+            assignment_id=task.assignment_id,
+            project=task.project,
+            prompt=[MessageOut.model_validate(message) for message in task.messages],
+            panes=[PaneOut(label=label, text=text) for label, text in task.panes],
+            question=QuestionOut.of(task),
+            qualification=practice
+            and QualificationOut(number=practice.answered + 1, size=practice.size, needed=practice.needed),
+            lease_expires_at=task.lease_expires_at,
+        )
 
 
 class JudgementIn(In):
@@ -143,6 +166,12 @@ class JudgementIn(In):
         )
 
 
+class VerdictOut(Out):
+    is_right: bool
+    better: str | None = Field(description="The label of the pane that the project says is better; null: neither is.")
+    explanation: str = Field(description="Markdown.")
+
+
 class JudgementOut(Out):
     id: int
     assignment_id: int
@@ -150,9 +179,13 @@ class JudgementOut(Out):
     choice: int | None
     ranks: list[int | None] | None = Field(description="In the order of the panes.")
     submitted_at: datetime
+    verdict: VerdictOut | None = Field(
+        description="What the project says of it: in its qualification round, and of gold tasks where people are told."
+    )
 
     @classmethod
-    def of(cls, judgement: Judgement) -> Self:
+    def of(cls, judgement: Judgement, told: TaskView | None) -> Self:
+        """`told`: the task as it is seen after the answer, where the project says something of that."""
         said = Answer.of(judgement)
         assert judgement.assignment_id is not None
         return cls(
@@ -162,6 +195,11 @@ class JudgementOut(Out):
             choice=said.choice,
             ranks=None if said.ranks is None else list(said.ranks),
             submitted_at=judgement.submitted_at,
+            verdict=told
+            and told.verdict
+            and VerdictOut(
+                is_right=told.verdict.is_right, better=told.better_pane, explanation=told.verdict.explanation
+            ),
         )
 
 

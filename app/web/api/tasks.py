@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response, status
 from app.errors import DomainError
 from app.services import assignments, judgements
 from app.web.api.access import Caller, Id, MemberProject
-from app.web.api.schemas import JudgementIn, JudgementOut, MessageOut, PaneOut, QuestionOut, SkipIn, TaskOut
+from app.web.api.schemas import JudgementIn, JudgementOut, SkipIn, TaskOut
 from app.web.deps import Db
 
 router = APIRouter(tags=["judging"])
@@ -38,15 +38,7 @@ async def next_task(project: MemberProject, caller: Caller, db: Db, response: Re
     if assignment is None:
         response.status_code = status.HTTP_204_NO_CONTENT
         return None
-    task = await assignments.view(db, caller, assignment.id)
-    return TaskOut(
-        assignment_id=task.assignment_id,
-        project=project.slug,
-        prompt=[MessageOut.model_validate(message) for message in task.messages],
-        panes=[PaneOut(label=label, text=text) for label, text in task.panes],
-        question=QuestionOut.of(task),
-        lease_expires_at=task.lease_expires_at,
-    )
+    return TaskOut.of(await assignments.view(db, caller, assignment.id))
 
 
 @router.post(
@@ -79,7 +71,8 @@ async def submit_judgement(
     submitted = await judgements.submit(db, caller, assignment_id, submission)
     if submitted.replayed:
         response.status_code = status.HTTP_200_OK
-    return JudgementOut.of(submitted.judgement)
+    told = await assignments.view(db, caller, assignment_id) if submitted.is_told else None
+    return JudgementOut.of(submitted.judgement, told)
 
 
 @router.post(

@@ -1,0 +1,101 @@
+"""A qualification round in a real browser: each answer is talked over, by keys alone, and then real work begins."""
+
+from playwright.async_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Assignment, Project
+from app.security import Principal
+from app.services import checks, gold
+from app.services.gold import Known
+from tests.browser.conftest import SignIn
+from tests.browser.conversations import PROSE, SHORT, Sample
+from tests.browser.people import arrange
+from tests.browser.steps import has_fetched_ahead, sent
+from tests.factories import make_member
+
+WHY = "A cold start keeps the yolk in the middle."
+
+
+async def arrange_checks(db: AsyncSession, samples: list[Sample], **asked: object) -> tuple[Project, Principal]:
+    """A project with an annotator, two tasks to qualify on and two gold tasks, all with response 0 better."""
+    project, annotator = await arrange(db, samples)
+    project.checks = checks.checked(asked).to_json()
+    owner = await make_member(db, project, "owner")
+    for purpose in gold.PURPOSES:
+        for number in (1, 2):
+            known = Known(purpose, 0, WHY)
+            await gold.write(db, owner, project, f"How do I boil {number} eggs? {purpose}", ["Gently.", "Hard."], known)
+    await db.commit()
+    return project, annotator
+
+
+async def side_of_first(db: AsyncSession, page: Page) -> str:
+    """The key that says that the task's first response is much better."""
+    assignment_id = int(await page.locator("#pair").get_attribute("data-assignment") or 0)
+    await db.rollback()
+    order = await db.scalar(select(Assignment.shown_order).where(Assignment.id == assignment_id))
+    assert order is not None
+    return "1" if order[0] == 0 else "7"
+
+
+async def test_each_answer_is_talked_over_and_then_real_work_begins(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange_checks(db, [PROSE, SHORT], qualification_size=2, qualification_percent=50)
+    page = await sign_in(annotator)
+    await page.goto("/")
+    for number, is_right in ((1, False), (2, True)):
+        await expect(page.locator(".practice")).to_contain_text(f"Qualification, {number} of 2")
+        await expect(page.locator("html")).not_to_have_attribute("data-ahead", "ready")
+        key = await side_of_first(db, page)
+        await page.keyboard.press(key if is_right else {"1": "7", "7": "1"}[key])
+        await page.keyboard.press("Enter")
+        told = page.locator("[data-told]")
+        await expect(told).to_contain_text("Right." if is_right else "Not what the project says.")
+        await expect(page.locator(".told-why")).to_have_text(WHY)
+        await expect(page.locator(".pane-better .rendered")).to_have_text("Gently.")
+        await expect(page.locator("#announcer")).to_contain_text("is better.")
+        await page.keyboard.press("Enter")
+        await expect(told).to_have_count(0)
+    await expect(page.locator(".practice")).to_have_count(0)
+    await has_fetched_ahead(page)
+    await expect(page.locator("#today-count")).to_have_text("2")
+
+
+async def test_hidden_gold_is_told_over_the_task_that_was_there_already(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange_checks(db, [PROSE] * 12, gold_percent=50, tells_gold=True)
+    page = await sign_in(annotator)
+    await page.goto("/")
+    for _ in range(14):
+        is_gold = await page.locator(".conversation", has_text="gold").count()
+        shown = await page.locator("#pair").get_attribute("data-assignment")
+        await has_fetched_ahead(page)
+        await page.keyboard.press("4")
+        await page.keyboard.press("Enter")
+        await sent(page)
+        if is_gold:
+            break
+        await expect(page.locator(f"#pair[data-assignment='{shown}']")).to_have_count(0)
+    await expect(page.locator("[data-told]")).to_contain_text("Not what the project says.")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#judgement")).to_be_visible()
+    await has_fetched_ahead(page)
+
+
+async def test_in_a_narrow_window_the_tab_follows_the_pane_and_the_letter_stands_above(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    _, annotator = await arrange(db, [SHORT])
+    page = await sign_in(annotator, viewport={"width": 1280, "height": 800})
+    await page.goto("/")
+    await expect(page.locator("#judgement")).to_be_visible()
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await expect(page.locator(".pane-tabs [aria-current]")).to_have_text("A")
+    await page.locator(".tab-b").click()
+    await expect(page.locator(".pane-tabs [aria-current]")).to_have_text("B")
+    letter, text = (
+        await page.locator("#letter-b").bounding_box(),
+        await page.locator("#pane-b .rendered").bounding_box(),
+    )
+    assert letter is not None
+    assert text is not None
+    assert letter["y"] + letter["height"] <= text["y"]
