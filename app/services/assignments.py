@@ -30,7 +30,7 @@ from app.security import Principal
 from app.services import check_tasks, projects, statements
 from app.services.answers import Answer
 from app.services.check_tasks import CheckTask, Standing, Verdict
-from app.services.checks import NO_CHECKS, Checks, checks_of
+from app.services.checks import Checks, checks_of
 from app.services.question import Question, question_of
 from training.records import Message
 
@@ -173,17 +173,18 @@ async def _give(
 async def _choose(
     db: AsyncSession, actor: Principal, project: Project, member: Member, *, is_served: bool
 ) -> _FreeTask | CheckTask | None:
-    """The check that is due, else the most urgent free task. Until somebody is qualified there is nothing but checks,
-    and none is fetched ahead: each is talked over before the next.
+    """The most urgent free task, or now and then a check in its place. Until somebody is qualified there is nothing
+    but checks, and none is fetched ahead: each is talked over before the next.
     """
     checks = checks_of(project)
-    if checks is not NO_CHECKS:
-        practice = await check_tasks.standing(db, project, member, checks)
-        if practice is not None and not (is_served and practice.can_go_on):
-            return None
-        check = await check_tasks.due(db, actor, project, checks, is_to_qualify=practice is not None)
-        if check is not None or practice is not None:
-            return check
+    practice = await check_tasks.standing(db, project, member, checks)
+    if practice is not None:
+        return await check_tasks.for_practice(db, actor, project) if is_served and practice.can_go_on else None
+    free = await _most_urgent(db, actor, project, is_served=is_served)
+    return (free and await check_tasks.in_place_of(db, actor, project, checks)) or free
+
+
+async def _most_urgent(db: AsyncSession, actor: Principal, project: Project, *, is_served: bool) -> _FreeTask | None:
     free = await _free_task(db, actor, project, waits=False)
     if free is None or free.some_ran_out:
         await reclaim_expired(db, project.id, eligible_for=actor)
@@ -290,10 +291,8 @@ async def _said(db: AsyncSession, assignment: Assignment) -> tuple[Answer, bool]
 
 async def practice(db: AsyncSession, actor: Principal, project: Project) -> Standing | None:
     """How far `actor` is in the qualification round; None for who may work."""
-    checks = checks_of(project)
-    if checks is NO_CHECKS:
-        return None
-    return await check_tasks.standing(db, project, await projects.membership(db, actor, project), checks)
+    member = await projects.membership(db, actor, project)
+    return await check_tasks.standing(db, project, member, checks_of(project))
 
 
 async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:

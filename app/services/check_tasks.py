@@ -70,12 +70,13 @@ async def standing(db: AsyncSession, project: Project, member: Member, checks: C
     return Standing(size, needed, answered, right, (await db.scalar(left) or 0) >= size - answered)
 
 
-async def due(
-    db: AsyncSession, actor: Principal, project: Project, checks: Checks, *, is_to_qualify: bool
-) -> CheckTask | None:
-    """The check that `actor` is given now. In the qualification round each task is one, later a share of them."""
-    if is_to_qualify:
-        return await _gold(db, actor, project, "qualification", waits=True)
+async def for_practice(db: AsyncSession, actor: Principal, project: Project) -> CheckTask | None:
+    """Any task of the qualification round that is new to `actor`."""
+    return await _gold(db, actor, project, "qualification", waits=True)
+
+
+async def in_place_of(db: AsyncSession, actor: Principal, project: Project, checks: Checks) -> CheckTask | None:
+    """A check to be given instead of a task for a label, on a share of occasions. Waits for no lock: one is held."""
     drawn = random.uniform(0, 100)
     if drawn < checks.gold_percent:
         return await _gold(db, actor, project, "gold", waits=False)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,8 +24,9 @@ from app.db.session import create_engine, session_factory
 from app.db.tables import Assignment, Judgement, Member, Project
 from app.errors import Conflict, LeaseExpired
 from app.security import Principal
-from app.services import assignments, datasets, judgements, question
+from app.services import assignments, check_tasks, checks, datasets, gold, judgements, question
 from app.services.answers import Answer
+from app.services.gold import Known
 from app.services.judgements import Submission
 from tests.factories import make_member, make_project, make_task
 
@@ -60,13 +62,20 @@ class Places(RuleBasedStateMachine):
         self._runner.run(self._engine.dispose())
         self._runner.close()
 
-    @initialize(overlap=st.integers(1, 3), policy=st.sampled_from(["requeue", "count", "retire"]))
-    def begin(self, overlap: int, policy: str) -> None:
+    @initialize(
+        overlap=st.integers(1, 3), policy=st.sampled_from(["requeue", "count", "retire"]), is_checked=st.booleans()
+    )
+    def begin(self, overlap: int, policy: str, is_checked: bool) -> None:
         async def arrange(db: AsyncSession) -> tuple[int, list[Principal]]:
             project = await make_project(db, overlap=overlap)
             project.question = question.checked({"skip_policy": policy, "retire_after": 2}).to_json()
             for _ in range(TASKS):
                 await make_task(db, project)
+            if is_checked:
+                project.checks = checks.checked({"gold_percent": 25, "repeat_percent": 25}).to_json()
+                owner = await make_member(db, project, "owner")
+                for number in range(2):
+                    await gold.write(db, owner, project, f"Gold {number}?", ["Well.", "Badly."], Known("gold", 0, ""))
             return project.id, [await make_member(db, project) for _ in range(PEOPLE)]
 
         self._project_id, self._people = self._do(arrange)
@@ -183,7 +192,10 @@ async def _engine(database_url: str) -> AsyncEngine:
     return create_engine(database_url)
 
 
-def test_places_are_counted_right_whatever_people_do(database_url: str, tmp_path: Path) -> None:
+def test_places_are_counted_right_whatever_people_do(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_tasks, "REPEAT_DISTANCE", 1)
     run_state_machine_as_test(
         lambda: Places(database_url, tmp_path),
         settings=settings(
