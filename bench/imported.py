@@ -30,7 +30,7 @@ from app.db.tables import Completion, ModelVersion, Round, Run, Task, TaskComple
 from app.services import projects, rounds
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
-from app.simulation.page import SeenPair
+from app.simulation.page import SeenTask
 from app.simulation.site import Site, running_site
 
 SLUG = "imported"
@@ -98,10 +98,10 @@ class Imported:
             annotator = SimulatedAnnotator(client, SLUG, more_different_words)
             await annotator.sign_in(link)
             for _ in range(self._labels):
-                pair = await annotator.next_pair()
+                pair = await annotator.next_task()
                 while pair is None:
                     await asyncio.sleep(POLL_SECONDS)
-                    pair = await annotator.next_pair()
+                    pair = await annotator.next_task()
                 await annotator.judge(pair)
         self.seconds["label"] = round(time.monotonic() - began, 1)
         ended = await self._until(lambda found: found.status != "active")
@@ -137,9 +137,9 @@ class Imported:
         print(f"Reward model, {what}: {_accuracy(run)}", flush=True)
 
 
-def more_different_words(pair: SeenPair) -> int:
-    a, b = len(set(pair.response_a.split())), len(set(pair.response_b.split()))
-    return 4 if a == b else 2 if a > b else 6
+def more_different_words(task: SeenTask) -> dict[str, str]:
+    a, b = (len(set(text.split())) for text in task.responses)
+    return {"choice": str(4 if a == b else 2 if a > b else 6)}
 
 
 def _accuracy(run: Run) -> dict[str, object]:

@@ -1,18 +1,21 @@
-"""One simulated annotator: a browser without JavaScript that signs in, reads a pair, answers and goes to the next."""
+"""One simulated annotator: a browser without JavaScript that signs in, reads a task, answers and goes to the next."""
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import httpx
 
 from app.errors import DomainError
-from app.simulation.page import SeenPair, read_pair
+from app.simulation.page import SeenTask, read_task
 from app.starter import gold
 
-Answer = Callable[[SeenPair], int]
+# The fields of the form that answers.
+Answer = Callable[[SeenTask], Mapping[str, str]]
 
+LETTERS = "abcdefghi"
 TIMEOUT_SECONDS = 30.0
 
 
@@ -28,22 +31,50 @@ class Timings:
     submit_ms: list[float] = field(default_factory=list)
 
 
-class GoldAnswer:
-    """Answers by the gold rule; with probability `noise` it presses the key on the other side.
+class AnswersByGold:
+    """Answers by the gold rule; with probability `noise` it presses the key on the other side, or takes two neighbours
+    of a ranking for one another.
 
-    The draw depends on seed, annotator and pair alone: the same pair gets the same answer whenever it comes.
+    The draw depends on seed, annotator and texts alone: the same task gets the same answer whenever it comes.
     """
 
     def __init__(self, *, noise: float, seed: int, annotator: int) -> None:
         self._noise = noise
         self._seed = f"{seed}-{annotator}"
 
-    def __call__(self, pair: SeenPair) -> int:
-        preference = gold.preference(pair.prompt, pair.response_a, pair.response_b)
-        texts = sorted((pair.response_a, pair.response_b))
-        draw = random.Random("\0".join((self._seed, pair.prompt, *texts)))
+    def __call__(self, task: SeenTask) -> Mapping[str, str]:
+        draw = random.Random("\0".join((self._seed, task.prompt, *sorted(task.responses))))
+        if len(task.responses) == 2:
+            return {"choice": str(self._choice(task, draw))}
+        order = self._order(task, draw)
+        if task.answer_type == "best":
+            return {"best": LETTERS[order[0]]}
+        return {f"rank_{LETTERS[pane]}": str(rank) for pane, rank in ranked(task, order).items()}
+
+    def _choice(self, task: SeenTask, draw: random.Random) -> int:
+        preference = gold.preference(task.prompt, *task.responses)
         said = -preference if draw.random() < self._noise else preference
-        return segment(said, pair.fields.get("answer_type", "seven"), for_tie=draw.choice((1, -1)))
+        return segment(said, task.answer_type, for_tie=draw.choice((1, -1)))
+
+    def _order(self, task: SeenTask, draw: random.Random) -> list[int]:
+        """Panes from best to worst."""
+        order = sorted(
+            range(len(task.responses)),
+            key=lambda pane: (-gold.score(task.prompt, task.responses[pane]), task.responses[pane]),
+        )
+        if draw.random() < self._noise:
+            first = draw.randrange(len(order) - 1)
+            order[first], order[first + 1] = order[first + 1], order[first]
+        return order
+
+
+def ranked(task: SeenTask, order: Sequence[int]) -> dict[int, int]:
+    """Rank of each pane: whoever the rule can't tell from the one before shares its rank."""
+    ranks = {order[0]: 1}
+    for before, pane in pairwise(order):
+        is_tie = gold.preference(task.prompt, task.responses[before], task.responses[pane]) == 0
+        ranks[pane] = ranks[before] + (not is_tie)
+    return ranks
 
 
 def segment(preference: int, answer_type: str, *, for_tie: int) -> int:
@@ -76,15 +107,15 @@ class SimulatedAnnotator:
         if answer.status_code != httpx.codes.SEE_OTHER:
             raise SimulationError(f"signing in answered {answer.status_code}")
 
-    async def next_pair(self) -> SeenPair | None:
+    async def next_task(self) -> SeenTask | None:
         answer = await self._timed(self.timings.next_ms, self._client.get(f"/projects/{self._slug}/annotate"))
         if answer.status_code != httpx.codes.OK:
             raise SimulationError(f"the annotate page answered {answer.status_code}")
-        return read_pair(answer.text)
+        return read_task(answer.text)
 
-    async def judge(self, pair: SeenPair) -> None:
-        form = {**pair.fields, "choice": str(self._answer(pair))}
-        answer = await self._timed(self.timings.submit_ms, self._client.post(pair.action, data=form))
+    async def judge(self, task: SeenTask) -> None:
+        form = {**task.fields, **self._answer(task)}
+        answer = await self._timed(self.timings.submit_ms, self._client.post(task.action, data=form))
         if answer.status_code != httpx.codes.SEE_OTHER:
             raise SimulationError(f"a submission answered {answer.status_code}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 import numpy as np
 
-from app.simulation.annotator import TIMEOUT_SECONDS, GoldAnswer, SimulatedAnnotator, SimulationError
+from app.simulation.annotator import TIMEOUT_SECONDS, AnswersByGold, SimulatedAnnotator, SimulationError
 from app.starter.gold import UnknownPromptError
 
 IDLE_SECONDS = 0.5
@@ -52,14 +52,14 @@ class Budget:
 
 
 async def play(links: list[str], settings: CrowdSettings) -> CrowdReport:
-    """Everybody signs in, then all judge until the budget is spent or nobody has been given a pair for a while."""
+    """Everybody signs in, then all judge until the budget is spent or nobody has been given a task for a while."""
     budget = Budget(settings.judgements)
     errors: list[str] = []
     # Loopback load: the default pool of a client would queue requests before the site sees them, so each has its own.
     clients = [httpx.AsyncClient(base_url=settings.site_url, timeout=TIMEOUT_SECONDS) for _ in links]
     annotators = [
         SimulatedAnnotator(
-            client, settings.slug, GoldAnswer(noise=settings.noise, seed=settings.seed, annotator=number)
+            client, settings.slug, AnswersByGold(noise=settings.noise, seed=settings.seed, annotator=number)
         )
         for number, client in enumerate(clients)
     ]
@@ -77,17 +77,17 @@ async def _work(annotator: SimulatedAnnotator, budget: Budget, errors: list[str]
     waited = 0.0
     while waited < PATIENCE_SECONDS and budget.take():
         try:
-            pair = await annotator.next_pair()
-            if pair is not None:
-                await annotator.judge(pair)
+            task = await annotator.next_task()
+            if task is not None:
+                await annotator.judge(task)
         except UnknownPromptError as error:
             budget.give_back()
             errors.append(f"the gold rule knows no such prompt: {error}")
             return
         except (SimulationError, httpx.HTTPError) as error:
             errors.append(str(error) or type(error).__name__)
-            pair = None
-        if pair is None:
+            task = None
+        if task is None:
             budget.give_back()
             await asyncio.sleep(IDLE_SECONDS)
             waited += IDLE_SECONDS

@@ -5,24 +5,27 @@ from html.parser import HTMLParser
 
 
 @dataclass(frozen=True)
-class SeenPair:
-    """The last turn of the conversation, the two panes as plain text, and the form that answers."""
+class SeenTask:
+    """The last turn of the conversation, the panes as plain text, and the form that answers."""
 
     prompt: str
-    response_a: str
-    response_b: str
+    responses: tuple[str, ...]
     action: str
     fields: dict[str, str]
 
+    @property
+    def answer_type(self) -> str:
+        return self.fields.get("answer_type", "seven")
 
-def read_pair(html: str) -> SeenPair | None:
-    """The pair on the page, or None when it shows that there is nothing to compare."""
+
+def read_task(html: str) -> SeenTask | None:
+    """The task on the page, or None when it shows that there is nothing to compare."""
     reader = _PageReader()
     reader.feed(html)
     reader.close()
-    if reader.action is None or len(reader.panes) != 2 or not reader.turns:
+    if reader.action is None or len(reader.panes) < 2 or not reader.turns:
         return None
-    return SeenPair(reader.turns[-1], reader.panes[0], reader.panes[1], reader.action, reader.fields)
+    return SeenTask(reader.turns[-1], tuple(reader.panes), reader.action, reader.fields)
 
 
 class _PageReader(HTMLParser):

@@ -20,7 +20,7 @@ from app.services import imports, rounds, stages
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
-from app.simulation.page import SeenPair
+from app.simulation.page import SeenTask
 from app.web.main import create_app
 from tests.factories import make_project
 from tests.jobs.loop import Loop, result_of
@@ -49,9 +49,10 @@ TINY: dict[str, Any] = {
 }
 
 
-def more_words(pair: SeenPair) -> int:
+def more_words(task: SeenTask) -> dict[str, str]:
     """A choice that needs no gold rule, which knows nothing of such prompts."""
-    return 2 if len(set(pair.response_a.split())) >= len(set(pair.response_b.split())) else 6
+    a, b = (len(set(text.split())) for text in task.responses)
+    return {"choice": "2" if a >= b else "6"}
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ async def test_imported_comparisons_end_in_new_pairs_by_a_policy_that_learned_fr
     await annotator.sign_in(link)
     asked = set()
     for _ in range(LABELS):
-        pair = await annotator.next_pair()
+        pair = await annotator.next_task()
         assert pair is not None
         asked.add(pair.prompt)
         await annotator.judge(pair)

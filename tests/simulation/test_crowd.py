@@ -1,20 +1,23 @@
 """Simulated annotators against a real server: they press what the gold rule says, and the site counts it once."""
 
 import random
+from itertools import combinations
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app import starter
 from app.db.session import SessionFactory, transaction
 from app.db.tables import Assignment, Judgement, Project, Prompt, Task
+from app.services.question import checked
 from app.services.starter import SLUG, ensure_starter
-from app.simulation.annotator import GoldAnswer, SimulationError
+from app.simulation.annotator import AnswersByGold, SimulationError
 from app.simulation.crowd import CrowdSettings, play
 from app.simulation.loop import invite
-from app.simulation.page import SeenPair
+from app.simulation.page import SeenTask
 from app.starter import gold
 from tests.browser.serving import serving
+from tests.factories import make_task
 
 ANNOTATORS, JUDGEMENTS = 3, 24
 
@@ -59,17 +62,42 @@ async def test_a_crowd_without_a_site_says_so_in_one_line(links: list[str]) -> N
         await play(links, CrowdSettings("http://127.0.0.1:9", SLUG, 1, noise=0.0, seed=1))
 
 
+async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
+    sessions: SessionFactory, database_url: str, links: list[str]
+) -> None:
+    async with transaction(sessions) as db:
+        project = (await db.scalars(select(Project).where(Project.slug == SLUG))).one()
+        project.question = checked({"answer_type": "ranking", "size": 3}).to_json()
+        await db.execute(update(Task).values(state="retired"))
+        asked, *pair = starter.comparisons(0, 120)[0]
+        prompt = next(row for row in await db.scalars(select(Prompt)) if row.messages[-1]["content"] == asked.text)
+        texts = ["Hm.", *(response.text for response in pair)]
+        await make_task(db, project, *texts, prompt=prompt)
+    with serving(database_url) as url:
+        report = await play(links[:1], CrowdSettings(url, SLUG, 1, noise=0.0, seed=1))
+    assert (report.judgements, report.errors) == (1, 0)
+    async with transaction(sessions) as db:
+        (ranks,) = await db.scalars(select(Judgement.ranks))
+    assert ranks is not None
+    for i, j in combinations(range(3), 2):
+        assert (ranks[i] < ranks[j]) == (gold.preference(asked.text, texts[i], texts[j]) > 0)
+
+
+def choice(answer: AnswersByGold, task: SeenTask) -> int:
+    return int(answer(task)["choice"])
+
+
 def test_noise_turns_that_share_of_answers_and_the_same_ones_again() -> None:
-    pairs = [SeenPair(prompt.text, a.text, b.text, "", {}) for prompt, a, b in starter.comparisons(3, 600)]
-    clean, noisy = (GoldAnswer(noise=noise, seed=5, annotator=0) for noise in (0.0, 0.25))
-    decided = [pair for pair in pairs if clean(pair) != 4]
-    turned = [noisy(pair) == 8 - clean(pair) for pair in decided]
+    pairs = [SeenTask(prompt.text, (a.text, b.text), "", {}) for prompt, a, b in starter.comparisons(3, 600)]
+    clean, noisy = (AnswersByGold(noise=noise, seed=5, annotator=0) for noise in (0.0, 0.25))
+    decided = [pair for pair in pairs if choice(clean, pair) != 4]
+    turned = [choice(noisy, pair) == 8 - choice(clean, pair) for pair in decided]
     assert 0.18 < sum(turned) / len(turned) < 0.32
     assert [noisy(pair) for pair in decided] == [noisy(pair) for pair in decided]
 
 
 def test_the_answer_does_not_depend_on_the_side() -> None:
-    answer = GoldAnswer(noise=0.5, seed=5, annotator=0)
+    answer = AnswersByGold(noise=0.5, seed=5, annotator=0)
     for prompt, a, b in random.Random(0).sample(starter.comparisons(3, 100), 20):
-        shown, swapped = (SeenPair(prompt.text, *texts, "", {}) for texts in ((a.text, b.text), (b.text, a.text)))
-        assert answer(shown) == 8 - answer(swapped)
+        shown, swapped = (SeenTask(prompt.text, texts, "", {}) for texts in ((a.text, b.text), (b.text, a.text)))
+        assert choice(answer, shown) == 8 - choice(answer, swapped)
