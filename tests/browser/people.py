@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Prompt, Task
 from app.security import Principal
-from app.services import accounts, question
+from app.services import accounts, checks, gold, question
+from app.services.gold import Known
 from tests.browser.conversations import Sample
 from tests.factories import make_member, make_project, make_task
 
@@ -19,6 +20,19 @@ GUIDELINES = """Choose the response that you would rather be given.
 - **Longer is not better.** Padding and repetition count against a response.
 
 Use *tie* only when you would not mind which one you get."""
+
+EXPLANATION = "Somebody who asks wants to *do* it: a time and a step are worth more than a general truth."
+# The first response is better.
+KNOWN = {
+    "qualification": (
+        ("How long do I boil an egg for a soft yolk?", "Six minutes from boiling, then cold water.", "It depends."),
+        ("How do I keep basil fresh?", "In a glass of water, away from the sun.", "Basil is a herb."),
+    ),
+    "gold": (
+        ("Why does bread rise?", "Yeast makes gas, and the dough holds it in.", "Because it is warm."),
+        ("How do I fold a fitted sheet?", "Tuck the corners into one another, then fold in three.", "Just fold it."),
+    ),
+}
 
 
 async def arrange(
@@ -34,6 +48,18 @@ async def arrange(
     annotator = await make_member(db, project)
     for sample in samples:
         await add_pair(db, project, sample)
+    await db.commit()
+    return project, annotator
+
+
+async def arrange_checks(db: AsyncSession, samples: Sequence[Sample], **asked: Any) -> tuple[Project, Principal]:
+    """A project with an annotator, two tasks to qualify on and two gold tasks, all with response 0 better."""
+    project, annotator = await arrange(db, samples)
+    project.checks = checks.checked(asked).to_json()
+    owner = await make_member(db, project, "owner")
+    for purpose in gold.PURPOSES:
+        for prompt, *responses in KNOWN[purpose]:
+            await gold.write(db, owner, project, prompt, responses, Known(purpose, 0, EXPLANATION))
     await db.commit()
     return project, annotator
 

@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import migrate
 from app.db.embedded import running
 from app.db.session import create_engine, session_factory
-from app.db.tables import User
+from app.db.tables import Project, User
 from app.security import Principal
 from app.services.question import INSTRUCTGPT_FLAGS
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
-from tests.browser.people import arrange, session_token
+from tests.browser.people import arrange, arrange_checks, session_token
 from tests.browser.serving import ROOT, serving
 from tests.browser.steps import confirm
 
@@ -50,12 +50,13 @@ class View:
     theme: str
     is_phone: bool
 
-    async def open(self, browser: Browser, site: str) -> Page:
+    async def open(self, browser: Browser, site: str, language: str = "en") -> Page:
         context = await browser.new_context(
             base_url=site,
             viewport=PHONE if self.is_phone else DESKTOP,
             device_scale_factor=2 if self.is_phone else 1,
             color_scheme=self.theme,  # type: ignore[arg-type]
+            locale=language,
             has_touch=self.is_phone,
             is_mobile=self.is_phone,
         )
@@ -91,6 +92,12 @@ async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> No
         await page.keyboard.press(key)
         await _keep(page, view, name)
         await page.keyboard.press("r" if key == "r" else "Escape")
+    await page.click("[popovertarget=aids]")
+    await _keep(page, view, "reading-aids")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("d")
+    await _keep(page, view, "differences")
+    await page.keyboard.press("d")
     await page.keyboard.press("u")
     await _keep(page, view, "undo")
     await page.keyboard.press("Escape")
@@ -124,10 +131,40 @@ async def shoot_answers(browser: Browser, site: str, view: View, db: AsyncSessio
         await page.context.close()
 
 
+async def shoot_qualification(browser: Browser, site: str, view: View, db: AsyncSession) -> None:
+    """A qualification round: before the answer, after it, and where it ends for who failed."""
+    page = await view.open(browser, site)
+    annotator = await _named(db, *await arrange_checks(db, [PROSE], qualification_size=2, qualification_percent=100))
+    await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
+    await page.goto("/")
+    await _keep(page, view, "qualification")
+    for key, name in (("1", "told"), ("1", "told-again")):
+        await page.keyboard.press(key)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("[data-told]")
+        await _keep(page, view, name)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector(".pair:not(:has([data-told]))")
+    await page.context.close()
+
+
+async def shoot_languages(browser: Browser, site: str, view: View, db: AsyncSession) -> None:
+    for language in ("ar", "zh"):
+        page = await view.open(browser, site, language)
+        annotator = await _arrange(db)
+        await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
+        await page.goto("/")
+        await _keep(page, view, f"in-{language}")
+        await page.context.close()
+
+
 async def _arrange(
     db: AsyncSession, samples: Sequence[Sample] = (PROSE, CODE_AND_TABLE, LONG, SHORT), **asked: Any
 ) -> Principal:
-    project, annotator = await arrange(db, samples, **asked)
+    return await _named(db, *await arrange(db, samples, **asked))
+
+
+async def _named(db: AsyncSession, project: Project, annotator: Principal) -> Principal:
     project.name = "Everyday help"
     user = await db.get(User, annotator.user_id)
     assert user is not None
@@ -154,6 +191,8 @@ async def main() -> None:
                     for view in VIEWS:
                         await shoot(browser, site, view, db)
                         await shoot_answers(browser, site, view, db)
+                        await shoot_qualification(browser, site, view, db)
+                        await shoot_languages(browser, site, view, db)
                     await browser.close()
             await engine.dispose()
     finally:

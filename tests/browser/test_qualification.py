@@ -4,30 +4,11 @@ from playwright.async_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Project
-from app.security import Principal
-from app.services import checks, gold
-from app.services.gold import Known
+from app.db.tables import Assignment
 from tests.browser.conftest import SignIn
-from tests.browser.conversations import PROSE, SHORT, Sample
-from tests.browser.people import arrange
+from tests.browser.conversations import PROSE, SHORT
+from tests.browser.people import KNOWN, arrange, arrange_checks
 from tests.browser.steps import has_fetched_ahead, sent
-from tests.factories import make_member
-
-WHY = "A cold start keeps the yolk in the middle."
-
-
-async def arrange_checks(db: AsyncSession, samples: list[Sample], **asked: object) -> tuple[Project, Principal]:
-    """A project with an annotator, two tasks to qualify on and two gold tasks, all with response 0 better."""
-    project, annotator = await arrange(db, samples)
-    project.checks = checks.checked(asked).to_json()
-    owner = await make_member(db, project, "owner")
-    for purpose in gold.PURPOSES:
-        for number in (1, 2):
-            known = Known(purpose, 0, WHY)
-            await gold.write(db, owner, project, f"How do I boil {number} eggs? {purpose}", ["Gently.", "Hard."], known)
-    await db.commit()
-    return project, annotator
 
 
 async def side_of_first(db: AsyncSession, page: Page) -> str:
@@ -39,6 +20,12 @@ async def side_of_first(db: AsyncSession, page: Page) -> str:
     return "1" if order[0] == 0 else "7"
 
 
+async def practice_number(page: Page) -> int:
+    """Which of the tasks to qualify on is on the desk."""
+    asked = (await page.locator(".conversation .turn .rendered").inner_text()).strip()
+    return next(number for number, (prompt, *_) in enumerate(KNOWN["qualification"]) if prompt == asked)
+
+
 async def test_each_answer_is_talked_over_and_then_real_work_begins(db: AsyncSession, sign_in: SignIn) -> None:
     _, annotator = await arrange_checks(db, [PROSE, SHORT], qualification_size=2, qualification_percent=50)
     page = await sign_in(annotator)
@@ -46,13 +33,14 @@ async def test_each_answer_is_talked_over_and_then_real_work_begins(db: AsyncSes
     for number, is_right in ((1, False), (2, True)):
         await expect(page.locator(".practice")).to_contain_text(f"Qualification, {number} of 2")
         await expect(page.locator("html")).not_to_have_attribute("data-ahead", "ready")
+        better = KNOWN["qualification"][await practice_number(page)][1]
         key = await side_of_first(db, page)
         await page.keyboard.press(key if is_right else {"1": "7", "7": "1"}[key])
         await page.keyboard.press("Enter")
         told = page.locator("[data-told]")
         await expect(told).to_contain_text("Right." if is_right else "Not what the project says.")
-        await expect(page.locator(".told-why")).to_have_text(WHY)
-        await expect(page.locator(".pane-better .rendered")).to_have_text("Gently.")
+        await expect(page.locator(".told-why")).to_contain_text("a time and a step are worth more")
+        await expect(page.locator(".pane-better .rendered")).to_have_text(better)
         await expect(page.locator("#announcer")).to_contain_text("is better.")
         await page.keyboard.press("Enter")
         await expect(told).to_have_count(0)
@@ -66,7 +54,8 @@ async def test_hidden_gold_is_told_over_the_task_that_was_there_already(db: Asyn
     page = await sign_in(annotator)
     await page.goto("/")
     for _ in range(14):
-        is_gold = await page.locator(".conversation", has_text="gold").count()
+        asked = await page.locator(".conversation .rendered").inner_text()
+        is_gold = any(prompt == asked.strip() for prompt, *_ in KNOWN["gold"])
         shown = await page.locator("#pair").get_attribute("data-assignment")
         await has_fetched_ahead(page)
         await page.keyboard.press("4")
