@@ -6,7 +6,7 @@ task's row lock and in the same transaction as the lease, and the database refus
 
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -178,7 +178,9 @@ async def _choose(
     """
     checks = checks_of(project)
     practice = await check_tasks.standing(db, project, member, checks)
-    if practice is not None:
+    if practice is not None and practice.has_passed:
+        member.qualified_at = datetime.now(UTC)
+    elif practice is not None:
         return await check_tasks.for_practice(db, actor, project) if is_served and practice.can_go_on else None
     free = await _most_urgent(db, actor, project, is_served=is_served)
     return (free and await check_tasks.in_place_of(db, actor, project, checks)) or free
@@ -291,8 +293,11 @@ async def _said(db: AsyncSession, assignment: Assignment) -> tuple[Answer, bool]
 
 async def practice(db: AsyncSession, actor: Principal, project: Project) -> Standing | None:
     """How far `actor` is in the qualification round; None for who may work."""
-    member = await projects.membership(db, actor, project)
-    return await check_tasks.standing(db, project, member, checks_of(project))
+    member = await db.get(Member, (project.id, actor.user_id))
+    if member is None:
+        return None
+    standing = await check_tasks.standing(db, project, member, checks_of(project))
+    return None if standing is None or standing.has_passed else standing
 
 
 async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:

@@ -30,7 +30,7 @@ class CheckTask:
 class Standing:
     """Somebody in the qualification round. An attempt is `size` answers of which `needed` have to be right.
 
-    `answered`: of the attempt under way. `right`: in the attempt that failed before it. `can_go_on`: tasks are left for
+    `answered`: of the attempt under way. `right`: in the attempt before it. `can_go_on`: tasks are left for
     all of it.
     """
 
@@ -39,6 +39,10 @@ class Standing:
     answered: int
     right: int | None
     can_go_on: bool
+
+    @property
+    def has_passed(self) -> bool:
+        return self.right is not None and self.right >= self.needed
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Verdict:
 
 
 async def standing(db: AsyncSession, project: Project, member: Member, checks: Checks) -> Standing | None:
-    """None for who may work: those who passed, were let in or have another role, and all where there is no round."""
+    """None for who may work: those who qualified, were let in or have another role, and all where there is no round."""
     if not checks.qualification_size or member.role != "annotator" or member.qualified_at is not None:
         return None
     there = select(func.count()).where(*_of(project, "qualification"), Task.state == "open")
@@ -62,10 +66,6 @@ async def standing(db: AsyncSession, project: Project, member: Member, checks: C
     needed = -(-size * checks.qualification_percent // 100)
     attempts, answered = divmod(len(answers), size)
     right = sum(answers[(attempts - 1) * size : attempts * size]) if attempts else None
-    if right is not None and right >= needed:
-        member.qualified_at = func.now()
-        await db.flush()
-        return None
     left = select(func.count()).where(*_open_to(project, member.user_id, "qualification"))
     return Standing(size, needed, answered, right, (await db.scalar(left) or 0) >= size - answered)
 
