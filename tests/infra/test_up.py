@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.supervisor import take_port
+
 pytestmark = pytest.mark.e2e
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
@@ -111,6 +113,15 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
         site.end()
     assert site.said == f"Port {port} is taken by another program. Set PLUMBLINE_PORT to a free one.\n"
     assert not home.exists()
+
+
+def test_nothing_is_held_back_on_connections_to_the_port() -> None:
+    with (
+        take_port("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Callable[[], Up], home: Path) -> None:
