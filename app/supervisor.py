@@ -203,8 +203,8 @@ def take_port(host: str, port: int) -> socket.socket:
         if error.errno == EADDRINUSE:
             raise CannotStart(f"Port {port} is taken by another program. Set PLUMBLINE_PORT to a free one.") from None
         raise CannotStart(f"Can't listen on {host}, port {port}: {error.strerror}.") from None
-    # uvicorn takes a socket that it is handed for a Unix one and leaves this out; connections inherit it. Without it the
-    # second packet of an answer waits for the client's delayed acknowledgement, 40 ms.
+    # Connections inherit it; uvicorn takes a socket that it is handed for a Unix one and leaves it out. Without it an
+    # answer's second packet waits for the client's delayed acknowledgement, 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
