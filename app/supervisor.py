@@ -129,14 +129,15 @@ class Supervisor:
             "PYTHONUNBUFFERED": "1",
         }
         logs = self.settings.home / "logs"
-        web = Child(
-            "web", web_command(self.settings, f"--fd={listener.fileno()}"), environment, logs, (listener.fileno(),)
-        )
+        # They take turns at one socket: whoever is free accepts, and nobody waits for one that has died.
+        command, inherited = web_command(self.settings, f"--fd={listener.fileno()}"), (listener.fileno(),)
+        names = ["web", *(f"web-{number}" for number in range(2, self.settings.web_processes + 1))]
+        webs = [Child(name, command, environment, logs, inherited) for name in names]
         worker = Child("worker", [sys.executable, "-m", "app.jobs.worker"], environment, logs)
-        self.children = [web, worker]
+        self.children = [*webs, worker]
         for child in self.children:
             child.start()
-        self._wait_for(web)
+        self._wait_for(webs[0])
         say(f"\nPlumbline is at {self.settings.site_url}\n\n{invitation}\n")
         say(f"Data and logs are in {self.settings.home}. Ctrl-C stops everything.")
 
