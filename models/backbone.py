@@ -186,10 +186,15 @@ def response_log_probabilities(
     on it, which is why this is the only function that they use.
     """
     logits_NV, tokens_N = response_logits(model, prompts, responses, pad_id)
-    log_probabilities_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
+    log_probabilities_NV = torch.log_softmax(at_least_float32(logits_NV) / temperature, dim=-1)
     with torch.no_grad():
         entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
     return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+
+def at_least_float32(logits_NV: Tensor) -> Tensor:
+    """Half precision widened, because a softmax over a vocabulary loses its tail in it; float64 as it is."""
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
 
 
 def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:

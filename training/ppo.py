@@ -1,35 +1,31 @@
 """Proximal policy optimisation against a reward model, held near a reference policy."""
 
-# B = batch, R = response tokens, N = real response tokens of a micro-batch
+# B = batch, R = response tokens
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, freeze, response_log_probabilities, save_language_model
+from models.backbone import LanguageModel, freeze, save_language_model
 from models.generation import sample_responses
 from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.kl import adapt_coefficient, k3
-from training.algorithms.losses import explained_variance, policy_loss, value_loss
+from training.algorithms.losses import explained_variance
 from training.artifact import lineage_of
-from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
+from training.checkpoint import Checkpoint, pack, unpack
 from training.config import ConfigError, InputError, PpoConfig
-from training.data import Prompt, encode_prompts, length_batches, load, open_language_model, open_reward_model
+from training.data import Prompt, encode_prompts, load, open_language_model, open_reward_model
+from training.learners import Learner, Minibatch
 from training.metrics import Measures, mean_of, merge
-from training.optimisation import Trainer, linear_schedule
+from training.optimisation import linear_schedule
 from training.records import PromptRecord
-from training.replicas import Replicas
-from training.rollout import Players, Rollout, collect, response_values
+from training.rollout import Players, Rollout, collect
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
 from training.scoring import Reward, RewardModelScorer, written
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 PHASE = "ppo"
 
@@ -70,7 +66,7 @@ def build_players(
 
 
 class PpoLoop:
-    """The loop's state: two trainers, the KL coefficient, and the last policy known to be within the bound."""
+    """The loop's state: the learner, the KL coefficient, and the last policy known to be within the bound."""
 
     def __init__(self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], run: Run) -> None:
         if config.minibatch_size > config.batch_size:
@@ -79,9 +75,7 @@ class PpoLoop:
         self._players = players
         self._prompts = prompts
         self._run = run
-        self._actors, self._critics = Replicas(players.policy.model), Replicas(players.critic)
-        self._actor = _trainer(players.policy.model, config)
-        self._critic = _trainer(players.critic, config)
+        self._learner = Learner(config, players.policy, players.critic)
         self._kl_coefficient = config.kl_coefficient
         self._good: dict[str, Tensor] = pack("good", players.policy.model.state_dict())
         self._history: list[dict[str, float]] = []
@@ -158,10 +152,11 @@ class PpoLoop:
             generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
             order = torch.randperm(len(rollout.prompts), generator=generator)
             for rows_tensor in order.split(config.minibatch_size):
-                rows = rows_tensor.tolist()
-                step = self._critic_step(iteration, rollout, rows)
+                minibatch = Minibatch(rollout, rows_tensor.tolist())
+                step = self._learner.step_critic(minibatch, self._rate(iteration, config.critic_learning_rate))
                 if not critic_only:
-                    step = merge(step, self._actor_step(iteration, rollout, rows))
+                    rate = self._rate(iteration, config.actor_learning_rate)
+                    step = merge(step, self._learner.step_actor(minibatch, rate))
                 if "first_ratio_error" not in measures and "ratio_error" in step:
                     measures["first_ratio_error"] = step["ratio_error"]
                 step.pop("ratio_error", None)
@@ -170,74 +165,6 @@ class PpoLoop:
                 if total / count > config.max_update_kl:
                     return merge(measures, {"epochs_cut": mean_of(1.0)})
         return measures
-
-    def _actor_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
-        tokens = int(rollout.mask_BR[rows].sum())
-        halves = self._actors.map(lambda model, shard: self._actor_gradients(model, rollout, shard, tokens), rows)
-        norm = self._actor.step(self._rate(iteration, self._config.actor_learning_rate))
-        return merge(*halves, {"actor_gradient_norm": mean_of(norm)})
-
-    def _actor_gradients(
-        self, model: "PreTrainedModel", rollout: Rollout, rows: Sequence[int], tokens: int
-    ) -> Measures:
-        """Of the mean over `tokens`, which are those of the whole minibatch."""
-        measures: Measures = {}
-        for batch in self._micro_batches(rollout, rows):
-            mask_BR = rollout.mask_BR[batch]
-            old_N = rollout.log_probability_BR[batch][mask_BR]
-            log_probability_N, entropy_N = response_log_probabilities(
-                model, *_token_ids(rollout, batch), self._players.policy.pad_id, self._config.temperature
-            )
-            loss, ratio_N, clipped_N = policy_loss(
-                log_probability_N, old_N, rollout.advantage_BR[batch][mask_BR], clip=self._config.clip
-            )
-            (loss / tokens).backward()
-            with torch.no_grad():
-                count = len(old_N)
-                measures = merge(
-                    measures,
-                    {
-                        "policy_loss": (float(loss.detach()), count),
-                        "entropy": (float(entropy_N.sum()), count),
-                        "clip_fraction": (float(clipped_N.sum()), count),
-                        # half the squared log-ratio: the KL of the update to second order
-                        "update_kl": (float(0.5 * ((log_probability_N - old_N) ** 2).sum()), count),
-                        "ratio_error": (float((ratio_N - 1).abs().sum()), count),
-                    },
-                )
-        return measures
-
-    def _critic_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
-        tokens = int(rollout.mask_BR[rows].sum())
-        halves = self._critics.map(lambda critic, shard: self._critic_gradients(critic, rollout, shard, tokens), rows)
-        norm = self._critic.step(self._rate(iteration, self._config.critic_learning_rate))
-        return merge(*halves, {"critic_gradient_norm": mean_of(norm)})
-
-    def _critic_gradients(self, critic: Critic, rollout: Rollout, rows: Sequence[int], tokens: int) -> Measures:
-        measures: Measures = {}
-        for batch in self._micro_batches(rollout, rows):
-            mask_BR = rollout.mask_BR[batch]
-            value_N = response_values(critic, *_token_ids(rollout, batch), self._players.policy.pad_id)
-            loss, clipped_N = value_loss(
-                value_N,
-                rollout.value_BR[batch][mask_BR],
-                rollout.return_BR[batch][mask_BR],
-                clip=self._config.value_clip,
-            )
-            (loss / tokens).backward()
-            measures = merge(
-                measures,
-                {
-                    "value_loss": (float(loss.detach()), len(value_N)),
-                    "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
-                },
-            )
-        return measures
-
-    def _micro_batches(self, rollout: Rollout, rows: Sequence[int]) -> list[list[int]]:
-        lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
-        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
-        return [[rows[index] for index in batch] for batch in batches]
 
     def _rate(self, iteration: int, peak: float) -> float:
         return linear_schedule(iteration, self._config.iterations, peak=peak)
@@ -281,38 +208,19 @@ class PpoLoop:
         ]
 
     def _state(self) -> State:
-        tensors = {
-            **pack("policy", self._players.policy.model.state_dict()),
-            **pack("critic", self._players.critic.state_dict()),
-            **pack("actor_optimizer", optimizer_tensors(self._actor.optimizer)),
-            **pack("critic_optimizer", optimizer_tensors(self._critic.optimizer)),
-            **self._good,
+        return {**self._learner.tensors(), **self._good}, {
+            "kl_coefficient": self._kl_coefficient,
+            "history": self._history,
         }
-        return tensors, {"kl_coefficient": self._kl_coefficient, "history": self._history}
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
-        tensors = checkpoint.tensors
-        self._players.policy.model.load_state_dict(unpack("policy", tensors))
-        self._players.critic.load_state_dict(unpack("critic", tensors))
-        load_optimizer(self._actor.optimizer, unpack("actor_optimizer", tensors))
-        load_optimizer(self._critic.optimizer, unpack("critic_optimizer", tensors))
-        self._good = pack("good", unpack("good", tensors))
+        self._learner.restore(checkpoint.tensors)
+        self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
         self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
         return checkpoint.step
-
-
-def _trainer(model: torch.nn.Module, config: PpoConfig) -> Trainer:
-    return Trainer(model.parameters(), epsilon=config.adam_epsilon, gradient_clip=config.gradient_clip)
-
-
-def _token_ids(rollout: Rollout, rows: Sequence[int]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
-    return (
-        [rollout.prompts[row].token_ids for row in rows],
-        [rollout.responses[row].sampled.token_ids for row in rows],
-    )
 
 
 def _figures(rollout: Rollout) -> dict[str, float]:

@@ -62,17 +62,31 @@ def collect(
     seed: int,
     timer: PhaseTimer,
 ) -> Rollout:
-    """Sample one response per prompt and score it. Raises `InputError` when a score is not finite."""
-    prompt_ids = [prompt.token_ids for prompt in prompts]
+    """Sample one response per prompt and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
         sampled = sample_responses(
             players.policy,
-            prompt_ids,
+            [prompt.token_ids for prompt in prompts],
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=seed,
         )
         responses = written(players.policy, sampled)
+    return assess(players, prompts, responses, config, kl_coefficient=kl_coefficient, timer=timer)
+
+
+def assess(
+    players: Players,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+    config: PpoConfig,
+    *,
+    kl_coefficient: float,
+    timer: PhaseTimer,
+) -> Rollout:
+    """What responses earned, and the advantages of their tokens. Raises `InputError` when a score is not finite."""
+    prompt_ids = [prompt.token_ids for prompt in prompts]
+    sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
     flat = [value for response in sampled for value in response.log_probabilities]
