@@ -148,11 +148,33 @@ def test_a_policy_given_as_reward_model(
     refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, policy))
 
 
-def test_a_minibatch_larger_than_the_batch(
-    world: Path, policy: Path, reward: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"minibatch_size": 32}, "minibatch_size: must not exceed batch_size"),
+        ({"kl_penalty": "loss"}, "kl_estimator: k1 in the loss has no gradient"),
+        ({"kl_estimator": "k4"}, "kl_estimator: must be one of k1, k2, k3"),
+        ({"ptx_coefficient": 1.0}, "demonstrations: needed"),
+        ({"publish": "best"}, "held_out_prompts: needed"),
+        ({"dual_clip": 1.0}, "dual_clip: must be above 1"),
+        ({"clip": 0.2}, "clip: unknown setting"),
+        ({"clip_low": 1.5}, "clip_low: must lie in"),
+        ({"value_clip": 0}, "value_clip: must be above 0"),
+        ({"critic": "none"}, "critic: must be one of separate, shared"),
+        ({"whiten_rewards": 1}, "whiten_rewards: must be true or false"),
+        ({"held_out_prompts": "none.jsonl", "publish": "best"}, "none.jsonl"),
+    ],
+)
+def test_a_bad_setting_of_ppo(
+    change: dict[str, object],
+    word: str,
+    world: Path,
+    policy: Path,
+    reward: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    settings = ppo_settings(world, policy, reward) | {"minibatch_size": 32}
-    assert "minibatch_size" in refused("ppo", tmp_path / "out", capfd, **settings)
+    assert word in refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, reward) | change)
 
 
 def test_evaluating_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

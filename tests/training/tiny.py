@@ -9,7 +9,7 @@ from models.backbone import LanguageModel, load_language_model
 from models.reward import RewardModel, reward_model_from_policy
 from tests.models.directories import write_directory
 from training.config import PpoConfig
-from training.data import Prompt
+from training.data import Example, Prompt
 from training.ppo import build_players
 from training.records import conversation
 from training.rollout import Players, Rollout, collect
@@ -47,7 +47,7 @@ def reward_model(language_model: LanguageModel) -> RewardModel:
     return made
 
 
-def players(folder: Path, family: str = "llama") -> Players:
+def players(folder: Path, family: str = "llama", settings: PpoConfig | None = None) -> Players:
     """A policy that has already moved from its reference by a few hundredths of every weight."""
     learner, reference = policy(folder, family), policy(folder, family)
     generator = torch.Generator().manual_seed(5)
@@ -55,7 +55,7 @@ def players(folder: Path, family: str = "llama") -> Players:
         for weight in learner.model.parameters():
             weight.add_(0.05 * weight.std(correction=0) * torch.randn(weight.shape, generator=generator))
     scored_by = reward_model(reference)
-    return build_players(learner, reference, scored_by, RewardModelScorer(scored_by, learner))
+    return build_players(settings or config(), learner, reference, scored_by, RewardModelScorer(scored_by, learner))
 
 
 def prompts() -> list[Prompt]:
@@ -69,9 +69,8 @@ def rollout(of: Players, settings: PpoConfig, *, kl_coefficient: float = 0.1) ->
     return collect(of, prompts(), settings, kl_coefficient=kl_coefficient, seed=3, timer=PhaseTimer())
 
 
-def in_float64(module: torch.nn.Module, made: Rollout) -> Rollout:
-    """The module in float64, and the rollout with figures that make clips bind and gradients vary."""
-    module.double()
+def with_noise(made: Rollout) -> Rollout:
+    """In float64, with figures that make clips bind and gradients vary."""
     generator = torch.Generator().manual_seed(9)
     mask_BR = made.mask_BR
 
@@ -81,7 +80,12 @@ def in_float64(module: torch.nn.Module, made: Rollout) -> Rollout:
     return replace(
         made,
         log_probability_BR=made.log_probability_BR.double() + noise(0.3),
+        reference_BR=made.reference_BR.double(),
         advantage_BR=noise(1.0),
         value_BR=made.value_BR.double() + noise(0.3),
         return_BR=made.return_BR.double() + noise(0.5),
     )
+
+
+def examples() -> list[Example]:
+    return [Example(f"prompt-{row}", tuple(range(80, 83 + row)), (*range(100 + row, 106), 0)) for row in range(5)]
