@@ -125,7 +125,7 @@ class PpoConfig(StageConfig):
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
     own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk."""
     value_coefficient: NonNegative = 0.1
-    """Weight of the value loss in a shared trunk (Stiennon et al. 2020, code); a separate critic has none."""
+    """Weight of the value loss in a shared trunk (Ziegler et al. 2019, code); a separate critic has none."""
     critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
     """Iterations at the start in which only the critic learns, a shared one only its head."""
 

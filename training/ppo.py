@@ -38,6 +38,8 @@ from training.scoring import Reward, RewardModelScorer, written
 from training.selection import BestPolicy
 
 PHASE = "ppo"
+CHECKPOINT_LAYOUT = 2
+"""Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
 
 
 def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
@@ -267,6 +269,7 @@ class PpoLoop:
     def _state(self) -> State:
         best = self._best.tensors() if self._best is not None else {}
         return {**self._learner.tensors(), **self._good, **best}, {
+            "layout": CHECKPOINT_LAYOUT,
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
             "history": self._history,
@@ -276,6 +279,8 @@ class PpoLoop:
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
+        if checkpoint.values.get("layout") != CHECKPOINT_LAYOUT:
+            raise InputError("the checkpoint of this run was written by another version: start a new run")
         self._learner.restore(checkpoint.tensors)
         self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))

@@ -9,6 +9,7 @@ import pytest
 from tests.training import toy
 from tests.training.conftest import reward_settings
 from tests.training.test_crashes import flip_a_byte, ppo_settings
+from training.checkpoint import CheckpointStore
 from training.exit_codes import BAD_INPUT
 from training.records import PreferenceRecord, PromptRecord, conversation, read_records, write_records
 
@@ -175,6 +176,29 @@ def test_a_bad_setting_of_ppo(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert word in refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, reward) | change)
+
+
+def test_a_checkpoint_of_another_layout(
+    world: Path, policy: Path, reward: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = ppo_settings(world, policy, reward) | {"iterations": 2, "checkpoint_steps": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointStore, "clear", lambda self: None)
+        patch.setattr("training.ppo.CHECKPOINT_LAYOUT", 1)
+        assert toy.run("ppo", tmp_path / "out", **settings) == 0
+    (tmp_path / "out" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "artifact")
+    assert "written by another version" in refused("ppo", tmp_path / "out", capfd, **settings)
+
+
+def test_an_artifact_of_another_format(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    later = shutil.copytree(policy, tmp_path / "policy")
+    manifest = json.loads((later / "manifest.json").read_text())
+    (later / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    settings = {"policy": later, "prompts": world / "prompts.jsonl"}
+    assert "has format 2; this version reads 1" in refused("generate", tmp_path / "out", capfd, **settings)
 
 
 def test_evaluating_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
