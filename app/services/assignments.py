@@ -122,46 +122,50 @@ async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: b
 async def _give(
     db: AsyncSession, actor: Principal, project_id: int, member: Membership, *, slot: int, is_served: bool
 ) -> Lease | None:
-    """A new lease on a check that is due, else on the most urgent free task, if there is one.
-
-    Until somebody is qualified there is nothing but checks, and none is fetched ahead: each is talked over first.
-    """
-    checks = Checks.of(member.checked)
-    practice = await check_tasks.standing(
-        db, project_id, actor.user_id, checks, role=member.role, qualified_at=member.qualified_at
-    )
-    if practice is not None and practice.has_passed:
-        await _qualify(db, actor, project_id)
-        practice = None
-    if practice is None:
-        check = await check_tasks.in_place_of_work(db, actor, project_id, checks)
-    elif is_served and practice.can_go_on:
-        check = await check_tasks.for_practice(db, actor, project_id)
-    else:
-        check = None
-    if check is None and practice is not None:
-        return None
+    """A new lease on a check that is due, else on the most urgent free task, if there is one."""
     order = draw_order(len(PANE_NAMES), member.side_balance)
     wanted: dict[str, object] = {"project": project_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
     wanted |= {"lease": _lease_time(member), "guidelines": member.guidelines_version}
     wanted |= {"order": order, "lean": _lean(order)}
-    if check is not None:
-        return await statements.LEASE_CHECK.first(db, **wanted, task=check)
+    checks = Checks.of(member.checked)
+    practice = await _practice(db, actor, project_id, member, checks)
+    if practice is not None:
+        # One at a time, none ahead: each answer is talked over before the next.
+        is_ready = is_served and practice.can_go_on
+        task_id = await check_tasks.for_practice(db, actor, project_id) if is_ready else None
+    else:
+        task_id = await check_tasks.in_place_of_work(db, actor, project_id, checks)
+    if task_id is not None:
+        return await statements.LEASE_CHECK.first(db, **wanted, task=task_id)
+    return None if practice is not None else await _most_urgent(db, actor, project_id, wanted)
+
+
+async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, wanted: dict[str, object]) -> Lease | None:
     given = await statements.LEASE.first(db, **wanted)
     if given is None:
         await reclaim_expired(db, project_id, eligible_for=actor)
         given = await _any_or_in_turn(db, wanted)
-    if given is None and is_served and await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor):
-        given = await _any_or_in_turn(db, wanted)
+    if given is None and wanted["is_served"]:
+        took_back = await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted) if took_back else None
     return given
 
 
-async def _qualify(db: AsyncSession, actor: Principal, project_id: int) -> None:
+async def _practice(
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, checks: Checks
+) -> Standing | None:
+    """As `practice_of`, and whoever has passed is qualified from here on."""
+    standing = await check_tasks.standing(
+        db, project_id, actor.user_id, checks, role=member.role, qualified_at=member.qualified_at
+    )
+    if standing is None or not standing.has_passed:
+        return standing
     await db.execute(
         update(Member)
         .where(Member.project_id == project_id, Member.user_id == actor.user_id)
         .values(qualified_at=func.now())
     )
+    return None
 
 
 async def _any_or_in_turn(db: AsyncSession, wanted: dict[str, object]) -> Lease | None:
