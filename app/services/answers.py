@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
+from sqlalchemy.orm import outerjoin
+
 from app.db.base import Json
-from app.db.tables import Judgement
+from app.db.tables import Demonstration, Judgement, TaskCompletion
 from app.db.tables.judging import AnswerType
 from app.errors import Invalid
 from app.services.question import PAIRWISE, Question
@@ -14,6 +16,12 @@ T = TypeVar("T")
 
 LONGEST_RATIONALE = 10_000
 LONGEST_RESPONSE = 100_000
+
+# Judgements, each with the better response that came with it and the place of the one that it was made of, if any.
+WITH_RESPONSE = outerjoin(Judgement, Demonstration, Demonstration.judgement_id == Judgement.id).outerjoin(
+    TaskCompletion,
+    (TaskCompletion.task_id == Judgement.task_id) & (TaskCompletion.completion_id == Demonstration.completion_id),
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from app.db.tables.projects import Role
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import check_tasks, projects, statements
-from app.services.answers import Answer
+from app.services.answers import WITH_RESPONSE, Answer
 from app.services.check_tasks import Standing, Verdict
 from app.services.checks import Checks
 from app.services.projects import Membership
@@ -266,12 +266,7 @@ async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
     judgement, is_held, response, position = (
         await db.execute(
             select(Judgement, projects.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
-            .outerjoin(Demonstration, Demonstration.judgement_id == Judgement.id)
-            .outerjoin(
-                TaskCompletion,
-                (TaskCompletion.task_id == Judgement.task_id)
-                & (TaskCompletion.completion_id == Demonstration.completion_id),
-            )
+            .select_from(WITH_RESPONSE)
             .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
         )
     ).one()
