@@ -38,7 +38,7 @@ class Submission:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.idempotency_key) <= KEY_LENGTH or not self.idempotency_key.isprintable():
-            raise Invalid(f"An idempotency key has 1 to {KEY_LENGTH} printable characters.")
+            raise Invalid("An idempotency key has 1 to %(longest)s printable characters.", longest=KEY_LENGTH)
         for milliseconds in (self.first_action_ms, self.active_ms):
             if milliseconds is not None and milliseconds not in range(LONGEST_MS + 1):
                 raise Invalid("A time is a whole number of milliseconds, a week at most.")

@@ -25,6 +25,7 @@ from app.services.question import question_of
 from app.services.statements import Lease
 from app.web import answer_form, render
 from app.web.deps import CurrentProject, CurrentUser, Db, sessions_of
+from app.web.locales import told
 
 router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
 
@@ -225,7 +226,7 @@ async def _refused(
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         pair, previous_id = await _reopen(db, principal, project, assignment_id)
-    pair = replace(pair, refused=answer, problem=error.message)
+    pair = replace(pair, refused=answer, problem=told(error))
     if render.is_htmx(request):
         return _region(request, project, pair, previous_id, status_code=error.status)
     async with transaction(sessions_of(request)) as db:
