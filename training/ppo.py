@@ -207,7 +207,7 @@ class PpoLoop:
                 if ratio_error is not None:
                     measures.setdefault("first_ratio_error", ratio_error)
                 measures = merge(measures, step.measures)
-                if not step.taken:
+                if step.distant:
                     return merge(measures, {"epochs_cut": mean_of(1.0)})
         return measures
 
