@@ -120,6 +120,11 @@ class PpoConfig(StageConfig):
     critic_learning_rate: Positive = 1e-3
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
+    lora_rank: Annotated[int, Range(minimum=0)] = 0
+    """Of adapters on the linear layers of the policy's trunk, which then learn alone (Hu et al. 2021); 0: all weights
+    learn. The published model holds the product."""
+    lora_alpha: Positive = 16.0
+    """The adapters' product is scaled by alpha / rank."""
 
     critic: Literal["separate", "shared"] = "separate"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's

@@ -19,6 +19,7 @@ from models.backbone import (
     response_logits,
     token_log_probabilities,
 )
+from models.lora import learnt_weights, set_learnt_weights
 from models.value import ActorCritic, Critic
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.losses import policy_loss, value_loss
@@ -86,7 +87,7 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint has to hold of it."""
         return {
-            **pack("policy", self._policy.model.state_dict()),
+            **pack("policy", learnt_weights(self._policy.model)),
             **pack("critic", self._critic.state_dict()),
             **pack("actor_optimizer", optimizer_tensors(self._actor_trainer.optimizer)),
             **pack("critic_optimizer", optimizer_tensors(self._critic_trainer.optimizer)),
@@ -94,7 +95,7 @@ class Learner:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Inverse of `tensors`."""
-        self._policy.model.load_state_dict(unpack("policy", tensors))
+        set_learnt_weights(self._policy.model, unpack("policy", tensors))
         self._critic.load_state_dict(unpack("critic", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
         load_optimizer(self._critic_trainer.optimizer, unpack("critic_optimizer", tensors))
