@@ -85,6 +85,17 @@ def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
     return records
 
 
+def load_preferences(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+    """Training and validation records, of which no prompt is in both. Raises `InputError`."""
+    records = load(path, PreferenceRecord)
+    train = [record for record in records if record.split == "train"]
+    validation = [record for record in records if record.split == "validation"]
+    shared = {record.prompt_id for record in train} & {record.prompt_id for record in validation}
+    if shared:
+        raise InputError(f"prompt {sorted(shared)[0]} is in both splits: validation would measure memory")
+    return train, validation
+
+
 def encode_prompts(
     language_model: LanguageModel, records: Sequence[PromptRecord], *, max_new_tokens: int
 ) -> tuple[list[Prompt], int]:
@@ -122,11 +133,11 @@ def encode_demonstrations(
 
 
 def encode_pairs(
-    reward_model: RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
+    model: LanguageModel | RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
 ) -> tuple[list[Pair], int]:
     """Pairs of which both sides fit, and how many do not."""
-    tokenizer = reward_model.tokenizer
-    limit = min(max_length, int(getattr(reward_model.model.config, "max_position_embeddings", max_length)))
+    tokenizer = model.tokenizer
+    limit = min(max_length, int(getattr(model.model.config, "max_position_embeddings", max_length)))
     prompts = encode_conversations(tokenizer, (record.prompt for record in records))
     responses_a = encode_responses(tokenizer, [record.response_a for record in records])
     responses_b = encode_responses(tokenizer, [record.response_b for record in records])

@@ -10,6 +10,7 @@ import transformers
 
 from training.config import (
     ConfigError,
+    DpoConfig,
     EvaluateConfig,
     GenerateConfig,
     InputError,
@@ -18,6 +19,7 @@ from training.config import (
     SftConfig,
     StageConfig,
 )
+from training.dpo import run_dpo
 from training.evaluate import run_evaluate
 from training.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
 from training.generate import run_generate
@@ -58,6 +60,8 @@ def _runner(config: StageConfig, out: Path, cancellation: Cancellation) -> Calla
             return lambda: run_reward(config, out, cancellation)
         case PpoConfig():
             return lambda: run_ppo(config, out, cancellation)
+        case DpoConfig():
+            return lambda: run_dpo(config, out, cancellation)
         case GenerateConfig():
             return lambda: run_generate(config, out, cancellation)
         case EvaluateConfig():

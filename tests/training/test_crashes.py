@@ -29,6 +29,15 @@ def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[
             return reward_settings(world, policy) | {"distil_steps": 12}
         case "ppo":
             return ppo_settings(world, policy, reward) | {"checkpoint_steps": 1}
+        case "dpo":
+            return {
+                "policy": policy,
+                "preferences": world / "preferences.jsonl",
+                "epochs": 2,
+                "batch_tokens": 2048,
+                "micro_batch_tokens": 2048,
+                "checkpoint_steps": 3,
+            }
         case _:
             return {"policy": policy, "prompts": world / "prompts.jsonl", "batch_size": 8, "checkpoint_steps": 1}
 
@@ -47,7 +56,7 @@ def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "dpo"])
 def test_a_killed_run_ends_in_the_same_weights(
     stage: str, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,347 @@
+"""Direct preference optimisation: a policy from pairs, without a reward model and without samples of its own.
+
+Two phases: the reference's log-probabilities of every response, kept in a file; then the policy alone.
+"""
+
+# B = responses, P = pairs; sides a and b of pairs are rows 0 and 1 of a (2, P) tensor
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel, response_log_probabilities, save_language_model
+from models.tokenization import same_tokenizer
+from training.agreement import agreement
+from training.algorithms.direct_preference import direct_preference, imitation
+from training.artifact import lineage_of, model_identity
+from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
+from training.config import DpoConfig, InputError
+from training.data import (
+    Example,
+    Pair,
+    encode_pairs,
+    length_batches,
+    load_preferences,
+    open_language_model,
+    shuffled_length_batches,
+)
+from training.intervals import Interval, clustered
+from training.metrics import Measures, mean_of, merge
+from training.optimisation import Trainer, cosine_schedule
+from training.reference import keep, key_of, read_kept
+from training.replicas import Replicas
+from training.run import Cancellation, Run, State, derived_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+REFERENCE, LEARN = "reference", "dpo"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Pairs by split; their order is that of the reference's log-probabilities, training pairs first."""
+
+    train: Sequence[Pair]
+    validation: Sequence[Pair]
+    dropped: int
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return [*self.train, *self.validation]
+
+
+def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
+    """Score with the reference, train, measure on the validation pairs, publish."""
+    lineage = lineage_of(
+        "dpo", config, {"policy": config.policy, "reference": config.reference}, {"preferences": config.preferences}
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    policy = open_language_model(config.policy)
+    loop = DpoLoop(config, run, policy, _data(config, policy), data_sha256=lineage.data["preferences"])
+    loop.train()
+    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
+
+
+class DpoLoop:
+    """Both phases; steps count through them."""
+
+    def __init__(self, config: DpoConfig, run: Run, policy: LanguageModel, data: Data, *, data_sha256: str) -> None:
+        self._config = config
+        self._run = run
+        self._policy = policy
+        self._data = data
+        self._data_sha256 = data_sha256
+        self._responses = _responses(data.pairs)
+        self._reference_batches = length_batches(
+            [len(response) for response in self._responses], batch_tokens=config.micro_batch_tokens
+        )
+        self._batches = _plan(config, data.train)
+        self._total = len(self._reference_batches) + len(self._batches)
+        self._trainer = Trainer(
+            policy.model.parameters(),
+            epsilon=config.adam_epsilon,
+            gradient_clip=config.gradient_clip,
+            weight_decay=config.weight_decay,
+        )
+        self._replicas = Replicas(policy.model)
+        self._reference_2P = torch.zeros(2, len(data.pairs))
+
+    def train(self) -> None:
+        checkpoint = self._run.resume()
+        self._reference_2P = self._reference(checkpoint)
+        first = len(self._reference_batches)
+        for step in range(max(first, self._restore(checkpoint)), self._total):
+            self._learn(step, self._batches[step - first])
+
+    def summary(self) -> dict[str, object]:
+        """What was trained on, and the figures on the validation pairs."""
+        return {
+            "steps": len(self._batches),
+            "train_pairs": len(self._data.train),
+            "ties": sum(pair.preference == 0.5 for pair in self._data.train),
+            "pairs_dropped": self._data.dropped,
+            "loss_kind": self._config.loss,
+            "beta": self._config.beta,
+            **self._held_out(),
+        }
+
+    def _reference(self, checkpoint: Checkpoint | None) -> Tensor:
+        """(2, P) log-probabilities of the reference; the policy still is as it started."""
+        config = self._config
+        location = config.reference or config.policy
+        identity = model_identity(location)
+        # What has no manifest can change under its name: it is not kept beyond this run.
+        named = identity.startswith("name:")
+        folder = self._run.out / "reference" if named or not config.reference_cache else config.reference_cache
+        key = key_of(
+            model=identity, data=self._data_sha256, max_length=config.max_length, temperature=config.temperature
+        )
+        kept_2P = read_kept(folder, key)
+        if kept_2P is not None and kept_2P.shape == self._reference_2P.shape:
+            return kept_2P
+        log_probability_2P = self._score(self._reference_model(location, identity), checkpoint)
+        keep(folder, key, log_probability_2P)
+        return log_probability_2P
+
+    def _reference_model(self, location: str, identity: str) -> LanguageModel:
+        if identity == model_identity(self._config.policy):
+            return self._policy
+        reference = open_language_model(location)
+        if not same_tokenizer(reference.tokenizer, self._policy.tokenizer):
+            raise InputError(f"{location} has another tokenizer than {self._config.policy}")
+        return reference
+
+    @torch.no_grad()
+    def _score(self, reference: LanguageModel, checkpoint: Checkpoint | None) -> Tensor:
+        scored_B, start = torch.zeros(len(self._responses)), 0
+        if checkpoint is not None and checkpoint.phase == REFERENCE:
+            scored_B, start = checkpoint.tensors["scored"], checkpoint.step
+        for step in range(start, len(self._reference_batches)):
+            began = time.perf_counter()
+            batch = self._reference_batches[step]
+            responses = [self._responses[index] for index in batch]
+            scored_B[batch] = summed_log_probabilities(reference, responses, self._config.temperature)
+            measures = _pace(responses, began)
+            self._end_of_step(step, REFERENCE, measures, ({"scored": scored_B}, {}))
+        return scored_B.view(2, -1)
+
+    def _learn(self, step: int, rows: Sequence[int]) -> None:
+        config = self._config
+        began = time.perf_counter()
+        weight = sum(self._data.train[row].weight for row in rows)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
+            policy = replace(self._policy, model=model)
+            parts = []
+            for batch in self._micro_batches(shard):
+                pairs = [self._data.train[row] for row in batch]
+                loss, measures = preference_loss(policy, pairs, self._reference_2P[:, batch], config)
+                (loss / weight).backward()
+                parts.append(measures)
+            return merge(*parts)
+
+        measures = merge(*self._replicas.map(learn, rows))
+        done = step - len(self._reference_batches)
+        rate = cosine_schedule(
+            done, len(self._batches), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
+        )
+        norm = self._trainer.step(rate)
+        responses = _responses([self._data.train[row] for row in rows])
+        figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **_pace(responses, began)}
+        self._end_of_step(step, LEARN, measures | figures, None)
+
+    def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
+        lengths = _lengths([self._data.train[row] for row in rows])
+        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
+        return [[rows[index] for index in batch] for batch in batches]
+
+    @torch.no_grad()
+    def _held_out(self) -> dict[str, object]:
+        pairs = self._data.validation
+        parts: list[Measures] = []
+        reward_2P = torch.zeros(2, len(pairs))
+        reference_2P = self._reference_2P[:, len(self._data.train) :]
+        for batch in length_batches(_lengths(pairs), batch_tokens=self._config.micro_batch_tokens):
+            chosen = [pairs[index] for index in batch]
+            log_probability_2P = pair_log_probabilities(self._policy, chosen, self._config.temperature)
+            _, measures = _loss(log_probability_2P, chosen, reference_2P[:, batch], self._config)
+            reward_2P[:, batch] = self._config.beta * (log_probability_2P - reference_2P[:, batch])
+            parts.append(measures)
+        means = {name: total / count for name, (total, count) in merge(*parts).items()}
+        differences = (reward_2P[0] - reward_2P[1]).tolist()
+        margin = _margin(pairs, differences)
+        return {
+            **agreement(pairs, differences).to_json(),
+            "validation_loss": means.get("loss"),
+            "validation_kl_k2": means.get("kl_k2"),
+            "chosen_reward": means.get("chosen_reward"),
+            "rejected_reward": means.get("rejected_reward"),
+            "margin": margin.mean if margin else None,
+            "margin_low": margin.low if margin else None,
+            "margin_high": margin.high if margin else None,
+        }
+
+    def _end_of_step(self, step: int, phase: str, measures: Measures, state: State | None) -> None:
+        self._run.metrics.write(step + 1, self._total, phase, measures)
+        self._run.end_of_step(
+            step + 1, every=self._config.checkpoint_steps, phase=phase, state=lambda: state or self._state()
+        )
+
+    def _state(self) -> State:
+        model = pack("model", self._policy.model.state_dict())
+        return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {}
+
+    def _restore(self, checkpoint: Checkpoint | None) -> int:
+        if checkpoint is None or checkpoint.phase == REFERENCE:
+            return 0
+        self._policy.model.load_state_dict(unpack("model", checkpoint.tensors))
+        load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
+        return checkpoint.step
+
+
+def preference_loss(
+    policy: LanguageModel, pairs: Sequence[Pair], reference_2P: Tensor, config: DpoConfig
+) -> tuple[Tensor, Measures]:
+    """Summed loss of the pairs, and its measures."""
+    return _loss(pair_log_probabilities(policy, pairs, config.temperature), pairs, reference_2P, config)
+
+
+def pair_log_probabilities(policy: LanguageModel, pairs: Sequence[Pair], temperature: float) -> Tensor:
+    """(2, P) log-probabilities of whole responses, all in one pass."""
+    return summed_log_probabilities(policy, _responses(pairs), temperature).view(2, -1)
+
+
+def summed_log_probabilities(policy: LanguageModel, responses: Sequence[Example], temperature: float) -> Tensor:
+    """(B,) log-probabilities of whole responses, EOS included."""
+    log_probability_N, _ = response_log_probabilities(
+        policy.model,
+        [response.prompt_ids for response in responses],
+        [response.response_ids for response in responses],
+        policy.pad_id,
+        temperature,
+    )
+    parts = log_probability_N.split([len(response.response_ids) for response in responses])
+    return torch.stack([part_N.sum() for part_N in parts])
+
+
+def _loss(
+    log_probability_2P: Tensor, pairs: Sequence[Pair], reference_2P: Tensor, config: DpoConfig
+) -> tuple[Tensor, Measures]:
+    log_ratio_2P = log_probability_2P - reference_2P
+    preference_P = torch.tensor([pair.preference for pair in pairs])
+    weight_P = torch.tensor([pair.weight for pair in pairs])
+    loss = direct_preference(
+        log_ratio_2P[0] - log_ratio_2P[1],
+        preference_P,
+        weight_P,
+        loss=config.loss,
+        beta=config.beta,
+        label_noise=config.label_noise,
+    )
+    weight = float(weight_P.sum())
+    measures = _measures(config.beta * log_ratio_2P.detach(), preference_P)
+    if config.sft_coefficient:
+        length_2P = torch.tensor([len(side.response_ids) for side in _responses(pairs)]).view(2, -1)
+        told = imitation(log_probability_2P, length_2P, preference_P, weight_P)
+        measures["imitation_loss"] = (float(told.detach()), weight)
+        loss = loss + config.sft_coefficient * told
+    log_ratios = float(log_ratio_2P.detach().square().sum())
+    return loss, {
+        "loss": (float(loss.detach()), weight),
+        # Half the squared log-ratio is Schulman's k2 (2020). The responses are the data's and not the policy's own, so
+        # it says how far the policy has moved on them; the stage `evaluate` measures the divergence itself.
+        "kl_k2": (log_ratios / 2, 2 * len(pairs)),
+        **measures,
+    }
+
+
+def _measures(reward_2P: Tensor, preference_P: Tensor) -> Measures:
+    """Of the implicit rewards beta log pi / pi_ref on pairs that people had a preference in."""
+    judged_P = preference_P != 0.5
+    if not bool(judged_P.any()):
+        return {}
+    side_P = (preference_P[judged_P] > 0.5).float()
+    reward_a_P, reward_b_P = torch.unbind(reward_2P[:, judged_P])
+    chosen_P = side_P * reward_a_P + (1 - side_P) * reward_b_P
+    rejected_P = side_P * reward_b_P + (1 - side_P) * reward_a_P
+    right_P = (1 + torch.sign(chosen_P - rejected_P)) / 2
+    named = {
+        "accuracy": right_P,
+        "margin": chosen_P - rejected_P,
+        "chosen_reward": chosen_P,
+        "rejected_reward": rejected_P,
+    }
+    return {name: (float(values_P.sum()), float(len(values_P))) for name, values_P in named.items()}
+
+
+def _margin(pairs: Sequence[Pair], differences: Sequence[float]) -> Interval | None:
+    """How much more reward the preferred response of a pair has, resampled by prompt."""
+    judged = [
+        (difference if pair.preference > 0.5 else -difference, pair.a.prompt_id)
+        for pair, difference in zip(pairs, differences, strict=True)
+        if pair.preference != 0.5
+    ]
+    return clustered([margin for margin, _ in judged], [prompt for _, prompt in judged]) if judged else None
+
+
+def _data(config: DpoConfig, policy: LanguageModel) -> Data:
+    train_records, validation_records = load_preferences(config.preferences)
+    train, dropped_train = encode_pairs(policy, train_records, max_length=config.max_length)
+    validation, dropped_validation = encode_pairs(policy, validation_records, max_length=config.max_length)
+    if not train:
+        raise InputError(f"no pair of {config.preferences} to train on has at most {config.max_length} tokens")
+    if all(pair.preference == 0.5 for pair in train):
+        raise InputError("all training pairs are ties: there is no preference to learn")
+    return Data(train, validation, dropped_train + dropped_validation)
+
+
+def _plan(config: DpoConfig, pairs: Sequence[Pair]) -> list[list[int]]:
+    """Rows of the training pairs, one list per optimiser step."""
+    return [
+        batch
+        for epoch in range(config.epochs)
+        for batch in shuffled_length_batches(
+            _lengths(pairs), batch_tokens=config.batch_tokens, seed=derived_seed(config.seed, LEARN, epoch)
+        )
+    ]
+
+
+def _lengths(pairs: Sequence[Pair]) -> list[int]:
+    return [2 * max(len(pair.a), len(pair.b)) for pair in pairs]
+
+
+def _responses(pairs: Sequence[Pair]) -> list[Example]:
+    """All sides a, then all sides b."""
+    return [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
+
+
+def _pace(responses: Sequence[Example], began: float) -> Measures:
+    return {"tokens": mean_of(sum(map(len, responses))), "seconds": mean_of(time.perf_counter() - began)}
