@@ -25,6 +25,7 @@ class Startable(StrEnum):
     sft = "sft"
     reward = "reward"
     ppo = "ppo"
+    dpo = "dpo"
     generate = "generate"
 
 
@@ -32,6 +33,7 @@ START: Mapping[Startable, Callable[[AsyncSession, int | None, Project], Awaitabl
     Startable.sft: stages.start_sft,
     Startable.reward: stages.start_reward,
     Startable.ppo: stages.start_ppo,
+    Startable.dpo: stages.start_dpo,
     Startable.generate: stages.start_generate,
 }
 

@@ -26,6 +26,10 @@ from training.records import DemonstrationRecord, Message, PromptRecord, Record,
 FOLDER = "inputs"
 CONFIG = "config.json"
 
+# What DPO's reference says of a dataset version, by the digests of both: shared by the runs of a home folder, and
+# computed again if it is deleted.
+REFERENCE_CACHE = "cache/reference"
+
 # Runs of one project differ in their seeds by their ids, projects by their own.
 SEED_STRIDE = 1_000_000
 
@@ -88,6 +92,8 @@ async def _gather(db: AsyncSession, home: Path, run_id: int, token: int) -> Stag
             config, files = await _sft(db, home, project, run)
         case "reward":
             config, files = await _reward(db, home, project, run)
+        case "dpo":
+            config, files = await _dpo(db, home, project, run), {}
         case "ppo":
             config = await _models(db, home, run, "policy", "reference", "reward")
             files = await _ppo(db, run, rng)
@@ -115,15 +121,27 @@ async def _sft(db: AsyncSession, home: Path, project: Project, run: Run) -> tupl
 
 
 async def _reward(db: AsyncSession, home: Path, project: Project, run: Run) -> tuple[Json, dict[str, Sequence[Record]]]:
+    preferences = await _preferences(db, home, project, run)
+    config = await _models(db, home, run, "policy", "previous_reward")
+    prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
+    return {**config, "preferences": str(preferences)}, {"prompts": prompts}
+
+
+async def _dpo(db: AsyncSession, home: Path, project: Project, run: Run) -> Json:
+    preferences = await _preferences(db, home, project, run)
+    config = await _models(db, home, run, "policy", "reference")
+    return {**config, "preferences": str(preferences), "reference_cache": str(home / REFERENCE_CACHE)}
+
+
+async def _preferences(db: AsyncSession, home: Path, project: Project, run: Run) -> Path:
+    """The run's dataset version; a single run cuts one."""
     dataset_version_id = run.settings["dataset_version_id"]
     if dataset_version_id is None:
         dataset = await datasets.cut_preferences(db, project, home=home, run_id=run.id)
         run.settings = {**run.settings, "dataset_version_id": dataset.id}
     else:
         dataset = await db.get_one(DatasetVersion, dataset_version_id)
-    config = await _models(db, home, run, "policy", "previous_reward")
-    prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
-    return {**config, "preferences": str(datasets.verify(dataset, home))}, {"prompts": prompts}
+    return datasets.verify(dataset, home)
 
 
 async def _ppo(db: AsyncSession, run: Run, rng: random.Random) -> dict[str, Sequence[Record]]:

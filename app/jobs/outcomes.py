@@ -23,7 +23,7 @@ RESULT = "result.json"
 ARTIFACT = "artifact"
 COMPLETIONS = "completions.jsonl"
 
-KIND_OF_STAGE: dict[str, ModelKind] = {"sft": "policy", "reward": "reward", "ppo": "policy"}
+KIND_OF_STAGE: dict[str, ModelKind] = {"sft": "policy", "reward": "reward", "ppo": "policy", "dpo": "policy"}
 
 # Rows of one INSERT: PostgreSQL takes 65,535 parameters, a completion has eight.
 INSERT_ROWS = 5_000
@@ -56,7 +56,7 @@ async def take_over(db: AsyncSession, home: Path, run_id: int, token: int, outco
     match run.stage:
         case "sft":
             await _add_sft_policy(db, home, project, run, outcome)
-        case "reward" | "ppo":
+        case "reward" | "ppo" | "dpo":
             await _register(db, home, run, outcome)
         case "generate":
             await _add_completions(db, project, run, outcome.completions)

@@ -13,7 +13,7 @@ from app.db.tables import Project
 from app.services.gates import PolicyBounds, RewardBounds
 from app.services.validation import validated
 
-STAGES = ("sft", "reward", "ppo", "generate", "evaluate")
+STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate")
 
 
 class RoundSettings(BaseModel):
@@ -34,6 +34,7 @@ class RoundSettings(BaseModel):
     sft: Json = Field(default_factory=dict)
     reward: Json = Field(default_factory=dict)
     ppo: Json = Field(default_factory=dict)
+    dpo: Json = Field(default_factory=dict)
     generate: Json = Field(default_factory=dict)
     evaluate: Json = Field(default_factory=lambda: {"samples_per_prompt": 4})
     reward_gate: RewardBounds = RewardBounds()

@@ -39,18 +39,23 @@ async def start_sft(db: AsyncSession, actor_id: int | None, project: Project) ->
 
 async def start_reward(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
     """Train a reward model on what people have said so far; the run cuts a dataset version first."""
-    judged = exists().where(*projects.labels_of(project.id))
-    if not await db.scalar(select(judged)):
-        raise Conflict("There is no judgement to learn from.")
+    await _require_judgements(db, project)
     return await _queue_single(db, actor_id, project, "reward", await _reward_inputs(db, project, None))
 
 
 async def start_ppo(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
     """Improve the policy against the reward model in use, or the newest one when none is."""
-    reward = await models.promoted(db, project.id, "reward") or await models.newest(db, project.id, "reward")
-    if reward is None:
-        raise Conflict("There is no reward model yet: train one first.")
+    reward = await _reward_to_use(db, project)
     return await _queue_single(db, actor_id, project, "ppo", await _ppo_inputs(db, project, reward.id))
+
+
+async def start_dpo(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
+    """Train a policy on what people have said so far, with no reward model between; the run cuts a dataset version
+    first. Like PPO it starts from the reference and is held near it."""
+    await _require_judgements(db, project)
+    reference = await _reference(db, project)
+    inputs = {"policy_id": reference.id, "reference_id": reference.id, "dataset_version_id": None}
+    return await _queue_single(db, actor_id, project, "dpo", inputs)
 
 
 async def start_generate(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
@@ -61,11 +66,13 @@ async def start_generate(db: AsyncSession, actor_id: int | None, project: Projec
 async def start_evaluate(
     db: AsyncSession, actor_id: int | None, project: Project, *, policy: ModelVersion | None = None
 ) -> Run:
-    """Compare a policy, by default the one in use, with the one it started from."""
+    """Compare a policy, by default the one in use, with the one it started from: by the reward model that it was
+    trained against, or by today's if it was trained without one."""
     policy = policy or await models.promoted(db, project.id)
-    if policy is None or policy.reference_id is None or policy.reward_id is None:
-        raise Conflict("There is no policy yet that was trained against a reward model.")
-    inputs = _evaluate_inputs(policy.id, policy.reference_id, policy.reward_id)
+    if policy is None or policy.reference_id is None:
+        raise Conflict("There is no policy yet that was trained on judgements.")
+    reward_id = policy.reward_id or (await _reward_to_use(db, project)).id
+    inputs = _evaluate_inputs(policy.id, policy.reference_id, reward_id)
     return await _queue_single(db, actor_id, project, "evaluate", inputs)
 
 
@@ -128,7 +135,7 @@ def _run_settings(project: Project, stage: Stage, settings: RoundSettings, input
     """
     common: Json = {**inputs, "seed": settings.seed}
     match stage:
-        case "sft" | "reward" | "ppo":
+        case "sft" | "reward" | "ppo" | "dpo":
             return {**common, "config": getattr(settings, stage)}
         case "generate":
             samples = max(settings.samples_per_prompt, question_of(project).size)
@@ -200,6 +207,20 @@ async def _reference(db: AsyncSession, project: Project) -> ModelVersion:
     if reference is None:
         raise Conflict("There is no policy in use yet: train one first.")
     return reference
+
+
+async def _reward_to_use(db: AsyncSession, project: Project) -> ModelVersion:
+    """The reward model in use, or the newest one when none is."""
+    reward = await models.promoted(db, project.id, "reward") or await models.newest(db, project.id, "reward")
+    if reward is None:
+        raise Conflict("There is no reward model yet: train one first.")
+    return reward
+
+
+async def _require_judgements(db: AsyncSession, project: Project) -> None:
+    judged = exists().where(*projects.labels_of(project.id))
+    if not await db.scalar(select(judged)):
+        raise Conflict("There is no judgement to learn from.")
 
 
 def _made(version_id: int | None) -> int:

@@ -150,6 +150,17 @@ def _described(stage: str) -> tuple[Chart, ...]:
             Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
             Chart("length", gettext("Length of the policy's samples"), gettext("tokens"), from_zero=True),
         ),
+        "dpo": (
+            Chart("loss", gettext("Loss"), nats, from_zero=True),
+            Chart("accuracy", gettext("Accuracy on training pairs"), "", True, 0.5, gettext("chance")),
+            Chart("margin", gettext("Implicit reward of the preferred response over the other"), nats),
+            Chart("chosen_reward", gettext("Implicit reward of preferred responses"), nats),
+            Chart("rejected_reward", gettext("Implicit reward of the others"), nats),
+            Chart(
+                "kl_k2", gettext("Distance from the reference on these responses"), gettext("nats per response"), True
+            ),
+            Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
+        ),
         "ppo": (
             Chart("score", gettext("Reward model's score"), gettext("mean of a batch")),
             Chart("kl", gettext("KL to the reference"), gettext("nats per response"), from_zero=True),

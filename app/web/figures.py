@@ -119,6 +119,7 @@ def _titles() -> dict[str, tuple[str, Form]]:
         "eos_rate": (gettext("Responses that end by themselves"), "share"),
         "reward_gain": (gettext("Gain in reward"), "number"),
         "reward": (gettext("Reward"), "number"),
+        "margin": (gettext("Implicit reward of the preferred response over the other"), "nats"),
         "previous_accuracy": (gettext("Accuracy of the previous model"), "share"),
         "reference_reward": (gettext("Reward of the reference"), "number"),
         "distinct_2": (gettext("Distinct word pairs"), "share"),

@@ -62,7 +62,7 @@ class StartRound(BaseModel):
 
 
 class StartRun(BaseModel):
-    stage: Literal["sft", "reward", "ppo", "generate"]
+    stage: Literal["sft", "reward", "ppo", "dpo", "generate"]
 
 
 @router.get("")
@@ -108,6 +108,7 @@ async def start_run(
         "sft": stages.start_sft,
         "reward": stages.start_reward,
         "ppo": stages.start_ppo,
+        "dpo": stages.start_dpo,
         "generate": stages.start_generate,
     }
     run = await starters[form.stage](db, principal.user_id, project)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from app.db.session import SessionFactory
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Child, Launch, LocalProcess
 from app.jobs.transactions import Database
+from tests.command_line import runner
 from tests.jobs import fake_training
 from tests.jobs.loop import LEASE_SECONDS, Loop
 from tests.jobs.worker_program import FAKE_TRAINING
 
 ROOT = Path(__file__).parents[2]
 StartWorker = Callable[[], "subprocess.Popen[bytes]"]
+Command = Callable[..., Awaitable[tuple[int, str]]]
 
 
 @pytest.fixture
@@ -98,3 +100,19 @@ def start_worker(home: Path, database_url: str) -> Iterator[StartWorker]:
             os.kill(worker.pid, signal.SIGCONT)
             worker.kill()
         worker.wait()
+
+
+@pytest.fixture
+def command(
+    database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs `plumbline ARGUMENTS` on the test's database; exit code and what was printed."""
+    plumbline = runner(monkeypatch, capsys)
+    environment = {"DATABASE_URL": database_url, "PLUMBLINE_HOME": str(home)}
+
+    async def execute(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        done = await asyncio.to_thread(plumbline, *arguments, **environment)
+        return done.code, done.out + done.err
+
+    return execute

@@ -23,7 +23,7 @@ from training.records import (
     write_records,
 )
 
-KIND = {"sft": "policy", "reward": "reward", "ppo": "policy"}
+KIND = {"sft": "policy", "reward": "reward", "ppo": "policy", "dpo": "policy"}
 INPUTS = {
     "demonstrations": DemonstrationRecord,
     "held_out": DemonstrationRecord,
@@ -45,6 +45,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "accuracy_difference_high": None,
     },
     "ppo": {"kl": 3.0, "reward_gain": 1.0},
+    "dpo": {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "margin": 0.4},
     "generate": {"eos_rate": 1.0},
     "evaluate": {
         "proxy_win_rate": 0.8,

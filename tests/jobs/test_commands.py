@@ -1,32 +1,8 @@
 """The admin's buttons as commands."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-
-import pytest
-
 from app.services import models, rounds
-from tests.command_line import runner
+from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
-
-Command = Callable[..., Awaitable[tuple[int, str]]]
-
-
-@pytest.fixture
-def command(
-    database_url: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Runs `plumbline ARGUMENTS` on the test's database; exit code and what was printed."""
-    plumbline = runner(monkeypatch, capsys)
-    environment = {"DATABASE_URL": database_url, "PLUMBLINE_HOME": str(home)}
-
-    async def execute(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        done = await asyncio.to_thread(plumbline, *arguments, **environment)
-        return done.code, done.out + done.err
-
-    return execute
 
 
 async def test_a_round_is_started_watched_and_cancelled(loop: Loop, command: Command) -> None:

@@ -80,6 +80,10 @@ async def test_imported_comparisons_end_in_new_pairs_by_a_policy_that_learned_fr
     assert figures["train_pairs"] + figures["validation_pairs"] + figures["pairs_dropped"] == imported
     assert figures["accuracy_low"] <= figures["accuracy"] <= figures["accuracy_high"]
 
+    preferred = result_of(await run(loop, project, "dpo"))
+    assert preferred["train_pairs"] == figures["train_pairs"]
+    assert preferred["margin_low"] <= preferred["margin"] <= preferred["margin_high"]
+
     round_ = await loop.start_round(project)
     await loop.work_off()
     annotator = SimulatedAnnotator(client, project.slug, more_words)
@@ -125,7 +129,7 @@ async def real_project(db: AsyncSession, file: Path) -> tuple[Project, str]:
 
 async def run(loop: Loop, project: Project, stage: str) -> Run:
     """Queue a single run, and see it end well."""
-    start = {"sft": stages.start_sft, "reward": stages.start_reward}[stage]
+    start = {"sft": stages.start_sft, "reward": stages.start_reward, "dpo": stages.start_dpo}[stage]
 
     async def queue(db: AsyncSession) -> Run:
         return await start(db, None, await db.get_one(Project, project.id))

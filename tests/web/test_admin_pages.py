@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import ApiToken, ModelVersion, Round, Run
+from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run
 from app.services import accounts, models, projects
 from tests.browser.seed import Seeded
 from tests.factories import make_task
@@ -93,6 +93,19 @@ async def test_a_run_of_every_stage_has_a_page(doors: dict[str, Door], db: Async
     assert {run.stage for run in runs} >= {"sft", "reward", "ppo", "generate", "evaluate", "select", "snapshot", "gate"}
     for run in runs:
         assert sentence(await read(doors["reviewer"], f"{PROJECT}/runs/{run.id}")), run.stage
+
+
+async def test_dpo_is_started_by_its_button_and_shows_its_curves(doors: dict[str, Door], db: AsyncSession) -> None:
+    assert 'value="dpo"' in await read(doors["owner"], PROJECT)
+    started = await doors["owner"].send("POST", f"{PROJECT}/runs", {"stage": "dpo"})
+    assert started.status_code == 303
+    page = started.headers["location"]
+    assert sentence(await read(doors["owner"], page)).startswith("DPO ")
+    for step in range(1, 4):
+        figures = {"loss": 0.69 / step, "margin": 0.1 * step, "chosen_reward": 0.1, "rejected_reward": 0.0}
+        db.add(Metric(run_id=int(page.rsplit("/", 1)[-1]), phase="dpo", step=step, figures=figures))
+    await db.commit()
+    assert "Implicit reward of preferred responses" in words(await read(doors["owner"], page))
 
 
 async def test_a_run_that_ended_before_it_measured_anything_shows_no_empty_curves(

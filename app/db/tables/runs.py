@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 Stage = Literal[
-    "sft", "reward", "ppo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "import", "export"
+    "sft", "reward", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "import", "export"
 ]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
