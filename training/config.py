@@ -237,6 +237,9 @@ class DpoConfig(StageConfig):
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0
     gradient_clip: Positive = 1.0
+    lora_rank: Annotated[int, Range(minimum=0)] = 0
+    """As PPO's: of adapters that then learn alone; 0: all weights learn."""
+    lora_alpha: Positive = 16.0
     checkpoint_steps: Count = 25
 
     def __post_init__(self) -> None:

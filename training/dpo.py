@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, response_log_probabilities, save_language_model
+from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.tokenization import same_tokenizer
 from training.agreement import agreement
 from training.algorithms.direct_preference import direct_preference, imitation
@@ -85,6 +86,9 @@ class DpoLoop:
         )
         self._batches = _plan(config, data.train)
         self._total = len(self._reference_batches) + len(self._batches)
+        if config.lora_rank:
+            seed = derived_seed(config.seed, "adapters")
+            add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
         self._trainer = Trainer(
             policy.model.parameters(),
             epsilon=config.adam_epsilon,
@@ -95,11 +99,13 @@ class DpoLoop:
         self._reference_2P = torch.zeros(2, len(data.pairs))
 
     def train(self) -> None:
+        """Both phases; the policy is a plain model again at their end."""
         checkpoint = self._run.resume()
         self._reference_2P = self._reference(checkpoint)
         first = len(self._reference_batches)
         for step in range(max(first, self._restore(checkpoint)), self._total):
             self._learn(step, self._batches[step - first])
+        merge_adapters(self._policy.model)
 
     def summary(self) -> dict[str, object]:
         """What was trained on, and the figures on the validation pairs."""
@@ -216,13 +222,13 @@ class DpoLoop:
         )
 
     def _state(self) -> State:
-        model = pack("model", self._policy.model.state_dict())
+        model = pack("model", learnt_weights(self._policy.model))
         return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {}
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None or checkpoint.phase == REFERENCE:
             return 0
-        self._policy.model.load_state_dict(unpack("model", checkpoint.tensors))
+        set_learnt_weights(self._policy.model, unpack("model", checkpoint.tensors))
         load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
         return checkpoint.step
 

@@ -12,10 +12,11 @@ from models.backbone import LanguageModel, load_language_model
 from tests.training import toy
 from tests.training.test_bad_input import preferences_of, refused
 from tests.training.test_crashes import flip_a_byte, weights
-from training.config import DpoConfig
+from training.config import DpoConfig, read_config
 from training.data import Pair, encode_pairs, load_preferences
-from training.dpo import pair_log_probabilities, preference_loss
+from training.dpo import pair_log_probabilities, preference_loss, run_dpo
 from training.reference import read_kept
+from training.run import Cancellation, Cancelled
 
 
 def settings_of(world: Path, policy: Path, **change: object) -> dict[str, object]:
@@ -24,6 +25,7 @@ def settings_of(world: Path, policy: Path, **change: object) -> dict[str, object
         "preferences": world / "preferences.jsonl",
         "epochs": 2,
         "batch_tokens": 1024,
+        "micro_batch_tokens": 2048,
         "learning_rate": 3e-3,
         **change,
     }
@@ -153,6 +155,21 @@ def test_what_is_kept_of_the_reference_is_what_would_be_computed_again(
     torch.testing.assert_close(kept_2P[:, : len(pairs)], again_2P, atol=1e-3, rtol=0)
 
 
+def test_a_run_that_is_stopped_while_the_reference_speaks_ends_in_the_same_weights(
+    world: Path, policy: Path, trained: Path, tmp_path: Path
+) -> None:
+    out, settings = tmp_path / "out", settings_of(world, policy)
+    config = read_config(toy.write_config(out.with_suffix(".json"), **settings), DpoConfig)
+    for _ in range(2):
+        cancellation = Cancellation()
+        cancellation.request()
+        with pytest.raises(Cancelled):
+            run_dpo(config, out, cancellation)
+    assert [row["phase"] for row in toy.metrics(out)] == ["reference"] * 2
+    assert toy.run("dpo", out, **settings) == 0
+    assert weights(out) == weights(trained)
+
+
 def test_a_second_run_reads_what_the_first_one_kept(world: Path, policy: Path, tmp_path: Path) -> None:
     shared = {"epochs": 1, "reference_cache": tmp_path / "kept"}
     for name, change in (("first", {}), ("second", {"beta": 0.3})):
@@ -203,6 +220,20 @@ def test_the_other_losses_learn_too(world: Path, policy: Path, tmp_path: Path, l
     settings = settings_of(world, policy, loss=loss, label_noise=noise)
     assert toy.run("dpo", tmp_path / "out", **settings) == 0
     assert toy.result(tmp_path / "out")["accuracy"] > 0.9  # type: ignore[operator]
+
+
+def test_adapters_learn_alone_and_a_plain_model_is_published(world: Path, policy: Path, tmp_path: Path) -> None:
+    settings = settings_of(world, policy, lora_rank=8, epochs=6)
+    assert toy.run("dpo", tmp_path / "out", **settings) == 0
+    assert means(tmp_path / "out", "loss")[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert toy.result(tmp_path / "out")["accuracy_low"] > 0.5  # type: ignore[operator]
+    before, after = (
+        load_language_model(location).model.state_dict() for location in (policy, tmp_path / "out" / "artifact")
+    )
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("_proj" in name for name in changed), "embeddings and norms stay as they were"
 
 
 def test_the_imitation_term_keeps_the_preferred_responses_likely(
