@@ -11,8 +11,9 @@ from tests.training import toy
 from tests.training.conftest import reward_settings
 from training.config import RewardConfig
 from training.data import Example, Pair, encode_pairs
+from training.preferences import preference_loss
 from training.records import PreferenceRecord, read_records
-from training.reward import method_for, preference_loss
+from training.reward import method_for
 from training.scoring import batched_scores
 
 
