@@ -26,11 +26,12 @@ def teach(
     samples: Sequence[Example],
     labelled: Sequence[Example],
     *,
+    label_noise: float,
     seed: int,
 ) -> tuple[Tensor, dict[str, float]]:
     """(N,) teacher's scores of every prefix of every response, one after another, the policy's samples first; and what
     the teacher reached. Whole samples have mean 0 and deviation 1."""
-    teacher = fit_teacher(policy, preferences.train, samples, seed=seed)
+    teacher = fit_teacher(policy, preferences.train, samples, label_noise=label_noise, seed=seed)
     examples = [*samples, *labelled]
     prompt_BD = prompt_features(policy, examples)
     told = [

@@ -22,12 +22,12 @@ from models.reward import RewardModel, reward_model_from_policy, save_reward_mod
 from training.artifact import lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
-from training.data import Example, Pair, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
+from training.data import Example, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
 from training.distillation import distillation_loss, teach
 from training.held_out import measured_agreement, previous_figures
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
-from training.preferences import Preferences, load_preferences, preference_loss
+from training.preferences import Comparison, Preferences, comparisons, load_preferences, objective_of, preference_loss
 from training.records import PromptRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
@@ -54,6 +54,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     policy = open_language_model(config.policy)
     reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"))
     preferences = load_preferences(config, reward_model)
+    _require_use(config, method_for(config, len(preferences.train)))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
     builder.build()
@@ -61,6 +62,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
+        "train_rankings": sum(comparison.is_ranking for comparison in comparisons(preferences.train)),
         "ties": sum(pair.preference == 0.5 for pair in preferences.train),
         "pairs_dropped": preferences.dropped,
         **measured.to_json(),
@@ -90,6 +92,8 @@ class RewardBuilder:
         self._policy = policy
         self._reward_model = reward_model
         self._preferences = preferences
+        self._comparisons = comparisons(preferences.train)
+        self._objective = objective_of(config)
         self._prompts = prompts
         self.method: Method = method_for(config, len(preferences.train))
         self._samples: list[Example] = []
@@ -152,12 +156,17 @@ class RewardBuilder:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
         all its prefixes together."""
         steps = self._config.distil_steps
-        labelled = [side for pair in self._preferences.train for side in (pair.a, pair.b)]
+        labelled = [response for comparison in self._comparisons for response in comparison.responses]
         examples = [*self._samples, *labelled]
         if self._targets_N is None:
             seed = derived_seed(self._config.seed, "folds")
             self._targets_N, self._teacher_figures = teach(
-                self._policy, self._preferences, self._samples, labelled, seed=seed
+                self._policy,
+                self._preferences,
+                self._samples,
+                labelled,
+                label_noise=self._config.label_noise,
+                seed=seed,
             )
         targets = self._targets_N.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, steps, "distil")
@@ -187,24 +196,23 @@ class RewardBuilder:
 
     def _finetune(self, first: int, start: int, total: int) -> None:
         """Bradley-Terry on the score at the last token."""
-        pairs = self._preferences.train
         steps = self._finetune_steps()
         batches = self._finetune_batches()
         for step in range(start, first + steps):
-            measures = self._finetune_gradients([pairs[index] for index in batches[step - first]])
+            measures = self._finetune_gradients([self._comparisons[index] for index in batches[step - first]])
             rate = cosine_schedule(step - first, steps, peak=self._config.finetune_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
             self._end_of_step(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)})
 
-    def _finetune_gradients(self, pairs: Sequence[Pair]) -> Measures:
-        weight = sum(pair.weight for pair in pairs)
+    def _finetune_gradients(self, batch: Sequence[Comparison]) -> Measures:
+        weight = sum(comparison.weight for comparison in batch)
 
-        def learn(model: "PreTrainedModel", shard: Sequence[Pair]) -> Measures:
-            loss, measures = preference_loss(replace(self._reward_model, model=model), shard)
-            (loss * sum(pair.weight for pair in shard) / weight).backward()
+        def learn(model: "PreTrainedModel", shard: Sequence[Comparison]) -> Measures:
+            loss, measures = preference_loss(replace(self._reward_model, model=model), shard, self._objective)
+            (loss / weight).backward()
             return measures
 
-        return merge(*self._replicas.map(learn, pairs))
+        return merge(*self._replicas.map(learn, batch))
 
     def _normalise(self) -> None:
         """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
@@ -212,7 +220,7 @@ class RewardBuilder:
         deviation = float(raw_B.std())
         if not deviation > 0:
             raise InputError("the reward model gives every response the same score")
-        self._reward_model.set_statistics(float(raw_B.mean()), deviation)
+        self._reward_model.set_statistics(float(raw_B.mean()), deviation if self._config.unit_deviation else 1.0)
         if self._targets_N is not None:
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
             whole_B = self._targets_N[lengths.cumsum(0) - 1]
@@ -229,7 +237,7 @@ class RewardBuilder:
         return batches[:steps]
 
     def _finetune_batches(self) -> list[list[int]]:
-        lengths = [2 * max(len(pair.a), len(pair.b)) for pair in self._preferences.train]
+        lengths = [len(comparison) for comparison in self._comparisons]
         return [
             batch
             for epoch in range(self._config.finetune_epochs)
@@ -279,6 +287,15 @@ def method_for(config: RewardConfig, train_pairs: int) -> Method:
     if config.method != "auto":
         return config.method
     return "distil" if train_pairs < config.distil_below_pairs else "finetune"
+
+
+def _require_use(config: RewardConfig, method: Method) -> None:
+    """Raises `InputError` for settings that would silently do nothing."""
+    unused = [
+        name for name in ("ranking_loss", "margin", "centering") if getattr(config, name) != getattr(RewardConfig, name)
+    ]
+    if method == "distil" and unused:
+        raise InputError(f"{', '.join(unused)}: only fine-tuning uses this, and the method is distil")
 
 
 def _pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:
