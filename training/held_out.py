@@ -6,17 +6,29 @@ from collections.abc import Sequence
 
 from models.reward import RewardModel
 from training.agreement import Agreement, accuracy_difference, agreement
+from training.calibration import calibration
 from training.config import InputError, RewardConfig
 from training.data import Pair, encode_pairs, load, open_reward_model
 from training.records import PreferenceRecord
 from training.scoring import batched_scores
+from training.subsets import subset_figures
 
 
-def measured_agreement(reward_model: RewardModel, pairs: Sequence[Pair]) -> Agreement:
-    """By the raw scores."""
+def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
+    """Raw score of A minus that of B."""
     score_a_P = batched_scores(reward_model, [pair.a.token_ids for pair in pairs])
     score_b_P = batched_scores(reward_model, [pair.b.token_ids for pair in pairs])
-    return agreement(pairs, (score_a_P - score_b_P).tolist())
+    return (score_a_P - score_b_P).tolist()
+
+
+def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:
+    """Agreement, then where it lies and how sure it may be."""
+    calibrated = calibration(pairs, differences)
+    return {
+        **agreement(pairs, differences).to_json(),
+        **subset_figures(pairs, differences),
+        **(calibrated.to_json() if calibrated else {}),
+    }
 
 
 def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
@@ -26,7 +38,7 @@ def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, obj
     previous_model = open_reward_model(config.previous_reward)
     records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
     pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
-    previous = measured_agreement(previous_model, pairs)
+    previous = agreement(pairs, score_differences(previous_model, pairs))
     if previous.prompt_ids != measured.prompt_ids:
         raise InputError("the previous reward model cannot read the same validation pairs")
     difference = accuracy_difference(measured, previous)

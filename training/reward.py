@@ -19,12 +19,13 @@ from torch import Tensor
 from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.reward import RewardModel, reward_model_from_policy, save_reward_model
+from training.agreement import agreement
 from training.artifact import lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
 from training.data import Example, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
 from training.distillation import distillation_loss, teach
-from training.held_out import measured_agreement, previous_figures
+from training.held_out import held_out_figures, previous_figures, score_differences
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
 from training.preferences import Comparison, Preferences, comparisons, load_preferences, objective_of, preference_loss
@@ -58,16 +59,16 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
     builder.build()
-    measured = measured_agreement(reward_model, preferences.validation)
+    differences = score_differences(reward_model, preferences.validation)
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
         "train_rankings": sum(comparison.is_ranking for comparison in comparisons(preferences.train)),
         "ties": sum(pair.preference == 0.5 for pair in preferences.train),
         "pairs_dropped": preferences.dropped,
-        **measured.to_json(),
+        **held_out_figures(preferences.validation, differences),
         **builder.statistics(),
-        **previous_figures(config, measured),
+        **previous_figures(config, agreement(preferences.validation, differences)),
     }
     run.finish(result, artifact=("reward", lambda folder: save_reward_model(reward_model, folder)))
 

@@ -28,6 +28,11 @@ def test_fine_tuning_learns_what_people_preferred(world: Path, policy: Path, tmp
     assert result["method"] == "finetune"
     assert result["accuracy"] > 0.9  # type: ignore[operator]
     assert result["accuracy_low"] < result["accuracy"] <= result["accuracy_high"] + 1e-9  # type: ignore[operator]
+    counts = result["subset_pairs"]
+    assert isinstance(counts, dict)
+    assert 0 < counts["longer_preferred"] + counts["shorter_preferred"] <= result["validation_pairs"]
+    assert 0 < result["calibration_pairs"] < result["validation_pairs"]  # type: ignore[operator]
+    assert 0 <= result["calibration_error_scaled"] <= 1  # type: ignore[operator]
 
 
 def test_distillation_learns_from_few_labels_and_follows_its_teacher(world: Path, reward: Path) -> None:
@@ -88,7 +93,10 @@ def test_without_validation_pairs_no_accuracy_is_claimed(world: Path, policy: Pa
         toy.run("reward", tmp_path / "out", **reward_settings(world, policy) | {"preferences": path, "distil_steps": 2})
         == 0
     )
-    assert toy.result(tmp_path / "out")["accuracy"] is None
+    result = toy.result(tmp_path / "out")
+    assert result["accuracy"] is None
+    assert result["subset_pairs"] == {}
+    assert "calibration_error" not in result
 
 
 @pytest.mark.parametrize(
