@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test screenshots catalogues vendor lock proof peers clean
+.PHONY: help run test screenshots catalogues vendor lock proof peers oracle clean
 
 PYTHON_BIN := .venv/bin/python
 heading = printf '\n== %s\n'
@@ -21,7 +21,7 @@ test: ## Lint, types, import contracts, migrations and every test but the slow o
 	@$(heading) 'Types'; .venv/bin/mypy app training models
 	@$(heading) 'Import contracts'; .venv/bin/lint-imports --no-logo
 	@$(heading) 'Migrations up, down, up and against the tables in code'; $(PYTHON_BIN) -m pytest -q tests/infra/test_database_fixtures.py
-	@$(heading) 'Tests'; $(PYTHON_BIN) -m pytest -q --durations=10
+	@$(heading) 'Tests'; $(PYTHON_BIN) -m pytest -q -n 2 --dist worksteal --durations=10
 
 screenshots: ## Take the pictures in docs/screenshots anew
 	@.ci/install dev
@@ -52,6 +52,13 @@ peers: ## Install what bench.web_load compares with in build/peers (Debian's pos
 	@[ -x build/peers/label-studio/bin/pip ] || python3 -m venv build/peers/label-studio
 	@build/peers/label-studio/bin/pip install -qq --no-compile uv
 	@build/peers/label-studio/bin/uv pip install --quiet --python build/peers/label-studio/bin/python label-studio==1.23.2 gunicorn
+
+oracle: ## Record anew what TRL 1.12.0 makes of the golden PPO problem (2 GB in build/peers, once)
+	@[ -x build/peers/trl-1.12/bin/pip ] || python3 -m venv build/peers/trl-1.12
+	@build/peers/trl-1.12/bin/pip install -qq --no-compile uv 'torch==2.13.*'
+	@build/peers/trl-1.12/bin/uv pip install --quiet --python build/peers/trl-1.12/bin/python \
+		trl==1.12.0 transformers==5.23.0 accelerate==1.15.0 peft==0.21.2 pandas rich
+	@build/peers/trl-1.12/bin/python -W ignore -m tests.training.golden.make_trl
 
 clean: ## Remove what was installed and cached; data stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -19,8 +19,11 @@ class DomainError(Exception):
 
     status = 400
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip())
+    def __init__(self, template: str | None = None, **named: object) -> None:
+        """`template` is what the catalogues hold; `%(name)s` in it stands for what is given by that name."""
+        self.template = template or (type(self).__doc__ or "").strip()
+        self.named = named
+        super().__init__(self.template % named if named else self.template)
 
     @property
     def message(self) -> str:

@@ -32,6 +32,14 @@ class Settings(BaseModel):
     )
     host: Annotated[str, Field(description="Address that the web server listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the web server listens on.")] = 8400
+    web_processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=4,
+            description="Processes that serve the site, each with 130 MB and up to 21 connections to the database.",
+        ),
+    ] = 1
     public_url: Annotated[
         str | None,
         Field(description="How people reach the site, `https://example.org`; unset: `http://HOST:PORT`."),

@@ -129,14 +129,15 @@ class Supervisor:
             "PYTHONUNBUFFERED": "1",
         }
         logs = self.settings.home / "logs"
-        web = Child(
-            "web", web_command(self.settings, f"--fd={listener.fileno()}"), environment, logs, (listener.fileno(),)
-        )
+        # They take turns at one socket: whoever is free accepts, and nobody waits for one that has died.
+        command, inherited = web_command(self.settings, f"--fd={listener.fileno()}"), (listener.fileno(),)
+        names = ["web", *(f"web-{number}" for number in range(2, self.settings.web_processes + 1))]
+        webs = [Child(name, command, environment, logs, inherited) for name in names]
         worker = Child("worker", [sys.executable, "-m", "app.jobs.worker"], environment, logs)
-        self.children = [web, worker]
+        self.children = [*webs, worker]
         for child in self.children:
             child.start()
-        self._wait_for(web)
+        self._wait_for(webs[0])
         say(f"\nPlumbline is at {self.settings.site_url}\n\n{invitation}\n")
         say(f"Data and logs are in {self.settings.home}. Ctrl-C stops everything.")
 
@@ -198,11 +199,15 @@ def take_port(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises CannotStart in one line when somebody else has the port."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         if error.errno == EADDRINUSE:
             raise CannotStart(f"Port {port} is taken by another program. Set PLUMBLINE_PORT to a free one.") from None
         raise CannotStart(f"Can't listen on {host}, port {port}: {error.strerror}.") from None
+    # Connections inherit it; uvicorn takes a socket that it is handed for a Unix one and leaves it out. Without it an
+    # answer's second packet waits for the client's delayed acknowledgement, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def web_command(settings: Settings, *bind: str) -> list[str]:

@@ -66,7 +66,9 @@ def main() -> None:
         seed=config.seed,
     )
     reward.normalise(drawn, written(reference, sampled))
-    loop = PpoLoop(config, build_players(policy, reference, open_reward_model(config.reward), reward), prompts, run)
+    loop = PpoLoop(
+        config, build_players(config, policy, reference, open_reward_model(config.reward), reward), prompts, run
+    )
     stopped_early = loop.train()
     summary = {**loop.summary(), "stopped_early": stopped_early}
     run.finish(summary, artifact=("policy", lambda folder: save_language_model(policy, folder)))

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Project
 from app.services import accounts, projects
+from app.settings import load_settings
 from app.simulation.site import Site, running_site
 
 SLUG = "load"
@@ -64,7 +65,9 @@ class LoadedSite:
 def loaded_site(home: Path, tasks: int) -> Iterator[LoadedSite]:
     """A site with `tasks` open tasks or a few more, and its annotators."""
     # A lease outlives the benchmark.
-    with running_site(home, {"PLUMBLINE_STARTER": "false", "PLUMBLINE_ASSIGNMENT_LEASE_SECONDS": "86400"}) as site:
+    settings = {"PLUMBLINE_STARTER": "false", "PLUMBLINE_ASSIGNMENT_LEASE_SECONDS": "86400"}
+    settings["PLUMBLINE_WEB_PROCESSES"] = str(load_settings().web_processes)
+    with running_site(home, settings) as site:
         people = asyncio.run(_invite(site.database_url))
         with psycopg.connect(site.database_url, autocommit=True) as connection:
             _fill(connection, tasks)

@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,8 +24,8 @@ from pathlib import Path
 
 import httpx
 
-from app.settings import Settings
-from app.supervisor import web_command
+from app.settings import load_settings
+from app.supervisor import take_port, web_command
 from bench.label_studio import PeerMissing, running_label_studio
 from bench.load_client import Kind, Target, run_clients
 from bench.load_site import SLUG, LoadedSite, Processes, loaded_site
@@ -192,20 +191,28 @@ def _servers(loaded: LoadedSite) -> tuple[Processes, Processes]:
 
 @contextmanager
 def _bare_service(loaded: LoadedSite) -> Iterator[tuple[Target, Processes]]:
-    """On the same settings of uvicorn; its annotators are people who hold no lease of the site's."""
-    port = _free_port()
-    command = web_command(Settings(), "--host=127.0.0.1", f"--port={port}")
+    """As the site runs, in as many processes; its annotators are people who hold no lease of the site's."""
+    settings = load_settings()
+    listener = take_port("127.0.0.1", 0)
+    port = int(listener.getsockname()[1])
+    command = web_command(settings, f"--fd={listener.fileno()}")
     command[command.index("app.web.main:create_app")] = "bench.bare_service:create_app"
-    settings = {"DATABASE_URL": loaded.site.database_url, "BARE_PROJECT": SLUG, "PLUMBLINE_HOME": str(loaded.site.home)}
-    environment = os.environ | settings
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"DATABASE_URL": loaded.site.database_url, "BARE_PROJECT": SLUG}
+    environment["PLUMBLINE_HOME"] = str(loaded.site.home)
+    processes = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+        for _ in range(settings.web_processes)
+    ]
     try:
         _wait_for(port)
         numbers = tuple(str(person.user_id) for person in loaded.people["bare"])
         yield Target("bare", port, SLUG, numbers), Processes(loaded.site.home, "bench.bare_service")
     finally:
-        process.terminate()
-        process.wait()
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        listener.close()
 
 
 def _wait_for(port: int) -> None:
@@ -217,12 +224,6 @@ def _wait_for(port: int) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise SystemExit("the bare service did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def load_label_studio(load: Load, people: tuple[int, ...]) -> None:

@@ -156,11 +156,18 @@ def response_logits(
     model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Tensor, Tensor]:
     """(N, V) logits that predict each response token, and the (N,) tokens, all rows one after the other."""
+    hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
+    return project(model, hidden_ND), tokens_N
+
+
+def response_hidden_states(
+    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
+) -> tuple[Tensor, Tensor]:
+    """(N, D) last hidden states of the positions before each response token, and the (N,) tokens."""
     ids_BT = pad_right([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], pad_id)
     hidden_BTD = hidden_states(model, ids_BT)
     rows, columns = response_positions(prompts, responses)
-    logits_NV = project(model, hidden_BTD[rows, columns])
-    return logits_NV, ids_BT[rows, columns + 1]
+    return hidden_BTD[rows, columns], ids_BT[rows, columns + 1]
 
 
 def response_positions(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -179,17 +186,31 @@ def response_log_probabilities(
     responses: Sequence[Sequence[int]],
     pad_id: int,
     temperature: float,
+    *,
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(N,) log-probabilities of the response tokens under softmax(logits / temperature), and the (N,) entropies.
+    """(N,) log-probabilities of the response tokens under softmax(logits / temperature), and the (N,) entropies."""
+    hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
+    return token_log_probabilities(model, hidden_ND, tokens_N, temperature, entropy_gradient=entropy_gradient)
+
+
+def token_log_probabilities(
+    model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor, temperature: float, *, entropy_gradient: bool = False
+) -> tuple[Tensor, Tensor]:
+    """As `response_log_probabilities`, from the hidden states before the tokens.
 
     The temperature is the one that the tokens were sampled at; rollout, reference and training must agree
     on it, which is why this is the only function that they use.
     """
-    logits_NV, tokens_N = response_logits(model, prompts, responses, pad_id)
-    log_probabilities_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
-    with torch.no_grad():
+    log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
         entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
     return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+
+def at_least_float32(logits_NV: Tensor) -> Tensor:
+    """Half precision widened, because a softmax over a vocabulary loses its tail in it; float64 as it is."""
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
 
 
 def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:

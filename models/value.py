@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, cast
 import torch
 from torch import Tensor, nn
 
+from models.backbone import LanguageModel
 from models.reward import RewardModel
 
 if TYPE_CHECKING:
@@ -34,7 +35,25 @@ class Critic(nn.Module):
         trunk = cast("PreTrainedModel", copy.deepcopy(reward_model.model.base_model))
         return cls(trunk, head).requires_grad_(True).eval()
 
+    @classmethod
+    def on_trunk_of(cls, policy: LanguageModel) -> Self:
+        """A head on the policy's own trunk that says 0, the mean score, until it has learnt (Ziegler et al. 2019)."""
+        trunk = cast("PreTrainedModel", policy.model.base_model)
+        head = nn.Linear(cast(nn.Embedding, trunk.get_input_embeddings()).embedding_dim, 1)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        return cls(trunk, head).eval()
+
     def forward(self, ids_BT: Tensor) -> Tensor:
         """(B, T) values of right-padded ids; those of padding are meaningless."""
         hidden_BTD = self.trunk(input_ids=ids_BT, use_cache=False).last_hidden_state
         return cast(Tensor, self.head(hidden_BTD)).squeeze(-1)
+
+
+class ActorCritic(nn.Module):
+    """A policy and the head of the critic on its trunk."""
+
+    def __init__(self, model: "PreTrainedModel", head: nn.Linear) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head

@@ -1,4 +1,4 @@
-"""A database with a project in the middle of its third round, copied for every test that asks (tests/browser/seed.py).
+"""A database with a project in the middle of its third round, copied for every test that asks (tests/browser/seed).
 
 A folder or file of tests takes it over by a fixture `database_url` that returns `seeded_url`.
 """

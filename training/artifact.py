@@ -13,6 +13,7 @@ from typing import Literal
 from training.config import InputError, StageConfig, config_to_json
 
 MANIFEST = "manifest.json"
+FORMAT = 1
 ArtifactKind = Literal["policy", "reward", "cost"]
 
 
@@ -60,7 +61,7 @@ def publish(folder: Path, kind: ArtifactKind, lineage: Lineage, write: Callable[
     for path in files:
         sync(path)
     manifest = {
-        "format": 1,
+        "format": FORMAT,
         "kind": kind,
         "files": {path.relative_to(temporary).as_posix(): file_sha256(path) for path in files},
         "lineage": asdict(lineage),
@@ -82,9 +83,12 @@ def verify(location: str | Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
     try:
-        files = json.loads((folder / MANIFEST).read_bytes())["files"]
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        files, written = manifest["files"], manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / MANIFEST} is not a manifest") from error
+    if written != FORMAT:
+        raise InputError(f"{folder} has format {written!r}; this version reads {FORMAT}")
     for name, expected in files.items():
         path = folder / name
         if not path.is_file() or file_sha256(path) != expected:

@@ -15,8 +15,10 @@ from models.tokenization import encode_responses
 from training.artifact import verify
 from training.config import InputError
 from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, Record, read_records
+from training.run import derived_seed
 
 RecordT = TypeVar("RecordT", bound=Record)
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,21 @@ def encode_pairs(
     ]
     fitting = [pair for pair in pairs if max(len(pair.a), len(pair.b)) <= limit]
     return fitting, len(pairs) - len(fitting)
+
+
+def draw(items: Sequence[ItemT], *, start: int, count: int, seed: int, purpose: str) -> list[ItemT]:
+    """A stretch of an endless sequence of shuffles: each item comes once before any comes twice.
+
+    What comes at a place follows from the seed alone, so that a run which resumes has no cursor to restore.
+    """
+    drawn: list[ItemT] = []
+    for place in range(start, start + count):
+        epoch, offset = divmod(place, len(items))
+        if offset == 0 or not drawn:
+            generator = torch.Generator().manual_seed(derived_seed(seed, purpose, epoch))
+            order = torch.randperm(len(items), generator=generator).tolist()
+        drawn.append(items[order[offset]])
+    return drawn
 
 
 def length_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

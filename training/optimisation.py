@@ -36,8 +36,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.discard()
         return norm
+
+    def discard(self) -> None:
+        """Forget the accumulated gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 def cosine_schedule(step: int, total_steps: int, *, peak: float, warmup_fraction: float) -> float:

@@ -1,46 +1,58 @@
 """Proximal policy optimisation against a reward model, held near a reference policy."""
 
-# B = batch, R = response tokens, N = real response tokens of a micro-batch
+# B = batch, R = response tokens
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, freeze, response_log_probabilities, save_language_model
+from models.backbone import LanguageModel, freeze, save_language_model
 from models.generation import sample_responses
 from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.kl import adapt_coefficient, k3
-from training.algorithms.losses import explained_variance, policy_loss, value_loss
+from training.algorithms.losses import explained_variance
 from training.artifact import lineage_of
-from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
-from training.config import ConfigError, InputError, PpoConfig
-from training.data import Prompt, encode_prompts, length_batches, load, open_language_model, open_reward_model
+from training.checkpoint import Checkpoint, pack, unpack
+from training.config import InputError, PpoConfig
+from training.data import (
+    Example,
+    Prompt,
+    draw,
+    encode_demonstrations,
+    encode_prompts,
+    load,
+    open_language_model,
+    open_reward_model,
+)
+from training.learners import Minibatch, learner_of
 from training.metrics import Measures, mean_of, merge
-from training.optimisation import Trainer, linear_schedule
-from training.records import PromptRecord
-from training.replicas import Replicas
-from training.rollout import Players, Rollout, collect, response_values
+from training.optimisation import linear_schedule
+from training.records import DemonstrationRecord, PromptRecord
+from training.rollout import Players, Rollout, collect
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
 from training.scoring import Reward, RewardModelScorer, written
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from training.selection import BestPolicy
 
 PHASE = "ppo"
+CHECKPOINT_LAYOUT = 2
+"""Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
 
 
 def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
-    """Improve the policy and publish the last one that stayed within the KL bound."""
+    """Improve the policy and publish the last or the best one that stayed within the KL bound."""
     lineage = lineage_of(
         "ppo",
         config,
         {"policy": config.policy, "reference": config.reference, "reward": config.reward},
-        {"prompts": config.prompts},
+        {
+            "prompts": config.prompts,
+            "held_out_prompts": config.held_out_prompts,
+            "demonstrations": config.demonstrations,
+        },
     )
     run = Run(out, lineage, cancellation)
     if run.finished:
@@ -49,56 +61,66 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     reward_model = open_reward_model(config.reward)
-    records = load(config.prompts, PromptRecord)
-    prompts, dropped = encode_prompts(policy, records, max_new_tokens=config.max_new_tokens)
-    players = build_players(policy, reference, reward_model, RewardModelScorer(reward_model, policy))
-    loop = PpoLoop(config, players, prompts, run)
+    prompts, dropped = _prompts(config, policy, config.prompts)
+    held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
+    players = build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
+    loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=_demonstrations(config, policy))
     stopped_early = loop.train()
     result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
 
 def build_players(
-    policy: LanguageModel, reference: LanguageModel, reward_model: RewardModel, reward: Reward
+    config: PpoConfig, policy: LanguageModel, reference: LanguageModel, reward_model: RewardModel, reward: Reward
 ) -> Players:
-    """The critic starts from the reward model, whatever rule gives the reward."""
+    """A separate critic starts from the reward model, whatever rule gives the reward."""
+    freeze(reference.model)
+    if config.critic == "shared":
+        return Players(policy, reference, Critic.on_trunk_of(policy), reward)
     if reward_model.model.config.vocab_size != policy.model.config.vocab_size:
         raise InputError("the reward model has another vocabulary than the policy: it cannot seed the critic")
-    freeze(reference.model)
     freeze(reward_model.model)
     return Players(policy, reference, Critic.from_reward_model(reward_model), reward)
 
 
 class PpoLoop:
-    """The loop's state: two trainers, the KL coefficient, and the last policy known to be within the bound."""
+    """The loop's state: the learner, the KL coefficient, and the last policy known to be within the bound."""
 
-    def __init__(self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], run: Run) -> None:
-        if config.minibatch_size > config.batch_size:
-            raise ConfigError("minibatch_size: must not exceed batch_size")
+    def __init__(
+        self,
+        config: PpoConfig,
+        players: Players,
+        prompts: Sequence[Prompt],
+        run: Run,
+        *,
+        held_out: Sequence[Prompt] = (),
+        demonstrations: Sequence[Example] = (),
+    ) -> None:
         self._config = config
         self._players = players
         self._prompts = prompts
         self._run = run
-        self._actors, self._critics = Replicas(players.policy.model), Replicas(players.critic)
-        self._actor = _trainer(players.policy.model, config)
-        self._critic = _trainer(players.critic, config)
+        self._demonstrations = demonstrations
+        self._learner = learner_of(config, players)
+        self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
         self._kl_coefficient = config.kl_coefficient
-        self._good: dict[str, Tensor] = pack("good", players.policy.model.state_dict())
+        self._good = self._snapshot()
+        self._roll_backs = 0
         self._history: list[dict[str, float]] = []
 
     def train(self) -> str | None:
-        """All iterations, or the reason for which they ended early."""
-        start = self._restore(self._run.resume())
-        for iteration in range(start, self._config.iterations):
-            if not self._iterate(iteration):
-                self._players.policy.model.load_state_dict(unpack("good", self._good))
-                return "max_kl"
-            self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
-        return None
+        """All iterations, then the policy to publish is in its place. The reason if they ended early."""
+        stopped_early = self._iterate_all()
+        if stopped_early is not None:
+            self._players.policy.model.load_state_dict(unpack("good.policy", self._good))
+        if self._best is not None:
+            self._best.measure(len(self._history) - (stopped_early is not None))
+            self._best.put_in_place()
+        return stopped_early
 
     def summary(self) -> dict[str, object]:
         """Figures of the last rollout within the bound, and the gain in reward since the first."""
-        within = [row for row in self._history if row["kl"] <= self._config.max_kl]
+        within = [row for row in self._history if self._within_bound(row["kl"])]
         first, last = self._history[0], within[-1] if within else self._history[0]
         return {
             "kl": last["kl"],
@@ -108,7 +130,17 @@ class PpoLoop:
             "length_ratio": last["length"] / first["length"],
             "iterations": len(self._history),
             "kl_coefficient": self._kl_coefficient,
+            "roll_backs": self._roll_backs,
+            **(self._best.summary() if self._best is not None else {}),
         }
+
+    def _iterate_all(self) -> str | None:
+        start = self._restore(self._run.resume())
+        for iteration in range(start, self._config.iterations):
+            if not self._iterate(iteration) and not self._roll_back():
+                return "max_kl"
+            self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
+        return None
 
     def _iterate(self, iteration: int) -> bool:
         """One rollout and the updates on it; false when the policy had left the KL bound."""
@@ -123,10 +155,13 @@ class PpoLoop:
             timer=timer,
         )
         self._history.append(_figures(rollout))
-        within_bound = rollout.kl_per_response <= self._config.max_kl
+        within_bound = self._within_bound(rollout.kl_per_response)
         measures = _rollout_measures(rollout, self._kl_coefficient)
+        if self._best is not None and iteration % self._config.held_out_every == 0:
+            with timer.measure("held_out"):
+                measures |= self._best.measure(iteration)
         if within_bound:
-            self._good = pack("good", self._players.policy.model.state_dict())
+            self._good = self._snapshot()
             with timer.measure("train"):
                 measures = merge(measures, self._update(iteration, rollout))
             self._adapt(rollout)
@@ -137,107 +172,58 @@ class PpoLoop:
         )
         return within_bound
 
-    def _draw_prompts(self, iteration: int) -> list[Prompt]:
-        """The next batch of an endless sequence of shuffles of all prompts: each comes once before any comes twice."""
-        size, count = self._config.batch_size, len(self._prompts)
-        drawn: list[Prompt] = []
-        for position in range(iteration * size, (iteration + 1) * size):
-            epoch, offset = divmod(position, count)
-            if offset == 0 or not drawn:
-                generator = torch.Generator().manual_seed(derived_seed(self._config.seed, "prompts", epoch))
-                order = torch.randperm(count, generator=generator).tolist()
-            drawn.append(self._prompts[order[offset]])
-        return drawn
+    def _snapshot(self) -> dict[str, Tensor]:
+        """What to go back to: the policy, or everything that learns where the run would go on from it."""
+        if self._config.kl_roll_backs:
+            return pack("good", self._learner.tensors())
+        return pack("good.policy", self._players.policy.model.state_dict())
+
+    def _roll_back(self) -> bool:
+        """Return to the last policy within the bound and hold it more tightly; false when that was done too often."""
+        if self._roll_backs == self._config.kl_roll_backs:
+            return False
+        self._learner.restore(unpack("good", self._good))
+        self._kl_coefficient *= 2
+        self._roll_backs += 1
+        return True
 
     def _update(self, iteration: int, rollout: Rollout) -> Measures:
         """The epochs of one iteration, ended early when the policy moves too far from the one that sampled."""
         config = self._config
-        critic_only = iteration < config.critic_warmup_iterations
         measures: Measures = {}
         for epoch in range(config.epochs):
             generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
             order = torch.randperm(len(rollout.prompts), generator=generator)
-            for rows_tensor in order.split(config.minibatch_size):
-                rows = rows_tensor.tolist()
-                step = self._critic_step(iteration, rollout, rows)
-                if not critic_only:
-                    step = merge(step, self._actor_step(iteration, rollout, rows))
-                if "first_ratio_error" not in measures and "ratio_error" in step:
-                    measures["first_ratio_error"] = step["ratio_error"]
-                step.pop("ratio_error", None)
-                measures = merge(measures, step)
-                total, count = step.get("update_kl", (0.0, 1.0))
-                if total / count > config.max_update_kl:
+            minibatches = order.split(config.minibatch_size)
+            for number, rows in enumerate(minibatches):
+                place = (iteration * config.epochs + epoch) * len(minibatches) + number
+                step = self._learner.step(
+                    Minibatch(rollout, rows.tolist(), self._kl_coefficient, self._draw_demonstrations(place)),
+                    actor_rate=self._rate(iteration, config.actor_learning_rate),
+                    critic_rate=self._rate(iteration, config.critic_learning_rate),
+                    critic_only=iteration < config.critic_warmup_iterations,
+                )
+                ratio_error = step.measures.pop("ratio_error", None)
+                if ratio_error is not None:
+                    measures.setdefault("first_ratio_error", ratio_error)
+                measures = merge(measures, step.measures)
+                if not step.taken:
                     return merge(measures, {"epochs_cut": mean_of(1.0)})
         return measures
 
-    def _actor_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
-        tokens = int(rollout.mask_BR[rows].sum())
-        halves = self._actors.map(lambda model, shard: self._actor_gradients(model, rollout, shard, tokens), rows)
-        norm = self._actor.step(self._rate(iteration, self._config.actor_learning_rate))
-        return merge(*halves, {"actor_gradient_norm": mean_of(norm)})
+    def _draw_prompts(self, iteration: int) -> list[Prompt]:
+        size = self._config.batch_size
+        return draw(self._prompts, start=iteration * size, count=size, seed=self._config.seed, purpose="prompts")
 
-    def _actor_gradients(
-        self, model: "PreTrainedModel", rollout: Rollout, rows: Sequence[int], tokens: int
-    ) -> Measures:
-        """Of the mean over `tokens`, which are those of the whole minibatch."""
-        measures: Measures = {}
-        for batch in self._micro_batches(rollout, rows):
-            mask_BR = rollout.mask_BR[batch]
-            old_N = rollout.log_probability_BR[batch][mask_BR]
-            log_probability_N, entropy_N = response_log_probabilities(
-                model, *_token_ids(rollout, batch), self._players.policy.pad_id, self._config.temperature
-            )
-            loss, ratio_N, clipped_N = policy_loss(
-                log_probability_N, old_N, rollout.advantage_BR[batch][mask_BR], clip=self._config.clip
-            )
-            (loss / tokens).backward()
-            with torch.no_grad():
-                count = len(old_N)
-                measures = merge(
-                    measures,
-                    {
-                        "policy_loss": (float(loss.detach()), count),
-                        "entropy": (float(entropy_N.sum()), count),
-                        "clip_fraction": (float(clipped_N.sum()), count),
-                        # half the squared log-ratio: the KL of the update to second order
-                        "update_kl": (float(0.5 * ((log_probability_N - old_N) ** 2).sum()), count),
-                        "ratio_error": (float((ratio_N - 1).abs().sum()), count),
-                    },
-                )
-        return measures
+    def _draw_demonstrations(self, place: int) -> list[Example]:
+        """Those of one optimiser step, counted over the whole run."""
+        if self._config.ptx_coefficient == 0:
+            return []
+        size, seed = self._config.ptx_batch_size, self._config.seed
+        return draw(self._demonstrations, start=place * size, count=size, seed=seed, purpose="demonstrations")
 
-    def _critic_step(self, iteration: int, rollout: Rollout, rows: Sequence[int]) -> Measures:
-        tokens = int(rollout.mask_BR[rows].sum())
-        halves = self._critics.map(lambda critic, shard: self._critic_gradients(critic, rollout, shard, tokens), rows)
-        norm = self._critic.step(self._rate(iteration, self._config.critic_learning_rate))
-        return merge(*halves, {"critic_gradient_norm": mean_of(norm)})
-
-    def _critic_gradients(self, critic: Critic, rollout: Rollout, rows: Sequence[int], tokens: int) -> Measures:
-        measures: Measures = {}
-        for batch in self._micro_batches(rollout, rows):
-            mask_BR = rollout.mask_BR[batch]
-            value_N = response_values(critic, *_token_ids(rollout, batch), self._players.policy.pad_id)
-            loss, clipped_N = value_loss(
-                value_N,
-                rollout.value_BR[batch][mask_BR],
-                rollout.return_BR[batch][mask_BR],
-                clip=self._config.value_clip,
-            )
-            (loss / tokens).backward()
-            measures = merge(
-                measures,
-                {
-                    "value_loss": (float(loss.detach()), len(value_N)),
-                    "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
-                },
-            )
-        return measures
-
-    def _micro_batches(self, rollout: Rollout, rows: Sequence[int]) -> list[list[int]]:
-        lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
-        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
-        return [[rows[index] for index in batch] for batch in batches]
+    def _within_bound(self, kl: float) -> bool:
+        return self._config.max_kl is None or kl <= self._config.max_kl
 
     def _rate(self, iteration: int, peak: float) -> float:
         return linear_schedule(iteration, self._config.iterations, peak=peak)
@@ -281,38 +267,40 @@ class PpoLoop:
         ]
 
     def _state(self) -> State:
-        tensors = {
-            **pack("policy", self._players.policy.model.state_dict()),
-            **pack("critic", self._players.critic.state_dict()),
-            **pack("actor_optimizer", optimizer_tensors(self._actor.optimizer)),
-            **pack("critic_optimizer", optimizer_tensors(self._critic.optimizer)),
-            **self._good,
+        best = self._best.tensors() if self._best is not None else {}
+        return {**self._learner.tensors(), **self._good, **best}, {
+            "layout": CHECKPOINT_LAYOUT,
+            "kl_coefficient": self._kl_coefficient,
+            "roll_backs": self._roll_backs,
+            "history": self._history,
+            "best": self._best.summary() if self._best is not None else None,
         }
-        return tensors, {"kl_coefficient": self._kl_coefficient, "history": self._history}
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
-        tensors = checkpoint.tensors
-        self._players.policy.model.load_state_dict(unpack("policy", tensors))
-        self._players.critic.load_state_dict(unpack("critic", tensors))
-        load_optimizer(self._actor.optimizer, unpack("actor_optimizer", tensors))
-        load_optimizer(self._critic.optimizer, unpack("critic_optimizer", tensors))
-        self._good = pack("good", unpack("good", tensors))
+        if checkpoint.values.get("layout") != CHECKPOINT_LAYOUT:
+            raise InputError("the checkpoint of this run was written by another version: start a new run")
+        self._learner.restore(checkpoint.tensors)
+        self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
+        self._roll_backs = int(str(checkpoint.values["roll_backs"]))
         self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
+        best = checkpoint.values["best"]
+        if self._best is not None and isinstance(best, dict):
+            self._best.restore(checkpoint.tensors, best)
         return checkpoint.step
 
 
-def _trainer(model: torch.nn.Module, config: PpoConfig) -> Trainer:
-    return Trainer(model.parameters(), epsilon=config.adam_epsilon, gradient_clip=config.gradient_clip)
+def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:
+    return encode_prompts(policy, load(path, PromptRecord), max_new_tokens=config.max_new_tokens)
 
 
-def _token_ids(rollout: Rollout, rows: Sequence[int]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
-    return (
-        [rollout.prompts[row].token_ids for row in rows],
-        [rollout.responses[row].sampled.token_ids for row in rows],
-    )
+def _demonstrations(config: PpoConfig, policy: LanguageModel) -> list[Example]:
+    if config.demonstrations is None:
+        return []
+    records = load(config.demonstrations, DemonstrationRecord)
+    return encode_demonstrations(policy, records, max_length=policy.max_positions)[0]
 
 
 def _figures(rollout: Rollout) -> dict[str, float]:
@@ -330,11 +318,10 @@ def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:
     responses = len(rollout.responses)
     figures = _figures(rollout)
     mask_BR = rollout.mask_BR
-    reference_BR = rollout.log_probability_BR - rollout.kl_BR
     return {
         **{name: mean_of(value, responses) for name, value in figures.items()},
         "reward": mean_of(float(rollout.reward_B.mean()), responses),
-        "kl_k3": (float(k3(rollout.log_probability_BR, reference_BR)[mask_BR].sum()), responses),
+        "kl_k3": (float(k3(rollout.log_probability_BR, rollout.reference_BR)[mask_BR].sum()), responses),
         "score_variance": mean_of(float(rollout.score_B.var(correction=0)), responses),
         "explained_variance": mean_of(float(explained_variance(rollout.value_BR[mask_BR], rollout.return_BR[mask_BR]))),
         "kl_coefficient": mean_of(kl_coefficient),

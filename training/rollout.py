@@ -12,7 +12,7 @@ from models.backbone import LanguageModel, pad_right, response_log_probabilities
 from models.generation import sample_responses
 from models.value import Critic
 from training.algorithms.advantages import generalised_advantages, penalise_missing_eos, token_rewards
-from training.algorithms.kl import k1
+from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data import Prompt, length_batches
@@ -30,7 +30,10 @@ class Rollout:
     responses: Sequence[WrittenResponse]
     mask_BR: Tensor
     log_probability_BR: Tensor
+    reference_BR: Tensor
+    """Log-probabilities of the same tokens under the reference."""
     kl_BR: Tensor
+    """k1, whatever estimator the penalty uses."""
     value_BR: Tensor
     advantage_BR: Tensor
     return_BR: Tensor
@@ -62,17 +65,31 @@ def collect(
     seed: int,
     timer: PhaseTimer,
 ) -> Rollout:
-    """Sample one response per prompt and score it. Raises `InputError` when a score is not finite."""
-    prompt_ids = [prompt.token_ids for prompt in prompts]
+    """Sample one response per prompt and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
         sampled = sample_responses(
             players.policy,
-            prompt_ids,
+            [prompt.token_ids for prompt in prompts],
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=seed,
         )
         responses = written(players.policy, sampled)
+    return assess(players, prompts, responses, config, kl_coefficient=kl_coefficient, timer=timer)
+
+
+def assess(
+    players: Players,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+    config: PpoConfig,
+    *,
+    kl_coefficient: float,
+    timer: PhaseTimer,
+) -> Rollout:
+    """What responses earned, and the advantages of their tokens. Raises `InputError` when a score is not finite."""
+    prompt_ids = [prompt.token_ids for prompt in prompts]
+    sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
     flat = [value for response in sampled for value in response.log_probabilities]
@@ -87,8 +104,11 @@ def collect(
         raise InputError("the reward model gave a score that is not finite")
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
     reward_B = penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty)
-    kl_BR = k1(log_probability_BR, reference_BR) * mask_BR
-    reward_BR = token_rewards(reward_B, kl_BR, mask_BR, kl_coefficient=kl_coefficient)
+    penalty_BR = ESTIMATORS[config.kl_estimator](log_probability_BR, reference_BR)
+    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
+    reward_BR = token_rewards(reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
+    if config.whiten_rewards:
+        reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
     advantage_BR, return_BR = generalised_advantages(
         reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
     )
@@ -97,9 +117,10 @@ def collect(
         responses=responses,
         mask_BR=mask_BR,
         log_probability_BR=log_probability_BR,
-        kl_BR=kl_BR,
+        reference_BR=reference_BR,
+        kl_BR=k1(log_probability_BR, reference_BR) * mask_BR,
         value_BR=value_BR,
-        advantage_BR=whiten(advantage_BR, mask_BR),
+        advantage_BR=whiten(advantage_BR, mask_BR) if config.whiten_advantages else advantage_BR,
         return_BR=return_BR,
         score_B=score_B.clone(),  # out of inference mode
         reward_B=reward_B,

@@ -45,5 +45,6 @@ def serve() -> None:
     """Run the site alone, on the database of DATABASE_URL."""
     if settings().database_url is None:
         raise NoDatabase
-    command = web_command(settings(), f"--host={settings().host}", f"--port={settings().port}")
+    bind = (f"--host={settings().host}", f"--port={settings().port}", f"--workers={settings().web_processes}")
+    command = web_command(settings(), *bind)
     os.execv(command[0], command)  # noqa: S606 - the server takes our place, and with it every signal

@@ -26,6 +26,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 
+from app.db.orphans import end_orphans
 from app.errors import DomainError
 from app.processes import Account, bound_to_us, open_log
 
@@ -37,7 +38,6 @@ ROLE = "plumbline"
 DATABASE = "plumbline"
 
 START_SECONDS = 120  # crash recovery of a large database; a server that can't start says so at once
-ORPHAN_SECONDS = 7
 FAST_STOP_SECONDS = 2.5  # past that it is cut short, and the next start replays the log
 IMMEDIATE_STOP_SECONDS = 1
 LOCK_SECONDS = 60
@@ -115,7 +115,7 @@ class EmbeddedPostgres:
     def restart(self) -> None:
         """Starts the owned server again after it died or stopped answering."""
         self._end_server()
-        self._end_orphans()
+        end_orphans(self.data)
         self._launch()
 
     def stop(self) -> None:
@@ -206,7 +206,7 @@ class EmbeddedPostgres:
                 f"PostgreSQL {MAJOR_VERSION}. Move it with pg_dump of the old and psql of the new version, or set "
                 "PLUMBLINE_HOME to a new folder."
             )
-        self._end_orphans()
+        end_orphans(self.data)
         if not self._password_file.exists():
             self._set_password()
 
@@ -237,26 +237,6 @@ class EmbeddedPostgres:
     def _single_user(self, data: Path, *statements: str) -> None:
         command = [_binary("postgres"), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
         self._checked(command, stdin="".join(f"{statement}\n" for statement in statements))
-
-    def _end_orphans(self) -> None:
-        """Ends what an owner that was killed left running on these data, and removes its pid file.
-
-        PostgreSQL itself would trust that file: the pid of a zombie, or one that a restart of the machine gave to
-        somebody else, keeps it from starting. We go by who really works in the data directory.
-        """
-        pid_file = self.data / "postmaster.pid"
-        with suppress(FileNotFoundError, ValueError, IndexError):
-            postmaster = int(pid_file.read_text().splitlines()[0])
-            if postmaster in _servers_in(self.data):
-                _signal(postmaster, signal.SIGINT)
-        deadline = time.monotonic() + ORPHAN_SECONDS
-        while (left := _servers_in(self.data)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for pid in left:
-            _signal(pid, signal.SIGKILL)
-        while _servers_in(self.data):
-            time.sleep(0.05)
-        pid_file.unlink(missing_ok=True)
 
     def _launch(self) -> None:
         shutil.rmtree(self.socket_directory, ignore_errors=True)  # a socket's lock file names a pid, too
@@ -365,21 +345,6 @@ def _os_user() -> pwd.struct_passwd:
         return pwd.getpwnam(OS_USER)  # another process may have made it in the meantime
     except KeyError:
         raise EmbeddedPostgresError(f"The account {OS_USER} could not be made: {_last_line(made.stderr)}") from None
-
-
-def _servers_in(data: Path) -> list[int]:
-    """Processes of PostgreSQL that work in `data`. A zombie works nowhere."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (process / "cwd").readlink() == data and (process / "exe").readlink().name.startswith("postgres"):
-                found.append(int(process.name))
-    return found
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 @contextmanager

@@ -29,6 +29,9 @@ CONFIG = "config.json"
 # Runs of one project differ in their seeds by their ids, projects by their own.
 SEED_STRIDE = 1_000_000
 
+# Enough to tell a policy that got better from one that collapsed, at the price of one rollout.
+PPO_HELD_OUT_PROMPTS = 64
+
 T = TypeVar("T")
 
 
@@ -86,8 +89,8 @@ async def _gather(db: AsyncSession, home: Path, run_id: int, token: int) -> Stag
         case "reward":
             config, files = await _reward(db, home, project, run)
         case "ppo":
-            prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
-            config, files = await _models(db, home, run, "policy", "reference", "reward"), {"prompts": prompts}
+            config = await _models(db, home, run, "policy", "reference", "reward")
+            files = await _ppo(db, run, rng)
         case "generate":
             prompts = _required(await _prompts(db, run.project_id, "train", "validation"), "prompt to answer")
             config = await _models(db, home, run, "policy")
@@ -121,6 +124,20 @@ async def _reward(db: AsyncSession, home: Path, project: Project, run: Run) -> t
     config = await _models(db, home, run, "policy", "previous_reward")
     prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
     return {**config, "preferences": str(datasets.verify(dataset, home))}, {"prompts": prompts}
+
+
+async def _ppo(db: AsyncSession, run: Run, rng: random.Random) -> dict[str, Sequence[Record]]:
+    """Prompts, and what the settings ask for beside them."""
+    prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
+    files: dict[str, Sequence[Record]] = {"prompts": prompts}
+    settings = run.settings["config"]
+    if settings.get("publish") == "best":
+        held_out = _required(await _prompts(db, run.project_id, "validation"), "prompt to compare policies on")
+        files["held_out_prompts"] = _sample(held_out, PPO_HELD_OUT_PROMPTS, rng)
+    if settings.get("ptx_coefficient"):
+        demonstrations = _required(await _demonstrations(db, run.project_id, "train"), "demonstration to learn from")
+        files["demonstrations"] = demonstrations
+    return files
 
 
 async def _models(db: AsyncSession, home: Path, run: Run, *roles: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 The database holds digests only. A refused secret is the same error whatever was wrong with it.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, LargeBinary, bindparam, delete, exists, func, or_, select, update
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from app.db.prepared import Prepared
 from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
 from app.security import Principal, digest, hash_password, new_api_token, new_token, password_matches
@@ -25,26 +27,48 @@ HINT_LENGTH = 10  # of an API token, its prefix included
 
 # Asked with every request, so made once.
 _DIGEST = bindparam("digest", type_=LargeBinary)
-_PRINCIPAL = (User.id, User.name, User.is_admin, User.is_simulated)
-_WHOSE_SESSION = (
-    select(SignInSession.last_seen_at < func.now() - SEEN_EVERY, *_PRINCIPAL)
+_PRINCIPAL = (User.id.label("user_id"), User.name, User.is_admin, User.is_simulated)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Whose secret it is, and whether its last recorded use is long ago."""
+
+    used_long_ago: bool
+    user_id: int
+    name: str
+    is_admin: bool
+    is_simulated: bool
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.user_id, self.name, is_admin=self.is_admin, is_simulated=self.is_simulated)
+
+
+_WHOSE_SESSION = Prepared(
+    _Owner,
+    select((SignInSession.last_seen_at < func.now() - SEEN_EVERY).label("used_long_ago"), *_PRINCIPAL)
     .join(SignInSession, SignInSession.user_id == User.id)
     .where(
         SignInSession.token_digest == _DIGEST,
         SignInSession.expires_at > func.now(),
         SignInSession.last_seen_at > func.now() - SESSION_IDLE,
         User.disabled_at.is_(None),
-    )
+    ),
 )
-_WHOSE_TOKEN = (
-    select(ApiToken.id, func.coalesce(ApiToken.last_used_at < func.now() - SEEN_EVERY, True), *_PRINCIPAL)
+_WHOSE_TOKEN = Prepared(
+    _Owner,
+    select(
+        func.coalesce(ApiToken.last_used_at < func.now() - SEEN_EVERY, True).label("used_long_ago"),
+        *_PRINCIPAL,
+    )
     .join(ApiToken, ApiToken.user_id == User.id)
     .where(
         ApiToken.token_digest == _DIGEST,
         ApiToken.revoked_at.is_(None),
         or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
         User.disabled_at.is_(None),
-    )
+    ),
 )
 
 WRONG_SIGN_IN = "This e-mail address and password don't fit together."
@@ -138,11 +162,10 @@ async def sign_in(db: AsyncSession, *, email: str, password: str, address: str) 
 
 async def principal_of_session(db: AsyncSession, token: str) -> Principal | None:
     """Who is signed in by this session, and None once it is idle too long, over, signed out or its owner disabled."""
-    row = (await db.execute(_WHOSE_SESSION, {"digest": digest(token)})).one_or_none()
-    if row is None:
+    owner = await _WHOSE_SESSION.first(db, digest=digest(token))
+    if owner is None:
         return None
-    seen_long_ago, user_id, name, is_admin, is_simulated = row
-    if seen_long_ago:
+    if owner.used_long_ago:
         # Skipping a locked row: requests of one person must not wait for each other to record a visit.
         unlocked = select(SignInSession.token_digest).where(SignInSession.token_digest == digest(token))
         await db.execute(
@@ -150,7 +173,7 @@ async def principal_of_session(db: AsyncSession, token: str) -> Principal | None
             .where(SignInSession.token_digest.in_(unlocked.with_for_update(skip_locked=True)))
             .values(last_seen_at=func.now())
         )
-    return Principal(user_id, name, is_admin=is_admin, is_simulated=is_simulated)
+    return owner.principal
 
 
 async def sign_out(db: AsyncSession, token: str) -> None:
@@ -175,14 +198,13 @@ async def create_api_token(db: AsyncSession, user_id: int, *, name: str, days: i
 
 async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
     """Who owns this token, and None once it is revoked, expired or its owner disabled."""
-    row = (await db.execute(_WHOSE_TOKEN, {"digest": digest(token)})).one_or_none()
-    if row is None:
+    owner = await _WHOSE_TOKEN.first(db, digest=digest(token))
+    if owner is None:
         return None
-    token_id, used_long_ago, user_id, name, is_admin, is_simulated = row
-    if used_long_ago:
-        unlocked = select(ApiToken.id).where(ApiToken.id == token_id).with_for_update(skip_locked=True)
+    if owner.used_long_ago:
+        unlocked = select(ApiToken.id).where(ApiToken.token_digest == digest(token)).with_for_update(skip_locked=True)
         await db.execute(update(ApiToken).where(ApiToken.id.in_(unlocked)).values(last_used_at=func.now()))
-    return Principal(user_id, name, is_admin=is_admin, is_simulated=is_simulated)
+    return owner.principal
 
 
 async def list_api_tokens(db: AsyncSession, user_id: int) -> list[ApiToken]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
+from sqlalchemy.orm import outerjoin
+
 from app.db.base import Json
-from app.db.tables import Judgement
+from app.db.tables import Demonstration, Judgement, TaskCompletion
 from app.db.tables.judging import AnswerType
 from app.errors import Invalid
 from app.services.question import PAIRWISE, Question
@@ -14,6 +16,12 @@ T = TypeVar("T")
 
 LONGEST_RATIONALE = 10_000
 LONGEST_RESPONSE = 100_000
+
+# Judgements, each with the better response that came with it and the place of the one that it was made of, if any.
+WITH_RESPONSE = outerjoin(Judgement, Demonstration, Demonstration.judgement_id == Judgement.id).outerjoin(
+    TaskCompletion,
+    (TaskCompletion.task_id == Judgement.task_id) & (TaskCompletion.completion_id == Demonstration.completion_id),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Answer:
         if self.answer_type in PAIRWISE:
             segments = PAIRWISE[self.answer_type]
             if self.choice not in range(1, segments + 1) or self.ranks is not None:
-                raise Invalid(f"A choice is a whole number from 1 to {segments}.")
+                raise Invalid("A choice is a whole number from 1 to %(segments)s.", segments=segments)
         elif self.choice is not None or self.ranks is None:
             raise Invalid("Of more than two responses, say their ranks.")
         if len(self.rationale) > LONGEST_RATIONALE or len(self.response) > LONGEST_RESPONSE:
@@ -54,12 +62,11 @@ class Answer:
     def check(self, question: Question, size: int, *, is_sampled: bool) -> None:
         """Raises Invalid for what the question doesn't ask, and for a rationale that it does. `size`: responses."""
         if (self.answer_type in PAIRWISE) != (size == 2):
-            how_many = "two" if size == 2 else "more than two"
-            raise Invalid(f"This task has {how_many} responses, which is not what this answer is about.")
+            raise Invalid("This task has %(size)s responses, which is not what this answer is about.", size=size)
         if self.ranks is not None:
             self._check_ranks(self.ranks, size)
         if unknown := [name for name in self.criteria if name not in question.criteria]:
-            raise Invalid(f"The project doesn't ask about {unknown[0]!r} any more. Load the page again.")
+            raise Invalid("The project doesn't ask about “%(name)s” any more. Load the page again.", name=unknown[0])
         if any(value not in (-1, 0, 1) for value in self.criteria.values()):
             raise Invalid("Of a criterion one says A, tie or B.")
         if self.acceptable is not None and (len(self.acceptable) != size or not question.asks_acceptable):
@@ -67,7 +74,7 @@ class Answer:
         if len(self.flags) not in (0, size):
             raise Invalid("Flags are said of each response.")
         if unknown := [name for names in self.flags for name in names if name not in question.flags]:
-            raise Invalid(f"The project has no flag {unknown[0]!r} any more. Load the page again.")
+            raise Invalid("The project has no flag “%(name)s” any more. Load the page again.", name=unknown[0])
         if self.response.strip() and not question.asks_edit:
             raise Invalid("This project doesn't ask for better responses.")
         if self.response_of is not None and self.response_of not in range(size):
@@ -77,7 +84,9 @@ class Answer:
 
     def _check_ranks(self, ranks: tuple[int | None, ...], size: int) -> None:
         if len(ranks) != size or any(rank is not None and rank not in range(1, size + 1) for rank in ranks):
-            raise Invalid(f"A rank is a whole number from 1 to {size}, or none, for each of the {size} responses.")
+            raise Invalid(
+                "A rank is a whole number from 1 to %(size)s, or none, for each of the %(size)s responses.", size=size
+            )
         ranked = [rank for rank in ranks if rank is not None]
         if self.answer_type == "best" and ranked != [1]:
             raise Invalid("Choose the one response that is best.")

@@ -11,27 +11,19 @@ from typing import cast
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.sql.dml import ReturningUpdate
 
-from app.db.tables import (
-    Assignment,
-    Demonstration,
-    Judgement,
-    Member,
-    Project,
-    Prompt,
-    Task,
-    TaskCompletion,
-)
+from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
 from app.db.tables.judging import AnswerType, AssignmentState
+from app.db.tables.projects import Role
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import check_tasks, projects, statements
-from app.services.answers import Answer
-from app.services.check_tasks import CheckTask, Standing, Verdict
-from app.services.checks import Checks, checks_of
-from app.services.question import Question, question_of
+from app.services.answers import WITH_RESPONSE, Answer
+from app.services.check_tasks import Standing, Verdict
+from app.services.checks import Checks
+from app.services.projects import Membership
+from app.services.question import Question
+from app.services.statements import Held, Lease
 from training.records import Message
 
 PANE_NAMES = "ABCDEFGHI"
@@ -45,23 +37,8 @@ AHEAD_GRACE_SECONDS = 60  # so long nobody in want of a task takes one that some
 class Desk:
     """What one person has been given: the task to answer, and the one after it if it was asked for."""
 
-    current: Assignment | None
-    ahead: Assignment | None
-
-
-@dataclass(frozen=True)
-class Held:
-    """An assignment of the person who asks, its task, locked, and what its project asks and checks."""
-
-    task: Task
-    assignment: Assignment
-    question: Question
-    checks: Checks
-
-    @property
-    def is_told(self) -> bool:
-        """Whether the answer is followed by what the project says, after which nobody can change it."""
-        return self.checks.tells(self.task)
+    current: Lease | None
+    ahead: Lease | None
 
 
 @dataclass(frozen=True)
@@ -120,78 +97,79 @@ class RecentJudgement:
     editable: bool
 
 
-@dataclass(frozen=True)
-class _FreeTask:
-    """A task with a place for somebody, its number of responses, and whether that person let a lease on it run out.
-
-    `some_ran_out`: other leases of the project did, too, and their tasks may be more urgent.
-    """
-
-    task_id: int
-    size: int
-    was_given_before: bool
-    some_ran_out: bool
-
-
-async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Assignment | None:
+async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Lease | None:
     """The task that `actor` has on the desk already, else a new one, the most urgent that is free, else None."""
-    return (await lease(db, actor, project, ahead=False)).current
+    return (await lease(db, actor, project.id, ahead=False)).current
 
 
-async def lease(db: AsyncSession, actor: Principal, project: Project, *, ahead: bool) -> Desk:
-    """As `lease_next`; `ahead` reserves the task after it, too. Whatever is on the desk is served from now on."""
+async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: bool) -> Desk:
+    """As `lease_next`; `ahead` reserves the task after it, too. Whatever is on the desk is served from now on.
+
+    Raises NotFound for a project that `actor` is not in.
+    """
     # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
-    member = await projects.membership(db, actor, project)
-    held = await _held_leases(db, actor, project)
-    if held:
-        current: Assignment | None = await _serve(db, project, held[0])
-    else:
-        current = await _give(db, actor, project, member, slot=0, is_served=True)
+    member = await projects.membership(db, actor, project_id)
+    held = await _held_leases(db, actor, project_id, member)
+    current = held[0] if held else await _give(db, actor, project_id, member, slot=0, is_served=True)
     following = held[1] if len(held) > 1 else None
     if ahead and current is not None and following is None:
-        following = await _give(db, actor, project, member, slot=1 - current.slot, is_served=False)
+        if not held:
+            member = await projects.membership(db, actor, project_id)  # the first one moved the balance
+        following = await _give(db, actor, project_id, member, slot=1 - current.slot, is_served=False)
     return Desk(current, following)
 
 
 async def _give(
-    db: AsyncSession, actor: Principal, project: Project, member: Member, *, slot: int, is_served: bool
-) -> Assignment | None:
-    """A new lease on the most urgent free task, if there is one."""
-    free = await _choose(db, actor, project, member, is_served=is_served)
-    if free is None:
-        return None
-    values: dict[str, object] = {"task": free.task_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
-    values |= {"lease": _lease_time(project), "guidelines": project.guidelines_version}
-    if free.was_given_before:  # the order stays what was drawn for it then
-        return (await db.scalars(statements.LEASE_AGAIN, values)).one()
-    order = draw_order(free.size, member.side_balance)
-    set_committed_value(member, "side_balance", member.side_balance + _lean(order))
-    values |= {"project": project.id, "order": order, "balance": member.side_balance}
-    return (await db.scalars(statements.LEASE, values)).one()
-
-
-async def _choose(
-    db: AsyncSession, actor: Principal, project: Project, member: Member, *, is_served: bool
-) -> _FreeTask | CheckTask | None:
-    """The most urgent free task, or now and then a check in its place. Until somebody is qualified there is nothing
-    but checks, and none is fetched ahead: each is talked over before the next.
-    """
-    checks = checks_of(project)
-    practice = await check_tasks.standing(db, project, member, checks)
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, *, slot: int, is_served: bool
+) -> Lease | None:
+    """A new lease on a check that is due, else on the most urgent free task, if there is one."""
+    order = draw_order(len(PANE_NAMES), member.side_balance)
+    wanted: dict[str, object] = {"project": project_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
+    wanted |= {"lease": _lease_time(member), "guidelines": member.guidelines_version}
+    wanted |= {"order": order, "lean": _lean(order)}
+    checks = Checks.of(member.checked)
+    practice = await _practice(db, actor, project_id, member, checks)
     if practice is not None:
-        return await check_tasks.for_practice(db, actor, project) if is_served and practice.can_go_on else None
-    free = await _most_urgent(db, actor, project, is_served=is_served)
-    return (free and await check_tasks.in_place_of(db, actor, project, checks)) or free
+        # One at a time, none ahead: each answer is talked over before the next.
+        is_ready = is_served and practice.can_go_on
+        task_id = await check_tasks.for_practice(db, actor, project_id) if is_ready else None
+    else:
+        task_id = await check_tasks.in_place_of_work(db, actor, project_id, checks)
+    if task_id is not None:
+        return await statements.LEASE_CHECK.first(db, **wanted, task=task_id)
+    return None if practice is not None else await _most_urgent(db, actor, project_id, wanted)
 
 
-async def _most_urgent(db: AsyncSession, actor: Principal, project: Project, *, is_served: bool) -> _FreeTask | None:
-    free = await _free_task(db, actor, project, waits=False)
-    if free is None or free.some_ran_out:
-        await reclaim_expired(db, project.id, eligible_for=actor)
-        free = await _free_task(db, actor, project, waits=True)
-    if free is None and is_served and await _reclaim(db, _fetched_ahead_long_ago(), project.id, eligible_for=actor):
-        free = await _free_task(db, actor, project, waits=True)
-    return free
+async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, wanted: dict[str, object]) -> Lease | None:
+    given = await statements.LEASE.first(db, **wanted)
+    if given is None:
+        await reclaim_expired(db, project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted)
+    if given is None and wanted["is_served"]:
+        took_back = await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted) if took_back else None
+    return given
+
+
+async def _practice(
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, checks: Checks
+) -> Standing | None:
+    """As `practice_of`, and whoever has passed is qualified from here on."""
+    standing = await check_tasks.standing(
+        db, project_id, actor.user_id, checks, role=member.role, qualified_at=member.qualified_at
+    )
+    if standing is None or not standing.has_passed:
+        return standing
+    await db.execute(
+        update(Member)
+        .where(Member.project_id == project_id, Member.user_id == actor.user_id)
+        .values(qualified_at=func.now())
+    )
+    return None
+
+
+async def _any_or_in_turn(db: AsyncSession, wanted: dict[str, object]) -> Lease | None:
+    return await statements.LEASE_ANY.first(db, **wanted) or await statements.LEASE_IN_TURN.first(db, **wanted)
 
 
 async def reclaim_expired(
@@ -241,58 +219,58 @@ async def _reclaim(
 
 async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskView:
     """Raises NotFound for an assignment of anybody else."""
-    named = {"assignment": assignment_id, "actor": actor.user_id}
-    row = (await db.execute(statements.VIEW, named)).one_or_none()
-    if row is None:
+    seen = await statements.VIEW.first(db, assignment=assignment_id, actor=actor.user_id)
+    if seen is None:
         raise NotFound
-    assignment, task, messages, project, text_at = row
-    is_answered = assignment.state == "submitted"
-    checks = checks_of(project)
-    answer, is_held = await _said(db, assignment) if is_answered else (None, False)
-    verdict = await check_tasks.verdict(db, assignment) if is_answered and checks.tells(task) else None
-    standing = None
-    is_practice = task.purpose == "qualification"
-    if is_practice:
-        standing = await practice(db, actor, project)
+    is_answered = seen.state == "submitted"
+    answer, is_held = await _said(db, seen.id) if is_answered else (None, False)
+    verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.is_told else None
+    is_practice = seen.purpose == "qualification"
     return TaskView(
-        assignment_id=assignment.id,
-        project=project.slug,
-        messages=tuple(Message(message["role"], message["content"]) for message in messages),
-        panes=tuple(zip(PANE_NAMES, (text_at[position] for position in assignment.shown_order), strict=False)),
-        shown_order=tuple(assignment.shown_order),
-        state=cast(AssignmentState, assignment.state),
-        served_at=assignment.served_at,
-        lease_expires_at=assignment.lease_expires_at,
-        question=question_of(project),
+        assignment_id=seen.id,
+        project=seen.project,
+        messages=tuple(Message(message["role"], message["content"]) for message in seen.messages),
+        panes=tuple(zip(PANE_NAMES, (seen.texts[position] for position in seen.shown_order), strict=False)),
+        shown_order=tuple(seen.shown_order),
+        state=cast(AssignmentState, seen.state),
+        served_at=seen.served_at,
+        lease_expires_at=seen.lease_expires_at,
+        question=Question.model_validate(seen.asked),
         answer=answer,
         editable=not is_held and verdict is None,
         is_practice=is_practice,
-        practice=standing,
+        practice=await practice_of(db, actor, seen.project_id) if is_practice else None,
         verdict=verdict,
     )
 
 
-async def _said(db: AsyncSession, assignment: Assignment) -> tuple[Answer, bool]:
+async def practice_of(db: AsyncSession, actor: Principal, project_id: int) -> Standing | None:
+    """How far `actor` is in the qualification round; None for who may work."""
+    row = await db.execute(
+        select(Member.role, Member.qualified_at, Project.checks)
+        .join(Project, Project.id == Member.project_id)
+        .where(Member.project_id == project_id, Member.user_id == actor.user_id)
+    )
+    found = row.one_or_none()
+    if found is None:
+        return None
+    role, qualified_at, checked = found
+    standing = await check_tasks.standing(
+        db, project_id, actor.user_id, Checks.of(checked), role=cast(Role, role), qualified_at=qualified_at
+    )
+    return None if standing is None or standing.has_passed else standing
+
+
+async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
     """The current answer, and whether a dataset version holds it."""
     judgement, is_held, response, position = (
         await db.execute(
             select(Judgement, projects.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
-            .outerjoin(Demonstration, Demonstration.judgement_id == Judgement.id)
-            .outerjoin(
-                TaskCompletion,
-                (TaskCompletion.task_id == Judgement.task_id)
-                & (TaskCompletion.completion_id == Demonstration.completion_id),
-            )
-            .where(Judgement.assignment_id == assignment.id, Judgement.superseded_by.is_(None))
+            .select_from(WITH_RESPONSE)
+            .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
         )
     ).one()
     return Answer.of(judgement, response or "", position), is_held
-
-
-async def practice(db: AsyncSession, actor: Principal, project: Project) -> Standing | None:
-    """How far `actor` is in the qualification round; None for who may work."""
-    member = await projects.membership(db, actor, project)
-    return await check_tasks.standing(db, project, member, checks_of(project))
 
 
 async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:
@@ -301,33 +279,29 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
     What becomes of its place is the project's policy: somebody else's, used up, or gone with the task.
     """
     held = await lock(db, actor, assignment_id)
-    task, assignment = held.task, held.assignment
-    if assignment.state == "submitted":
+    if held.state == "submitted":
         raise Conflict("You have judged this task already; change your judgement instead.")
-    if assignment.state == "skipped":
+    if held.state == "skipped":
         return
-    if task.purpose == "qualification":
+    if held.purpose == "qualification":
         raise Conflict("The tasks of the qualification round can't be skipped.")
-    policy = held.question.skip_policy if task.purpose == "label" else "requeue"
-    had_place = assignment.state == "leased"
+    policy = held.question.skip_policy if held.purpose == "label" else "requeue"
+    task = await db.get_one(Task, held.task_id, populate_existing=True)
+    assignment = await db.get_one(Assignment, assignment_id, populate_existing=True)
     assignment.state = "skipped"
     assignment.closed_at = func.now()
     assignment.skip_reason = reason.replace("\0", "").strip()[:2000]
+    had_place = held.state == "leased"
     if had_place and policy == "count":
         assignment.keeps_place = True
         task.skipped += 1
-        task.state = state_with(task, task.judged, task.skipped)
+        task.state = held.task_state_with(task.judged, task.skipped)
     elif had_place:
         task.taken -= 1
     await db.flush()
     if policy == "retire" and await _skips(db, task) >= held.question.retire_after:
         task.state = "retired"
         await db.flush()
-
-
-def state_with(task: Task, judged: int, skipped: int) -> str:
-    """The task's state with so many places used: an open one is closed by its last."""
-    return "closed" if task.state == "open" and judged + skipped == task.quota else task.state
 
 
 async def _skips(db: AsyncSession, task: Task) -> int:
@@ -365,54 +339,32 @@ async def recent(db: AsyncSession, actor: Principal, project: Project, limit: in
 
 async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
     """The assignment of `actor`, which changes only under its task's lock. Raises NotFound."""
-    named = {"assignment": assignment_id, "actor": actor.user_id}
-    row = (await db.execute(statements.LOCK, named)).one_or_none()
-    if row is None:
+    held = await statements.LOCK.first(db, assignment=assignment_id, actor=actor.user_id)
+    if held is None:
         raise NotFound
-    task, assignment, project = row
-    return Held(task, assignment, question_of(project), checks_of(project))
+    return held
 
 
-async def _held_leases(db: AsyncSession, actor: Principal, project: Project) -> list[Assignment]:
+async def _held_leases(db: AsyncSession, actor: Principal, project_id: int, member: Membership) -> list[Lease]:
     """The leases of `actor`, the one on the desk first; one that ran out but was given to nobody else goes on."""
-    mine = {"project": project.id, "actor": actor.user_id}
-    rows = (await db.execute(statements.HELD, mine)).all()
-    if all(is_live for _, is_live in rows):
-        return [assignment for assignment, _ in rows]
-    for assignment, is_live in sorted(rows, key=lambda row: row[0].task_id):
-        if not is_live:
-            await db.execute(select(Task.id).where(Task.id == assignment.task_id).with_for_update())
-    return [
-        assignment if is_live else await _extend(db, project, assignment, statements.EXTEND)
-        for assignment, is_live in (await db.execute(statements.HELD, mine)).all()
-    ]
+    mine = {"project": project_id, "actor": actor.user_id, "lease": _lease_time(member)}
+    held = await statements.HELD.all(db, **mine)
+    while held and not (held[0].served_at and all(lease.is_live for lease in held)):
+        # Somebody may be taking it back just now: what is left of them after the wait is ours.
+        ran_out = [lease.task_id for lease in held if not lease.is_live]
+        await db.execute(select(Task.id).where(Task.id.in_(ran_out)).order_by(Task.id).with_for_update())
+        await db.execute(
+            update(Assignment)
+            .where(Assignment.task_id.in_(ran_out), Assignment.annotator_id == actor.user_id)
+            .where(Assignment.state == "leased")
+            .values(lease_expires_at=func.now() + _lease_time(member))
+        )
+        held = await statements.HELD.all(db, **mine)
+    return held
 
 
-async def _free_task(db: AsyncSession, actor: Principal, project: Project, *, waits: bool) -> _FreeTask | None:
-    """The most urgent task with a free place for `actor`, locked."""
-    whose = {"project": project.id, "actor": actor.user_id}
-    row = (await db.execute(statements.FREE_TASK, whose)).one_or_none()
-    if row is None and waits:
-        # Nothing, or others are just choosing from all that is left: wait for them, they may leave a place.
-        row = (await db.execute(statements.FREE_TASK_IN_TURN, whose)).one_or_none()
-    return _FreeTask(*row) if row else None
-
-
-async def _serve(db: AsyncSession, project: Project, assignment: Assignment) -> Assignment:
-    """The one that was fetched ahead is on the desk now: from here its time runs."""
-    if assignment.served_at is not None:
-        return assignment
-    return await _extend(db, project, assignment, statements.SERVE)
-
-
-async def _extend(
-    db: AsyncSession, project: Project, assignment: Assignment, statement: ReturningUpdate[Assignment]
-) -> Assignment:
-    return (await db.scalars(statement, {"assignment": assignment.id, "lease": _lease_time(project)})).one()
-
-
-def _lease_time(project: Project) -> timedelta:
-    return timedelta(seconds=project.lease_seconds)
+def _lease_time(member: Membership) -> timedelta:
+    return timedelta(seconds=member.lease_seconds)
 
 
 def draw_order(size: int, side_balance: int) -> list[int]:

@@ -2,13 +2,15 @@
 
 import random
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, all_, and_, case, exists, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.db.tables import Assignment, GoldAnswer, Judgement, Member, Project, Task, TaskCompletion
+from app.db.tables import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.judging import TaskPurpose
+from app.db.tables.projects import Role
 from app.security import Principal
 from app.services import projects
 from app.services.checks import Checks
@@ -18,19 +20,10 @@ REPEAT_REACH = 500
 
 
 @dataclass(frozen=True)
-class CheckTask:
-    """A check with a place for somebody, locked; its number of responses, and whether their lease on it ran out."""
-
-    task_id: int
-    size: int
-    was_given_before: bool
-
-
-@dataclass(frozen=True)
 class Standing:
     """Somebody in the qualification round. An attempt is `size` answers of which `needed` have to be right.
 
-    `answered`: of the attempt under way. `right`: in the attempt that failed before it. `can_go_on`: tasks are left for
+    `answered`: of the attempt under way. `right`: in the attempt before it. `can_go_on`: tasks are left for
     all of it.
     """
 
@@ -39,6 +32,10 @@ class Standing:
     answered: int
     right: int | None
     can_go_on: bool
+
+    @property
+    def has_passed(self) -> bool:
+        return self.right is not None and self.right >= self.needed
 
 
 @dataclass(frozen=True)
@@ -50,48 +47,52 @@ class Verdict:
     explanation: str
 
 
-async def standing(db: AsyncSession, project: Project, member: Member, checks: Checks) -> Standing | None:
-    """None for who may work: those who passed, were let in or have another role, and all where there is no round."""
-    if not checks.qualification_size or member.role != "annotator" or member.qualified_at is not None:
+async def standing(
+    db: AsyncSession, project_id: int, user_id: int, checks: Checks, *, role: Role, qualified_at: datetime | None
+) -> Standing | None:
+    """None for who may work: those who qualified, were let in or have another role, and all where there is no round."""
+    if not checks.qualification_size or role != "annotator" or qualified_at is not None:
         return None
-    there = select(func.count()).where(*_of(project, "qualification"), Task.state == "open")
+    there = select(func.count()).where(*_of(project_id, "qualification"), Task.state == "open")
     size = min(checks.qualification_size, await db.scalar(there) or 0)
     if not size:
         return None
-    answers = await _practised(db, project, member)
+    answers = await _practised(db, project_id, user_id)
     needed = -(-size * checks.qualification_percent // 100)
     attempts, answered = divmod(len(answers), size)
     right = sum(answers[(attempts - 1) * size : attempts * size]) if attempts else None
-    if right is not None and right >= needed:
-        member.qualified_at = func.now()
-        await db.flush()
-        return None
-    left = select(func.count()).where(*_open_to(project, member.user_id, "qualification"))
+    left = select(func.count()).where(*_open_to(project_id, user_id, "qualification"))
     return Standing(size, needed, answered, right, (await db.scalar(left) or 0) >= size - answered)
 
 
-async def for_practice(db: AsyncSession, actor: Principal, project: Project) -> CheckTask | None:
-    """Any task of the qualification round that is new to `actor`."""
-    return await _gold(db, actor, project, "qualification", waits=True)
+async def for_practice(db: AsyncSession, actor: Principal, project_id: int) -> int | None:
+    """Any task of the qualification round that is new to `actor`, locked."""
+    return await _gold(db, actor, project_id, "qualification", waits=True)
 
 
-async def in_place_of(db: AsyncSession, actor: Principal, project: Project, checks: Checks) -> CheckTask | None:
-    """A check to be given instead of a task for a label, on a share of occasions. Waits for no lock: one is held."""
+async def in_place_of_work(db: AsyncSession, actor: Principal, project_id: int, checks: Checks) -> int | None:
+    """A check, locked, to be given instead of a task for a label on a share of occasions; none where there is no work.
+
+    Waits for no lock: another one may be held.
+    """
     drawn = random.uniform(0, 100)
+    if drawn >= checks.gold_percent + checks.repeat_percent:
+        return None
+    work = exists().where(*_open_to(project_id, actor.user_id, "label"))
+    if not await db.scalar(select(work)):
+        return None
     if drawn < checks.gold_percent:
-        return await _gold(db, actor, project, "gold", waits=False)
-    if drawn < checks.gold_percent + checks.repeat_percent:
-        return await _repeat(db, actor, project)
-    return None
+        return await _gold(db, actor, project_id, "gold", waits=False)
+    return await _repeat(db, actor, project_id)
 
 
-async def verdict(db: AsyncSession, assignment: Assignment) -> Verdict:
+async def verdict(db: AsyncSession, assignment_id: int) -> Verdict:
     """On the current answer to a gold task."""
     row = await db.execute(
         select(is_right(), GoldAnswer.better, GoldAnswer.explanation)
         .select_from(Judgement)
         .join(GoldAnswer, GoldAnswer.task_id == Judgement.task_id)
-        .where(Judgement.assignment_id == assignment.id, Judgement.superseded_by.is_(None))
+        .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
     )
     return Verdict(*row.one())
 
@@ -117,7 +118,7 @@ def is_right() -> ColumnElement[bool]:
     )
 
 
-async def _practised(db: AsyncSession, project: Project, member: Member) -> list[bool]:
+async def _practised(db: AsyncSession, project_id: int, user_id: int) -> list[bool]:
     """Whether each answer in the qualification round was right, oldest first."""
     rows = await db.scalars(
         select(is_right())
@@ -125,8 +126,8 @@ async def _practised(db: AsyncSession, project: Project, member: Member) -> list
         .join(Task, Task.id == Judgement.task_id)
         .join(GoldAnswer, GoldAnswer.task_id == Task.id)
         .where(
-            Judgement.project_id == project.id,
-            Judgement.annotator_id == member.user_id,
+            Judgement.project_id == project_id,
+            Judgement.annotator_id == user_id,
             Judgement.is_check,
             Judgement.superseded_by.is_(None),
             Task.purpose == "qualification",
@@ -136,33 +137,29 @@ async def _practised(db: AsyncSession, project: Project, member: Member) -> list
     return list(rows)
 
 
-def _of(project: Project, purpose: TaskPurpose) -> tuple[ColumnElement[bool], ...]:
-    return (Task.project_id == project.id, Task.purpose == purpose)
+def _of(project_id: int, purpose: TaskPurpose) -> tuple[ColumnElement[bool], ...]:
+    return (Task.project_id == project_id, Task.purpose == purpose)
 
 
-def _open_to(project: Project, user_id: int, purpose: TaskPurpose) -> tuple[ColumnElement[bool], ...]:
+def _open_to(project_id: int, user_id: int, purpose: TaskPurpose) -> tuple[ColumnElement[bool], ...]:
     """Conditions on Task: somebody who has judged the task that it is a copy of knows it already."""
     knows_original = exists().where(Assignment.task_id == Task.copy_of, Assignment.annotator_id == user_id)
-    return (*_of(project, purpose), Task.taken < Task.quota, *projects.eligible_for(user_id), ~knows_original)
+    return (*_of(project_id, purpose), Task.taken < Task.quota, *projects.eligible_for(user_id), ~knows_original)
 
 
 async def _gold(
-    db: AsyncSession, actor: Principal, project: Project, purpose: TaskPurpose, *, waits: bool
-) -> CheckTask | None:
-    size = select(func.count()).where(TaskCompletion.task_id == Task.id).scalar_subquery()
-    was_given_before = exists().where(Assignment.task_id == Task.id, Assignment.annotator_id == actor.user_id)
-    row = await db.execute(
-        select(Task.id, size, was_given_before)
-        .where(*_open_to(project, actor.user_id, purpose))
+    db: AsyncSession, actor: Principal, project_id: int, purpose: TaskPurpose, *, waits: bool
+) -> int | None:
+    return await db.scalar(
+        select(Task.id)
+        .where(*_open_to(project_id, actor.user_id, purpose))
         .order_by(func.random())
         .limit(1)
         .with_for_update(of=Task, skip_locked=not waits)
     )
-    found = row.one_or_none()
-    return CheckTask(*found) if found else None
 
 
-async def _repeat(db: AsyncSession, actor: Principal, project: Project) -> CheckTask | None:
+async def _repeat(db: AsyncSession, actor: Principal, project_id: int) -> int | None:
     """A new task like one that `actor` answered long ago: nobody else is ever given it."""
     copied, given = aliased(Task), aliased(Assignment)
     asked_again = exists().where(
@@ -175,9 +172,9 @@ async def _repeat(db: AsyncSession, actor: Principal, project: Project) -> Check
         select(Task.id)
         .join(Assignment, Assignment.task_id == Task.id)
         .where(
-            *_of(project, "label"),
+            *_of(project_id, "label"),
             Assignment.annotator_id == actor.user_id,
-            Assignment.project_id == project.id,
+            Assignment.project_id == project_id,
             Assignment.state == "submitted",
             ~asked_again,
         )
@@ -189,8 +186,8 @@ async def _repeat(db: AsyncSession, actor: Principal, project: Project) -> Check
     original = await db.scalar(select(Task).join(mine, mine.c.id == Task.id).order_by(func.random()).limit(1))
     if original is None:
         return None
-    task_id, size = await copy(db, original, "repeat", quota=1)
-    return CheckTask(task_id, size, was_given_before=False)
+    task_id, _ = await copy(db, original, "repeat", quota=1)
+    return task_id
 
 
 async def copy(db: AsyncSession, original: Task, purpose: TaskPurpose, *, quota: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.db.base import Json
-from app.db.tables import Project, Task
+from app.db.tables.judging import TaskPurpose
 from app.errors import Invalid
 
 
@@ -32,19 +32,16 @@ class Checks(BaseModel):
             raise ValueError("at most half of the tasks can be checks")
         return self
 
-    def tells(self, task: Task) -> bool:
-        """Whether people are told what the project says of this task, once they have answered."""
-        return task.purpose == "qualification" or (task.purpose == "gold" and self.tells_gold)
+    @classmethod
+    def of(cls, stored: Json) -> Self:
+        return cls.model_validate(stored)
+
+    def tells(self, purpose: TaskPurpose) -> bool:
+        """Whether people are told what the project says of such a task, once they have answered."""
+        return purpose == "qualification" or (purpose == "gold" and self.tells_gold)
 
     def to_json(self) -> Json:
         return self.model_dump(mode="json", exclude_defaults=True)
-
-
-NO_CHECKS = Checks()
-
-
-def checks_of(project: Project) -> Checks:
-    return Checks.model_validate(project.checks) if project.checks else NO_CHECKS
 
 
 def checked(values: Mapping[str, Any]) -> Checks:

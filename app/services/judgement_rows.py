@@ -17,6 +17,7 @@ from app.db.tables import (
     Task,
     TaskCompletion,
 )
+from app.services.answers import WITH_RESPONSE
 
 BATCH = 500
 COLUMNS = (
@@ -65,14 +66,10 @@ async def _batch(db: AsyncSession, version_id: int, after: int) -> list[Any]:
     """The next judgements with prompt, the better response that came with each, and the position it was made of."""
     found = await db.execute(
         select(Judgement, Prompt.messages, Demonstration.text, TaskCompletion.position)
+        .select_from(WITH_RESPONSE)
         .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
         .join(Task, Task.id == Judgement.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .outerjoin(Demonstration, Demonstration.judgement_id == Judgement.id)
-        .outerjoin(
-            TaskCompletion,
-            (TaskCompletion.task_id == Task.id) & (TaskCompletion.completion_id == Demonstration.completion_id),
-        )
         .where(DatasetJudgement.dataset_version_id == version_id, Judgement.id > after)
         .order_by(Judgement.id)
         .limit(BATCH)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.session import transaction
-from app.db.tables import Assignment, Project
+from app.db.tables import Judgement, Project
 from app.errors import Invalid, KeyReused, LeaseExpired
 from app.security import Principal
 from app.services import assignments, judgements, projects
@@ -22,8 +22,10 @@ from app.services.answers import Answer
 from app.services.assignments import TaskView
 from app.services.check_tasks import Standing
 from app.services.question import question_of
+from app.services.statements import Lease
 from app.web import answer_form, render
 from app.web.deps import CurrentProject, CurrentUser, Db, sessions_of
+from app.web.locales import told
 
 router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
 
@@ -131,8 +133,8 @@ async def show_earlier(
 @router.get("/annotate/ahead")
 async def show_ahead(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
     """The pair after the one on the desk, for a page that puts it there without asking again."""
-    desk = await assignments.lease(db, principal, project, ahead=True)
-    return _ahead(request, project, await _pair_of(db, principal, desk.ahead), previous=desk.current)
+    desk = await assignments.lease(db, principal, project.id, ahead=True)
+    return _ahead(request, await _pair_of(db, principal, desk.ahead), previous=desk.current)
 
 
 @router.get("/annotate/recent")
@@ -166,7 +168,7 @@ async def submit(request: Request, slug: str, assignment_id: int, principal: Cur
         return await _tell(request, slug, principal, assignment_id)
     shown = form.get("shown")
     if isinstance(shown, str) and shown.isdigit():
-        return await _go_on_from(request, slug, principal, assignment_id, int(shown))
+        return await _go_on_from(request, slug, principal, submitted.judgement, int(shown))
     return await _go_on(request, slug, principal, assignment_id, Done(submission.answer))
 
 
@@ -190,17 +192,17 @@ async def _go_on(request: Request, slug: str, principal: Principal, done_id: int
     return _region(request, project, pair, done_id, done, practice=practice)
 
 
-async def _go_on_from(request: Request, slug: str, principal: Principal, done_id: int, shown_id: int) -> Response:
+async def _go_on_from(request: Request, slug: str, principal: Principal, done: Judgement, shown_id: int) -> Response:
     """The pair after the one that is shown already; if that one isn't this person's any more, a whole new region."""
     async with transaction(sessions_of(request)) as db:
-        project = await projects.get(db, principal, slug)
-        desk = await assignments.lease(db, principal, project, ahead=True)
+        desk = await assignments.lease(db, principal, done.project_id, ahead=True)
         if desk.current is None or desk.current.id != shown_id:
+            project = await projects.get(db, principal, slug)
             pair = await _pair_of(db, principal, desk.current)
             practice = await _practice(db, principal, project, pair)
-            return _region(request, project, pair, done_id, practice=practice)
+            return _region(request, project, pair, done.assignment_id, practice=practice)
         ahead = await _pair_of(db, principal, desk.ahead)
-    return _ahead(request, project, ahead, previous=desk.current)
+    return _ahead(request, ahead, previous=desk.current)
 
 
 async def _tell(request: Request, slug: str, principal: Principal, assignment_id: int) -> Response:
@@ -212,9 +214,9 @@ async def _tell(request: Request, slug: str, principal: Principal, assignment_id
         return _region(request, project, *await _reopen(db, principal, project, assignment_id))
 
 
-def _ahead(request: Request, project: Project, pair: Pair | None, *, previous: Assignment | None) -> Response:
+def _ahead(request: Request, pair: Pair | None, *, previous: Lease | None) -> Response:
     previous_id = previous.id if previous else None
-    return render.partial(request, "annotate/_ahead.html", project=project, pair=pair, previous_id=previous_id)
+    return render.partial(request, "annotate/_ahead.html", pair=pair, previous_id=previous_id)
 
 
 async def _refused(
@@ -224,7 +226,7 @@ async def _refused(
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         pair, previous_id = await _reopen(db, principal, project, assignment_id)
-    pair = replace(pair, refused=answer, problem=error.message)
+    pair = replace(pair, refused=answer, problem=told(error))
     if render.is_htmx(request):
         return _region(request, project, pair, previous_id, status_code=error.status)
     async with transaction(sessions_of(request)) as db:
@@ -267,17 +269,17 @@ def _region(
 
 async def _practice(db: AsyncSession, principal: Principal, project: Project, pair: Pair | None) -> Standing | None:
     """Why there is no pair, if that is so because this person has not qualified."""
-    return None if pair else await assignments.practice(db, principal, project)
+    return None if pair else await assignments.practice_of(db, principal, project.id)
 
 
 async def _current(db: AsyncSession, principal: Principal, project: Project) -> Pair | None:
     return await _pair_of(db, principal, await assignments.lease_next(db, principal, project))
 
 
-async def _pair_of(db: AsyncSession, principal: Principal, assignment: Assignment | None) -> Pair | None:
-    if assignment is None:
+async def _pair_of(db: AsyncSession, principal: Principal, lease: Lease | None) -> Pair | None:
+    if lease is None:
         return None
-    return Pair(await assignments.view(db, principal, assignment.id), key=secrets.token_urlsafe(16))
+    return Pair(await assignments.view(db, principal, lease.id), key=secrets.token_urlsafe(16))
 
 
 async def _reopen(

@@ -83,12 +83,12 @@ def _number(form: FormData, name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise Invalid(f"The field {name} takes a whole number.")
+        raise Invalid("The field %(name)s takes a whole number.", name=name)
     return int(text)
 
 
 def _one_of(form: FormData, name: str, values: dict[str, T]) -> T:
     text = _text(form, name)
     if text not in values:
-        raise Invalid(f"The field {name} can't be {text!r}.")
+        raise Invalid("The field %(name)s can't be “%(text)s”.", name=name, text=text)
     return values[text]

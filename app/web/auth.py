@@ -10,7 +10,7 @@ from app.errors import DomainError, NotSignedIn, TooMany
 from app.services import accounts
 from app.web import render
 from app.web.deps import Db, MaybeUser, session_cookie, settings_of
-from app.web.locales import gettext
+from app.web.locales import told
 
 router = APIRouter(include_in_schema=False)
 
@@ -68,7 +68,7 @@ def _sign_in_page(request: Request, *, next_path: str, email: str = "", refusal:
         status_code=refusal.status if refusal else 200,
         next=render.local_path(next_path),
         email=email,
-        failure=gettext(refusal.message) if refusal else None,
+        failure=told(refusal) if refusal else None,
     )
 
 

@@ -55,7 +55,7 @@ async def principal_or_nobody(request: Request) -> Principal | None:
 MaybeUser = Annotated[Principal | None, Depends(principal_or_nobody)]
 
 
-def require_principal(principal: MaybeUser) -> Principal:
+async def require_principal(principal: MaybeUser) -> Principal:
     if principal is None:
         raise NotSignedIn
     return principal
@@ -64,7 +64,7 @@ def require_principal(principal: MaybeUser) -> Principal:
 CurrentUser = Annotated[Principal, Depends(require_principal)]
 
 
-def require_admin(principal: CurrentUser) -> Principal:
+async def require_admin(principal: CurrentUser) -> Principal:
     if not principal.is_admin:
         raise Forbidden
     return principal

@@ -11,7 +11,7 @@ from app.errors import Invalid
 from app.services import checks, gold
 from app.services import quality as conduct
 from app.services.assignments import PANE_NAMES
-from app.services.checks import Checks, checks_of
+from app.services.checks import Checks
 from app.services.gold import Known
 from app.web import render
 from app.web.access import Managed, ManagedProject, OwnedProject
@@ -142,7 +142,7 @@ async def _page(
         "quality/show.html",
         status_code=problem.status if problem else 200,
         managed=managed,
-        form=form or ChecksForm(**checks_of(project).model_dump()),
+        form=form or ChecksForm(**Checks.of(project.checks).model_dump()),
         written=written or Written(),
         problem=problem.message if problem else None,
         saved=request.query_params.get("saved") == "true",

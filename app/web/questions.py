@@ -13,6 +13,7 @@ from app.services.question import INSTRUCTGPT_FLAGS, Question, question_of
 from app.web import render
 from app.web.access import Managed, ManagedProject, OwnedProject
 from app.web.deps import Db
+from app.web.locales import told
 
 USUAL_SIZE = 4  # of several responses, until somebody chooses
 
@@ -80,7 +81,7 @@ async def change_question(
         question = form.question()
         projects.ask(project, question, form.guidelines, overlap=form.overlap, lease_seconds=form.lease_minutes * 60)
     except Invalid as error:
-        return _page(request, managed, form, problem=error.message, status_code=error.status)
+        return _page(request, managed, form, problem=told(error), status_code=error.status)
     await db.flush()
     return render.redirect(f"/projects/{project.slug}/question?saved=true")
 

@@ -112,8 +112,9 @@ document.addEventListener("submit", (event) => {
 // Keep the answer, put the next task on the desk if it is there, and send.
 function hand(next) {
   const { elements } = form();
+  const activeMs = clock.activeMs();
   elements.first_action_ms.value = clock.firstActionMs ?? "";
-  elements.active_ms.value = clock.activeMs();
+  elements.active_ms.value = activeMs;
   elements.visits.value = clock.visits;
   elements.hurried.value = wasAskedWhetherMeant;
   const body = [...new FormData(form()).entries()];
@@ -139,7 +140,7 @@ function hand(next) {
     form().setAttribute("aria-busy", "true");
   }
   outbox.push(item);
-  suggestBreak(Number(item.body.find(([name]) => name === "active_ms")[1]));
+  suggestBreak(activeMs);
 }
 
 function saved() {

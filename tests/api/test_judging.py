@@ -12,7 +12,8 @@ from app.services import accounts, checks, gold, projects, question
 from app.services.gold import Known
 from tests import factories
 from tests.api.conftest import As, Client
-from tests.browser.seed import POLICY, PROMPTS, Seeded
+from tests.browser.seed import Seeded
+from tests.browser.seed.texts import POLICY, PROMPTS
 from tests.factories import make_task, make_user
 
 NEXT = "/api/v1/projects/everyday-help/next-task"

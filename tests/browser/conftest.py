@@ -3,6 +3,7 @@
 All of it lives on one event loop, the session's, because a browser can't be shared between loops.
 """
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from tests.browser.people import session_token
 from tests.browser.serving import serving
 from tests.conftest import url_of
 
-CHROMIUM = "/usr/bin/chromium"
+# As .ci/install looks for it.
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -6,13 +6,12 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment
-from app.security import Principal
 from app.services import accounts, assignments
+from tests.browser import admin
 from tests.browser.axe import violations
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
 from tests.browser.people import arrange
-from tests.browser.seed import seed
 from tests.browser.steps import confirm
 from tests.browser.test_answers import EVERYTHING, FOUR
 from tests.factories import make_member
@@ -151,29 +150,13 @@ async def test_a_lost_connection(db: AsyncSession, sign_in: SignIn) -> None:
 
 
 async def test_every_admin_page(db: AsyncSession, sign_in: SignIn) -> None:
-    seeded = await seed(db, slug="accessible", labels=8)
-    await db.commit()
-    page = await sign_in(Principal(seeded.owner.id, seeded.owner.name, is_admin=False), **STILL)
-    project = "/projects/accessible"
+    seeded = await admin.arrange(db, "accessible")
+    page = await sign_in(admin.owner(seeded), **STILL)
     found = []
-    for path in (
-        "/",
-        "/projects",
-        project,
-        f"{project}/rounds/2",
-        f"{project}/rounds/3",
-        f"{project}/question",
-        f"{project}/runs",
-        f"{project}/runs/{seeded.failed.id}",
-        f"{project}/models",
-        f"{project}/datasets",
-        f"{project}/people",
-        "/tokens",
-        "/api/docs",
-    ):
+    for path in admin.pages(seeded):
         await page.goto(path)
         found += await violations(page, path)
-    await page.goto(f"{project}/runs/{seeded.ppo.id}")
+    await page.goto(f"/projects/accessible/runs/{seeded.ppo.id}")
     await expect(page.locator("[data-figure=kl] output")).not_to_be_empty()
     for details in await page.locator("details").all():
         await details.locator("summary").click()
@@ -183,9 +166,7 @@ async def test_every_admin_page(db: AsyncSession, sign_in: SignIn) -> None:
 
 
 async def test_what_lies_over_the_admin_pages(db: AsyncSession, sign_in: SignIn) -> None:
-    seeded = await seed(db, slug="asking", labels=8)
-    await db.commit()
-    page = await sign_in(Principal(seeded.owner.id, seeded.owner.name, is_admin=False), **STILL)
+    page = await sign_in(admin.owner(await admin.arrange(db, "asking")), **STILL)
     await page.goto("/projects/asking")
     found = []
     for name in ("Continue now", "Cancel the round", "One step by hand"):

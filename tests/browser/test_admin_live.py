@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Metric, Run, User
-from app.security import Principal
 from app.services.events import notify
+from tests.browser.admin import arrange, owner, pages
 from tests.browser.conftest import PHONE, SignIn
-from tests.browser.seed import Seeded, seed
+from tests.browser.seed import Seeded
 
 numbers = count(1)
 
@@ -136,19 +136,7 @@ async def test_the_ring_leads_to_the_runs_by_keyboard(db: AsyncSession, sign_in:
 async def test_nothing_is_wider_than_a_phone(db: AsyncSession, sign_in: SignIn, slug: str, scheme: str) -> None:
     seeded = await arrange(db, slug)
     page = await sign_in(owner(seeded), viewport=PHONE, color_scheme=scheme)
-    project = f"/projects/{slug}"
-    for path in (
-        "/projects",
-        project,
-        f"{project}/rounds/2",
-        f"{project}/runs",
-        f"{project}/runs/{seeded.ppo.id}",
-        f"{project}/models",
-        f"{project}/datasets",
-        f"{project}/people",
-        "/tokens",
-        "/api/docs",
-    ):
+    for path in (*pages(seeded), f"/projects/{slug}/runs/{seeded.ppo.id}"):
         await page.goto(path)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
@@ -171,12 +159,6 @@ async def test_what_people_models_and_errors_say_is_shown_as_text(db: AsyncSessi
     await assert_harmless(page)
 
 
-async def arrange(db: AsyncSession, slug: str) -> Seeded:
-    seeded = await seed(db, slug=slug, labels=8)
-    await db.commit()
-    return seeded
-
-
 async def measure(db: AsyncSession, seeded: Seeded, step: int, *, kl: float, samples: list[Json] | None = None) -> None:
     """What a worker does when a step of the run is measured."""
     figures = {"score": 1.0, "kl": kl, "length": 40.0, "eos_rate": 1.0, "entropy": 1.5, "clip_fraction": 0.1}
@@ -184,10 +166,6 @@ async def measure(db: AsyncSession, seeded: Seeded, step: int, *, kl: float, sam
     await db.execute(update(Run).where(Run.id == seeded.ppo.id).values(step=step))
     await notify(db, project_id=seeded.project.id, run_id=seeded.ppo.id)
     await db.commit()
-
-
-def owner(seeded: Seeded) -> Principal:
-    return Principal(seeded.owner.id, seeded.owner.name, is_admin=False)
 
 
 async def assert_harmless(page: Page) -> None:

@@ -5,10 +5,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment
+from tests.browser.axe import violations
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import PROSE, SHORT
 from tests.browser.people import KNOWN, arrange, arrange_checks
 from tests.browser.steps import has_fetched_ahead, sent
+from tests.factories import make_member
 
 
 async def side_of_first(db: AsyncSession, page: Page) -> str:
@@ -88,3 +90,29 @@ async def test_in_a_narrow_window_the_tab_follows_the_pane_and_the_letter_stands
     assert letter is not None
     assert text is not None
     assert letter["y"] + letter["height"] <= text["y"]
+
+
+async def test_axe_finds_nothing_in_the_round_and_on_the_page_of_quality(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange_checks(db, [PROSE], qualification_size=2, qualification_percent=100)
+    page = await sign_in(annotator, reduced_motion="reduce")
+    await page.goto("/")
+    found = await violations(page, "to qualify")
+    for state in ("told", "told the last one"):
+        key = await side_of_first(db, page)
+        await page.keyboard.press({"1": "7", "7": "1"}[key])
+        await page.keyboard.press("Enter")
+        await expect(page.locator("[data-told]")).to_be_visible()
+        found += await violations(page, state)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("[data-told]")).to_have_count(0)
+    await expect(page.get_by_text("The qualification round is over for now")).to_be_visible()
+    found += await violations(page, "failed")
+    await db.refresh(project)
+    owner = await make_member(db, project, "owner")
+    await db.commit()
+    page = await sign_in(owner, reduced_motion="reduce")
+    await page.goto(f"/projects/{project.slug}/quality")
+    for summary in await page.locator("main summary").all():
+        await summary.click()
+    found += await violations(page, "quality")
+    assert not found, "\n".join(found)

@@ -16,6 +16,7 @@ import pytest
 
 from app.db import embedded
 from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError, running
+from app.db.orphans import servers_in
 
 OWNER = """
 import sys, threading
@@ -32,7 +33,7 @@ def home() -> Iterator[Path]:
     """A short path in a folder closed to everybody else, as a clone under /root would be."""
     closed = Path(tempfile.mkdtemp(prefix="plumbline-home-"))
     yield closed / "home"
-    assert embedded._servers_in(closed / "home/postgres/data") == []
+    assert servers_in(closed / "home/postgres/data") == []
     shutil.rmtree(closed)
 
 
@@ -100,7 +101,7 @@ def test_a_hung_server_of_a_killed_owner_is_ended_by_the_next_owner(
     os.kill(hung, signal.SIGSTOP)
     end(owner)
     assert ask(server.start(), "SELECT 1") == 1
-    assert hung not in embedded._servers_in(server.data)
+    assert hung not in servers_in(server.data)
 
 
 def test_pid_files_of_strangers_and_of_zombies_are_no_obstacle(server: EmbeddedPostgres) -> None:

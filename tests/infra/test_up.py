@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.supervisor import take_port
+
 pytestmark = pytest.mark.e2e
 
 PLUMBLINE = Path(sys.executable).with_name("plumbline")
@@ -26,7 +28,7 @@ LINK = re.compile(r"^ +(\w+) signs in, once, by (http://\S+)$", flags=re.MULTILI
 class Up:
     """A running `plumbline up` without the starter project, and what it has said."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, **settings: str) -> None:
         self.home = home
         self.port = port
         self.said = ""
@@ -36,7 +38,9 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"PLUMBLINE_HOME": str(home), "PLUMBLINE_PORT": str(port), "PLUMBLINE_STARTER": "false"},
+            env=os.environ
+            | {"PLUMBLINE_HOME": str(home), "PLUMBLINE_PORT": str(port), "PLUMBLINE_STARTER": "false"}
+            | settings,
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -65,7 +69,10 @@ class Up:
         return code
 
     def pid_of(self, part: str) -> int | None:
-        return next((pid for pid, command in processes_of(self.home).items() if part in command), None)
+        return next(iter(self.pids_of(part)), None)
+
+    def pids_of(self, part: str) -> set[int]:
+        return {pid for pid, command in processes_of(self.home).items() if part in command}
 
 
 @pytest.fixture
@@ -77,12 +84,12 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def up(home: Path) -> Iterator[Callable[[], Up]]:
+def up(home: Path) -> Iterator[Callable[..., Up]]:
     port = free_port()
     started: list[Up] = []
 
-    def start() -> Up:
-        started.append(Up(home, port))
+    def start(**settings: str) -> Up:
+        started.append(Up(home, port, **settings))
         return started[-1].wait_until_ready()
 
     yield start
@@ -91,7 +98,7 @@ def up(home: Path) -> Iterator[Callable[[], Up]]:
             running.end()
 
 
-def test_it_prints_a_link_that_works_and_leaves_nothing_running(up: Callable[[], Up], home: Path) -> None:
+def test_it_prints_a_link_that_works_and_leaves_nothing_running(up: Callable[..., Up], home: Path) -> None:
     site = up()
     (who, link), *_ = LINK.findall(site.said)
     assert who == "Admin"
@@ -113,7 +120,16 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
     assert not home.exists()
 
 
-def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Callable[[], Up], home: Path) -> None:
+def test_nothing_is_held_back_on_connections_to_the_port() -> None:
+    with (
+        take_port("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Callable[..., Up], home: Path) -> None:
     first = up()
     second = Up(home, free_port())
     assert second.process.wait() == 2
@@ -123,7 +139,7 @@ def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Call
     assert first.is_ready()
 
 
-def test_parts_that_are_killed_start_again(up: Callable[[], Up]) -> None:
+def test_parts_that_are_killed_start_again(up: Callable[..., Up]) -> None:
     site = up()
     for part in ("app.web.main", "app.jobs.worker", "postgres -D"):
         killed = site.pid_of(part)
@@ -136,7 +152,19 @@ def test_parts_that_are_killed_start_again(up: Callable[[], Up]) -> None:
         assert f"The {part} " in restarts
 
 
-def test_nothing_outlives_a_killed_supervisor_and_the_next_one_starts(up: Callable[[], Up], home: Path) -> None:
+def test_of_two_web_processes_one_goes_on_alone_until_the_other_is_back(up: Callable[..., Up], home: Path) -> None:
+    site = up(PLUMBLINE_WEB_PROCESSES="2")
+    wait_until(lambda: all("startup complete" in log_of(home, name) for name in ("web", "web-2")))
+    killed, left = site.pids_of("app.web.main")
+    os.kill(killed, signal.SIGKILL)
+    assert site.is_ready()
+    wait_until(lambda: len(site.pids_of("app.web.main") - {killed}) == 2)
+    assert left in site.pids_of("app.web.main")
+    assert site.end() == 0
+    assert processes_of(home) == {}
+
+
+def test_nothing_outlives_a_killed_supervisor_and_the_next_one_starts(up: Callable[..., Up], home: Path) -> None:
     up().end(signal.SIGKILL)
     wait_until(lambda: processes_of(home) == {})
     assert up().is_ready()
@@ -152,6 +180,11 @@ def processes_of(home: Path) -> dict[int, str]:
             if command and (ours or str(home) in command) and int(process.name) != os.getpid():
                 found[int(process.name)] = command
     return found
+
+
+def log_of(home: Path, name: str) -> str:
+    log = home / "logs" / f"{name}.log"
+    return log.read_text() if log.exists() else ""
 
 
 def free_port() -> int:

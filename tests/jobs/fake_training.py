@@ -29,6 +29,7 @@ INPUTS = {
     "held_out": DemonstrationRecord,
     "preferences": PreferenceRecord,
     "prompts": PromptRecord,
+    "held_out_prompts": PromptRecord,
 }
 MODELS = ("policy", "reference", "reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {

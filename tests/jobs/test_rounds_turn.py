@@ -73,6 +73,27 @@ async def test_a_policy_knows_all_that_it_was_made_from(loop: Loop) -> None:
     assert policy.figures["reward_gain"] == 1.0, "and so is what training found"
 
 
+async def test_ppo_is_given_what_its_settings_ask_for(loop: Loop) -> None:
+    project = await ready_project(loop)
+    plain = await turn(loop, project)
+    mixed = await turn(loop, project, ppo={"publish": "best", "ptx_coefficient": 0.5})
+    assert await files_of_ppo(loop, plain) == {"prompts.jsonl": 6}
+    assert await files_of_ppo(loop, mixed) == {
+        "demonstrations.jsonl": 6,
+        "held_out_prompts.jsonl": 2,
+        "prompts.jsonl": 6,
+    }
+
+
+async def files_of_ppo(loop: Loop, round_: Round) -> dict[str, int]:
+    """How many records each of its input files held."""
+    run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))["ppo"]
+    assert (run.state, run.error) == ("succeeded", None)
+    assert run.folder is not None
+    folder = loop.context.home / run.folder / "inputs"
+    return {path.name: len(path.read_text().splitlines()) for path in sorted(folder.glob("*.jsonl"))}
+
+
 async def test_every_round_starts_from_the_reference_and_is_compared_with_the_reward_model_before(loop: Loop) -> None:
     project = await ready_project(loop)
     await turn(loop, project)

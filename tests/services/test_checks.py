@@ -121,7 +121,7 @@ async def test_who_fails_tries_again_with_other_tasks_and_then_needs_to_be_let_i
     assert len(seen) == 4
     assert await next_view(sessions, ada, project) is None  # one task is left, an attempt takes two
     async with sessions() as other, other.begin():
-        standing = await assignments.practice(other, ada, project)
+        standing = await assignments.practice_of(other, ada, project.id)
     assert standing is not None
     assert (standing.right, standing.needed, standing.can_go_on) == (1, 2, False)
     await quality.let_in(db, project, ada.user_id)
@@ -135,14 +135,14 @@ async def test_nothing_is_fetched_ahead_until_somebody_is_qualified(db: AsyncSes
     project, owner, ada = await make_checked(db, labels=3, qualification_size=1)
     await add_gold(db, project, owner, "qualification", count=2)
     async with sessions() as one, one.begin():
-        desk = await assignments.lease(one, ada, project, ahead=True)
+        desk = await assignments.lease(one, ada, project.id, ahead=True)
     assert desk.current is not None
     assert desk.ahead is None
     view = await next_view(sessions, ada, project)
     assert view is not None
     await answer(sessions, ada, view, FIRST)
     async with sessions() as one, one.begin():
-        desk = await assignments.lease(one, ada, project, ahead=True)
+        desk = await assignments.lease(one, ada, project.id, ahead=True)
     assert desk.ahead is not None
 
 

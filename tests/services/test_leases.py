@@ -164,7 +164,7 @@ async def test_a_task_that_went_back_to_the_pool_can_be_taken_up_again_in_the_sa
     again = await next_task(sessions, ada, project)
     assert before
     assert again
-    assert (again.id, again.shown_order, again.state) == (before.id, before.shown_order, "leased")
+    assert (again.id, again.shown_order, again.is_live) == (before.id, before.shown_order, True)
     assert await places_taken(db, task) == 1
 
 
@@ -357,8 +357,7 @@ async def test_a_submitted_task_can_no_longer_be_skipped(db: AsyncSession, sessi
     await db.commit()
     lease = await next_task(sessions, ada, project)
     assert lease
-    lease.state = "submitted"
-    await db.merge(lease)
+    await db.execute(update(Assignment).values(state="submitted"))
     await db.commit()
     with pytest.raises(Conflict, match="judged this task already"):
         await assignments.skip(db, ada, lease.id, reason="")

@@ -83,7 +83,7 @@ class Places(RuleBasedStateMachine):
     @rule(who=person, ahead=st.booleans())
     def ask(self, who: int, ahead: bool) -> None:
         async def lease(db: AsyncSession) -> assignments.Desk:
-            return await assignments.lease(db, self._people[who], await self._project(db), ahead=ahead)
+            return await assignments.lease(db, self._people[who], self._project_id, ahead=ahead)
 
         desk = self._do(lease)
         again = self._do(lease)

@@ -9,6 +9,7 @@ import pytest
 from tests.training import toy
 from tests.training.conftest import reward_settings
 from tests.training.test_crashes import flip_a_byte, ppo_settings
+from training.checkpoint import CheckpointStore
 from training.exit_codes import BAD_INPUT
 from training.records import PreferenceRecord, PromptRecord, conversation, read_records, write_records
 
@@ -148,11 +149,56 @@ def test_a_policy_given_as_reward_model(
     refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, policy))
 
 
-def test_a_minibatch_larger_than_the_batch(
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"minibatch_size": 32}, "minibatch_size: must not exceed batch_size"),
+        ({"kl_penalty": "loss"}, "kl_estimator: k1 in the loss has no gradient"),
+        ({"kl_estimator": "k4"}, "kl_estimator: must be one of k1, k2, k3"),
+        ({"ptx_coefficient": 1.0}, "demonstrations: needed"),
+        ({"publish": "best"}, "held_out_prompts: needed"),
+        ({"dual_clip": 1.0}, "dual_clip: must be above 1"),
+        ({"clip": 0.2}, "clip: unknown setting"),
+        ({"clip_low": 1.5}, "clip_low: must lie in"),
+        ({"value_clip": 0}, "value_clip: must be above 0"),
+        ({"critic": "none"}, "critic: must be one of separate, shared"),
+        ({"whiten_rewards": 1}, "whiten_rewards: must be true or false"),
+        ({"held_out_prompts": "none.jsonl", "publish": "best"}, "none.jsonl"),
+    ],
+)
+def test_a_bad_setting_of_ppo(
+    change: dict[str, object],
+    word: str,
+    world: Path,
+    policy: Path,
+    reward: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert word in refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, reward) | change)
+
+
+def test_a_checkpoint_of_another_layout(
     world: Path, policy: Path, reward: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ppo_settings(world, policy, reward) | {"minibatch_size": 32}
-    assert "minibatch_size" in refused("ppo", tmp_path / "out", capfd, **settings)
+    settings = ppo_settings(world, policy, reward) | {"iterations": 2, "checkpoint_steps": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointStore, "clear", lambda self: None)
+        patch.setattr("training.ppo.CHECKPOINT_LAYOUT", 1)
+        assert toy.run("ppo", tmp_path / "out", **settings) == 0
+    (tmp_path / "out" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "artifact")
+    assert "written by another version" in refused("ppo", tmp_path / "out", capfd, **settings)
+
+
+def test_an_artifact_of_another_format(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    later = shutil.copytree(policy, tmp_path / "policy")
+    manifest = json.loads((later / "manifest.json").read_text())
+    (later / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    settings = {"policy": later, "prompts": world / "prompts.jsonl"}
+    assert "has format 2; this version reads 1" in refused("generate", tmp_path / "out", capfd, **settings)
 
 
 def test_evaluating_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -64,6 +65,70 @@ def test_a_killed_run_ends_in_the_same_weights(
     assert weights(broken) == weights(unbroken)
     assert (broken / "result.json").read_bytes() == (unbroken / "result.json").read_bytes()
     assert [row["step"] for row in toy.metrics(broken)] == list(range(1, steps + 1))
+
+
+@pytest.mark.parametrize(
+    ("variant", "kills"),
+    [
+        ("defaults", 3),
+        ("everything", 3),
+        pytest.param("defaults", 20, marks=pytest.mark.slow),
+        pytest.param("everything", 20, marks=pytest.mark.slow),
+    ],
+)
+def test_ppo_killed_at_any_instant_ends_in_the_same_state(
+    variant: str, kills: int, world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    """Weights of policy and critic, both optimisers, KL coefficient, history, best policy: the last checkpoint holds
+    them all. Kills come at random times after the start, so that some hit loading, saving and publishing."""
+    settings = ppo_settings(world, policy, reward) | {"iterations": 4 + kills, "checkpoint_steps": 1}
+    if variant == "everything":
+        settings |= everything(world)
+    config = toy.write_config(tmp_path / "run.json", **settings)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    began = time.monotonic()
+    assert toy.exit_code(toy.child("ppo", config, unbroken, keep_checkpoints=True)) == 0
+    duration = time.monotonic() - began
+    rng = random.Random(f"{variant} {kills}")
+    done = 0
+    while done < kills:
+        (broken / "result.json").unlink(missing_ok=True)  # as if a run that was faster had been killed just before
+        process = toy.child("ppo", config, broken, keep_checkpoints=True)
+        process.join(rng.uniform(0, max(duration / kills, duration / 6)))
+        process.kill()
+        done += toy.exit_code(process) == -signal.SIGKILL
+    (broken / "result.json").unlink(missing_ok=True)
+    assert toy.exit_code(toy.child("ppo", config, broken, keep_checkpoints=True)) == 0
+    assert weights(broken) == weights(unbroken)
+    assert (broken / "result.json").read_bytes() == (unbroken / "result.json").read_bytes()
+    assert [row["step"] for row in toy.metrics(broken)] == [row["step"] for row in toy.metrics(unbroken)]
+    assert last_state(broken) == last_state(unbroken)
+
+
+def last_state(out: Path) -> tuple[int, dict[str, list[float]], object]:
+    """Step, tensors and values of the newest checkpoint."""
+    newest = max((out / "checkpoints").iterdir())
+    tensors = load_file(newest / "tensors.safetensors")
+    state = json.loads((newest / "state.json").read_text())
+    return state["step"], {name: tensor.flatten().tolist() for name, tensor in tensors.items()}, state["values"]
+
+
+def everything(world: Path) -> dict[str, object]:
+    """What adds state of its own."""
+    return {
+        "critic": "shared",
+        "kl_penalty": "loss",
+        "kl_estimator": "k2",
+        "kl_horizon": 100,
+        "kl_roll_backs": 9,
+        "max_kl": 1.0,
+        "actor_learning_rate": 5e-3,
+        "ptx_coefficient": 0.1,
+        "demonstrations": world / "demonstrations.jsonl",
+        "publish": "best",
+        "held_out_prompts": world / "prompts.jsonl",
+        "held_out_every": 2,
+    }
 
 
 def test_a_run_asked_to_stop_saves_and_is_resumed_to_the_same_weights(world: Path, tmp_path: Path) -> None:

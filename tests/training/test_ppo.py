@@ -11,15 +11,17 @@ from transformers import AutoModelForCausalLM
 from models.backbone import load_language_model, response_log_probabilities
 from models.reward import load_reward_model
 from tests.training import toy
+from tests.training.test_crashes import ppo_settings
 from training.artifact import Lineage
 from training.config import InputError, PpoConfig
-from training.data import Prompt, encode_prompts
+from training.data import Prompt, encode_demonstrations, encode_prompts
 from training.metrics import Measures
 from training.ppo import PpoLoop, build_players
-from training.records import PromptRecord, read_records
+from training.records import DemonstrationRecord, PromptRecord, read_records
 from training.rollout import Players, Rollout, collect, reference_log_probabilities
 from training.run import PhaseTimer, Run
 from training.scoring import RewardModelScorer, WrittenResponse
+from training.sft import negative_log_likelihood
 
 
 def good_words(prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
@@ -47,7 +49,7 @@ def config_of(world: Path, policy: Path, **change: object) -> PpoConfig:
 
 def players_of(config: PpoConfig) -> tuple[Players, list[Prompt]]:
     policy, reference = load_language_model(config.policy), load_language_model(config.reference)
-    players = build_players(policy, reference, load_reward_model(config.reward), good_words)
+    players = build_players(config, policy, reference, load_reward_model(config.reward), good_words)
     prompts, _ = encode_prompts(
         policy, read_records(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens
     )
@@ -181,6 +183,80 @@ def test_the_adaptive_controller_reacts_and_the_fixed_one_does_not(world: Path, 
         loop, _, _ = loop_of(config, tmp_path / controller)
         loop.train()
         assert (len(set(means(tmp_path / controller, "kl_coefficient"))) > 1) == moves
+
+
+@pytest.mark.usefixtures("reward")
+def test_a_run_that_left_the_bound_goes_on_from_the_last_policy_within(
+    world: Path, policy: Path, tmp_path: Path
+) -> None:
+    change = {"max_kl": 0.5, "max_update_kl": None, "kl_coefficient": 0.05, "kl_controller": "fixed"}
+    config = config_of(
+        world, policy, actor_learning_rate=3e-2, critic_warmup_iterations=0, iterations=8, kl_roll_backs=2, **change
+    )
+    loop, players, _ = loop_of(config, tmp_path / "out")
+    loop.train()
+    kl, coefficient = means(tmp_path / "out", "kl"), means(tmp_path / "out", "kl_coefficient")
+    left = [index for index, value in enumerate(kl) if value > 0.5]
+    assert 1 <= len(left) <= 3
+    for count, index in enumerate(left[:2], start=1):
+        assert coefficient[index + 1] == pytest.approx(0.05 * 2**count)
+        assert kl[index + 1] <= 0.5 + 0.2  # another sample of the policy that was within
+    assert loop.summary()["roll_backs"] == min(2, len(left))
+    assert rollout_kl(config, players) < 0.5 + 0.2
+
+
+def test_the_best_policy_on_held_out_prompts_is_published(
+    world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    """A learning rate that ruins the policy after the first steps."""
+    common = ppo_settings(world, policy, reward) | {
+        "actor_learning_rate": 3e-2,
+        "max_kl": None,
+        "max_update_kl": None,
+        "kl_coefficient": 0.0,
+        "iterations": 6,
+        "held_out_prompts": world / "prompts.jsonl",
+        "held_out_every": 1,
+    }
+    for publish in ("last", "best"):
+        assert toy.run("ppo", tmp_path / publish, **common, publish=publish) == 0
+    result = toy.result(tmp_path / "best")
+    measured = means(tmp_path / "best", "held_out_reward")
+    assert len(measured) == 6
+    assert result["held_out_reward"] >= max(measured) - 1e-6
+    iteration = result["published_iteration"]
+    last = load_file(tmp_path / "last" / "artifact" / "model.safetensors")
+    best = load_file(tmp_path / "best" / "artifact" / "model.safetensors")
+    assert all(torch.equal(best[name], last[name]) for name in last) == (iteration == 6)
+    assert "held_out_reward" not in toy.result(tmp_path / "last")
+
+
+def test_demonstrations_hold_the_policy_where_it_came_from(
+    world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    common = ppo_settings(world, policy, reward) | {"kl_coefficient": 0.0, "actor_learning_rate": 1e-2, "max_kl": None}
+    mixed = {"ptx_coefficient": 5.0, "demonstrations": world / "demonstrations.jsonl"}
+    losses = {}
+    for name, change in (("alone", {}), ("mixed", mixed)):
+        assert toy.run("ppo", tmp_path / name, **common | change) == 0
+        artifact = load_language_model(tmp_path / name / "artifact")
+        records = read_records(world / "held_out.jsonl", DemonstrationRecord)
+        examples, _ = encode_demonstrations(artifact, records, max_length=64)
+        losses[name] = negative_log_likelihood(artifact, examples, 4096)
+    assert losses["mixed"] < losses["alone"] - 0.05
+    assert means(tmp_path / "mixed", "ptx_loss")
+    assert not means(tmp_path / "alone", "ptx_loss")
+
+
+def test_a_critic_on_the_policys_trunk_learns_what_is_good(
+    world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    config = config_of(world, policy, critic="shared", max_update_kl=None)
+    loop, _, _ = loop_of(config, tmp_path / "out")
+    assert loop.train() is None
+    score = means(tmp_path / "out", "score")
+    assert sum(score[-3:]) / 3 > score[0] + 0.25
+    assert max(means(tmp_path / "out", "explained_variance")) > 0.1
 
 
 @pytest.mark.usefixtures("reward")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from training.checkpoint import CheckpointStore
 from training.config import STAGES, ConfigError, read_config
 from training.exit_codes import say_bad_input
 from training.records import (
@@ -107,12 +108,13 @@ def command(stage: str, config: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def child(stage: str, config: Path, out: Path) -> BaseProcess:
+def child(stage: str, config: Path, out: Path, *, keep_checkpoints: bool = False) -> BaseProcess:
     """A stage in a process of its own, forked from one that has loaded torch already: the seconds that the command
-    takes to load are nothing that a crash could spoil."""
+    takes to load are nothing that a crash could spoil. `keep_checkpoints` leaves the last ones behind, to be looked at.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.stages", __name__])
-    process = context.Process(target=_stage, args=(stage, config, out))
+    process = context.Process(target=_stage, args=(stage, config, out, keep_checkpoints))
     process.start()
     return process
 
@@ -136,5 +138,7 @@ def metrics_lines(out: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.exists() else []
 
 
-def _stage(stage: str, config: Path, out: Path) -> None:
+def _stage(stage: str, config: Path, out: Path, keep_checkpoints: bool) -> None:
+    if keep_checkpoints:
+        setattr(CheckpointStore, "clear", lambda self: None)  # noqa: B010  in this process alone
     sys.exit(run_stage(read_config(config, STAGES[stage]), out, threads=1))

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, GoldAnswer, Judgement, Member, Project, Task
 from app.security import Principal
-from app.services.checks import Checks, checks_of
+from app.services.checks import Checks
 from tests.browser.conversations import PROSE, SHORT
 from tests.browser.people import arrange
 from tests.factories import make_member
@@ -42,7 +42,7 @@ async def test_an_owner_writes_gold_sets_the_checks_and_reads_who_passed(db: Asy
     saved = await client.post(page, data=CHECKS, follow_redirects=True)
     assert 'role="status"' in saved.text
     await db.refresh(project)
-    assert checks_of(project) == Checks(
+    assert Checks.of(project.checks) == Checks(
         qualification_size=1, qualification_percent=100, gold_percent=4, tells_gold=True, repeat_percent=2.5
     )
     assert "0 annotators have passed" in saved.text
@@ -63,7 +63,7 @@ async def test_what_can_not_be_gold_is_said_and_what_was_typed_is_kept(db: Async
     assert answer.status_code == 422
     assert 'value="50"' in answer.text
     await db.refresh(project)
-    assert checks_of(project) == Checks()
+    assert Checks.of(project.checks) == Checks()
 
 
 async def test_gold_is_explained_taken_out_and_used_again(db: AsyncSession, sign_in: SignIn) -> None:

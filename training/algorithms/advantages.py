@@ -18,8 +18,11 @@ def token_rewards(score_B: Tensor, kl_BR: Tensor, mask_BR: Tensor, *, kl_coeffic
     return reward_BR
 
 
-def penalise_missing_eos(score_B: Tensor, ended_B: Tensor, *, penalty: float) -> Tensor:
-    """min(score, 0) - penalty for a response without EOS: whatever it says, it is worse than an average one."""
+def penalise_missing_eos(score_B: Tensor, ended_B: Tensor, *, penalty: float | None) -> Tensor:
+    """min(score, 0) - penalty for a response without EOS: whatever it says, it is worse than an average one.
+    None leaves every score as it is."""
+    if penalty is None:
+        return score_B.clone()
     return torch.where(ended_B, score_B, score_B.clamp(max=0.0) - penalty)
 
 

@@ -21,22 +21,35 @@ def bradley_terry(difference_B: Tensor, preference_B: Tensor, weight_B: Tensor) 
 
 
 def policy_loss(
-    log_probability_N: Tensor, old_log_probability_N: Tensor, advantage_N: Tensor, *, clip: float
+    log_probability_N: Tensor,
+    old_log_probability_N: Tensor,
+    advantage_N: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of max(-A rho, -A clip(rho, 1 +- clip)); the ratios rho (N,); and where the clip was binding (N,).
+    """Sum of max(-A rho, -A clip(rho, 1 - low, 1 + high)); the ratios rho (N,); and where that clip bound (N,).
 
-    Source: Schulman et al. 2017, eq. 7. The log-ratio is held within +-20 so that one token cannot overflow.
+    Schulman et al. 2017, eq. 7; two bounds: Yu et al. 2025 (DAPO), section 3.1. `dual_clip` c holds the loss of
+    a token with A < 0 at -A c, however large its ratio: Ye et al. 2020. The log-ratio is held within +-20
+    so that one token cannot overflow.
     """
     log_ratio_N = (log_probability_N - old_log_probability_N).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio_N = log_ratio_N.exp()
     plain_N = -advantage_N * ratio_N
-    clipped_N = -advantage_N * ratio_N.clamp(1 - clip, 1 + clip)
-    return torch.maximum(plain_N, clipped_N).sum(), ratio_N, clipped_N > plain_N
+    clipped_N = -advantage_N * ratio_N.clamp(1 - clip_low, 1 + clip_high)
+    loss_N = torch.maximum(plain_N, clipped_N)
+    if dual_clip is not None:
+        loss_N = torch.where(advantage_N < 0, torch.minimum(loss_N, -advantage_N * dual_clip), loss_N)
+    return loss_N.sum(), ratio_N, clipped_N > plain_N
 
 
-def value_loss(value_N: Tensor, old_value_N: Tensor, return_N: Tensor, *, clip: float) -> tuple[Tensor, Tensor]:
+def value_loss(value_N: Tensor, old_value_N: Tensor, return_N: Tensor, *, clip: float | None) -> tuple[Tensor, Tensor]:
     """Sum of half the larger squared error of the value and of the value held within +-clip of the old one, and
-    where the clip was binding (N,). Schulman et al. 2017 (code)."""
+    where the clip was binding (N,); None: of half the squared error. Schulman et al. 2017 (code)."""
+    if clip is None:
+        return 0.5 * ((value_N - return_N) ** 2).sum(), torch.zeros_like(value_N, dtype=torch.bool)
     clipped_N = old_value_N + (value_N - old_value_N).clamp(-clip, clip)
     plain_error_N = (value_N - return_N) ** 2
     clipped_error_N = (clipped_N - return_N) ** 2

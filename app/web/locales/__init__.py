@@ -18,6 +18,8 @@ from babel.messages.pofile import read_po
 from babel.support import LazyProxy
 from starlette.requests import Request
 
+from app.errors import DomainError
+
 FOLDER = Path(__file__).parent
 SOURCE = "en"
 
@@ -58,6 +60,12 @@ def current() -> Locale:
 
 def gettext(message: str) -> str:
     return _catalogue(_current.get()).gettext(message)
+
+
+def told(error: DomainError) -> str:
+    """What went wrong, for a person."""
+    said = gettext(error.template)
+    return said % error.named if error.named else said
 
 
 def lazy(message: str) -> str:

@@ -4,20 +4,31 @@ import ast
 from collections.abc import Iterator
 from typing import IO
 
+from app import errors
+
 Found = tuple[int, str | None, str, list[str]]
+KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.DomainError)}
 
 
 def domain_messages(file: IO[bytes], keywords: object, comment_tags: object, options: object) -> Iterator[Found]:
-    """A Babel extractor: docstrings of error classes, literal arguments of `raise`, and sentences kept as constants."""
-    for node in ast.walk(ast.parse(file.read())):
+    """A Babel extractor: docstrings of domain errors, literal arguments of `raise`, and constants that are raised."""
+    tree = ast.parse(file.read())
+    raised = {name for node in ast.walk(tree) for name in _raised_constants(node)}
+    for node in ast.walk(tree):
         match node:
-            case ast.ClassDef(bases=[ast.Name(id=base)]) if base != "object" and (text := ast.get_docstring(node)):
-                message = text
+            case ast.ClassDef(name=name, bases=[ast.Name(id=base)]) if {name, base} & KINDS:
+                message = ast.get_docstring(node) or ""
             case ast.Raise(exc=ast.Call(args=[ast.Constant(value=str(message)), *_])):
                 pass
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(message))) if name.isupper():
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(message))) if name in raised:
                 pass
             case _:
                 continue
         if message.endswith(".") and "\n" not in message:
             yield node.lineno, None, message, []
+
+
+def _raised_constants(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Raise(exc=ast.Call(args=[ast.Name(id=name), *_])):
+            yield name

@@ -41,3 +41,8 @@ def test_a_response_without_an_end_is_worth_less_than_an_average_one() -> None:
     scores = torch.tensor([1.5, 1.5, -0.5])
     penalised = penalise_missing_eos(scores, torch.tensor([True, False, False]), penalty=2.0)
     assert penalised.tolist() == [1.5, -2.0, -2.5]
+
+
+def test_without_a_penalty_every_score_stays() -> None:
+    scores = torch.tensor([1.5, -0.5])
+    assert torch.equal(penalise_missing_eos(scores, torch.tensor([False, True]), penalty=None), scores)

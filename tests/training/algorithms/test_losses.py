@@ -7,6 +7,8 @@ from torch import Tensor
 
 from training.algorithms.losses import bradley_terry, explained_variance, policy_loss, value_loss
 
+CLIP = {"clip_low": 0.2, "clip_high": 0.2}
+
 
 def finite_differences(function: Callable[[Tensor], Tensor], at: Tensor, step: float = 1e-6) -> Tensor:
     gradient = torch.zeros_like(at)
@@ -50,37 +52,60 @@ def test_the_gradient_of_bradley_terry() -> None:
     assert_gradient(lambda difference: bradley_terry(difference, preferences, weights), random_doubles(3, seed=1))
 
 
-def slow_policy_loss(new: list[float], old: list[float], advantages: list[float], clip: float) -> float:
+def slow_policy_loss(
+    new: list[float], old: list[float], advantages: list[float], low: float, high: float, dual: float = math.inf
+) -> float:
     total = 0.0
     for log_new, log_old, advantage in zip(new, old, advantages, strict=True):
         ratio = math.exp(log_new - log_old)
-        held = min(max(ratio, 1 - clip), 1 + clip)
-        total += -min(advantage * ratio, advantage * held)
+        held = min(max(ratio, 1 - low), 1 + high)
+        gain = min(advantage * ratio, advantage * held)
+        total -= max(gain, dual * advantage) if advantage < 0 else gain
     return total
 
 
-def test_the_policy_loss_is_the_clipped_surrogate() -> None:
+CLIPS = [
+    pytest.param({"clip_low": 0.2, "clip_high": 0.2}, id="symmetric"),
+    pytest.param({"clip_low": 0.2, "clip_high": 0.28}, id="asymmetric"),
+    pytest.param({"clip_low": 1.0, "clip_high": 1e9}, id="off"),
+    pytest.param({"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 1.5}, id="dual"),
+]
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_the_policy_loss_is_the_clipped_surrogate(clip: dict[str, float]) -> None:
     new, old, advantages = (random_doubles(40, seed=seed) * 0.5 for seed in (2, 3, 4))
-    loss, ratios, clipped = policy_loss(new, old, advantages, clip=0.2)
-    assert float(loss) == pytest.approx(slow_policy_loss(new.tolist(), old.tolist(), advantages.tolist(), 0.2))
+    loss, ratios, clipped = policy_loss(new, old, advantages, **clip)
+    expected = slow_policy_loss(new.tolist(), old.tolist(), advantages.tolist(), *clip.values())
+    assert float(loss) == pytest.approx(expected)
     torch.testing.assert_close(ratios, (new - old).exp())
-    assert 0 < int(clipped.sum()) < 40
+    assert (0 < int(clipped.sum()) < 40) == (clip["clip_low"] < 1)
 
 
-def test_the_gradient_of_the_policy_loss() -> None:
-    old, advantages = random_doubles(12, seed=5) * 0.5, random_doubles(12, seed=6)
-    assert_gradient(lambda new: policy_loss(new, old, advantages, clip=0.2)[0], random_doubles(12, seed=7) * 0.5)
+@pytest.mark.parametrize("clip", CLIPS)
+def test_the_gradient_of_the_policy_loss(clip: dict[str, float]) -> None:
+    old, advantages = random_doubles(24, seed=5) * 0.5, random_doubles(24, seed=6)
+    assert_gradient(lambda new: policy_loss(new, old, advantages, **clip)[0], random_doubles(24, seed=7) * 0.5)
+
+
+def test_the_dual_clip_bounds_what_one_bad_token_can_do() -> None:
+    new, old = torch.tensor([3.0]).requires_grad_(True), torch.tensor([0.0])
+    bounded, _, _ = policy_loss(new, old, torch.tensor([-2.0]), **CLIP, dual_clip=3.0)
+    assert float(bounded.detach()) == pytest.approx(6.0)
+    bounded.backward()
+    assert new.grad is not None
+    assert float(new.grad) == 0.0
 
 
 def test_a_ratio_of_one_gives_the_plain_policy_gradient() -> None:
     log_probabilities, advantages = random_doubles(6, seed=8), random_doubles(6, seed=9)
     variable = log_probabilities.clone().requires_grad_(True)
-    policy_loss(variable, log_probabilities, advantages, clip=0.2)[0].backward()
+    policy_loss(variable, log_probabilities, advantages, **CLIP)[0].backward()
     torch.testing.assert_close(variable.grad, -advantages)
 
 
 def test_an_absurd_ratio_does_not_overflow() -> None:
-    loss, _, _ = policy_loss(torch.tensor([0.0]), torch.tensor([-1000.0]), torch.tensor([-1.0]), clip=0.2)
+    loss, _, _ = policy_loss(torch.tensor([0.0]), torch.tensor([-1000.0]), torch.tensor([-1.0]), **CLIP)
     assert math.isfinite(float(loss))
 
 
@@ -93,6 +118,14 @@ def test_the_value_loss_takes_the_larger_error() -> None:
         expected += 0.5 * max((value - target) ** 2, (held - target) ** 2)
     assert float(loss) == pytest.approx(expected)
     assert 0 < int(clipped.sum()) < 40
+
+
+def test_an_unclipped_value_loss_is_half_the_squared_error() -> None:
+    values, old, returns = (random_doubles(9, seed=seed) for seed in (10, 11, 12))
+    loss, clipped = value_loss(values, old, returns, clip=None)
+    errors = zip(values.tolist(), returns.tolist(), strict=True)
+    assert float(loss) == pytest.approx(sum(0.5 * (value - target) ** 2 for value, target in errors))
+    assert not clipped.any()
 
 
 def test_the_gradient_of_the_value_loss() -> None:

@@ -1,0 +1,36 @@
+"""The admin pages: a seeded project, who owns it, and every kind of page that its owner sees."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.security import Principal
+from tests.browser.seed import Seeded, seed
+
+
+async def arrange(db: AsyncSession, slug: str) -> Seeded:
+    seeded = await seed(db, slug=slug, labels=8)
+    await db.commit()
+    return seeded
+
+
+def owner(seeded: Seeded) -> Principal:
+    return Principal(seeded.owner.id, seeded.owner.name, is_admin=False)
+
+
+def pages(seeded: Seeded) -> tuple[str, ...]:
+    """All but that of a running run, which moves."""
+    project = f"/projects/{seeded.project.slug}"
+    return (
+        "/",
+        "/projects",
+        project,
+        f"{project}/rounds/2",
+        f"{project}/rounds/3",
+        f"{project}/question",
+        f"{project}/runs",
+        f"{project}/runs/{seeded.failed.id}",
+        f"{project}/models",
+        f"{project}/datasets",
+        f"{project}/people",
+        "/tokens",
+        "/api/docs",
+    )

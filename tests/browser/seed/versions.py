@@ -1,0 +1,99 @@
+"""Versions of data and models, and what was decided about them."""
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
+from app.services import gates
+from tests.browser.seed.runs import hours_ago, make_run
+
+
+async def make_dataset(
+    db: AsyncSession, project: Project, kind: str, number: int, rows: int, counts: dict[str, int], run: Run
+) -> DatasetVersion:
+    digest = f"{number:02x}c4b1{kind[0].encode().hex()}" * 8
+    version = DatasetVersion(
+        project_id=project.id,
+        kind=kind,
+        number=number,
+        path=f"datasets/{project.slug}/{kind}-{number}.jsonl",
+        sha256=digest[:64],
+        row_count=rows,
+        counts=counts,
+        run_id=run.id,
+        created_at=run.started_at,
+    )
+    db.add(version)
+    await db.flush()
+    return version
+
+
+async def make_version(
+    db: AsyncSession, run: Run, kind: str, number: int, figures: dict[str, Any], **parents: int
+) -> ModelVersion:
+    version = ModelVersion(
+        project_id=run.project_id,
+        kind=kind,
+        number=number,
+        run_id=run.id,
+        folder=f"models/{kind}-{number}",
+        manifest_sha256=f"{run.id:04x}9be2" * 8,
+        figures=figures,
+        created_at=run.finished_at,
+        **parents,
+    )
+    run.result = figures
+    db.add(version)
+    await db.flush()
+    return version
+
+
+async def promote(
+    db: AsyncSession,
+    version: ModelVersion,
+    previous: ModelVersion | None,
+    *,
+    hours: float,
+    actor: User | None,
+    reason: str,
+) -> None:
+    if previous is not None:
+        previous.state = "archived"
+        await db.flush()
+    version.state, version.promoted_at = "promoted", hours_ago(hours)
+    db.add(
+        Promotion(
+            project_id=version.project_id,
+            model_version_id=version.id,
+            previous_id=previous.id if previous else None,
+            action="promote",
+            actor_id=actor.id if actor else None,
+            reason=reason,
+            created_at=hours_ago(hours),
+        )
+    )
+    await db.flush()
+
+
+async def make_gate(
+    db: AsyncSession,
+    project: Project,
+    round_: Round,
+    step: str,
+    version: ModelVersion,
+    rules: tuple[gates.Rule, ...],
+    hours: float,
+) -> None:
+    run = await make_run(db, project, "gate", hours=hours, minutes=0.05, round_=round_, step=step)
+    run.result = {"passed": gates.passed(rules)}
+    db.add(
+        Gate(
+            project_id=project.id,
+            run_id=run.id,
+            model_version_id=version.id,
+            passed=gates.passed(rules),
+            rules=[rule.to_json() for rule in rules],
+        )
+    )
+    await db.flush()

@@ -1,0 +1,279 @@
+"""One optimiser step of PPO: gradients of a minibatch from micro-batches, on replicas, then policy and critic move."""
+
+# B = batch, R = response tokens, D = hidden size, N = real response tokens of a micro-batch,
+# V = vocabulary
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.backbone import (
+    LanguageModel,
+    at_least_float32,
+    response_hidden_states,
+    response_log_probabilities,
+    response_logits,
+    token_log_probabilities,
+)
+from models.value import ActorCritic, Critic
+from training.algorithms.kl import ESTIMATORS
+from training.algorithms.losses import policy_loss, value_loss
+from training.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.config import PpoConfig
+from training.data import Example, length_batches
+from training.metrics import Measures, mean_of, merge
+from training.optimisation import Trainer
+from training.replicas import Replicas
+from training.rollout import Players, Rollout, response_values
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Minibatch:
+    """What one optimiser step learns from: some rows of a rollout, and demonstrations."""
+
+    rollout: Rollout
+    rows: Sequence[int]
+    kl_coefficient: float
+    demonstrations: Sequence[Example] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Of all its responses: what every loss is divided by, so that micro-batches change nothing."""
+        return int(self.rollout.mask_BR[self.rows].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    measures: Measures
+    taken: bool
+
+
+class Learner:
+    """Policy and critic with an optimiser each."""
+
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: nn.Module) -> None:
+        """`critic` is what only the critic trains."""
+        self._config = config
+        self._policy = policy
+        self._critic = critic
+        self._actor_trainer = _trainer(policy.model, config)
+        self._critic_trainer = _trainer(critic, config)
+
+    def step(self, minibatch: Minibatch, *, actor_rate: float, critic_rate: float, critic_only: bool) -> Step:
+        """Not taken when the policy is already further than `max_update_kl` from the one that sampled."""
+        measures = self.gradients(minibatch, critic_only=critic_only)
+        if self._has_left(measures):
+            self._actor_trainer.discard()
+            self._critic_trainer.discard()
+            return Step(measures, taken=False)
+        measures |= {"critic_gradient_norm": mean_of(self._critic_trainer.step(critic_rate))}
+        if not critic_only:
+            measures |= {"actor_gradient_norm": mean_of(self._actor_trainer.step(actor_rate))}
+        return Step(measures, taken=True)
+
+    def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
+        """Added to those that policy and critic have."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a checkpoint has to hold of it."""
+        return {
+            **pack("policy", self._policy.model.state_dict()),
+            **pack("critic", self._critic.state_dict()),
+            **pack("actor_optimizer", optimizer_tensors(self._actor_trainer.optimizer)),
+            **pack("critic_optimizer", optimizer_tensors(self._critic_trainer.optimizer)),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Inverse of `tensors`."""
+        self._policy.model.load_state_dict(unpack("policy", tensors))
+        self._critic.load_state_dict(unpack("critic", tensors))
+        load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
+        load_optimizer(self._critic_trainer.optimizer, unpack("critic_optimizer", tensors))
+
+    def _has_left(self, measures: Measures) -> bool:
+        if self._config.max_update_kl is None or "update_kl" not in measures:
+            return False
+        total, count = measures["update_kl"]
+        return total / count > self._config.max_update_kl
+
+    def _policy_objective(
+        self, minibatch: Minibatch, batch: Sequence[int], log_probability_N: Tensor, entropy_N: Tensor
+    ) -> tuple[Tensor, Measures]:
+        """A sum over tokens, and what is worth knowing about it."""
+        config, rollout = self._config, minibatch.rollout
+        mask_BR = rollout.mask_BR[batch]
+        old_N = rollout.log_probability_BR[batch][mask_BR]
+        objective, ratio_N, clipped_N = policy_loss(
+            log_probability_N,
+            old_N,
+            rollout.advantage_BR[batch][mask_BR],
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            dual_clip=config.dual_clip,
+        )
+        count = len(old_N)
+        measures: Measures = {
+            "policy_loss": (float(objective.detach()), count),
+            "entropy": (float(entropy_N.detach().sum()), count),
+            "clip_fraction": (float(clipped_N.sum()), count),
+            # half the squared log-ratio: the KL of the update to second order
+            "update_kl": (float(0.5 * ((log_probability_N.detach() - old_N) ** 2).sum()), count),
+            "ratio_error": (float((ratio_N.detach() - 1).abs().sum()), count),
+        }
+        if config.kl_penalty == "loss":
+            divergence = ESTIMATORS[config.kl_estimator](log_probability_N, rollout.reference_BR[batch][mask_BR]).sum()
+            objective = objective + minibatch.kl_coefficient * divergence
+            measures["kl_loss"] = (float(divergence.detach()), count)
+        if config.entropy_coefficient > 0:
+            objective = objective - config.entropy_coefficient * entropy_N.sum()
+        return objective, measures
+
+    def _value_objective(self, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor) -> tuple[Tensor, Measures]:
+        """As `_policy_objective`."""
+        rollout = minibatch.rollout
+        mask_BR = rollout.mask_BR[batch]
+        loss, clipped_N = value_loss(
+            value_N,
+            rollout.value_BR[batch][mask_BR],
+            rollout.return_BR[batch][mask_BR],
+            clip=self._config.value_clip,
+        )
+        return loss, {
+            "value_loss": (float(loss.detach()), len(value_N)),
+            "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
+        }
+
+    def _demonstration_gradients(
+        self, model: "PreTrainedModel", examples: Sequence[Example], minibatch: Minibatch
+    ) -> Measures:
+        """Of the mean over the tokens of all demonstrations. As in fine-tuning, nothing divides the logits."""
+        tokens = sum(len(example.response_ids) for example in minibatch.demonstrations)
+        measures: Measures = {}
+        for batch in length_batches([len(one) for one in examples], batch_tokens=self._config.micro_batch_tokens):
+            prompts = [examples[index].prompt_ids for index in batch]
+            responses = [examples[index].response_ids for index in batch]
+            logits_NV, tokens_N = response_logits(model, prompts, responses, self._policy.pad_id)
+            loss = functional.cross_entropy(at_least_float32(logits_NV), tokens_N, reduction="sum")
+            (self._config.ptx_coefficient * loss / tokens).backward()
+            measures = merge(measures, {"ptx_loss": (float(loss.detach()), len(tokens_N))})
+        return measures
+
+    def _over_micro_batches(
+        self, minibatch: Minibatch, rows: Sequence[int], objective: Callable[[Sequence[int]], tuple[Tensor, Measures]]
+    ) -> Measures:
+        """Gradients of `rows`, a part of the minibatch, divided by the tokens of the whole."""
+        rollout = minibatch.rollout
+        lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
+        measures: Measures = {}
+        for batch in length_batches(lengths, batch_tokens=self._config.micro_batch_tokens):
+            loss, micro_measures = objective([rows[index] for index in batch])
+            (loss / minibatch.tokens).backward()
+            measures = merge(measures, micro_measures)
+        return measures
+
+
+class SeparateLearner(Learner):
+    """The critic is a model of its own."""
+
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: Critic) -> None:
+        super().__init__(config, policy, critic)
+        self._actors, self._critics = Replicas(policy.model), Replicas(critic)
+
+    def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
+        parts = self._critics.map(lambda critic, rows: self._value_gradients(critic, rows, minibatch), minibatch.rows)
+        if not critic_only:
+            parts += self._actors.map(
+                lambda model, rows: self._policy_gradients(model, rows, minibatch), minibatch.rows
+            )
+            parts += self._actors.map(
+                lambda model, examples: self._demonstration_gradients(model, examples, minibatch),
+                minibatch.demonstrations,
+            )
+        return merge(*parts)
+
+    def _policy_gradients(self, model: "PreTrainedModel", rows: Sequence[int], minibatch: Minibatch) -> Measures:
+        def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
+            log_probability_N, entropy_N = response_log_probabilities(
+                model,
+                *_token_ids(minibatch.rollout, batch),
+                self._policy.pad_id,
+                self._config.temperature,
+                entropy_gradient=self._config.entropy_coefficient > 0,
+            )
+            return self._policy_objective(minibatch, batch, log_probability_N, entropy_N)
+
+        return self._over_micro_batches(minibatch, rows, objective)
+
+    def _value_gradients(self, critic: Critic, rows: Sequence[int], minibatch: Minibatch) -> Measures:
+        def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
+            value_N = response_values(critic, *_token_ids(minibatch.rollout, batch), self._policy.pad_id)
+            return self._value_objective(minibatch, batch, value_N)
+
+        return self._over_micro_batches(minibatch, rows, objective)
+
+
+class SharedLearner(Learner):
+    """The critic is a head on the policy's trunk: one pass forward and back serves both."""
+
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: Critic) -> None:
+        super().__init__(config, policy, critic.head)
+        self._modules = Replicas(ActorCritic(policy.model, critic.head))
+
+    def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
+        parts = self._modules.map(
+            lambda module, rows: self._joint_gradients(module, rows, minibatch, critic_only), minibatch.rows
+        )
+        if not critic_only:
+            parts += self._modules.map(
+                lambda module, examples: self._demonstration_gradients(module.model, examples, minibatch),
+                minibatch.demonstrations,
+            )
+        return merge(*parts)
+
+    def _joint_gradients(
+        self, module: ActorCritic, rows: Sequence[int], minibatch: Minibatch, critic_only: bool
+    ) -> Measures:
+        def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
+            with torch.set_grad_enabled(not critic_only):
+                hidden_ND, tokens_N = response_hidden_states(
+                    module.model, *_token_ids(minibatch.rollout, batch), self._policy.pad_id
+                )
+            value, value_measures = self._value_objective(minibatch, batch, module.head(hidden_ND).squeeze(-1))
+            value = self._config.value_coefficient * value
+            if critic_only:
+                return value, value_measures
+            log_probability_N, entropy_N = token_log_probabilities(
+                module.model,
+                hidden_ND,
+                tokens_N,
+                self._config.temperature,
+                entropy_gradient=self._config.entropy_coefficient > 0,
+            )
+            objective, measures = self._policy_objective(minibatch, batch, log_probability_N, entropy_N)
+            return objective + value, merge(measures, value_measures)
+
+        return self._over_micro_batches(minibatch, rows, objective)
+
+
+def learner_of(config: PpoConfig, players: Players) -> Learner:
+    kind = SeparateLearner if config.critic == "separate" else SharedLearner
+    return kind(config, players.policy, players.critic)
+
+
+def _trainer(module: nn.Module, config: PpoConfig) -> Trainer:
+    return Trainer(module.parameters(), epsilon=config.adam_epsilon, gradient_clip=config.gradient_clip)
+
+
+def _token_ids(rollout: Rollout, rows: Sequence[int]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    return (
+        [rollout.prompts[row].token_ids for row in rows],
+        [rollout.responses[row].sampled.token_ids for row in rows],
+    )

@@ -1,0 +1,65 @@
+"""Which policy of a run is the best, by what it earns on prompts that nothing is learnt from."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from models.generation import sample_responses
+from training.checkpoint import pack, unpack
+from training.config import PpoConfig
+from training.data import Prompt
+from training.metrics import Measures, mean_of
+from training.rollout import Players, assess
+from training.run import PhaseTimer, derived_seed
+from training.scoring import written
+
+
+class BestPolicy:
+    """Keeps the weights of the policy with the highest reward so far. Every policy answers with the same random
+    numbers, so that they are compared on equal terms."""
+
+    def __init__(self, config: PpoConfig, players: Players, prompts: Sequence[Prompt]) -> None:
+        self._config = config
+        self._players = players
+        self._prompts = prompts
+        self._weights: dict[str, Tensor] = {}
+        self._iteration: int | None = None
+        self._reward: float | None = None
+
+    def measure(self, iteration: int) -> Measures:
+        """Of the policy after so many iterations; it is kept if it lies within the KL bound and earns most."""
+        config = self._config
+        sampled = sample_responses(
+            self._players.policy,
+            [prompt.token_ids for prompt in self._prompts],
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=derived_seed(config.seed, "held_out"),
+        )
+        responses = written(self._players.policy, sampled)
+        rollout = assess(self._players, self._prompts, responses, config, kl_coefficient=0.0, timer=PhaseTimer())
+        reward, kl = float(rollout.reward_B.mean()), rollout.kl_per_response
+        within_bound = config.max_kl is None or kl <= config.max_kl
+        if within_bound and (self._reward is None or reward > self._reward):
+            self._reward, self._iteration = reward, iteration
+            self._weights = pack("best", self._players.policy.model.state_dict())
+        count = len(self._prompts)
+        return {"held_out_reward": mean_of(reward, count), "held_out_kl": mean_of(kl, count)}
+
+    def put_in_place(self) -> None:
+        """Give the policy the weights of the best; as it is if none was within the bound."""
+        if self._weights:
+            self._players.policy.model.load_state_dict(unpack("best", self._weights))
+
+    def summary(self) -> dict[str, object]:
+        return {"published_iteration": self._iteration, "held_out_reward": self._reward}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self._weights
+
+    def restore(self, tensors: Mapping[str, Tensor], summary: Mapping[str, object]) -> None:
+        """Inverse of `tensors` and `summary`."""
+        self._weights = pack("best", unpack("best", tensors))
+        iteration, reward = summary["published_iteration"], summary["held_out_reward"]
+        self._iteration = iteration if isinstance(iteration, int) else None
+        self._reward = reward if isinstance(reward, float) else None
