@@ -37,7 +37,7 @@ class Settings(BaseModel):
         Field(
             ge=1,
             le=4,
-            description="Processes that serve the site, each with 130 MB and up to 21 connections to the database.",
+            description="Processes that serve the site, each some 120 MB and up to 21 connections to the database.",
         ),
     ] = 1
     public_url: Annotated[

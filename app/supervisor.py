@@ -33,6 +33,7 @@ from app.settings import Settings
 POLL_SECONDS = 0.2
 OTHER_COMMAND_SECONDS = 10  # a short command may have the database just now
 WEB_STOP_SECONDS = 5  # what uvicorn gives open requests; streams end at once
+WEB_KEEP_ALIVE_SECONDS = 75  # longer than most pairs take to judge, and than nginx keeps its connections to us (60)
 CHILD_STOP_SECONDS = 6  # with the database's own stop this stays under 10
 WEB_START_SECONDS = 180  # imports take seconds; a busy or slow machine may need a minute
 FIRST_BACKOFF_SECONDS = 0.5
@@ -217,8 +218,8 @@ def web_command(settings: Settings, *bind: str) -> list[str]:
         proxies = ["--no-proxy-headers"]  # uvicorn would believe anybody on this machine
     return [
         sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", *bind,
-        f"--timeout-graceful-shutdown={WEB_STOP_SECONDS}", f"--log-level={settings.log_level}",
-        "--no-access-log", "--no-server-header", *proxies,
+        f"--timeout-keep-alive={WEB_KEEP_ALIVE_SECONDS}", f"--timeout-graceful-shutdown={WEB_STOP_SECONDS}",
+        f"--log-level={settings.log_level}", "--no-access-log", "--no-server-header", *proxies,
     ]  # fmt: skip
 
 

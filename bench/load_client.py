@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["page", "api", "bare", "label-studio"]
 
@@ -157,9 +157,8 @@ class PageAnnotator(Annotator):
         }
 
     async def arrive(self) -> None:
-        home = f"/projects/{self.target.project}"
-        self.shown = _pair(await self.timed([], "GET", f"{home}/annotate/next"))
-        self.ahead = _pair(await self.timed([], "GET", f"{home}/annotate/ahead"))
+        home = f"/projects/{self.target.project}/annotate"
+        self.shown, self.ahead = [_pair(await self.timed([], "GET", f"{home}/{which}")) for which in ("next", "ahead")]
 
     async def cycle(self) -> None:
         await self.pause()
@@ -174,30 +173,44 @@ class PageAnnotator(Annotator):
         self.shown, self.ahead = self.ahead, _pair(content)
 
 
-class ApiAnnotator(Annotator):
-    """A program with a token: takes a task, answers it."""
+class ProgramAnnotator(Annotator):
+    """Takes a task by one request and answers it by another."""
 
+    def next_path(self) -> str:
+        raise NotImplementedError
+
+    def answer(self, task: dict[str, Any], key: str) -> tuple[str, str]:
+        """Path and body."""
+        raise NotImplementedError
+
+    async def cycle(self) -> None:
+        task = json.loads(await self.timed(self.seen.next_ms, "GET", self.next_path()))
+        await self.pause()
+        key = secrets.token_urlsafe(16)
+        path, body = self.answer(task, key)
+        await self.timed(self.seen.submit_ms, "POST", path, body, expects=201, Idempotency_Key=key)
+
+
+class ApiAnnotator(ProgramAnnotator):
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.secret}"}
 
-    async def cycle(self) -> None:
-        path = f"/api/v1/projects/{self.target.project}/next-task"
-        task = json.loads(await self.timed(self.seen.next_ms, "GET", path))
-        await self.pause()
-        path = f"/api/v1/assignments/{task['assignment_id']}/judgements"
-        key = secrets.token_urlsafe(16)
-        await self.timed(self.seen.submit_ms, "POST", path, '{"choice": 3}', expects=201, Idempotency_Key=key)
+    def next_path(self) -> str:
+        return f"/api/v1/projects/{self.target.project}/next-task"
+
+    def answer(self, task: dict[str, Any], key: str) -> tuple[str, str]:
+        return f"/api/v1/assignments/{task['assignment_id']}/judgements", '{"choice": 3}'
 
 
-class BareAnnotator(Annotator):
-    async def cycle(self) -> None:
-        task = json.loads(await self.timed(self.seen.next_ms, "GET", f"/next?annotator={self.secret}"))
-        await self.pause()
-        body = json.dumps({"assignment": task["assignment"], "choice": 3, "key": secrets.token_urlsafe(16)})
-        await self.timed(self.seen.submit_ms, "POST", "/submit", body, expects=201)
+class BareAnnotator(ProgramAnnotator):
+    def next_path(self) -> str:
+        return f"/next?annotator={self.secret}"
+
+    def answer(self, task: dict[str, Any], key: str) -> tuple[str, str]:
+        return "/submit", json.dumps({"assignment": task["assignment"], "choice": 3, "key": key})
 
 
-class LabelStudioAnnotator(Annotator):
+class LabelStudioAnnotator(ProgramAnnotator):
     ANSWER = json.dumps(
         {"result": [{"from_name": "c", "to_name": "a,b", "type": "pairwise", "value": {"selected": "left"}}]}
     )
@@ -205,12 +218,11 @@ class LabelStudioAnnotator(Annotator):
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Token {self.secret}"}
 
-    async def cycle(self) -> None:
-        path = f"/api/projects/{self.target.project}/next"
-        task = json.loads(await self.timed(self.seen.next_ms, "GET", path))
-        await self.pause()
-        path = f"/api/tasks/{task['id']}/annotations/"
-        await self.timed(self.seen.submit_ms, "POST", path, self.ANSWER, expects=201)
+    def next_path(self) -> str:
+        return f"/api/projects/{self.target.project}/next"
+
+    def answer(self, task: dict[str, Any], key: str) -> tuple[str, str]:
+        return f"/api/tasks/{task['id']}/annotations/", self.ANSWER
 
 
 ANNOTATORS: dict[Kind, type[Annotator]] = {

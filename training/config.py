@@ -134,6 +134,11 @@ class PpoConfig(StageConfig):
     critic_learning_rate: Positive = 1e-3
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
+    lora_rank: Annotated[int, Range(minimum=0)] = 0
+    """Of adapters on the linear layers of the policy's trunk, which then learn alone (Hu et al. 2021); 0: all weights
+    learn. The published model holds the product."""
+    lora_alpha: Positive = 16.0
+    """The adapters' product is scaled by alpha / rank."""
 
     critic: Literal["separate", "shared"] = "separate"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
@@ -156,8 +161,10 @@ class PpoConfig(StageConfig):
     kl_horizon: Count = 2000
     """Episodes over which the adaptive controller reacts."""
     max_update_kl: Positive | None = 0.1
-    """Nats per token between the rollout policy and the one in training: a step from above it is not taken, and the
-    epochs of the iteration end. Null never ends them."""
+    """Nats per token between the rollout policy and the one in training: a step from above it ends the epochs of the
+    iteration. Null never ends them."""
+    drop_distant_step: bool = False
+    """Leave out the step that was found to start above `max_update_kl`; else it is the last."""
     max_kl: Positive | None = 12.0
     """Nats per response to the reference: above it the run goes back to the last policy that was below. Null: never."""
     kl_roll_backs: Annotated[int, Range(minimum=0)] = 0

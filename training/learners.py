@@ -19,6 +19,7 @@ from models.backbone import (
     response_logits,
     token_log_probabilities,
 )
+from models.lora import learnt_weights, set_learnt_weights
 from models.value import ActorCritic, Critic
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.losses import policy_loss, value_loss
@@ -52,7 +53,8 @@ class Minibatch:
 @dataclass(frozen=True, slots=True)
 class Step:
     measures: Measures
-    taken: bool
+    distant: bool
+    """The policy was already further than `max_update_kl` from the one that sampled."""
 
 
 class Learner:
@@ -67,16 +69,16 @@ class Learner:
         self._critic_trainer = _trainer(critic, config)
 
     def step(self, minibatch: Minibatch, *, actor_rate: float, critic_rate: float, critic_only: bool) -> Step:
-        """Not taken when the policy is already further than `max_update_kl` from the one that sampled."""
         measures = self.gradients(minibatch, critic_only=critic_only)
-        if self._has_left(measures):
+        distant = self._is_distant(measures)
+        if distant and self._config.drop_distant_step:
             self._actor_trainer.discard()
             self._critic_trainer.discard()
-            return Step(measures, taken=False)
+            return Step(measures, distant)
         measures |= {"critic_gradient_norm": mean_of(self._critic_trainer.step(critic_rate))}
         if not critic_only:
             measures |= {"actor_gradient_norm": mean_of(self._actor_trainer.step(actor_rate))}
-        return Step(measures, taken=True)
+        return Step(measures, distant)
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
         """Added to those that policy and critic have."""
@@ -85,7 +87,7 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint has to hold of it."""
         return {
-            **pack("policy", self._policy.model.state_dict()),
+            **pack("policy", learnt_weights(self._policy.model)),
             **pack("critic", self._critic.state_dict()),
             **pack("actor_optimizer", optimizer_tensors(self._actor_trainer.optimizer)),
             **pack("critic_optimizer", optimizer_tensors(self._critic_trainer.optimizer)),
@@ -93,12 +95,12 @@ class Learner:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Inverse of `tensors`."""
-        self._policy.model.load_state_dict(unpack("policy", tensors))
+        set_learnt_weights(self._policy.model, unpack("policy", tensors))
         self._critic.load_state_dict(unpack("critic", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
         load_optimizer(self._critic_trainer.optimizer, unpack("critic_optimizer", tensors))
 
-    def _has_left(self, measures: Measures) -> bool:
+    def _is_distant(self, measures: Measures) -> bool:
         if self._config.max_update_kl is None or "update_kl" not in measures:
             return False
         total, count = measures["update_kl"]

@@ -4,6 +4,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from models.backbone import LanguageModel, freeze, save_language_model
 from models.generation import sample_responses
+from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
-from training.artifact import lineage_of
+from training.artifact import lineage_of, model_identity
 from training.checkpoint import Checkpoint, pack, unpack
 from training.config import InputError, PpoConfig
 from training.data import (
@@ -32,6 +34,7 @@ from training.learners import Minibatch, learner_of
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import linear_schedule
 from training.records import DemonstrationRecord, PromptRecord
+from training.replicas import replica
 from training.rollout import Players, Rollout, collect
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
 from training.scoring import Reward, RewardModelScorer, written
@@ -57,7 +60,8 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy, reference = open_language_model(config.policy), open_language_model(config.reference)
+    policy = open_language_model(config.policy)
+    reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     reward_model = open_reward_model(config.reward)
@@ -75,6 +79,9 @@ def build_players(
 ) -> Players:
     """A separate critic starts from the reward model, whatever rule gives the reward."""
     freeze(reference.model)
+    if config.lora_rank:
+        seed = derived_seed(config.seed, "adapters")
+        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
     if config.critic == "shared":
         return Players(policy, reference, Critic.on_trunk_of(policy), reward)
     if reward_model.model.config.vocab_size != policy.model.config.vocab_size:
@@ -112,10 +119,11 @@ class PpoLoop:
         """All iterations, then the policy to publish is in its place. The reason if they ended early."""
         stopped_early = self._iterate_all()
         if stopped_early is not None:
-            self._players.policy.model.load_state_dict(unpack("good.policy", self._good))
+            set_learnt_weights(self._players.policy.model, unpack("good.policy", self._good))
         if self._best is not None:
             self._best.measure(len(self._history) - (stopped_early is not None))
             self._best.put_in_place()
+        merge_adapters(self._players.policy.model)
         return stopped_early
 
     def summary(self) -> dict[str, object]:
@@ -176,7 +184,7 @@ class PpoLoop:
         """What to go back to: the policy, or everything that learns where the run would go on from it."""
         if self._config.kl_roll_backs:
             return pack("good", self._learner.tensors())
-        return pack("good.policy", self._players.policy.model.state_dict())
+        return pack("good.policy", learnt_weights(self._players.policy.model))
 
     def _roll_back(self) -> bool:
         """Return to the last policy within the bound and hold it more tightly; false when that was done too often."""
@@ -207,7 +215,7 @@ class PpoLoop:
                 if ratio_error is not None:
                     measures.setdefault("first_ratio_error", ratio_error)
                 measures = merge(measures, step.measures)
-                if not step.taken:
+                if step.distant:
                     return merge(measures, {"epochs_cut": mean_of(1.0)})
         return measures
 
@@ -290,6 +298,13 @@ class PpoLoop:
         if self._best is not None and isinstance(best, dict):
             self._best.restore(checkpoint.tensors, best)
         return checkpoint.step
+
+
+def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
+    """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
+    if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
+        return replace(policy, model=replica(policy.model))
+    return open_language_model(config.reference)
 
 
 def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:

@@ -42,7 +42,7 @@ class Replicas(Generic[ModuleT]):
     """Modules that share their weights and buffers and have gradients of their own; the first is the original."""
 
     def __init__(self, module: ModuleT) -> None:
-        self._modules = (module, *(_replica(module) for _ in range(SHARDS - 1)))
+        self._modules = (module, *(replica(module) for _ in range(SHARDS - 1)))
 
     def map(self, work: Callable[[ModuleT, Sequence[RowT]], ResultT], rows: Sequence[RowT]) -> list[ResultT]:
         """`work` on every half of the rows with a module of its own, then all gradients in the original."""
@@ -63,7 +63,8 @@ class Replicas(Generic[ModuleT]):
                 copied.grad = None
 
 
-def _replica(module: ModuleT) -> ModuleT:
+def replica(module: ModuleT) -> ModuleT:
+    """A copy with the same weights and buffers in memory and gradients of its own."""
     shared: dict[int, object] = {
         id(parameter): nn.Parameter(parameter.data, requires_grad=parameter.requires_grad)
         for parameter in module.parameters()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from models.generation import sample_responses
+from models.lora import learnt_weights, set_learnt_weights
 from training.checkpoint import pack, unpack
 from training.config import PpoConfig
 from training.data import Prompt
@@ -42,14 +43,14 @@ class BestPolicy:
         within_bound = config.max_kl is None or kl <= config.max_kl
         if within_bound and (self._reward is None or reward > self._reward):
             self._reward, self._iteration = reward, iteration
-            self._weights = pack("best", self._players.policy.model.state_dict())
+            self._weights = pack("best", learnt_weights(self._players.policy.model))
         count = len(self._prompts)
         return {"held_out_reward": mean_of(reward, count), "held_out_kl": mean_of(kl, count)}
 
     def put_in_place(self) -> None:
         """Give the policy the weights of the best; as it is if none was within the bound."""
         if self._weights:
-            self._players.policy.model.load_state_dict(unpack("best", self._weights))
+            set_learnt_weights(self._players.policy.model, unpack("best", self._weights))
 
     def summary(self) -> dict[str, object]:
         return {"published_iteration": self._iteration, "held_out_reward": self._reward}

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.db.base import Json
 from app.db.tables.judging import TaskPurpose
-from app.errors import Invalid
+from app.services.validation import validated
 
 
 class Checks(BaseModel):
@@ -46,10 +46,4 @@ class Checks(BaseModel):
 
 def checked(values: Mapping[str, Any]) -> Checks:
     """Raises Invalid with one line that names the place."""
-    try:
-        return Checks.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise Invalid(f"The checks' {place}: {said}." if place else f"The checks: {said}.") from None
+    return validated(Checks, values, "Checks")

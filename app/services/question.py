@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from app.db.base import Json
 from app.db.tables import Project
 from app.db.tables.judging import AnswerType
-from app.errors import Invalid
+from app.services.validation import validated
 
 # InstructGPT (arXiv 2203.02155), table 3, said of each response.
 INSTRUCTGPT_FLAGS = (
@@ -95,10 +95,4 @@ def question_of(project: Project) -> Question:
 
 def checked(values: Mapping[str, Any]) -> Question:
     """Raises Invalid with one line that names the place."""
-    try:
-        return Question.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise Invalid(f"The question's {place}: {said}." if place else f"The question: {said}.") from None
+    return validated(Question, values, "Question")

@@ -6,12 +6,12 @@ The stage settings are passed on to `training/config.py`, which refuses what it 
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.base import Json
 from app.db.tables import Project
-from app.errors import Invalid
 from app.services.gates import PolicyBounds, RewardBounds
+from app.services.validation import validated
 
 STAGES = ("sft", "reward", "ppo", "generate", "evaluate")
 
@@ -42,12 +42,7 @@ class RoundSettings(BaseModel):
     def overridden(self, values: Mapping[str, Any]) -> Self:
         """These settings with `values` on top; stage settings and bounds are merged key by key. Raises Invalid."""
         merged = _merged(self.model_dump(mode="json"), values)
-        try:
-            return self.model_validate(merged)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise Invalid(f"Round setting {place}: {first['msg']}.") from None
+        return validated(type(self), merged, "Round setting")
 
     def pairs_wanted(self, overlap: int) -> int:
         """How many pairs the select step asks for."""

@@ -231,13 +231,6 @@ def _lease(choice: Select[int, bool]) -> Prepared[Lease]:
     the server and back.
     """
     free = choice.cte("free")
-    place = update(Task).where(Task.id == free.c.id).values(taken=Task.taken + 1).cte("place")
-    balance = (
-        update(Member)
-        .where(Member.project_id == PROJECT, Member.user_id == ACTOR, ~free.c.was_given_before)
-        .values(side_balance=Member.side_balance + bindparam("lean", type_=SmallInteger))
-        .cte("balance")
-    )
     in_drawn_order = func.array_position(bindparam("order", type_=ARRAY(SmallInteger)), TaskCompletion.position)
     order = (
         select(func.array_agg(aggregate_order_by(TaskCompletion.position, in_drawn_order)))
@@ -252,13 +245,13 @@ def _lease(choice: Select[int, bool]) -> Prepared[Lease]:
         "guidelines_version": bindparam("guidelines", type_=BigInteger),
     }
     again = {"state": "leased", "leased_at": func.now(), "closed_at": None, "keeps_place": False}
-    return Prepared(
-        Lease,
+    lease = (
         insert_or_not(Assignment)
         .from_select([*first, *given], select(*first.values(), *given.values()))
         # The order of one that ran out stays what was drawn for it then.
-        .on_conflict_do_update(index_elements=["task_id", "annotator_id"], set_=given | again)
-        .add_cte(place, balance)
+        .on_conflict_do_update(
+            index_elements=["task_id", "annotator_id"], set_=given | again, where=Assignment.state == "expired"
+        )
         .returning(
             Assignment.id,
             Assignment.task_id,
@@ -266,9 +259,19 @@ def _lease(choice: Select[int, bool]) -> Prepared[Lease]:
             Assignment.shown_order,
             Assignment.served_at,
             Assignment.lease_expires_at,
-            (Assignment.lease_expires_at > func.now()).label("is_live"),
-        ),
+            _is_live.label("is_live"),
+        )
+        .cte("lease")
     )
+    place = update(Task).where(Task.id == lease.c.task_id).values(taken=Task.taken + 1).cte("place")
+    balance = (
+        update(Member)
+        .where(Member.project_id == PROJECT, Member.user_id == ACTOR)
+        .where(free.c.id == lease.c.task_id, ~free.c.was_given_before)
+        .values(side_balance=Member.side_balance + bindparam("lean", type_=SmallInteger))
+        .cte("balance")
+    )
+    return Prepared(Lease, select(lease).add_cte(place, balance))
 
 
 # No row where other leases of the project ran out: their tasks may be more urgent.

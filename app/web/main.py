@@ -1,6 +1,7 @@
 """The web application: `create_app()` for uvicorn's --factory."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -105,11 +106,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = create_engine(settings.database_url)
     app.state.sessions = session_factory(engine)
     app.state.hub = events.Hub(settings.database_url)
+    _leave_out_of_collections()
     try:
         async with app.state.hub.listening():
             yield
     finally:
         await engine.dispose()
+
+
+def _leave_out_of_collections() -> None:
+    """What is loaded by now, 180,000 objects, lives as long as the process. To walk through it takes the garbage
+    collector 120 ms, for which everybody waits.
+    """
+    if gc.get_freeze_count() == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @health.get("/healthz")

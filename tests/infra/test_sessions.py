@@ -1,10 +1,14 @@
 """Sessions on the database: a process that falls silent holds nobody up."""
 
+from dataclasses import dataclass
+
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db import session
+from app.db.prepared import Prepared
 from app.db.session import create_engine, session_factory, transaction
 from app.jobs.transactions import AWAY
 
@@ -32,3 +36,35 @@ async def test_a_process_that_is_paused_in_a_transaction_loses_its_locks(
     finally:
         await paused.dispose()
         await other.dispose()
+
+
+@dataclass(frozen=True)
+class Backend:
+    pid: int
+
+
+BACKEND = Prepared(Backend, select(func.pg_backend_pid().label("pid")))
+
+
+async def lose_the_connection(ours: AsyncEngine, other: AsyncEngine, backends: list[Backend | None]) -> None:
+    async with transaction(session_factory(ours)) as db:
+        backends.append(await BACKEND.first(db))
+        async with transaction(session_factory(other)) as ending:
+            await ending.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), vars(backends[0]))
+        await BACKEND.first(db)
+
+
+async def test_after_a_connection_was_lost_in_a_prepared_statement_the_next_transaction_has_another(
+    database_url: str,
+) -> None:
+    ours, other = create_engine(database_url), create_engine(database_url)
+    backends: list[Backend | None] = []
+    try:
+        with pytest.raises(OperationalError):
+            await lose_the_connection(ours, other, backends)
+        async with transaction(session_factory(ours)) as db:
+            backends.append(await BACKEND.first(db))
+    finally:
+        await ours.dispose()
+        await other.dispose()
+    assert len(set(backends) - {None}) == 2

@@ -18,11 +18,12 @@ from app.security import Principal
 from app.services import assignments, datasets, dispatch, events, judgements, projects
 from app.services.answers import Answer
 from app.services.judgements import Submission, Submitted
+from app.services.statements import Lease
 from tests.factories import make_member, make_project, make_scene, make_task
 from tests.waiting import somebody_waits_for_a_lock
 
 
-async def lease(sessions: SessionFactory, actor: Principal, project: Project) -> Assignment:
+async def lease(sessions: SessionFactory, actor: Principal, project: Project) -> Lease:
     async with sessions() as db, db.begin():
         given = await assignments.lease_next(db, actor, project)
     assert given is not None
@@ -184,6 +185,27 @@ async def test_a_late_submission_is_refused_once_somebody_else_has_the_place(
     assert await counts(db, task) == (1, 0, "open")
 
 
+async def test_a_late_submission_in_one_tab_is_not_leased_again_by_another(
+    db: AsyncSession, sessions: SessionFactory
+) -> None:
+    project = await make_project(db, overlap=2)
+    task, ada = await make_task(db, project), await make_member(db, project)
+    await db.commit()
+    late = await lease(sessions, ada, project)
+    await give_place_back(db)
+
+    async def next_in_another_tab() -> Lease | None:
+        async with sessions() as session, session.begin():
+            return await assignments.lease_next(session, ada, project)
+
+    async with sessions() as submitting, submitting.begin():
+        await judgements.submit(submitting, ada, late.id, Submission(Answer(1), "k"))
+        asking = asyncio.create_task(next_in_another_tab())
+        await somebody_waits_for_a_lock(db)
+    assert await asking is None
+    assert await counts(db, task) == (1, 1, "open")
+
+
 async def test_a_late_submission_and_a_new_lease_never_both_get_the_last_place(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
@@ -193,7 +215,7 @@ async def test_a_late_submission_and_a_new_lease_never_both_get_the_last_place(
     late = await lease(sessions, ada, project)
     await give_place_back(db)
 
-    async def next_for_bob() -> Assignment | None:
+    async def next_for_bob() -> Lease | None:
         async with sessions() as session, session.begin():
             return await assignments.lease_next(session, bob, project)
 

@@ -13,11 +13,12 @@ from app.db.tables import Assignment, Member, Project, Task
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import assignments, projects
+from app.services.statements import Lease
 from tests.factories import make_member, make_project, make_prompt, make_scene, make_task, make_user, principal
 from tests.waiting import somebody_waits_for_a_lock
 
 
-async def next_task(sessions: SessionFactory, actor: Principal, project: Project) -> Assignment | None:
+async def next_task(sessions: SessionFactory, actor: Principal, project: Project) -> Lease | None:
     """One request of `actor`, in a transaction of its own."""
     async with sessions() as db, db.begin():
         return await assignments.lease_next(db, actor, project)

@@ -72,6 +72,7 @@ def test_a_killed_run_ends_in_the_same_weights(
     [
         ("defaults", 3),
         ("everything", 3),
+        ("adapters", 2),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),
     ],
@@ -84,6 +85,8 @@ def test_ppo_killed_at_any_instant_ends_in_the_same_state(
     settings = ppo_settings(world, policy, reward) | {"iterations": 4 + kills, "checkpoint_steps": 1}
     if variant == "everything":
         settings |= everything(world)
+    if variant == "adapters":
+        settings |= {"lora_rank": 4}
     config = toy.write_config(tmp_path / "run.json", **settings)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     began = time.monotonic()

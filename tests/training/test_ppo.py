@@ -259,6 +259,26 @@ def test_a_critic_on_the_policys_trunk_learns_what_is_good(
     assert max(means(tmp_path / "out", "explained_variance")) > 0.1
 
 
+@pytest.mark.parametrize("critic", ["separate", "shared"])
+def test_adapters_learn_and_a_plain_model_is_published(
+    critic: str, world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    settings = ppo_settings(world, policy, reward) | {"batch_size": 48, "minibatch_size": 24, "max_update_kl": None}
+    change = {"lora_rank": 8, "critic": critic, "iterations": 10, "actor_learning_rate": 1e-2, "kl_coefficient": 0.05}
+    assert toy.run("ppo", out, **settings | change) == 0
+    score, kl = means(out, "score"), means(out, "kl")
+    assert sum(score[-3:]) / 3 > score[0] + 0.25
+    assert kl[0] == pytest.approx(0.0, abs=1e-4)  # the reference shares weights and must not learn along
+    assert kl[-1] > 0.05
+    published = AutoModelForCausalLM.from_pretrained(out / "artifact").state_dict()
+    assert published.keys() == AutoModelForCausalLM.from_pretrained(policy).state_dict().keys()
+    before = load_language_model(policy).model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], published[name])}
+    assert moved
+    assert all("proj" in name for name in moved)
+
+
 @pytest.mark.usefixtures("reward")
 def test_a_score_that_is_not_a_number_ends_the_run(world: Path, policy: Path) -> None:
     config = config_of(world, policy)
