@@ -34,6 +34,8 @@ NonNegative = Annotated[float, Range(minimum=0)]
 Fraction = Annotated[float, Range(minimum=0, maximum=1)]
 Count = Annotated[int, Range(minimum=1)]
 Seed = Annotated[int, Range(minimum=0, maximum=2**63 - 1)]
+LabelNoise = Annotated[float, Range(minimum=0, maximum=0.49)]
+RankingLoss = Literal["pairwise", "plackett_luce"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,18 @@ class RewardConfig(StageConfig):
     distil_learning_rate: Positive = 1e-3
     finetune_epochs: Count = 1
     finetune_learning_rate: Positive = 1e-4
+    label_noise: LabelNoise = 0.0
+    """Share of judgements that are taken to be wrong: labels p become (1 - e) p + e (1 - p). Mitchell 2023 (cDPO)."""
+    ranking_loss: RankingLoss = "pairwise"
+    """Of a ranking of K: all its pairs, each with weight 1 / (K choose 2) (Ouyang et al. 2022, eq. 1), or K - 1 choices
+    of the best of those that are left (Plackett 1975). Fine-tuning only, as the next two: a teacher learns pairs."""
+    margin: NonNegative = 0.0
+    """Lead that the better response must have where it was said to be better by the scale's most, none at the least.
+    On four levels 1 and 3 are the small and the large margin of Touvron et al. 2023 (Llama 2), eq. 2."""
+    centering: NonNegative = 0.0
+    """Price of (score A + score B)^2 of a pair; 0.01 is usual. Eisenstein et al. 2023."""
+    unit_deviation: bool = True
+    """Scores are read as (raw - mean) / deviation over the reference samples; without this as raw - mean."""
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 25
@@ -214,7 +228,7 @@ class DpoConfig(StageConfig):
     Chowdhury et al. 2024."""
     beta: Positive = 0.1
     """How strongly the policy is held near the reference, 0.1 as in Rafailov et al. 2023; IPO's tau."""
-    label_noise: Annotated[float, Range(minimum=0, maximum=0.49)] = 0.0
+    label_noise: LabelNoise = 0.0
     """The share of judgements that are the wrong way round. `sigmoid` and `ipo` become less certain of all of them
     (conservative DPO, Mitchell 2023), `robust` takes their expected effect out of the loss, and needs it above 0."""
     sft_coefficient: NonNegative = 0.0

@@ -48,12 +48,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two responses to one prompt; `preference` is the probability that A is better."""
+    """Two responses to one prompt; `preference` is the probability that A is better, the rest is as in the record."""
 
     a: Example
     b: Example
     preference: float
     weight: float
+    group: str = ""
+    strength: float | None = None
+    source: str = ""
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -147,6 +150,9 @@ def encode_pairs(
             Example(record.prompt_id, prompt_ids, b),
             record.preference,
             record.weight,
+            record.group,
+            record.strength,
+            record.source,
         )
         for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
     ]

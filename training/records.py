@@ -92,7 +92,10 @@ class PreferenceRecord(Record):
     """What people said about two responses to one prompt.
 
     `preference` is the probability in [0, 1] that response A is better: 1.0 or 0.0 for a plain judgement, 0.5
-    for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss.
+    for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss. Pairs that follow from one
+    ranking of a prompt's responses share a `group`. `strength` is how much better the better one was said to be, from
+    0, the scale's least, to 1, its most; None where nobody was asked. Both are left out of the file where they say
+    nothing.
     """
 
     prompt_id: str
@@ -103,6 +106,8 @@ class PreferenceRecord(Record):
     weight: float = 1.0
     split: Split = "train"
     source: str = ""
+    group: str = ""
+    strength: float | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -110,14 +115,17 @@ class PreferenceRecord(Record):
             value,
             {"prompt_id", "prompt", "response_a", "response_b", "preference"},
             "preference record",
-            optional={"weight": 1.0, "split": "train", "source": ""},
+            optional={"weight": 1.0, "split": "train", "source": "", "group": "", "strength": None},
         )
         preference = _number(fields, "preference")
         weight = _number(fields, "weight")
+        strength = None if fields["strength"] is None else _number(fields, "strength")
         if not 0.0 <= preference <= 1.0:
             raise RecordError(f"preference must lie in [0, 1], not {preference}")
         if weight <= 0.0:
             raise RecordError(f"weight must be positive, not {weight}")
+        if strength is not None and not 0.0 <= strength <= 1.0:
+            raise RecordError(f"strength must lie in [0, 1], not {strength}")
         if fields["split"] not in SPLITS:
             raise RecordError(f"split must be one of {', '.join(SPLITS)}, not {fields['split']!r}")
         return cls(
@@ -129,7 +137,16 @@ class PreferenceRecord(Record):
             weight,
             cast(Split, fields["split"]),
             _text(fields, "source"),
+            _text(fields, "group"),
+            strength,
         )
+
+    def to_json(self) -> Json:
+        row = Record.to_json(self)
+        return {name: entry for name, entry in row.items() if name not in _UNSAID or entry != _UNSAID[name]}
+
+
+_UNSAID: Json = {"group": "", "strength": None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ target at each token instead of one per response.
 # B = batch, N = response tokens, of one response or of all in turn
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,48 +18,27 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
-from models.reward import RewardModel, prefix_scores, reward_model_from_policy, save_reward_model, scores
-from training.agreement import Agreement, accuracy_difference, agreement
-from training.algorithms.losses import bradley_terry
+from models.reward import RewardModel, reward_model_from_policy, save_reward_model
+from training.agreement import agreement
 from training.artifact import lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
-from training.data import (
-    Example,
-    Pair,
-    Prompt,
-    encode_pairs,
-    encode_prompts,
-    load,
-    open_language_model,
-    open_reward_model,
-    shuffled_length_batches,
-)
-from training.features import prefix_features, prompt_features, response_features
+from training.data import Example, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
+from training.distillation import distillation_loss, teach
+from training.held_out import held_out_figures, previous_figures, score_differences
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
-from training.records import PreferenceRecord, PromptRecord
+from training.preferences import Comparison, Preferences, comparisons, load_preferences, objective_of, preference_loss
+from training.records import PromptRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
 from training.scoring import batched_scores
-from training.teacher import Teacher, fit_teacher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Method = Literal["finetune", "distil"]
 SAMPLE_BATCH = 128
-FARTHEST_TARGET = 4.0  # deviations: a linear teacher goes to any length outside of what it has seen
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Everything that the labels and the policy give."""
-
-    train: Sequence[Pair]
-    validation: Sequence[Pair]
-    prompts: Sequence[Prompt]
-    dropped: int
 
 
 def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
@@ -75,18 +54,21 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         return
     policy = open_language_model(config.policy)
     reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"))
-    data = _data(config, policy, reward_model)
-    builder = RewardBuilder(config, run, policy, reward_model, data)
+    preferences = load_preferences(config, reward_model)
+    _require_use(config, method_for(config, len(preferences.train)))
+    prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
+    builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
     builder.build()
-    measured = _agreement(reward_model, data.validation)
+    differences = score_differences(reward_model, preferences.validation)
     result: dict[str, object] = {
         "method": builder.method,
-        "train_pairs": len(data.train),
-        "ties": sum(pair.preference == 0.5 for pair in data.train),
-        "pairs_dropped": data.dropped,
-        **measured.to_json(),
+        "train_pairs": len(preferences.train),
+        "train_rankings": sum(comparison.is_ranking for comparison in comparisons(preferences.train)),
+        "ties": sum(pair.preference == 0.5 for pair in preferences.train),
+        "pairs_dropped": preferences.dropped,
+        **held_out_figures(preferences.validation, differences),
         **builder.statistics(),
-        **_previous(config, measured),
+        **previous_figures(config, agreement(preferences.validation, differences)),
     }
     run.finish(result, artifact=("reward", lambda folder: save_reward_model(reward_model, folder)))
 
@@ -98,14 +80,23 @@ class RewardBuilder:
     """
 
     def __init__(
-        self, config: RewardConfig, run: Run, policy: LanguageModel, reward_model: RewardModel, data: Data
+        self,
+        config: RewardConfig,
+        run: Run,
+        policy: LanguageModel,
+        reward_model: RewardModel,
+        preferences: Preferences,
+        prompts: Sequence[Prompt],
     ) -> None:
         self._config = config
         self._run = run
         self._policy = policy
         self._reward_model = reward_model
-        self._data = data
-        self.method: Method = method_for(config, len(data.train))
+        self._preferences = preferences
+        self._comparisons = comparisons(preferences.train)
+        self._objective = objective_of(config)
+        self._prompts = prompts
+        self.method: Method = method_for(config, len(preferences.train))
         self._samples: list[Example] = []
         self._targets_N: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
@@ -142,7 +133,7 @@ class RewardBuilder:
 
     def _sample(self, first: int, start: int, total: int) -> None:
         """Responses of the policy to the prompts, each prompt in turn."""
-        prompts = self._data.prompts
+        prompts = self._prompts
         for step in range(start, first + -(-self._config.reference_samples // SAMPLE_BATCH)):
             begin = (step - first) * SAMPLE_BATCH
             count = min(SAMPLE_BATCH, self._config.reference_samples - begin)
@@ -166,9 +157,18 @@ class RewardBuilder:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
         all its prefixes together."""
         steps = self._config.distil_steps
-        examples = [*self._samples, *self._labelled()]
+        labelled = [response for comparison in self._comparisons for response in comparison.responses]
+        examples = [*self._samples, *labelled]
         if self._targets_N is None:
-            self._targets_N = self._teach(examples)
+            seed = derived_seed(self._config.seed, "folds")
+            self._targets_N, self._teacher_figures = teach(
+                self._policy,
+                self._preferences,
+                self._samples,
+                labelled,
+                label_noise=self._config.label_noise,
+                seed=seed,
+            )
         targets = self._targets_N.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, steps, "distil")
         for step in range(start, first + steps):
@@ -197,54 +197,23 @@ class RewardBuilder:
 
     def _finetune(self, first: int, start: int, total: int) -> None:
         """Bradley-Terry on the score at the last token."""
-        pairs = self._data.train
         steps = self._finetune_steps()
         batches = self._finetune_batches()
         for step in range(start, first + steps):
-            measures = self._finetune_gradients([pairs[index] for index in batches[step - first]])
+            measures = self._finetune_gradients([self._comparisons[index] for index in batches[step - first]])
             rate = cosine_schedule(step - first, steps, peak=self._config.finetune_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
             self._end_of_step(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)})
 
-    def _finetune_gradients(self, pairs: Sequence[Pair]) -> Measures:
-        weight = sum(pair.weight for pair in pairs)
+    def _finetune_gradients(self, batch: Sequence[Comparison]) -> Measures:
+        weight = sum(comparison.weight for comparison in batch)
 
-        def learn(model: "PreTrainedModel", shard: Sequence[Pair]) -> Measures:
-            loss, measures = preference_loss(replace(self._reward_model, model=model), shard)
-            (loss * sum(pair.weight for pair in shard) / weight).backward()
+        def learn(model: "PreTrainedModel", shard: Sequence[Comparison]) -> Measures:
+            loss, measures = preference_loss(replace(self._reward_model, model=model), shard, self._objective)
+            (loss / weight).backward()
             return measures
 
-        return merge(*self._replicas.map(learn, pairs))
-
-    def _teach(self, examples: Sequence[Example]) -> Tensor:
-        """(N,) teacher's scores of every prefix of every response, one after another; whole responses of the policy
-        have mean 0 and deviation 1."""
-        policy = self._policy
-        seed = derived_seed(self._config.seed, "folds")
-        teacher = fit_teacher(policy, self._data.train, self._samples, seed=seed)
-        prompt_BD = prompt_features(policy, examples)
-        told = [
-            teacher.score(feature_NF, prompt_D.expand(len(feature_NF), -1))
-            for feature_NF, prompt_D in zip(prefix_features(policy, examples), prompt_BD, strict=True)
-        ]
-        whole_B = torch.stack([score_N[-1] for score_N in told[: len(self._samples)]])
-        mean, deviation = whole_B.mean(), whole_B.std().clamp(min=1e-9)
-        self._teacher_figures = {
-            "teacher_strength": teacher.strength,
-            "teacher_cross_validated_nll": teacher.cross_validated_nll,
-            **self._teacher_agreement(teacher),
-        }
-        return ((torch.cat(told) - mean) / deviation).clamp(-FARTHEST_TARGET, FARTHEST_TARGET).float()
-
-    def _teacher_agreement(self, teacher: Teacher) -> dict[str, float]:
-        pairs = self._data.validation
-        if not pairs:
-            return {}
-        prompt_PD = prompt_features(self._policy, [pair.a for pair in pairs])
-        score_a_P = teacher.score(response_features(self._policy, [pair.a for pair in pairs]), prompt_PD)
-        score_b_P = teacher.score(response_features(self._policy, [pair.b for pair in pairs]), prompt_PD)
-        measured = agreement(pairs, (score_a_P - score_b_P).tolist())
-        return {"teacher_accuracy": measured.accuracy.mean} if measured.accuracy else {}
+        return merge(*self._replicas.map(learn, batch))
 
     def _normalise(self) -> None:
         """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
@@ -252,15 +221,12 @@ class RewardBuilder:
         deviation = float(raw_B.std())
         if not deviation > 0:
             raise InputError("the reward model gives every response the same score")
-        self._reward_model.set_statistics(float(raw_B.mean()), deviation)
+        self._reward_model.set_statistics(float(raw_B.mean()), deviation if self._config.unit_deviation else 1.0)
         if self._targets_N is not None:
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
             whole_B = self._targets_N[lengths.cumsum(0) - 1]
             stacked = torch.stack([raw_B, whole_B])
             self._teacher_figures["student_teacher_correlation"] = float(torch.corrcoef(stacked)[0, 1])
-
-    def _labelled(self) -> list[Example]:
-        return [side for pair in self._data.train for side in (pair.a, pair.b)]
 
     def _batches(self, examples: Sequence[Example], steps: int, purpose: str) -> list[list[int]]:
         """As many batches as there are steps, epoch after epoch."""
@@ -272,7 +238,7 @@ class RewardBuilder:
         return batches[:steps]
 
     def _finetune_batches(self) -> list[list[int]]:
-        lengths = [2 * max(len(pair.a), len(pair.b)) for pair in self._data.train]
+        lengths = [len(comparison) for comparison in self._comparisons]
         return [
             batch
             for epoch in range(self._config.finetune_epochs)
@@ -309,7 +275,7 @@ class RewardBuilder:
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
-        self._samples = _unpack_examples(checkpoint.tensors, self._data.prompts)
+        self._samples = _unpack_examples(checkpoint.tensors, self._prompts)
         if checkpoint.phase != "sample":
             self._reward_model.model.load_state_dict(unpack("model", checkpoint.tensors))
             load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
@@ -318,88 +284,19 @@ class RewardBuilder:
         return checkpoint.step
 
 
-def distillation_loss(
-    reward_model: RewardModel, examples: Sequence[Example], targets: Sequence[Tensor], *, tokens: int, responses: int
-) -> tuple[Tensor, Measures]:
-    """Mean squared error over all prefixes, plus that over the whole responses. `targets` are (N,) for each example.
-
-    The means are over `tokens` and `responses`, those of the whole batch of which the examples may be a part.
-    """
-    score_BT = prefix_scores(reward_model, [example.token_ids for example in examples])
-    errors = [
-        score_BT[row, len(example.prompt_ids) : len(example)] - target_N
-        for row, (example, target_N) in enumerate(zip(examples, targets, strict=True))
-    ]
-    prefix_sum = torch.cat(errors).square().sum()
-    whole_sum = torch.stack([error_N[-1] for error_N in errors]).square().sum()
-    return prefix_sum / tokens + whole_sum / responses, {
-        "distil_loss": (float(whole_sum.detach()), len(examples)),
-        "prefix_loss": (float(prefix_sum.detach()), sum(map(len, errors))),
-    }
-
-
-def preference_loss(reward_model: RewardModel, pairs: Sequence[Pair]) -> tuple[Tensor, Measures]:
-    """Bradley-Terry loss per unit of weight, ties as soft labels."""
-    score_B = scores(reward_model, [*(pair.a.token_ids for pair in pairs), *(pair.b.token_ids for pair in pairs)])
-    difference_B = score_B[: len(pairs)] - score_B[len(pairs) :]
-    preference_B = torch.tensor([pair.preference for pair in pairs])
-    weight_B = torch.tensor([pair.weight for pair in pairs])
-    loss = bradley_terry(difference_B, preference_B, weight_B)
-    weight = float(weight_B.sum())
-    judged_B = preference_B != 0.5
-    right_B = ((difference_B > 0) == (preference_B > 0.5)) & judged_B
-    measures: Measures = {"loss": (float(loss.detach()), weight)}
-    if bool(judged_B.any()):
-        measures["accuracy"] = (float(right_B.sum()), float(judged_B.sum()))
-    return loss / weight, measures
-
-
-def _data(config: RewardConfig, policy: LanguageModel, reward_model: RewardModel) -> Data:
-    records = load(config.preferences, PreferenceRecord)
-    train_records = [record for record in records if record.split == "train"]
-    validation_records = [record for record in records if record.split == "validation"]
-    shared = {record.prompt_id for record in train_records} & {record.prompt_id for record in validation_records}
-    if shared:
-        raise InputError(f"prompt {sorted(shared)[0]} is in both splits: validation would measure memory")
-    train, dropped_train = encode_pairs(reward_model, train_records, max_length=config.max_length)
-    validation, dropped_validation = encode_pairs(reward_model, validation_records, max_length=config.max_length)
-    if not train:
-        raise InputError(f"no pair of {config.preferences} to train on has at most {config.max_length} tokens")
-    if all(pair.preference == 0.5 for pair in train):
-        raise InputError("all training pairs are ties: there is no preference to learn")
-    prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
-    return Data(train, validation, prompts, dropped_train + dropped_validation)
-
-
 def method_for(config: RewardConfig, train_pairs: int) -> Method:
     if config.method != "auto":
         return config.method
     return "distil" if train_pairs < config.distil_below_pairs else "finetune"
 
 
-def _agreement(reward_model: RewardModel, pairs: Sequence[Pair]) -> Agreement:
-    score_a_P = batched_scores(reward_model, [pair.a.token_ids for pair in pairs])
-    score_b_P = batched_scores(reward_model, [pair.b.token_ids for pair in pairs])
-    return agreement(pairs, (score_a_P - score_b_P).tolist())
-
-
-def _previous(config: RewardConfig, measured: Agreement) -> dict[str, object]:
-    """The model that this one would replace, on the same validation pairs."""
-    if config.previous_reward is None:
-        return {}
-    previous_model = open_reward_model(config.previous_reward)
-    records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
-    pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
-    previous = _agreement(previous_model, pairs)
-    if previous.prompt_ids != measured.prompt_ids:
-        raise InputError("the previous reward model cannot read the same validation pairs")
-    difference = accuracy_difference(measured, previous)
-    return {
-        "previous_accuracy": previous.accuracy.mean if previous.accuracy else None,
-        "accuracy_difference": difference.mean if difference else None,
-        "accuracy_difference_low": difference.low if difference else None,
-        "accuracy_difference_high": difference.high if difference else None,
-    }
+def _require_use(config: RewardConfig, method: Method) -> None:
+    """Raises `InputError` for settings that would silently do nothing."""
+    unused = [
+        name for name in ("ranking_loss", "margin", "centering") if getattr(config, name) != getattr(RewardConfig, name)
+    ]
+    if method == "distil" and unused:
+        raise InputError(f"{', '.join(unused)}: only fine-tuning uses this, and the method is distil")
 
 
 def _pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:

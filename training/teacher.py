@@ -18,6 +18,7 @@ from training.algorithms.components import Components, principal_components
 from training.algorithms.probe import cross_validated_strength, fit_bradley_terry
 from training.data import Example, Pair
 from training.features import LIKELIHOOD_FEATURES, prompt_features, response_features
+from training.preference_losses import with_noise
 
 FOLDS = 5
 # A coefficient of a likelihood feature may be this much larger than one of a hidden unit at the same cost: seven
@@ -56,7 +57,9 @@ class Products:
         return torch.cat([product_BKL.flatten(1), feature_BF.double()], dim=1)
 
 
-def fit_teacher(policy: LanguageModel, pairs: Sequence[Pair], background: Sequence[Example], *, seed: int) -> Teacher:
+def fit_teacher(
+    policy: LanguageModel, pairs: Sequence[Pair], background: Sequence[Example], *, label_noise: float, seed: int
+) -> Teacher:
     """Fit on training pairs; features are scaled over all responses at hand, the unlabelled background too.
 
     Not over the background alone: what never varies there may vary in labelled responses from elsewhere.
@@ -72,7 +75,7 @@ def fit_teacher(policy: LanguageModel, pairs: Sequence[Pair], background: Sequen
     deviation_I = everything.std(0).clamp(min=1e-6)
     deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
     difference_PI = (feature_a_PI - feature_b_PI) / deviation_I
-    preference_P = torch.tensor([pair.preference for pair in pairs])
+    preference_P = with_noise(torch.tensor([pair.preference for pair in pairs]), label_noise)
     weight_P = torch.tensor([pair.weight for pair in pairs])
     folds_P = _folds([pair.a for pair in pairs], seed)
     strength, nll = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)

@@ -47,6 +47,8 @@ from training.records import (
 )
 
 PARQUET_BATCH = 1_000
+# Of a scale to each side, the tie in the middle not among them.
+LEVELS = {"seven": 3, "six": 3, "eight": 4}
 
 
 class BrokenDataset(Conflict):
@@ -77,8 +79,8 @@ async def cut_preferences(
     """A version of all current judgements, imported ones included, checks and held-out prompts never.
 
     A judgement of a pair is one record, a ranking one for each two that are ranked, a choice of the best one for each
-    that was not chosen. An unchanged set is the latest version again. From here on its judgements can't be changed.
-    Raises Conflict when there is none.
+    that was not chosen; records of one ranking or choice share a group. An unchanged set is the latest version again.
+    From here on its judgements can't be changed. Raises Conflict when there is none.
     """
     await _hold(db, project)
     rows = await _judged_pairs(db, project)
@@ -258,6 +260,8 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
             preference=probability,
             split=cast(Split, row.split),
             source=f"{row.kind}:{row.id}",
+            group="" if ranks is None else f"{row.kind}:{row.id}",
+            strength=_strength(row.kind, row.answer_type, row.preference),
         )
         records.append((row.id, record, row.kind))
     return records
@@ -278,6 +282,13 @@ def _probability(answer_type: str, preference: int | None, ranks: tuple[int | No
     if rank_a is None or rank_b is None:
         return None
     return 0.5 if rank_a == rank_b else float(rank_a < rank_b)
+
+
+def _strength(kind: str, answer_type: str, preference: int | None) -> float | None:
+    """How much better, between the least and the most of the scale's levels; an imported file says it of no pair."""
+    if not preference or kind == "imported":
+        return None
+    return (abs(preference) - 1) / (LEVELS[answer_type] - 1)
 
 
 async def _cut(

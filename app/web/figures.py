@@ -134,6 +134,22 @@ def _titles() -> dict[str, tuple[str, Form]]:
         "parameters": (gettext("Parameters"), "count"),
         "iterations": (gettext("Iterations"), "count"),
         "steps": (gettext("Steps"), "count"),
+        "train_rankings": (gettext("Rankings trained on"), "count"),
+        "accuracy_longer_preferred": (gettext("Agreement where the longer response was preferred"), "share"),
+        "accuracy_shorter_preferred": (gettext("Agreement where the shorter response was preferred"), "share"),
+        "accuracy_strong": (gettext("Agreement where one was much better"), "share"),
+        "accuracy_slight": (gettext("Agreement where one was slightly better"), "share"),
+        "accuracy_unanimous": (gettext("Agreement where people agreed with each other"), "share"),
+        "accuracy_disputed": (gettext("Agreement where people disagreed"), "share"),
+        "accuracy_human_judgements": (gettext("Agreement with people's judgements"), "share"),
+        "accuracy_simulated_judgements": (gettext("Agreement with simulated judgements"), "share"),
+        "accuracy_imported_judgements": (gettext("Agreement with imported judgements"), "share"),
+        "calibration_error": (gettext("Calibration error"), "share"),
+        "calibration_error_scaled": (gettext("Calibration error after temperature scaling"), "share"),
+        "calibration_temperature": (gettext("Calibration temperature"), "number"),
+        "calibration_nll": (gettext("Loss per held-out pair"), "nats"),
+        "calibration_nll_scaled": (gettext("Loss per held-out pair after temperature scaling"), "nats"),
+        "calibration_pairs": (gettext("Pairs that calibration was measured on"), "count"),
     }
 
 

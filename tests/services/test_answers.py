@@ -85,6 +85,7 @@ async def test_a_ranking_trains_on_the_ranked_pairs_only(db: AsyncSession, tmp_p
         ("zero", "three", 0.5),
         ("two", "three", 1.0),
     ]
+    assert len({row["group"] for row in records}) == 1
 
 
 async def test_the_best_of_several_beats_each_of_the_rest(db: AsyncSession, tmp_path: Path) -> None:
@@ -100,6 +101,21 @@ async def test_the_best_of_several_beats_each_of_the_rest(db: AsyncSession, tmp_
         ("one", "two", 1.0),
         ("one", "three", 1.0),
     ]
+    assert len({row["group"] for row in records}) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "choice", "strength"),
+    [("seven", 1, 1.0), ("seven", 3, 0.0), ("seven", 4, None), ("six", 5, 0.5), ("eight", 2, 2 / 3), ("eight", 5, 0.0)],
+)
+async def test_how_much_better_is_told_as_a_share_of_the_scale(
+    db: AsyncSession, tmp_path: Path, answer_type: Any, choice: int, strength: float | None
+) -> None:
+    project, _, ada = await ask(db, answer_type=answer_type)
+    await answer(db, ada, project, Answer(choice, answer_type))
+    (record,) = await cut(db, project, tmp_path)
+    assert record.get("strength") == strength
+    assert "group" not in record
 
 
 async def test_what_is_said_beside_the_verdict_is_about_the_responses_and_not_about_the_sides(

@@ -101,6 +101,7 @@ def test_ppo_killed_at_any_instant_ends_in_the_same_state(
     began = time.monotonic()
     assert toy.exit_code(toy.child("ppo", config, unbroken, keep_checkpoints=True)) == 0
     duration = time.monotonic() - began
+    assert bool(toy.result(unbroken)["roll_backs"]) == (variant == "everything")
     rng = random.Random(f"{variant} {kills}")
     done = 0
     while done < kills:

@@ -134,6 +134,7 @@ LEARNERS = [
     pytest.param({"entropy_coefficient": 0.3}, id="entropy bonus"),
     pytest.param({"ptx_coefficient": 0.7, "demonstrations": Path("some.jsonl")}, id="ptx"),
     pytest.param({"critic": "shared", "value_coefficient": 0.4}, id="shared trunk"),
+    pytest.param({"lora_rank": 2}, id="adapters"),
     pytest.param(
         {"critic": "shared", "entropy_coefficient": 0.3, "ptx_coefficient": 0.7, "demonstrations": Path("some.jsonl")},
         id="all at one trunk",
@@ -151,8 +152,9 @@ def in_float64(players: Players, config: PpoConfig) -> Minibatch:
 
 def weights_of(players: Players, config: PpoConfig) -> dict[str, nn.Parameter]:
     """Everything that learns, once."""
+    policy = players.policy.model.named_parameters()
     critic = players.critic.head if config.critic == "shared" else players.critic
-    named = {f"policy.{name}": weight for name, weight in players.policy.model.named_parameters()}
+    named = {f"policy.{name}": weight for name, weight in policy if weight.requires_grad}
     return named | {f"critic.{name}": weight for name, weight in critic.named_parameters()}
 
 
@@ -183,6 +185,9 @@ def test_gradients_are_the_slopes_of_the_objective(tmp_path: Path, change: dict[
     minibatch, learner = in_float64(players, config), learner_of(config, players)
     with torch.no_grad():
         players.critic.head.weight.add_(0.1)  # a head of zeros would hide what its trunk gets
+        for name, weight in players.policy.model.named_parameters():
+            if name.endswith(".up"):
+                weight.add_(0.1)  # and an adapter's second matrix what its first one gets
     weights = weights_of(players, config)
     slopes = gradients(learner, minibatch, weights)
     rng = random.Random(1)

@@ -88,6 +88,27 @@ async def test_a_project_with_its_first_policy_only_can_be_looked_at(
     assert sentence(await read(doors["owner"], "/projects/bare")) == "No round is running."
 
 
+async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    result = {
+        "accuracy_longer_preferred": 0.81,
+        "accuracy_longer_preferred_low": 0.7,
+        "accuracy_longer_preferred_high": 0.9,
+        "subset_pairs": {"longer_preferred": 40},
+        "calibration_error": 0.12,
+        "calibration_temperature": 2.5,
+    }
+    measured = {"stage": "reward", "state": "succeeded", **OVER, "result": result}
+    await db.execute(update(Run).where(Run.id == seeded.ppo.id).values(measured))
+    await db.commit()
+    said = words(await read(doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"))
+    assert "Agreement where the longer response was preferred 81% 70–90%" in said
+    assert "Calibration error 12%" in said
+    assert "Calibration temperature 2.5" in said
+    assert "Subset pairs" not in said
+
+
 async def test_a_run_of_every_stage_has_a_page(doors: dict[str, Door], db: AsyncSession) -> None:
     runs = list(await db.scalars(select(Run).order_by(Run.id)))
     assert {run.stage for run in runs} >= {"sft", "reward", "ppo", "generate", "evaluate", "select", "snapshot", "gate"}

@@ -1,0 +1,50 @@
+"""What a reward model is worth on pairs that it has not seen."""
+
+# P = pairs
+
+from collections.abc import Sequence
+
+from models.reward import RewardModel
+from training.agreement import Agreement, accuracy_difference, agreement
+from training.calibration import calibration
+from training.config import InputError, RewardConfig
+from training.data import Pair, encode_pairs, load, open_reward_model
+from training.records import PreferenceRecord
+from training.scoring import batched_scores
+from training.subsets import subset_figures
+
+
+def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
+    """Raw score of A minus that of B."""
+    score_a_P = batched_scores(reward_model, [pair.a.token_ids for pair in pairs])
+    score_b_P = batched_scores(reward_model, [pair.b.token_ids for pair in pairs])
+    return (score_a_P - score_b_P).tolist()
+
+
+def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:
+    """Agreement, then where it lies and how sure it may be."""
+    calibrated = calibration(pairs, differences)
+    return {
+        **agreement(pairs, differences).to_json(),
+        **subset_figures(pairs, differences),
+        **(calibrated.to_json() if calibrated else {}),
+    }
+
+
+def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
+    """The model that this one would replace, on the same validation pairs."""
+    if config.previous_reward is None:
+        return {}
+    previous_model = open_reward_model(config.previous_reward)
+    records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
+    pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
+    previous = agreement(pairs, score_differences(previous_model, pairs))
+    if previous.prompt_ids != measured.prompt_ids:
+        raise InputError("the previous reward model cannot read the same validation pairs")
+    difference = accuracy_difference(measured, previous)
+    return {
+        "previous_accuracy": previous.accuracy.mean if previous.accuracy else None,
+        "accuracy_difference": difference.mean if difference else None,
+        "accuracy_difference_low": difference.low if difference else None,
+        "accuracy_difference_high": difference.high if difference else None,
+    }
