@@ -4,8 +4,8 @@
 
 Two sites of their own, with 10^4 and 10^6 open tasks, are loaded in turns by 1, 16 and 64 annotators: through the
 annotate page (one POST saves an answer and brings the task after the next, as the browser does it) and through the
-API. In the same run: a service of two bare endpoints over the same tables, and Label Studio (`make peers`). Prints a
-table and, last, one JSON object.
+API. In the same run: a service of two bare endpoints over the same tables, and Label Studio (`make peers`). Ours and
+the bare one run in PLUMBLINE_WEB_PROCESSES processes. Prints a table and, last, one JSON object.
 """
 
 import argparse
