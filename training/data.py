@@ -88,7 +88,7 @@ def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
     return records
 
 
-def load_preferences(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
     """Training and validation records, of which no prompt is in both. Raises `InputError`."""
     records = load(path, PreferenceRecord)
     train = [record for record in records if record.split == "train"]

@@ -7,7 +7,7 @@ Two phases: the reference's log-probabilities of every response, kept in a file;
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +25,14 @@ from training.config import DpoConfig, InputError
 from training.data import (
     Example,
     Pair,
-    encode_pairs,
     length_batches,
-    load_preferences,
     open_language_model,
     shuffled_length_batches,
 )
 from training.intervals import Interval, clustered
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
+from training.preferences import Preferences, load_preferences
 from training.reference import keep, key_of, read_kept
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
@@ -42,19 +41,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 REFERENCE, LEARN = "reference", "dpo"
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Pairs by split; their order is that of the reference's log-probabilities, training pairs first."""
-
-    train: Sequence[Pair]
-    validation: Sequence[Pair]
-    dropped: int
-
-    @property
-    def pairs(self) -> list[Pair]:
-        return [*self.train, *self.validation]
 
 
 def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
@@ -66,7 +52,8 @@ def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy)
-    loop = DpoLoop(config, run, policy, _data(config, policy), data_sha256=lineage.data["preferences"])
+    preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
+    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"])
     loop.train()
     run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
@@ -74,17 +61,19 @@ def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
 class DpoLoop:
     """Both phases; steps count through them."""
 
-    def __init__(self, config: DpoConfig, run: Run, policy: LanguageModel, data: Data, *, data_sha256: str) -> None:
+    def __init__(
+        self, config: DpoConfig, run: Run, policy: LanguageModel, preferences: Preferences, *, data_sha256: str
+    ) -> None:
         self._config = config
         self._run = run
         self._policy = policy
-        self._data = data
+        self._preferences = preferences
         self._data_sha256 = data_sha256
-        self._responses = _responses(data.pairs)
+        self._responses = _responses(preferences.pairs)
         self._reference_batches = length_batches(
             [len(response) for response in self._responses], batch_tokens=config.micro_batch_tokens
         )
-        self._batches = _plan(config, data.train)
+        self._batches = _plan(config, preferences.train)
         self._total = len(self._reference_batches) + len(self._batches)
         if config.lora_rank:
             seed = derived_seed(config.seed, "adapters")
@@ -96,7 +85,7 @@ class DpoLoop:
             weight_decay=config.weight_decay,
         )
         self._replicas = Replicas(policy.model)
-        self._reference_2P = torch.zeros(2, len(data.pairs))
+        self._reference_2P = torch.zeros(2, len(preferences.pairs))
 
     def train(self) -> None:
         """Both phases; the policy is a plain model again at their end."""
@@ -111,9 +100,9 @@ class DpoLoop:
         """What was trained on, and the figures on the validation pairs."""
         return {
             "steps": len(self._batches),
-            "train_pairs": len(self._data.train),
-            "ties": sum(pair.preference == 0.5 for pair in self._data.train),
-            "pairs_dropped": self._data.dropped,
+            "train_pairs": len(self._preferences.train),
+            "ties": sum(pair.preference == 0.5 for pair in self._preferences.train),
+            "pairs_dropped": self._preferences.dropped,
             "loss_kind": self._config.loss,
             "beta": self._config.beta,
             **self._held_out(),
@@ -162,13 +151,13 @@ class DpoLoop:
     def _learn(self, step: int, rows: Sequence[int]) -> None:
         config = self._config
         began = time.perf_counter()
-        weight = sum(self._data.train[row].weight for row in rows)
+        weight = sum(self._preferences.train[row].weight for row in rows)
 
         def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
             policy = replace(self._policy, model=model)
             parts = []
             for batch in self._micro_batches(shard):
-                pairs = [self._data.train[row] for row in batch]
+                pairs = [self._preferences.train[row] for row in batch]
                 loss, measures = preference_loss(policy, pairs, self._reference_2P[:, batch], config)
                 (loss / weight).backward()
                 parts.append(measures)
@@ -180,21 +169,21 @@ class DpoLoop:
             done, len(self._batches), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
         )
         norm = self._trainer.step(rate)
-        responses = _responses([self._data.train[row] for row in rows])
+        responses = _responses([self._preferences.train[row] for row in rows])
         figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **_pace(responses, began)}
         self._end_of_step(step, LEARN, measures | figures, None)
 
     def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
-        lengths = _lengths([self._data.train[row] for row in rows])
+        lengths = _lengths([self._preferences.train[row] for row in rows])
         batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
         return [[rows[index] for index in batch] for batch in batches]
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, object]:
-        pairs = self._data.validation
+        pairs = self._preferences.validation
         parts: list[Measures] = []
         reward_2P = torch.zeros(2, len(pairs))
-        reference_2P = self._reference_2P[:, len(self._data.train) :]
+        reference_2P = self._reference_2P[:, len(self._preferences.train) :]
         for batch in length_batches(_lengths(pairs), batch_tokens=self._config.micro_batch_tokens):
             chosen = [pairs[index] for index in batch]
             log_probability_2P = pair_log_probabilities(self._policy, chosen, self._config.temperature)
@@ -316,17 +305,6 @@ def _margin(pairs: Sequence[Pair], differences: Sequence[float]) -> Interval | N
         if pair.preference != 0.5
     ]
     return clustered([margin for margin, _ in judged], [prompt for _, prompt in judged]) if judged else None
-
-
-def _data(config: DpoConfig, policy: LanguageModel) -> Data:
-    train_records, validation_records = load_preferences(config.preferences)
-    train, dropped_train = encode_pairs(policy, train_records, max_length=config.max_length)
-    validation, dropped_validation = encode_pairs(policy, validation_records, max_length=config.max_length)
-    if not train:
-        raise InputError(f"no pair of {config.preferences} to train on has at most {config.max_length} tokens")
-    if all(pair.preference == 0.5 for pair in train):
-        raise InputError("all training pairs are ties: there is no preference to learn")
-    return Data(train, validation, dropped_train + dropped_validation)
 
 
 def _plan(config: DpoConfig, pairs: Sequence[Pair]) -> list[list[int]]:

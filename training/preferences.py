@@ -1,4 +1,4 @@
-"""Preferences as a reward model learns them: what was said of the responses to one prompt, and the loss of it."""
+"""Preferences as models learn them: what was said of the responses to one prompt, and a reward model's loss of it."""
 
 # B = responses of a batch, P = pairs, G = rankings, K = responses of one ranking
 
@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from models.backbone import LanguageModel
 from models.reward import RewardModel, scores
 from training.algorithms.losses import bradley_terry
 from training.config import InputError, RankingLoss, RewardConfig
-from training.data import Example, Pair, encode_pairs, load
+from training.data import Example, Pair, encode_pairs, load_comparisons
 from training.metrics import Measures
 from training.preference_losses import centering, margin_bradley_terry, plackett_luce, with_noise
-from training.records import PreferenceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Preferences:
     train: Sequence[Pair]
     validation: Sequence[Pair]
     dropped: int
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Those to learn from first."""
+        return [*self.train, *self.validation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +78,13 @@ class Comparison:
         return len(self.responses) * max(map(len, self.responses))
 
 
-def load_preferences(config: RewardConfig, reward_model: RewardModel) -> Preferences:
+def load_preferences(path: Path, model: LanguageModel | RewardModel, *, max_length: int) -> Preferences:
     """Raises `InputError` where nothing can be learnt, or nothing honestly measured."""
-    records = load(config.preferences, PreferenceRecord)
-    train_records = [record for record in records if record.split == "train"]
-    validation_records = [record for record in records if record.split == "validation"]
-    shared = {record.prompt_id for record in train_records} & {record.prompt_id for record in validation_records}
-    if shared:
-        raise InputError(f"prompt {sorted(shared)[0]} is in both splits: validation would measure memory")
-    train, dropped_train = encode_pairs(reward_model, train_records, max_length=config.max_length)
-    validation, dropped_validation = encode_pairs(reward_model, validation_records, max_length=config.max_length)
+    train_records, validation_records = load_comparisons(path)
+    train, dropped_train = encode_pairs(model, train_records, max_length=max_length)
+    validation, dropped_validation = encode_pairs(model, validation_records, max_length=max_length)
     if not train:
-        raise InputError(f"no pair of {config.preferences} to train on has at most {config.max_length} tokens")
+        raise InputError(f"no pair of {path} to train on has at most {max_length} tokens")
     if all(pair.preference == 0.5 for pair in train):
         raise InputError("all training pairs are ties: there is no preference to learn")
     return Preferences(shared_out(train), validation, dropped_train + dropped_validation)

@@ -54,7 +54,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         return
     policy = open_language_model(config.policy)
     reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"))
-    preferences = load_preferences(config, reward_model)
+    preferences = load_preferences(config.preferences, reward_model, max_length=config.max_length)
     _require_use(config, method_for(config, len(preferences.train)))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)

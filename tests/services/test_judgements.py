@@ -402,7 +402,7 @@ async def test_a_task_of_more_than_two_responses_takes_no_choice_between_two(
     ada = await make_member(db, project)
     await db.commit()
     given = await lease(sessions, ada, project)
-    with pytest.raises(Invalid, match="more than two responses"):
+    with pytest.raises(Invalid, match="This task has 3 responses"):
         await submit(sessions, ada, given.id, 1, "k")
     assert await counts(db, task) == (1, 0, "open")
 

@@ -13,8 +13,10 @@ from tests.training import toy
 from tests.training.test_bad_input import preferences_of, refused
 from tests.training.test_crashes import flip_a_byte, weights
 from training.config import DpoConfig, read_config
-from training.data import Pair, encode_pairs, load_preferences
+from training.data import Pair, encode_pairs, load_comparisons
 from training.dpo import pair_log_probabilities, preference_loss, run_dpo
+from training.preferences import load_preferences
+from training.records import write_records
 from training.reference import read_kept
 from training.run import Cancellation, Cancelled
 
@@ -41,7 +43,7 @@ def config_of(**change: object) -> DpoConfig:
 
 
 def some_pairs(world: Path, policy: LanguageModel, count: int) -> list[Pair]:
-    train, _ = load_preferences(world / "preferences.jsonl")
+    train, _ = load_comparisons(world / "preferences.jsonl")
     pairs, _ = encode_pairs(policy, train[:count], max_length=512)
     return [replace(pair, weight=1.0 + index % 3) for index, pair in enumerate(pairs)]
 
@@ -207,7 +209,7 @@ def test_another_reference_than_the_start_is_scored_by_itself(
 
 
 def test_ties_count_in_the_loss_and_not_in_accuracy(world: Path, policy: Path, trained: Path) -> None:
-    train, validation = load_preferences(world / "preferences.jsonl")
+    train, validation = load_comparisons(world / "preferences.jsonl")
     result = toy.result(trained)
     assert result["train_pairs"] == len(train)
     assert result["ties"] == sum(record.preference == 0.5 for record in train)
@@ -291,3 +293,12 @@ def test_no_records(world: Path, policy: Path, tmp_path: Path, capfd: pytest.Cap
     (tmp_path / "empty.jsonl").touch()
     settings = settings_of(world, policy, preferences=tmp_path / "empty.jsonl")
     assert "holds no records" in refused("dpo", tmp_path / "out", capfd, **settings)
+
+
+def test_a_ranking_weighs_one_judgement(world: Path, policy: Path, tmp_path: Path) -> None:
+    said = load_comparisons(world / "preferences.jsonl")[0][:4]
+    one = {"prompt_id": said[0].prompt_id, "prompt": said[0].prompt, "preference": 1.0, "group": "7"}
+    ranking = [replace(record, **one) for record in said[:3]]
+    write_records(tmp_path / "ranking.jsonl", [*ranking, said[3]])
+    read = load_preferences(tmp_path / "ranking.jsonl", load_language_model(str(policy)), max_length=512)
+    assert [pair.weight for pair in read.train] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1.0])
