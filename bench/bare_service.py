@@ -58,7 +58,10 @@ def create_app() -> FastAPI:
                     select(Task.id, Prompt.messages, texts.label("texts"))
                     .join(Prompt, Prompt.id == Task.prompt_id)
                     .where(
-                        Task.project_id == request.app.state.project_id, Task.state == "open", Task.taken < Task.quota
+                        Task.project_id == request.app.state.project_id,
+                        Task.purpose == "label",
+                        Task.state == "open",
+                        Task.taken < Task.quota,
                     )
                     .order_by(Task.priority.desc(), Task.id)
                     .limit(1)
