@@ -105,7 +105,7 @@ def _start_gunicorn(folder: Path, port: int, token: str) -> subprocess.Popen[byt
     binaries = ENVIRONMENT.resolve() / "bin"
     site_packages = next((ENVIRONMENT.resolve() / "lib").glob("python3*/site-packages"))
     log = (folder / "label-studio.log").open("wb")
-    account = ["--username", "load@example.org", "--password", secrets.token_urlsafe(12), "--user-token", token]
+    account = ["--username", "load@example.org", "--password", secrets.token_hex(20), "--user-token", token]
     start = [binaries / "label-studio", "init", "load", *account, "--enable-legacy-api-token", "--no-browser"]
     first = subprocess.run(start, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)
     if first.returncode != 0:
