@@ -8,13 +8,14 @@ known best: words of the first class alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import transformers
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import Tensor
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from training.data import draw
@@ -45,7 +46,7 @@ class Size:
     batch_size: int
     goal: float
 
-    def config(self, **more: object) -> LlamaConfig:
+    def config(self, **more: Any) -> LlamaConfig:
         return LlamaConfig(
             vocab_size=self.vocabulary,
             hidden_size=self.hidden_size,
@@ -99,7 +100,7 @@ class World:
 
 
 def write_world(folder: Path, size: Size, *, seed: int, updates: int) -> World:
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.manual_seed(seed)
     tokenizer = _tokenizer(size.vocabulary)
     policy, reward = folder / "policy", folder / "reward"
@@ -176,7 +177,7 @@ def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     plain = Tokenizer(WordLevel(words, unk_token="[UNK]"))  # noqa: S106  not a secret
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     pad, eos, unknown = SPECIALS
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=plain, pad_token=pad, eos_token=eos, unk_token=unknown, padding_side="left"
     )
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -191,7 +192,7 @@ def _policy(size: Size) -> LlamaForCausalLM:
 
 def _reward_model(size: Size) -> LlamaForSequenceClassification:
     """Its first layer attends to all words alike and hands on what they are; the head reads the classes' direction."""
-    model = LlamaForSequenceClassification(size.config(num_labels=1))
+    model = LlamaForSequenceClassification(size.config(num_labels=1))  # type: ignore[no-untyped-call]
     direction = _direction(size)
     _add_classes(cast(Tensor, model.model.embed_tokens.weight), direction)
     attention = model.model.layers[0].self_attn
@@ -206,7 +207,7 @@ def _reward_model(size: Size) -> LlamaForSequenceClassification:
 def _direction(size: Size) -> Tensor:
     """Of the hidden states, of length one."""
     direction = torch.randn(size.hidden_size)
-    return direction / direction.norm()
+    return functional.normalize(direction, dim=0)
 
 
 @torch.no_grad()
