@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, LargeBinary, bindparam, delete, exists, fu
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.db.prepared import Prepared
 from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
@@ -264,14 +265,25 @@ def _window() -> ColumnElement[datetime]:
 
 
 async def _count_attempt(db: AsyncSession, subject: str) -> None:
-    """Counted before the password is compared, so that a burst of tries gets no further than one after the other."""
+    """Counted before the password is compared, so that a burst of tries gets no further than one after the other.
+
+    Of the window before, the share counts that is less than a window's length ago: nobody gets twice as many tries by
+    waiting for a window's end.
+    """
     engine = db.bind
     assert isinstance(engine, AsyncEngine)
+    before = aliased(Attempts)
+    gone = func.extract("epoch", func.now() - _window()) / ATTEMPTS_WINDOW.total_seconds()
+    still_counts = (
+        select(func.ceil(before.count * (1 - gone)))
+        .where(before.subject == subject, before.window_start == _window() - ATTEMPTS_WINDOW)
+        .scalar_subquery()
+    )
     counted = (
         insert(Attempts)
         .values(subject=subject, window_start=_window())
         .on_conflict_do_update(index_elements=["subject", "window_start"], set_={"count": Attempts.count + 1})
-        .returning(Attempts.count)
+        .returning(Attempts.count + func.coalesce(still_counts, 0))
     )
     async with engine.begin() as connection:
         count = await connection.scalar(counted)
@@ -282,9 +294,11 @@ async def _count_attempt(db: AsyncSession, subject: str) -> None:
 
 async def _forgive_attempt(db: AsyncSession, subjects: tuple[str, ...]) -> None:
     """Only failures count in the end: many people may sign in from one address."""
+    same = aliased(Attempts)  # the window may have ended since the try was counted
+    latest = select(func.max(same.window_start)).where(same.subject == Attempts.subject).scalar_subquery()
     await db.execute(
         update(Attempts)
-        .where(Attempts.subject.in_(subjects), Attempts.window_start == _window(), Attempts.count > 0)
+        .where(Attempts.subject.in_(subjects), Attempts.window_start == latest, Attempts.count > 0)
         .values(count=Attempts.count - 1)
     )
     await db.execute(delete(Attempts).where(Attempts.window_start < func.now() - ATTEMPTS_KEPT))

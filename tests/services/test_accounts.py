@@ -80,6 +80,21 @@ async def test_the_eleventh_failure_of_an_account_or_an_address_is_turned_away(
     assert await sign_in(sessions)
 
 
+async def test_tries_before_the_end_of_a_window_count_after_it(db: AsyncSession, sessions: SessionFactory) -> None:
+    await make_ada(db)
+    with pytest.raises(NotSignedIn):
+        await sign_in(sessions, password="wrong")
+    many = 10_000_000  # of which some count until the last moment of the window that follows
+    await db.execute(update(Attempts).values(window_start=Attempts.window_start - accounts.ATTEMPTS_WINDOW, count=many))
+    await db.commit()
+    with pytest.raises(TooMany):
+        await sign_in(sessions)
+    earlier = Attempts.window_start - accounts.ATTEMPTS_WINDOW
+    await db.execute(update(Attempts).where(Attempts.count == many).values(window_start=earlier))
+    await db.commit()
+    assert await sign_in(sessions)
+
+
 async def test_tries_at_the_same_moment_are_counted_one_by_one(db: AsyncSession, sessions: SessionFactory) -> None:
     await make_ada(db)
     tries = (sign_in(sessions, password="wrong") for _ in range(15))
