@@ -37,7 +37,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("stage", choices=sorted(STAGES))
-    parser.add_argument("--config", type=Path, required=True, help="JSON, see training/config.py")
+    parser.add_argument("--config", type=Path, required=True, help="JSON, see training/config")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; the same one resumes it")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: OMP_NUM_THREADS, or all)")
     return parser.parse_args()

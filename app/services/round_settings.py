@@ -1,6 +1,6 @@
 """The settings of a round, in one place: defaults, then the project's, then the round's own.
 
-The stage settings are passed on to `training/config.py`, which refuses what it doesn't know.
+The stage settings are passed on to `training/config`, which refuses what it doesn't know.
 """
 
 from collections.abc import Mapping

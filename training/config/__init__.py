@@ -1,0 +1,27 @@
+"""One frozen dataclass per stage, read from JSON."""
+
+from training.config.dpo import DpoConfig
+from training.config.ppo import PpoConfig
+from training.config.reading import MODEL_KEYS, STAGES, config_to_json, read_config
+from training.config.reward import RankingLoss, RewardConfig
+from training.config.sampling import EvaluateConfig, GenerateConfig
+from training.config.sft import SftConfig
+from training.config.stage import StageConfig
+from training.config.values import ConfigError, InputError
+
+__all__ = [
+    "MODEL_KEYS",
+    "STAGES",
+    "ConfigError",
+    "DpoConfig",
+    "EvaluateConfig",
+    "GenerateConfig",
+    "InputError",
+    "PpoConfig",
+    "RankingLoss",
+    "RewardConfig",
+    "SftConfig",
+    "StageConfig",
+    "config_to_json",
+    "read_config",
+]

@@ -1,0 +1,114 @@
+"""Settings of PPO."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from training.config.stage import StageConfig
+from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(StageConfig):
+    """PPO with a per-token KL penalty to the reference; the score of a response lands on its last token.
+
+    Formulae, sources and the reasons for the defaults: docs/training.md.
+    """
+
+    policy: str
+    reference: str
+    reward: str
+    prompts: Path
+    held_out_prompts: Path | None = None
+    """Prompts that nothing is learnt from, for `publish` = best."""
+    demonstrations: Path | None = None
+    """Responses to imitate beside PPO, for `ptx_coefficient`."""
+    iterations: Count = 22
+    batch_size: Count = 64
+    minibatch_size: Count = 32
+    micro_batch_tokens: Count = 4096
+    """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
+    epochs: Count = 2
+    max_new_tokens: Count = 80
+    temperature: Positive = 0.7
+    actor_learning_rate: Positive = 5e-4
+    critic_learning_rate: Positive = 1e-3
+    adam_epsilon: Positive = 1e-5
+    gradient_clip: Positive = 1.0
+    lora_rank: Annotated[int, Range(minimum=0)] = 0
+    """Of adapters on the linear layers of the policy's trunk, which then learn alone (Hu et al. 2021); 0: all weights
+    learn. The published model holds the product."""
+    lora_alpha: Positive = 16.0
+    """The adapters' product is scaled by alpha / rank."""
+
+    critic: Literal["separate", "shared"] = "separate"
+    """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
+    own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk."""
+    value_coefficient: NonNegative = 0.1
+    """Weight of the value loss in a shared trunk (Ziegler et al. 2019, code); a separate critic has none."""
+    critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
+    """Iterations at the start in which only the critic learns, a shared one only its head."""
+
+    kl_penalty: Literal["reward", "loss"] = "reward"
+    """Where the divergence is paid: in the reward of every token (Ziegler et al. 2019) or as a term of the policy's
+    loss (Shao et al. 2024)."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Schulman 2020. In the reward only k1 is unbiased. In the loss k2 has the right gradient, k3 that of the reversed
+    divergence, and k1 none on average, so that it is refused there."""
+    kl_coefficient: NonNegative = 0.2
+    kl_controller: Literal["fixed", "adaptive"] = "adaptive"
+    kl_target: Positive = 4.0
+    """Nats per response that the adaptive controller steers to."""
+    kl_horizon: Count = 2000
+    """Episodes over which the adaptive controller reacts."""
+    max_update_kl: Positive | None = 0.1
+    """Nats per token between the rollout policy and the one in training: a step from above it ends the epochs of the
+    iteration. Null never ends them."""
+    drop_distant_step: bool = False
+    """Leave out the step that was found to start above `max_update_kl`; else it is the last."""
+    max_kl: Positive | None = 12.0
+    """Nats per response to the reference: above it the run goes back to the last policy that was below. Null: never."""
+    kl_roll_backs: Annotated[int, Range(minimum=0)] = 0
+    """How often a run that left `max_kl` goes on from where it went back to, with twice the KL coefficient, before it
+    ends there."""
+
+    clip_low: Fraction = 0.2
+    clip_high: Positive = 0.2
+    """The ratio is held within [1 - low, 1 + high] (Schulman et al. 2017); with 0.2 and 0.28 it is the asymmetric clip
+    of Yu et al. 2025."""
+    dual_clip: Annotated[float, Range(above=1)] | None = None
+    """Bounds the loss of tokens with a negative advantage (Ye et al. 2020, who use 3). Null: unbounded."""
+    value_clip: Positive | None = 0.2
+    """Null: the plain squared error."""
+    entropy_coefficient: NonNegative = 0.0
+    """Weight of the mean entropy of the policy (Schulman et al. 2017, eq. 9)."""
+    ptx_coefficient: NonNegative = 0.0
+    """Weight of the loss on demonstrations (Ouyang et al. 2022, eq. 2), a mean over tokens as the policy's loss is."""
+    ptx_batch_size: Count = 16
+    """Demonstrations of one optimiser step."""
+    gamma: Fraction = 1.0
+    gae_lambda: Fraction = 0.95
+    whiten_rewards: bool = False
+    """Divide the tokens' rewards by their deviation over the rollout, the mean unchanged (Ziegler et al. 2019)."""
+    whiten_advantages: bool = True
+    """Mean 0 and deviation 1 over all tokens of the rollout, not of a minibatch."""
+    missing_eos_penalty: NonNegative | None = 2.0
+    """A response that did not end gets min(score, 0) minus this, in deviations of the score. Null: its score."""
+
+    publish: Literal["last", "best"] = "last"
+    """`best` is the policy within `max_kl` that earned most on `held_out_prompts`."""
+    held_out_every: Count = 5
+    """Iterations between two measurements on `held_out_prompts`."""
+    sample_every: Count = 5
+    sample_texts: Annotated[int, Range(minimum=0)] = 4
+    checkpoint_steps: Count = 2
+
+    def __post_init__(self) -> None:
+        if self.minibatch_size > self.batch_size:
+            raise ConfigError("minibatch_size: must not exceed batch_size")
+        if self.kl_penalty == "loss" and self.kl_estimator == "k1":
+            raise ConfigError("kl_estimator: k1 in the loss has no gradient on average; choose k2 or k3")
+        if self.ptx_coefficient > 0 and self.demonstrations is None:
+            raise ConfigError("demonstrations: needed for ptx_coefficient")
+        if self.publish == "best" and self.held_out_prompts is None:
+            raise ConfigError("held_out_prompts: needed to publish the best policy")

@@ -1,0 +1,108 @@
+"""A stage's settings from JSON: an unknown key or a bad value is refused before any work."""
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from training.config.dpo import DpoConfig
+from training.config.ppo import PpoConfig
+from training.config.reward import RewardConfig
+from training.config.sampling import EvaluateConfig, GenerateConfig
+from training.config.sft import SftConfig
+from training.config.stage import StageConfig
+from training.config.values import ConfigError, Range
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
+
+STAGES: Mapping[str, type[StageConfig]] = {
+    "sft": SftConfig,
+    "reward": RewardConfig,
+    "ppo": PpoConfig,
+    "dpo": DpoConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+}
+
+# Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
+MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "previous_reward"})
+
+
+def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """The stage's configuration. Raises `ConfigError`."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    return cast(ConfigT, _dataclass_from(values, kind, path.resolve().parent, prefix=""))
+
+
+def config_to_json(config: StageConfig) -> dict[str, object]:
+    """The configuration as JSON values, for manifests and for telling runs apart."""
+    return cast(dict[str, object], json.loads(json.dumps(dataclasses.asdict(config), default=str)))
+
+
+def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> object:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix or 'config'}: must be a JSON object")
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {setting.name: setting for setting in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"{prefix}{key}: unknown setting")
+    for name, setting in fields.items():
+        no_default = setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
+        if no_default and name not in values:
+            raise ConfigError(f"{prefix}{name}: missing")
+    read = {key: _value(value, hints[key], base, f"{prefix}{key}") for key, value in values.items()}
+    return kind(**{key: _located(key, value, base) for key, value in read.items()})
+
+
+def _value(value: object, hint: object, base: Path, key: str) -> object:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        plain, bounds = get_args(hint)
+        return _bounded(_value(value, plain, base, key), bounds, key)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (inner,) = (option for option in get_args(hint) if option is not types.NoneType)
+        return _value(value, inner, base, key)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{key}: must be one of {', '.join(get_args(hint))}, not {value!r}")
+        return value
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _dataclass_from(value, hint, base, f"{key}.")
+    return _scalar(value, cast(type, hint), base, key)
+
+
+def _scalar(value: object, kind: type, base: Path, key: str) -> object:
+    if kind is Path and isinstance(value, str):
+        return base / value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    expected = {Path: "a path", float: "a finite number", int: "a whole number", str: "text", bool: "true or false"}
+    raise ConfigError(f"{key}: must be {expected[kind]}, not {value!r}")
+
+
+def _bounded(value: object, bounds: Range, key: str) -> object:
+    number = cast(float, value)
+    if number <= bounds.above:
+        raise ConfigError(f"{key}: must be above {bounds.above:g}, not {number:g}")
+    if not bounds.minimum <= number <= bounds.maximum:
+        raise ConfigError(f"{key}: must lie in [{bounds.minimum:g}, {bounds.maximum:g}], not {number:g}")
+    return value
+
+
+def _located(key: str, value: object, base: Path) -> object:
+    if key in MODEL_KEYS and isinstance(value, str) and (base / value).is_dir():
+        return str(base / value)
+    return value

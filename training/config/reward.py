@@ -1,0 +1,48 @@
+"""Settings of the reward model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from training.config.stage import StageConfig
+from training.config.values import Count, LabelNoise, NonNegative, Positive, Range
+
+RankingLoss = Literal["pairwise", "plackett_luce"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(StageConfig):
+    """The reward model: Bradley-Terry on pairs, either by fine-tuning or, with few labels, by distillation."""
+
+    policy: str
+    preferences: Path
+    prompts: Path
+    previous_reward: str | None = None
+    method: Literal["auto", "finetune", "distil"] = "auto"
+    distil_below_pairs: Count = 2000
+    """`auto` distils below this many training pairs: a small trunk overfits few labels at any learning rate."""
+    reference_samples: Count = 1536
+    """Samples of the policy: for distillation, and for the mean and deviation of the score."""
+    max_new_tokens: Count = 80
+    temperature: Positive = 0.7
+    max_length: Count = 512
+    batch_tokens: Count = 1024
+    distil_steps: Annotated[int, Range(minimum=0)] = 300
+    distil_learning_rate: Positive = 1e-3
+    finetune_epochs: Count = 1
+    finetune_learning_rate: Positive = 1e-4
+    label_noise: LabelNoise = 0.0
+    """Share of judgements that are taken to be wrong: labels p become (1 - e) p + e (1 - p). Mitchell 2023 (cDPO)."""
+    ranking_loss: RankingLoss = "pairwise"
+    """Of a ranking of K: all its pairs, each with weight 1 / (K choose 2) (Ouyang et al. 2022, eq. 1), or K - 1 choices
+    of the best of those that are left (Plackett 1975). Fine-tuning only, as the next two: a teacher learns pairs."""
+    margin: NonNegative = 0.0
+    """Lead that the better response must have where it was said to be better by the scale's most, none at the least.
+    On four levels 1 and 3 are the small and the large margin of Touvron et al. 2023 (Llama 2), eq. 2."""
+    centering: NonNegative = 0.0
+    """Price of (score A + score B)^2 of a pair; 0.01 is usual. Eisenstein et al. 2023."""
+    unit_deviation: bool = True
+    """Scores are read as (raw - mean) / deviation over the reference samples; without this as raw - mean."""
+    adam_epsilon: Positive = 1e-5
+    gradient_clip: Positive = 1.0
+    checkpoint_steps: Count = 25

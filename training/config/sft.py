@@ -1,0 +1,32 @@
+"""Settings of supervised fine-tuning."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from models.architecture import Architecture
+from training.config.stage import StageConfig
+from training.config.values import Count, Fraction, NonNegative, Positive, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig(StageConfig):
+    """Supervised fine-tuning. The loss is on response tokens only, EOS included; prompts are context."""
+
+    demonstrations: Path
+    held_out: Path | None = None
+    model: str | None = None
+    architecture: Architecture = field(default_factory=Architecture)
+    epochs: Count = 3
+    max_tokens: Annotated[int, Range(minimum=0)] = 0
+    """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""
+    batch_tokens: Count = 768
+    """Prompt and response tokens of one optimiser step, padding included."""
+    max_length: Count = 512
+    """Longer demonstrations are dropped and counted, never cut: a cut response would have no end to learn."""
+    learning_rate: Positive = 3e-3
+    warmup_fraction: Fraction = 0.05
+    adam_epsilon: Positive = 1e-8
+    weight_decay: NonNegative = 0.01
+    gradient_clip: Positive = 1.0
+    checkpoint_steps: Count = 50

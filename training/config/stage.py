@@ -1,0 +1,13 @@
+"""What the settings of every stage have."""
+
+from dataclasses import dataclass
+
+from training.config.values import Seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """What every stage has. `temperature` divides the logits wherever a policy samples or is scored, 0.7 as in
+    Stiennon et al. 2020. `checkpoint_steps` counts optimiser steps (iterations in PPO, batches in generation)."""
+
+    seed: Seed
