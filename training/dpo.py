@@ -25,7 +25,9 @@ from training.config import DpoConfig, InputError
 from training.data import (
     Example,
     Pair,
+    Prompt,
     length_batches,
+    load,
     open_language_model,
     shuffled_length_batches,
 )
@@ -33,9 +35,12 @@ from training.intervals import Interval, clustered
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
 from training.preferences import Preferences, load_preferences
+from training.records import PreferenceRecord
 from training.reference import keep, key_of, read_kept
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
+from training.samples import first_prompts, sample_texts
+from training.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,7 +58,9 @@ def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
-    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"])
+    records = load(config.preferences, PreferenceRecord)
+    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"], shown=shown)
     loop.train()
     run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
@@ -62,13 +69,22 @@ class DpoLoop:
     """Both phases; steps count through them."""
 
     def __init__(
-        self, config: DpoConfig, run: Run, policy: LanguageModel, preferences: Preferences, *, data_sha256: str
+        self,
+        config: DpoConfig,
+        run: Run,
+        policy: LanguageModel,
+        preferences: Preferences,
+        *,
+        data_sha256: str,
+        shown: Sequence[Prompt] = (),
     ) -> None:
+        """`shown` are answered after the last step."""
         self._config = config
         self._run = run
         self._policy = policy
         self._preferences = preferences
         self._data_sha256 = data_sha256
+        self._shown = shown
         self._responses = _responses(preferences.pairs)
         self._reference_batches = length_batches(
             [len(response) for response in self._responses], batch_tokens=config.micro_batch_tokens
@@ -85,6 +101,7 @@ class DpoLoop:
             weight_decay=config.weight_decay,
         )
         self._replicas = Replicas(policy.model)
+        self._meter = Meter(policy.model, batch_tokens=config.micro_batch_tokens)
         self._reference_2P = torch.zeros(2, len(preferences.pairs))
 
     def train(self) -> None:
@@ -144,7 +161,7 @@ class DpoLoop:
             batch = self._reference_batches[step]
             responses = [self._responses[index] for index in batch]
             scored_B[batch] = summed_log_probabilities(reference, responses, self._config.temperature)
-            measures = _pace(responses, began)
+            measures = self._pace(responses, began, passes=1)
             self._end_of_step(step, REFERENCE, measures, ({"scored": scored_B}, {}))
         return scored_B.view(2, -1)
 
@@ -170,7 +187,8 @@ class DpoLoop:
         )
         norm = self._trainer.step(rate)
         responses = _responses([self._preferences.train[row] for row in rows])
-        figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **_pace(responses, began)}
+        pace = self._pace(responses, began, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
+        figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **pace}
         self._end_of_step(step, LEARN, measures | figures, None)
 
     def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
@@ -204,8 +222,19 @@ class DpoLoop:
             "margin_high": margin.high if margin else None,
         }
 
+    def _pace(self, responses: Sequence[Example], began: float, *, passes: int) -> Measures:
+        seconds = time.perf_counter() - began
+        lengths = [len(response) for response in responses]
+        predicted = sum(len(response.response_ids) for response in responses)
+        flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
+        pace = self._meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds)
+        return {"tokens": mean_of(sum(lengths)), "seconds": mean_of(seconds), **pace}
+
     def _end_of_step(self, step: int, phase: str, measures: Measures, state: State | None) -> None:
-        self._run.metrics.write(step + 1, self._total, phase, measures)
+        last = step + 1 == self._total
+        seed = derived_seed(self._config.seed, "samples")
+        samples = sample_texts({"policy": self._policy}, self._shown, seed=seed) if last else ()
+        self._run.metrics.write(step + 1, self._total, phase, measures, samples=samples)
         self._run.end_of_step(
             step + 1, every=self._config.checkpoint_steps, phase=phase, state=lambda: state or self._state()
         )
@@ -325,7 +354,3 @@ def _lengths(pairs: Sequence[Pair]) -> list[int]:
 def _responses(pairs: Sequence[Pair]) -> list[Example]:
     """All sides a, then all sides b."""
     return [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
-
-
-def _pace(responses: Sequence[Example], began: float) -> Measures:
-    return {"tokens": mean_of(sum(map(len, responses))), "seconds": mean_of(time.perf_counter() - began)}

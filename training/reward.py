@@ -8,6 +8,7 @@ target at each token instead of one per response.
 
 # B = batch, N = response tokens, of one response or of all in turn
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from training.records import PromptRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
 from training.scoring import batched_scores
+from training.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -102,6 +104,8 @@ class RewardBuilder:
         self._teacher_figures: dict[str, float] = {}
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
+        self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
+        self._began = time.perf_counter()
 
     def build(self) -> None:
         sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
@@ -151,7 +155,9 @@ class RewardBuilder:
                 for prompt, response in zip(batch, sampled, strict=True)
             ]
             tokens = sum(len(response.token_ids) for response in sampled)
-            self._end_of_step(step, total, "sample", {"length": (tokens, count)})
+            lengths = [len(sample) for sample in self._samples[-count:]]
+            flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
+            self._end_of_step(step, total, "sample", {"length": (tokens, count)}, sum(lengths), flop)
 
     def _distil(self, first: int, start: int, total: int) -> None:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
@@ -159,6 +165,7 @@ class RewardBuilder:
         steps = self._config.distil_steps
         labelled = [response for comparison in self._comparisons for response in comparison.responses]
         examples = [*self._samples, *labelled]
+        teaching: Measures = {}
         if self._targets_N is None:
             seed = derived_seed(self._config.seed, "folds")
             self._targets_N, self._teacher_figures = teach(
@@ -169,13 +176,17 @@ class RewardBuilder:
                 label_noise=self._config.label_noise,
                 seed=seed,
             )
+            teaching = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
+            self._began = time.perf_counter()
         targets = self._targets_N.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, steps, "distil")
         for step in range(start, first + steps):
             measures = self._distil_gradients(examples, targets, batches[step - first])
+            measures |= teaching if step == start else {}
             rate = cosine_schedule(step - first, steps, peak=self._config.distil_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
-            self._end_of_step(step, total, "distil", {**measures, "gradient_norm": mean_of(norm)})
+            lengths = [len(examples[row]) for row in batches[step - first]]
+            self._end_of_learning(step, total, "distil", {**measures, "gradient_norm": mean_of(norm)}, lengths)
 
     def _distil_gradients(
         self, examples: Sequence[Example], targets: Sequence[Tensor], rows: Sequence[int]
@@ -200,10 +211,12 @@ class RewardBuilder:
         steps = self._finetune_steps()
         batches = self._finetune_batches()
         for step in range(start, first + steps):
-            measures = self._finetune_gradients([self._comparisons[index] for index in batches[step - first]])
+            batch = [self._comparisons[index] for index in batches[step - first]]
+            measures = self._finetune_gradients(batch)
             rate = cosine_schedule(step - first, steps, peak=self._config.finetune_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
-            self._end_of_step(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)})
+            lengths = [len(response) for comparison in batch for response in comparison.responses]
+            self._end_of_learning(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)}, lengths)
 
     def _finetune_gradients(self, batch: Sequence[Comparison]) -> Measures:
         weight = sum(comparison.weight for comparison in batch)
@@ -257,11 +270,19 @@ class RewardBuilder:
             gradient_clip=self._config.gradient_clip,
         )
 
-    def _end_of_step(self, step: int, total: int, phase: str, measures: Measures) -> None:
-        self._run.metrics.write(step + 1, total, phase, measures)
+    def _end_of_learning(self, step: int, total: int, phase: str, measures: Measures, lengths: Sequence[int]) -> None:
+        flop = training_flop(self._reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
+        self._end_of_step(step, total, phase, measures, sum(lengths), flop)
+
+    def _end_of_step(self, step: int, total: int, phase: str, measures: Measures, tokens: int, flop: float) -> None:
+        seconds = time.perf_counter() - self._began
+        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
+        figures = {**measures, "tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+        self._run.metrics.write(step + 1, total, phase, figures)
         self._run.end_of_step(
             step + 1, every=self._config.checkpoint_steps, phase=phase, state=lambda: self._state(phase)
         )
+        self._began = time.perf_counter()
 
     def _state(self, phase: str) -> State:
         tensors = _pack_examples(self._samples)

@@ -47,6 +47,10 @@ class RewardModelScorer:
         raw_B = batched_scores(self._reward_model, sequences, batch_tokens=self._batch_tokens)
         return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
 
+    @property
+    def reward_model(self) -> RewardModel:
+        return self._reward_model
+
     def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
         if self._shares_ids:
             return [
