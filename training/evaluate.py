@@ -1,7 +1,5 @@
 """What a policy gained over its reference, and how far a reward model agrees with people."""
 
-import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from training.data import (
     open_language_model,
     open_reward_model,
 )
+from training.detectors import distinct_2
 from training.intervals import clustered, clustered_proportion
 from training.metrics import mean_of
 from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
@@ -56,15 +55,6 @@ def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) 
         result |= _evaluate_preferences(config, reward_model)
     run.metrics.write(2, 2, "preferences", _measures(result))
     run.finish(result)
-
-
-def distinct_2(texts: Sequence[str]) -> float:
-    """Distinct word pairs over all word pairs of all texts: falls when a policy says the same thing everywhere."""
-    pairs: Counter[tuple[str, str]] = Counter()
-    for text in texts:
-        words = text.split()
-        pairs.update(itertools.pairwise(words))
-    return len(pairs) / max(1, pairs.total())
 
 
 def _evaluate_policy(

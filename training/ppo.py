@@ -40,9 +40,10 @@ from training.samples import sample_texts
 from training.scoring import Reward, RewardModelScorer
 from training.selection import BestPolicy
 from training.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, ppo_flop, sequence_lengths
+from training.watch import Judges, Watch
 
 PHASE = "ppo"
-CHECKPOINT_LAYOUT = 2
+CHECKPOINT_LAYOUT = 3
 """Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
 
 
@@ -51,7 +52,12 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     lineage = lineage_of(
         "ppo",
         config,
-        {"policy": config.policy, "reference": config.reference, "reward": config.reward},
+        {
+            "policy": config.policy,
+            "reference": config.reference,
+            "reward": config.reward,
+            "held_out_reward": config.held_out_reward,
+        },
         {
             "prompts": config.prompts,
             "held_out_prompts": config.held_out_prompts,
@@ -69,7 +75,11 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
     players = build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
-    loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=_demonstrations(config, policy))
+    judges = Judges(
+        RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
+    )
+    demonstrations = _demonstrations(config, policy)
+    loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
     stopped_early = loop.train()
     result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
@@ -103,6 +113,7 @@ class PpoLoop:
         *,
         held_out: Sequence[Prompt] = (),
         demonstrations: Sequence[Example] = (),
+        judges: Judges | None = None,
     ) -> None:
         self._config = config
         self._players = players
@@ -111,19 +122,32 @@ class PpoLoop:
         self._demonstrations = demonstrations
         self._learner = learner_of(config, players)
         self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
+        self._watch = (
+            Watch(config, players, held_out or prompts, judges or Judges(), run.out)
+            if config.detector_responses
+            else None
+        )
         self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
         self._kl_coefficient = config.kl_coefficient
         self._good = self._snapshot()
+        self._quiet = self._good
+        self._quiet_iteration = 0
+        self._published_row: int | None = None
         self._roll_backs = 0
         self._history: list[dict[str, float]] = []
 
     def train(self) -> str | None:
         """All iterations, then the policy to publish is in its place. The reason if they ended early."""
         stopped_early = self._iterate_all()
+        iterations = len(self._history) - (stopped_early is not None)
+        if stopped_early is None and not self._watched(iterations)[0]:
+            stopped_early, self._good = "alarm", self._quiet
+        if stopped_early == "alarm":
+            self._published_row = iterations = self._quiet_iteration
         if stopped_early is not None:
             set_learnt_weights(self._players.policy.model, unpack("good.policy", self._good))
         if self._best is not None:
-            self._best.measure(len(self._history) - (stopped_early is not None))
+            self._best.measure(iterations)
             self._best.put_in_place()
         merge_adapters(self._players.policy.model)
         return stopped_early
@@ -132,6 +156,8 @@ class PpoLoop:
         """Figures of the last rollout within the bound, and the gain in reward since the first."""
         within = [row for row in self._history if self._within_bound(row["kl"])]
         first, last = self._history[0], within[-1] if within else self._history[0]
+        if self._published_row is not None:
+            last = self._history[self._published_row]
         return {
             "kl": last["kl"],
             "reward": last["score"],
@@ -142,18 +168,20 @@ class PpoLoop:
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
             **(self._best.summary() if self._best is not None else {}),
+            **({"alarms": self._watch.alarms, "reward_hacking": self._watch.summary()} if self._watch else {}),
         }
 
     def _iterate_all(self) -> str | None:
         start = self._restore(self._run.resume())
         for iteration in range(start, self._config.iterations):
-            if not self._iterate(iteration) and not self._roll_back():
-                return "max_kl"
+            left = self._iterate(iteration)
+            if left is not None and not self._roll_back():
+                return left
             self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
         return None
 
-    def _iterate(self, iteration: int) -> bool:
-        """One rollout and the updates on it; false when the policy had left the KL bound."""
+    def _iterate(self, iteration: int) -> str | None:
+        """One rollout and the updates on it; else why the policy must not go on: `max_kl` or `alarm`."""
         began = time.perf_counter()
         timer = PhaseTimer()
         rollout = collect(
@@ -167,11 +195,20 @@ class PpoLoop:
         self._history.append(_figures(rollout))
         within_bound = self._within_bound(rollout.kl_per_response)
         measures = _rollout_measures(rollout, self._kl_coefficient)
-        if self._best is not None and iteration % self._config.held_out_every == 0:
+        quiet, evaluated = True, iteration % self._config.held_out_every == 0
+        if evaluated:
+            with timer.measure("watch"):
+                quiet, signs = self._watched(iteration)
+                measures |= signs
+        if quiet and evaluated and self._best is not None:
             with timer.measure("held_out"):
                 measures |= self._best.measure(iteration)
-        if within_bound:
+        if not quiet:
+            self._good = self._quiet
+        elif within_bound:
             self._good = self._snapshot()
+            if evaluated and self._config.on_alarm != "report":
+                self._quiet, self._quiet_iteration = self._good, iteration
             with timer.measure("train"):
                 measures = merge(measures, self._update(iteration, rollout))
             self._adapt(rollout)
@@ -180,7 +217,16 @@ class PpoLoop:
         self._run.metrics.write(
             iteration + 1, self._config.iterations, PHASE, measures, samples=self._samples(iteration)
         )
-        return within_bound
+        if not quiet:
+            return "alarm"
+        return None if within_bound else "max_kl"
+
+    def _watched(self, iteration: int) -> tuple[bool, Measures]:
+        """Whether no alarm that acts was raised, and what the detectors found."""
+        if self._watch is None:
+            return True, {}
+        measures = self._watch.evaluate(iteration)
+        return not self._watch.acting, measures
 
     def _pace(self, rollout: Rollout, measures: Measures, timer: PhaseTimer) -> Measures:
         passes = ADAPTER_PASSES if self._config.lora_rank else TRAINING_PASSES
@@ -277,11 +323,14 @@ class PpoLoop:
 
     def _state(self) -> State:
         best = self._best.tensors() if self._best is not None else {}
-        return {**self._learner.tensors(), **self._good, **best}, {
+        quiet = pack("quiet", self._quiet) if self._config.on_alarm != "report" else {}
+        return {**self._learner.tensors(), **self._good, **quiet, **best}, {
             "layout": CHECKPOINT_LAYOUT,
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
             "history": self._history,
+            "quiet_iteration": self._quiet_iteration,
+            "watch": self._watch.state() if self._watch is not None else [],
             "best": self._best.summary() if self._best is not None else None,
         }
 
@@ -295,6 +344,10 @@ class PpoLoop:
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
         self._roll_backs = int(str(checkpoint.values["roll_backs"]))
         self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
+        self._quiet = unpack("quiet", checkpoint.tensors)
+        self._quiet_iteration = int(str(checkpoint.values["quiet_iteration"]))
+        if self._watch is not None:
+            self._watch.restore(list(checkpoint.values["watch"]))  # type: ignore[call-overload]  # as above
         best = checkpoint.values["best"]
         if self._best is not None and isinstance(best, dict):
             self._best.restore(checkpoint.tensors, best)

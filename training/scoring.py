@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel
+from models.backbone import LanguageModel, hidden_states, pad_right
 from models.generation import Response
 from models.reward import RewardModel, scores
 from models.tokenization import decode_response, encode_prompts, encode_responses, same_tokenizer
@@ -50,6 +50,17 @@ class RewardModelScorer:
     @property
     def reward_model(self) -> RewardModel:
         return self._reward_model
+
+    @torch.inference_mode()
+    def latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        """(B, D): what the head reads, the last hidden state of each response's last token."""
+        sequences = self._token_ids(prompts, responses)
+        latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
+        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=self._batch_tokens):
+            ids_BT = pad_right([sequences[index] for index in batch], self._reward_model.pad_id)
+            last_B = torch.tensor([len(sequences[index]) - 1 for index in batch])
+            latent_BD[batch] = hidden_states(self._reward_model.model, ids_BT)[torch.arange(len(batch)), last_B]
+        return latent_BD
 
     def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
         if self._shares_ids:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.training import toy
-from training.evaluate import distinct_2
+from training.detectors import distinct_2
 from training.records import CompletionRecord, read_records
 
 

@@ -1,5 +1,6 @@
 """One frozen dataclass per stage, read from JSON."""
 
+from training.config.alarms import AlarmBounds
 from training.config.dpo import DpoConfig
 from training.config.ppo import PpoConfig
 from training.config.reading import MODEL_KEYS, STAGES, config_to_json, read_config
@@ -12,6 +13,7 @@ from training.config.values import ConfigError, InputError
 __all__ = [
     "MODEL_KEYS",
     "STAGES",
+    "AlarmBounds",
     "ConfigError",
     "DpoConfig",
     "EvaluateConfig",

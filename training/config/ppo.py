@@ -1,9 +1,10 @@
 """Settings of PPO."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from training.config.alarms import AlarmBounds, Detector
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
@@ -18,9 +19,12 @@ class PpoConfig(StageConfig):
     policy: str
     reference: str
     reward: str
+    held_out_reward: str | None = None
+    """A second reward model that nothing is learnt from: what the policy gains by it is no product of `reward`'s
+    errors."""
     prompts: Path
     held_out_prompts: Path | None = None
-    """Prompts that nothing is learnt from, for `publish` = best."""
+    """Prompts that nothing is learnt from, for `publish` = best and for the detectors, which else take `prompts`."""
     demonstrations: Path | None = None
     """Responses to imitate beside PPO, for `ptx_coefficient`."""
     iterations: Count = 22
@@ -69,8 +73,8 @@ class PpoConfig(StageConfig):
     max_kl: Positive | None = 12.0
     """Nats per response to the reference: above it the run goes back to the last policy that was below. Null: never."""
     kl_roll_backs: Annotated[int, Range(minimum=0)] = 0
-    """How often a run that left `max_kl` goes on from where it went back to, with twice the KL coefficient, before it
-    ends there."""
+    """How often a run that left `max_kl`, or raised an alarm, goes on from where it went back to, with twice the KL
+    coefficient, before it ends there."""
 
     clip_low: Fraction = 0.2
     clip_high: Positive = 0.2
@@ -99,6 +103,22 @@ class PpoConfig(StageConfig):
     """`best` is the policy within `max_kl` that earned most on `held_out_prompts`."""
     held_out_every: Count = 5
     """Iterations between two measurements on `held_out_prompts`."""
+    detector_responses: Annotated[int, Range(minimum=0)] = 256
+    """Responses in which the detectors of reward hacking look for its signs, every `held_out_every` iterations, four to
+    a prompt; 0: never."""
+    alarms: AlarmBounds = field(default_factory=AlarmBounds)
+    on_alarm: Literal["report", "stop", "roll_back"] = "report"
+    """`stop` ends the run with the policy of the last evaluation without an acting alarm; `roll_back` goes on from
+    there with twice the KL coefficient, `kl_roll_backs` times at most."""
+    acting_alarms: tuple[Detector, ...] = (
+        "divergence",
+        "held_out_falls",
+        "disagreement",
+        "outliers",
+        "entropy",
+        "repetition",
+        "missing_eos",
+    )
     sample_every: Count = 5
     sample_texts: Annotated[int, Range(minimum=0)] = 4
     checkpoint_steps: Count = 2
@@ -112,3 +132,7 @@ class PpoConfig(StageConfig):
             raise ConfigError("demonstrations: needed for ptx_coefficient")
         if self.publish == "best" and self.held_out_prompts is None:
             raise ConfigError("held_out_prompts: needed to publish the best policy")
+        if self.on_alarm != "report" and self.detector_responses == 0:
+            raise ConfigError("detector_responses: without any there is no alarm to act on")
+        if self.on_alarm == "roll_back" and self.kl_roll_backs == 0:
+            raise ConfigError("kl_roll_backs: must be above 0 to roll back on an alarm")

@@ -28,7 +28,7 @@ STAGES: Mapping[str, type[StageConfig]] = {
 }
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
-MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "previous_reward"})
+MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "held_out_reward", "previous_reward"})
 
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
@@ -71,6 +71,10 @@ def _value(value: object, hint: object, base: Path, key: str) -> object:
             return None
         (inner,) = (option for option in get_args(hint) if option is not types.NoneType)
         return _value(value, inner, base, key)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{key}: must be a list, not {value!r}")
+        return tuple(_value(entry, get_args(hint)[0], base, key) for entry in value)
     if origin is Literal:
         if value not in get_args(hint):
             raise ConfigError(f"{key}: must be one of {', '.join(get_args(hint))}, not {value!r}")
