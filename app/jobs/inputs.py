@@ -33,7 +33,8 @@ REFERENCE_CACHE = "cache/reference"
 # Runs of one project differ in their seeds by their ids, projects by their own.
 SEED_STRIDE = 1_000_000
 
-# Enough to tell a policy that got better from one that collapsed, at the price of one rollout.
+# Enough to tell a policy that got better from one that collapsed, at the price of one rollout; and to see signs of
+# reward hacking.
 PPO_HELD_OUT_PROMPTS = 64
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ async def _gather(db: AsyncSession, home: Path, run_id: int, token: int) -> Stag
         case "dpo":
             config, files = await _dpo(db, home, project, run), {}
         case "ppo":
-            config = await _models(db, home, run, "policy", "reference", "reward")
+            config = await _models(db, home, run, "policy", "reference", "reward", "held_out_reward")
             files = await _ppo(db, run, rng)
         case "generate":
             prompts = _required(await _prompts(db, run.project_id, "train", "validation"), "prompt to answer")
@@ -149,8 +150,10 @@ async def _ppo(db: AsyncSession, run: Run, rng: random.Random) -> dict[str, Sequ
     prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
     files: dict[str, Sequence[Record]] = {"prompts": prompts}
     settings = run.settings["config"]
+    held_out = await _prompts(db, run.project_id, "validation")
     if settings.get("publish") == "best":
-        held_out = _required(await _prompts(db, run.project_id, "validation"), "prompt to compare policies on")
+        _required(held_out, "prompt to compare policies on")
+    if held_out:
         files["held_out_prompts"] = _sample(held_out, PPO_HELD_OUT_PROMPTS, rng)
     if settings.get("ptx_coefficient"):
         demonstrations = _required(await _demonstrations(db, run.project_id, "train"), "demonstration to learn from")
@@ -162,7 +165,7 @@ async def _models(db: AsyncSession, home: Path, run: Run, *roles: str) -> dict[s
     """Folders of the versions that the run works on, by role."""
     folders: dict[str, Any] = {}
     for role in roles:
-        version_id = run.settings[f"{role}_id"]
+        version_id = run.settings.get(f"{role}_id")
         folders[role] = None
         if version_id is not None:
             version = await db.get_one(ModelVersion, version_id)

@@ -188,7 +188,15 @@ async def _reward_inputs(db: AsyncSession, project: Project, dataset_version_id:
 async def _ppo_inputs(db: AsyncSession, project: Project, reward_id: int) -> Json:
     # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers.
     reference = await _reference(db, project)
-    return {"policy_id": reference.id, "reference_id": reference.id, "reward_id": reward_id}
+    reward = await db.get_one(ModelVersion, reward_id)
+    trained_by = await db.get(Run, reward.run_id) if reward.run_id is not None else None
+    return {
+        "policy_id": reference.id,
+        "reference_id": reference.id,
+        "reward_id": reward_id,
+        # Nothing is learnt from the model that the reward model replaces: it tells what only the new one believes.
+        "held_out_reward_id": trained_by.settings.get("previous_reward_id") if trained_by is not None else None,
+    }
 
 
 async def _generate_inputs(db: AsyncSession, project: Project) -> Json:

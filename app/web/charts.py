@@ -168,6 +168,7 @@ def _described(stage: str) -> tuple[Chart, ...]:
             Chart("eos_rate", gettext("Responses that end by themselves"), gettext("share"), from_zero=True),
             Chart("entropy", gettext("Entropy"), per_token, from_zero=True),
             Chart("clip_fraction", gettext("Clipped steps"), gettext("share"), from_zero=True),
+            Chart("alarms", gettext("Signs of reward hacking"), gettext("detectors"), from_zero=True),
             Chart("explained_variance", gettext("Variance the critic explains"), gettext("share"), from_zero=True),
         ),
     }

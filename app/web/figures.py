@@ -133,6 +133,7 @@ def _titles() -> dict[str, tuple[str, Form]]:
         "demonstrations": (gettext("Demonstrations"), "count"),
         "parameters": (gettext("Parameters"), "count"),
         "iterations": (gettext("Iterations"), "count"),
+        "alarms": (gettext("Detectors of reward hacking that raised an alarm"), "count"),
         "steps": (gettext("Steps"), "count"),
         "train_rankings": (gettext("Rankings trained on"), "count"),
         "accuracy_longer_preferred": (gettext("Agreement where the longer response was preferred"), "share"),

@@ -11,11 +11,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from app.db.base import Json
 from app.db.tables import Gate, Metric, ModelVersion, Project, Round, Run, User
 from app.errors import NotFound
+from app.services import hacking as reports
 from app.services import models, runs
-from app.web import pace, render
+from app.web import hacking, pace, render
 from app.web.access import ManagedProject, OwnedProject
 from app.web.charts import Charts, Curves, charts_of, curves, thinned
 from app.web.deps import CurrentUser, Db, settings_of
+from app.web.hacking import HackingReport
 
 router = APIRouter(prefix="/projects/{slug}/runs", include_in_schema=False)
 
@@ -39,6 +41,7 @@ class RunPage:
     curves: Curves
     table_rows: tuple[int, ...]
     samples: tuple[int, list[Json]] | None
+    hacking: HackingReport | None
 
 
 @router.get("")
@@ -62,14 +65,14 @@ async def list_runs(request: Request, managed: ManagedProject, db: Db) -> Respon
 @router.get("/{run_id}")
 async def show_run(request: Request, run_id: RunId, managed: ManagedProject, db: Db) -> Response:
     run = await _run(db, managed.project, run_id)
-    return render.page(request, "runs/show.html", managed=managed, page=await _page(db, run))
+    return render.page(request, "runs/show.html", managed=managed, page=await _page(request, db, run))
 
 
 @router.get("/{run_id}/state")
 async def show_state(request: Request, run_id: RunId, managed: ManagedProject, db: Db) -> Response:
     """The parts of the page that move while the run runs; the curves read their own figures."""
     run = await _run(db, managed.project, run_id)
-    return render.partial(request, "runs/_state.html", managed=managed, page=await _page(db, run))
+    return render.partial(request, "runs/_state.html", managed=managed, page=await _page(request, db, run))
 
 
 @router.get("/{run_id}/figures")
@@ -110,7 +113,7 @@ async def _run(db: AsyncSession, project: Project, run_id: int) -> Run:
     return run
 
 
-async def _page(db: AsyncSession, run: Run) -> RunPage:
+async def _page(request: Request, db: AsyncSession, run: Run) -> RunPage:
     metrics = await runs.metrics_since(db, run.id)
     measured = curves(metrics)
     return RunPage(
@@ -124,6 +127,7 @@ async def _page(db: AsyncSession, run: Run) -> RunPage:
         curves=measured,
         table_rows=thinned(measured.steps),
         samples=_latest_samples(metrics),
+        hacking=hacking.report(reports.report_of(run, settings_of(request).home)),
     )
 
 

@@ -2,7 +2,7 @@
 // has a .plot, whose space is reserved by the style sheet, and an <output> for the value under the pointer, else the latest.
 // The URL answers {steps: [...], figures: {name: [...]}} and takes ?after=STEP; `plumbline:changed` asks for what is new.
 
-import { colour } from "./app.js";
+import { axisOf, inks, numbers, range } from "./plots.js";
 
 let drawn = null;
 let leave = () => {};
@@ -37,7 +37,7 @@ function draw(section) {
     }
   });
   const sync = window.uPlot.sync("steps");
-  const number = new Intl.NumberFormat(document.documentElement.lang || "en", { maximumSignificantDigits: 3 });
+  const number = numbers();
   let asking = false;
   let askAgain = false;
 
@@ -95,10 +95,6 @@ function draw(section) {
     const ink = inks();
     const fromZero = "fromZero" in figure.dataset;
     const line = figure.dataset.line ? Number(figure.dataset.line) : null;
-    const axis = {
-      stroke: ink.quiet, font: `12px ${ink.face}`,
-      grid: { stroke: ink.rule, width: 1 }, ticks: { show: false },
-    };
     // The band first, so that the curve lies on top of it.
     const edge = { stroke: "transparent", spanGaps: true, points: { show: false } };
     const options = {
@@ -108,8 +104,8 @@ function draw(section) {
       legend: { show: false },
       scales: { x: { time: false }, y: { range: (plot, low, high) => range(low, high, fromZero, line) } },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, space: 56, ...label(figure, ink), incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 5e4, 1e5] },
-        { ...axis, size: 52, space: 36, values: (plot, ticks) => ticks.map((tick) => number.format(tick)) },
+        { ...axisOf(ink, figure.dataset.axis), grid: { show: false }, size: 28, space: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 5e4, 1e5] },
+        { ...axisOf(ink), size: 52, space: 36, values: (plot, ticks) => ticks.map((tick) => number.format(tick)) },
       ],
       series: [
         {},
@@ -146,14 +142,6 @@ function draw(section) {
   };
 }
 
-function range(low, high, fromZero, line) {
-  if (low === null || high === null) return [0, 1];
-  const bottom = Math.min(fromZero ? 0 : low, low, line ?? low);
-  const top = Math.max(high, line ?? high);
-  const air = (top - bottom) * 0.08 || Math.abs(top) * 0.1 || 1;
-  return [fromZero && bottom === 0 ? 0 : bottom - air, top + air];
-}
-
 function drawLine(plot, value, stroke) {
   const y = plot.valToPos(value, "y", true);
   const { left, width } = plot.bbox;
@@ -166,18 +154,4 @@ function drawLine(plot, value, stroke) {
   plot.ctx.lineTo(left + width, y);
   plot.ctx.stroke();
   plot.ctx.restore();
-}
-
-// The large chart names its axis; the small ones share it.
-function label(figure, ink) {
-  const text = figure.dataset.axis;
-  return text ? { label: text, labelSize: 20, labelGap: 0, labelFont: `12px ${ink.face}` } : {};
-}
-
-// A canvas does not follow custom properties by itself.
-function inks() {
-  return {
-    line: colour("accent"), band: colour("accent-wash"), rule: colour("line"), quiet: colour("ink-faint"),
-    face: getComputedStyle(document.body).fontFamily,
-  };
 }

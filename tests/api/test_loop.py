@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.services import accounts
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
+from tests.browser.seed.hacking import write_report
 
 PROJECT = "/api/v1/projects/everyday-help"
 
@@ -51,6 +52,18 @@ async def test_a_failed_run_is_put_back_into_the_queue(calling: As, seeded: Seed
     assert (retried.status_code, retried.json()["state"]) == (200, "queued")
     cancelled = await owner.post(f"/api/v1/runs/{seeded.failed.id}/cancel")
     assert cancelled.json()["state"] == "cancelled"
+
+
+async def test_the_report_on_reward_hacking_is_there_after_the_first_evaluation(
+    calling: As, seeded: Seeded, site: FastAPI
+) -> None:
+    address = f"/api/v1/runs/{seeded.ppo.id}/reward-hacking"
+    assert (await calling("owner").get(address)).status_code == 404
+    write_report(site.state.settings.home, seeded.ppo)
+    report = (await calling("reviewer").get(address)).json()
+    assert [row["iteration"] for row in report["evaluations"]] == [0, 5, 10, 15, 20, 25, 30]
+    assert report["evaluations"][-1]["alarms"][0]["detector"] == "divergence"
+    assert (await calling("annotator").get(address)).status_code in (403, 404)
 
 
 async def test_the_metrics_of_a_run_can_be_followed(calling: As, seeded: Seeded) -> None:

@@ -31,7 +31,7 @@ INPUTS = {
     "prompts": PromptRecord,
     "held_out_prompts": PromptRecord,
 }
-MODELS = ("policy", "reference", "reward", "previous_reward")
+MODELS = ("policy", "reference", "reward", "held_out_reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
     "sft": {"held_out_nll": 1.5},
     "reward": {

@@ -77,7 +77,7 @@ async def test_ppo_is_given_what_its_settings_ask_for(loop: Loop) -> None:
     project = await ready_project(loop)
     plain = await turn(loop, project)
     mixed = await turn(loop, project, ppo={"publish": "best", "ptx_coefficient": 0.5})
-    assert await files_of_ppo(loop, plain) == {"prompts.jsonl": 6}
+    assert await files_of_ppo(loop, plain) == {"held_out_prompts.jsonl": 2, "prompts.jsonl": 6}
     assert await files_of_ppo(loop, mixed) == {
         "demonstrations.jsonl": 6,
         "held_out_prompts.jsonl": 2,
@@ -103,6 +103,8 @@ async def test_every_round_starts_from_the_reference_and_is_compared_with_the_re
     assert (third.parent_id, third.reference_id, third.reward_id) == (sft.id, sft.id, second_reward.id)
     reward_run = await loop.do(lambda db: db.get_one(Run, second_reward.run_id))
     assert reward_run.settings["previous_reward_id"] == first_reward.id
+    policy_run = await loop.do(lambda db: db.get_one(Run, third.run_id))
+    assert policy_run.settings["held_out_reward_id"] == first_reward.id
 
 
 async def test_a_round_waits_for_its_labels_and_the_last_one_wakes_it(loop: Loop) -> None:

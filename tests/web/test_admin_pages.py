@@ -1,6 +1,8 @@
 """What the admin pages say: the sentence at the top, what to do first, what a form leads to."""
 
+import json
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run
 from app.services import accounts, models, projects
 from tests.browser.seed import Seeded
+from tests.browser.seed.hacking import write_report
 from tests.factories import make_task
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.doors import Door, database_url, doors
@@ -271,3 +274,22 @@ def words(html: str) -> str:
         text = text.replace(entity, character)
     text = " ".join(text.replace("\0", " ").split())
     return re.sub(r" ([.,:;)])", r"\1", text).replace("( ", "(")
+
+
+async def test_a_run_tells_of_signs_of_reward_hacking(doors: dict[str, Door], seeded: Seeded) -> None:
+    owner, address = doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"
+    assert "data-frontier" not in await read(owner, address)
+    path = write_report(owner.site.state.settings.home, seeded.ppo)
+    html = await read(owner, address)
+    said = words(html)
+    assert "2 detectors raised an alarm." in said
+    assert "The reward rose much more than the held-out reward model’s 20–30 1.8 1" in said
+    assert "A style has spread: lists 25–30 4.5 4" in said
+    assert "Highest above the held-out reward model: one response to judge by eye" in said
+    curve = json.loads(unescape(re.findall(r'data-frontier="([^"]+)"', html)[0]))
+    assert curve["x"] == [0.5 * number for number in range(7)]
+    assert len(curve["lines"]) == 2
+    write_report(owner.site.state.settings.home, seeded.ppo, alarms=False)
+    assert "No detector raised an alarm in 7 evaluations." in words(await read(owner, address))
+    path.write_text("{")
+    assert "data-frontier" not in await read(owner, address)

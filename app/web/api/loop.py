@@ -1,19 +1,19 @@
 """The loop: rounds and the runs that they are made of."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Query, Request, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
-from app.services import projects, rounds, runs
+from app.services import hacking, projects, rounds, runs
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import MetricOut, RoundIn, RoundOut, RunOut
-from app.web.deps import Db
+from app.web.deps import Db, settings_of
 
 router = APIRouter()
 
@@ -84,6 +84,16 @@ async def read_metrics(
 ) -> list[MetricOut]:
     run = await _managed_run(db, caller, run_id)
     return [MetricOut.model_validate(metric) for metric in await runs.metrics_since(db, run.id, after_step)]
+
+
+@router.get("/runs/{run_id}/reward-hacking", tags=["runs"], summary="Read the report on reward hacking")
+async def read_reward_hacking(run_id: Id, caller: Caller, request: Request, db: Db) -> dict[str, Any]:
+    """Of a PPO run: every evaluation with its figures and alarms, and the newest responses to judge by eye. 404 before
+    the first evaluation."""
+    report = hacking.report_of(await _managed_run(db, caller, run_id), settings_of(request).home)
+    if report is None:
+        raise NotFound
+    return report
 
 
 @router.post("/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run")
