@@ -19,6 +19,7 @@ from training.config import InputError, PpoConfig
 from training.data import Prompt, draw
 from training.detectors import Samples
 from training.metrics import Measures, mean_of
+from training.replicas import together
 from training.rollout import Players, reference_log_probabilities
 from training.run import derived_seed
 from training.scoring import Reward, RewardModelScorer, WrittenResponse, written
@@ -108,25 +109,34 @@ class Watch:
     def _judged(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Samples:
         sampled = [response.sampled for response in responses]
         log_probabilities = [probability for response in sampled for probability in response.log_probabilities]
-        latent_BD, deviation_B = self._latents(prompts, responses)
+        reward_B, kl_B, latent_BD, held_out_B, gold_B = together(
+            lambda: self._players.reward(prompts, responses).float(),
+            lambda: self._kl(prompts, responses),
+            lambda: self._latents(prompts, responses),
+            lambda: _asked(self._judges.held_out, prompts, responses),
+            lambda: _asked(self._judges.gold, prompts, responses),
+        )
+        assert reward_B is not None
+        assert kl_B is not None
         samples = Samples(
             prompt_ids=[prompt.prompt_id for prompt in prompts],
             texts=[response.text for response in responses],
             token_ids=[response.token_ids for response in sampled],
             ended=[response.ended_with_eos for response in sampled],
-            reward_B=self._players.reward(prompts, responses).float(),
-            kl_B=self._kl(prompts, responses),
+            reward_B=reward_B,
+            kl_B=kl_B,
             entropy=-sum(log_probabilities) / len(log_probabilities),
-            held_out_B=_asked(self._judges.held_out, prompts, responses),
-            gold_B=_asked(self._judges.gold, prompts, responses),
+            held_out_B=held_out_B,
+            gold_B=gold_B,
             latent_BD=latent_BD,
-            deviation_B=deviation_B,
+            deviation_B=self._deviations(latent_BD),
         )
         for score_B in (samples.reward_B, samples.held_out_B, samples.gold_B):
             if score_B is not None and not bool(torch.isfinite(score_B).all()):
                 raise InputError("a reward model gave a score that is not finite")
         return samples
 
+    @torch.no_grad()
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """(B,) sums of k1."""
         response_ids = [response.sampled.token_ids for response in responses]
@@ -140,16 +150,18 @@ class Watch:
         own_B = torch.tensor([sum(response.sampled.log_probabilities) for response in responses])
         return own_B - reference_BR.sum(-1)
 
-    def _latents(
-        self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """What the reward model's heads read, and how far they disagree; None of a rule, and of a single head."""
+    def _latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
+        """(B, D) what the reward model's heads read; None of a rule."""
         reward = self._players.reward
-        if not isinstance(reward, RewardModelScorer):
-            return None, None
-        latent_BD = reward.latents(prompts, responses)
+        return reward.latents(prompts, responses) if isinstance(reward, RewardModelScorer) else None
+
+    def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
+        """(B,) how far the heads disagree; None of a rule, and of a single head."""
+        reward = self._players.reward
+        if latent_BD is None or not isinstance(reward, RewardModelScorer):
+            return None
         score_BH = reward.reward_model.head(latent_BD)
-        return latent_BD, score_BH.std(-1) if score_BH.shape[-1] > 1 else None
+        return score_BH.std(-1) if score_BH.shape[-1] > 1 else None
 
 
 def audited(samples: Samples, prompts: Sequence[Prompt]) -> dict[str, list[dict[str, object]]]:

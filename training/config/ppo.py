@@ -103,7 +103,7 @@ class PpoConfig(StageConfig):
     """`best` is the policy within `max_kl` that earned most on `held_out_prompts`."""
     held_out_every: Count = 5
     """Iterations between two measurements on `held_out_prompts`."""
-    detector_responses: Annotated[int, Range(minimum=0)] = 256
+    detector_responses: Annotated[int, Range(minimum=0)] = 128
     """Responses in which the detectors of reward hacking look for its signs, every `held_out_every` iterations, four to
     a prompt; 0: never."""
     alarms: AlarmBounds = field(default_factory=AlarmBounds)
