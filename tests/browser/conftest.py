@@ -61,9 +61,15 @@ def site_database_url(postgres: EmbeddedPostgres, template_database: str) -> str
 
 
 @pytest.fixture(scope="session")
-def site(site_database_url: str) -> Iterator[str]:
+def site_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the running server looks for files of runs."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def site(site_database_url: str, site_home: Path) -> Iterator[str]:
     """The address of the running server."""
-    with serving(site_database_url) as url:
+    with serving(site_database_url, PLUMBLINE_HOME=str(site_home)) as url:
         yield url
 
 

@@ -1,6 +1,7 @@
 """Admin pages in a real browser: they move by themselves, work by keyboard and without script, show text as text."""
 
 from itertools import count
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -13,6 +14,7 @@ from app.services.events import notify
 from tests.browser.admin import arrange, owner, pages
 from tests.browser.conftest import PHONE, SignIn
 from tests.browser.seed import Seeded
+from tests.browser.seed.hacking import write_report
 
 numbers = count(1)
 
@@ -44,6 +46,26 @@ async def test_the_curves_and_the_sentence_follow_a_run_without_a_page_load(
     await expect(kl).to_have_text("7.25")
     # What a person has opened stays open while the page moves.
     await expect(page.locator("#numbers-table tbody tr").last).to_contain_text("7.25")
+
+
+async def test_the_curve_of_over_optimisation_follows_the_evaluations(
+    db: AsyncSession, sign_in: SignIn, slug: str, site_home: Path
+) -> None:
+    seeded = await arrange(db, slug)
+    write_report(site_home, seeded.ppo, evaluations=5)
+    page = await sign_in(owner(seeded))
+    await page.goto(f"/projects/{slug}/runs/{seeded.ppo.id}")
+    await expect(page.locator("[data-live=streaming]")).to_be_attached()
+    await expect(page.locator("#frontier-5 canvas")).to_have_count(1)
+    await expect(page.locator("[aria-labelledby=hacking]")).to_contain_text("One detector raised an alarm.")
+    await page.locator("#audit-1 summary").click()
+    write_report(site_home, seeded.ppo, evaluations=6)
+    await measure(db, seeded, 35, kl=7.25)
+    await expect(page.locator("#frontier-6 canvas")).to_have_count(1)
+    await expect(page.locator("[aria-labelledby=hacking]")).to_contain_text("2 detectors raised an alarm.")
+    await expect(page.locator("#audit-1 .sample").first).to_be_visible()
+    await page.emulate_media(color_scheme="dark")
+    await expect(page.locator("[data-frontier] canvas")).to_have_count(1)
 
 
 async def test_a_page_behind_a_proxy_that_holds_streams_back_moves_all_the_same(
