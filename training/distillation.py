@@ -41,8 +41,9 @@ def teach(
     whole_B = torch.stack([score_N[-1] for score_N in told[: len(samples)]])
     mean, deviation = whole_B.mean(), whole_B.std().clamp(min=1e-9)
     figures = {
-        "teacher_strength": teacher.strength,
-        "teacher_cross_validated_nll": teacher.cross_validated_nll,
+        "teacher_strength": teacher.cross_validation.strength,
+        "teacher_cross_validated_nll": teacher.cross_validation.nll,
+        **_cross_validated_agreement(teacher, preferences.train),
         **_teacher_agreement(policy, teacher, preferences.validation),
     }
     return ((torch.cat(told) - mean) / deviation).clamp(-FARTHEST_TARGET, FARTHEST_TARGET).float(), figures
@@ -65,6 +66,20 @@ def distillation_loss(
     return prefix_sum / tokens + whole_sum / responses, {
         "distil_loss": (float(whole_sum.detach()), len(examples)),
         "prefix_loss": (float(prefix_sum.detach()), sum(map(len, errors))),
+    }
+
+
+def _cross_validated_agreement(teacher: Teacher, pairs: Sequence[Pair]) -> dict[str, float]:
+    """With few labels the validation pairs are too few to tell a good reward model from a coin; these are nine times as
+    many, each judged by a fit that had not seen its prompt."""
+    measured = agreement(pairs, teacher.cross_validation.margin_P.tolist())
+    if measured.accuracy is None:
+        return {}
+    return {
+        "cross_validated_pairs": measured.pairs,
+        "cross_validated_accuracy": measured.accuracy.mean,
+        "cross_validated_accuracy_low": measured.accuracy.low,
+        "cross_validated_accuracy_high": measured.accuracy.high,
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from training.algorithms.components import Components, principal_components
-from training.algorithms.probe import cross_validated_strength, fit_bradley_terry
+from training.algorithms.probe import CrossValidation, cross_validated_strength, fit_bradley_terry
 from training.data import Example, Pair
 from training.features import LIKELIHOOD_FEATURES, prompt_features, response_features
 from training.preference_losses import with_noise
@@ -30,13 +30,12 @@ RESPONSE_COMPONENTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Scores are features / deviation times the coefficients; `strength` is the ridge that cross-validation chose."""
+    """Scores are features / deviation times the coefficients."""
 
     products: "Products"
     deviation_I: Tensor
     coefficient_I: Tensor
-    strength: float
-    cross_validated_nll: float
+    cross_validation: CrossValidation
 
     def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
         """(B,) float64; only differences mean anything."""
@@ -78,9 +77,9 @@ def fit_teacher(
     preference_P = with_noise(torch.tensor([pair.preference for pair in pairs]), label_noise)
     weight_P = torch.tensor([pair.weight for pair in pairs])
     folds_P = _folds([pair.a for pair in pairs], seed)
-    strength, nll = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)
-    coefficient_I = fit_bradley_terry(difference_PI, preference_P, weight_P, strength=strength)
-    return Teacher(products, deviation_I, coefficient_I, strength, nll)
+    chosen = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)
+    coefficient_I = fit_bradley_terry(difference_PI, preference_P, weight_P, strength=chosen.strength)
+    return Teacher(products, deviation_I, coefficient_I, chosen)
 
 
 def _folds(examples: Sequence[Example], seed: int) -> Tensor:
