@@ -193,6 +193,20 @@ def shuffled_length_batches(lengths: Sequence[int], *, batch_tokens: int, seed: 
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
+def shuffled_batches(lengths: Sequence[int], *, batch_tokens: int, seed: int) -> list[list[int]]:
+    """Indices in batches of at most `batch_tokens` tokens without padding, of all lengths, for rows that are packed."""
+    generator = torch.Generator().manual_seed(seed)
+    batches: list[list[int]] = []
+    room = 0
+    for index in torch.randperm(len(lengths), generator=generator).tolist():
+        if lengths[index] > room:
+            batches.append([])
+            room = batch_tokens
+        batches[-1].append(index)
+        room -= lengths[index]
+    return batches
+
+
 def _fill(order: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     batches: list[list[int]] = []
     longest = 0
