@@ -1,6 +1,6 @@
 """Reward models: the policy's own architecture with a scalar head, read at the last token of the response."""
 
-# B = batch, T = tokens, D = hidden size
+# B = batch, T = tokens, D = hidden size, R = responses
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models.backbone import LanguageModel, ModelError, check_model_type, hidden_states, pad_right
+from models.branches import Branches, branch_hidden_states, last_positions
 from models.tokenization import prepare_tokenizer
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class RewardModel:
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def width(self) -> int:
+        """Of hidden states."""
+        return int(self.model.config.hidden_size)
 
     @property
     def score_mean(self) -> float:
@@ -101,6 +107,12 @@ def scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Ten
     hidden_BTD = hidden_states(reward_model.model, ids_BT)
     last_B = torch.tensor([len(sequence) - 1 for sequence in sequences])
     return cast(Tensor, reward_model.head(hidden_BTD[torch.arange(len(sequences)), last_B])).squeeze(-1)
+
+
+def branch_scores(reward_model: RewardModel, rows: Sequence[Branches]) -> Tensor:
+    """(R,) raw scores of the responses of all rows in turn, read at the last token of each."""
+    hidden_BTD = branch_hidden_states(reward_model.model, rows, reward_model.pad_id)
+    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows)])).squeeze(-1)
 
 
 def prefix_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from models.backbone import LanguageModel, ModelError, load_language_model
+from models.branches import Branches
 from models.reward import RewardModel, load_reward_model
 from models.tokenization import encode_prompts as encode_conversations
 from models.tokenization import encode_responses
@@ -181,6 +182,18 @@ def length_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[in
     A sequence longer than the budget is a batch of its own.
     """
     return _fill(sorted(range(len(lengths)), key=lambda index: (lengths[index], index)), lengths, batch_tokens)
+
+
+def row_batches(rows_of: Sequence[Sequence[Branches]], *, batch_tokens: int) -> list[list[int]]:
+    """As `length_batches`, of judgements given the rows that each is computed in. Judgements in one row and in several
+    don't mix: the ones need a visibility that would slow down the others."""
+    lengths = [len(rows) * max(map(len, rows)) for rows in rows_of]
+    batches = []
+    for is_one_row in (True, False):
+        places = [place for place, rows in enumerate(rows_of) if (len(rows) == 1) == is_one_row]
+        found = length_batches([lengths[place] for place in places], batch_tokens=batch_tokens)
+        batches += [[places[index] for index in batch] for batch in found]
+    return batches
 
 
 def shuffled_length_batches(lengths: Sequence[int], *, batch_tokens: int, seed: int) -> list[list[int]]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, response_log_probabilities, save_language_model
+from models.backbone import LanguageModel, save_language_model, token_log_probabilities
+from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
 from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.tokenization import same_tokenizer
 from training.agreement import agreement
@@ -25,8 +26,8 @@ from training.config import DpoConfig, InputError
 from training.data import (
     Example,
     Pair,
-    length_batches,
     open_language_model,
+    row_batches,
     shuffled_length_batches,
 )
 from training.intervals import Interval, clustered
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 REFERENCE, LEARN = "reference", "dpo"
+LAYOUT = 2
+"""Of checkpoints, whose steps count batches of the reference."""
 
 
 def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
@@ -69,10 +72,8 @@ class DpoLoop:
         self._policy = policy
         self._preferences = preferences
         self._data_sha256 = data_sha256
-        self._responses = _responses(preferences.pairs)
-        self._reference_batches = length_batches(
-            [len(response) for response in self._responses], batch_tokens=config.micro_batch_tokens
-        )
+        self._share_prompts = prompts_can_be_shared(policy.model)
+        self._reference_batches = self._micro_batches(preferences.pairs)
         self._batches = _plan(config, preferences.train)
         self._total = len(self._reference_batches) + len(self._batches)
         if config.lora_rank:
@@ -90,6 +91,8 @@ class DpoLoop:
     def train(self) -> None:
         """Both phases; the policy is a plain model again at their end."""
         checkpoint = self._run.resume()
+        if checkpoint is not None and checkpoint.values.get("layout") != LAYOUT:
+            raise InputError("the checkpoint of this run was written by another version: start a new run")
         self._reference_2P = self._reference(checkpoint)
         first = len(self._reference_batches)
         for step in range(max(first, self._restore(checkpoint)), self._total):
@@ -136,17 +139,19 @@ class DpoLoop:
 
     @torch.no_grad()
     def _score(self, reference: LanguageModel, checkpoint: Checkpoint | None) -> Tensor:
-        scored_B, start = torch.zeros(len(self._responses)), 0
+        share_prompts = prompts_can_be_shared(reference.model)
+        scored_2P, start = torch.zeros_like(self._reference_2P), 0
         if checkpoint is not None and checkpoint.phase == REFERENCE:
-            scored_B, start = checkpoint.tensors["scored"], checkpoint.step
+            scored_2P, start = checkpoint.tensors["scored"], checkpoint.step
         for step in range(start, len(self._reference_batches)):
             began = time.perf_counter()
             batch = self._reference_batches[step]
-            responses = [self._responses[index] for index in batch]
-            scored_B[batch] = summed_log_probabilities(reference, responses, self._config.temperature)
-            measures = _pace(responses, began)
-            self._end_of_step(step, REFERENCE, measures, ({"scored": scored_B}, {}))
-        return scored_B.view(2, -1)
+            pairs = [self._preferences.pairs[index] for index in batch]
+            scored_2P[:, batch] = pair_log_probabilities(
+                reference, pairs, self._config.temperature, share_prompts=share_prompts
+            )
+            self._end_of_step(step, REFERENCE, _pace(pairs, began), ({"scored": scored_2P}, {"layout": LAYOUT}))
+        return scored_2P
 
     def _learn(self, step: int, rows: Sequence[int]) -> None:
         config = self._config
@@ -156,9 +161,12 @@ class DpoLoop:
         def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
             policy = replace(self._policy, model=model)
             parts = []
-            for batch in self._micro_batches(shard):
-                pairs = [self._preferences.train[row] for row in batch]
-                loss, measures = preference_loss(policy, pairs, self._reference_2P[:, batch], config)
+            for batch in self._micro_batches([self._preferences.train[row] for row in shard]):
+                chosen = [shard[index] for index in batch]
+                pairs = [self._preferences.train[row] for row in chosen]
+                loss, measures = preference_loss(
+                    self._log_probabilities(policy, pairs), pairs, self._reference_2P[:, chosen], config
+                )
                 (loss / weight).backward()
                 parts.append(measures)
             return merge(*parts)
@@ -169,14 +177,17 @@ class DpoLoop:
             done, len(self._batches), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
         )
         norm = self._trainer.step(rate)
-        responses = _responses([self._preferences.train[row] for row in rows])
-        figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **_pace(responses, began)}
+        pace = _pace([self._preferences.train[row] for row in rows], began)
+        figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **pace}
         self._end_of_step(step, LEARN, measures | figures, None)
 
-    def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
-        lengths = _lengths([self._preferences.train[row] for row in rows])
-        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
-        return [[rows[index] for index in batch] for batch in batches]
+    def _micro_batches(self, pairs: Sequence[Pair]) -> list[list[int]]:
+        """Indices of the pairs, as many as may be computed at once."""
+        rows_of = [_rows(self._policy, [pair], share_prompts=self._share_prompts) for pair in pairs]
+        return row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+
+    def _log_probabilities(self, model: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
+        return pair_log_probabilities(model, pairs, self._config.temperature, share_prompts=self._share_prompts)
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, object]:
@@ -184,10 +195,10 @@ class DpoLoop:
         parts: list[Measures] = []
         reward_2P = torch.zeros(2, len(pairs))
         reference_2P = self._reference_2P[:, len(self._preferences.train) :]
-        for batch in length_batches(_lengths(pairs), batch_tokens=self._config.micro_batch_tokens):
+        for batch in self._micro_batches(pairs):
             chosen = [pairs[index] for index in batch]
-            log_probability_2P = pair_log_probabilities(self._policy, chosen, self._config.temperature)
-            _, measures = _loss(log_probability_2P, chosen, reference_2P[:, batch], self._config)
+            log_probability_2P = self._log_probabilities(self._policy, chosen)
+            _, measures = preference_loss(log_probability_2P, chosen, reference_2P[:, batch], self._config)
             reward_2P[:, batch] = self._config.beta * (log_probability_2P - reference_2P[:, batch])
             parts.append(measures)
         means = {name: total / count for name, (total, count) in merge(*parts).items()}
@@ -212,7 +223,7 @@ class DpoLoop:
 
     def _state(self) -> State:
         model = pack("model", learnt_weights(self._policy.model))
-        return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {}
+        return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {"layout": LAYOUT}
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None or checkpoint.phase == REFERENCE:
@@ -222,34 +233,29 @@ class DpoLoop:
         return checkpoint.step
 
 
-def preference_loss(
-    policy: LanguageModel, pairs: Sequence[Pair], reference_2P: Tensor, config: DpoConfig
-) -> tuple[Tensor, Measures]:
-    """Summed loss of the pairs, and its measures."""
-    return _loss(pair_log_probabilities(policy, pairs, config.temperature), pairs, reference_2P, config)
-
-
-def pair_log_probabilities(policy: LanguageModel, pairs: Sequence[Pair], temperature: float) -> Tensor:
-    """(2, P) log-probabilities of whole responses, all in one pass."""
-    return summed_log_probabilities(policy, _responses(pairs), temperature).view(2, -1)
-
-
-def summed_log_probabilities(policy: LanguageModel, responses: Sequence[Example], temperature: float) -> Tensor:
-    """(B,) log-probabilities of whole responses, EOS included."""
-    log_probability_N, _ = response_log_probabilities(
-        policy.model,
-        [response.prompt_ids for response in responses],
-        [response.response_ids for response in responses],
-        policy.pad_id,
-        temperature,
+def pair_log_probabilities(
+    policy: LanguageModel, pairs: Sequence[Pair], temperature: float, *, share_prompts: bool = False
+) -> Tensor:
+    """(2, P) log-probabilities of whole responses, EOS included, all in one pass."""
+    rows = _rows(policy, pairs, share_prompts=share_prompts)
+    hidden_BTD = branch_hidden_states(policy.model, rows, policy.pad_id)
+    tokens_N = torch.tensor([token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids])
+    log_probability_N, _ = token_log_probabilities(
+        policy.model, hidden_BTD[predicting_positions(rows)], tokens_N, temperature
     )
-    parts = log_probability_N.split([len(response.response_ids) for response in responses])
-    return torch.stack([part_N.sum() for part_N in parts])
+    parts = log_probability_N.split([len(side.response_ids) for pair in pairs for side in (pair.a, pair.b)])
+    return torch.stack([part_N.sum() for part_N in parts]).view(-1, 2).T
 
 
-def _loss(
+def _rows(policy: LanguageModel, pairs: Sequence[Pair], *, share_prompts: bool) -> list[Branches]:
+    together = [Branches(pair.a.prompt_ids, [pair.a.response_ids, pair.b.response_ids]) for pair in pairs]
+    return arranged(together, policy.width, share_prompts=share_prompts)
+
+
+def preference_loss(
     log_probability_2P: Tensor, pairs: Sequence[Pair], reference_2P: Tensor, config: DpoConfig
 ) -> tuple[Tensor, Measures]:
+    """Summed loss of the pairs, and its measures."""
     log_ratio_2P = log_probability_2P - reference_2P
     preference_P = torch.tensor([pair.preference for pair in pairs])
     weight_P = torch.tensor([pair.weight for pair in pairs])
@@ -327,5 +333,5 @@ def _responses(pairs: Sequence[Pair]) -> list[Example]:
     return [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
 
 
-def _pace(responses: Sequence[Example], began: float) -> Measures:
-    return {"tokens": mean_of(sum(map(len, responses))), "seconds": mean_of(time.perf_counter() - began)}
+def _pace(pairs: Sequence[Pair], began: float) -> Measures:
+    return {"tokens": mean_of(sum(map(len, _responses(pairs)))), "seconds": mean_of(time.perf_counter() - began)}

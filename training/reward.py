@@ -17,13 +17,22 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.branches import prompts_can_be_shared
 from models.generation import sample_responses
 from models.reward import RewardModel, reward_model_from_policy, save_reward_model
 from training.agreement import agreement
 from training.artifact import lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
-from training.data import Example, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
+from training.data import (
+    Example,
+    Prompt,
+    encode_prompts,
+    load,
+    open_language_model,
+    row_batches,
+    shuffled_length_batches,
+)
 from training.distillation import distillation_loss, teach
 from training.held_out import held_out_figures, previous_figures, score_differences
 from training.metrics import Measures, mean_of, merge
@@ -102,6 +111,7 @@ class RewardBuilder:
         self._teacher_figures: dict[str, float] = {}
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
+        self._share_prompts = prompts_can_be_shared(reward_model.model)
 
     def build(self) -> None:
         sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
@@ -209,11 +219,22 @@ class RewardBuilder:
         weight = sum(comparison.weight for comparison in batch)
 
         def learn(model: "PreTrainedModel", shard: Sequence[Comparison]) -> Measures:
-            loss, measures = preference_loss(replace(self._reward_model, model=model), shard, self._objective)
-            (loss / weight).backward()
-            return measures
+            reward_model = replace(self._reward_model, model=model)
+            parts = []
+            for micro_batch in self._micro_batches(shard):
+                loss, measures = preference_loss(
+                    reward_model, micro_batch, self._objective, share_prompts=self._share_prompts
+                )
+                (loss / weight).backward()
+                parts.append(measures)
+            return merge(*parts)
 
         return merge(*self._replicas.map(learn, batch))
+
+    def _micro_batches(self, shard: Sequence[Comparison]) -> list[list[Comparison]]:
+        rows_of = [one.rows(self._reward_model.width, share_prompts=self._share_prompts) for one in shard]
+        batches = row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+        return [[shard[index] for index in batch] for batch in batches]
 
     def _normalise(self) -> None:
         """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
