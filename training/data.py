@@ -1,8 +1,8 @@
 """Records as token ids, and batches of similar length under a token budget."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,6 +57,7 @@ class Pair:
     group: str = ""
     strength: float | None = None
     source: str = ""
+    criteria: Mapping[str, float] = field(default_factory=dict)
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -153,6 +154,7 @@ def encode_pairs(
             record.group,
             record.strength,
             record.source,
+            record.criteria,
         )
         for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
     ]

@@ -71,6 +71,10 @@ def _value(value: object, hint: object, base: Path, key: str) -> object:
             return None
         (inner,) = (option for option in get_args(hint) if option is not types.NoneType)
         return _value(value, inner, base, key)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}: must be a JSON object")
+        return {name: _value(entry, get_args(hint)[1], base, f"{key}.{name}") for name, entry in value.items()}
     if origin is Literal:
         if value not in get_args(hint):
             raise ConfigError(f"{key}: must be one of {', '.join(get_args(hint))}, not {value!r}")
