@@ -88,6 +88,26 @@ class DemonstrationRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseRecord(Record):
+    """A response to look at, whoever wrote it; `response_id` is its writer's own and of no two responses."""
+
+    response_id: str
+    prompt_id: str
+    prompt: Conversation
+    response: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(value, {"response_id", "prompt_id", "prompt", "response"}, "response record")
+        return cls(
+            _text(fields, "response_id"),
+            _text(fields, "prompt_id"),
+            _conversation(fields),
+            _text(fields, "response"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PreferenceRecord(Record):
     """What people said about two responses to one prompt.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from training.config.dpo import DpoConfig
+from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
 from training.config.reward import RewardConfig
 from training.config.sampling import EvaluateConfig, GenerateConfig
@@ -25,6 +26,7 @@ STAGES: Mapping[str, type[StageConfig]] = {
     "dpo": DpoConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
+    "embed": EmbedConfig,
 }
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
