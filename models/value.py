@@ -26,8 +26,9 @@ class Critic(nn.Module):
     @classmethod
     def from_reward_model(cls, reward_model: RewardModel) -> Self:
         """Start from the reward model's trunk and head (Ouyang et al. 2022), with the score's normalisation
-        folded into the head: its value at the last token is the normalised score."""
-        weight_1D = reward_model.head.weight
+        folded into the head: its value at the last token is the normalised score, of several heads that of their
+        mean."""
+        weight_1D = reward_model.linear_head
         head = nn.Linear(weight_1D.shape[1], 1)
         with torch.no_grad():
             head.weight.copy_(weight_1D / reward_model.score_std)

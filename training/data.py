@@ -1,8 +1,9 @@
 """Records as token ids, and batches of similar length under a token budget."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,15 @@ from models.tokenization import encode_prompts as encode_conversations
 from models.tokenization import encode_responses
 from training.artifact import verify
 from training.config import InputError
-from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, Record, read_records
+from training.records import (
+    Conversation,
+    DemonstrationRecord,
+    PreferenceRecord,
+    PromptRecord,
+    Record,
+    ResponseRecord,
+    read_records,
+)
 from training.run import derived_seed
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -58,6 +67,7 @@ class Pair:
     group: str = ""
     strength: float | None = None
     source: str = ""
+    criteria: Mapping[str, float] = field(default_factory=dict)
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -136,6 +146,28 @@ def encode_demonstrations(
     return fitting, len(examples) - len(fitting)
 
 
+def encode_responses_to(
+    model: LanguageModel | RewardModel, records: Sequence[ResponseRecord], *, max_length: int
+) -> tuple[list[Example], list[str]]:
+    """Examples that fit, with EOS, and the ids of their responses. Raises `InputError` if none fits, or if two
+    responses have one id."""
+    if twice := [
+        response_id for response_id, count in Counter(row.response_id for row in records).items() if count > 1
+    ]:
+        raise InputError(f"response_id {twice[0]} is of more than one response")
+    limit = min(max_length, int(getattr(model.model.config, "max_position_embeddings", max_length)))
+    prompts = encode_conversations(model.tokenizer, (record.prompt for record in records))
+    responses = encode_responses(model.tokenizer, [record.response for record in records])
+    fitting = [
+        (Example(record.prompt_id, prompt_ids, response_ids), record.response_id)
+        for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
+        if len(prompt_ids) + len(response_ids) <= limit
+    ]
+    if not fitting:
+        raise InputError(f"every response is longer than {limit} tokens")
+    return [example for example, _ in fitting], [response_id for _, response_id in fitting]
+
+
 def encode_pairs(
     model: LanguageModel | RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
 ) -> tuple[list[Pair], int]:
@@ -154,6 +186,7 @@ def encode_pairs(
             record.group,
             record.strength,
             record.source,
+            record.criteria,
         )
         for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
     ]

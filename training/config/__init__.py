@@ -1,6 +1,7 @@
 """One frozen dataclass per stage, read from JSON."""
 
 from training.config.dpo import DpoConfig
+from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
 from training.config.reading import MODEL_KEYS, STAGES, config_to_json, read_config
 from training.config.reward import RankingLoss, RewardConfig
@@ -14,6 +15,7 @@ __all__ = [
     "STAGES",
     "ConfigError",
     "DpoConfig",
+    "EmbedConfig",
     "EvaluateConfig",
     "GenerateConfig",
     "InputError",
