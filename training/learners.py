@@ -1,4 +1,4 @@
-"""One optimiser step of PPO: gradients of a minibatch from micro-batches, on replicas, then policy and critic move."""
+"""One optimiser step of PPO: gradients of a minibatch from micro-batches, on replicas, then policy and critics move."""
 
 # B = batch, R = response tokens, D = hidden size, N = real response tokens of a micro-batch,
 # V = vocabulary
@@ -28,8 +28,9 @@ from training.config import PpoConfig
 from training.data import Example, length_batches
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer
+from training.players import Players
 from training.replicas import Replicas
-from training.rollout import Players, Rollout, response_values
+from training.rollout import Rollout, response_values
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,47 +59,52 @@ class Step:
 
 
 class Learner:
-    """Policy and critic with an optimiser each."""
+    """Policy and critics with an optimiser each."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: nn.Module) -> None:
-        """`critic` is what only the critic trains."""
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, nn.Module]) -> None:
+        """`critics` are what only they train, by the names of `Players.critics`."""
         self._config = config
         self._policy = policy
-        self._critic = critic
+        self._critics = critics
         self._actor_trainer = _trainer(policy.model, config)
-        self._critic_trainer = _trainer(critic, config)
+        self._critic_trainers = {name: _trainer(critic, config) for name, critic in critics.items()}
 
     def step(self, minibatch: Minibatch, *, actor_rate: float, critic_rate: float, critic_only: bool) -> Step:
         measures = self.gradients(minibatch, critic_only=critic_only)
         distant = self._is_distant(measures)
         if distant and self._config.drop_distant_step:
             self._actor_trainer.discard()
-            self._critic_trainer.discard()
+            for trainer in self._critic_trainers.values():
+                trainer.discard()
             return Step(measures, distant)
-        measures |= {"critic_gradient_norm": mean_of(self._critic_trainer.step(critic_rate))}
+        for name, trainer in self._critic_trainers.items():
+            measures |= {f"{name}_gradient_norm": mean_of(trainer.step(critic_rate))}
         if not critic_only:
             measures |= {"actor_gradient_norm": mean_of(self._actor_trainer.step(actor_rate))}
         return Step(measures, distant)
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
-        """Added to those that policy and critic have."""
+        """Added to those that policy and critics have."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint has to hold of it."""
-        return {
+        tensors = {
             **pack("policy", learnt_weights(self._policy.model)),
-            **pack("critic", self._critic.state_dict()),
             **pack("actor_optimizer", optimizer_tensors(self._actor_trainer.optimizer)),
-            **pack("critic_optimizer", optimizer_tensors(self._critic_trainer.optimizer)),
         }
+        for name, critic in self._critics.items():
+            tensors |= pack(name, critic.state_dict())
+            tensors |= pack(f"{name}_optimizer", optimizer_tensors(self._critic_trainers[name].optimizer))
+        return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Inverse of `tensors`."""
         set_learnt_weights(self._policy.model, unpack("policy", tensors))
-        self._critic.load_state_dict(unpack("critic", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
-        load_optimizer(self._critic_trainer.optimizer, unpack("critic_optimizer", tensors))
+        for name, critic in self._critics.items():
+            critic.load_state_dict(unpack(name, tensors))
+            load_optimizer(self._critic_trainers[name].optimizer, unpack(f"{name}_optimizer", tensors))
 
     def _is_distant(self, measures: Measures) -> bool:
         if self._config.max_update_kl is None or "update_kl" not in measures:
@@ -109,7 +115,7 @@ class Learner:
     def _policy_objective(
         self, minibatch: Minibatch, batch: Sequence[int], log_probability_N: Tensor, entropy_N: Tensor
     ) -> tuple[Tensor, Measures]:
-        """A sum over tokens, and what is worth knowing about it."""
+        """The rows' share of the minibatch's mean, and what is worth knowing about it."""
         config, rollout = self._config, minibatch.rollout
         mask_BR = rollout.mask_BR[batch]
         old_N = rollout.log_probability_BR[batch][mask_BR]
@@ -136,7 +142,7 @@ class Learner:
             measures["kl_loss"] = (float(divergence.detach()), count)
         if config.entropy_coefficient > 0:
             objective = objective - config.entropy_coefficient * entropy_N.sum()
-        return objective, measures
+        return objective / minibatch.tokens, measures
 
     def _value_objective(self, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor) -> tuple[Tensor, Measures]:
         """As `_policy_objective`."""
@@ -148,7 +154,7 @@ class Learner:
             rollout.return_BR[batch][mask_BR],
             clip=self._config.value_clip,
         )
-        return loss, {
+        return loss / minibatch.tokens, {
             "value_loss": (float(loss.detach()), len(value_N)),
             "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
         }
@@ -171,26 +177,29 @@ class Learner:
     def _over_micro_batches(
         self, minibatch: Minibatch, rows: Sequence[int], objective: Callable[[Sequence[int]], tuple[Tensor, Measures]]
     ) -> Measures:
-        """Gradients of `rows`, a part of the minibatch, divided by the tokens of the whole."""
+        """Gradients of `rows`, a part of the minibatch."""
         rollout = minibatch.rollout
         lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
         measures: Measures = {}
         for batch in length_batches(lengths, batch_tokens=self._config.micro_batch_tokens):
             loss, micro_measures = objective([rows[index] for index in batch])
-            (loss / minibatch.tokens).backward()
+            loss.backward()
             measures = merge(measures, micro_measures)
         return measures
 
 
 class SeparateLearner(Learner):
-    """The critic is a model of its own."""
+    """Every critic is a model of its own."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: Critic) -> None:
-        super().__init__(config, policy, critic)
-        self._actors, self._critics = Replicas(policy.model), Replicas(critic)
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
+        super().__init__(config, policy, critics)
+        self._actors = Replicas(policy.model)
+        self._critic_replicas = {name: Replicas(critic) for name, critic in critics.items()}
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
-        parts = self._critics.map(lambda critic, rows: self._value_gradients(critic, rows, minibatch), minibatch.rows)
+        parts: list[Measures] = []
+        for replicas in self._critic_replicas.values():
+            parts += replicas.map(lambda critic, rows: self._value_gradients(critic, rows, minibatch), minibatch.rows)
         if not critic_only:
             parts += self._actors.map(
                 lambda model, rows: self._policy_gradients(model, rows, minibatch), minibatch.rows
@@ -223,11 +232,12 @@ class SeparateLearner(Learner):
 
 
 class SharedLearner(Learner):
-    """The critic is a head on the policy's trunk: one pass forward and back serves both."""
+    """Critics are heads on the policy's trunk: one pass forward and back serves all."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: Critic) -> None:
-        super().__init__(config, policy, critic.head)
-        self._modules = Replicas(ActorCritic(policy.model, critic.head))
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
+        heads = {name: critic.head for name, critic in critics.items()}
+        super().__init__(config, policy, heads)
+        self._modules = Replicas(ActorCritic(policy.model, heads))
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
         parts = self._modules.map(
@@ -248,7 +258,9 @@ class SharedLearner(Learner):
                 hidden_ND, tokens_N = response_hidden_states(
                     module.model, *_token_ids(minibatch.rollout, batch), self._policy.pad_id
                 )
-            value, value_measures = self._value_objective(minibatch, batch, module.head(hidden_ND).squeeze(-1))
+            value, value_measures = self._value_objective(
+                minibatch, batch, module.heads["critic"](hidden_ND).squeeze(-1)
+            )
             value = self._config.value_coefficient * value
             if critic_only:
                 return value, value_measures
@@ -267,7 +279,7 @@ class SharedLearner(Learner):
 
 def learner_of(config: PpoConfig, players: Players) -> Learner:
     kind = SeparateLearner if config.critic == "separate" else SharedLearner
-    return kind(config, players.policy, players.critic)
+    return kind(config, players.policy, players.critics)
 
 
 def _trainer(module: nn.Module, config: PpoConfig) -> Trainer:

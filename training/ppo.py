@@ -10,11 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, freeze, save_language_model
+from models.backbone import LanguageModel, save_language_model
 from models.generation import sample_responses
-from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
-from models.reward import RewardModel
-from models.value import Critic
+from models.lora import learnt_weights, merge_adapters, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
 from training.artifact import lineage_of, model_identity
@@ -33,11 +31,12 @@ from training.data import (
 from training.learners import Minibatch, learner_of
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import linear_schedule
+from training.players import Players, build_players
 from training.records import DemonstrationRecord, PromptRecord
 from training.replicas import replica
-from training.rollout import Players, Rollout, collect
+from training.rollout import Rollout, collect
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
-from training.scoring import Reward, RewardModelScorer, written
+from training.scoring import RewardModelScorer, written
 from training.selection import BestPolicy
 
 PHASE = "ppo"
@@ -72,22 +71,6 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     stopped_early = loop.train()
     result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
-
-
-def build_players(
-    config: PpoConfig, policy: LanguageModel, reference: LanguageModel, reward_model: RewardModel, reward: Reward
-) -> Players:
-    """A separate critic starts from the reward model, whatever rule gives the reward."""
-    freeze(reference.model)
-    if config.lora_rank:
-        seed = derived_seed(config.seed, "adapters")
-        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-    if config.critic == "shared":
-        return Players(policy, reference, Critic.on_trunk_of(policy), reward)
-    if reward_model.model.config.vocab_size != policy.model.config.vocab_size:
-        raise InputError("the reward model has another vocabulary than the policy: it cannot seed the critic")
-    freeze(reward_model.model)
-    return Players(policy, reference, Critic.from_reward_model(reward_model), reward)
 
 
 class PpoLoop:

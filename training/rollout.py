@@ -3,7 +3,7 @@
 # B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -16,15 +16,16 @@ from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data import Prompt, length_batches
+from training.players import Players
 from training.replicas import together
 from training.run import PhaseTimer
-from training.scoring import Reward, WrittenResponse, written
+from training.scoring import WrittenResponse, written
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """A batch of responses with everything that training on them needs. All (B, R) tensors are zero outside
-    the mask; log-probabilities are those that the tokens were sampled with."""
+class Scored:
+    """Responses and what the models say of them. All (B, R) tensors are zero outside the mask; log-probabilities are
+    those that the tokens were sampled with."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[WrittenResponse]
@@ -35,8 +36,6 @@ class Rollout:
     kl_BR: Tensor
     """k1, whatever estimator the penalty uses."""
     value_BR: Tensor
-    advantage_BR: Tensor
-    return_BR: Tensor
     score_B: Tensor
     reward_B: Tensor
     """The score after the penalty for a missing EOS."""
@@ -47,13 +46,11 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Players:
-    """The four parts of PPO."""
+class Rollout(Scored):
+    """A batch of responses with everything that training on them needs."""
 
-    policy: LanguageModel
-    reference: LanguageModel
-    critic: Critic
-    reward: Reward
+    advantage_BR: Tensor
+    return_BR: Tensor
 
 
 def collect(
@@ -88,31 +85,43 @@ def assess(
     timer: PhaseTimer,
 ) -> Rollout:
     """What responses earned, and the advantages of their tokens. Raises `InputError` when a score is not finite."""
+    with timer.measure("score"):
+        scored = score_responses(players, prompts, responses, config)
+    penalty_BR = ESTIMATORS[config.kl_estimator](scored.log_probability_BR, scored.reference_BR)
+    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
+    mask_BR = scored.mask_BR
+    reward_BR = token_rewards(scored.reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
+    if config.whiten_rewards:
+        reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
+    advantage_BR, return_BR = generalised_advantages(
+        reward_BR, scored.value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
+    )
+    return Rollout(
+        **{field.name: getattr(scored, field.name) for field in fields(scored)},
+        advantage_BR=whiten(advantage_BR, mask_BR) if config.whiten_advantages else advantage_BR,
+        return_BR=return_BR,
+    )
+
+
+def score_responses(
+    players: Players, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
+) -> Scored:
+    """Raises `InputError` when a score is not finite."""
     prompt_ids = [prompt.token_ids for prompt in prompts]
     sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
     flat = [value for response in sampled for value in response.log_probabilities]
     log_probability_BR = scatter_rows(torch.tensor(flat), mask_BR)
-    with timer.measure("score"):
-        score_B, reference_BR, value_BR = together(
-            lambda: players.reward(prompts, responses).float(),
-            lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
-            lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id),
-        )
+    score_B, reference_BR, value_BR = together(
+        lambda: players.reward(prompts, responses).float(),
+        lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
+        lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id),
+    )
     if not bool(torch.isfinite(score_B).all()):
         raise InputError("the reward model gave a score that is not finite")
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
-    reward_B = penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty)
-    penalty_BR = ESTIMATORS[config.kl_estimator](log_probability_BR, reference_BR)
-    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
-    reward_BR = token_rewards(reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
-    if config.whiten_rewards:
-        reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
-    advantage_BR, return_BR = generalised_advantages(
-        reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
-    )
-    return Rollout(
+    return Scored(
         prompts=prompts,
         responses=responses,
         mask_BR=mask_BR,
@@ -120,10 +129,8 @@ def assess(
         reference_BR=reference_BR,
         kl_BR=k1(log_probability_BR, reference_BR) * mask_BR,
         value_BR=value_BR,
-        advantage_BR=whiten(advantage_BR, mask_BR) if config.whiten_advantages else advantage_BR,
-        return_BR=return_BR,
         score_B=score_B.clone(),  # out of inference mode
-        reward_B=reward_B,
+        reward_B=penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty),
     )
 
 

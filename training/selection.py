@@ -10,8 +10,9 @@ from training.checkpoint import pack, unpack
 from training.config import PpoConfig
 from training.data import Prompt
 from training.metrics import Measures, mean_of
-from training.rollout import Players, assess
-from training.run import PhaseTimer, derived_seed
+from training.players import Players
+from training.rollout import score_responses
+from training.run import derived_seed
 from training.scoring import written
 
 
@@ -38,8 +39,8 @@ class BestPolicy:
             seed=derived_seed(config.seed, "held_out"),
         )
         responses = written(self._players.policy, sampled)
-        rollout = assess(self._players, self._prompts, responses, config, kl_coefficient=0.0, timer=PhaseTimer())
-        reward, kl = float(rollout.reward_B.mean()), rollout.kl_per_response
+        scored = score_responses(self._players, self._prompts, responses, config)
+        reward, kl = float(scored.reward_B.mean()), scored.kl_per_response
         within_bound = config.max_kl is None or kl <= config.max_kl
         if within_bound and (self._reward is None or reward > self._reward):
             self._reward, self._iteration = reward, iteration

@@ -20,7 +20,8 @@ from training.checkpoint import Checkpoint, CheckpointStore
 from training.config import PpoConfig
 from training.learners import Learner, Minibatch, Step, learner_of
 from training.metrics import Measures
-from training.rollout import Players, Rollout, reference_log_probabilities, values
+from training.players import Players
+from training.rollout import Rollout, reference_log_probabilities, values
 
 # With these a return is the sum of the rewards to come.
 EVERY_RETURN = {"gamma": 1.0, "gae_lambda": 1.0}

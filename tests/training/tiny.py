@@ -10,9 +10,9 @@ from models.reward import RewardModel, reward_model_from_policy
 from tests.models.directories import write_directory
 from training.config import PpoConfig
 from training.data import Example, Prompt
-from training.ppo import build_players
+from training.players import Players, build_players
 from training.records import conversation
-from training.rollout import Players, Rollout, collect
+from training.rollout import Rollout, collect
 from training.run import PhaseTimer
 from training.scoring import RewardModelScorer
 
