@@ -1,6 +1,6 @@
 """One optimiser step of PPO: gradients of a minibatch from micro-batches, on replicas, then policy and critics move."""
 
-# B = batch, R = response tokens, D = hidden size, N = real response tokens of a micro-batch,
+# B = batch, R = response tokens, D = hidden size, N = real response tokens of a micro-batch, A = its actions,
 # V = vocabulary
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,7 @@ from models.lora import learnt_weights, set_learnt_weights
 from models.value import ActorCritic, Critic
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.losses import policy_loss, value_loss
+from training.algorithms.masking import scatter_rows
 from training.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.config import PpoConfig
 from training.data import Example, length_batches
@@ -47,7 +48,7 @@ class Minibatch:
 
     @property
     def tokens(self) -> int:
-        """Of all its responses: what every loss is divided by, so that micro-batches change nothing."""
+        """Of all its responses: what losses of tokens are divided by, so that micro-batches change nothing."""
         return int(self.rollout.mask_BR[self.rows].sum())
 
 
@@ -119,30 +120,45 @@ class Learner:
         config, rollout = self._config, minibatch.rollout
         mask_BR = rollout.mask_BR[batch]
         old_N = rollout.log_probability_BR[batch][mask_BR]
-        objective, ratio_N, clipped_N = policy_loss(
-            log_probability_N,
-            old_N,
-            rollout.advantage_BR[batch][mask_BR],
+        objective, measures = self._surrogate(minibatch, batch, log_probability_N)
+        count = len(old_N)
+        measures |= {
+            "entropy": (float(entropy_N.detach().sum()), count),
+            # half the squared log-ratio: the KL of the update to second order
+            "update_kl": (float(0.5 * ((log_probability_N.detach() - old_N) ** 2).sum()), count),
+        }
+        if config.kl_penalty == "loss":
+            divergence = ESTIMATORS[config.kl_estimator](log_probability_N, rollout.reference_BR[batch][mask_BR]).sum()
+            objective = objective + minibatch.kl_coefficient * divergence / minibatch.tokens
+            measures["kl_loss"] = (float(divergence.detach()), count)
+        if config.entropy_coefficient > 0:
+            objective = objective - config.entropy_coefficient * entropy_N.sum() / minibatch.tokens
+        return objective, measures
+
+    def _surrogate(
+        self, minibatch: Minibatch, batch: Sequence[int], log_probability_N: Tensor
+    ) -> tuple[Tensor, Measures]:
+        """The clipped objective, a mean over actions: tokens, or whole responses."""
+        config, rollout = self._config, minibatch.rollout
+        mask_BR, advantage_BR = rollout.mask_BR[batch], rollout.advantage_BR[batch]
+        new_A, old_A, advantage_A = log_probability_N, rollout.log_probability_BR[batch][mask_BR], advantage_BR[mask_BR]
+        actions = minibatch.tokens
+        if config.algorithm == "rloo":
+            new_A, old_A = scatter_rows(new_A, mask_BR).sum(-1), scatter_rows(old_A, mask_BR).sum(-1)
+            advantage_A, actions = advantage_BR[:, 0], len(minibatch.rows)
+        loss, ratio_A, clipped_A = policy_loss(
+            new_A,
+            old_A,
+            advantage_A,
             clip_low=config.clip_low,
             clip_high=config.clip_high,
             dual_clip=config.dual_clip,
         )
-        count = len(old_N)
-        measures: Measures = {
-            "policy_loss": (float(objective.detach()), count),
-            "entropy": (float(entropy_N.detach().sum()), count),
-            "clip_fraction": (float(clipped_N.sum()), count),
-            # half the squared log-ratio: the KL of the update to second order
-            "update_kl": (float(0.5 * ((log_probability_N.detach() - old_N) ** 2).sum()), count),
-            "ratio_error": (float((ratio_N.detach() - 1).abs().sum()), count),
+        return loss / actions, {
+            "policy_loss": (float(loss.detach()), len(old_A)),
+            "clip_fraction": (float(clipped_A.sum()), len(old_A)),
+            "ratio_error": (float((ratio_A.detach() - 1).abs().sum()), len(old_A)),
         }
-        if config.kl_penalty == "loss":
-            divergence = ESTIMATORS[config.kl_estimator](log_probability_N, rollout.reference_BR[batch][mask_BR]).sum()
-            objective = objective + minibatch.kl_coefficient * divergence
-            measures["kl_loss"] = (float(divergence.detach()), count)
-        if config.entropy_coefficient > 0:
-            objective = objective - config.entropy_coefficient * entropy_N.sum()
-        return objective / minibatch.tokens, measures
 
     def _value_objective(self, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor) -> tuple[Tensor, Measures]:
         """As `_policy_objective`."""

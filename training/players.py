@@ -14,17 +14,17 @@ from training.scoring import Reward
 
 @dataclass(frozen=True, slots=True)
 class Players:
-    """The four parts of PPO."""
+    """The four parts of PPO; RLOO has no critic."""
 
     policy: LanguageModel
     reference: LanguageModel
-    critic: Critic
+    critic: Critic | None
     reward: Reward
 
     @property
     def critics(self) -> Mapping[str, Critic]:
         """By the names under which learner and checkpoint know them."""
-        return {"critic": self.critic}
+        return {} if self.critic is None else {"critic": self.critic}
 
 
 def build_players(
@@ -38,7 +38,9 @@ def build_players(
     return Players(policy, reference, _critic(config, policy, reward_model), reward)
 
 
-def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic:
+def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
+    if config.algorithm == "rloo":
+        return None
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)
     if scored_by.model.config.vocab_size != policy.model.config.vocab_size:

@@ -148,6 +148,8 @@ class PpoLoop:
         self._history.append(_figures(rollout))
         within_bound = self._within_bound(rollout.kl_per_response)
         measures = _rollout_measures(rollout, self._kl_coefficient)
+        if self._players.critic is not None:
+            measures |= _critic_measures(rollout)
         if self._best is not None and iteration % self._config.held_out_every == 0:
             with timer.measure("held_out"):
                 measures |= self._best.measure(iteration)
@@ -192,7 +194,7 @@ class PpoLoop:
                     Minibatch(rollout, rows.tolist(), self._kl_coefficient, self._draw_demonstrations(place)),
                     actor_rate=self._rate(iteration, config.actor_learning_rate),
                     critic_rate=self._rate(iteration, config.critic_learning_rate),
-                    critic_only=iteration < config.critic_warmup_iterations,
+                    critic_only=bool(self._players.critics) and iteration < config.critic_warmup_iterations,
                 )
                 ratio_error = step.measures.pop("ratio_error", None)
                 if ratio_error is not None:
@@ -203,8 +205,11 @@ class PpoLoop:
         return measures
 
     def _draw_prompts(self, iteration: int) -> list[Prompt]:
-        size = self._config.batch_size
-        return draw(self._prompts, start=iteration * size, count=size, seed=self._config.seed, purpose="prompts")
+        """Each as often as it is answered, one after the other."""
+        samples, seed = self._config.samples_per_prompt, self._config.seed
+        count = self._config.batch_size // samples
+        drawn = draw(self._prompts, start=iteration * count, count=count, seed=seed, purpose="prompts")
+        return [prompt for prompt in drawn for _ in range(samples)]
 
     def _draw_demonstrations(self, place: int) -> list[Example]:
         """Those of one optimiser step, counted over the whole run."""
@@ -321,7 +326,11 @@ def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:
         "reward": mean_of(float(rollout.reward_B.mean()), responses),
         "kl_k3": (float(k3(rollout.log_probability_BR, rollout.reference_BR)[mask_BR].sum()), responses),
         "score_variance": mean_of(float(rollout.score_B.var(correction=0)), responses),
-        "explained_variance": mean_of(float(explained_variance(rollout.value_BR[mask_BR], rollout.return_BR[mask_BR]))),
         "kl_coefficient": mean_of(kl_coefficient),
         "tokens": mean_of(float(mask_BR.sum())),
     }
+
+
+def _critic_measures(rollout: Rollout) -> Measures:
+    value_N, return_N = rollout.value_BR[rollout.mask_BR], rollout.return_BR[rollout.mask_BR]
+    return {"explained_variance": mean_of(float(explained_variance(value_N, return_N)))}

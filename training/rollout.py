@@ -11,7 +11,12 @@ from torch import Tensor
 from models.backbone import LanguageModel, pad_right, response_log_probabilities, response_positions
 from models.generation import sample_responses
 from models.value import Critic
-from training.algorithms.advantages import generalised_advantages, penalise_missing_eos, token_rewards
+from training.algorithms.advantages import (
+    generalised_advantages,
+    leave_one_out_advantages,
+    penalise_missing_eos,
+    token_rewards,
+)
 from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
@@ -36,6 +41,7 @@ class Scored:
     kl_BR: Tensor
     """k1, whatever estimator the penalty uses."""
     value_BR: Tensor
+    """Zero without a critic."""
     score_B: Tensor
     reward_B: Tensor
     """The score after the penalty for a missing EOS."""
@@ -50,7 +56,9 @@ class Rollout(Scored):
     """A batch of responses with everything that training on them needs."""
 
     advantage_BR: Tensor
+    """Of all tokens of a response alike where a response is one action."""
     return_BR: Tensor
+    """What the critic learns, zero without one."""
 
 
 def collect(
@@ -62,7 +70,7 @@ def collect(
     seed: int,
     timer: PhaseTimer,
 ) -> Rollout:
-    """Sample one response per prompt and assess it. Raises `InputError` when a score is not finite."""
+    """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
         sampled = sample_responses(
             players.policy,
@@ -93,14 +101,27 @@ def assess(
     reward_BR = token_rewards(scored.reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
     if config.whiten_rewards:
         reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
-    advantage_BR, return_BR = generalised_advantages(
-        reward_BR, scored.value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
-    )
+    advantage_BR, return_BR = _advantages(reward_BR, scored.value_BR, mask_BR, config)
     return Rollout(
         **{field.name: getattr(scored, field.name) for field in fields(scored)},
-        advantage_BR=whiten(advantage_BR, mask_BR) if config.whiten_advantages else advantage_BR,
+        advantage_BR=_whitened(advantage_BR, mask_BR, config) if config.whiten_advantages else advantage_BR,
         return_BR=return_BR,
     )
+
+
+def _advantages(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> tuple[Tensor, Tensor]:
+    """(B, R) advantages and returns."""
+    if config.algorithm == "rloo":
+        advantage_B = leave_one_out_advantages(reward_BR.sum(-1), samples=config.samples_per_prompt)
+        return advantage_B[:, None] * mask_BR, torch.zeros_like(value_BR)
+    return generalised_advantages(reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda)
+
+
+def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tensor:
+    """Over all actions: tokens, or responses, where a long one counts no more than a short one."""
+    if config.algorithm == "rloo":
+        return whiten(advantage_BR[:, :1], mask_BR[:, :1]) * mask_BR
+    return whiten(advantage_BR, mask_BR)
 
 
 def score_responses(
@@ -158,15 +179,17 @@ def reference_log_probabilities(
 
 @torch.no_grad()
 def values(
-    critic: Critic,
+    critic: Critic | None,
     prompt_ids: Sequence[Sequence[int]],
     response_ids: Sequence[Sequence[int]],
     mask_BR: Tensor,
     config: PpoConfig,
     pad_id: int,
 ) -> Tensor:
-    """(B, R) values of the states before each response token, zero outside the mask."""
+    """(B, R) values of the states before each response token, zero outside the mask and without a critic."""
     value_BR = torch.zeros(mask_BR.shape)
+    if critic is None:
+        return value_BR
     for batch in _batches(prompt_ids, response_ids, config):
         value_N = response_values(
             critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id

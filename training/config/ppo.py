@@ -7,6 +7,12 @@ from typing import Annotated, Literal
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
+_OF_TOKENS = (
+    *("critic", "value_coefficient", "critic_learning_rate", "critic_warmup_iterations", "value_clip"),
+    *("gamma", "gae_lambda", "whiten_rewards"),
+)
+"""What RLOO has no use for: it has no critic and takes a response as one action."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PpoConfig(StageConfig):
@@ -23,8 +29,13 @@ class PpoConfig(StageConfig):
     """Prompts that nothing is learnt from, for `publish` = best."""
     demonstrations: Path | None = None
     """Responses to imitate beside PPO, for `ptx_coefficient`."""
+    algorithm: Literal["ppo", "rloo"] = "ppo"
+    """`rloo` compares a response with the others to its prompt instead of with a critic (Ahmadian et al. 2024)."""
+    samples_per_prompt: Count = 1
+    """Responses to each prompt of a rollout, for `rloo` at least 2."""
     iterations: Count = 22
     batch_size: Count = 64
+    """Responses of a rollout."""
     minibatch_size: Count = 32
     micro_batch_tokens: Count = 4096
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
@@ -106,9 +117,20 @@ class PpoConfig(StageConfig):
     def __post_init__(self) -> None:
         if self.minibatch_size > self.batch_size:
             raise ConfigError("minibatch_size: must not exceed batch_size")
+        if self.batch_size % self.samples_per_prompt:
+            raise ConfigError("batch_size: must be a multiple of samples_per_prompt")
+        if self.algorithm == "rloo":
+            self._require_use_without_critic()
         if self.kl_penalty == "loss" and self.kl_estimator == "k1":
             raise ConfigError("kl_estimator: k1 in the loss has no gradient on average; choose k2 or k3")
         if self.ptx_coefficient > 0 and self.demonstrations is None:
             raise ConfigError("demonstrations: needed for ptx_coefficient")
         if self.publish == "best" and self.held_out_prompts is None:
             raise ConfigError("held_out_prompts: needed to publish the best policy")
+
+    def _require_use_without_critic(self) -> None:
+        if self.samples_per_prompt == 1:
+            raise ConfigError("samples_per_prompt: RLOO compares at least 2 responses to a prompt")
+        unused = [name for name in _OF_TOKENS if getattr(self, name) != getattr(PpoConfig, name)]
+        if unused:
+            raise ConfigError(f"{', '.join(unused)}: RLOO has no critic and takes a response as one action")
