@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -160,19 +161,17 @@ class Learner:
             "ratio_error": (float((ratio_A.detach() - 1).abs().sum()), len(old_A)),
         }
 
-    def _value_objective(self, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor) -> tuple[Tensor, Measures]:
-        """As `_policy_objective`."""
-        rollout = minibatch.rollout
-        mask_BR = rollout.mask_BR[batch]
-        loss, clipped_N = value_loss(
-            value_N,
-            rollout.value_BR[batch][mask_BR],
-            rollout.return_BR[batch][mask_BR],
-            clip=self._config.value_clip,
-        )
+    def _value_objective(
+        self, critic: str, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor
+    ) -> tuple[Tensor, Measures]:
+        """As `_policy_objective`, of the critic by that name."""
+        mask_BR = minibatch.rollout.mask_BR[batch]
+        old_N, return_N = (tensor_BR[batch][mask_BR] for tensor_BR in minibatch.rollout.taught(critic))
+        loss, clipped_N = value_loss(value_N, old_N, return_N, clip=self._config.value_clip)
+        kind = critic.removesuffix("critic")
         return loss / minibatch.tokens, {
-            "value_loss": (float(loss.detach()), len(value_N)),
-            "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
+            f"{kind}value_loss": (float(loss.detach()), len(value_N)),
+            f"{kind}value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
         }
 
     def _demonstration_gradients(
@@ -214,8 +213,8 @@ class SeparateLearner(Learner):
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
         parts: list[Measures] = []
-        for replicas in self._critic_replicas.values():
-            parts += replicas.map(lambda critic, rows: self._value_gradients(critic, rows, minibatch), minibatch.rows)
+        for name, replicas in self._critic_replicas.items():
+            parts += replicas.map(partial(self._value_gradients, name, minibatch), minibatch.rows)
         if not critic_only:
             parts += self._actors.map(
                 lambda model, rows: self._policy_gradients(model, rows, minibatch), minibatch.rows
@@ -239,10 +238,10 @@ class SeparateLearner(Learner):
 
         return self._over_micro_batches(minibatch, rows, objective)
 
-    def _value_gradients(self, critic: Critic, rows: Sequence[int], minibatch: Minibatch) -> Measures:
+    def _value_gradients(self, name: str, minibatch: Minibatch, critic: Critic, rows: Sequence[int]) -> Measures:
         def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
             value_N = response_values(critic, *_token_ids(minibatch.rollout, batch), self._policy.pad_id)
-            return self._value_objective(minibatch, batch, value_N)
+            return self._value_objective(name, minibatch, batch, value_N)
 
         return self._over_micro_batches(minibatch, rows, objective)
 
@@ -274,10 +273,12 @@ class SharedLearner(Learner):
                 hidden_ND, tokens_N = response_hidden_states(
                     module.model, *_token_ids(minibatch.rollout, batch), self._policy.pad_id
                 )
-            value, value_measures = self._value_objective(
-                minibatch, batch, module.heads["critic"](hidden_ND).squeeze(-1)
-            )
-            value = self._config.value_coefficient * value
+            valued = [
+                self._value_objective(name, minibatch, batch, head(hidden_ND).squeeze(-1))
+                for name, head in module.heads.items()
+            ]
+            value = self._config.value_coefficient * torch.stack([loss for loss, _ in valued]).sum()
+            value_measures = merge(*(measures for _, measures in valued))
             if critic_only:
                 return value, value_measures
             log_probability_N, entropy_N = token_log_probabilities(

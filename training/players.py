@@ -14,28 +14,42 @@ from training.scoring import Reward
 
 @dataclass(frozen=True, slots=True)
 class Players:
-    """The four parts of PPO; RLOO has no critic."""
+    """The four parts of PPO, and two more under a constraint; RLOO has no critics."""
 
     policy: LanguageModel
     reference: LanguageModel
     critic: Critic | None
     reward: Reward
+    cost: Reward | None = None
+    """The higher the worse, and above 0 unsafe."""
+    cost_critic: Critic | None = None
 
     @property
     def critics(self) -> Mapping[str, Critic]:
         """By the names under which learner and checkpoint know them."""
-        return {} if self.critic is None else {"critic": self.critic}
+        named = {"critic": self.critic, "cost_critic": self.cost_critic}
+        return {name: critic for name, critic in named.items() if critic is not None}
 
 
 def build_players(
-    config: PpoConfig, policy: LanguageModel, reference: LanguageModel, reward_model: RewardModel, reward: Reward
+    config: PpoConfig,
+    policy: LanguageModel,
+    reference: LanguageModel,
+    reward_model: RewardModel,
+    reward: Reward,
+    *,
+    cost_model: RewardModel | None = None,
+    cost: Reward | None = None,
 ) -> Players:
-    """A separate critic starts from the reward model, whatever rule gives the reward."""
+    """Separate critics start from reward and cost model, whatever rules give reward and cost."""
     freeze(reference.model)
     if config.lora_rank:
         seed = derived_seed(config.seed, "adapters")
         add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-    return Players(policy, reference, _critic(config, policy, reward_model), reward)
+    critic = _critic(config, policy, reward_model)
+    if cost_model is None:
+        return Players(policy, reference, critic, reward)
+    return Players(policy, reference, critic, reward, cost, _critic(config, policy, cost_model))
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
@@ -44,6 +58,6 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) ->
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)
     if scored_by.model.config.vocab_size != policy.model.config.vocab_size:
-        raise InputError("the reward model has another vocabulary than the policy: it cannot seed the critic")
+        raise InputError("a critic starts from a reward or cost model, and one has another vocabulary than the policy")
     freeze(scored_by.model)
     return Critic.from_reward_model(scored_by)

@@ -18,6 +18,7 @@ from training.algorithms.losses import explained_variance
 from training.artifact import lineage_of, model_identity
 from training.checkpoint import Checkpoint, pack, unpack
 from training.config import InputError, PpoConfig
+from training.constraint import Constraint
 from training.data import (
     Example,
     Prompt,
@@ -40,7 +41,7 @@ from training.scoring import RewardModelScorer, written
 from training.selection import BestPolicy
 
 PHASE = "ppo"
-CHECKPOINT_LAYOUT = 2
+CHECKPOINT_LAYOUT = 3
 """Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
 
 
@@ -49,7 +50,7 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     lineage = lineage_of(
         "ppo",
         config,
-        {"policy": config.policy, "reference": config.reference, "reward": config.reward},
+        {"policy": config.policy, "reference": config.reference, "reward": config.reward, "cost": config.cost},
         {
             "prompts": config.prompts,
             "held_out_prompts": config.held_out_prompts,
@@ -66,7 +67,16 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     reward_model = open_reward_model(config.reward)
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
-    players = build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
+    cost_model = open_reward_model(config.cost) if config.cost is not None else None
+    players = build_players(
+        config,
+        policy,
+        reference,
+        reward_model,
+        RewardModelScorer(reward_model, policy),
+        cost_model=cost_model,
+        cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
+    )
     loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=_demonstrations(config, policy))
     stopped_early = loop.train()
     result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
@@ -94,6 +104,7 @@ class PpoLoop:
         self._learner = learner_of(config, players)
         self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
         self._kl_coefficient = config.kl_coefficient
+        self._constraint = Constraint(config)
         self._good = self._snapshot()
         self._roll_backs = 0
         self._history: list[dict[str, float]] = []
@@ -122,6 +133,7 @@ class PpoLoop:
             "iterations": len(self._history),
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
+            **self._constraint.summary(last),
             **(self._best.summary() if self._best is not None else {}),
         }
 
@@ -142,14 +154,16 @@ class PpoLoop:
             self._draw_prompts(iteration),
             self._config,
             kl_coefficient=self._kl_coefficient,
+            multiplier=self._constraint.multiplier,
             seed=derived_seed(self._config.seed, "rollout", iteration),
             timer=timer,
         )
-        self._history.append(_figures(rollout))
+        self._history.append(_figures(rollout) | self._constraint.figures(rollout))
         within_bound = self._within_bound(rollout.kl_per_response)
         measures = _rollout_measures(rollout, self._kl_coefficient)
         if self._players.critic is not None:
             measures |= _critic_measures(rollout)
+        measures |= self._constraint.measures(rollout)
         if self._best is not None and iteration % self._config.held_out_every == 0:
             with timer.measure("held_out"):
                 measures |= self._best.measure(iteration)
@@ -158,6 +172,7 @@ class PpoLoop:
             with timer.measure("train"):
                 measures = merge(measures, self._update(iteration, rollout))
             self._adapt(rollout)
+            self._constraint.update(rollout)
         measures |= {f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()}
         measures["seconds"] = mean_of(time.perf_counter() - began)
         self._run.metrics.write(
@@ -267,6 +282,7 @@ class PpoLoop:
         return {**self._learner.tensors(), **self._good, **best}, {
             "layout": CHECKPOINT_LAYOUT,
             "kl_coefficient": self._kl_coefficient,
+            "constraint": self._constraint.state(),
             "roll_backs": self._roll_backs,
             "history": self._history,
             "best": self._best.summary() if self._best is not None else None,
@@ -280,6 +296,7 @@ class PpoLoop:
         self._learner.restore(checkpoint.tensors)
         self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
+        self._constraint.restore(checkpoint.values["constraint"])  # type: ignore[arg-type]  # as the history
         self._roll_backs = int(str(checkpoint.values["roll_backs"]))
         self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
         best = checkpoint.values["best"]

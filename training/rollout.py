@@ -17,6 +17,7 @@ from training.algorithms.advantages import (
     penalise_missing_eos,
     token_rewards,
 )
+from training.algorithms.constraint import lagrangian_advantages
 from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
@@ -45,6 +46,9 @@ class Scored:
     score_B: Tensor
     reward_B: Tensor
     """The score after the penalty for a missing EOS."""
+    cost_B: Tensor
+    """Zero without a cost model, as is the next."""
+    cost_value_BR: Tensor
 
     @property
     def kl_per_response(self) -> float:
@@ -59,6 +63,13 @@ class Rollout(Scored):
     """Of all tokens of a response alike where a response is one action."""
     return_BR: Tensor
     """What the critic learns, zero without one."""
+    cost_return_BR: Tensor
+
+    def taught(self, critic: str) -> tuple[Tensor, Tensor]:
+        """(B, R) values that a critic of `Players.critics` gave, and what it learns."""
+        if critic == "cost_critic":
+            return self.cost_value_BR, self.cost_return_BR
+        return self.value_BR, self.return_BR
 
 
 def collect(
@@ -67,6 +78,7 @@ def collect(
     config: PpoConfig,
     *,
     kl_coefficient: float,
+    multiplier: float = 0.0,
     seed: int,
     timer: PhaseTimer,
 ) -> Rollout:
@@ -80,7 +92,9 @@ def collect(
             seed=seed,
         )
         responses = written(players.policy, sampled)
-    return assess(players, prompts, responses, config, kl_coefficient=kl_coefficient, timer=timer)
+    return assess(
+        players, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer
+    )
 
 
 def assess(
@@ -90,9 +104,11 @@ def assess(
     config: PpoConfig,
     *,
     kl_coefficient: float,
+    multiplier: float = 0.0,
     timer: PhaseTimer,
 ) -> Rollout:
-    """What responses earned, and the advantages of their tokens. Raises `InputError` when a score is not finite."""
+    """What responses earned and cost, and the advantages of their tokens. Raises `InputError` when a score is not
+    finite."""
     with timer.measure("score"):
         scored = score_responses(players, prompts, responses, config)
     penalty_BR = ESTIMATORS[config.kl_estimator](scored.log_probability_BR, scored.reference_BR)
@@ -102,10 +118,17 @@ def assess(
     if config.whiten_rewards:
         reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
     advantage_BR, return_BR = _advantages(reward_BR, scored.value_BR, mask_BR, config)
+    cost_return_BR = torch.zeros_like(return_BR)
+    if players.cost is not None:
+        # The penalty raises cost as it lowers reward, so that its weight stays the same whatever the multiplier.
+        cost_BR = token_rewards(scored.cost_B, penalty_BR, mask_BR, kl_coefficient=-in_reward)
+        cost_advantage_BR, cost_return_BR = _advantages(cost_BR, scored.cost_value_BR, mask_BR, config)
+        advantage_BR = lagrangian_advantages(advantage_BR, cost_advantage_BR, multiplier=multiplier)
     return Rollout(
         **{field.name: getattr(scored, field.name) for field in fields(scored)},
         advantage_BR=_whitened(advantage_BR, mask_BR, config) if config.whiten_advantages else advantage_BR,
         return_BR=return_BR,
+        cost_return_BR=cost_return_BR,
     )
 
 
@@ -134,13 +157,17 @@ def score_responses(
     mask_BR = length_mask([len(ids) for ids in response_ids])
     flat = [value for response in sampled for value in response.log_probabilities]
     log_probability_BR = scatter_rows(torch.tensor(flat), mask_BR)
-    score_B, reference_BR, value_BR = together(
+    pad_id = players.policy.pad_id
+    score_B, reference_BR, value_BR, cost_B, cost_value_BR = together(
         lambda: players.reward(prompts, responses).float(),
         lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
-        lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id),
+        lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+        lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
+        lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
     )
-    if not bool(torch.isfinite(score_B).all()):
-        raise InputError("the reward model gave a score that is not finite")
+    for kind, given_B in (("reward", score_B), ("cost", cost_B)):
+        if not bool(torch.isfinite(given_B).all()):
+            raise InputError(f"the {kind} model gave a score that is not finite")
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
     return Scored(
         prompts=prompts,
@@ -152,6 +179,8 @@ def score_responses(
         value_BR=value_BR,
         score_B=score_B.clone(),  # out of inference mode
         reward_B=penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty),
+        cost_B=cost_B.clone(),
+        cost_value_BR=cost_value_BR,
     )
 
 

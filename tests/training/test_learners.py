@@ -135,6 +135,8 @@ LEARNERS = [
     pytest.param({"critic": "shared", "value_coefficient": 0.4}, id="shared trunk"),
     pytest.param({"lora_rank": 2}, id="adapters"),
     pytest.param({"algorithm": "rloo", "samples_per_prompt": 2, "dual_clip": 1.2}, id="rloo"),
+    pytest.param({"cost": "cost"}, id="cost"),
+    pytest.param({"cost": "cost", "critic": "shared", "value_coefficient": 0.4}, id="cost at a shared trunk"),
     pytest.param(
         {
             "algorithm": "rloo",
@@ -186,7 +188,7 @@ def objective(config: PpoConfig, measures: Measures) -> float:
     value_weight = config.value_coefficient if config.critic == "shared" else 1.0
     return (
         mean["policy_loss"]
-        + value_weight * mean.get("value_loss", 0.0)
+        + value_weight * (mean.get("value_loss", 0.0) + mean.get("cost_value_loss", 0.0))
         + 0.5 * mean.get("kl_loss", 0.0)
         - config.entropy_coefficient * mean["entropy"]
         + config.ptx_coefficient * mean.get("ptx_loss", 0.0)
@@ -258,9 +260,10 @@ def test_what_is_saved_is_what_is_loaded(family: str, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("cost", [None, "cost"])
 @pytest.mark.parametrize("critic", ["separate", "shared"])
-def test_a_restored_learner_takes_the_same_step_bit_for_bit(tmp_path: Path, critic: str) -> None:
-    config = tiny.config(critic=critic)
+def test_a_restored_learner_takes_the_same_step_bit_for_bit(tmp_path: Path, critic: str, cost: str | None) -> None:
+    config = tiny.config(critic=critic, cost=cost)
     players, others = (tiny.players(tmp_path / name, settings=config) for name in ("one", "other"))
     rollout = tiny.rollout(players, config)
     learner, again = learner_of(config, players), learner_of(config, others)
