@@ -3,6 +3,7 @@
 # B = batch, T = tokens, D = hidden size
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
@@ -52,9 +53,9 @@ class Critic(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A policy and the head of the critic on its trunk."""
+    """A policy and the heads of the critics on its trunk, by name."""
 
-    def __init__(self, model: "PreTrainedModel", head: nn.Linear) -> None:
+    def __init__(self, model: "PreTrainedModel", heads: Mapping[str, nn.Linear]) -> None:
         super().__init__()
         self.model = model
-        self.head = head
+        self.heads = nn.ModuleDict(heads)

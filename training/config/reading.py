@@ -30,7 +30,7 @@ STAGES: Mapping[str, type[StageConfig]] = {
 }
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
-MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "previous_reward"})
+MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "previous_reward"})
 
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
