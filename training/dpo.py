@@ -26,6 +26,8 @@ from training.config import DpoConfig, InputError
 from training.data import (
     Example,
     Pair,
+    Prompt,
+    load,
     open_language_model,
     row_batches,
     shuffled_length_batches,
@@ -34,9 +36,12 @@ from training.intervals import Interval, clustered
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
 from training.preferences import Preferences, load_preferences
+from training.records import PreferenceRecord
 from training.reference import keep, key_of, read_kept
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
+from training.samples import first_prompts, sample_texts
+from training.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +61,9 @@ def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
-    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"])
+    records = load(config.preferences, PreferenceRecord)
+    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"], shown=shown)
     loop.train()
     run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
@@ -65,13 +72,22 @@ class DpoLoop:
     """Both phases; steps count through them."""
 
     def __init__(
-        self, config: DpoConfig, run: Run, policy: LanguageModel, preferences: Preferences, *, data_sha256: str
+        self,
+        config: DpoConfig,
+        run: Run,
+        policy: LanguageModel,
+        preferences: Preferences,
+        *,
+        data_sha256: str,
+        shown: Sequence[Prompt] = (),
     ) -> None:
+        """`shown` are answered after the last step."""
         self._config = config
         self._run = run
         self._policy = policy
         self._preferences = preferences
         self._data_sha256 = data_sha256
+        self._shown = shown
         self._share_prompts = prompts_can_be_shared(policy.model)
         self._reference_batches = self._micro_batches(preferences.pairs)
         self._batches = _plan(config, preferences.train)
@@ -86,6 +102,7 @@ class DpoLoop:
             weight_decay=config.weight_decay,
         )
         self._replicas = Replicas(policy.model)
+        self._meter = Meter(policy.model, batch_tokens=config.micro_batch_tokens)
         self._reference_2P = torch.zeros(2, len(preferences.pairs))
 
     def train(self) -> None:
@@ -150,7 +167,8 @@ class DpoLoop:
             scored_2P[:, batch] = pair_log_probabilities(
                 reference, pairs, self._config.temperature, share_prompts=share_prompts
             )
-            self._end_of_step(step, REFERENCE, _pace(pairs, began), ({"scored": scored_2P}, {"layout": LAYOUT}))
+            pace = self._pace(pairs, began, passes=1)
+            self._end_of_step(step, REFERENCE, pace, ({"scored": scored_2P}, {"layout": LAYOUT}))
         return scored_2P
 
     def _learn(self, step: int, rows: Sequence[int]) -> None:
@@ -177,7 +195,8 @@ class DpoLoop:
             done, len(self._batches), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
         )
         norm = self._trainer.step(rate)
-        pace = _pace([self._preferences.train[row] for row in rows], began)
+        pairs = [self._preferences.train[row] for row in rows]
+        pace = self._pace(pairs, began, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
         figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **pace}
         self._end_of_step(step, LEARN, measures | figures, None)
 
@@ -215,8 +234,21 @@ class DpoLoop:
             "margin_high": margin.high if margin else None,
         }
 
+    def _pace(self, pairs: Sequence[Pair], began: float, *, passes: int) -> Measures:
+        """Tokens are those of both sides, each with its prompt; arithmetic that of the rows as they are computed."""
+        seconds = time.perf_counter() - began
+        tokens = sum(map(len, _responses(pairs)))
+        predicted = sum(len(response.response_ids) for response in _responses(pairs))
+        lengths = [len(row) for row in _rows(self._policy, pairs, share_prompts=self._share_prompts)]
+        flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
+        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
+        return {"tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+
     def _end_of_step(self, step: int, phase: str, measures: Measures, state: State | None) -> None:
-        self._run.metrics.write(step + 1, self._total, phase, measures)
+        last = step + 1 == self._total
+        seed = derived_seed(self._config.seed, "samples")
+        samples = sample_texts({"policy": self._policy}, self._shown, seed=seed) if last else ()
+        self._run.metrics.write(step + 1, self._total, phase, measures, samples=samples)
         self._run.end_of_step(
             step + 1, every=self._config.checkpoint_steps, phase=phase, state=lambda: state or self._state()
         )
@@ -331,7 +363,3 @@ def _lengths(pairs: Sequence[Pair]) -> list[int]:
 def _responses(pairs: Sequence[Pair]) -> list[Example]:
     """All sides a, then all sides b."""
     return [*(pair.a for pair in pairs), *(pair.b for pair in pairs)]
-
-
-def _pace(pairs: Sequence[Pair], began: float) -> Measures:
-    return {"tokens": mean_of(sum(map(len, _responses(pairs)))), "seconds": mean_of(time.perf_counter() - began)}

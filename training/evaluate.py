@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,8 @@ from training.data import (
 from training.intervals import clustered, clustered_proportion
 from training.metrics import mean_of
 from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
-from training.run import Cancellation, Run, derived_seed
+from training.run import Cancellation, PhaseTimer, Run, derived_seed
+from training.samples import SHOWN
 from training.scoring import RewardModelScorer, WrittenResponse, batched_scores, written
 
 COMPLETIONS = "completions.jsonl"
@@ -46,8 +47,11 @@ def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) 
     reward_model = open_reward_model(config.reward) if config.reward is not None else None
     result: dict[str, object] = {}
     if config.policy is not None:
-        result |= _evaluate_policy(config, out, reward_model)
-        run.metrics.write(1, 2, "policy", _measures(result))
+        timer = PhaseTimer()
+        figures, samples = _evaluate_policy(config, out, reward_model, timer)
+        result |= figures
+        seconds = {f"{phase}_seconds": mean_of(spent) for phase, spent in timer.seconds.items()}
+        run.metrics.write(1, 2, "policy", _measures(result) | seconds, samples=samples)
     if config.preferences is not None and reward_model is not None:
         result |= _evaluate_preferences(config, reward_model)
     run.metrics.write(2, 2, "preferences", _measures(result))
@@ -63,13 +67,17 @@ def distinct_2(texts: Sequence[str]) -> float:
     return len(pairs) / max(1, pairs.total())
 
 
-def _evaluate_policy(config: EvaluateConfig, out: Path, reward_model: RewardModel | None) -> dict[str, object]:
+def _evaluate_policy(
+    config: EvaluateConfig, out: Path, reward_model: RewardModel | None, timer: PhaseTimer
+) -> tuple[dict[str, object], list[Mapping[str, object]]]:
+    """Figures, and a few texts to read."""
     assert config.policy is not None
     assert config.prompts is not None
     policy = open_language_model(config.policy)
     prompts, dropped = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     repeated = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
-    responses = _sample(config, policy, repeated, "policy")
+    with timer.measure("generate"):
+        responses = _sample(config, policy, repeated, "policy")
     write_records(out / COMPLETIONS, _records(config, repeated, responses))
     result: dict[str, object] = {
         "prompts": len(prompts),
@@ -78,22 +86,38 @@ def _evaluate_policy(config: EvaluateConfig, out: Path, reward_model: RewardMode
         **_describe(responses, prefix=""),
     }
     if config.reference is None:
-        return result
+        return result, _shown(config, repeated, {"policy": responses})
     reference = open_language_model(config.reference)
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
-    kl = clustered(
-        _kl_per_response(config, policy, reference, repeated, responses), [prompt.prompt_id for prompt in repeated]
-    )
+    with timer.measure("reference"):
+        nats = _kl_per_response(config, policy, reference, repeated, responses)
+    kl = clustered(nats, [prompt.prompt_id for prompt in repeated])
     result |= {"kl": kl.mean, "kl_low": kl.low, "kl_high": kl.high}
-    reference_responses = _sample(config, reference, repeated, "reference")
+    with timer.measure("generate"):
+        reference_responses = _sample(config, reference, repeated, "reference")
     write_records(out / REFERENCE_COMPLETIONS, _records(config, repeated, reference_responses))
     described = _describe(reference_responses, prefix="reference_")
     result |= described
     result["length_ratio"] = _mean_length(responses) / _mean_length(reference_responses)
     if reward_model is not None:
-        result |= _win_rate(reward_model, policy, repeated, responses, reference_responses)
-    return result
+        with timer.measure("score"):
+            result |= _win_rate(reward_model, policy, repeated, responses, reference_responses)
+    return result, _shown(config, repeated, {"policy": responses, "reference": reference_responses})
+
+
+def _shown(
+    config: EvaluateConfig, prompts: Sequence[Prompt], responses: Mapping[str, Sequence[WrittenResponse]]
+) -> list[Mapping[str, object]]:
+    """The first response to each of the first few prompts, by role."""
+    return [
+        {
+            "prompt_id": prompts[place].prompt_id,
+            "prompt": prompts[place].conversation[-1].content,
+            **{role: written_by[place].text for role, written_by in responses.items()},
+        }
+        for place in range(0, len(prompts), config.samples_per_prompt)[:SHOWN]
+    ]
 
 
 def _evaluate_preferences(config: EvaluateConfig, reward_model: RewardModel) -> dict[str, object]:

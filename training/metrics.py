@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from training.board import Board
+
 Measures = dict[str, tuple[float, float]]
 """Name to (sum, count)."""
 
@@ -28,8 +30,9 @@ class MetricsLog:
     """Appends one line per step. After a crash the steps that are already there are computed again, to the
     same values, and not written twice; half a line that the crash left behind is cut off."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, board: Board | None = None) -> None:
         self._path = path
+        self._board = board
         self._last_step = _repair(path)
 
     def write(
@@ -55,6 +58,12 @@ class MetricsLog:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._last_step = step
+        if self._board is not None:
+            self._board.write(step, phase, values, samples)
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
 
 
 def _repair(path: Path) -> int:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, save_language_model
-from models.generation import sample_responses
 from models.lora import learnt_weights, merge_adapters, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
@@ -37,8 +36,10 @@ from training.records import DemonstrationRecord, PromptRecord
 from training.replicas import replica
 from training.rollout import Rollout, collect
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
-from training.scoring import RewardModelScorer, written
+from training.samples import sample_texts
+from training.scoring import RewardModelScorer
 from training.selection import BestPolicy
+from training.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, ppo_flop, sequence_lengths
 
 PHASE = "ppo"
 CHECKPOINT_LAYOUT = 3
@@ -103,6 +104,7 @@ class PpoLoop:
         self._demonstrations = demonstrations
         self._learner = learner_of(config, players)
         self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
+        self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
         self._kl_coefficient = config.kl_coefficient
         self._constraint = Constraint(config)
         self._good = self._snapshot()
@@ -173,12 +175,23 @@ class PpoLoop:
                 measures = merge(measures, self._update(iteration, rollout))
             self._adapt(rollout)
             self._constraint.update(rollout)
-        measures |= {f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()}
+        measures |= self._pace(rollout, measures, timer)
         measures["seconds"] = mean_of(time.perf_counter() - began)
         self._run.metrics.write(
             iteration + 1, self._config.iterations, PHASE, measures, samples=self._samples(iteration)
         )
         return within_bound
+
+    def _pace(self, rollout: Rollout, measures: Measures, timer: PhaseTimer) -> Measures:
+        passes = ADAPTER_PASSES if self._config.lora_rank else TRAINING_PASSES
+        return {
+            **{f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()},
+            **self._meter.measures(
+                tokens=sum(sequence_lengths(rollout)),
+                flop=ppo_flop(self._players, rollout, measures, actor_passes=passes),
+                seconds=sum(timer.seconds.get(phase, 0.0) for phase in ("generate", "score", "train")),
+            ),
+        }
 
     def _snapshot(self) -> dict[str, Tensor]:
         """What to go back to: the policy, or everything that learns where the run would go on from it."""
@@ -257,25 +270,13 @@ class PpoLoop:
             return []
         prompts = self._prompts[: config.sample_texts]
         seed = derived_seed(config.seed, "samples")
-        texts: dict[str, list[str]] = {}
-        for role, model in (("policy", self._players.policy), ("reference", self._players.reference)):
-            sampled = sample_responses(
-                model,
-                [prompt.token_ids for prompt in prompts],
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                seed=seed,
-            )
-            texts[role] = [response.text for response in written(model, sampled)]
-        return [
-            {
-                "prompt_id": prompt.prompt_id,
-                "prompt": prompt.conversation[-1].content,
-                "policy": policy,
-                "reference": reference,
-            }
-            for prompt, policy, reference in zip(prompts, texts["policy"], texts["reference"], strict=True)
-        ]
+        return sample_texts(
+            {"policy": self._players.policy, "reference": self._players.reference},
+            prompts,
+            seed=seed,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+        )
 
     def _state(self) -> State:
         best = self._best.tensors() if self._best is not None else {}

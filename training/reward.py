@@ -8,6 +8,7 @@ target at each token instead of one per response.
 
 # B = batch, N = response tokens, of one response or of all in turn
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.branches import prompts_can_be_shared
+from models.branches import Branches, prompts_can_be_shared
 from models.generation import sample_responses
 from models.read_out import ReadOut
 from models.reward import RewardModel, reward_model_from_policy, save_reward_model
@@ -44,6 +45,7 @@ from training.records import PromptRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
 from training.scoring import batched_scores_by_head
+from training.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -117,6 +119,8 @@ class RewardBuilder:
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
         self._share_prompts = prompts_can_be_shared(reward_model.model)
+        self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
+        self._began = time.perf_counter()
 
     def build(self) -> None:
         sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
@@ -166,7 +170,9 @@ class RewardBuilder:
                 for prompt, response in zip(batch, sampled, strict=True)
             ]
             tokens = sum(len(response.token_ids) for response in sampled)
-            self._end_of_step(step, total, "sample", {"length": (tokens, count)})
+            lengths = [len(sample) for sample in self._samples[-count:]]
+            flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
+            self._end_of_step(step, total, "sample", {"length": (tokens, count)}, sum(lengths), flop)
 
     def _distil(self, first: int, start: int, total: int) -> None:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
@@ -174,6 +180,7 @@ class RewardBuilder:
         steps = self._config.distil_steps
         labelled = [response for comparison in self._comparisons for response in comparison.responses]
         examples = [*self._samples, *labelled]
+        teaching: Measures = {}
         if self._targets_NH is None:
             seed = derived_seed(self._config.seed, "folds")
             self._targets_NH, self._teacher_figures = teach(
@@ -186,13 +193,17 @@ class RewardBuilder:
                 label_noise=self._config.label_noise,
                 seed=seed,
             )
+            teaching = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
+            self._began = time.perf_counter()
         targets = self._targets_NH.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, steps, "distil")
         for step in range(start, first + steps):
             measures = self._distil_gradients(examples, targets, batches[step - first])
+            measures |= teaching if step == start else {}
             rate = cosine_schedule(step - first, steps, peak=self._config.distil_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
-            self._end_of_step(step, total, "distil", {**measures, "gradient_norm": mean_of(norm)})
+            lengths = [len(examples[row]) for row in batches[step - first]]
+            self._end_of_learning(step, total, "distil", {**measures, "gradient_norm": mean_of(norm)}, lengths)
 
     def _distil_gradients(
         self, examples: Sequence[Example], targets: Sequence[Tensor], rows: Sequence[int]
@@ -221,7 +232,8 @@ class RewardBuilder:
             measures = self._finetune_gradients(heard, batches[step - first])
             rate = cosine_schedule(step - first, steps, peak=self._config.finetune_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
-            self._end_of_step(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)})
+            lengths = [len(row) for index in batches[step - first] for row in self._rows(self._comparisons[index])]
+            self._end_of_learning(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)}, lengths)
 
     def _finetune_gradients(self, heard: Sequence[Sequence[Comparison]], rows: Sequence[int]) -> Measures:
         weight = sum(self._comparisons[row].weight for row in rows)
@@ -239,10 +251,12 @@ class RewardBuilder:
         return merge(*self._replicas.map(learn, rows))
 
     def _micro_batches(self, shard: Sequence[int]) -> list[list[int]]:
-        width = self._reward_model.width
-        rows_of = [self._comparisons[row].rows(width, share_prompts=self._share_prompts) for row in shard]
+        rows_of = [self._rows(self._comparisons[row]) for row in shard]
         batches = row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
         return [[shard[index] for index in batch] for batch in batches]
+
+    def _rows(self, comparison: Comparison) -> list[Branches]:
+        return comparison.rows(self._reward_model.width, share_prompts=self._share_prompts)
 
     def _normalise(self) -> None:
         """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
@@ -290,11 +304,19 @@ class RewardBuilder:
             gradient_clip=self._config.gradient_clip,
         )
 
-    def _end_of_step(self, step: int, total: int, phase: str, measures: Measures) -> None:
-        self._run.metrics.write(step + 1, total, phase, measures)
+    def _end_of_learning(self, step: int, total: int, phase: str, measures: Measures, lengths: Sequence[int]) -> None:
+        flop = training_flop(self._reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
+        self._end_of_step(step, total, phase, measures, sum(lengths), flop)
+
+    def _end_of_step(self, step: int, total: int, phase: str, measures: Measures, tokens: int, flop: float) -> None:
+        seconds = time.perf_counter() - self._began
+        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
+        figures = {**measures, "tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+        self._run.metrics.write(step + 1, total, phase, figures)
         self._run.end_of_step(
             step + 1, every=self._config.checkpoint_steps, phase=phase, state=lambda: self._state(phase)
         )
+        self._began = time.perf_counter()
 
     def _state(self, phase: str) -> State:
         tensors = _pack_examples(self._samples)

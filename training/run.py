@@ -10,6 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from training.artifact import ArtifactKind, Lineage, publish, write_json
+from training.board import FOLDER as BOARD
+from training.board import Board
 from training.checkpoint import Checkpoint, CheckpointStore
 from training.config import InputError
 from training.metrics import MetricsLog
@@ -45,7 +47,8 @@ class Run:
         identity = _identity(lineage)
         out.mkdir(parents=True, exist_ok=True)
         _claim(out / "run.json", identity)
-        self.metrics = MetricsLog(out / "metrics.jsonl")
+        board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
+        self.metrics = MetricsLog(out / "metrics.jsonl", board)
         self.checkpoints = CheckpointStore(out / "checkpoints", identity)
 
     @property
@@ -62,6 +65,7 @@ class Run:
             tensors, values = state()
             self.checkpoints.save(Checkpoint(done, phase, tensors, values))
         if cancelled:
+            self.metrics.close()
             raise Cancelled
 
     def finish(
@@ -77,6 +81,7 @@ class Run:
             publish(self.out / "artifact", kind, self.lineage, write)
         write_json(self.out / RESULT, dict(result))
         self.checkpoints.clear()
+        self.metrics.close()
 
 
 State = tuple[dict[str, Tensor], dict[str, object]]

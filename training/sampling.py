@@ -1,13 +1,16 @@
 """Many completions of a policy, in resumable batches."""
 
+import time
 from collections.abc import Sequence
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.tokenization import decode_response
 from training.data import Prompt
+from training.metrics import mean_of
 from training.records import CompletionRecord
 from training.run import Run, derived_seed
+from training.throughput import Meter, training_flop
 
 
 def sample_completions(
@@ -38,7 +41,9 @@ def sample_completions(
         rows = checkpoint.values["completions"]
         assert isinstance(rows, list)
         done = [CompletionRecord.from_json(row) for row in rows]
+    meter = Meter(policy.model, batch_tokens=batch_size)
     for step in range(start, len(batches)):
+        began = time.perf_counter()
         batch = batches[step]
         sampled = sample_responses(
             policy,
@@ -60,7 +65,13 @@ def sample_completions(
             )
             for (index, sample), response in zip(batch, sampled, strict=True)
         ]
+        seconds = time.perf_counter() - began
         tokens = sum(len(response.token_ids) for response in sampled)
+        lengths = [
+            len(prompts[index].token_ids) + len(response.token_ids)
+            for (index, _), response in zip(batch, sampled, strict=True)
+        ]
+        flop = training_flop(policy.model, lengths, predicted=tokens, passes=1)
         run.metrics.write(
             step + 1,
             len(batches),
@@ -68,6 +79,9 @@ def sample_completions(
             {
                 "length": (tokens, len(sampled)),
                 "eos_rate": (sum(response.ended_with_eos for response in sampled), len(sampled)),
+                "tokens": mean_of(sum(lengths)),
+                "seconds": mean_of(seconds),
+                **meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds),
             },
         )
         run.end_of_step(

@@ -47,6 +47,10 @@ class RewardModelScorer:
         raw_B = batched_scores(self._reward_model, sequences, batch_tokens=self._batch_tokens)
         return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
 
+    @property
+    def reward_model(self) -> RewardModel:
+        return self._reward_model
+
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over samples of
         the policy: their deviation over members is how far they disagree. One column without an ensemble."""

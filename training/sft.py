@@ -24,6 +24,7 @@ from training.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.config import SftConfig
 from training.data import (
     Example,
+    Prompt,
     encode_demonstrations,
     load,
     open_language_model,
@@ -35,6 +36,8 @@ from training.optimisation import Trainer, cosine_schedule
 from training.records import DemonstrationRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
+from training.samples import first_prompts, sample_texts
+from training.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,9 +67,12 @@ def run_sft(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
-    held_out = _held_out_examples(config, policy)
+    held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
+    held_out = (
+        encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
+    )
     plan = plan_batches(config, examples)
-    _train(config, run, policy, examples, plan)
+    _train(config, run, policy, examples, plan, shown=first_prompts(policy, held_out_records or records))
     result: dict[str, object] = {
         "steps": len(plan.batches),
         "tokens": plan.tokens,
@@ -117,14 +123,16 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) ->
     return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
 
 
-def _held_out_examples(config: SftConfig, policy: LanguageModel) -> list[Example]:
-    if config.held_out is None:
-        return []
-    records = load(config.held_out, DemonstrationRecord)
-    return encode_demonstrations(policy, records, max_length=config.max_length)[0]
-
-
-def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequence[Example], plan: Plan) -> None:
+def _train(
+    config: SftConfig,
+    run: Run,
+    policy: LanguageModel,
+    examples: Sequence[Example],
+    plan: Plan,
+    *,
+    shown: Sequence[Prompt],
+) -> None:
+    """`shown` are answered after the last step."""
     trainer = Trainer(
         policy.model.parameters(),
         epsilon=config.adam_epsilon,
@@ -147,6 +155,7 @@ def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequenc
 
     whole = config.loss == "full"
     replicas = Replicas(policy.model)
+    meter = Meter(policy.model, batch_tokens=config.batch_tokens)
     for step in range(start, total):
         began = time.perf_counter()
         batch = [examples[index] for index in plan.batches[step]]
@@ -160,6 +169,10 @@ def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequenc
         loss = sum(replicas.map(learn, batch))
         rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
         norm = trainer.step(rate)
+        lengths = [len(example) for example in batch]
+        seconds = time.perf_counter() - began
+        flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
+        seed = derived_seed(config.seed, "samples")
         run.metrics.write(
             step + 1,
             total,
@@ -168,9 +181,11 @@ def _train(config: SftConfig, run: Run, policy: LanguageModel, examples: Sequenc
                 "loss": (loss, tokens),
                 "learning_rate": mean_of(rate),
                 "gradient_norm": mean_of(norm),
-                "tokens": mean_of(sum(map(len, batch))),
-                "seconds": mean_of(time.perf_counter() - began),
+                "tokens": mean_of(sum(lengths)),
+                "seconds": mean_of(seconds),
+                **meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds),
             },
+            samples=sample_texts({"policy": policy}, shown, seed=seed) if step + 1 == total else (),
         )
         run.end_of_step(step + 1, every=config.checkpoint_steps, phase=PHASE, state=state)
 

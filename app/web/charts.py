@@ -171,4 +171,8 @@ def _described(stage: str) -> tuple[Chart, ...]:
             Chart("explained_variance", gettext("Variance the critic explains"), gettext("share"), from_zero=True),
         ),
     }
-    return by_stage.get(stage, ())
+    pace = (
+        Chart("tokens_per_second", gettext("Tokens a second"), gettext("without padding"), from_zero=True),
+        Chart("gemm_fraction", gettext("Use of the machine"), gettext("share of its fastest products"), from_zero=True),
+    )
+    return (*by_stage[stage], *pace) if stage in by_stage else ()

@@ -11,3 +11,5 @@ class StageConfig:
     Stiennon et al. 2020. `checkpoint_steps` counts optimiser steps (iterations in PPO, batches in generation)."""
 
     seed: Seed
+    tensorboard: bool = False
+    """Write events for TensorBoard into the run's folder too; needs the package of that name."""
