@@ -17,7 +17,8 @@ from models.generation import sample_responses
 from training.artifact import lineage_of
 from training.config import PpoConfig, read_config
 from training.data import Prompt, encode_prompts, load, open_language_model, open_reward_model
-from training.ppo import PpoLoop, build_players
+from training.players import build_players
+from training.ppo import PpoLoop
 from training.records import PromptRecord
 from training.replicas import use_threads
 from training.run import Cancellation, Run

@@ -21,7 +21,8 @@ from bench.loop_study import Study
 from training.artifact import Lineage
 from training.config import PpoConfig
 from training.data import encode_prompts, load, open_language_model, open_reward_model
-from training.ppo import PpoLoop, build_players
+from training.players import build_players
+from training.ppo import PpoLoop
 from training.records import PromptRecord
 from training.replicas import use_threads
 from training.run import Run

@@ -46,6 +46,11 @@ class LanguageModel:
         return cast(int, self.tokenizer.pad_token_id)
 
     @property
+    def width(self) -> int:
+        """Of hidden states."""
+        return int(self.model.config.hidden_size)
+
+    @property
     def max_positions(self) -> int:
         return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from models.backbone import LanguageModel
+from models.decoding import decoder_for
 
 # float32 cumulative sums over a vocabulary lose the tail; 53 bits do not.
 _CUMULATIVE_DTYPE = torch.float64
@@ -59,22 +59,13 @@ def sample_responses(
 def _sample_batch(
     language_model: LanguageModel, prompts: Sequence[Sequence[int]], uniforms_BR: Tensor, temperature: float
 ) -> list[Response]:
-    model, eos_ids = language_model.model, torch.tensor(language_model.eos_ids)
-    ids_BP, mask_BP = _pad_left(prompts, language_model.pad_id)
-    positions_BP = mask_BP.cumsum(-1) - mask_BP  # exclusive: the first real token is at position 0
+    eos_ids = torch.tensor(language_model.eos_ids)
+    decoder = decoder_for(language_model.model)
     row_B = torch.arange(len(prompts))  # which response each row of the batch belongs to
     ended_B = torch.zeros(len(prompts), dtype=torch.bool)
-    cache = DynamicCache(config=model.config)
     drafts = [_Draft() for _ in prompts]
+    logits_BV = decoder.start(*_pad_left(prompts, language_model.pad_id))
     for step in range(uniforms_BR.shape[1]):
-        logits_BV = model(
-            input_ids=ids_BP,
-            attention_mask=mask_BP,
-            position_ids=positions_BP,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
         log_probability_BV = torch.log_softmax(logits_BV.float() / temperature, dim=-1)
         token_B = _inverse_cdf(log_probability_BV, uniforms_BR[row_B, step])
         chosen_B = log_probability_BV.gather(-1, token_B[:, None]).squeeze(-1)
@@ -88,13 +79,10 @@ def _sample_batch(
         if len(alive) == 0:
             break
         if len(alive) <= _COMPACT_AT * len(ended_B):
-            cache.batch_select_indices(alive)
-            row_B, ended_B, token_B, mask_BP, positions_BP = (
-                part[alive] for part in (row_B, ended_B, token_B, mask_BP, positions_BP)
-            )
-        ids_BP = token_B[:, None]
-        mask_BP = torch.cat([mask_BP, torch.ones(len(mask_BP), 1, dtype=mask_BP.dtype)], dim=-1)
-        positions_BP = positions_BP[:, -1:] + 1
+            decoder.keep(alive)
+            row_B, ended_B, token_B = row_B[alive], ended_B[alive], token_B[alive]
+        if step + 1 < uniforms_BR.shape[1]:
+            logits_BV = decoder.step(token_B)
     return [draft.response() for draft in drafts]
 
 

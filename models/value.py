@@ -3,6 +3,7 @@
 # B = batch, T = tokens, D = hidden size
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
@@ -26,8 +27,9 @@ class Critic(nn.Module):
     @classmethod
     def from_reward_model(cls, reward_model: RewardModel) -> Self:
         """Start from the reward model's trunk and head (Ouyang et al. 2022), with the score's normalisation
-        folded into the head: its value at the last token is the normalised score."""
-        weight_1D = reward_model.head.weight
+        folded into the head: its value at the last token is the normalised score, of several heads that of their
+        mean."""
+        weight_1D = reward_model.linear_head
         head = nn.Linear(weight_1D.shape[1], 1)
         with torch.no_grad():
             head.weight.copy_(weight_1D / reward_model.score_std)
@@ -51,9 +53,9 @@ class Critic(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A policy and the head of the critic on its trunk."""
+    """A policy and the heads of the critics on its trunk, by name."""
 
-    def __init__(self, model: "PreTrainedModel", head: nn.Linear) -> None:
+    def __init__(self, model: "PreTrainedModel", heads: Mapping[str, nn.Linear]) -> None:
         super().__init__()
         self.model = model
-        self.head = head
+        self.heads = nn.ModuleDict(heads)

@@ -1,20 +1,30 @@
 """Records as token ids, and batches of similar length under a token budget."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from models.backbone import LanguageModel, ModelError, load_language_model
+from models.branches import Branches
 from models.reward import RewardModel, load_reward_model
 from models.tokenization import encode_prompts as encode_conversations
 from models.tokenization import encode_responses
 from training.artifact import verify
 from training.config import InputError
-from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, Record, read_records
+from training.records import (
+    Conversation,
+    DemonstrationRecord,
+    PreferenceRecord,
+    PromptRecord,
+    Record,
+    ResponseRecord,
+    read_records,
+)
 from training.run import derived_seed
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -57,6 +67,7 @@ class Pair:
     group: str = ""
     strength: float | None = None
     source: str = ""
+    criteria: Mapping[str, float] = field(default_factory=dict)
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -135,6 +146,28 @@ def encode_demonstrations(
     return fitting, len(examples) - len(fitting)
 
 
+def encode_responses_to(
+    model: LanguageModel | RewardModel, records: Sequence[ResponseRecord], *, max_length: int
+) -> tuple[list[Example], list[str]]:
+    """Examples that fit, with EOS, and the ids of their responses. Raises `InputError` if none fits, or if two
+    responses have one id."""
+    if twice := [
+        response_id for response_id, count in Counter(row.response_id for row in records).items() if count > 1
+    ]:
+        raise InputError(f"response_id {twice[0]} is of more than one response")
+    limit = min(max_length, int(getattr(model.model.config, "max_position_embeddings", max_length)))
+    prompts = encode_conversations(model.tokenizer, (record.prompt for record in records))
+    responses = encode_responses(model.tokenizer, [record.response for record in records])
+    fitting = [
+        (Example(record.prompt_id, prompt_ids, response_ids), record.response_id)
+        for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
+        if len(prompt_ids) + len(response_ids) <= limit
+    ]
+    if not fitting:
+        raise InputError(f"every response is longer than {limit} tokens")
+    return [example for example, _ in fitting], [response_id for _, response_id in fitting]
+
+
 def encode_pairs(
     model: LanguageModel | RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
 ) -> tuple[list[Pair], int]:
@@ -153,6 +186,7 @@ def encode_pairs(
             record.group,
             record.strength,
             record.source,
+            record.criteria,
         )
         for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
     ]
@@ -183,6 +217,18 @@ def length_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[in
     return _fill(sorted(range(len(lengths)), key=lambda index: (lengths[index], index)), lengths, batch_tokens)
 
 
+def row_batches(rows_of: Sequence[Sequence[Branches]], *, batch_tokens: int) -> list[list[int]]:
+    """As `length_batches`, of judgements given the rows that each is computed in. Judgements in one row and in several
+    don't mix: the ones need a visibility that would slow down the others."""
+    lengths = [len(rows) * max(map(len, rows)) for rows in rows_of]
+    batches = []
+    for is_one_row in (True, False):
+        places = [place for place, rows in enumerate(rows_of) if (len(rows) == 1) == is_one_row]
+        found = length_batches([lengths[place] for place in places], batch_tokens=batch_tokens)
+        batches += [[places[index] for index in batch] for batch in found]
+    return batches
+
+
 def shuffled_length_batches(lengths: Sequence[int], *, batch_tokens: int, seed: int) -> list[list[int]]:
     """As `length_batches`, with other neighbours and another order of the batches for every seed."""
     generator = torch.Generator().manual_seed(seed)
@@ -191,6 +237,20 @@ def shuffled_length_batches(lengths: Sequence[int], *, batch_tokens: int, seed: 
     ordered = sorted(shuffled, key=lambda index: int(10 * math.log(lengths[index])))
     batches = _fill(ordered, lengths, batch_tokens)
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def shuffled_batches(lengths: Sequence[int], *, batch_tokens: int, seed: int) -> list[list[int]]:
+    """Indices in batches of at most `batch_tokens` tokens without padding, of all lengths, for rows that are packed."""
+    generator = torch.Generator().manual_seed(seed)
+    batches: list[list[int]] = []
+    room = 0
+    for index in torch.randperm(len(lengths), generator=generator).tolist():
+        if lengths[index] > room:
+            batches.append([])
+            room = batch_tokens
+        batches[-1].append(index)
+        room -= lengths[index]
+    return batches
 
 
 def _fill(order: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

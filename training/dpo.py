@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, response_log_probabilities, save_language_model
+from models.backbone import LanguageModel, save_language_model, token_log_probabilities
+from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
 from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.tokenization import same_tokenizer
 from training.agreement import agreement
@@ -26,9 +27,9 @@ from training.data import (
     Example,
     Pair,
     Prompt,
-    length_batches,
     load,
     open_language_model,
+    row_batches,
     shuffled_length_batches,
 )
 from training.intervals import Interval, clustered
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 REFERENCE, LEARN = "reference", "dpo"
+LAYOUT = 2
+"""Of checkpoints, whose steps count batches of the reference."""
 
 
 def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
@@ -85,10 +88,8 @@ class DpoLoop:
         self._preferences = preferences
         self._data_sha256 = data_sha256
         self._shown = shown
-        self._responses = _responses(preferences.pairs)
-        self._reference_batches = length_batches(
-            [len(response) for response in self._responses], batch_tokens=config.micro_batch_tokens
-        )
+        self._share_prompts = prompts_can_be_shared(policy.model)
+        self._reference_batches = self._micro_batches(preferences.pairs)
         self._batches = _plan(config, preferences.train)
         self._total = len(self._reference_batches) + len(self._batches)
         if config.lora_rank:
@@ -107,6 +108,8 @@ class DpoLoop:
     def train(self) -> None:
         """Both phases; the policy is a plain model again at their end."""
         checkpoint = self._run.resume()
+        if checkpoint is not None and checkpoint.values.get("layout") != LAYOUT:
+            raise InputError("the checkpoint of this run was written by another version: start a new run")
         self._reference_2P = self._reference(checkpoint)
         first = len(self._reference_batches)
         for step in range(max(first, self._restore(checkpoint)), self._total):
@@ -153,17 +156,20 @@ class DpoLoop:
 
     @torch.no_grad()
     def _score(self, reference: LanguageModel, checkpoint: Checkpoint | None) -> Tensor:
-        scored_B, start = torch.zeros(len(self._responses)), 0
+        share_prompts = prompts_can_be_shared(reference.model)
+        scored_2P, start = torch.zeros_like(self._reference_2P), 0
         if checkpoint is not None and checkpoint.phase == REFERENCE:
-            scored_B, start = checkpoint.tensors["scored"], checkpoint.step
+            scored_2P, start = checkpoint.tensors["scored"], checkpoint.step
         for step in range(start, len(self._reference_batches)):
             began = time.perf_counter()
             batch = self._reference_batches[step]
-            responses = [self._responses[index] for index in batch]
-            scored_B[batch] = summed_log_probabilities(reference, responses, self._config.temperature)
-            measures = self._pace(responses, began, passes=1)
-            self._end_of_step(step, REFERENCE, measures, ({"scored": scored_B}, {}))
-        return scored_B.view(2, -1)
+            pairs = [self._preferences.pairs[index] for index in batch]
+            scored_2P[:, batch] = pair_log_probabilities(
+                reference, pairs, self._config.temperature, share_prompts=share_prompts
+            )
+            pace = self._pace(pairs, began, passes=1)
+            self._end_of_step(step, REFERENCE, pace, ({"scored": scored_2P}, {"layout": LAYOUT}))
+        return scored_2P
 
     def _learn(self, step: int, rows: Sequence[int]) -> None:
         config = self._config
@@ -173,9 +179,12 @@ class DpoLoop:
         def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
             policy = replace(self._policy, model=model)
             parts = []
-            for batch in self._micro_batches(shard):
-                pairs = [self._preferences.train[row] for row in batch]
-                loss, measures = preference_loss(policy, pairs, self._reference_2P[:, batch], config)
+            for batch in self._micro_batches([self._preferences.train[row] for row in shard]):
+                chosen = [shard[index] for index in batch]
+                pairs = [self._preferences.train[row] for row in chosen]
+                loss, measures = preference_loss(
+                    self._log_probabilities(policy, pairs), pairs, self._reference_2P[:, chosen], config
+                )
                 (loss / weight).backward()
                 parts.append(measures)
             return merge(*parts)
@@ -186,15 +195,18 @@ class DpoLoop:
             done, len(self._batches), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
         )
         norm = self._trainer.step(rate)
-        responses = _responses([self._preferences.train[row] for row in rows])
-        pace = self._pace(responses, began, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
+        pairs = [self._preferences.train[row] for row in rows]
+        pace = self._pace(pairs, began, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
         figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **pace}
         self._end_of_step(step, LEARN, measures | figures, None)
 
-    def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
-        lengths = _lengths([self._preferences.train[row] for row in rows])
-        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
-        return [[rows[index] for index in batch] for batch in batches]
+    def _micro_batches(self, pairs: Sequence[Pair]) -> list[list[int]]:
+        """Indices of the pairs, as many as may be computed at once."""
+        rows_of = [_rows(self._policy, [pair], share_prompts=self._share_prompts) for pair in pairs]
+        return row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+
+    def _log_probabilities(self, model: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
+        return pair_log_probabilities(model, pairs, self._config.temperature, share_prompts=self._share_prompts)
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, object]:
@@ -202,10 +214,10 @@ class DpoLoop:
         parts: list[Measures] = []
         reward_2P = torch.zeros(2, len(pairs))
         reference_2P = self._reference_2P[:, len(self._preferences.train) :]
-        for batch in length_batches(_lengths(pairs), batch_tokens=self._config.micro_batch_tokens):
+        for batch in self._micro_batches(pairs):
             chosen = [pairs[index] for index in batch]
-            log_probability_2P = pair_log_probabilities(self._policy, chosen, self._config.temperature)
-            _, measures = _loss(log_probability_2P, chosen, reference_2P[:, batch], self._config)
+            log_probability_2P = self._log_probabilities(self._policy, chosen)
+            _, measures = preference_loss(log_probability_2P, chosen, reference_2P[:, batch], self._config)
             reward_2P[:, batch] = self._config.beta * (log_probability_2P - reference_2P[:, batch])
             parts.append(measures)
         means = {name: total / count for name, (total, count) in merge(*parts).items()}
@@ -222,13 +234,15 @@ class DpoLoop:
             "margin_high": margin.high if margin else None,
         }
 
-    def _pace(self, responses: Sequence[Example], began: float, *, passes: int) -> Measures:
+    def _pace(self, pairs: Sequence[Pair], began: float, *, passes: int) -> Measures:
+        """Tokens are those of both sides, each with its prompt; arithmetic that of the rows as they are computed."""
         seconds = time.perf_counter() - began
-        lengths = [len(response) for response in responses]
-        predicted = sum(len(response.response_ids) for response in responses)
+        tokens = sum(map(len, _responses(pairs)))
+        predicted = sum(len(response.response_ids) for response in _responses(pairs))
+        lengths = [len(row) for row in _rows(self._policy, pairs, share_prompts=self._share_prompts)]
         flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
-        pace = self._meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds)
-        return {"tokens": mean_of(sum(lengths)), "seconds": mean_of(seconds), **pace}
+        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
+        return {"tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
 
     def _end_of_step(self, step: int, phase: str, measures: Measures, state: State | None) -> None:
         last = step + 1 == self._total
@@ -241,7 +255,7 @@ class DpoLoop:
 
     def _state(self) -> State:
         model = pack("model", learnt_weights(self._policy.model))
-        return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {}
+        return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {"layout": LAYOUT}
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None or checkpoint.phase == REFERENCE:
@@ -251,34 +265,29 @@ class DpoLoop:
         return checkpoint.step
 
 
-def preference_loss(
-    policy: LanguageModel, pairs: Sequence[Pair], reference_2P: Tensor, config: DpoConfig
-) -> tuple[Tensor, Measures]:
-    """Summed loss of the pairs, and its measures."""
-    return _loss(pair_log_probabilities(policy, pairs, config.temperature), pairs, reference_2P, config)
-
-
-def pair_log_probabilities(policy: LanguageModel, pairs: Sequence[Pair], temperature: float) -> Tensor:
-    """(2, P) log-probabilities of whole responses, all in one pass."""
-    return summed_log_probabilities(policy, _responses(pairs), temperature).view(2, -1)
-
-
-def summed_log_probabilities(policy: LanguageModel, responses: Sequence[Example], temperature: float) -> Tensor:
-    """(B,) log-probabilities of whole responses, EOS included."""
-    log_probability_N, _ = response_log_probabilities(
-        policy.model,
-        [response.prompt_ids for response in responses],
-        [response.response_ids for response in responses],
-        policy.pad_id,
-        temperature,
+def pair_log_probabilities(
+    policy: LanguageModel, pairs: Sequence[Pair], temperature: float, *, share_prompts: bool = False
+) -> Tensor:
+    """(2, P) log-probabilities of whole responses, EOS included, all in one pass."""
+    rows = _rows(policy, pairs, share_prompts=share_prompts)
+    hidden_BTD = branch_hidden_states(policy.model, rows, policy.pad_id)
+    tokens_N = torch.tensor([token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids])
+    log_probability_N, _ = token_log_probabilities(
+        policy.model, hidden_BTD[predicting_positions(rows)], tokens_N, temperature
     )
-    parts = log_probability_N.split([len(response.response_ids) for response in responses])
-    return torch.stack([part_N.sum() for part_N in parts])
+    parts = log_probability_N.split([len(side.response_ids) for pair in pairs for side in (pair.a, pair.b)])
+    return torch.stack([part_N.sum() for part_N in parts]).view(-1, 2).T
 
 
-def _loss(
+def _rows(policy: LanguageModel, pairs: Sequence[Pair], *, share_prompts: bool) -> list[Branches]:
+    together = [Branches(pair.a.prompt_ids, [pair.a.response_ids, pair.b.response_ids]) for pair in pairs]
+    return arranged(together, policy.width, share_prompts=share_prompts)
+
+
+def preference_loss(
     log_probability_2P: Tensor, pairs: Sequence[Pair], reference_2P: Tensor, config: DpoConfig
 ) -> tuple[Tensor, Measures]:
+    """Summed loss of the pairs, and its measures."""
     log_ratio_2P = log_probability_2P - reference_2P
     preference_P = torch.tensor([pair.preference for pair in pairs])
     weight_P = torch.tensor([pair.weight for pair in pairs])

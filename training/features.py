@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, middle_and_last_hidden_states, pad_right, project
+from models.reward import RewardModel, last_hidden_states
 from training.data import Example, length_batches
 from training.replicas import SHARDS, together
 
@@ -20,6 +21,18 @@ UNLIKELY = -4.0  # nats; a token that the policy itself would hardly have writte
 SOMEWHAT_UNLIKELY = -3.0
 LIKELIHOOD_FEATURES = 7
 EXAMPLES_AT_ONCE = 512  # features of more would fill the memory
+
+
+@torch.inference_mode()
+def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Tensor:
+    """(B, F) what linear models read of responses: of a reward model the (B, D) states that its heads read, of a policy
+    `response_features`."""
+    if isinstance(model, LanguageModel):
+        return response_features(model, examples)
+    found = torch.zeros(len(examples), model.head.in_features)
+    for batch in length_batches([len(example) for example in examples], batch_tokens=8192):
+        found[batch] = last_hidden_states(model, [examples[index].token_ids for index in batch])
+    return found
 
 
 @torch.inference_mode()

@@ -9,8 +9,9 @@ from training.agreement import Agreement, accuracy_difference, agreement
 from training.calibration import calibration
 from training.config import InputError, RewardConfig
 from training.data import Pair, encode_pairs, load, open_reward_model
+from training.heads import by_criterion
 from training.records import PreferenceRecord
-from training.scoring import batched_scores
+from training.scoring import batched_scores, batched_scores_by_head
 from training.subsets import subset_figures
 
 
@@ -31,6 +32,27 @@ def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dic
     }
 
 
+def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, object]:
+    """Of several heads: how far each member of the ensemble agrees with people, and each criterion with what was said
+    of it."""
+    read_out = reward_model.read_out
+    if read_out.heads == 1 or not pairs:
+        return {}
+    score_a_PH = batched_scores_by_head(reward_model, [pair.a.token_ids for pair in pairs])
+    score_b_PH = batched_scores_by_head(reward_model, [pair.b.token_ids for pair in pairs])
+    difference_HP = (score_a_PH - score_b_PH).T.tolist()
+    members = [agreement(pairs, difference_P).accuracy for difference_P in difference_HP[: read_out.members]]
+    figures: dict[str, object] = {"member_accuracy": [accuracy.mean for accuracy in members if accuracy]}
+    if read_out.criteria:
+        overall_P = (score_a_PH - score_b_PH)[:, : read_out.members].mean(1).tolist()
+        figures["overall"] = agreement(pairs, overall_P).to_json()
+        figures["criteria"] = {
+            name: _criterion_agreement(pairs, name, difference_P)
+            for name, difference_P in zip(read_out.criteria, difference_HP[read_out.members :], strict=True)
+        }
+    return figures
+
+
 def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
     """The model that this one would replace, on the same validation pairs."""
     if config.previous_reward is None:
@@ -48,3 +70,8 @@ def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, obj
         "accuracy_difference_low": difference.low if difference else None,
         "accuracy_difference_high": difference.high if difference else None,
     }
+
+
+def _criterion_agreement(pairs: Sequence[Pair], name: str, differences: Sequence[float]) -> dict[str, object]:
+    said = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if name in pair.criteria]
+    return agreement([by_criterion(pair, name) for pair, _ in said], [difference for _, difference in said]).to_json()

@@ -1,10 +1,11 @@
-"""One optimiser step of PPO: gradients of a minibatch from micro-batches, on replicas, then policy and critic move."""
+"""One optimiser step of PPO: gradients of a minibatch from micro-batches, on replicas, then policy and critics move."""
 
-# B = batch, R = response tokens, D = hidden size, N = real response tokens of a micro-batch,
+# B = batch, R = response tokens, D = hidden size, N = real response tokens of a micro-batch, A = its actions,
 # V = vocabulary
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,13 +24,15 @@ from models.lora import learnt_weights, set_learnt_weights
 from models.value import ActorCritic, Critic
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.losses import policy_loss, value_loss
+from training.algorithms.masking import scatter_rows
 from training.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.config import PpoConfig
 from training.data import Example, length_batches
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer
+from training.players import Players
 from training.replicas import Replicas
-from training.rollout import Players, Rollout, response_values
+from training.rollout import Rollout, response_values
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +49,7 @@ class Minibatch:
 
     @property
     def tokens(self) -> int:
-        """Of all its responses: what every loss is divided by, so that micro-batches change nothing."""
+        """Of all its responses: what losses of tokens are divided by, so that micro-batches change nothing."""
         return int(self.rollout.mask_BR[self.rows].sum())
 
 
@@ -58,47 +61,52 @@ class Step:
 
 
 class Learner:
-    """Policy and critic with an optimiser each."""
+    """Policy and critics with an optimiser each."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: nn.Module) -> None:
-        """`critic` is what only the critic trains."""
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, nn.Module]) -> None:
+        """`critics` are what only they train, by the names of `Players.critics`."""
         self._config = config
         self._policy = policy
-        self._critic = critic
+        self._critics = critics
         self._actor_trainer = _trainer(policy.model, config)
-        self._critic_trainer = _trainer(critic, config)
+        self._critic_trainers = {name: _trainer(critic, config) for name, critic in critics.items()}
 
     def step(self, minibatch: Minibatch, *, actor_rate: float, critic_rate: float, critic_only: bool) -> Step:
         measures = self.gradients(minibatch, critic_only=critic_only)
         distant = self._is_distant(measures)
         if distant and self._config.drop_distant_step:
             self._actor_trainer.discard()
-            self._critic_trainer.discard()
+            for trainer in self._critic_trainers.values():
+                trainer.discard()
             return Step(measures, distant)
-        measures |= {"critic_gradient_norm": mean_of(self._critic_trainer.step(critic_rate))}
+        for name, trainer in self._critic_trainers.items():
+            measures |= {f"{name}_gradient_norm": mean_of(trainer.step(critic_rate))}
         if not critic_only:
             measures |= {"actor_gradient_norm": mean_of(self._actor_trainer.step(actor_rate))}
         return Step(measures, distant)
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
-        """Added to those that policy and critic have."""
+        """Added to those that policy and critics have."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint has to hold of it."""
-        return {
+        tensors = {
             **pack("policy", learnt_weights(self._policy.model)),
-            **pack("critic", self._critic.state_dict()),
             **pack("actor_optimizer", optimizer_tensors(self._actor_trainer.optimizer)),
-            **pack("critic_optimizer", optimizer_tensors(self._critic_trainer.optimizer)),
         }
+        for name, critic in self._critics.items():
+            tensors |= pack(name, critic.state_dict())
+            tensors |= pack(f"{name}_optimizer", optimizer_tensors(self._critic_trainers[name].optimizer))
+        return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Inverse of `tensors`."""
         set_learnt_weights(self._policy.model, unpack("policy", tensors))
-        self._critic.load_state_dict(unpack("critic", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
-        load_optimizer(self._critic_trainer.optimizer, unpack("critic_optimizer", tensors))
+        for name, critic in self._critics.items():
+            critic.load_state_dict(unpack(name, tensors))
+            load_optimizer(self._critic_trainers[name].optimizer, unpack(f"{name}_optimizer", tensors))
 
     def _is_distant(self, measures: Measures) -> bool:
         if self._config.max_update_kl is None or "update_kl" not in measures:
@@ -109,48 +117,61 @@ class Learner:
     def _policy_objective(
         self, minibatch: Minibatch, batch: Sequence[int], log_probability_N: Tensor, entropy_N: Tensor
     ) -> tuple[Tensor, Measures]:
-        """A sum over tokens, and what is worth knowing about it."""
+        """The rows' share of the minibatch's mean, and what is worth knowing about it."""
         config, rollout = self._config, minibatch.rollout
         mask_BR = rollout.mask_BR[batch]
         old_N = rollout.log_probability_BR[batch][mask_BR]
-        objective, ratio_N, clipped_N = policy_loss(
-            log_probability_N,
-            old_N,
-            rollout.advantage_BR[batch][mask_BR],
+        objective, measures = self._surrogate(minibatch, batch, log_probability_N)
+        count = len(old_N)
+        measures |= {
+            "entropy": (float(entropy_N.detach().sum()), count),
+            # half the squared log-ratio: the KL of the update to second order
+            "update_kl": (float(0.5 * ((log_probability_N.detach() - old_N) ** 2).sum()), count),
+        }
+        if config.kl_penalty == "loss":
+            divergence = ESTIMATORS[config.kl_estimator](log_probability_N, rollout.reference_BR[batch][mask_BR]).sum()
+            objective = objective + minibatch.kl_coefficient * divergence / minibatch.tokens
+            measures["kl_loss"] = (float(divergence.detach()), count)
+        if config.entropy_coefficient > 0:
+            objective = objective - config.entropy_coefficient * entropy_N.sum() / minibatch.tokens
+        return objective, measures
+
+    def _surrogate(
+        self, minibatch: Minibatch, batch: Sequence[int], log_probability_N: Tensor
+    ) -> tuple[Tensor, Measures]:
+        """The clipped objective, a mean over actions: tokens, or whole responses."""
+        config, rollout = self._config, minibatch.rollout
+        mask_BR, advantage_BR = rollout.mask_BR[batch], rollout.advantage_BR[batch]
+        new_A, old_A, advantage_A = log_probability_N, rollout.log_probability_BR[batch][mask_BR], advantage_BR[mask_BR]
+        actions = minibatch.tokens
+        if config.algorithm == "rloo":
+            new_A, old_A = scatter_rows(new_A, mask_BR).sum(-1), scatter_rows(old_A, mask_BR).sum(-1)
+            advantage_A, actions = advantage_BR[:, 0], len(minibatch.rows)
+        loss, ratio_A, clipped_A = policy_loss(
+            new_A,
+            old_A,
+            advantage_A,
             clip_low=config.clip_low,
             clip_high=config.clip_high,
             dual_clip=config.dual_clip,
         )
-        count = len(old_N)
-        measures: Measures = {
-            "policy_loss": (float(objective.detach()), count),
-            "entropy": (float(entropy_N.detach().sum()), count),
-            "clip_fraction": (float(clipped_N.sum()), count),
-            # half the squared log-ratio: the KL of the update to second order
-            "update_kl": (float(0.5 * ((log_probability_N.detach() - old_N) ** 2).sum()), count),
-            "ratio_error": (float((ratio_N.detach() - 1).abs().sum()), count),
+        return loss / actions, {
+            "policy_loss": (float(loss.detach()), len(old_A)),
+            "clip_fraction": (float(clipped_A.sum()), len(old_A)),
+            "ratio_error": (float((ratio_A.detach() - 1).abs().sum()), len(old_A)),
         }
-        if config.kl_penalty == "loss":
-            divergence = ESTIMATORS[config.kl_estimator](log_probability_N, rollout.reference_BR[batch][mask_BR]).sum()
-            objective = objective + minibatch.kl_coefficient * divergence
-            measures["kl_loss"] = (float(divergence.detach()), count)
-        if config.entropy_coefficient > 0:
-            objective = objective - config.entropy_coefficient * entropy_N.sum()
-        return objective, measures
 
-    def _value_objective(self, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor) -> tuple[Tensor, Measures]:
-        """As `_policy_objective`."""
-        rollout = minibatch.rollout
-        mask_BR = rollout.mask_BR[batch]
-        loss, clipped_N = value_loss(
-            value_N,
-            rollout.value_BR[batch][mask_BR],
-            rollout.return_BR[batch][mask_BR],
-            clip=self._config.value_clip,
-        )
-        return loss, {
-            "value_loss": (float(loss.detach()), len(value_N)),
-            "value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
+    def _value_objective(
+        self, critic: str, minibatch: Minibatch, batch: Sequence[int], value_N: Tensor
+    ) -> tuple[Tensor, Measures]:
+        """As `_policy_objective`, of the critic by that name."""
+        mask_BR = minibatch.rollout.mask_BR[batch]
+        old_N, return_N = (tensor_BR[batch][mask_BR] for tensor_BR in minibatch.rollout.taught(critic))
+        loss, clipped_N = value_loss(value_N, old_N, return_N, clip=self._config.value_clip)
+        kind = critic.removesuffix("critic")
+        return loss / minibatch.tokens, {
+            f"{kind}value_loss": (float(loss.detach()), len(value_N)),
+            f"{kind}value_clip_fraction": (float(clipped_N.sum()), len(value_N)),
         }
 
     def _demonstration_gradients(
@@ -171,26 +192,29 @@ class Learner:
     def _over_micro_batches(
         self, minibatch: Minibatch, rows: Sequence[int], objective: Callable[[Sequence[int]], tuple[Tensor, Measures]]
     ) -> Measures:
-        """Gradients of `rows`, a part of the minibatch, divided by the tokens of the whole."""
+        """Gradients of `rows`, a part of the minibatch."""
         rollout = minibatch.rollout
         lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
         measures: Measures = {}
         for batch in length_batches(lengths, batch_tokens=self._config.micro_batch_tokens):
             loss, micro_measures = objective([rows[index] for index in batch])
-            (loss / minibatch.tokens).backward()
+            loss.backward()
             measures = merge(measures, micro_measures)
         return measures
 
 
 class SeparateLearner(Learner):
-    """The critic is a model of its own."""
+    """Every critic is a model of its own."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: Critic) -> None:
-        super().__init__(config, policy, critic)
-        self._actors, self._critics = Replicas(policy.model), Replicas(critic)
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
+        super().__init__(config, policy, critics)
+        self._actors = Replicas(policy.model)
+        self._critic_replicas = {name: Replicas(critic) for name, critic in critics.items()}
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
-        parts = self._critics.map(lambda critic, rows: self._value_gradients(critic, rows, minibatch), minibatch.rows)
+        parts: list[Measures] = []
+        for name, replicas in self._critic_replicas.items():
+            parts += replicas.map(partial(self._value_gradients, name, minibatch), minibatch.rows)
         if not critic_only:
             parts += self._actors.map(
                 lambda model, rows: self._policy_gradients(model, rows, minibatch), minibatch.rows
@@ -214,20 +238,21 @@ class SeparateLearner(Learner):
 
         return self._over_micro_batches(minibatch, rows, objective)
 
-    def _value_gradients(self, critic: Critic, rows: Sequence[int], minibatch: Minibatch) -> Measures:
+    def _value_gradients(self, name: str, minibatch: Minibatch, critic: Critic, rows: Sequence[int]) -> Measures:
         def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
             value_N = response_values(critic, *_token_ids(minibatch.rollout, batch), self._policy.pad_id)
-            return self._value_objective(minibatch, batch, value_N)
+            return self._value_objective(name, minibatch, batch, value_N)
 
         return self._over_micro_batches(minibatch, rows, objective)
 
 
 class SharedLearner(Learner):
-    """The critic is a head on the policy's trunk: one pass forward and back serves both."""
+    """Critics are heads on the policy's trunk: one pass forward and back serves all."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critic: Critic) -> None:
-        super().__init__(config, policy, critic.head)
-        self._modules = Replicas(ActorCritic(policy.model, critic.head))
+    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
+        heads = {name: critic.head for name, critic in critics.items()}
+        super().__init__(config, policy, heads)
+        self._modules = Replicas(ActorCritic(policy.model, heads))
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
         parts = self._modules.map(
@@ -248,8 +273,12 @@ class SharedLearner(Learner):
                 hidden_ND, tokens_N = response_hidden_states(
                     module.model, *_token_ids(minibatch.rollout, batch), self._policy.pad_id
                 )
-            value, value_measures = self._value_objective(minibatch, batch, module.head(hidden_ND).squeeze(-1))
-            value = self._config.value_coefficient * value
+            valued = [
+                self._value_objective(name, minibatch, batch, head(hidden_ND).squeeze(-1))
+                for name, head in module.heads.items()
+            ]
+            value = self._config.value_coefficient * torch.stack([loss for loss, _ in valued]).sum()
+            value_measures = merge(*(measures for _, measures in valued))
             if critic_only:
                 return value, value_measures
             log_probability_N, entropy_N = token_log_probabilities(
@@ -267,7 +296,7 @@ class SharedLearner(Learner):
 
 def learner_of(config: PpoConfig, players: Players) -> Learner:
     kind = SeparateLearner if config.critic == "separate" else SharedLearner
-    return kind(config, players.policy, players.critic)
+    return kind(config, players.policy, players.critics)
 
 
 def _trainer(module: nn.Module, config: PpoConfig) -> Trainer:

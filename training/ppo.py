@@ -10,15 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, freeze, save_language_model
-from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
-from models.reward import RewardModel
-from models.value import Critic
+from models.backbone import LanguageModel, save_language_model
+from models.lora import learnt_weights, merge_adapters, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
 from training.artifact import lineage_of, model_identity
 from training.checkpoint import Checkpoint, pack, unpack
 from training.config import InputError, PpoConfig
+from training.constraint import Constraint
 from training.data import (
     Example,
     Prompt,
@@ -32,18 +31,19 @@ from training.data import (
 from training.learners import Minibatch, learner_of
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import linear_schedule
+from training.players import Players, build_players
 from training.records import DemonstrationRecord, PromptRecord
 from training.replicas import replica
-from training.rollout import Players, Rollout, collect
+from training.rollout import Rollout, collect
 from training.run import Cancellation, PhaseTimer, Run, State, derived_seed
 from training.samples import sample_texts
-from training.scoring import Reward, RewardModelScorer
+from training.scoring import RewardModelScorer
 from training.selection import BestPolicy
 from training.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, ppo_flop, sequence_lengths
 from training.watch import Judges, Watch
 
 PHASE = "ppo"
-CHECKPOINT_LAYOUT = 3
+CHECKPOINT_LAYOUT = 4
 """Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
 
 
@@ -56,6 +56,7 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
             "policy": config.policy,
             "reference": config.reference,
             "reward": config.reward,
+            "cost": config.cost,
             "held_out_reward": config.held_out_reward,
         },
         {
@@ -74,7 +75,16 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     reward_model = open_reward_model(config.reward)
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
-    players = build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
+    cost_model = open_reward_model(config.cost) if config.cost is not None else None
+    players = build_players(
+        config,
+        policy,
+        reference,
+        reward_model,
+        RewardModelScorer(reward_model, policy),
+        cost_model=cost_model,
+        cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
+    )
     judges = Judges(
         RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
     )
@@ -83,22 +93,6 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     stopped_early = loop.train()
     result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
-
-
-def build_players(
-    config: PpoConfig, policy: LanguageModel, reference: LanguageModel, reward_model: RewardModel, reward: Reward
-) -> Players:
-    """A separate critic starts from the reward model, whatever rule gives the reward."""
-    freeze(reference.model)
-    if config.lora_rank:
-        seed = derived_seed(config.seed, "adapters")
-        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-    if config.critic == "shared":
-        return Players(policy, reference, Critic.on_trunk_of(policy), reward)
-    if reward_model.model.config.vocab_size != policy.model.config.vocab_size:
-        raise InputError("the reward model has another vocabulary than the policy: it cannot seed the critic")
-    freeze(reward_model.model)
-    return Players(policy, reference, Critic.from_reward_model(reward_model), reward)
 
 
 class PpoLoop:
@@ -129,6 +123,7 @@ class PpoLoop:
         )
         self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
         self._kl_coefficient = config.kl_coefficient
+        self._constraint = Constraint(config)
         self._good = self._snapshot()
         self._quiet = self._good
         self._quiet_iteration = 0
@@ -167,6 +162,7 @@ class PpoLoop:
             "iterations": len(self._history),
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
+            **self._constraint.summary(last),
             **(self._best.summary() if self._best is not None else {}),
             **({"alarms": self._watch.alarms, "reward_hacking": self._watch.summary()} if self._watch else {}),
         }
@@ -189,12 +185,16 @@ class PpoLoop:
             self._draw_prompts(iteration),
             self._config,
             kl_coefficient=self._kl_coefficient,
+            multiplier=self._constraint.multiplier,
             seed=derived_seed(self._config.seed, "rollout", iteration),
             timer=timer,
         )
-        self._history.append(_figures(rollout))
+        self._history.append(_figures(rollout) | self._constraint.figures(rollout))
         within_bound = self._within_bound(rollout.kl_per_response)
         measures = _rollout_measures(rollout, self._kl_coefficient)
+        if self._players.critic is not None:
+            measures |= _critic_measures(rollout)
+        measures |= self._constraint.measures(rollout)
         quiet, evaluated = True, iteration % self._config.held_out_every == 0
         if evaluated:
             with timer.measure("watch"):
@@ -212,6 +212,7 @@ class PpoLoop:
             with timer.measure("train"):
                 measures = merge(measures, self._update(iteration, rollout))
             self._adapt(rollout)
+            self._constraint.update(rollout)
         measures |= self._pace(rollout, measures, timer)
         measures["seconds"] = mean_of(time.perf_counter() - began)
         self._run.metrics.write(
@@ -268,7 +269,7 @@ class PpoLoop:
                     Minibatch(rollout, rows.tolist(), self._kl_coefficient, self._draw_demonstrations(place)),
                     actor_rate=self._rate(iteration, config.actor_learning_rate),
                     critic_rate=self._rate(iteration, config.critic_learning_rate),
-                    critic_only=iteration < config.critic_warmup_iterations,
+                    critic_only=bool(self._players.critics) and iteration < config.critic_warmup_iterations,
                 )
                 ratio_error = step.measures.pop("ratio_error", None)
                 if ratio_error is not None:
@@ -279,8 +280,11 @@ class PpoLoop:
         return measures
 
     def _draw_prompts(self, iteration: int) -> list[Prompt]:
-        size = self._config.batch_size
-        return draw(self._prompts, start=iteration * size, count=size, seed=self._config.seed, purpose="prompts")
+        """Each as often as it is answered, one after the other."""
+        samples, seed = self._config.samples_per_prompt, self._config.seed
+        count = self._config.batch_size // samples
+        drawn = draw(self._prompts, start=iteration * count, count=count, seed=seed, purpose="prompts")
+        return [prompt for prompt in drawn for _ in range(samples)]
 
     def _draw_demonstrations(self, place: int) -> list[Example]:
         """Those of one optimiser step, counted over the whole run."""
@@ -327,6 +331,7 @@ class PpoLoop:
         return {**self._learner.tensors(), **self._good, **quiet, **best}, {
             "layout": CHECKPOINT_LAYOUT,
             "kl_coefficient": self._kl_coefficient,
+            "constraint": self._constraint.state(),
             "roll_backs": self._roll_backs,
             "history": self._history,
             "quiet_iteration": self._quiet_iteration,
@@ -342,6 +347,7 @@ class PpoLoop:
         self._learner.restore(checkpoint.tensors)
         self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
+        self._constraint.restore(checkpoint.values["constraint"])  # type: ignore[arg-type]  # as the history
         self._roll_backs = int(str(checkpoint.values["roll_backs"]))
         self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
         self._quiet = unpack("quiet", checkpoint.tensors)
@@ -392,7 +398,11 @@ def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:
         "reward": mean_of(float(rollout.reward_B.mean()), responses),
         "kl_k3": (float(k3(rollout.log_probability_BR, rollout.reference_BR)[mask_BR].sum()), responses),
         "score_variance": mean_of(float(rollout.score_B.var(correction=0)), responses),
-        "explained_variance": mean_of(float(explained_variance(rollout.value_BR[mask_BR], rollout.return_BR[mask_BR]))),
         "kl_coefficient": mean_of(kl_coefficient),
         "tokens": mean_of(float(mask_BR.sum())),
     }
+
+
+def _critic_measures(rollout: Rollout) -> Measures:
+    value_N, return_N = rollout.value_BR[rollout.mask_BR], rollout.return_BR[rollout.mask_BR]
+    return {"explained_variance": mean_of(float(explained_variance(value_N, return_N)))}

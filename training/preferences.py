@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.backbone import LanguageModel
-from models.reward import RewardModel, scores
+from models.branches import Branches, arranged
+from models.reward import RewardModel, branch_scores
 from training.algorithms.losses import bradley_terry
 from training.config import InputError, RankingLoss, RewardConfig
 from training.data import Example, Pair, encode_pairs, load_comparisons
@@ -65,6 +66,11 @@ class Comparison:
         place = {response: index for index, response in enumerate(self.responses)}
         return tuple((place[pair.a], place[pair.b]) for pair in self.pairs)
 
+    def rows(self, width: int, *, share_prompts: bool) -> list[Branches]:
+        """The responses as they are computed."""
+        row = Branches(self.responses[0].prompt_ids, [response.response_ids for response in self.responses])
+        return arranged([row], width, share_prompts=share_prompts)
+
     @property
     def is_ranking(self) -> bool:
         return self.pairs[0].group != ""
@@ -74,7 +80,7 @@ class Comparison:
         return sum(pair.weight for pair in self.pairs)
 
     def __len__(self) -> int:
-        """Tokens to score, padding included."""
+        """Tokens of prompts and responses, each response with a prompt of its own and padded to the longest."""
         return len(self.responses) * max(map(len, self.responses))
 
 
@@ -106,11 +112,12 @@ def comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
 
 
 def preference_loss(
-    reward_model: RewardModel, batch: Sequence[Comparison], objective: Objective
+    reward_model: RewardModel, batch: Sequence[Comparison], objective: Objective, *, share_prompts: bool = False
 ) -> tuple[Tensor, Measures]:
     """Sum over the batch, to be divided by the weight of the whole optimiser step."""
-    score_B = scores(reward_model, [response.token_ids for comparison in batch for response in comparison.responses])
-    return scored_loss(score_B.split([len(comparison.responses) for comparison in batch]), batch, objective)
+    rows = [row for comparison in batch for row in comparison.rows(reward_model.width, share_prompts=share_prompts)]
+    score_R = branch_scores(reward_model, rows)
+    return scored_loss(score_R.split([len(comparison.responses) for comparison in batch]), batch, objective)
 
 
 def scored_loss(

@@ -88,14 +88,34 @@ class DemonstrationRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseRecord(Record):
+    """A response to look at, whoever wrote it; `response_id` is its writer's own and of no two responses."""
+
+    response_id: str
+    prompt_id: str
+    prompt: Conversation
+    response: str
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(value, {"response_id", "prompt_id", "prompt", "response"}, "response record")
+        return cls(
+            _text(fields, "response_id"),
+            _text(fields, "prompt_id"),
+            _conversation(fields),
+            _text(fields, "response"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PreferenceRecord(Record):
     """What people said about two responses to one prompt.
 
     `preference` is the probability in [0, 1] that response A is better: 1.0 or 0.0 for a plain judgement, 0.5
     for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss. Pairs that follow from one
     ranking of a prompt's responses share a `group`. `strength` is how much better the better one was said to be, from
-    0, the scale's least, to 1, its most; None where nobody was asked. Both are left out of the file where they say
-    nothing.
+    0, the scale's least, to 1, its most; None where nobody was asked. `criteria` holds, by name, the probability that A
+    is better by that criterion alone. All three are left out of the file where they say nothing.
     """
 
     prompt_id: str
@@ -108,6 +128,7 @@ class PreferenceRecord(Record):
     source: str = ""
     group: str = ""
     strength: float | None = None
+    criteria: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -115,7 +136,7 @@ class PreferenceRecord(Record):
             value,
             {"prompt_id", "prompt", "response_a", "response_b", "preference"},
             "preference record",
-            optional={"weight": 1.0, "split": "train", "source": "", "group": "", "strength": None},
+            optional={"weight": 1.0, "split": "train", "source": "", "group": "", "strength": None, "criteria": {}},
         )
         preference = _number(fields, "preference")
         weight = _number(fields, "weight")
@@ -139,6 +160,7 @@ class PreferenceRecord(Record):
             _text(fields, "source"),
             _text(fields, "group"),
             strength,
+            _probabilities(fields, "criteria"),
         )
 
     def to_json(self) -> Json:
@@ -146,7 +168,7 @@ class PreferenceRecord(Record):
         return {name: entry for name, entry in row.items() if name not in _UNSAID or entry != _UNSAID[name]}
 
 
-_UNSAID: Json = {"group": "", "strength": None}
+_UNSAID: Json = {"group": "", "strength": None, "criteria": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +276,17 @@ def _number(fields: Mapping[str, object], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RecordError(f"{name} must be a finite number")
     return float(value)
+
+
+def _probabilities(fields: Mapping[str, object], name: str) -> dict[str, float]:
+    entries = fields[name]
+    if not isinstance(entries, dict):
+        raise RecordError(f"{name} must be an object of numbers")
+    found = {entry: _number(entries, entry) for entry in entries}
+    for entry, probability in found.items():
+        if not 0.0 <= probability <= 1.0:
+            raise RecordError(f"{name}: {entry} must lie in [0, 1], not {probability}")
+    return found
 
 
 def _integer(fields: Mapping[str, object], name: str) -> int:

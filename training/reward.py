@@ -18,22 +18,33 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.branches import Branches, prompts_can_be_shared
 from models.generation import sample_responses
+from models.read_out import ReadOut
 from models.reward import RewardModel, reward_model_from_policy, save_reward_model
 from training.agreement import agreement
 from training.artifact import lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
-from training.data import Example, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
+from training.data import (
+    Example,
+    Prompt,
+    encode_prompts,
+    load,
+    open_language_model,
+    row_batches,
+    shuffled_length_batches,
+)
 from training.distillation import distillation_loss, teach
-from training.held_out import held_out_figures, previous_figures, score_differences
+from training.heads import heads_loss, lessons_of, read_out_of
+from training.held_out import head_figures, held_out_figures, previous_figures, score_differences
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer, cosine_schedule
-from training.preferences import Comparison, Preferences, comparisons, load_preferences, objective_of, preference_loss
+from training.preferences import Comparison, Preferences, comparisons, load_preferences, objective_of
 from training.records import PromptRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
-from training.scoring import batched_scores
+from training.scoring import batched_scores_by_head
 from training.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
@@ -55,8 +66,9 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     if run.finished:
         return
     policy = open_language_model(config.policy)
-    reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"))
-    preferences = load_preferences(config.preferences, reward_model, max_length=config.max_length)
+    preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
+    read_out = read_out_of(config, preferences.train)
+    reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"), read_out=read_out)
     _require_use(config, method_for(config, len(preferences.train)))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
@@ -69,6 +81,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         "ties": sum(pair.preference == 0.5 for pair in preferences.train),
         "pairs_dropped": preferences.dropped,
         **held_out_figures(preferences.validation, differences),
+        **head_figures(reward_model, preferences.validation),
         **builder.statistics(),
         **previous_figures(config, agreement(preferences.validation, differences)),
     }
@@ -96,14 +109,16 @@ class RewardBuilder:
         self._reward_model = reward_model
         self._preferences = preferences
         self._comparisons = comparisons(preferences.train)
+        self._lessons = lessons_of(config, reward_model.read_out, self._comparisons)
         self._objective = objective_of(config)
         self._prompts = prompts
         self.method: Method = method_for(config, len(preferences.train))
         self._samples: list[Example] = []
-        self._targets_N: Tensor | None = None
+        self._targets_NH: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
+        self._share_prompts = prompts_can_be_shared(reward_model.model)
         self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
         self._began = time.perf_counter()
 
@@ -166,19 +181,21 @@ class RewardBuilder:
         labelled = [response for comparison in self._comparisons for response in comparison.responses]
         examples = [*self._samples, *labelled]
         teaching: Measures = {}
-        if self._targets_N is None:
+        if self._targets_NH is None:
             seed = derived_seed(self._config.seed, "folds")
-            self._targets_N, self._teacher_figures = teach(
+            self._targets_NH, self._teacher_figures = teach(
                 self._policy,
-                self._preferences,
+                self._lessons,
+                self._preferences.validation,
                 self._samples,
                 labelled,
+                members=self._reward_model.read_out.members,
                 label_noise=self._config.label_noise,
                 seed=seed,
             )
             teaching = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
             self._began = time.perf_counter()
-        targets = self._targets_N.split([len(example.response_ids) for example in examples])
+        targets = self._targets_NH.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, steps, "distil")
         for step in range(start, first + steps):
             measures = self._distil_gradients(examples, targets, batches[step - first])
@@ -210,34 +227,51 @@ class RewardBuilder:
         """Bradley-Terry on the score at the last token."""
         steps = self._finetune_steps()
         batches = self._finetune_batches()
+        heard = [lesson.heard for lesson in self._lessons]
         for step in range(start, first + steps):
-            batch = [self._comparisons[index] for index in batches[step - first]]
-            measures = self._finetune_gradients(batch)
+            measures = self._finetune_gradients(heard, batches[step - first])
             rate = cosine_schedule(step - first, steps, peak=self._config.finetune_learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
-            lengths = [len(response) for comparison in batch for response in comparison.responses]
+            lengths = [len(row) for index in batches[step - first] for row in self._rows(self._comparisons[index])]
             self._end_of_learning(step, total, "finetune", {**measures, "gradient_norm": mean_of(norm)}, lengths)
 
-    def _finetune_gradients(self, batch: Sequence[Comparison]) -> Measures:
-        weight = sum(comparison.weight for comparison in batch)
+    def _finetune_gradients(self, heard: Sequence[Sequence[Comparison]], rows: Sequence[int]) -> Measures:
+        weight = sum(self._comparisons[row].weight for row in rows)
 
-        def learn(model: "PreTrainedModel", shard: Sequence[Comparison]) -> Measures:
-            loss, measures = preference_loss(replace(self._reward_model, model=model), shard, self._objective)
-            (loss / weight).backward()
-            return measures
+        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
+            reward_model = replace(self._reward_model, model=model)
+            parts = []
+            for micro_batch in self._micro_batches(shard):
+                batches = [[comparisons[row] for row in micro_batch] for comparisons in heard]
+                loss, measures = heads_loss(reward_model, batches, self._objective, share_prompts=self._share_prompts)
+                (loss / weight).backward()
+                parts.append(measures)
+            return merge(*parts)
 
-        return merge(*self._replicas.map(learn, batch))
+        return merge(*self._replicas.map(learn, rows))
+
+    def _micro_batches(self, shard: Sequence[int]) -> list[list[int]]:
+        rows_of = [self._rows(self._comparisons[row]) for row in shard]
+        batches = row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+        return [[shard[index] for index in batch] for batch in batches]
+
+    def _rows(self, comparison: Comparison) -> list[Branches]:
+        return comparison.rows(self._reward_model.width, share_prompts=self._share_prompts)
 
     def _normalise(self) -> None:
         """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
-        raw_B = batched_scores(self._reward_model, [sample.token_ids for sample in self._samples])
+        raw_BH = batched_scores_by_head(self._reward_model, [sample.token_ids for sample in self._samples])
+        read_out = _centred(self._reward_model.read_out, raw_BH)
+        if read_out.heads > 1:
+            self._reward_model.set_read_out(read_out)
+        raw_B = read_out.of(raw_BH)
         deviation = float(raw_B.std())
         if not deviation > 0:
             raise InputError("the reward model gives every response the same score")
         self._reward_model.set_statistics(float(raw_B.mean()), deviation if self._config.unit_deviation else 1.0)
-        if self._targets_N is not None:
+        if self._targets_NH is not None:
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
-            whole_B = self._targets_N[lengths.cumsum(0) - 1]
+            whole_B = read_out.of(self._targets_NH[lengths.cumsum(0) - 1])
             stacked = torch.stack([raw_B, whole_B])
             self._teacher_figures["student_teacher_correlation"] = float(torch.corrcoef(stacked)[0, 1])
 
@@ -289,8 +323,8 @@ class RewardBuilder:
         if phase != "sample":
             tensors |= pack("model", self._reward_model.model.state_dict())
             tensors |= pack("optimizer", optimizer_tensors(self._trainer.optimizer))
-        if self._targets_N is not None:
-            tensors["targets"] = self._targets_N
+        if self._targets_NH is not None:
+            tensors["targets"] = self._targets_NH
         return tensors, {"teacher": self._teacher_figures}
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
@@ -300,7 +334,7 @@ class RewardBuilder:
         if checkpoint.phase != "sample":
             self._reward_model.model.load_state_dict(unpack("model", checkpoint.tensors))
             load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
-        self._targets_N = checkpoint.tensors.get("targets")
+        self._targets_NH = checkpoint.tensors.get("targets")
         self._teacher_figures = dict(checkpoint.values["teacher"])  # type: ignore[call-overload]  # JSON we wrote
         return checkpoint.step
 
@@ -318,6 +352,12 @@ def _require_use(config: RewardConfig, method: Method) -> None:
     ]
     if method == "distil" and unused:
         raise InputError(f"{', '.join(unused)}: only fine-tuning uses this, and the method is distil")
+
+
+def _centred(read_out: ReadOut, raw_BH: Tensor) -> ReadOut:
+    """With where the members' scores of samples lie, and the deviation of their mean."""
+    raw_BM = raw_BH[:, : read_out.members]
+    return replace(read_out, centres=tuple(raw_BM.mean(0).tolist()), deviation=float(raw_BM.mean(1).std()))
 
 
 def _pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:

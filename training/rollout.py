@@ -3,7 +3,7 @@
 # B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -11,20 +11,27 @@ from torch import Tensor
 from models.backbone import LanguageModel, pad_right, response_log_probabilities, response_positions
 from models.generation import sample_responses
 from models.value import Critic
-from training.algorithms.advantages import generalised_advantages, penalise_missing_eos, token_rewards
+from training.algorithms.advantages import (
+    generalised_advantages,
+    leave_one_out_advantages,
+    penalise_missing_eos,
+    token_rewards,
+)
+from training.algorithms.constraint import lagrangian_advantages
 from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data import Prompt, length_batches
+from training.players import Players
 from training.replicas import together
 from training.run import PhaseTimer
-from training.scoring import Reward, WrittenResponse, written
+from training.scoring import WrittenResponse, written
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """A batch of responses with everything that training on them needs. All (B, R) tensors are zero outside
-    the mask; log-probabilities are those that the tokens were sampled with."""
+class Scored:
+    """Responses and what the models say of them. All (B, R) tensors are zero outside the mask; log-probabilities are
+    those that the tokens were sampled with."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[WrittenResponse]
@@ -35,11 +42,13 @@ class Rollout:
     kl_BR: Tensor
     """k1, whatever estimator the penalty uses."""
     value_BR: Tensor
-    advantage_BR: Tensor
-    return_BR: Tensor
+    """Zero without a critic."""
     score_B: Tensor
     reward_B: Tensor
     """The score after the penalty for a missing EOS."""
+    cost_B: Tensor
+    """Zero without a cost model, as is the next."""
+    cost_value_BR: Tensor
 
     @property
     def kl_per_response(self) -> float:
@@ -47,13 +56,20 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Players:
-    """The four parts of PPO."""
+class Rollout(Scored):
+    """A batch of responses with everything that training on them needs."""
 
-    policy: LanguageModel
-    reference: LanguageModel
-    critic: Critic
-    reward: Reward
+    advantage_BR: Tensor
+    """Of all tokens of a response alike where a response is one action."""
+    return_BR: Tensor
+    """What the critic learns, zero without one."""
+    cost_return_BR: Tensor
+
+    def taught(self, critic: str) -> tuple[Tensor, Tensor]:
+        """(B, R) values that a critic of `Players.critics` gave, and what it learns."""
+        if critic == "cost_critic":
+            return self.cost_value_BR, self.cost_return_BR
+        return self.value_BR, self.return_BR
 
 
 def collect(
@@ -62,10 +78,11 @@ def collect(
     config: PpoConfig,
     *,
     kl_coefficient: float,
+    multiplier: float = 0.0,
     seed: int,
     timer: PhaseTimer,
 ) -> Rollout:
-    """Sample one response per prompt and assess it. Raises `InputError` when a score is not finite."""
+    """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
         sampled = sample_responses(
             players.policy,
@@ -75,7 +92,9 @@ def collect(
             seed=seed,
         )
         responses = written(players.policy, sampled)
-    return assess(players, prompts, responses, config, kl_coefficient=kl_coefficient, timer=timer)
+    return assess(
+        players, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer
+    )
 
 
 def assess(
@@ -85,34 +104,72 @@ def assess(
     config: PpoConfig,
     *,
     kl_coefficient: float,
+    multiplier: float = 0.0,
     timer: PhaseTimer,
 ) -> Rollout:
-    """What responses earned, and the advantages of their tokens. Raises `InputError` when a score is not finite."""
+    """What responses earned and cost, and the advantages of their tokens. Raises `InputError` when a score is not
+    finite."""
+    with timer.measure("score"):
+        scored = score_responses(players, prompts, responses, config)
+    penalty_BR = ESTIMATORS[config.kl_estimator](scored.log_probability_BR, scored.reference_BR)
+    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
+    mask_BR = scored.mask_BR
+    reward_BR = token_rewards(scored.reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
+    if config.whiten_rewards:
+        reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
+    advantage_BR, return_BR = _advantages(reward_BR, scored.value_BR, mask_BR, config)
+    cost_return_BR = torch.zeros_like(return_BR)
+    if players.cost is not None:
+        # The penalty raises cost as it lowers reward, so that its weight stays the same whatever the multiplier.
+        cost_BR = token_rewards(scored.cost_B, penalty_BR, mask_BR, kl_coefficient=-in_reward)
+        cost_advantage_BR, cost_return_BR = _advantages(cost_BR, scored.cost_value_BR, mask_BR, config)
+        advantage_BR = lagrangian_advantages(advantage_BR, cost_advantage_BR, multiplier=multiplier)
+    return Rollout(
+        **{field.name: getattr(scored, field.name) for field in fields(scored)},
+        advantage_BR=_whitened(advantage_BR, mask_BR, config) if config.whiten_advantages else advantage_BR,
+        return_BR=return_BR,
+        cost_return_BR=cost_return_BR,
+    )
+
+
+def _advantages(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> tuple[Tensor, Tensor]:
+    """(B, R) advantages and returns."""
+    if config.algorithm == "rloo":
+        advantage_B = leave_one_out_advantages(reward_BR.sum(-1), samples=config.samples_per_prompt)
+        return advantage_B[:, None] * mask_BR, torch.zeros_like(value_BR)
+    return generalised_advantages(reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda)
+
+
+def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tensor:
+    """Over all actions: tokens, or responses, where a long one counts no more than a short one."""
+    if config.algorithm == "rloo":
+        return whiten(advantage_BR[:, :1], mask_BR[:, :1]) * mask_BR
+    return whiten(advantage_BR, mask_BR)
+
+
+def score_responses(
+    players: Players, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
+) -> Scored:
+    """Raises `InputError` when a score is not finite."""
     prompt_ids = [prompt.token_ids for prompt in prompts]
     sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
     flat = [value for response in sampled for value in response.log_probabilities]
     log_probability_BR = scatter_rows(torch.tensor(flat), mask_BR)
-    with timer.measure("score"):
-        score_B, reference_BR, value_BR = together(
-            lambda: players.reward(prompts, responses).float(),
-            lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
-            lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, players.policy.pad_id),
-        )
-    if not bool(torch.isfinite(score_B).all()):
-        raise InputError("the reward model gave a score that is not finite")
-    ended_B = torch.tensor([response.ended_with_eos for response in sampled])
-    reward_B = penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty)
-    penalty_BR = ESTIMATORS[config.kl_estimator](log_probability_BR, reference_BR)
-    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
-    reward_BR = token_rewards(reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
-    if config.whiten_rewards:
-        reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
-    advantage_BR, return_BR = generalised_advantages(
-        reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
+    pad_id = players.policy.pad_id
+    score_B, reference_BR, value_BR, cost_B, cost_value_BR = together(
+        lambda: players.reward(prompts, responses).float(),
+        lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
+        lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+        lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
+        lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
     )
-    return Rollout(
+    for kind, given_B in (("reward", score_B), ("cost", cost_B)):
+        if not bool(torch.isfinite(given_B).all()):
+            raise InputError(f"the {kind} model gave a score that is not finite")
+    ended_B = torch.tensor([response.ended_with_eos for response in sampled])
+    return Scored(
         prompts=prompts,
         responses=responses,
         mask_BR=mask_BR,
@@ -120,10 +177,10 @@ def assess(
         reference_BR=reference_BR,
         kl_BR=k1(log_probability_BR, reference_BR) * mask_BR,
         value_BR=value_BR,
-        advantage_BR=whiten(advantage_BR, mask_BR) if config.whiten_advantages else advantage_BR,
-        return_BR=return_BR,
         score_B=score_B.clone(),  # out of inference mode
-        reward_B=reward_B,
+        reward_B=penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty),
+        cost_B=cost_B.clone(),
+        cost_value_BR=cost_value_BR,
     )
 
 
@@ -151,15 +208,17 @@ def reference_log_probabilities(
 
 @torch.no_grad()
 def values(
-    critic: Critic,
+    critic: Critic | None,
     prompt_ids: Sequence[Sequence[int]],
     response_ids: Sequence[Sequence[int]],
     mask_BR: Tensor,
     config: PpoConfig,
     pad_id: int,
 ) -> Tensor:
-    """(B, R) values of the states before each response token, zero outside the mask."""
+    """(B, R) values of the states before each response token, zero outside the mask and without a critic."""
     value_BR = torch.zeros(mask_BR.shape)
+    if critic is None:
+        return value_BR
     for batch in _batches(prompt_ids, response_ids, config):
         value_N = response_values(
             critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id

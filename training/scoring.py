@@ -1,6 +1,6 @@
 """What gives a response its reward."""
 
-# B = batch
+# B = batch, H = heads, M = members of an ensemble
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel, hidden_states, pad_right
 from models.generation import Response
-from models.reward import RewardModel, scores
+from models.reward import RewardModel, scores_by_head
 from models.tokenization import decode_response, encode_prompts, encode_responses, same_tokenizer
 from training.data import Prompt, length_batches
 
@@ -62,6 +62,16 @@ class RewardModelScorer:
             latent_BD[batch] = hidden_states(self._reward_model.model, ids_BT)[torch.arange(len(batch)), last_B]
         return latent_BD
 
+    def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over samples of
+        the policy: their deviation over members is how far they disagree. One column without an ensemble."""
+        raw_BH = batched_scores_by_head(
+            self._reward_model, self._token_ids(prompts, responses), batch_tokens=self._batch_tokens
+        )
+        centred_BM = self._reward_model.read_out.centred(raw_BH)
+        mean = 0.0 if self._reward_model.read_out.centres else self._reward_model.score_mean
+        return (centred_BM - mean) / self._reward_model.score_std
+
     def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
         if self._shares_ids:
             return [
@@ -77,15 +87,22 @@ class RewardModelScorer:
         ]
 
 
-@torch.inference_mode()
 def batched_scores(
     reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 8192
 ) -> Tensor:
     """(B,) raw scores in order, computed in batches of similar length."""
-    raw_B = torch.zeros(len(sequences))
+    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences, batch_tokens=batch_tokens))
+
+
+@torch.inference_mode()
+def batched_scores_by_head(
+    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 8192
+) -> Tensor:
+    """(B, H): as `batched_scores`, of each head."""
+    raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
     for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
-        raw_B[batch] = scores(reward_model, [sequences[index] for index in batch])
-    return raw_B
+        raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch])
+    return raw_BH
 
 
 def written(policy: LanguageModel, sampled: Sequence[Response]) -> list[WrittenResponse]:

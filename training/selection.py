@@ -10,8 +10,9 @@ from training.checkpoint import pack, unpack
 from training.config import PpoConfig
 from training.data import Prompt
 from training.metrics import Measures, mean_of
-from training.rollout import Players, assess
-from training.run import PhaseTimer, derived_seed
+from training.players import Players
+from training.rollout import score_responses
+from training.run import derived_seed
 from training.scoring import written
 
 
@@ -28,7 +29,8 @@ class BestPolicy:
         self._reward: float | None = None
 
     def measure(self, iteration: int) -> Measures:
-        """Of the policy after so many iterations; it is kept if it lies within the KL bound and earns most."""
+        """Of the policy after so many iterations; it is kept if it lies within the bounds of KL and cost and earns
+        most."""
         config = self._config
         sampled = sample_responses(
             self._players.policy,
@@ -38,17 +40,20 @@ class BestPolicy:
             seed=derived_seed(config.seed, "held_out"),
         )
         responses = written(self._players.policy, sampled)
-        rollout = assess(self._players, self._prompts, responses, config, kl_coefficient=0.0, timer=PhaseTimer())
-        reward, kl = float(rollout.reward_B.mean()), rollout.kl_per_response
+        scored = score_responses(self._players, self._prompts, responses, config)
+        reward, kl = float(scored.reward_B.mean()), scored.kl_per_response
+        cost = float(scored.cost_B.mean())
         within_bound = config.max_kl is None or kl <= config.max_kl
+        within_bound = within_bound and (config.cost is None or cost <= config.cost_limit)
         if within_bound and (self._reward is None or reward > self._reward):
             self._reward, self._iteration = reward, iteration
             self._weights = pack("best", learnt_weights(self._players.policy.model))
         count = len(self._prompts)
-        return {"held_out_reward": mean_of(reward, count), "held_out_kl": mean_of(kl, count)}
+        measures: Measures = {"held_out_reward": mean_of(reward, count), "held_out_kl": mean_of(kl, count)}
+        return measures if config.cost is None else measures | {"held_out_cost": mean_of(cost, count)}
 
     def put_in_place(self) -> None:
-        """Give the policy the weights of the best; as it is if none was within the bound."""
+        """Give the policy the weights of the best; as it is if none was within the bounds."""
         if self._weights:
             set_learnt_weights(self._players.policy.model, unpack("best", self._weights))
 

@@ -13,14 +13,24 @@ import torch
 from models.backbone import (
     LanguageModel,
     build_language_model,
-    response_logits,
+    project,
+    response_hidden_states,
     save_language_model,
 )
+from models.packing import packed_response_hidden_states
 from models.tokenization import train_tokenizer
 from training.artifact import lineage_of
 from training.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.config import SftConfig
-from training.data import Example, Prompt, encode_demonstrations, load, open_language_model, shuffled_length_batches
+from training.data import (
+    Example,
+    Prompt,
+    encode_demonstrations,
+    load,
+    open_language_model,
+    shuffled_batches,
+    shuffled_length_batches,
+)
 from training.metrics import mean_of
 from training.optimisation import Trainer, cosine_schedule
 from training.records import DemonstrationRecord
@@ -75,13 +85,15 @@ def run_sft(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
 
 
 def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
-    """Length-bucketed batches, shuffled anew each epoch, until the epochs or the token budget run out."""
+    """Batches of similar length, or to be packed, shuffled anew each epoch, until the epochs or the token budget run
+    out."""
+    shuffled = shuffled_batches if config.packing else shuffled_length_batches
     batches: list[Sequence[int]] = []
     tokens = 0
     for epoch in range(config.epochs):
         seed = derived_seed(config.seed, "sft", epoch)
         lengths = [len(example) for example in examples]
-        for batch in shuffled_length_batches(lengths, batch_tokens=config.batch_tokens, seed=seed):
+        for batch in shuffled(lengths, batch_tokens=config.batch_tokens, seed=seed):
             batch_tokens = sum(lengths[index] for index in batch)
             if config.max_tokens and batches and tokens + batch_tokens > config.max_tokens:
                 return Plan(batches, tokens)
@@ -141,15 +153,16 @@ def _train(
             {},
         )
 
+    whole = config.loss == "full"
     replicas = Replicas(policy.model)
     meter = Meter(policy.model, batch_tokens=config.batch_tokens)
     for step in range(start, total):
         began = time.perf_counter()
         batch = [examples[index] for index in plan.batches[step]]
-        tokens = sum(len(example.response_ids) for example in batch)
+        tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in batch)
 
         def learn(model: "PreTrainedModel", shard: Sequence[Example], tokens: int = tokens) -> float:
-            loss, _ = loss_sum(replace(policy, model=model), shard)
+            loss, _ = loss_sum(replace(policy, model=model), shard, whole=whole, packed=config.packing)
             (loss / tokens).backward()
             return float(loss.detach())
 
@@ -177,12 +190,14 @@ def _train(
         run.end_of_step(step + 1, every=config.checkpoint_steps, phase=PHASE, state=state)
 
 
-def loss_sum(policy: LanguageModel, examples: Sequence[Example]) -> tuple[torch.Tensor, int]:
-    """Summed cross-entropy of the response tokens, and their number."""
-    logits_NV, tokens_N = response_logits(
-        policy.model,
-        [example.prompt_ids for example in examples],
-        [example.response_ids for example in examples],
-        policy.pad_id,
+def loss_sum(
+    policy: LanguageModel, examples: Sequence[Example], *, whole: bool = False, packed: bool = False
+) -> tuple[torch.Tensor, int]:
+    """Summed cross-entropy of the response tokens, or of all tokens but the first of the `whole`, and their number."""
+    told = [(1 if whole else len(example.prompt_ids), example.token_ids) for example in examples]
+    hidden_states = packed_response_hidden_states if packed else response_hidden_states
+    hidden_ND, tokens_N = hidden_states(
+        policy.model, [ids[:given] for given, ids in told], [ids[given:] for given, ids in told], policy.pad_id
     )
+    logits_NV = project(policy.model, hidden_ND)
     return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)

@@ -11,6 +11,7 @@ import transformers
 from training.config import (
     ConfigError,
     DpoConfig,
+    EmbedConfig,
     EvaluateConfig,
     GenerateConfig,
     InputError,
@@ -20,6 +21,7 @@ from training.config import (
     StageConfig,
 )
 from training.dpo import run_dpo
+from training.embed import run_embed
 from training.evaluate import run_evaluate
 from training.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
 from training.generate import run_generate
@@ -66,5 +68,7 @@ def _runner(config: StageConfig, out: Path, cancellation: Cancellation) -> Calla
             return lambda: run_generate(config, out, cancellation)
         case EvaluateConfig():
             return lambda: run_evaluate(config, out, cancellation)
+        case EmbedConfig():
+            return lambda: run_embed(config, out, cancellation)
         case _:
             raise AssertionError(f"no stage for {type(config).__name__}")

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from training.algorithms.components import Components, principal_components
-from training.algorithms.probe import cross_validated_strength, fit_bradley_terry
-from training.data import Example, Pair
+from training.algorithms.probe import CrossValidation, cross_validated_strength, fit_bradley_terry
+from training.data import Example
 from training.features import LIKELIHOOD_FEATURES, prompt_features, response_features
+from training.heads import Lesson
 from training.preference_losses import with_noise
 
 FOLDS = 5
@@ -30,13 +31,12 @@ RESPONSE_COMPONENTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Scores are features / deviation times the coefficients; `strength` is the ridge that cross-validation chose."""
+    """Scores are features / deviation times the coefficients."""
 
     products: "Products"
     deviation_I: Tensor
     coefficient_I: Tensor
-    strength: float
-    cross_validated_nll: float
+    cross_validation: CrossValidation
 
     def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
         """(B,) float64; only differences mean anything."""
@@ -57,13 +57,20 @@ class Products:
         return torch.cat([product_BKL.flatten(1), feature_BF.double()], dim=1)
 
 
-def fit_teacher(
-    policy: LanguageModel, pairs: Sequence[Pair], background: Sequence[Example], *, label_noise: float, seed: int
-) -> Teacher:
-    """Fit on training pairs; features are scaled over all responses at hand, the unlabelled background too.
+def fit_teachers(
+    policy: LanguageModel,
+    lessons: Sequence[Lesson],
+    background: Sequence[Example],
+    *,
+    label_noise: float,
+    seed: int,
+) -> list[Teacher]:
+    """One for each lesson; features are scaled over all responses at hand, the unlabelled background too.
 
-    Not over the background alone: what never varies there may vary in labelled responses from elsewhere.
+    Not over the background alone: what never varies there may vary in labelled responses from elsewhere. Lessons of one
+    name share the ridge that suits their judgements heard once: it is the judgements' property, not the draws'.
     """
+    pairs = lessons[0].pairs
     background_BF, prompt_BD = response_features(policy, background), prompt_features(policy, background)
     products = Products(
         principal_components(prompt_BD, PROMPT_COMPONENTS), principal_components(background_BF, RESPONSE_COMPONENTS)
@@ -75,12 +82,19 @@ def fit_teacher(
     deviation_I = everything.std(0).clamp(min=1e-6)
     deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
     difference_PI = (feature_a_PI - feature_b_PI) / deviation_I
-    preference_P = with_noise(torch.tensor([pair.preference for pair in pairs]), label_noise)
-    weight_P = torch.tensor([pair.weight for pair in pairs])
     folds_P = _folds([pair.a for pair in pairs], seed)
-    strength, nll = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)
-    coefficient_I = fit_bradley_terry(difference_PI, preference_P, weight_P, strength=strength)
-    return Teacher(products, deviation_I, coefficient_I, strength, nll)
+    tuned: dict[str, CrossValidation] = {}
+    teachers = []
+    for lesson in lessons:
+        preference_P = with_noise(torch.tensor([pair.preference for pair in lesson.pairs]), label_noise)
+        weight_P = torch.tensor([pair.weight for pair in lesson.pairs])
+        if lesson.name not in tuned:
+            tuned[lesson.name] = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)
+        chosen = tuned[lesson.name]
+        heard_P = torch.tensor([pair.weight for comparison in lesson.heard for pair in comparison.pairs])
+        coefficient_I = fit_bradley_terry(difference_PI, preference_P, heard_P, strength=chosen.strength)
+        teachers.append(Teacher(products, deviation_I, coefficient_I, chosen))
+    return teachers
 
 
 def _folds(examples: Sequence[Example], seed: int) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from training.metrics import Measures, mean_of
+from training.players import Players
 from training.replicas import SHARDS, together
-from training.rollout import Players, Rollout
+from training.rollout import Rollout
 from training.scoring import RewardModelScorer
 
 if TYPE_CHECKING:
@@ -95,13 +96,15 @@ def ppo_flop(players: Players, rollout: Rollout, measures: Measures, *, actor_pa
     actor_epochs, critic_epochs = (
         measures.get(loss, (0.0, 0.0))[1] / predicted for loss in ("policy_loss", "value_loss")
     )
-    critic_pass = Arithmetic.of(players.critic.trunk).trunk_flop(lengths)
-    shared = players.critic.trunk is players.policy.model.base_model
-    critic_training = (critic_epochs - actor_epochs) if shared else TRAINING_PASSES * critic_epochs
-    inference = 2 * policy_pass + critic_pass  # the reference is of the policy's shape
-    if isinstance(players.reward, RewardModelScorer):
-        inference += Arithmetic.of(players.reward.reward_model.model).trunk_flop(lengths)
-    return inference + actor_passes * actor_epochs * policy_pass + critic_training * critic_pass
+    flop = (2 + actor_passes * actor_epochs) * policy_pass  # the reference is of the policy's shape
+    for critic in players.critics.values():
+        shared = critic.trunk is players.policy.model.base_model
+        training = (critic_epochs - actor_epochs) if shared else TRAINING_PASSES * critic_epochs
+        flop += (1 + training) * Arithmetic.of(critic.trunk).trunk_flop(lengths)
+    for scorer in (players.reward, players.cost):
+        if isinstance(scorer, RewardModelScorer):
+            flop += Arithmetic.of(scorer.reward_model.model).trunk_flop(lengths)
+    return flop
 
 
 def sequence_lengths(rollout: Rollout) -> list[int]:

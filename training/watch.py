@@ -19,8 +19,9 @@ from training.config import InputError, PpoConfig
 from training.data import Prompt, draw
 from training.detectors import Samples
 from training.metrics import Measures, mean_of
+from training.players import Players
 from training.replicas import together
-from training.rollout import Players, reference_log_probabilities
+from training.rollout import reference_log_probabilities
 from training.run import derived_seed
 from training.scoring import Reward, RewardModelScorer, WrittenResponse, written
 
@@ -156,12 +157,12 @@ class Watch:
         return reward.latents(prompts, responses) if isinstance(reward, RewardModelScorer) else None
 
     def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
-        """(B,) how far the heads disagree; None of a rule, and of a single head."""
+        """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
         reward = self._players.reward
         if latent_BD is None or not isinstance(reward, RewardModelScorer):
             return None
-        score_BH = reward.reward_model.head(latent_BD)
-        return score_BH.std(-1) if score_BH.shape[-1] > 1 else None
+        score_BM = reward.reward_model.read_out.centred(reward.reward_model.head(latent_BD))
+        return score_BM.std(-1) if score_BM.shape[-1] > 1 else None
 
 
 def audited(samples: Samples, prompts: Sequence[Prompt]) -> dict[str, list[dict[str, object]]]:

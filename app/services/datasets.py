@@ -230,7 +230,7 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
     rows = await db.execute(
         select(
             Judgement.id, Judgement.kind, Judgement.answer_type, Judgement.preference, Judgement.ranks,
-            at_first.position.label("position_a"), at_second.position.label("position_b"),
+            Judgement.criteria, at_first.position.label("position_a"), at_second.position.label("position_b"),
             Prompt.id.label("prompt_id"), Prompt.messages, Prompt.split,
             first.text.label("text_a"), second.text.label("text_b"),
         )
@@ -262,6 +262,7 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
             source=f"{row.kind}:{row.id}",
             group="" if ranks is None else f"{row.kind}:{row.id}",
             strength=_strength(row.kind, row.answer_type, row.preference),
+            criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
         )
         records.append((row.id, record, row.kind))
     return records

@@ -125,7 +125,24 @@ def _accuracy_rule(figures: Figures, bounds: RewardBounds, enough: bool) -> Rule
     better = low > bounds.accuracy_low
     verdict = "clearly better than" if better else "not clearly better than"
     sentence = f"Accuracy {accuracy:.1%} [{low:.1%}, {high:.1%}] is {verdict} {bounds.accuracy_low:.0%}."
+    if not better and high > bounds.accuracy_low:
+        return _cross_validated_rule(figures, bounds, low, sentence)
     return Rule("accuracy", low, bounds.accuracy_low, better, sentence)
+
+
+def _cross_validated_rule(figures: Figures, bounds: RewardBounds, low: float, undecided: str) -> Rule:
+    """Training pairs, each judged by a fit without its prompt, may decide what the validation pairs leave open."""
+    pairs, accuracy, crossed_low, crossed_high = (
+        _number(figures, f"cross_validated_{name}") for name in ("pairs", "accuracy", "accuracy_low", "accuracy_high")
+    )
+    if pairs is None or accuracy is None or crossed_low is None or crossed_high is None:
+        return Rule("accuracy", low, bounds.accuracy_low, passed=False, sentence=undecided)
+    better = crossed_low > bounds.accuracy_low
+    sentence = (
+        f"{undecided} Cross-validation on {pairs:.0f} training pairs {'decides' if better else 'shows no more'}: "
+        f"{accuracy:.1%} [{crossed_low:.1%}, {crossed_high:.1%}]."
+    )
+    return Rule("accuracy", crossed_low, bounds.accuracy_low, better, sentence)
 
 
 def _previous_rule(figures: Figures, bounds: RewardBounds, enough: bool) -> Rule:

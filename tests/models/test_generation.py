@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
 from models.backbone import LanguageModel, load_language_model, response_log_probabilities
+from models.decoding import AnyDecoder, LlamaDecoder, decoder_for
 from models.generation import sample_responses
 
 PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14, 15, 16, 17, 18], [20], [5, 6, 7]]
@@ -26,6 +28,40 @@ def test_sampled_log_probabilities_are_those_that_training_computes(model_direct
         )
     kept = torch.tensor([value for response in sampled for value in response.log_probabilities])
     torch.testing.assert_close(kept, trained, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [LlamaConfig, Qwen2Config, MistralConfig])
+def test_the_step_of_our_own_gives_what_the_librarys_gives(kind: type[PreTrainedConfig]) -> None:
+    torch.manual_seed(0)
+    config = kind(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        vocab_size=90,
+        sliding_window=None,
+    )
+    model = AutoModelForCausalLM.from_config(config).double().eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    ours, theirs = decoder_for(model), AnyDecoder(model)
+    assert isinstance(ours, LlamaDecoder)
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 1]])
+    ids = torch.randint(90, mask.shape) * mask
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.start(ids, mask), theirs.start(ids, mask))
+        for step in range(40):
+            if step == 21:
+                ours.keep(torch.tensor([0, 2]))
+                theirs.keep(torch.tensor([0, 2]))
+            token = torch.randint(90, (3 if step < 21 else 2,))
+            torch.testing.assert_close(ours.step(token), theirs.step(token))
+
+
+def test_a_model_that_forgets_what_is_far_takes_the_librarys_step(directory_of: Callable[[str], Path]) -> None:
+    assert isinstance(decoder_for(load_language_model(directory_of("mistral")).model), AnyDecoder)
 
 
 def test_a_response_stops_at_the_first_end_of_sequence(directory_of: Callable[[str], Path]) -> None:

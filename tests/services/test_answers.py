@@ -115,7 +115,7 @@ async def test_how_much_better_is_told_as_a_share_of_the_scale(
     await answer(db, ada, project, Answer(choice, answer_type))
     (record,) = await cut(db, project, tmp_path)
     assert record.get("strength") == strength
-    assert "group" not in record
+    assert record.keys().isdisjoint({"group", "criteria"})
 
 
 async def test_what_is_said_beside_the_verdict_is_about_the_responses_and_not_about_the_sides(
@@ -144,6 +144,16 @@ async def test_what_is_said_beside_the_verdict_is_about_the_responses_and_not_ab
     assert row.flags == {str(1 - first): ["Violent"]}
     assert row.rationale == said.rationale
     assert (await assignments.view(db, ada, lease.id)).answer == said
+
+
+async def test_training_hears_of_each_criterion_which_response_was_better(db: AsyncSession, tmp_path: Path) -> None:
+    project, _, ada = await ask(db, criteria=["helpful", "honest", "kind"])
+    lease = await assignments.lease_next(db, ada, project)
+    assert lease is not None
+    await answer(db, ada, project, Answer(2, criteria={"kind": 0, "helpful": -1}))
+    (record,) = await cut(db, project, tmp_path)
+    assert record["criteria"] == {"helpful": float(lease.shown_order[1] == 0), "kind": 0.5}
+    assert list(record["criteria"]) == ["helpful", "kind"]
 
 
 async def test_an_edited_response_becomes_a_demonstration_and_a_change_of_mind_takes_it_back(

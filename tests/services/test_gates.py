@@ -49,6 +49,35 @@ def test_a_reward_model_is_refused_with_the_reason(changed: dict[str, Any], says
     assert says in refusal(rules)
 
 
+UNDECIDED = {"validation_pairs": 36, "accuracy": 0.639, "accuracy_low": 0.472, "accuracy_high": 0.784}
+CROSS_VALIDATED = {
+    "cross_validated_pairs": 350,
+    "cross_validated_accuracy": 0.71,
+    "cross_validated_accuracy_low": 0.66,
+    "cross_validated_accuracy_high": 0.76,
+}
+
+
+def test_what_few_validation_pairs_leave_open_is_decided_by_cross_validation() -> None:
+    assert not passed(reward_rules(GOOD_REWARD | UNDECIDED, RewardBounds()))
+    rules = reward_rules(GOOD_REWARD | UNDECIDED | CROSS_VALIDATED, RewardBounds())
+    assert passed(rules)
+    assert "not clearly better than 50%. Cross-validation on 350 training pairs decides: 71.0%" in rules[1].sentence
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"cross_validated_accuracy_low": 0.49},
+        {"cross_validated_accuracy_low": None},
+        {"accuracy": 0.3, "accuracy_low": 0.16, "accuracy_high": 0.48},
+    ],
+)
+def test_cross_validation_saves_no_model_that_the_figures_speak_against(changed: dict[str, Any]) -> None:
+    rules = reward_rules(GOOD_REWARD | UNDECIDED | CROSS_VALIDATED | changed, RewardBounds())
+    assert [rule.name for rule in rules if not rule.passed] == ["accuracy"]
+
+
 def test_a_first_reward_model_is_compared_with_nothing() -> None:
     alone = GOOD_REWARD | {"previous_accuracy": None, "accuracy_difference": None, "accuracy_difference_high": None}
     rules = reward_rules(alone, RewardBounds())

@@ -82,6 +82,7 @@ def test_a_killed_run_ends_in_the_same_weights(
         ("defaults", 3),
         ("everything", 3),
         ("adapters", 2),
+        ("rloo", 2),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),
     ],
@@ -96,6 +97,8 @@ def test_ppo_killed_at_any_instant_ends_in_the_same_state(
         settings |= everything(world)
     if variant == "adapters":
         settings |= {"lora_rank": 4}
+    if variant == "rloo":
+        settings |= {"algorithm": "rloo", "samples_per_prompt": 4, "critic_warmup_iterations": 3}
     config = toy.write_config(tmp_path / "run.json", **settings)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     began = time.monotonic()

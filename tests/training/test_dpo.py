@@ -12,7 +12,8 @@ from models.backbone import LanguageModel, load_language_model
 from tests.training import toy
 from tests.training.test_bad_input import preferences_of, refused
 from tests.training.test_crashes import flip_a_byte, weights
-from training.config import DpoConfig, read_config
+from training.artifact import file_sha256
+from training.config import DpoConfig, InputError, read_config
 from training.data import Pair, encode_pairs, load_comparisons
 from training.dpo import pair_log_probabilities, preference_loss, run_dpo
 from training.preferences import load_preferences
@@ -56,7 +57,8 @@ def gradients(
     total = 0.0
     for batch in batches:
         chosen = [pairs[index] for index in batch]
-        loss, _ = preference_loss(policy, chosen, torch.full((2, len(chosen)), -20.0), config)
+        log_probability_2P = pair_log_probabilities(policy, chosen, config.temperature)
+        loss, _ = preference_loss(log_probability_2P, chosen, torch.full((2, len(chosen)), -20.0), config)
         loss.backward()
         total += float(loss.detach())
     return total, [parameter.grad.clone() for parameter in policy.model.parameters() if parameter.grad is not None]
@@ -131,6 +133,43 @@ def test_a_batch_at_once_or_pair_by_pair_has_the_same_loss_and_gradient(
     assert at_once[0] == pytest.approx(one_by_one[0], rel=1e-5)
     for one, other in zip(at_once[1], one_by_one[1], strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+
+
+def test_a_prompt_that_is_computed_once_changes_neither_log_probabilities_nor_gradients(
+    world: Path, policy: Path
+) -> None:
+    model = load_language_model(policy)
+    pairs = some_pairs(world, model, 8)
+    long_prompt = tuple(range(20, 60))
+    pairs[::2] = [
+        replace(pair, a=replace(pair.a, prompt_ids=long_prompt), b=replace(pair.b, prompt_ids=long_prompt))
+        for pair in pairs[::2]
+    ]
+    found = []
+    for share_prompts in (True, False):
+        told_2P = pair_log_probabilities(model, pairs, 1.0, share_prompts=share_prompts)
+        gradients = torch.autograd.grad((told_2P[0] - told_2P[1]).square().sum(), list(model.model.parameters()))
+        found.append((told_2P, torch.cat([one.flatten() for one in gradients])))
+    (told_2P, gradient), (expected_2P, expected_gradient) = found
+    torch.testing.assert_close(told_2P, expected_2P, atol=0, rtol=1e-5)
+    assert float((gradient - expected_gradient).norm()) <= 1e-5 * float(expected_gradient.norm())
+
+
+def test_a_checkpoint_that_counted_other_steps_is_refused(world: Path, policy: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "out", settings_of(world, policy)
+    config = read_config(toy.write_config(out.with_suffix(".json"), **settings), DpoConfig)
+    cancellation = Cancellation()
+    cancellation.request()
+    with pytest.raises(Cancelled):
+        run_dpo(config, out, cancellation)
+    (state,) = out.glob("checkpoints/*/state.json")
+    state.write_text(state.read_text().replace('"layout": 2', '"layout": 1'))
+    manifest = state.with_name("manifest.json")
+    manifest.write_text(
+        json.dumps({path.name: file_sha256(path) for path in state.parent.iterdir() if path != manifest})
+    )
+    with pytest.raises(InputError, match="written by another version"):
+        run_dpo(config, out, Cancellation())
 
 
 def test_micro_batches_do_not_change_the_result(world: Path, policy: Path, tmp_path: Path) -> None:

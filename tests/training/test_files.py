@@ -31,6 +31,7 @@ RECORDS: list[Record] = [
     DemonstrationRecord("p", PROMPT, "line\nbreak"),
     PreferenceRecord("p", PROMPT, "a", "b", 0.25, 2.0, "validation", "imported"),
     PreferenceRecord("p", PROMPT, "a", "b", 1.0, group="human:7", strength=0.5),
+    PreferenceRecord("p", PROMPT, "a", "b", 1.0, criteria={"honest": 0.5, "kind": 1.0}),
     CompletionRecord("p", 1, "text", 7, True, 3, 0.7),
 ]
 LINEAGE = Lineage("sft", {"model": "abc"}, {"demonstrations": "def"}, {"seed": 0}, 0, "code")
@@ -57,6 +58,9 @@ def test_a_record_comes_back_as_it_was_written(record: Record, tmp_path: Path) -
         ({"group": 5}, "group must be text"),
         ({"strength": 1.5}, "strength must lie in"),
         ({"strength": "much"}, "strength must be a finite number"),
+        ({"criteria": ["honest"]}, "criteria must be an object of numbers"),
+        ({"criteria": {"honest": True}}, "honest must be a finite number"),
+        ({"criteria": {"honest": 1.5}}, "honest must lie in"),
     ],
 )
 def test_a_record_that_breaks_the_contract_is_refused_by_field(change: dict[str, object], word: str) -> None:
@@ -64,8 +68,8 @@ def test_a_record_that_breaks_the_contract_is_refused_by_field(change: dict[str,
         PreferenceRecord.from_json(RECORDS[2].to_json() | change)
 
 
-def test_a_plain_judgement_is_written_without_group_and_strength() -> None:
-    assert RECORDS[2].to_json().keys().isdisjoint({"group", "strength"})
+def test_a_plain_judgement_is_written_without_group_strength_and_criteria() -> None:
+    assert RECORDS[2].to_json().keys().isdisjoint({"group", "strength", "criteria"})
 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:

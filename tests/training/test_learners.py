@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from models.backbone import load_language_model, response_log_probabilities, save_language_model
 from models.reward import load_reward_model, save_reward_model, scores
-from models.value import Critic
 from tests.models.directories import FAMILIES, write_directory
 from tests.training import tiny
 from training.algorithms.kl import ESTIMATORS, Estimator
@@ -20,7 +18,8 @@ from training.checkpoint import Checkpoint, CheckpointStore
 from training.config import PpoConfig
 from training.learners import Learner, Minibatch, Step, learner_of
 from training.metrics import Measures
-from training.rollout import Players, Rollout, reference_log_probabilities, values
+from training.players import Players
+from training.rollout import Rollout, reference_log_probabilities, values
 
 # With these a return is the sum of the rewards to come.
 EVERY_RETURN = {"gamma": 1.0, "gae_lambda": 1.0}
@@ -135,6 +134,21 @@ LEARNERS = [
     pytest.param({"ptx_coefficient": 0.7, "demonstrations": Path("some.jsonl")}, id="ptx"),
     pytest.param({"critic": "shared", "value_coefficient": 0.4}, id="shared trunk"),
     pytest.param({"lora_rank": 2}, id="adapters"),
+    pytest.param({"algorithm": "rloo", "samples_per_prompt": 2, "dual_clip": 1.2}, id="rloo"),
+    pytest.param({"cost": "cost"}, id="cost"),
+    pytest.param({"cost": "cost", "critic": "shared", "value_coefficient": 0.4}, id="cost at a shared trunk"),
+    pytest.param(
+        {
+            "algorithm": "rloo",
+            "samples_per_prompt": 4,
+            "entropy_coefficient": 0.3,
+            "ptx_coefficient": 0.7,
+            "demonstrations": Path("some.jsonl"),
+            "kl_penalty": "loss",
+            "kl_estimator": "k2",
+        },
+        id="rloo with all else",
+    ),
     pytest.param(
         {"critic": "shared", "entropy_coefficient": 0.3, "ptx_coefficient": 0.7, "demonstrations": Path("some.jsonl")},
         id="all at one trunk",
@@ -146,16 +160,19 @@ def in_float64(players: Players, config: PpoConfig) -> Minibatch:
     """A minibatch whose figures make clips bind and gradients vary, and the players in float64."""
     rollout = tiny.rollout(players, config)
     players.policy.model.double()
-    players.critic.double()
+    for critic in players.critics.values():
+        critic.double()
     return Minibatch(tiny.with_noise(rollout), EVERY_ROW, 0.5, tiny.examples() if config.ptx_coefficient else [])
 
 
 def weights_of(players: Players, config: PpoConfig) -> dict[str, nn.Parameter]:
     """Everything that learns, once."""
     policy = players.policy.model.named_parameters()
-    critic = players.critic.head if config.critic == "shared" else players.critic
     named = {f"policy.{name}": weight for name, weight in policy if weight.requires_grad}
-    return named | {f"critic.{name}": weight for name, weight in critic.named_parameters()}
+    for role, critic in players.critics.items():
+        learnt = critic.head if config.critic == "shared" else critic
+        named |= {f"{role}.{name}": weight for name, weight in learnt.named_parameters()}
+    return named
 
 
 def gradients(learner: Learner, minibatch: Minibatch, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -171,7 +188,7 @@ def objective(config: PpoConfig, measures: Measures) -> float:
     value_weight = config.value_coefficient if config.critic == "shared" else 1.0
     return (
         mean["policy_loss"]
-        + value_weight * mean["value_loss"]
+        + value_weight * (mean.get("value_loss", 0.0) + mean.get("cost_value_loss", 0.0))
         + 0.5 * mean.get("kl_loss", 0.0)
         - config.entropy_coefficient * mean["entropy"]
         + config.ptx_coefficient * mean.get("ptx_loss", 0.0)
@@ -184,7 +201,8 @@ def test_gradients_are_the_slopes_of_the_objective(tmp_path: Path, change: dict[
     players = tiny.players(tmp_path / "model", "gpt2", config)  # this family computes nothing in float32 by itself
     minibatch, learner = in_float64(players, config), learner_of(config, players)
     with torch.no_grad():
-        players.critic.head.weight.add_(0.1)  # a head of zeros would hide what its trunk gets
+        for critic in players.critics.values():
+            critic.head.weight.add_(0.1)  # a head of zeros would hide what its trunk gets
         for name, weight in players.policy.model.named_parameters():
             if name.endswith(".up"):
                 weight.add_(0.1)  # and an adapter's second matrix what its first one gets
@@ -209,10 +227,9 @@ def slope_at(weights: Tensor, place: int, loss: Callable[[], float], step: float
 
 
 @pytest.mark.parametrize("change", LEARNERS)
-def test_eight_micro_batches_of_one_are_one_of_eight(players: Players, change: dict[str, object]) -> None:
+def test_eight_micro_batches_of_one_are_one_of_eight(tmp_path: Path, change: dict[str, object]) -> None:
     whole_config, cut_config = (tiny.config(**change, micro_batch_tokens=tokens) for tokens in (10**6, 1))
-    if whole_config.critic == "shared":
-        players = replace(players, critic=Critic.on_trunk_of(players.policy))
+    players = tiny.players(tmp_path / "model", settings=whole_config)
     minibatch = in_float64(players, whole_config)
     weights = weights_of(players, whole_config)
     whole_learner, cut_learner = (learner_of(config, players) for config in (whole_config, cut_config))
@@ -243,9 +260,10 @@ def test_what_is_saved_is_what_is_loaded(family: str, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("cost", [None, "cost"])
 @pytest.mark.parametrize("critic", ["separate", "shared"])
-def test_a_restored_learner_takes_the_same_step_bit_for_bit(tmp_path: Path, critic: str) -> None:
-    config = tiny.config(critic=critic)
+def test_a_restored_learner_takes_the_same_step_bit_for_bit(tmp_path: Path, critic: str, cost: str | None) -> None:
+    config = tiny.config(critic=critic, cost=cost)
     players, others = (tiny.players(tmp_path / name, settings=config) for name in ("one", "other"))
     rollout = tiny.rollout(players, config)
     learner, again = learner_of(config, players), learner_of(config, others)

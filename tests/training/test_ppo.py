@@ -16,9 +16,10 @@ from training.artifact import Lineage
 from training.config import InputError, PpoConfig
 from training.data import Prompt, encode_demonstrations, encode_prompts
 from training.metrics import Measures
-from training.ppo import PpoLoop, build_players
+from training.players import Players, build_players
+from training.ppo import PpoLoop
 from training.records import DemonstrationRecord, PromptRecord, read_records
-from training.rollout import Players, Rollout, collect, reference_log_probabilities
+from training.rollout import Rollout, collect, reference_log_probabilities
 from training.run import PhaseTimer, Run
 from training.scoring import RewardModelScorer, WrittenResponse
 from training.sft import negative_log_likelihood

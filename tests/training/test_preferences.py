@@ -1,6 +1,7 @@
 """Judgements as elements of a batch: what a ranking weighs, and that no loss depends on how a batch is cut."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,30 @@ def test_rankings_of_different_prompts_are_apart_whatever_they_are_called() -> N
     (pair,) = ranking(1, 2)
     elsewhere = Pair(PLAIN.a, PLAIN.b, 1.0, 1.0, pair.group)
     assert [len(told.pairs) for told in comparisons([pair, elsewhere])] == [1, 1]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_prompt_that_is_computed_once_changes_neither_loss_nor_gradient(policy: Path, objective: Objective) -> None:
+    reward_model = reward_model_from_policy(load_language_model(str(policy)), seed=0)
+    reward_model.model.double()
+    rankings = [ranking(*ranks, group=str(ranks)) for ranks in ((2, 1, 4, 3), (1, 1, 2, 3), (3, 2, 1), (1, 2))]
+    long_prompt = tuple(range(20, 60))
+    with_prompt = [
+        replace(pair, a=replace(pair.a, prompt_ids=long_prompt), b=replace(pair.b, prompt_ids=long_prompt))
+        for pairs in rankings
+        for pair in pairs
+    ]
+    batch = comparisons([*with_prompt, PLAIN])
+    assert all(len(told.rows(reward_model.width, share_prompts=True)) == 1 for told in batch[:-1])
+    found = []
+    for share_prompts in (True, False):
+        loss, measures = preference_loss(reward_model, batch, objective, share_prompts=share_prompts)
+        gradients = torch.autograd.grad(loss, list(reward_model.model.parameters()))
+        found.append((loss, torch.cat([one.flatten() for one in gradients]), measures["accuracy"]))
+    (loss, gradient, accuracy), (expected_loss, expected_gradient, expected_accuracy) = found
+    torch.testing.assert_close(loss, expected_loss, atol=0, rtol=1e-6)
+    assert float((gradient - expected_gradient).norm()) <= 1e-6 * float(expected_gradient.norm())
+    assert accuracy == expected_accuracy
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -39,6 +39,8 @@ def test_distillation_learns_from_few_labels_and_follows_its_teacher(world: Path
     result = toy.result(world / "reward")
     assert result["method"] == "distil"
     assert result["teacher_accuracy"] > 0.9  # type: ignore[operator]
+    assert result["cross_validated_pairs"] == result["train_pairs"] - result["ties"]  # type: ignore[operator]
+    assert 0.8 < result["cross_validated_accuracy_low"] <= result["cross_validated_accuracy"]  # type: ignore[operator]
     assert result["accuracy"] > 0.75  # type: ignore[operator]
     assert result["student_teacher_correlation"] > 0.6  # type: ignore[operator]
 

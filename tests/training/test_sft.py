@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -32,6 +33,41 @@ def test_the_loss_is_on_the_response_alone_with_its_end() -> None:
             for step, token in enumerate(after):
                 expected -= float(torch.log_softmax(logits[len(before) - 1 + step], -1)[token])
     torch.testing.assert_close(float(loss.detach()), expected, atol=1e-3, rtol=0)
+
+
+def test_the_full_loss_is_on_every_token_but_the_first() -> None:
+    policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
+    sequence = (5, 6, 7, 8, 20, 21, policy.eos_ids[0])
+    loss, tokens = loss_sum(policy, [example(sequence[:4], sequence[4:])], whole=True)
+    assert tokens == 6
+    with torch.no_grad():
+        plain = policy.model(torch.tensor([sequence]), labels=torch.tensor([sequence])).loss
+    torch.testing.assert_close(loss.detach(), plain * 6)
+
+
+def test_packed_batches_hold_all_lengths_and_keep_to_their_budget() -> None:
+    config = SftConfig(seed=0, demonstrations=Path("unused"), epochs=2, batch_tokens=64, packing=True)
+    examples = [example((5,) * length, (6,) * length) for length in range(1, 12)]
+    plan = plan_batches(config, examples)
+    assert sorted(index for batch in plan.batches for index in batch) == sorted(list(range(11)) * 2)
+    assert all(sum(len(examples[index]) for index in batch) <= 64 for batch in plan.batches)
+
+
+@pytest.mark.parametrize("settings", [{"loss": "full"}, {"packing": True}])
+def test_other_losses_and_rows_train_as_well(world: Path, tmp_path: Path, settings: dict[str, object]) -> None:
+    code = toy.run(
+        "sft",
+        tmp_path / "out",
+        demonstrations=world / "demonstrations.jsonl",
+        held_out=world / "held_out.jsonl",
+        architecture=toy.ARCHITECTURE,
+        epochs=8,
+        batch_tokens=512,
+        learning_rate=1e-2,
+        **settings,
+    )
+    assert code == 0
+    assert toy.result(tmp_path / "out")["nll"] == pytest.approx(toy.result(world / "sft")["nll"], rel=0.1)
 
 
 def test_a_token_budget_ends_the_run() -> None:

@@ -10,9 +10,9 @@ from models.reward import RewardModel, reward_model_from_policy
 from tests.models.directories import write_directory
 from training.config import PpoConfig
 from training.data import Example, Prompt
-from training.ppo import build_players
+from training.players import Players, build_players
 from training.records import conversation
-from training.rollout import Players, Rollout, collect
+from training.rollout import Rollout, collect
 from training.run import PhaseTimer
 from training.scoring import RewardModelScorer
 
@@ -47,6 +47,12 @@ def reward_model(language_model: LanguageModel) -> RewardModel:
     return made
 
 
+def cost_model(language_model: LanguageModel) -> RewardModel:
+    made = reward_model_from_policy(language_model, seed=1)
+    made.set_statistics(0.0, 0.6)
+    return made
+
+
 def players(folder: Path, family: str = "llama", settings: PpoConfig | None = None) -> Players:
     """A policy that has already moved from its reference by a few hundredths of every weight."""
     learner, reference = policy(folder, family), policy(folder, family)
@@ -55,7 +61,17 @@ def players(folder: Path, family: str = "llama", settings: PpoConfig | None = No
         for weight in learner.model.parameters():
             weight.add_(0.05 * weight.std(correction=0) * torch.randn(weight.shape, generator=generator))
     scored_by = reward_model(reference)
-    return build_players(settings or config(), learner, reference, scored_by, RewardModelScorer(scored_by, learner))
+    settings = settings or config()
+    cost = cost_model(reference) if settings.cost is not None else None
+    return build_players(
+        settings,
+        learner,
+        reference,
+        scored_by,
+        RewardModelScorer(scored_by, learner),
+        cost_model=cost,
+        cost=RewardModelScorer(cost, learner) if cost is not None else None,
+    )
 
 
 def prompts() -> list[Prompt]:
@@ -65,8 +81,12 @@ def prompts() -> list[Prompt]:
     ]
 
 
-def rollout(of: Players, settings: PpoConfig, *, kl_coefficient: float = 0.1) -> Rollout:
-    return collect(of, prompts(), settings, kl_coefficient=kl_coefficient, seed=3, timer=PhaseTimer())
+def rollout(
+    of: Players, settings: PpoConfig, *, kl_coefficient: float = 0.1, multiplier: float = 0.0, seed: int = 3
+) -> Rollout:
+    return collect(
+        of, prompts(), settings, kl_coefficient=kl_coefficient, multiplier=multiplier, seed=seed, timer=PhaseTimer()
+    )
 
 
 def with_noise(made: Rollout) -> Rollout:
@@ -84,6 +104,8 @@ def with_noise(made: Rollout) -> Rollout:
         advantage_BR=noise(1.0),
         value_BR=made.value_BR.double() + noise(0.3),
         return_BR=made.return_BR.double() + noise(0.5),
+        cost_value_BR=made.cost_value_BR.double() + noise(0.3),
+        cost_return_BR=made.cost_return_BR.double() + noise(0.5),
     )
 
 

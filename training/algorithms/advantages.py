@@ -1,4 +1,4 @@
-"""Rewards of tokens, and what follows from them."""
+"""Rewards of tokens and of responses, and what follows from them."""
 
 # B = batch, R = response tokens
 
@@ -43,3 +43,14 @@ def generalised_advantages(
         following_B = (delta_B + gamma * gae_lambda * following_B) * mask_BR[:, step]
         advantage_BR[:, step] = following_B
     return advantage_BR, (advantage_BR + value_BR) * mask_BR
+
+
+def leave_one_out_advantages(reward_B: Tensor, *, samples: int) -> Tensor:
+    """(B,) reward minus the mean reward of the prompt's other responses, each prompt's `samples` standing together.
+
+    The others know nothing of the response, so that as a baseline they leave the gradient unbiased. Kool et al. 2019;
+    Ahmadian et al. 2024, section 2.3.
+    """
+    reward_GS = reward_B.view(-1, samples)
+    others_GS = (reward_GS.sum(-1, keepdim=True) - reward_GS) / (samples - 1)
+    return (reward_GS - others_GS).flatten()

@@ -29,7 +29,8 @@ def policy_loss(
     clip_high: float,
     dual_clip: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of max(-A rho, -A clip(rho, 1 - low, 1 + high)); the ratios rho (N,); and where that clip bound (N,).
+    """Sum of max(-A rho, -A clip(rho, 1 - low, 1 + high)); the ratios rho (N,); and where that clip bound (N,). Of
+    tokens, or of whole responses given the sums over their tokens.
 
     Schulman et al. 2017, eq. 7; two bounds: Yu et al. 2025 (DAPO), section 3.1. `dual_clip` c holds the loss of
     a token with A < 0 at -A c, however large its ratio: Ye et al. 2020. The log-ratio is held within +-20

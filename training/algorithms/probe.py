@@ -3,6 +3,7 @@
 # P = pairs, F = features, G = folds
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,16 @@ from torch.nn import functional
 
 NEWTON_STEPS = 30
 STRENGTHS = tuple(10.0**exponent for exponent in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5))
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """The strength with the lowest held-out loss per unit of weight, that loss, and the scores' differences of all
+    pairs at that strength, each by the fit that had not seen its fold."""
+
+    strength: float
+    nll: float
+    margin_P: Tensor
 
 
 def fit_bradley_terry(
@@ -46,12 +57,9 @@ def cross_validated_strength(
     *,
     fold_P: Tensor,
     strengths: Sequence[float] = STRENGTHS,
-) -> tuple[float, float]:
-    """The strength with the lowest held-out loss per unit of weight, and that loss.
-
-    Pairs of one prompt must share a fold.
-    """
-    losses = dict.fromkeys(strengths, 0.0)
+) -> CrossValidation:
+    """Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero."""
+    margins = {strength: torch.zeros(len(fold_P), dtype=torch.float64) for strength in strengths}
     for fold in fold_P.unique():
         held = fold_P == fold
         if bool(held.all()):
@@ -61,9 +69,14 @@ def cross_validated_strength(
             coefficient_F = fit_bradley_terry(
                 difference_PF[~held], preference_P[~held], weight_P[~held], strength=strength, start_F=coefficient_F
             )
-            margin_P = difference_PF[held].double() @ coefficient_F
-            y_P = preference_P[held].double()
-            loss_P = -y_P * functional.logsigmoid(margin_P) - (1 - y_P) * functional.logsigmoid(-margin_P)
-            losses[strength] += float((weight_P[held].double() * loss_P).sum())
+            margins[strength][held] = difference_PF[held].double() @ coefficient_F
+    losses = {strength: _loss(margin_P, preference_P, weight_P) for strength, margin_P in margins.items()}
     best = min(losses, key=lambda strength: losses[strength])
-    return best, losses[best] / float(weight_P.sum())
+    return CrossValidation(best, losses[best], margins[best])
+
+
+def _loss(margin_P: Tensor, preference_P: Tensor, weight_P: Tensor) -> float:
+    """Per unit of weight."""
+    y_P, w_P = preference_P.double(), weight_P.double()
+    loss_P = -y_P * functional.logsigmoid(margin_P) - (1 - y_P) * functional.logsigmoid(-margin_P)
+    return float((w_P * loss_P).sum() / w_P.sum())

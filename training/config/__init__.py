@@ -2,6 +2,7 @@
 
 from training.config.alarms import AlarmBounds
 from training.config.dpo import DpoConfig
+from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
 from training.config.reading import MODEL_KEYS, STAGES, config_to_json, read_config
 from training.config.reward import RankingLoss, RewardConfig
@@ -16,6 +17,7 @@ __all__ = [
     "AlarmBounds",
     "ConfigError",
     "DpoConfig",
+    "EmbedConfig",
     "EvaluateConfig",
     "GenerateConfig",
     "InputError",

@@ -8,6 +8,13 @@ from training.config.alarms import AlarmBounds, Detector
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
+_OF_TOKENS = (
+    *("critic", "value_coefficient", "critic_learning_rate", "critic_warmup_iterations", "value_clip"),
+    *("gamma", "gae_lambda", "whiten_rewards"),
+)
+"""What RLOO has no use for: it has no critic and takes a response as one action."""
+_OF_COST = ("cost_limit", "multiplier_start", "multiplier_max", "multiplier_learning_rate", "cost_window")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PpoConfig(StageConfig):
@@ -23,12 +30,19 @@ class PpoConfig(StageConfig):
     """A second reward model that nothing is learnt from: what the policy gains by it is no product of `reward`'s
     errors."""
     prompts: Path
+    cost: str | None = None
+    """A cost model whose mean is to stay within `cost_limit` (Dai et al. 2023, PPO-Lagrangian)."""
     held_out_prompts: Path | None = None
     """Prompts that nothing is learnt from, for `publish` = best and for the detectors, which else take `prompts`."""
     demonstrations: Path | None = None
     """Responses to imitate beside PPO, for `ptx_coefficient`."""
+    algorithm: Literal["ppo", "rloo"] = "ppo"
+    """`rloo` compares a response with the others to its prompt instead of with a critic (Ahmadian et al. 2024)."""
+    samples_per_prompt: Count = 1
+    """Responses to each prompt of a rollout, for `rloo` at least 2."""
     iterations: Count = 22
     batch_size: Count = 64
+    """Responses of a rollout."""
     minibatch_size: Count = 32
     micro_batch_tokens: Count = 4096
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
@@ -75,6 +89,16 @@ class PpoConfig(StageConfig):
     kl_roll_backs: Annotated[int, Range(minimum=0)] = 0
     """How often a run that left `max_kl`, or raised an alarm, goes on from where it went back to, with twice the KL
     coefficient, before it ends there."""
+
+    cost_limit: float = 0.0
+    """Of the mean cost, in deviations of the cost model's score; at 0 it says neither safe nor unsafe."""
+    multiplier_start: Positive = 1.0
+    multiplier_max: Positive = 5.0
+    """The most that a unit of cost can be worth in units of reward."""
+    multiplier_learning_rate: NonNegative = 0.1
+    """Of the logarithm of the multiplier, one step an iteration. 0 makes `multiplier_start` a fixed penalty."""
+    cost_window: Count = 128
+    """Responses whose mean cost is held against the limit, the last ones."""
 
     clip_low: Fraction = 0.2
     clip_high: Positive = 0.2
@@ -126,6 +150,11 @@ class PpoConfig(StageConfig):
     def __post_init__(self) -> None:
         if self.minibatch_size > self.batch_size:
             raise ConfigError("minibatch_size: must not exceed batch_size")
+        if self.batch_size % self.samples_per_prompt:
+            raise ConfigError("batch_size: must be a multiple of samples_per_prompt")
+        if self.algorithm == "rloo":
+            self._require_use_without_critic()
+        self._require_use_of_cost()
         if self.kl_penalty == "loss" and self.kl_estimator == "k1":
             raise ConfigError("kl_estimator: k1 in the loss has no gradient on average; choose k2 or k3")
         if self.ptx_coefficient > 0 and self.demonstrations is None:
@@ -136,3 +165,19 @@ class PpoConfig(StageConfig):
             raise ConfigError("detector_responses: without any there is no alarm to act on")
         if self.on_alarm == "roll_back" and self.kl_roll_backs == 0:
             raise ConfigError("kl_roll_backs: must be above 0 to roll back on an alarm")
+
+    def _require_use_without_critic(self) -> None:
+        if self.samples_per_prompt == 1:
+            raise ConfigError("samples_per_prompt: RLOO compares at least 2 responses to a prompt")
+        unused = [name for name in _OF_TOKENS if getattr(self, name) != getattr(PpoConfig, name)]
+        if unused:
+            raise ConfigError(f"{', '.join(unused)}: RLOO has no critic and takes a response as one action")
+
+    def _require_use_of_cost(self) -> None:
+        unused = [name for name in _OF_COST if getattr(self, name) != getattr(PpoConfig, name)]
+        if self.cost is None and unused:
+            raise ConfigError(f"{', '.join(unused)}: there is no cost model")
+        if self.multiplier_start > self.multiplier_max:
+            raise ConfigError("multiplier_start: must not exceed multiplier_max")
+        if self.cost is not None and self.whiten_rewards:
+            raise ConfigError("whiten_rewards: with a cost model it would change the price of cost in every rollout")

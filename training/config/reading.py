@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from training.config.dpo import DpoConfig
+from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
 from training.config.reward import RewardConfig
 from training.config.sampling import EvaluateConfig, GenerateConfig
@@ -25,10 +26,11 @@ STAGES: Mapping[str, type[StageConfig]] = {
     "dpo": DpoConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
+    "embed": EmbedConfig,
 }
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
-MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "held_out_reward", "previous_reward"})
+MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "held_out_reward", "previous_reward"})
 
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
@@ -75,6 +77,10 @@ def _value(value: object, hint: object, base: Path, key: str) -> object:
         if not isinstance(value, list):
             raise ConfigError(f"{key}: must be a list, not {value!r}")
         return tuple(_value(entry, get_args(hint)[0], base, key) for entry in value)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}: must be a JSON object")
+        return {name: _value(entry, get_args(hint)[1], base, f"{key}.{name}") for name, entry in value.items()}
     if origin is Literal:
         if value not in get_args(hint):
             raise ConfigError(f"{key}: must be one of {', '.join(get_args(hint))}, not {value!r}")

@@ -1,12 +1,14 @@
 """Settings of the reward model."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from training.config.stage import StageConfig
-from training.config.values import Count, LabelNoise, NonNegative, Positive, Range
+from training.config.values import ConfigError, Count, LabelNoise, NonNegative, Positive, Range
 
+ReadOutKind = Literal["mean", "worst", "conservative"]
 RankingLoss = Literal["pairwise", "plackett_luce"]
 
 
@@ -27,6 +29,8 @@ class RewardConfig(StageConfig):
     temperature: Positive = 0.7
     max_length: Count = 512
     batch_tokens: Count = 1024
+    micro_batch_tokens: Count = 1024
+    """As many that fine-tuning holds at once; has no effect on the result."""
     distil_steps: Annotated[int, Range(minimum=0)] = 300
     distil_learning_rate: Positive = 1e-3
     finetune_epochs: Count = 1
@@ -41,8 +45,31 @@ class RewardConfig(StageConfig):
     On four levels 1 and 3 are the small and the large margin of Touvron et al. 2023 (Llama 2), eq. 2."""
     centering: NonNegative = 0.0
     """Price of (score A + score B)^2 of a pair; 0.01 is usual. Eisenstein et al. 2023."""
+    heads: Count = 1
+    """Members of an ensemble. Coste et al. 2023 train whole models; heads on one trunk share its mistakes."""
+    bootstrap: bool = True
+    """Each of several heads hears the judgements in Poisson draws of its own; without this all hear the same."""
+    read_out: ReadOutKind = "mean"
+    """What several heads' scores become: their mean, the worst, or mean - `variance_penalty` x variance."""
+    variance_penalty: NonNegative = 0.5
+    """Of the variance over heads, in deviations of the score."""
+    learn_criteria: bool = False
+    """A head for each criterion that training pairs were compared by, beside those of what is better overall."""
+    criteria_weights: Mapping[str, float] = field(default_factory=dict)
+    """What PPO is paid: the sum of the named heads' raw scores times these; `overall` names the ensemble, which alone
+    counts without any weights."""
     unit_deviation: bool = True
     """Scores are read as (raw - mean) / deviation over the reference samples; without this as raw - mean."""
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 25
+
+    def __post_init__(self) -> None:
+        if self.heads == 1 and self.read_out != "mean":
+            raise ConfigError(f"read_out: {self.read_out} needs more than one of heads")
+        if self.read_out != "conservative" and self.variance_penalty != type(self).variance_penalty:
+            raise ConfigError("variance_penalty: only the read_out conservative uses this")
+        if self.criteria_weights and not self.learn_criteria:
+            raise ConfigError("criteria_weights: needs learn_criteria")
+        if self.criteria_weights and not any(self.criteria_weights.values()):
+            raise ConfigError("criteria_weights: must not all be zero")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from models.architecture import Architecture
 from training.config.stage import StageConfig
@@ -11,12 +11,17 @@ from training.config.values import Count, Fraction, NonNegative, Positive, Range
 
 @dataclass(frozen=True, kw_only=True)
 class SftConfig(StageConfig):
-    """Supervised fine-tuning. The loss is on response tokens only, EOS included; prompts are context."""
+    """Supervised fine-tuning on demonstrations, EOS included."""
 
     demonstrations: Path
     held_out: Path | None = None
     model: str | None = None
     architecture: Architecture = field(default_factory=Architecture)
+    loss: Literal["response", "full"] = "response"
+    """Of which tokens: the response's, with the prompt as context, or the prompt's too (Huang et al. 2024, code). The
+    held-out loss is the response's in both."""
+    packing: bool = False
+    """Fill rows with several demonstrations, each blind to the others, instead of batching similar lengths."""
     epochs: Count = 3
     max_tokens: Annotated[int, Range(minimum=0)] = 0
     """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""

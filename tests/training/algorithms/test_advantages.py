@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from training.algorithms.advantages import generalised_advantages, penalise_missing_eos, token_rewards
+from training.algorithms.advantages import (
+    generalised_advantages,
+    leave_one_out_advantages,
+    penalise_missing_eos,
+    token_rewards,
+)
 from training.algorithms.masking import length_mask
 
 
@@ -46,3 +51,30 @@ def test_a_response_without_an_end_is_worth_less_than_an_average_one() -> None:
 def test_without_a_penalty_every_score_stays() -> None:
     scores = torch.tensor([1.5, -0.5])
     assert torch.equal(penalise_missing_eos(scores, torch.tensor([False, True]), penalty=None), scores)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4])
+def test_a_response_is_compared_with_the_others_to_its_prompt(samples: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.randn(12, generator=generator, dtype=torch.float64)
+    advantages = leave_one_out_advantages(rewards, samples=samples).tolist()
+    for row, reward in enumerate(rewards.tolist()):
+        first = row - row % samples
+        others = [float(rewards[place]) for place in range(first, first + samples) if place != row]
+        assert advantages[row] == pytest.approx(reward - sum(others) / len(others))
+
+
+def test_leaving_one_out_does_not_turn_the_gradient() -> None:
+    """Over every pair of samples, advantage times the slope of the log-probability is the slope of the mean reward."""
+    logits = torch.tensor([0.3, -0.5, 1.1], dtype=torch.float64, requires_grad=True)
+    reward = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    log_probability = torch.log_softmax(logits, 0)
+    (expected,) = torch.autograd.grad((log_probability.exp() * reward).sum(), logits, retain_graph=True)
+    surrogate = torch.zeros((), dtype=torch.float64)
+    for one in range(3):
+        for other in range(3):
+            advantages = leave_one_out_advantages(reward[[one, other]], samples=2)
+            chance = (log_probability[one] + log_probability[other]).exp().detach()
+            surrogate = surrogate + chance * (advantages * log_probability[[one, other]]).mean()
+    (found,) = torch.autograd.grad(surrogate, logits)
+    torch.testing.assert_close(found, expected)

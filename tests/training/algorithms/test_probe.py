@@ -42,5 +42,15 @@ def test_noisier_labels_are_given_a_stronger_ridge() -> None:
     chosen = []
     for noise in (0.0, 0.4):
         differences, preferences, _ = labelled(120, 30, noise, seed=4)
-        chosen.append(cross_validated_strength(differences, preferences, torch.ones(120), fold_P=folds)[0])
+        chosen.append(cross_validated_strength(differences, preferences, torch.ones(120), fold_P=folds).strength)
     assert chosen[0] < chosen[1]
+
+
+def test_every_pair_is_judged_by_a_fit_that_had_not_seen_its_fold() -> None:
+    folds = torch.arange(60) % 5
+    differences, preferences, _ = labelled(60, 4, 0.1, seed=5)
+    found = cross_validated_strength(differences, preferences, torch.ones(60), fold_P=folds)
+    for fold in range(5):
+        held = folds == fold
+        blind = fit_bradley_terry(differences[~held], preferences[~held], torch.ones(48), strength=found.strength)
+        torch.testing.assert_close(found.margin_P[held], differences[held] @ blind, atol=1e-6, rtol=1e-6)

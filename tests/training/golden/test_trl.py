@@ -25,9 +25,9 @@ from training.config import PpoConfig
 from training.data import Prompt
 from training.learners import Learner, Minibatch, learner_of
 from training.metrics import Measures
-from training.ppo import build_players
+from training.players import Players, build_players
 from training.records import conversation
-from training.rollout import Players, Rollout, assess, values
+from training.rollout import Rollout, assess, values
 from training.run import PhaseTimer
 from training.scoring import RewardModelScorer, WrittenResponse
 

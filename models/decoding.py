@@ -1,0 +1,160 @@
+"""One more token for every row of a batch: a key-value cache, and the step that reads and grows it.
+
+A step of a small model is over in milliseconds, more than half of which the library spends on copying its cache and on
+preparing masks. Models of Llama's shape have a step of their own here, which calls the same layers with the same
+weights, adapters and all; every other model takes the library's.
+"""
+
+# B = rows, P = prompt tokens, T = room for prompt and response, V = vocabulary, D = hidden size, H = heads of queries,
+# K = heads of keys and values, C = width of a head
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicLayer
+    from transformers.models.llama.modeling_llama import LlamaAttention
+
+# Their layers have the same names and order; Qwen2's projections have biases, which are the layers' own business.
+LLAMA_SHAPED = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
+
+_BLOCK = 16
+
+
+class Decoder(Protocol):
+    """`start`, then `step` for each token but the last. Both give the (B, V) logits of the next token."""
+
+    def start(self, ids_BP: Tensor, mask_BP: Tensor) -> Tensor: ...
+
+    def step(self, token_B: Tensor) -> Tensor: ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows alone."""
+
+
+def decoder_for(model: "PreTrainedModel") -> Decoder:
+    """The fastest step that gives what the model gives."""
+    config = model.config
+    if type(model) in LLAMA_SHAPED and config.hidden_act == "silu" and getattr(config, "sliding_window", None) is None:
+        return LlamaDecoder(cast(LlamaForCausalLM, model))
+    return AnyDecoder(model)
+
+
+class AnyDecoder:
+    """The library's step."""
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self._model = model
+        self._cache = DynamicCache(config=model.config)
+
+    def start(self, ids_BP: Tensor, mask_BP: Tensor) -> Tensor:
+        self._mask_BT = mask_BP
+        self._position_B1 = _positions(mask_BP)[:, -1:]
+        return _with_cache(self._model, self._cache, ids_BP, mask_BP, _positions(mask_BP))
+
+    def step(self, token_B: Tensor) -> Tensor:
+        self._mask_BT = torch.cat([self._mask_BT, torch.ones_like(self._mask_BT[:, :1])], dim=-1)
+        self._position_B1 = self._position_B1 + 1
+        return _with_cache(self._model, self._cache, token_B[:, None], self._mask_BT, self._position_B1)
+
+    def keep(self, rows: Tensor) -> None:
+        self._cache.batch_select_indices(rows)
+        self._mask_BT, self._position_B1 = self._mask_BT[rows], self._position_B1[rows]
+
+
+class LlamaDecoder:
+    """Keys and values are written in place into room that grows by `_BLOCK` tokens. What isn't written yet is masked
+    and not cut off: a product over a part of each row's memory took three times as long as one over all of it."""
+
+    def __init__(self, model: LlamaForCausalLM) -> None:
+        self._model = model
+
+    def start(self, ids_BP: Tensor, mask_BP: Tensor) -> Tensor:
+        cache = DynamicCache(config=self._model.config)
+        positions_BP = _positions(mask_BP)
+        logits_BV = _with_cache(self._model, cache, ids_BP, mask_BP, positions_BP)
+        self._position_B = positions_BP[:, -1]
+        self._length = ids_BP.shape[1]
+        layers = cast("list[DynamicLayer]", cache.layers)
+        self._keys = [cast(Tensor, layer.keys) for layer in layers]
+        self._values = [cast(Tensor, layer.values) for layer in layers]
+        bias_BT = torch.zeros(mask_BP.shape, dtype=logits_BV.dtype).masked_fill_(mask_BP == 0, -torch.inf)
+        self._bias_BKT = bias_BT[:, None].repeat(1, self._keys[0].shape[1], 1)
+        return logits_BV
+
+    def step(self, token_B: Tensor) -> Tensor:
+        if self._length == self._bias_BKT.shape[2]:
+            self._grow()
+        self._bias_BKT[:, :, self._length] = 0
+        self._position_B = self._position_B + 1
+        trunk = self._model.model
+        state_BD = trunk.embed_tokens(token_B)
+        rotation = trunk.rotary_emb(state_BD, self._position_B[:, None])
+        for index, layer in enumerate(trunk.layers):
+            normed_BD = _rms_norm(layer.input_layernorm, state_BD)
+            state_BD = state_BD + self._attended(index, layer.self_attn, normed_BD, rotation)
+            normed_BD = _rms_norm(layer.post_attention_layernorm, state_BD)
+            gate = nn.functional.silu(layer.mlp.gate_proj(normed_BD), inplace=True)
+            state_BD = state_BD + layer.mlp.down_proj(gate.mul_(layer.mlp.up_proj(normed_BD)))
+        self._length += 1
+        return cast(Tensor, self._model.lm_head(_rms_norm(trunk.norm, state_BD)))
+
+    def keep(self, rows: Tensor) -> None:
+        self._keys = [keys_BKTC[rows] for keys_BKTC in self._keys]
+        self._values = [values_BKTC[rows] for values_BKTC in self._values]
+        self._bias_BKT, self._position_B = self._bias_BKT[rows], self._position_B[rows]
+
+    def _attended(
+        self, index: int, attention: "LlamaAttention", normed_BD: Tensor, rotation: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        keys_BKTC, values_BKTC = self._keys[index], self._values[index]
+        rows, heads, room, width = keys_BKTC.shape
+        query_BHC, key_BKC, value_BKC = (
+            cast(Tensor, layer(normed_BD)).view(rows, -1, width)
+            for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        keys_BKTC[:, :, self._length] = _rotated(key_BKC, *rotation)
+        values_BKTC[:, :, self._length] = value_BKC
+        # From here on one matrix for each row and head that is asked: B K of them.
+        queries = _rotated(query_BHC, *rotation).view(rows * heads, -1, width)
+        keys, values = keys_BKTC.view(-1, room, width), values_BKTC.view(-1, room, width)
+        bias = self._bias_BKT.view(-1, 1, room)
+        weights = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=attention.scaling).softmax(-1)
+        return cast(Tensor, attention.o_proj(torch.bmm(weights, values).view(rows, -1)))
+
+    def _grow(self) -> None:
+        self._keys = [nn.functional.pad(keys_BKTC, (0, 0, 0, _BLOCK)) for keys_BKTC in self._keys]
+        self._values = [nn.functional.pad(values_BKTC, (0, 0, 0, _BLOCK)) for values_BKTC in self._values]
+        self._bias_BKT = nn.functional.pad(self._bias_BKT, (0, _BLOCK), value=-torch.inf)
+
+
+def _with_cache(model: "PreTrainedModel", cache: DynamicCache, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cast(Tensor, output.logits[:, -1])
+
+
+def _positions(mask_BP: Tensor) -> Tensor:
+    return mask_BP.cumsum(-1) - mask_BP  # exclusive: the first real token is at position 0
+
+
+def _rms_norm(norm: nn.Module, state_BD: Tensor) -> Tensor:
+    mean_square = state_BD.square().mean(-1, keepdim=True)
+    scaled_BD = state_BD * mean_square.add_(cast(float, norm.variance_epsilon)).rsqrt_()
+    return scaled_BD.mul_(cast(Tensor, norm.weight))
+
+
+def _rotated(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """(B, heads, C) turned by its position. Su et al. 2021, in the layout of Llama: halves, not neighbours."""
+    first, second = heads.chunk(2, dim=-1)
+    return torch.addcmul(heads * cosine, torch.cat([-second, first], dim=-1), sine)

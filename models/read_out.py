@@ -1,0 +1,86 @@
+"""How the raw scores of several heads on one trunk become the one score that is used."""
+
+# B = responses, T = tokens, H = heads, M = members of the ensemble
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+OVERALL = "overall"
+ReadOutKind = Literal["mean", "worst", "conservative"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOut:
+    """The first `members` heads are an ensemble of what is better overall, the others judge one of the `criteria` each.
+
+    `mean`; `worst`, the minimum (WCO), or `conservative`, mean - `variance_penalty` x variance (UWO) of Coste et al.
+    2023, section 3.2. The labels say nothing of where a head's scores lie, so members are compared from their own
+    `centres` and in units of the `deviation` of their mean, both over samples of the policy.
+
+    `weights` mix the ensemble, by the name `overall`, and the criteria; without any the ensemble alone counts.
+    """
+
+    members: int = 1
+    criteria: tuple[str, ...] = ()
+    kind: ReadOutKind = "mean"
+    variance_penalty: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    centres: tuple[float, ...] = ()
+    deviation: float = 1.0
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(**{**value, "criteria": tuple(value["criteria"]), "centres": tuple(value["centres"])})
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "criteria": list(self.criteria), "centres": list(self.centres)}
+
+    @property
+    def heads(self) -> int:
+        return self.members + len(self.criteria)
+
+    @property
+    def is_linear(self) -> bool:
+        """Then one head with `linear_weights` of the heads gives the same score."""
+        return self.kind == "mean" or self.members == 1
+
+    def linear_weights(self) -> Tensor:
+        """(H,) what each head weighs where members are averaged."""
+        shares = [self._weight(OVERALL) / self.members] * self.members
+        return torch.tensor([*shares, *(self._weight(name) for name in self.criteria)])
+
+    def loss_shares(self) -> Tensor:
+        """(H,) what each head's loss weighs: the ensemble as much as all criteria together."""
+        shares = [1 / self.members] * self.members
+        return torch.tensor([*shares, *([1 / len(self.criteria)] * len(self.criteria) if self.criteria else [])])
+
+    def of(self, score_BH: Tensor) -> Tensor:
+        """(B,), or (B, T) of (B, T, H)."""
+        if self.heads == 1:
+            return score_BH.squeeze(-1)
+        if self.is_linear:
+            return score_BH @ self.linear_weights().to(score_BH.dtype)
+        mixed = self._weight(OVERALL) * self._cautious(score_BH[..., : self.members])
+        for place, name in enumerate(self.criteria, start=self.members):
+            mixed = mixed + self._weight(name) * score_BH[..., place]
+        return mixed
+
+    def centred(self, score_BH: Tensor) -> Tensor:
+        """(B, M) scores of the members, each with mean 0 over samples of the policy."""
+        score_BM = score_BH[..., : self.members]
+        return score_BM - score_BM.new_tensor(self.centres) if self.centres else score_BM
+
+    def _cautious(self, score_BM: Tensor) -> Tensor:
+        """Never above the mean of the members, and equal to it where they agree."""
+        centred_BM = self.centred(score_BM)
+        mean_B = score_BM.mean(-1)
+        if self.kind == "worst":
+            return mean_B - (centred_BM.mean(-1) - centred_BM.amin(-1))
+        return mean_B - self.variance_penalty * centred_BM.var(-1, correction=0) / self.deviation
+
+    def _weight(self, name: str) -> float:
+        return self.weights.get(name, 0.0) if self.weights else float(name == OVERALL)
