@@ -25,6 +25,8 @@ from training.detectors import (
 
 LOOKS_BACK = 3
 """Evaluations that the slope of the held-out reward is fitted to."""
+FARTHER = 0.1
+"""Roots of a nat that the policy must have gone in them: where the controller calls it back, a slope says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,8 @@ def _against_held_out(
             break
         falls += 1
     figures["held_out_falls"] = float(falls)
-    if len(path) >= LOOKS_BACK:
-        recent = path[-LOOKS_BACK:]
+    recent = path[-LOOKS_BACK:]
+    if len(path) >= LOOKS_BACK and recent[-1][0] - recent[0][0] >= FARTHER:
         found = slope([root for root, _, _ in recent], [held_out for _, _, held_out in recent])
         if found is not None:
             figures["kl_efficiency"] = found

@@ -131,6 +131,8 @@ def test_kl_that_buys_nothing_any_more() -> None:
     assert "kl_efficiency" in raised(found(far, [point(0.5, 0.5, 1.0), point(1.5, 1.0, 0.6)]))
     assert "kl_efficiency" not in raised(found(far, [point(0.5, 0.5, -1.0), point(1.5, 1.0, -0.5)]))
     assert "kl_efficiency" not in found(far, [point(0.5, 0.5, 1.0)]).figures
+    called_back = found(far, [point(2.9, 0.5, -1.0), point(2.8, 1.0, -0.5)])
+    assert "kl_efficiency" not in called_back.figures
 
 
 def test_a_bound_of_null_silences_a_detector() -> None:
