@@ -87,13 +87,10 @@ async def read_metrics(
 
 
 @router.get("/runs/{run_id}/reward-hacking", tags=["runs"], summary="Read the report on reward hacking")
-async def read_reward_hacking(run_id: Id, caller: Caller, request: Request, db: Db) -> dict[str, Any]:
-    """Of a PPO run: every evaluation with its figures and alarms, and the newest responses to judge by eye. 404 before
+async def read_reward_hacking(run_id: Id, caller: Caller, request: Request, db: Db) -> dict[str, Any] | None:
+    """Of a PPO run: every evaluation with its figures and alarms, and the newest responses to judge by eye. Null before
     the first evaluation."""
-    report = hacking.report_of(await _managed_run(db, caller, run_id), settings_of(request).home)
-    if report is None:
-        raise NotFound
-    return report
+    return hacking.report_of(await _managed_run(db, caller, run_id), settings_of(request).home)
 
 
 @router.post("/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run")
