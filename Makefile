@@ -53,12 +53,17 @@ peers: ## Install what bench.web_load compares with in build/peers (Debian's pos
 	@build/peers/label-studio/bin/pip install -qq --no-compile uv
 	@build/peers/label-studio/bin/uv pip install --quiet --python build/peers/label-studio/bin/python label-studio==1.23.2 gunicorn
 
-oracle: ## Record anew what TRL 1.12.0 makes of the golden PPO problem (2 GB in build/peers, once)
-	@[ -x build/peers/trl-1.12/bin/pip ] || python3 -m venv build/peers/trl-1.12
-	@build/peers/trl-1.12/bin/pip install -qq --no-compile uv 'torch==2.13.*'
-	@build/peers/trl-1.12/bin/uv pip install --quiet --python build/peers/trl-1.12/bin/python \
-		trl==1.12.0 transformers==5.23.0 accelerate==1.15.0 peft==0.21.2 pandas rich
+# 1.12 is the last that has PPO, for which it wants peft, pandas and rich.
+oracle: ## Install TRL 1.12.0 and 1.16.0 in build/peers (2 GB each) and record anew what they make of the golden problems
+	@for version in 1.12 1.16; do \
+		peer=build/peers/trl-$$version; \
+		[ -x $$peer/bin/pip ] || python3 -m venv $$peer; \
+		$$peer/bin/pip install -qq --no-compile uv 'torch==2.13.*'; \
+		$$peer/bin/uv pip install --quiet --python $$peer/bin/python \
+			trl==$$version.0 transformers==5.23.0 accelerate==1.15.0 peft==0.21.2 pandas rich; \
+	done
 	@build/peers/trl-1.12/bin/python -W ignore -m tests.training.golden.make_trl
+	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16
 
 clean: ## Remove what was installed and cached; data stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

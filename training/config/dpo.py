@@ -36,7 +36,7 @@ class DpoConfig(StageConfig):
     epochs: Count = 1
     batch_tokens: Count = 2048
     """Prompt and response tokens of one optimiser step, both sides and padding included."""
-    micro_batch_tokens: Count = 4096
+    micro_batch_tokens: Count = 2048
     """As many that are trained at once; has no effect on the result."""
     max_length: Count = 512
     """Pairs with a longer side are dropped and counted, never cut."""

@@ -1,0 +1,148 @@
+"""The same work for two programs that learn from preferences: models, pairs in tokens, and how many to a step.
+
+Pairs are people's, from a file of hh-rlhf transcripts, with its real lengths; weights are random. The tokenizer is a
+BPE of the transcripts.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from app.services.transcripts import Pair as Transcripts
+from app.services.transcripts import read_pairs
+from models.backbone import load_language_model
+from models.reward import reward_model_from_policy, save_reward_model
+from models.tokenization import train_tokenizer
+from training.data import Pair, encode_pairs, shuffled_length_batches
+from training.preferences import comparisons
+from training.records import PreferenceRecord, PromptRecord, conversation, write_records
+from training.run import derived_seed
+
+VOCABULARY = 2048
+PAIRS_A_STEP = 16
+"""TRL pads the 32 responses of a step to one length."""
+
+WIDTHS = {"1.6M": 128, "3M": 192}
+"""Hidden size by parameters of the policy; a reward model has no output embedding, 0.3 and 0.4 million fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done, but for the seed."""
+
+    transcripts: Path
+    size: str = "1.6M"
+    rows: int = 256
+    held_out: int = 256
+    length: tuple[int, int] = (1, 512)
+    """Tokens of the longer side, from and to; longer pairs are left out for both."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Folders and files of one seed."""
+
+    policy: Path
+    reward: Path
+    """The reward model before any training: the policy's trunk, and the head that our stage would draw."""
+    preferences: Path
+    prompts: Path
+    tokens: Path
+    """The training pairs as token ids, for who is given those."""
+    train: Sequence[Pair]
+    validation: Sequence[Pair]
+    batch_tokens: int
+    """With which our stages take as many steps as TRL does."""
+
+    @property
+    def sides_tokens(self) -> int:
+        """Real tokens of the training pairs, each side with its prompt."""
+        return sum(len(pair.a) + len(pair.b) for pair in self.train)
+
+    @property
+    def shared_tokens(self) -> int:
+        """The same with each pair's prompt counted once."""
+        return self.sides_tokens - sum(len(pair.a.prompt_ids) for pair in self.train)
+
+
+def write_world(folder: Path, work: Work, *, seed: int) -> World:
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    found = [pair for pair in read_pairs(work.transcripts) if isinstance(pair, Transcripts)]
+    texts = (text for pair in found for text in (*(said for _, said in pair.prompt), pair.chosen, pair.rejected))
+    torch.manual_seed(seed)
+    LlamaForCausalLM(_config(WIDTHS[work.size])).save_pretrained(folder / "policy")
+    train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "policy")
+    policy = load_language_model(folder / "policy")
+    save_reward_model(reward_model_from_policy(policy, seed=derived_seed(seed, "head")), folder / "reward")
+    records = [_record(pair) for pair in found]
+    pairs, _ = encode_pairs(policy, records, max_length=work.length[1])
+    fitting = {pair.a.prompt_id for pair in pairs if max(len(pair.a), len(pair.b)) >= work.length[0]}
+    train_ids, validation_ids = _drawn(sorted(fitting), work, seed=seed)
+    chosen = [
+        replace(record, split="train" if record.prompt_id in train_ids else "validation")
+        for record in records
+        if record.prompt_id in train_ids | validation_ids
+    ]
+    write_records(folder / "preferences.jsonl", chosen)
+    write_records(folder / "prompts.jsonl", (PromptRecord(one.prompt_id, one.prompt) for one in chosen[:16]))
+    train, validation = ([pair for pair in pairs if pair.a.prompt_id in ids] for ids in (train_ids, validation_ids))
+    rows = [
+        {"prompt_ids": pair.a.prompt_ids, "chosen_ids": pair.a.response_ids, "rejected_ids": pair.b.response_ids}
+        for pair in train
+    ]
+    (folder / "tokens.json").write_text(json.dumps(rows), encoding="utf-8")
+    return World(
+        policy=folder / "policy",
+        reward=folder / "reward",
+        preferences=folder / "preferences.jsonl",
+        prompts=folder / "prompts.jsonl",
+        tokens=folder / "tokens.json",
+        train=train,
+        validation=validation,
+        batch_tokens=_batch_tokens(train, seed=seed),
+    )
+
+
+def _config(width: int) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+
+
+def _record(pair: Transcripts) -> PreferenceRecord:
+    prompt = conversation(*pair.prompt)  # type: ignore[arg-type]  # its roles are ours
+    name = hashlib.sha256(json.dumps(pair.prompt).encode()).hexdigest()[:16]
+    return PreferenceRecord(name, prompt, pair.chosen, pair.rejected, 1.0)
+
+
+def _drawn(prompt_ids: list[str], work: Work, *, seed: int) -> tuple[set[str], set[str]]:
+    if len(prompt_ids) < work.rows + work.held_out:
+        raise SystemExit(f"only {len(prompt_ids)} prompts have {work.length[0]} to {work.length[1]} tokens")
+    random.Random(seed).shuffle(prompt_ids)
+    return set(prompt_ids[: work.rows]), set(prompt_ids[work.rows : work.rows + work.held_out])
+
+
+def _batch_tokens(train: Sequence[Pair], *, seed: int) -> int:
+    lengths = [len(comparison) for comparison in comparisons(train)]
+    steps = -(-len(train) // PAIRS_A_STEP)
+    budget = PAIRS_A_STEP * int(fmean(lengths))
+    while len(shuffled_length_batches(lengths, batch_tokens=budget, seed=seed)) > steps:
+        budget += 128
+    return budget

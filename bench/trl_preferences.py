@@ -1,0 +1,109 @@
+"""TRL 1.16.0's reward model and DPO on the work of `bench.preference_world`:
+`python -m bench.trl_preferences SETTINGS LINES THREADS`.
+
+For TRL's own environment. Appends one line of JSON to LINES when a phase begins, and after every step and phase.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from datasets import Dataset  # type: ignore[import-not-found]
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainerCallback,
+)
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer  # type: ignore[import-not-found]
+
+LINES = Path(sys.argv[2])
+
+
+def say(phase: str) -> None:
+    with LINES.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"phase": phase}) + "\n")
+
+
+class Reporter(TrainerCallback):
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        say("begin")
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        say("train")
+
+
+class TokenDPOTrainer(DPOTrainer):  # type: ignore[misc]
+    """Reads tokens as they are given, as the reward trainer does."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _precompute_ref_logps(self, *arguments: Any) -> Any:
+        say("begin")
+        dataset = super()._precompute_ref_logps(*arguments)
+        say("reference")
+        return dataset
+
+
+def main() -> None:
+    settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(int(sys.argv[3]))
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {
+            "output_dir": folder,
+            "report_to": [],
+            "use_cpu": True,
+            "save_strategy": "no",
+            "disable_tqdm": True,
+            "remove_unused_columns": False,  # `length` is for the sampler
+            **settings["arguments"],
+        }
+        trainer = (reward_trainer if settings["stage"] == "reward" else dpo_trainer)(settings, arguments)
+        trainer.add_callback(Reporter())
+        trainer.train()
+        trainer.save_model(settings["out"])
+
+
+def reward_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    model = AutoModelForSequenceClassification.from_pretrained(settings["model"], dtype=torch.float32)
+    rows = [
+        {
+            "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
+            "rejected_ids": row["prompt_ids"] + row["rejected_ids"],
+            "length": length_of(row),
+        }
+        for row in json.loads(Path(settings["tokens"]).read_text(encoding="utf-8"))
+    ]
+    return RewardTrainer(
+        model=model,
+        args=RewardConfig(**arguments),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(settings["model"]),
+    )
+
+
+def dpo_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
+    rows = json.loads(Path(settings["tokens"]).read_text(encoding="utf-8"))
+    return TokenDPOTrainer(
+        model=model,
+        args=DPOConfig(**arguments),
+        train_dataset=Dataset.from_list([row | {"length": length_of(row)} for row in rows]),
+        processing_class=AutoTokenizer.from_pretrained(settings["model"]),
+    )
+
+
+def length_of(row: dict[str, Any]) -> int:
+    """Of the longer side, to which a batch is padded."""
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+
+if __name__ == "__main__":
+    main()
