@@ -66,4 +66,4 @@ def cross_validated_strength(
             loss_P = -y_P * functional.logsigmoid(margin_P) - (1 - y_P) * functional.logsigmoid(-margin_P)
             losses[strength] += float((weight_P[held].double() * loss_P).sum())
     best = min(losses, key=lambda strength: losses[strength])
-    return best, losses[best] / float(weight_P.sum())
+    return best, losses[best] / (float(weight_P.sum()) or 1.0)
