@@ -3,7 +3,7 @@
 # B = responses, T = tokens, H = heads, M = members of the ensemble
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -73,6 +73,11 @@ class ReadOut:
         """(B, M) scores of the members, each with mean 0 over samples of the policy."""
         score_BM = score_BH[..., : self.members]
         return score_BM - score_BM.new_tensor(self.centres) if self.centres else score_BM
+
+    def centred_on(self, score_BH: Tensor) -> Self:
+        """With where the members' scores of samples of the policy lie, and the deviation of their mean."""
+        score_BM = score_BH[:, : self.members]
+        return replace(self, centres=tuple(score_BM.mean(0).tolist()), deviation=float(score_BM.mean(1).std()))
 
     def _cautious(self, score_BM: Tensor) -> Tensor:
         """Never above the mean of the members, and equal to it where they agree."""

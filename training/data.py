@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.branches import Branches
@@ -192,6 +193,26 @@ def encode_pairs(
     ]
     fitting = [pair for pair in pairs if max(len(pair.a), len(pair.b)) <= limit]
     return fitting, len(pairs) - len(fitting)
+
+
+def pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:
+    """Samples of prompts in turn, for a checkpoint."""
+    flat = [token for example in examples for token in example.response_ids]
+    return {
+        "samples.tokens": torch.tensor(flat, dtype=torch.int32),
+        "samples.lengths": torch.tensor([len(example.response_ids) for example in examples], dtype=torch.int32),
+    }
+
+
+def unpack_examples(tensors: Mapping[str, Tensor], prompts: Sequence[Prompt]) -> list[Example]:
+    """Inverse of `pack_examples`; sample i answers prompt i, counted round and round."""
+
+    parts = tensors["samples.tokens"].split(tensors["samples.lengths"].tolist())
+    chosen = [prompts[index % len(prompts)] for index in range(len(parts))]
+    return [
+        Example(prompt.prompt_id, prompt.token_ids, tuple(part.tolist()))
+        for prompt, part in zip(chosen, parts, strict=True)
+    ]
 
 
 def draw(items: Sequence[ItemT], *, start: int, count: int, seed: int, purpose: str) -> list[ItemT]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_Z_95 = 1.959963984540054
+Z_95 = 1.959963984540054
 RESAMPLES = 2000
 
 
@@ -23,9 +23,9 @@ class Interval:
 def wilson(successes: float, trials: int) -> Interval:
     """Wilson's score interval of a proportion; honest near 0 and 1 and with few trials. Wilson 1927."""
     share = successes / trials
-    centre = share + _Z_95**2 / (2 * trials)
-    half = _Z_95 * math.sqrt(share * (1 - share) / trials + _Z_95**2 / (4 * trials**2))
-    scale = 1 + _Z_95**2 / trials
+    centre = share + Z_95**2 / (2 * trials)
+    half = Z_95 * math.sqrt(share * (1 - share) / trials + Z_95**2 / (4 * trials**2))
+    scale = 1 + Z_95**2 / trials
     return Interval(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 

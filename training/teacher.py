@@ -18,6 +18,7 @@ from training.algorithms.components import Components, principal_components
 from training.algorithms.probe import CrossValidation, cross_validated_strength, fit_bradley_terry
 from training.data import Example
 from training.features import LIKELIHOOD_FEATURES, prompt_features, response_features
+from training.folds import prompt_folds
 from training.heads import Lesson
 from training.preference_losses import with_noise
 
@@ -82,7 +83,7 @@ def fit_teachers(
     deviation_I = everything.std(0).clamp(min=1e-6)
     deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
     difference_PI = (feature_a_PI - feature_b_PI) / deviation_I
-    folds_P = _folds([pair.a for pair in pairs], seed)
+    folds_P = prompt_folds([pair.a for pair in pairs], FOLDS, seed)
     tuned: dict[str, CrossValidation] = {}
     teachers = []
     for lesson in lessons:
@@ -95,12 +96,3 @@ def fit_teachers(
         coefficient_I = fit_bradley_terry(difference_PI, preference_P, heard_P, strength=chosen.strength)
         teachers.append(Teacher(products, deviation_I, coefficient_I, chosen))
     return teachers
-
-
-def _folds(examples: Sequence[Example], seed: int) -> Tensor:
-    """(P,) fold of each pair; pairs of one prompt share it."""
-    prompt_ids = sorted({example.prompt_id for example in examples})
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(prompt_ids), generator=generator).tolist()
-    fold_of = {prompt_ids[index]: position % FOLDS for position, index in enumerate(order)}
-    return torch.tensor([fold_of[example.prompt_id] for example in examples])

@@ -27,6 +27,9 @@ def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[
             }
         case "reward":
             return reward_settings(world, policy) | {"distil_steps": 12}
+        case "reward, tried out":
+            tries = {"method": "cross_validated", "folds": 2, "heads": 3, "read_out": "worst", "mismatch_steps": 3}
+            return reward_settings(world, policy) | tries | {"distil_steps": 6, "batch_tokens": 4096}
         case "ppo":
             return ppo_settings(world, policy, reward) | {"checkpoint_steps": 1}
         case "dpo":
@@ -56,15 +59,16 @@ def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "dpo"])
+@pytest.mark.parametrize("variant", ["sft", "reward", "reward, tried out", "ppo", "dpo"])
 def test_a_killed_run_ends_in_the_same_weights(
-    stage: str, world: Path, policy: Path, reward: Path, tmp_path: Path
+    variant: str, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
-    config = toy.write_config(tmp_path / "run.json", **stage_settings(stage, world, policy, reward))
+    config = toy.write_config(tmp_path / "run.json", **stage_settings(variant, world, policy, reward))
+    stage = variant.split(",")[0]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert toy.exit_code(toy.child(stage, config, unbroken)) == 0
     steps = len(toy.metrics_lines(unbroken))
-    rng = random.Random(stage)
+    rng = random.Random(variant)
     kills = 0
     for target in sorted(rng.sample(range(1, steps), 2)):
         process = toy.child(stage, config, broken)

@@ -12,12 +12,10 @@ from models.generation import sample_responses
 from models.reward import load_reward_model, reward_model_from_policy
 from tests.training import toy
 from tests.training.conftest import reward_settings
-from training.config import RewardConfig
 from training.data import Example, Pair, encode_pairs, encode_prompts
 from training.exit_codes import BAD_INPUT
 from training.preferences import Objective, comparisons, preference_loss
 from training.records import PreferenceRecord, PromptRecord, read_records, write_records
-from training.reward import method_for
 from training.scoring import RewardModelScorer, batched_scores, written
 
 
@@ -99,21 +97,6 @@ def test_without_validation_pairs_no_accuracy_is_claimed(world: Path, policy: Pa
     assert result["accuracy"] is None
     assert result["subset_pairs"] == {}
     assert "calibration_error" not in result
-
-
-@pytest.mark.parametrize(
-    ("setting", "pairs", "method"),
-    [("auto", 1999, "distil"), ("auto", 2000, "finetune"), ("distil", 9999, "distil"), ("finetune", 1, "finetune")],
-)
-def test_few_labels_are_distilled_and_many_fine_tuned(setting: str, pairs: int, method: str) -> None:
-    config = RewardConfig(
-        seed=0,
-        policy="p",
-        preferences=Path("x"),
-        prompts=Path("y"),
-        method=setting,  # type: ignore[arg-type]
-    )
-    assert method_for(config, pairs) == method
 
 
 def test_weights_count_as_repetitions_do(policy: Path) -> None:

@@ -79,4 +79,4 @@ def _loss(margin_P: Tensor, preference_P: Tensor, weight_P: Tensor) -> float:
     """Per unit of weight."""
     y_P, w_P = preference_P.double(), weight_P.double()
     loss_P = -y_P * functional.logsigmoid(margin_P) - (1 - y_P) * functional.logsigmoid(-margin_P)
-    return float((w_P * loss_P).sum() / w_P.sum())
+    return float((w_P * loss_P).sum()) / (float(w_P.sum()) or 1.0)

@@ -20,7 +20,9 @@ class RewardConfig(StageConfig):
     preferences: Path
     prompts: Path
     previous_reward: str | None = None
-    method: Literal["auto", "finetune", "distil"] = "auto"
+    method: Literal["auto", "finetune", "distil", "distil_finetune", "mismatch_finetune", "cross_validated"] = "auto"
+    """`distil_finetune` goes on from the distilled model, gently; `mismatch_finetune` first learns, without labels,
+    whose prompt a response answers; `cross_validated` measures all four on folds of the training pairs."""
     distil_below_pairs: Count = 2000
     """`auto` distils below this many training pairs: a small trunk overfits few labels at any learning rate."""
     reference_samples: Count = 1536
@@ -35,6 +37,11 @@ class RewardConfig(StageConfig):
     distil_learning_rate: Positive = 1e-3
     finetune_epochs: Count = 1
     finetune_learning_rate: Positive = 1e-4
+    gentle_learning_rate: Positive = 3e-5
+    """Of fine-tuning after distillation."""
+    mismatch_steps: Count = 100
+    """At the rate of distillation."""
+    folds: Annotated[int, Range(minimum=2)] = 3
     label_noise: LabelNoise = 0.0
     """Share of judgements that are taken to be wrong: labels p become (1 - e) p + e (1 - p). Mitchell 2023 (cDPO)."""
     ranking_loss: RankingLoss = "pairwise"

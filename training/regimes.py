@@ -1,0 +1,136 @@
+"""Ways to learn from few labels, and which of them suits the labels at hand.
+
+Every way is measured on training pairs whose prompts it did not learn from. The pairs that judge the published model
+take no part, or its accuracy would be that of the luckiest.
+"""
+
+# P = pairs
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, cast
+
+from training.agreement import Agreement, accuracy_difference, agreement
+from training.config import InputError, RewardConfig
+from training.data import Pair
+from training.folds import prompt_folds
+from training.intervals import Z_95
+from training.metrics import Measures, mean_of
+from training.run import derived_seed
+
+Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
+PhaseName = Literal["distil", "gentle", "mismatch", "finetune"]
+
+PHASES: Mapping[Method, tuple[PhaseName, ...]] = {
+    "distil": ("distil",),
+    "distil_finetune": ("distil", "gentle"),
+    "finetune": ("finetune",),
+    "mismatch_finetune": ("mismatch", "finetune"),
+}
+# What cross-validation follows: `distil` is measured on the way of `distil_finetune`.
+TRIALS: tuple[Method, ...] = ("distil_finetune", "finetune", "mismatch_finetune")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Pairs to learn from and pairs to measure on, of different prompts."""
+
+    number: int
+    train: tuple[Pair, ...]
+    held_out: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A way's accuracy on the held-out pairs of all folds, and its lead over the way that `auto` would take."""
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    lead: float
+    lead_standard_error: float
+
+
+def usual_method(config: RewardConfig, train_pairs: int) -> Method:
+    """What `auto` means, and what is kept unless another way is clearly better."""
+    if config.method in PHASES:
+        return cast(Method, config.method)
+    return "distil" if train_pairs < config.distil_below_pairs else "finetune"
+
+
+def folds_of(config: RewardConfig, pairs: Sequence[Pair]) -> list[Fold]:
+    """Raises `InputError` where there are too few prompts."""
+    prompts = len({pair.a.prompt_id for pair in pairs})
+    if prompts < config.folds:
+        raise InputError(f"cross_validated: {config.folds} folds need as many prompts, and {prompts} were judged")
+    fold_P = prompt_folds([pair.a for pair in pairs], config.folds, derived_seed(config.seed, "trials")).tolist()
+    return [
+        Fold(
+            number,
+            tuple(pair for pair, fold in zip(pairs, fold_P, strict=True) if fold != number),
+            tuple(pair for pair, fold in zip(pairs, fold_P, strict=True) if fold == number),
+        )
+        for number in range(config.folds)
+    ]
+
+
+class Trials:
+    """How well each way did on the folds, as far as it was tried; without folds there is nothing to try."""
+
+    def __init__(self, config: RewardConfig, pairs: Sequence[Pair]) -> None:
+        self.folds = folds_of(config, pairs) if config.method == "cross_validated" else []
+        self.usual = usual_method(config, len(pairs))
+        self.candidates: dict[Method, Candidate] = {}
+        self._differences: dict[str, list[float]] = {}
+
+    @property
+    def methods(self) -> list[Method]:
+        return list(PHASES) if self.folds else []
+
+    def measure(
+        self, phases: tuple[PhaseName, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
+    ) -> None:
+        """Score differences of the fold's held-out pairs, if these phases are a way and not measured yet."""
+        for method, those in PHASES.items():
+            if those == phases and _key(method, fold) not in self._differences:
+                self._differences[_key(method, fold)] = score(fold.held_out)
+
+    def choose(self) -> Method:
+        """The most accurate among the ways that lead the usual one by more than a standard error, else the usual one:
+        after the one-standard-error rule of Breiman et al. 1984, section 3.4.3."""
+        held_out = [pair for fold in self.folds for pair in fold.held_out]
+        measured = {method: agreement(held_out, self._told(method)) for method in self.methods}
+        self.candidates = {method: _candidate(told, measured[self.usual]) for method, told in measured.items()}
+        better = [method for method, found in self.candidates.items() if found.lead > found.lead_standard_error]
+        return max(better, key=lambda method: self.candidates[method].accuracy, default=self.usual)
+
+    def measures(self) -> Measures:
+        return {f"{method}_accuracy": mean_of(found.accuracy) for method, found in self.candidates.items()}
+
+    def to_json(self) -> dict[str, object]:
+        if not self.candidates:
+            return {}
+        told = {method: asdict(candidate) for method, candidate in self.candidates.items()}
+        return {"cross_validation": {"folds": len(self.folds), "usual": self.usual, "methods": told}}
+
+    def state(self) -> dict[str, list[float]]:
+        return self._differences
+
+    def restore(self, differences: Mapping[str, list[float]]) -> None:
+        """Inverse of `state`."""
+        self._differences = dict(differences)
+
+    def _told(self, method: Method) -> list[float]:
+        return [difference for fold in self.folds for difference in self._differences[_key(method, fold)]]
+
+
+def _key(method: Method, fold: Fold) -> str:
+    return f"{method} {fold.number}"
+
+
+def _candidate(agreed: Agreement, usual: Agreement) -> Candidate:
+    lead = accuracy_difference(agreed, usual)
+    assert agreed.accuracy is not None
+    assert lead is not None  # some training pair is judged, and every pair is held out once
+    error = (lead.high - lead.low) / (2 * Z_95)
+    return Candidate(agreed.accuracy.mean, agreed.accuracy.low, agreed.accuracy.high, lead.mean, error)
