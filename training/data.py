@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -12,7 +12,7 @@ from models.backbone import LanguageModel, ModelError, load_language_model
 from models.reward import RewardModel, load_reward_model
 from models.tokenization import encode_prompts as encode_conversations
 from models.tokenization import encode_responses
-from training.artifact import verify
+from training.artifact import kind_of, verify
 from training.config import InputError
 from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, Record, read_records
 from training.run import derived_seed
@@ -57,6 +57,8 @@ class Pair:
     group: str = ""
     strength: float | None = None
     source: str = ""
+    safe_a: bool | None = None
+    safe_b: bool | None = None
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -68,9 +70,12 @@ def open_language_model(location: str) -> LanguageModel:
         raise InputError(str(error)) from error
 
 
-def open_reward_model(location: str) -> RewardModel:
-    """A verified reward model. Raises `InputError`."""
+def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
+    """A verified reward or cost model. Raises `InputError`, also for one of the other kind: what the one rewards the
+    other forbids."""
     verify(location)
+    if kind_of(location) not in (None, kind):
+        raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
         return load_reward_model(location)
     except ModelError as error:
@@ -153,6 +158,8 @@ def encode_pairs(
             record.group,
             record.strength,
             record.source,
+            record.safe_a,
+            record.safe_b,
         )
         for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
     ]

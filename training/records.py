@@ -94,8 +94,8 @@ class PreferenceRecord(Record):
     `preference` is the probability in [0, 1] that response A is better: 1.0 or 0.0 for a plain judgement, 0.5
     for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss. Pairs that follow from one
     ranking of a prompt's responses share a `group`. `strength` is how much better the better one was said to be, from
-    0, the scale's least, to 1, its most; None where nobody was asked. Both are left out of the file where they say
-    nothing.
+    0, the scale's least, to 1, its most; None where nobody was asked. `safe_a` and `safe_b` say whether a response may
+    be shown at all; None where nobody was asked. All four are left out of the file where they say nothing.
     """
 
     prompt_id: str
@@ -108,6 +108,8 @@ class PreferenceRecord(Record):
     source: str = ""
     group: str = ""
     strength: float | None = None
+    safe_a: bool | None = None
+    safe_b: bool | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -115,7 +117,7 @@ class PreferenceRecord(Record):
             value,
             {"prompt_id", "prompt", "response_a", "response_b", "preference"},
             "preference record",
-            optional={"weight": 1.0, "split": "train", "source": "", "group": "", "strength": None},
+            optional={"weight": 1.0, "split": "train", "source": "", **_UNSAID},
         )
         preference = _number(fields, "preference")
         weight = _number(fields, "weight")
@@ -139,6 +141,8 @@ class PreferenceRecord(Record):
             _text(fields, "source"),
             _text(fields, "group"),
             strength,
+            _optional_truth(fields, "safe_a"),
+            _optional_truth(fields, "safe_b"),
         )
 
     def to_json(self) -> Json:
@@ -146,7 +150,7 @@ class PreferenceRecord(Record):
         return {name: entry for name, entry in row.items() if name not in _UNSAID or entry != _UNSAID[name]}
 
 
-_UNSAID: Json = {"group": "", "strength": None}
+_UNSAID: Json = {"group": "", "strength": None, "safe_a": None, "safe_b": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +258,13 @@ def _number(fields: Mapping[str, object], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RecordError(f"{name} must be a finite number")
     return float(value)
+
+
+def _optional_truth(fields: Mapping[str, object], name: str) -> bool | None:
+    value = fields[name]
+    if value is not None and not isinstance(value, bool):
+        raise RecordError(f"{name} must be true or false")
+    return value
 
 
 def _integer(fields: Mapping[str, object], name: str) -> int:

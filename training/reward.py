@@ -20,9 +20,9 @@ from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.reward import RewardModel, reward_model_from_policy, save_reward_model
 from training.agreement import agreement
-from training.artifact import lineage_of
+from training.artifact import ArtifactKind, lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
-from training.config import InputError, RewardConfig
+from training.config import CostConfig, InputError, RewardConfig
 from training.data import Example, Prompt, encode_prompts, load, open_language_model, shuffled_length_batches
 from training.distillation import distillation_loss, teach
 from training.held_out import held_out_figures, previous_figures, score_differences
@@ -32,6 +32,7 @@ from training.preferences import Comparison, Preferences, comparisons, load_pref
 from training.records import PromptRecord
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
+from training.safety import require_both_labels, safety_figures
 from training.scoring import batched_scores
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ SAMPLE_BATCH = 128
 
 def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     """Train, normalise over samples of the policy, measure on the validation pairs, publish."""
+    kind: ArtifactKind = "cost" if isinstance(config, CostConfig) else "reward"
     lineage = lineage_of(
-        "reward",
+        kind,
         config,
         {"policy": config.policy, "previous_reward": config.previous_reward},
         {"preferences": config.preferences, "prompts": config.prompts},
@@ -55,11 +57,15 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     policy = open_language_model(config.policy)
     reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"))
     preferences = load_preferences(config.preferences, reward_model, max_length=config.max_length)
+    if kind == "cost":
+        require_both_labels(preferences.train)
     _require_use(config, method_for(config, len(preferences.train)))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
     builder.build()
     differences = score_differences(reward_model, preferences.validation)
+    if kind == "cost":
+        differences = [-difference for difference in differences]
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
@@ -69,8 +75,9 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         **held_out_figures(preferences.validation, differences),
         **builder.statistics(),
         **previous_figures(config, agreement(preferences.validation, differences)),
+        **(safety_figures(reward_model, preferences.validation) if kind == "cost" else {}),
     }
-    run.finish(result, artifact=("reward", lambda folder: save_reward_model(reward_model, folder)))
+    run.finish(result, artifact=(kind, lambda folder: save_reward_model(reward_model, folder)))
 
 
 class RewardBuilder:
@@ -216,12 +223,14 @@ class RewardBuilder:
         return merge(*self._replicas.map(learn, batch))
 
     def _normalise(self) -> None:
-        """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
+        """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores. The zero of a cost
+        means something and stays where it is."""
         raw_B = batched_scores(self._reward_model, [sample.token_ids for sample in self._samples])
         deviation = float(raw_B.std())
         if not deviation > 0:
             raise InputError("the reward model gives every response the same score")
-        self._reward_model.set_statistics(float(raw_B.mean()), deviation if self._config.unit_deviation else 1.0)
+        mean = 0.0 if self._objective.of_cost else float(raw_B.mean())
+        self._reward_model.set_statistics(mean, deviation if self._config.unit_deviation else 1.0)
         if self._targets_N is not None:
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
             whole_B = self._targets_N[lengths.cumsum(0) - 1]

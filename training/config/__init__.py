@@ -1,5 +1,6 @@
 """One frozen dataclass per stage, read from JSON."""
 
+from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.ppo import PpoConfig
 from training.config.reading import MODEL_KEYS, STAGES, config_to_json, read_config
@@ -13,6 +14,7 @@ __all__ = [
     "MODEL_KEYS",
     "STAGES",
     "ConfigError",
+    "CostConfig",
     "DpoConfig",
     "EvaluateConfig",
     "GenerateConfig",
