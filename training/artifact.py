@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from training.config import InputError, StageConfig, config_to_json
 
@@ -93,6 +93,12 @@ def verify(location: str | Path) -> None:
         path = folder / name
         if not path.is_file() or file_sha256(path) != expected:
             raise InputError(f"{path} does not match its manifest")
+
+
+def kind_of(location: str | Path) -> ArtifactKind | None:
+    """What a published model was made to be; None of models without a manifest."""
+    manifest = Path(location) / MANIFEST
+    return cast(ArtifactKind, json.loads(manifest.read_bytes())["kind"]) if manifest.is_file() else None
 
 
 def model_identity(location: str | Path) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from models.branches import Branches
 from models.reward import RewardModel, load_reward_model
 from models.tokenization import encode_prompts as encode_conversations
 from models.tokenization import encode_responses
-from training.artifact import verify
+from training.artifact import kind_of, verify
 from training.config import InputError
 from training.records import (
     Conversation,
@@ -69,6 +69,8 @@ class Pair:
     strength: float | None = None
     source: str = ""
     criteria: Mapping[str, float] = field(default_factory=dict)
+    safe_a: bool | None = None
+    safe_b: bool | None = None
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -80,9 +82,12 @@ def open_language_model(location: str) -> LanguageModel:
         raise InputError(str(error)) from error
 
 
-def open_reward_model(location: str) -> RewardModel:
-    """A verified reward model. Raises `InputError`."""
+def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
+    """A verified reward or cost model. Raises `InputError`, also for one of the other kind: what the one rewards the
+    other forbids."""
     verify(location)
+    if kind_of(location) not in (None, kind):
+        raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
         return load_reward_model(location)
     except ModelError as error:
@@ -188,6 +193,8 @@ def encode_pairs(
             record.strength,
             record.source,
             record.criteria,
+            record.safe_a,
+            record.safe_b,
         )
         for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
     ]

@@ -75,7 +75,7 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     reward_model = open_reward_model(config.reward)
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
-    cost_model = open_reward_model(config.cost) if config.cost is not None else None
+    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
     players = build_players(
         config,
         policy,

@@ -5,6 +5,7 @@ optimiser step, so that the result does not depend on how the step is cut into p
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.algorithms.losses import bradley_terry
 
@@ -39,6 +40,12 @@ def plackett_luce(score_GK: Tensor, beaten_GKK: Tensor, weight_G: Tensor, *, noi
     chosen_GK = (1 - noise) * score_GK + noise * beaten_mean_GK
     loss_GK = (normaliser_GK - chosen_GK) * (beaten_count_GK > 0)
     return (weight_G[:, None] * loss_GK).sum()
+
+
+def safety(harmlessness_B: Tensor, label_B: Tensor, weight_B: Tensor) -> Tensor:
+    """Sum of -w log sigma(l h) over responses labelled safe, l = 1, or unsafe, l = -1; 0 is no label. It puts the zero
+    between them. Dai et al. 2023 (Safe RLHF), eq. 6, whose cost is -h."""
+    return -(weight_B * label_B.abs() * functional.logsigmoid(label_B * harmlessness_B)).sum()
 
 
 def centering(score_a_P: Tensor, score_b_P: Tensor, weight_P: Tensor) -> Tensor:

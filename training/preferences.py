@@ -16,10 +16,10 @@ from models.backbone import LanguageModel
 from models.branches import Branches, arranged
 from models.reward import RewardModel, branch_scores
 from training.algorithms.losses import bradley_terry
-from training.config import InputError, RankingLoss, RewardConfig
+from training.config import CostConfig, InputError, RankingLoss, RewardConfig
 from training.data import Example, Pair, encode_pairs, load_comparisons
 from training.metrics import Measures
-from training.preference_losses import centering, margin_bradley_terry, plackett_luce, with_noise
+from training.preference_losses import centering, margin_bradley_terry, plackett_luce, safety, with_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,13 @@ class Objective:
     margin: float = 0.0
     label_noise: float = 0.0
     centering: float = 0.0
+    of_cost: bool = False
+    """The score is a cost: the less of it the better, and below zero safe."""
 
 
 def objective_of(config: RewardConfig) -> Objective:
-    return Objective(config.ranking_loss, config.margin, config.label_noise, config.centering)
+    of_cost = isinstance(config, CostConfig)
+    return Objective(config.ranking_loss, config.margin, config.label_noise, config.centering, of_cost)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def scored_loss(
     score_of: Sequence[Tensor], batch: Sequence[Comparison], objective: Objective
 ) -> tuple[Tensor, Measures]:
     """`preference_loss` given the (K,) scores of each comparison's responses."""
+    if objective.of_cost:
+        score_of = [-cost_K for cost_K in score_of]
     pairs = [pair for comparison in batch for pair in comparison.pairs]
     places_of = [torch.tensor(comparison.places) for comparison in batch]
     score_a_P = torch.cat([score_K[places[:, 0]] for score_K, places in zip(score_of, places_of, strict=True)])
@@ -139,11 +144,24 @@ def scored_loss(
     measures: Measures = {"loss": (float(loss.detach()), float(weight_P.sum()))}
     if objective.centering:
         loss = loss + objective.centering * centering(score_a_P, score_b_P, weight_P)
+    if objective.of_cost:
+        label_a_P, label_b_P = (score_a_P.new_tensor(labels) for labels in safety_labels(pairs))
+        label_loss = safety(score_a_P, label_a_P, weight_P) + safety(score_b_P, label_b_P, weight_P)
+        measures["safety_loss"] = (float(label_loss.detach()), float(weight_P.sum()))
+        loss = loss + label_loss
     judged_P = preference_P != 0.5
     if bool(judged_P.any()):
         right_P = ((score_a_P > score_b_P) == (preference_P > 0.5)) & judged_P
         measures["accuracy"] = (float(right_P.sum()), float(judged_P.sum()))
     return loss, measures
+
+
+def safety_labels(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
+    """Of A and of B: 1 safe, -1 unsafe, 0 unknown."""
+    return [_SIGN[pair.safe_a] for pair in pairs], [_SIGN[pair.safe_b] for pair in pairs]
+
+
+_SIGN = {True: 1.0, False: -1.0, None: 0.0}
 
 
 def _pairwise_loss(

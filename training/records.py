@@ -115,7 +115,8 @@ class PreferenceRecord(Record):
     for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss. Pairs that follow from one
     ranking of a prompt's responses share a `group`. `strength` is how much better the better one was said to be, from
     0, the scale's least, to 1, its most; None where nobody was asked. `criteria` holds, by name, the probability that A
-    is better by that criterion alone. All three are left out of the file where they say nothing.
+    is better by that criterion alone. `safe_a` and `safe_b` say whether a response may be shown at all; None where
+    nobody was asked. All five are left out of the file where they say nothing.
     """
 
     prompt_id: str
@@ -129,6 +130,8 @@ class PreferenceRecord(Record):
     group: str = ""
     strength: float | None = None
     criteria: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    safe_a: bool | None = None
+    safe_b: bool | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -136,7 +139,7 @@ class PreferenceRecord(Record):
             value,
             {"prompt_id", "prompt", "response_a", "response_b", "preference"},
             "preference record",
-            optional={"weight": 1.0, "split": "train", "source": "", "group": "", "strength": None, "criteria": {}},
+            optional={"weight": 1.0, "split": "train", "source": "", **_UNSAID},
         )
         preference = _number(fields, "preference")
         weight = _number(fields, "weight")
@@ -161,6 +164,8 @@ class PreferenceRecord(Record):
             _text(fields, "group"),
             strength,
             _probabilities(fields, "criteria"),
+            _optional_truth(fields, "safe_a"),
+            _optional_truth(fields, "safe_b"),
         )
 
     def to_json(self) -> Json:
@@ -168,7 +173,7 @@ class PreferenceRecord(Record):
         return {name: entry for name, entry in row.items() if name not in _UNSAID or entry != _UNSAID[name]}
 
 
-_UNSAID: Json = {"group": "", "strength": None, "criteria": {}}
+_UNSAID: Json = {"group": "", "strength": None, "criteria": {}, "safe_a": None, "safe_b": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,13 @@ def _probabilities(fields: Mapping[str, object], name: str) -> dict[str, float]:
         if not 0.0 <= probability <= 1.0:
             raise RecordError(f"{name}: {entry} must lie in [0, 1], not {probability}")
     return found
+
+
+def _optional_truth(fields: Mapping[str, object], name: str) -> bool | None:
+    value = fields[name]
+    if value is not None and not isinstance(value, bool):
+        raise RecordError(f"{name} must be true or false")
+    return value
 
 
 def _integer(fields: Mapping[str, object], name: str) -> int:

@@ -23,9 +23,9 @@ from models.branches import Branches, prompts_can_be_shared
 from models.generation import sample_responses
 from models.reward import RewardModel, reward_model_from_policy, save_reward_model
 from training.agreement import agreement
-from training.artifact import lineage_of
+from training.artifact import ArtifactKind, lineage_of
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
-from training.config import InputError, RewardConfig
+from training.config import CostConfig, InputError, RewardConfig
 from training.data import (
     Example,
     Pair,
@@ -49,6 +49,7 @@ from training.records import PromptRecord
 from training.regimes import PHASES, TRIALS, Fold, Method, PhaseName, Trials, usual_method
 from training.replicas import Replicas
 from training.run import Cancellation, Run, State, derived_seed
+from training.safety import require_both_labels, safety_figures
 from training.scoring import batched_scores_by_head
 from training.throughput import TRAINING_PASSES, Meter, training_flop
 
@@ -78,8 +79,9 @@ Phase = Callable[[Stretch], None]
 
 def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     """Train, normalise over samples of the policy, measure on the validation pairs, publish."""
+    kind: ArtifactKind = "cost" if isinstance(config, CostConfig) else "reward"
     lineage = lineage_of(
-        "reward",
+        kind,
         config,
         {"policy": config.policy, "previous_reward": config.previous_reward},
         {"preferences": config.preferences, "prompts": config.prompts},
@@ -89,6 +91,8 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         return
     policy = open_language_model(config.policy)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
+    if kind == "cost":
+        require_both_labels(preferences.train)
     read_out = read_out_of(config, preferences.train)
     reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"), read_out=read_out)
     _require_use(config, len(preferences.train))
@@ -96,6 +100,8 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
     builder.build()
     differences = score_differences(reward_model, preferences.validation)
+    if kind == "cost":
+        differences = [-difference for difference in differences]
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
@@ -106,8 +112,9 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         **head_figures(reward_model, preferences.validation),
         **builder.statistics(),
         **previous_figures(config, agreement(preferences.validation, differences)),
+        **(safety_figures(reward_model, preferences.validation) if kind == "cost" else {}),
     }
-    run.finish(result, artifact=("reward", lambda folder: save_reward_model(reward_model, folder)))
+    run.finish(result, artifact=(kind, lambda folder: save_reward_model(reward_model, folder)))
 
 
 class RewardBuilder:
@@ -385,14 +392,16 @@ class RewardBuilder:
         return comparison.rows(self._reward_model.width, share_prompts=self._share_prompts)
 
     def _normalise(self) -> None:
-        """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores."""
+        """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores. The zero of a cost
+        means something and stays where it is."""
         raw_BH = self._centre()
         read_out = self._reward_model.read_out
         raw_B = read_out.of(raw_BH)
         deviation = float(raw_B.std())
         if not deviation > 0:
             raise InputError("the reward model gives every response the same score")
-        self._reward_model.set_statistics(float(raw_B.mean()), deviation if self._config.unit_deviation else 1.0)
+        mean = 0.0 if self._objective.of_cost else float(raw_B.mean())
+        self._reward_model.set_statistics(mean, deviation if self._config.unit_deviation else 1.0)
         if self._targets_NH is not None:
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
             whole_B = read_out.of(self._targets_NH[lengths.cumsum(0) - 1])

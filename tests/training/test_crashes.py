@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -87,6 +88,7 @@ def test_a_killed_run_ends_in_the_same_weights(
         ("everything", 3),
         ("adapters", 2),
         ("rloo", 2),
+        ("cost", 2),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),
     ],
@@ -94,13 +96,16 @@ def test_a_killed_run_ends_in_the_same_weights(
 def test_ppo_killed_at_any_instant_ends_in_the_same_state(
     variant: str, kills: int, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
-    """Weights of policy and critic, both optimisers, KL coefficient, history, best policy: the last checkpoint holds
-    them all. Kills come at random times after the start, so that some hit loading, saving and publishing."""
+    """Weights of policy and critics, all optimisers, KL coefficient, multiplier and the costs that it answers to,
+    history, best policy: the last checkpoint holds them all. Kills come at random times after the start, so that some
+    hit loading, saving and publishing."""
     settings = ppo_settings(world, policy, reward) | {"iterations": 4 + kills, "checkpoint_steps": 1}
     if variant == "everything":
         settings |= everything(world)
     if variant == "adapters":
         settings |= {"lora_rank": 4}
+    if variant == "cost":
+        settings |= {"cost": as_cost(reward, tmp_path / "cost"), "cost_window": 24, "multiplier_learning_rate": 0.3}
     if variant == "rloo":
         settings |= {"algorithm": "rloo", "samples_per_prompt": 4, "critic_warmup_iterations": 3}
     config = toy.write_config(tmp_path / "run.json", **settings)
@@ -131,6 +136,13 @@ def last_state(out: Path) -> tuple[int, dict[str, list[float]], object]:
     tensors = load_file(newest / "tensors.safetensors")
     state = json.loads((newest / "state.json").read_text())
     return state["step"], {name: tensor.flatten().tolist() for name, tensor in tensors.items()}, state["values"]
+
+
+def as_cost(reward: Path, folder: Path) -> Path:
+    """A plain copy of the reward model's weights: without a manifest it may be read as either."""
+    shutil.copytree(reward, folder)
+    (folder / "manifest.json").unlink()
+    return folder
 
 
 def everything(world: Path) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """One frozen dataclass per stage, read from JSON."""
 
 from training.config.alarms import AlarmBounds
+from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
@@ -16,6 +17,7 @@ __all__ = [
     "STAGES",
     "AlarmBounds",
     "ConfigError",
+    "CostConfig",
     "DpoConfig",
     "EmbedConfig",
     "EvaluateConfig",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
@@ -22,6 +23,7 @@ ConfigT = TypeVar("ConfigT", bound=StageConfig)
 STAGES: Mapping[str, type[StageConfig]] = {
     "sft": SftConfig,
     "reward": RewardConfig,
+    "cost": CostConfig,
     "ppo": PpoConfig,
     "dpo": DpoConfig,
     "generate": GenerateConfig,
