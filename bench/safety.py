@@ -263,8 +263,11 @@ class Study:
             cost_model=cost_model,
             cost=COST,
         )
-        asked, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
-        loop = PpoLoop(config, players, asked, run)
+        asked, held_out = (
+            encode_prompts(policy, load(path, PromptRecord), max_new_tokens=config.max_new_tokens)[0]
+            for path in (config.prompts, self.folder / "held_out_prompts.jsonl")
+        )
+        loop = PpoLoop(config, players, asked, run, held_out=held_out)
         loop.train()
         run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
