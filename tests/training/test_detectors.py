@@ -135,6 +135,11 @@ def test_kl_that_buys_nothing_any_more() -> None:
     assert "kl_efficiency" not in called_back.figures
 
 
+def test_variety_is_that_of_as_many_texts() -> None:
+    assert found(replace(REFERENCE, texts=REFERENCE.texts)).figures["variety"] == 1.0
+    assert found(samples_of(1)).figures["variety"] == pytest.approx(1.0, abs=0.05)
+
+
 def test_a_bound_of_null_silences_a_detector() -> None:
     hacked = HACKS["outliers"](samples_of(1))
     assert "outliers" not in raised(found(hacked, outliers=None))  # type: ignore[arg-type]
