@@ -281,9 +281,9 @@ def _arguments(race: Race, description: str) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
         "--peers",
-        type=lambda text: text.split(","),
+        type=lambda text: [name for name in text.split(",") if name],
         default=list(race.goals),
-        help=f"of {', '.join(race.their_arguments)}",
+        help=f"of {', '.join(race.their_arguments)}, or nothing",
     )
     parser.add_argument("--scale", action="store_true", help="twice the rows, the length, the parameters")
     parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
