@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.preference_race import Race, main
+from bench.preference_race import Race, held_out_accuracy, main
 from bench.preference_world import World
 from models.backbone import LanguageModel, load_language_model
 from training.data import length_batches
 from training.dpo import pair_log_probabilities
+from training.intervals import Interval
 
 LEARNING_RATE = 3e-4
 BEST = {"train_sampling_strategy": "group_by_length", "precompute_ref_log_probs": True}
@@ -35,11 +36,11 @@ def our_settings(world: World, seed: int) -> dict[str, object]:
     }
 
 
-def differences(world: World, model: Path) -> list[float]:
+def held_out(world: World, model: Path) -> Interval:
     """Of implicit rewards."""
     learnt, reference = (_log_probabilities(load_language_model(folder), world) for folder in (model, world.policy))
     ratio_a, ratio_b = (learnt - reference).unbind()
-    return (ratio_a - ratio_b).tolist()
+    return held_out_accuracy(world.validation, (ratio_a - ratio_b).tolist())
 
 
 @torch.inference_mode()
@@ -63,7 +64,7 @@ RACE = Race(
         "trl-defaults": OURS_TOO | {"bf16": True, "gradient_checkpointing": True},
     },
     phases=("reference", "dpo"),
-    differences=differences,
+    held_out=held_out,
 )
 
 if __name__ == "__main__":

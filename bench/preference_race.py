@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, median
 from typing import cast
@@ -14,8 +15,9 @@ from typing import cast
 from bench.ppo_vs_trl import machine
 from bench.preference_world import WIDTHS, Work, World, write_world
 from bench.watched import ROOT, Watched, watch
-from training.agreement import Agreement, agreement
+from training.agreement import agreement
 from training.data import Pair
+from training.intervals import Interval
 
 PEER_PYTHON = ROOT / "build" / "peers" / "trl-1.16" / "bin" / "python"
 TRANSCRIPTS = ROOT.parent / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
@@ -43,8 +45,10 @@ class Race:
     their_arguments: Mapping[str, Mapping[str, object]]
     phases: tuple[str, ...]
     """Of our stage's log, that count."""
-    differences: Callable[[World, Path], list[float]]
-    """Of the held-out pairs' scores or implicit rewards, by a trained model."""
+    held_out: Callable[[World, Path], Interval]
+    """What a trained model is worth."""
+    tokens: Callable[[World], int] = attrgetter("sides_tokens")
+    """Real ones that are learnt from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,9 @@ class Execution:
     """Real ones, each side with its prompt."""
     peak_mib: float
     other_cores: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
+    held_out: float
+    held_out_low: float
+    held_out_high: float
 
 
 def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed: int, python: Path) -> Execution:
@@ -76,11 +80,11 @@ def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed
             seen, out = _ours(race, world, folder, threads, seed), folder / "out" / "artifact"
         else:
             seen, out = _theirs(race, system, world, folder, threads, seed, python), folder / "model"
-        measured = agreement(world.validation, race.differences(world, out))
+        worth = race.held_out(world, out)
     if len(seen.updates) != len(seen.lines) - 1:
         raise SystemExit(f"{system}: some of the {len(seen.lines)} lines came too fast to be told apart")
     phases = race.phases if system == "ours" else ("reference", "train")
-    seconds, cpu_seconds = _timed(seen, phases, world.train)
+    seconds, cpu_seconds = _timed(seen, phases, race.tokens(world))
     return Execution(
         system=system,
         threads=threads,
@@ -90,16 +94,18 @@ def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed
         seconds=seconds,
         cpu_seconds=cpu_seconds,
         rows_per_second=len(world.train) / seconds,
-        tokens_per_second=world.sides_tokens / seconds,
+        tokens_per_second=race.tokens(world) / seconds,
         peak_mib=seen.peak_mib,
         other_cores=seen.other_cores,
-        **_accuracy(measured),
+        held_out=worth.mean,
+        held_out_low=worth.low,
+        held_out_high=worth.high,
     )
 
 
-def _timed(seen: Watched, phases: Sequence[str], train: Sequence[Pair]) -> tuple[float, float]:
+def _timed(seen: Watched, phases: Sequence[str], learnt_tokens: int) -> tuple[float, float]:
     """Wall and processor seconds of the phases; the one that a log begins with began before its first line, so it is
-    scaled from the tokens of the others to those of the training pairs."""
+    scaled from the tokens of the others to all that are learnt from."""
     wall, cpu = 0.0, 0.0
     for phase in phases:
         parts = [
@@ -108,17 +114,18 @@ def _timed(seen: Watched, phases: Sequence[str], train: Sequence[Pair]) -> tuple
         scale = 1.0
         if seen.lines[0]["phase"] == phase:
             tokens = sum(cast(dict[str, list[float]], line["values"])["tokens"][0] for _, line in parts)
-            scale = sum(len(pair.a) + len(pair.b) for pair in train) / tokens
+            scale = learnt_tokens / tokens
         wall += scale * sum(update.seconds for update, _ in parts)
         cpu += scale * sum(update.cpu_seconds for update, _ in parts)
     return wall, cpu
 
 
-def _accuracy(measured: Agreement) -> dict[str, float]:
+def held_out_accuracy(pairs: Sequence[Pair], differences: Sequence[float]) -> Interval:
+    """Share of the pairs with a difference on the side of their label."""
+    measured = agreement(pairs, differences)
     if measured.accuracy is None:
         raise SystemExit("no held-out pair was judged")
-    accuracy = measured.accuracy
-    return {"accuracy": accuracy.mean, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+    return measured.accuracy
 
 
 def _ours(race: Race, world: World, folder: Path, threads: int, seed: int) -> Watched:
@@ -162,9 +169,9 @@ COLUMNS: Mapping[str, str] = {
     "tokens_per_second": ".0f",
     "peak_mib": ".0f",
     "other_cores": ".2f",
-    "accuracy": ".3f",
-    "accuracy_low": ".3f",
-    "accuracy_high": ".3f",
+    "held_out": ".3f",
+    "held_out_low": ".3f",
+    "held_out_high": ".3f",
 }
 
 
@@ -200,8 +207,8 @@ class Comparison:
     cpu_range: tuple[float, float]
     peak: float
     """Its peak of memory over ours."""
-    accuracy_ours: float
-    accuracy_peer: float
+    held_out_ours: float
+    held_out_peer: float
 
 
 def compare(executions: Sequence[Execution], peer: str, threads: int) -> Comparison:
@@ -220,8 +227,8 @@ def compare(executions: Sequence[Execution], peer: str, threads: int) -> Compari
         cpu=median(cpu),
         cpu_range=(min(cpu), max(cpu)),
         peak=median(other.peak_mib / one.peak_mib for one, other in pairs),
-        accuracy_ours=fmean(one.accuracy for one in ours),
-        accuracy_peer=fmean(one.accuracy for one in theirs),
+        held_out_ours=fmean(one.held_out for one in ours),
+        held_out_peer=fmean(one.held_out for one in theirs),
     )
 
 
@@ -267,7 +274,7 @@ def _print_comparison(one: Comparison, goal: float | None) -> None:
         f"{one.peer}, {one.threads} threads took wall "
         f"{one.wall:.2f} [{one.wall_range[0]:.2f}, {one.wall_range[1]:.2f}], "
         f"processor {one.cpu:.2f} [{one.cpu_range[0]:.2f}, {one.cpu_range[1]:.2f}] times as long{verdict}; "
-        f"peak {one.peak:.2f} of ours; accuracy ours {one.accuracy_ours:.3f}, theirs {one.accuracy_peer:.3f}"
+        f"peak {one.peak:.2f} of ours; held out ours {one.held_out_ours:.3f}, theirs {one.held_out_peer:.3f}"
     )
 
 

@@ -23,7 +23,7 @@ from models.reward import reward_model_from_policy, save_reward_model
 from models.tokenization import train_tokenizer
 from training.data import Pair, encode_pairs, shuffled_length_batches
 from training.preferences import comparisons
-from training.records import PreferenceRecord, PromptRecord, conversation, write_records
+from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord, conversation, write_records
 from training.run import derived_seed
 
 VOCABULARY = 2048
@@ -55,12 +55,21 @@ class World:
     """The reward model before any training: the policy's trunk, and the head that our stage would draw."""
     preferences: Path
     prompts: Path
+    demonstrations: Path
+    """The better sides of the training pairs."""
     tokens: Path
     """The training pairs as token ids, for who is given those."""
     train: Sequence[Pair]
     validation: Sequence[Pair]
     batch_tokens: int
-    """With which our stages take as many steps as TRL does."""
+    """With which our stages take as many steps as TRL does, of pairs."""
+    demonstration_batch_tokens: int
+    """The same of demonstrations."""
+
+    @property
+    def demonstration_tokens(self) -> int:
+        """Real tokens of the better sides, each with its prompt."""
+        return sum(len(pair.a) for pair in self.train)
 
     @property
     def sides_tokens(self) -> int:
@@ -93,6 +102,10 @@ def write_world(folder: Path, work: Work, *, seed: int) -> World:
     ]
     write_records(folder / "preferences.jsonl", chosen)
     write_records(folder / "prompts.jsonl", (PromptRecord(one.prompt_id, one.prompt) for one in chosen[:16]))
+    write_records(
+        folder / "demonstrations.jsonl",
+        (DemonstrationRecord(one.prompt_id, one.prompt, one.response_a) for one in chosen if one.split == "train"),
+    )
     train, validation = ([pair for pair in pairs if pair.a.prompt_id in ids] for ids in (train_ids, validation_ids))
     rows = [
         {"prompt_ids": pair.a.prompt_ids, "chosen_ids": pair.a.response_ids, "rejected_ids": pair.b.response_ids}
@@ -104,10 +117,12 @@ def write_world(folder: Path, work: Work, *, seed: int) -> World:
         reward=folder / "reward",
         preferences=folder / "preferences.jsonl",
         prompts=folder / "prompts.jsonl",
+        demonstrations=folder / "demonstrations.jsonl",
         tokens=folder / "tokens.json",
         train=train,
         validation=validation,
-        batch_tokens=_batch_tokens(train, seed=seed),
+        batch_tokens=_batch_tokens([len(one) for one in comparisons(train)], seed=seed),
+        demonstration_batch_tokens=_batch_tokens([len(pair.a) for pair in train], seed=seed),
     )
 
 
@@ -139,9 +154,8 @@ def _drawn(prompt_ids: list[str], work: Work, *, seed: int) -> tuple[set[str], s
     return set(prompt_ids[: work.rows]), set(prompt_ids[work.rows : work.rows + work.held_out])
 
 
-def _batch_tokens(train: Sequence[Pair], *, seed: int) -> int:
-    lengths = [len(comparison) for comparison in comparisons(train)]
-    steps = -(-len(train) // PAIRS_A_STEP)
+def _batch_tokens(lengths: Sequence[int], *, seed: int) -> int:
+    steps = -(-len(lengths) // PAIRS_A_STEP)
     budget = PAIRS_A_STEP * int(fmean(lengths))
     while len(shuffled_length_batches(lengths, batch_tokens=budget, seed=seed)) > steps:
         budget += 128

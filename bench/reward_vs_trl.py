@@ -9,10 +9,11 @@ bfloat16, `trl-defaults` leaves both at TRL's defaults. Same weights, pairs, rat
 
 from pathlib import Path
 
-from bench.preference_race import Race, main
+from bench.preference_race import Race, held_out_accuracy, main
 from bench.preference_world import World
 from models.reward import load_reward_model
 from training.held_out import score_differences
+from training.intervals import Interval
 
 LEARNING_RATE = 1e-4
 BY_LENGTH = {"train_sampling_strategy": "group_by_length"}
@@ -34,8 +35,8 @@ def our_settings(world: World, seed: int) -> dict[str, object]:
     }
 
 
-def differences(world: World, model: Path) -> list[float]:
-    return score_differences(load_reward_model(model), world.validation)
+def held_out(world: World, model: Path) -> Interval:
+    return held_out_accuracy(world.validation, score_differences(load_reward_model(model), world.validation))
 
 
 RACE = Race(
@@ -50,7 +51,7 @@ RACE = Race(
         "trl-defaults": OURS_TOO | {"bf16": True, "gradient_checkpointing": True},
     },
     phases=("finetune",),
-    differences=differences,
+    held_out=held_out,
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""TRL 1.16.0's reward model and DPO on the work of `bench.preference_world`:
+"""TRL 1.16.0's SFT, reward model and DPO on the work of `bench.preference_world`:
 `python -m bench.trl_preferences SETTINGS LINES THREADS`.
 
 For TRL's own environment. Appends one line of JSON to LINES when a phase begins, and after every step and phase.
@@ -21,7 +21,7 @@ from transformers import (
     AutoTokenizer,
     TrainerCallback,
 )
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer  # type: ignore[import-not-found]
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
 LINES = Path(sys.argv[2])
 
@@ -65,7 +65,7 @@ def main() -> None:
             "remove_unused_columns": False,  # `length` is for the sampler
             **settings["arguments"],
         }
-        trainer = (reward_trainer if settings["stage"] == "reward" else dpo_trainer)(settings, arguments)
+        trainer = TRAINERS[settings["stage"]](settings, arguments)
         trainer.add_callback(Reporter())
         trainer.train()
         trainer.save_model(settings["out"])
@@ -98,6 +98,28 @@ def dpo_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
         train_dataset=Dataset.from_list([row | {"length": length_of(row)} for row in rows]),
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
     )
+
+
+def sft_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
+    rows = [
+        {
+            "input_ids": row["prompt_ids"] + row["chosen_ids"],
+            "completion_mask": [0] * len(row["prompt_ids"]) + [1] * len(row["chosen_ids"]),
+        }
+        for row in json.loads(Path(settings["tokens"]).read_text(encoding="utf-8"))
+    ]
+    if not arguments.get("packing"):
+        rows = [row | {"length": len(row["input_ids"])} for row in rows]
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(completion_only_loss=True, **arguments),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(settings["model"]),
+    )
+
+
+TRAINERS = {"sft": sft_trainer, "reward": reward_trainer, "dpo": dpo_trainer}
 
 
 def length_of(row: dict[str, Any]) -> int:
