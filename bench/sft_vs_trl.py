@@ -3,7 +3,7 @@
     python -m bench.sft_vs_trl [--rows 256] [--threads 1,2] [--seeds 5] [--peers trl,trl-best] [--scale]
 
 TRL 1.16.0's `SFTTrainer` as it comes (`trl`: batches at random) and at its best (`trl-best`: grouped by length), both
-in float32 and without recomputing activations; `trl-packed` packs rows, `trl-bf16` is its best in bfloat16. Same weights,
+in float32 and without recomputing activations; `trl-packed` packs rows, `trl-bf16` is in bfloat16. Same weights,
 demonstrations (the better sides of `bench.preference_world`'s pairs), rate and as many steps; the loss is on responses.
 What is held out is the negative log-likelihood a response token, of the better sides: the lower the better.
 """
