@@ -1,0 +1,423 @@
+"""How a reward model comes to be: its phases, step by step, each to be taken up again where it was left."""
+
+# B = batch, N = response tokens, of one response or of all in turn, H = heads
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from models.branches import Branches, prompts_can_be_shared
+from models.generation import sample_responses
+from models.reward import RewardModel, reward_model_from_policy
+from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
+from training.config import InputError, RewardConfig
+from training.data import (
+    Example,
+    Pair,
+    Prompt,
+    pack_examples,
+    row_batches,
+    shuffled_length_batches,
+    unpack_examples,
+)
+from training.distillation import distillation_loss, teach
+from training.heads import Lesson, heads_loss, lessons_of
+from training.held_out import score_differences
+from training.metrics import Measures, mean_of, merge
+from training.mismatch import mismatch_loss, mismatched
+from training.optimisation import Trainer, cosine_schedule
+from training.preferences import Comparison, Preferences, comparisons, objective_of
+from training.regimes import PHASES, TRIALS, Fold, Method, PhaseName, Trials
+from training.replicas import Replicas
+from training.run import Run, State, derived_seed
+from training.scoring import batched_scores_by_head
+from training.throughput import TRAINING_PASSES, Meter, training_flop
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SAMPLE_BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A phase's steps [first, end) among `total`, of which those before `start` are done."""
+
+    phase: str
+    first: int
+    start: int
+    end: int
+    total: int
+
+    @property
+    def steps(self) -> int:
+        return self.end - self.first
+
+
+Phase = Callable[[Stretch], None]
+
+
+class RewardBuilder:
+    """The phases in order: sample the policy, try out ways to learn if that is asked for, learn.
+
+    Steps count through all phases, and a checkpoint holds whatever the phases before it made.
+    """
+
+    def __init__(
+        self,
+        config: RewardConfig,
+        run: Run,
+        policy: LanguageModel,
+        reward_model: RewardModel,
+        preferences: Preferences,
+        prompts: Sequence[Prompt],
+    ) -> None:
+        self._config = config
+        self._run = run
+        self._policy = policy
+        self._reward_model = reward_model
+        self._preferences = preferences
+        self._comparisons: Sequence[Comparison] = ()
+        self._lessons: Sequence[Lesson] = ()
+        self._objective = objective_of(config)
+        self._prompts = prompts
+        self._samples: list[Example] = []
+        self._targets_NH: Tensor | None = None
+        self._teacher_figures: dict[str, float] = {}
+        self._trials = Trials(config, preferences.train)
+        self.method: Method = self._trials.usual
+        self._trainer = self._new_trainer()
+        self._replicas = Replicas(reward_model.model)
+        self._share_prompts = prompts_can_be_shared(reward_model.model)
+        self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
+        self._began = time.perf_counter()
+        self._phases: Mapping[PhaseName, Phase] = {
+            "distil": self._distil,
+            "gentle": self._gentle,
+            "mismatch": self._mismatch,
+            "finetune": self._finetune,
+        }
+
+    def build(self) -> None:
+        done = self._restore(self._run.resume())
+        sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
+        total = sample_steps + sum(self._steps(method, fold.train) for fold in self._trials.folds for method in TRIALS)
+        likely = total + max(
+            self._steps(method, self._preferences.train) for method in (self.method, *self._trials.methods)
+        )
+        if done < sample_steps:
+            self._sample(0, done, likely)
+        first = sample_steps
+        for fold in self._trials.folds:
+            for method in TRIALS:
+                first = self._follow(method, fold.train, first, done, likely, fold)
+        if self._trials.folds:
+            self.method = self._trials.choose()
+        total += self._steps(self.method, self._preferences.train)
+        self._follow(self.method, self._preferences.train, first, done, total)
+        self._normalise()
+
+    def _follow(
+        self, method: Method, train: Sequence[Pair], first: int, done: int, total: int, fold: Fold | None = None
+    ) -> int:
+        """The phases of a method from the policy's own trunk on, as far as they are not done; the step after them. In a
+        trial the model is measured where a method ends."""
+        end = first + self._steps(method, train)
+        if done > end:
+            return end
+        self._comparisons = comparisons(train)
+        self._lessons = lessons_of(self._config, self._reward_model.read_out, self._comparisons)
+        if done <= first:
+            self._start_over()
+        for place, name in enumerate(PHASES[method], start=1):
+            if done <= first:
+                self._trainer = self._new_trainer()
+            steps = self._phase_steps(name, self._comparisons)
+            if done < first + steps:
+                self._phases[name](Stretch("trial" if fold else name, first, max(done, first), first + steps, total))
+            first += steps
+            if fold is not None and done <= first:
+                self._trials.measure(PHASES[method][:place], fold, self._centred_differences)
+        return first
+
+    def _start_over(self) -> None:
+        """The model as it was before it learnt anything, in place: replicas share its memory."""
+        fresh = reward_model_from_policy(
+            self._policy, seed=derived_seed(self._config.seed, "head"), read_out=self._reward_model.read_out
+        )
+        self._reward_model.model.load_state_dict(fresh.model.state_dict())
+        self._targets_NH = None
+        self._teacher_figures = {}
+
+    def _centred_differences(self, pairs: Sequence[Pair]) -> list[float]:
+        self._centre()
+        return score_differences(self._reward_model, pairs)
+
+    def _steps(self, method: Method, train: Sequence[Pair]) -> int:
+        return sum(self._phase_steps(name, comparisons(train)) for name in PHASES[method])
+
+    def _phase_steps(self, name: PhaseName, told: Sequence[Comparison]) -> int:
+        match name:
+            case "distil":
+                return self._config.distil_steps
+            case "mismatch":
+                return self._config.mismatch_steps
+            case "gentle" | "finetune":
+                return len(self._finetune_batches(told))
+
+    def statistics(self) -> dict[str, object]:
+        """Mean and deviation of the raw scores over samples of the policy, and what the teacher reached."""
+        return {
+            "score_mean": self._reward_model.score_mean,
+            "score_std": self._reward_model.score_std,
+            "reference_samples": len(self._samples),
+            **self._teacher_figures,
+            **self._trials.to_json(),
+        }
+
+    def _sample(self, first: int, start: int, total: int) -> None:
+        """Responses of the policy to the prompts, each prompt in turn."""
+        prompts = self._prompts
+        for step in range(start, first + -(-self._config.reference_samples // SAMPLE_BATCH)):
+            begin = (step - first) * SAMPLE_BATCH
+            count = min(SAMPLE_BATCH, self._config.reference_samples - begin)
+            batch = [prompts[(begin + offset) % len(prompts)] for offset in range(count)]
+            sampled = sample_responses(
+                self._policy,
+                [prompt.token_ids for prompt in batch],
+                max_new_tokens=self._config.max_new_tokens,
+                temperature=self._config.temperature,
+                seed=derived_seed(self._config.seed, "reference", step),
+                batch_size=SAMPLE_BATCH,
+            )
+            self._samples += [
+                Example(prompt.prompt_id, prompt.token_ids, response.token_ids)
+                for prompt, response in zip(batch, sampled, strict=True)
+            ]
+            tokens = sum(len(response.token_ids) for response in sampled)
+            lengths = [len(sample) for sample in self._samples[-count:]]
+            flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
+            stretch = Stretch("sample", first, step, step, total)
+            self._end_of_step(stretch, step, {"length": (tokens, count)}, tokens=sum(lengths), flop=flop)
+
+    def _distil(self, stretch: Stretch) -> None:
+        """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
+        all its prefixes together."""
+        labelled = [response for comparison in self._comparisons for response in comparison.responses]
+        examples = [*self._samples, *labelled]
+        teaching: Measures = {}
+        if self._targets_NH is None:
+            seed = derived_seed(self._config.seed, "folds")
+            self._targets_NH, self._teacher_figures = teach(
+                self._policy,
+                self._lessons,
+                self._preferences.validation,
+                self._samples,
+                labelled,
+                members=self._reward_model.read_out.members,
+                label_noise=self._config.label_noise,
+                seed=seed,
+            )
+            teaching = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
+            self._began = time.perf_counter()
+        targets = self._targets_NH.split([len(example.response_ids) for example in examples])
+        batches = self._batches(examples, stretch.steps, "distil")
+        self._learn(
+            stretch,
+            lambda step: self._distil_gradients(examples, targets, batches[step]),
+            lambda step: [len(examples[row]) for row in batches[step]],
+            learning_rate=self._config.distil_learning_rate,
+            once=teaching,
+        )
+
+    def _distil_gradients(
+        self, examples: Sequence[Example], targets: Sequence[Tensor], rows: Sequence[int]
+    ) -> Measures:
+        tokens = sum(len(examples[row].response_ids) for row in rows)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
+            loss, measures = distillation_loss(
+                replace(self._reward_model, model=model),
+                [examples[row] for row in shard],
+                [targets[row] for row in shard],
+                tokens=tokens,
+                responses=len(rows),
+            )
+            loss.backward()
+            return measures
+
+        return merge(*self._replicas.map(learn, rows))
+
+    def _finetune(self, stretch: Stretch) -> None:
+        """Bradley-Terry on the score at the last token."""
+        self._learn_labels(stretch, self._config.finetune_learning_rate)
+
+    def _gentle(self, stretch: Stretch) -> None:
+        """The same on a model that knows much already."""
+        self._learn_labels(stretch, self._config.gentle_learning_rate)
+
+    def _learn_labels(self, stretch: Stretch, learning_rate: float) -> None:
+        batches = self._finetune_batches(self._comparisons)
+        heard = [lesson.heard for lesson in self._lessons]
+        self._learn(
+            stretch,
+            lambda step: self._finetune_gradients(heard, batches[step]),
+            lambda step: [len(row) for index in batches[step] for row in self._rows(self._comparisons[index])],
+            learning_rate=learning_rate,
+        )
+
+    def _mismatch(self, stretch: Stretch) -> None:
+        """A sample scores higher after its own prompt than after another's."""
+        batches = self._batches(self._samples, stretch.steps, "mismatch")
+        self._learn(
+            stretch,
+            lambda step: self._mismatch_gradients(batches[step], step),
+            lambda step: [len(self._samples[row]) for row in batches[step]] * 2,  # under two prompts
+            learning_rate=self._config.distil_learning_rate,
+        )
+
+    def _mismatch_gradients(self, rows: Sequence[int], step: int) -> Measures:
+        others = mismatched(self._samples, rows, derived_seed(self._config.seed, "mismatched", step))
+        turned = [(self._samples[row], other) for row, other in zip(rows, others, strict=True)]
+
+        def learn(model: "PreTrainedModel", shard: Sequence[tuple[Example, Example]]) -> Measures:
+            matched, elsewhere = zip(*shard, strict=True)
+            loss, measures = mismatch_loss(replace(self._reward_model, model=model), matched, elsewhere)
+            (loss / len(rows)).backward()
+            return measures
+
+        return merge(*self._replicas.map(learn, turned))
+
+    def _learn(
+        self,
+        stretch: Stretch,
+        gradients: Callable[[int], Measures],
+        lengths_of: Callable[[int], Sequence[int]],
+        *,
+        learning_rate: float,
+        once: Measures | None = None,
+    ) -> None:
+        """Steps of the optimiser, with gradients and the rows' lengths by the step's place in the phase; `once` is told
+        with the first."""
+        for step in range(stretch.start, stretch.end):
+            measures = gradients(step - stretch.first)
+            rate = cosine_schedule(step - stretch.first, stretch.steps, peak=learning_rate, warmup_fraction=0.05)
+            norm = self._trainer.step(rate)
+            lengths = lengths_of(step - stretch.first)
+            flop = training_flop(self._reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
+            told = {**measures, **((once or {}) if step == stretch.start else {}), "gradient_norm": mean_of(norm)}
+            self._end_of_step(stretch, step, told, tokens=sum(lengths), flop=flop)
+
+    def _finetune_gradients(self, heard: Sequence[Sequence[Comparison]], rows: Sequence[int]) -> Measures:
+        weight = sum(self._comparisons[row].weight for row in rows)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
+            reward_model = replace(self._reward_model, model=model)
+            parts = []
+            for micro_batch in self._micro_batches(shard):
+                batches = [[comparisons[row] for row in micro_batch] for comparisons in heard]
+                loss, measures = heads_loss(reward_model, batches, self._objective, share_prompts=self._share_prompts)
+                (loss / weight).backward()
+                parts.append(measures)
+            return merge(*parts)
+
+        return merge(*self._replicas.map(learn, rows))
+
+    def _micro_batches(self, shard: Sequence[int]) -> list[list[int]]:
+        rows_of = [self._rows(self._comparisons[row]) for row in shard]
+        batches = row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+        return [[shard[index] for index in batch] for batch in batches]
+
+    def _rows(self, comparison: Comparison) -> list[Branches]:
+        return comparison.rows(self._reward_model.width, share_prompts=self._share_prompts)
+
+    def _normalise(self) -> None:
+        """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores. The zero of a cost
+        means something and stays where it is."""
+        raw_BH = self._centre()
+        read_out = self._reward_model.read_out
+        raw_B = read_out.of(raw_BH)
+        deviation = float(raw_B.std())
+        if not deviation > 0:
+            raise InputError("the reward model gives every response the same score")
+        mean = 0.0 if self._objective.of_cost else float(raw_B.mean())
+        self._reward_model.set_statistics(mean, deviation if self._config.unit_deviation else 1.0)
+        if self._targets_NH is not None:
+            lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
+            whole_B = read_out.of(self._targets_NH[lengths.cumsum(0) - 1])
+            stacked = torch.stack([raw_B, whole_B])
+            self._teacher_figures["student_teacher_correlation"] = float(torch.corrcoef(stacked)[0, 1])
+
+    def _centre(self) -> Tensor:
+        """(B, H) scores of the samples, after the read-out has been told where the members' lie."""
+        raw_BH = batched_scores_by_head(self._reward_model, [sample.token_ids for sample in self._samples])
+        if self._reward_model.read_out.heads > 1:
+            self._reward_model.set_read_out(self._reward_model.read_out.centred_on(raw_BH))
+        return raw_BH
+
+    def _batches(self, examples: Sequence[Example], steps: int, purpose: str) -> list[list[int]]:
+        """As many batches as there are steps, epoch after epoch."""
+        batches: list[list[int]] = []
+        lengths = [len(example) for example in examples]
+        while len(batches) < steps:
+            seed = derived_seed(self._config.seed, purpose, len(batches))
+            batches += shuffled_length_batches(lengths, batch_tokens=self._config.batch_tokens, seed=seed)
+        return batches[:steps]
+
+    def _finetune_batches(self, told: Sequence[Comparison]) -> list[list[int]]:
+        lengths = [len(comparison) for comparison in told]
+        return [
+            batch
+            for epoch in range(self._config.finetune_epochs)
+            for batch in shuffled_length_batches(
+                lengths, batch_tokens=self._config.batch_tokens, seed=derived_seed(self._config.seed, "finetune", epoch)
+            )
+        ]
+
+    def _new_trainer(self) -> Trainer:
+        return Trainer(
+            self._reward_model.model.parameters(),
+            epsilon=self._config.adam_epsilon,
+            gradient_clip=self._config.gradient_clip,
+        )
+
+    def _end_of_step(self, stretch: Stretch, step: int, measures: Measures, *, tokens: int, flop: float) -> None:
+        seconds = time.perf_counter() - self._began
+        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
+        figures = {**measures, "tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+        if step == stretch.first:
+            figures |= self._trials.measures()
+        self._run.metrics.write(step + 1, stretch.total, stretch.phase, figures)
+        self._run.end_of_step(
+            step + 1,
+            every=self._config.checkpoint_steps,
+            phase=stretch.phase,
+            state=lambda: self._state(stretch.phase),
+        )
+        self._began = time.perf_counter()
+
+    def _state(self, phase: str) -> State:
+        tensors = pack_examples(self._samples)
+        if phase != "sample":
+            tensors |= pack("model", self._reward_model.model.state_dict())
+            tensors |= pack("optimizer", optimizer_tensors(self._trainer.optimizer))
+        if self._targets_NH is not None:
+            tensors["targets"] = self._targets_NH
+        return tensors, {"teacher": self._teacher_figures, "trials": self._trials.state()}
+
+    def _restore(self, checkpoint: Checkpoint | None) -> int:
+        if checkpoint is None:
+            return 0
+        self._samples = unpack_examples(checkpoint.tensors, self._prompts)
+        if checkpoint.phase != "sample":
+            self._reward_model.model.load_state_dict(unpack("model", checkpoint.tensors))
+            load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
+        self._targets_NH = checkpoint.tensors.get("targets")
+        self._teacher_figures = dict(checkpoint.values["teacher"])  # type: ignore[call-overload]  # JSON we wrote
+        self._trials.restore(checkpoint.values["trials"])  # type: ignore[arg-type]
+        return checkpoint.step
