@@ -39,11 +39,11 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 	@.ci/install dev
 	@$(PYTHON_BIN) .ci/lock.py
 
-proof: ## The slow proofs: slow tests, then the whole loop on three seeds (about 40 minutes)
+proof: ## The slow proofs: slow tests, then the whole loop on five seeds (about 70 minutes)
 	@.ci/install dev
 	@$(heading) 'Slow tests'; $(PYTHON_BIN) -m pytest -q -m slow
 	@mkdir -p results
-	@for seed in 0 1 2; do \
+	@for seed in 0 1 2 3 4; do \
 		$(heading) "The loop, seed $$seed"; \
 		.venv/bin/plumbline loop --rounds 2 --labels 400 --seed $$seed --json results/loop-$$seed.json; \
 	done
