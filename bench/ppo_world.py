@@ -141,6 +141,7 @@ def our_settings(world: World, *, seed: int, updates: int) -> dict[str, object]:
         "max_kl": None,
         "missing_eos_penalty": None,
         "sample_texts": 0,
+        "detector_responses": 0,
         "checkpoint_steps": updates + 1,
     }
 

@@ -102,7 +102,6 @@ class Watch:
             max_new_tokens=self._config.max_new_tokens,
             temperature=self._config.temperature,
             seed=derived_seed(self._config.seed, "detectors", role),
-            batch_size=256,
         )
         return self._judged(prompts, written(model, sampled)), prompts
 
