@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from safetensors.torch import save_file
+from torch import Tensor
+
 from training.config import InputError, StageConfig, config_to_json
 
 MANIFEST = "manifest.json"
@@ -119,6 +122,15 @@ def write_json(path: Path, value: object) -> None:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write in full or not at all, to disk; of two runs that write at once the last one stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    save_file(dict(tensors), temporary, metadata=dict(metadata) if metadata else None)
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

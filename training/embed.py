@@ -9,10 +9,8 @@ model itself stays as it is.
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
-from training.artifact import lineage_of, sync, write_json
+from training.artifact import lineage_of, write_json, write_tensors
 from training.config import EmbedConfig
 from training.data import Example, encode_responses_to, load, open_language_model, open_reward_model
 from training.features import EXAMPLES_AT_ONCE, embed
@@ -49,7 +47,9 @@ def run_embed(config: EmbedConfig, out: Path, cancellation: Cancellation) -> Non
             state=lambda: ({"features": torch.cat(parts)}, {}),
         )
     feature_BF = torch.cat(parts)
-    _write(out / FEATURES, {"features": feature_BF, "tokens": torch.tensor([_tokens(each) for each in examples])})
+    write_tensors(
+        out / FEATURES, {"features": feature_BF, "tokens": torch.tensor([_tokens(each) for each in examples])}
+    )
     write_json(out / ROWS, response_ids)
     dropped = len(records) - len(examples)
     run.finish({"responses": len(examples), "features": feature_BF.shape[1], "responses_dropped": dropped})
@@ -57,10 +57,3 @@ def run_embed(config: EmbedConfig, out: Path, cancellation: Cancellation) -> Non
 
 def _tokens(example: Example) -> int:
     return len(example.response_ids)
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(tensors, temporary)
-    sync(temporary)
-    temporary.replace(path)

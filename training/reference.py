@@ -5,15 +5,13 @@ a file, and the policy is alone in memory while it learns."""
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from training.artifact import sync
+from training.artifact import write_tensors
 
 KEPT = "log_probabilities"
 
@@ -38,12 +36,8 @@ def read_kept(folder: Path, key: str) -> Tensor | None:
 def keep(folder: Path, key: str, log_probability_2P: Tensor) -> None:
     """Write in full or not at all; two runs that write at once write the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = _path(folder, key)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file({KEPT: log_probability_2P}, temporary, metadata={"sha256": _sha256(key, log_probability_2P)})
-    sync(temporary)
-    temporary.replace(path)
-    sync(folder)
+    metadata = {"sha256": _sha256(key, log_probability_2P)}
+    write_tensors(_path(folder, key), {KEPT: log_probability_2P}, metadata=metadata)
 
 
 def _path(folder: Path, key: str) -> Path:
