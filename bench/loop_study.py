@@ -6,6 +6,7 @@ Arms, all from the same SFT policy and first labels:
   loop     two rounds, L new labels each; round 2's are on pairs by round 1's policy
   control  round 2 without new labels: the same PPO steps again, against a reward model of round 1's labels alone
   ceiling  PPO with the gold rule itself as the reward
+  fewer    round 1 again from the first N of its labels, for each N of --fewer
 
 Prints a table and, last, one JSON object. A finished stage is not run again in the same folder.
 """
@@ -200,8 +201,9 @@ def describe(study: Study, sft: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--arms", nargs="+", default=["loop"], choices=["loop", "control", "ceiling"])
+    parser.add_argument("--arms", nargs="+", default=["loop"], choices=["loop", "control", "ceiling", "fewer"])
     parser.add_argument("--labels", type=int, default=400)
+    parser.add_argument("--fewer", type=int, nargs="+", default=[200])
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--per-prompt", type=int, default=DEMONSTRATIONS_PER_PROMPT)
     parser.add_argument("--folder", type=Path, required=True)
@@ -229,6 +231,12 @@ def main() -> None:
             best = study.ppo("ppo-ceiling", sft, reward, seed, GOLD_PPO)
             outcomes.append(study.outcome("ceiling", 1, best, sft, None))
             report(outcomes[-1])
+        if "fewer" in arguments.arms:
+            for labels in arguments.fewer:
+                less = study.reward(f"reward-{labels}-labels", sft, first[:labels], seed)
+                policy = study.ppo(f"ppo-{labels}-labels", sft, less, seed)
+                outcomes.append(study.outcome(f"{labels}-labels", 1, policy, sft, less))
+                report(outcomes[-1])
     print(json.dumps({"bench": "loop_study", "outcomes": [asdict(outcome) for outcome in outcomes]}))
 
 
