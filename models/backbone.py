@@ -213,9 +213,9 @@ def token_log_probabilities(
     return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
 
 
-def at_least_float32(logits_NV: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """Half precision widened, because a softmax over a vocabulary loses its tail in it; float64 as it is."""
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:

@@ -31,6 +31,7 @@ from training.data import Example, length_batches
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import Trainer
 from training.players import Players
+from training.precision import products_in
 from training.replicas import Replicas
 from training.rollout import Rollout, response_values
 
@@ -183,7 +184,8 @@ class Learner:
         for batch in length_batches([len(one) for one in examples], batch_tokens=self._config.micro_batch_tokens):
             prompts = [examples[index].prompt_ids for index in batch]
             responses = [examples[index].response_ids for index in batch]
-            logits_NV, tokens_N = response_logits(model, prompts, responses, self._policy.pad_id)
+            with products_in(self._config.precision):
+                logits_NV, tokens_N = response_logits(model, prompts, responses, self._policy.pad_id)
             loss = functional.cross_entropy(at_least_float32(logits_NV), tokens_N, reduction="sum")
             (self._config.ptx_coefficient * loss / tokens).backward()
             measures = merge(measures, {"ptx_loss": (float(loss.detach()), len(tokens_N))})
@@ -197,7 +199,8 @@ class Learner:
         lengths = [len(rollout.prompts[row].token_ids) + len(rollout.responses[row].sampled.token_ids) for row in rows]
         measures: Measures = {}
         for batch in length_batches(lengths, batch_tokens=self._config.micro_batch_tokens):
-            loss, micro_measures = objective([rows[index] for index in batch])
+            with products_in(self._config.precision):
+                loss, micro_measures = objective([rows[index] for index in batch])
             loss.backward()
             measures = merge(measures, micro_measures)
         return measures
@@ -274,7 +277,7 @@ class SharedLearner(Learner):
                     module.model, *_token_ids(minibatch.rollout, batch), self._policy.pad_id
                 )
             valued = [
-                self._value_objective(name, minibatch, batch, head(hidden_ND).squeeze(-1))
+                self._value_objective(name, minibatch, batch, at_least_float32(head(hidden_ND).squeeze(-1)))
                 for name, head in module.heads.items()
             ]
             value = self._config.value_coefficient * torch.stack([loss for loss, _ in valued]).sum()

@@ -32,6 +32,7 @@ from training.learners import Minibatch, learner_of
 from training.metrics import Measures, mean_of, merge
 from training.optimisation import linear_schedule
 from training.players import Players, build_players
+from training.precision import settled_precision
 from training.records import DemonstrationRecord, PromptRecord
 from training.replicas import replica
 from training.rollout import Rollout, collect
@@ -89,9 +90,15 @@ def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
     )
     demonstrations = _demonstrations(config, policy)
+    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
     stopped_early = loop.train()
-    result = {**loop.summary(), "stopped_early": stopped_early, "prompts_dropped": dropped}
+    result = {
+        **loop.summary(),
+        "precision": config.precision,
+        "stopped_early": stopped_early,
+        "prompts_dropped": dropped,
+    }
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
 

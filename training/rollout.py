@@ -8,8 +8,14 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, pad_right, response_log_probabilities, response_positions
-from models.generation import sample_responses
+from models.backbone import (
+    LanguageModel,
+    at_least_float32,
+    pad_right,
+    response_log_probabilities,
+    response_positions,
+)
+from models.generation import Response, sample_responses
 from models.value import Critic
 from training.algorithms.advantages import (
     generalised_advantages,
@@ -23,6 +29,7 @@ from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data import Prompt, length_batches
 from training.players import Players
+from training.precision import Precision, products_in
 from training.replicas import together
 from training.run import PhaseTimer
 from training.scoring import WrittenResponse, written
@@ -31,7 +38,8 @@ from training.scoring import WrittenResponse, written
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Responses and what the models say of them. All (B, R) tensors are zero outside the mask; log-probabilities are
-    those that the tokens were sampled with."""
+    those that the tokens were sampled with, or with products in bfloat16 the same policy's in those, so that training
+    begins at a ratio of 1."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[WrittenResponse]
@@ -155,12 +163,11 @@ def score_responses(
     sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
-    flat = [value for response in sampled for value in response.log_probabilities]
-    log_probability_BR = scatter_rows(torch.tensor(flat), mask_BR)
     pad_id = players.policy.pad_id
-    score_B, reference_BR, value_BR, cost_B, cost_value_BR = together(
+    score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
         lambda: players.reward(prompts, responses).float(),
-        lambda: reference_log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
+        lambda: _policy_log_probabilities(players.policy, prompt_ids, sampled, mask_BR, config),
+        lambda: log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config, config.precision),
         lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
         lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
         lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
@@ -184,24 +191,40 @@ def score_responses(
     )
 
 
+def _policy_log_probabilities(
+    policy: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    sampled: Sequence[Response],
+    mask_BR: Tensor,
+    config: PpoConfig,
+) -> Tensor:
+    if config.precision != "float32":
+        response_ids = [response.token_ids for response in sampled]
+        return log_probabilities(policy, prompt_ids, response_ids, mask_BR, config, config.precision)
+    flat = [value for response in sampled for value in response.log_probabilities]
+    return scatter_rows(torch.tensor(flat), mask_BR)
+
+
 @torch.no_grad()
-def reference_log_probabilities(
-    reference: LanguageModel,
+def log_probabilities(
+    model: LanguageModel,
     prompt_ids: Sequence[Sequence[int]],
     response_ids: Sequence[Sequence[int]],
     mask_BR: Tensor,
     config: PpoConfig,
+    precision: Precision = "float32",
 ) -> Tensor:
     """(B, R) at the sampling temperature, zero outside the mask."""
     log_probability_BR = torch.zeros(mask_BR.shape)
     for batch in _batches(prompt_ids, response_ids, config):
-        log_probability_N, _ = response_log_probabilities(
-            reference.model,
-            [prompt_ids[row] for row in batch],
-            [response_ids[row] for row in batch],
-            reference.pad_id,
-            config.temperature,
-        )
+        with products_in(precision):
+            log_probability_N, _ = response_log_probabilities(
+                model.model,
+                [prompt_ids[row] for row in batch],
+                [response_ids[row] for row in batch],
+                model.pad_id,
+                config.temperature,
+            )
         log_probability_BR[batch] = scatter_rows(log_probability_N, mask_BR[batch])
     return log_probability_BR
 
@@ -220,9 +243,10 @@ def values(
     if critic is None:
         return value_BR
     for batch in _batches(prompt_ids, response_ids, config):
-        value_N = response_values(
-            critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
-        )
+        with products_in(config.precision):
+            value_N = response_values(
+                critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
+            )
         value_BR[batch] = scatter_rows(value_N, mask_BR[batch])
     return value_BR
 
@@ -236,7 +260,7 @@ def response_values(
     )
     rows, columns = response_positions(prompt_ids, response_ids)
     value_BT: Tensor = critic(ids_BT)
-    return value_BT[rows, columns]
+    return at_least_float32(value_BT[rows, columns])
 
 
 def _batches(

@@ -21,7 +21,7 @@ from training.detectors import Samples
 from training.metrics import Measures, mean_of
 from training.players import Players
 from training.replicas import together
-from training.rollout import reference_log_probabilities
+from training.rollout import log_probabilities
 from training.run import derived_seed
 from training.scoring import Reward, RewardModelScorer, WrittenResponse, written
 
@@ -140,7 +140,7 @@ class Watch:
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """(B,) sums of k1."""
         response_ids = [response.sampled.token_ids for response in responses]
-        reference_BR = reference_log_probabilities(
+        reference_BR = log_probabilities(
             self._players.reference,
             [prompt.token_ids for prompt in prompts],
             response_ids,

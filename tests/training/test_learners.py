@@ -19,7 +19,7 @@ from training.config import PpoConfig
 from training.learners import Learner, Minibatch, Step, learner_of
 from training.metrics import Measures
 from training.players import Players
-from training.rollout import Rollout, reference_log_probabilities, values
+from training.rollout import Rollout, log_probabilities, values
 
 # With these a return is the sum of the rewards to come.
 EVERY_RETURN = {"gamma": 1.0, "gae_lambda": 1.0}
@@ -43,7 +43,7 @@ def test_a_rollout_is_what_a_slow_calculation_gives(players: Players) -> None:
     config = tiny.config(gamma=0.97, gae_lambda=0.9)
     rollout = tiny.rollout(players, config, kl_coefficient=0.3)
     prompts, responses = token_ids(rollout)
-    reference = reference_log_probabilities(players.reference, prompts, responses, rollout.mask_BR, config)
+    reference = log_probabilities(players.reference, prompts, responses, rollout.mask_BR, config)
     value = values(players.critic, prompts, responses, rollout.mask_BR, config, players.policy.pad_id)
     assert len({len(response) for response in responses}) > 3
     assert not all(response.sampled.ended_with_eos for response in rollout.responses)

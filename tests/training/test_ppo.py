@@ -19,7 +19,7 @@ from training.metrics import Measures
 from training.players import Players, build_players
 from training.ppo import PpoLoop
 from training.records import DemonstrationRecord, PromptRecord, read_records
-from training.rollout import Rollout, collect, reference_log_probabilities
+from training.rollout import Rollout, collect, log_probabilities
 from training.run import PhaseTimer, Run
 from training.scoring import RewardModelScorer, WrittenResponse
 from training.sft import negative_log_likelihood
@@ -347,12 +347,12 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_reference_log_probabilities_are_at_the_sampling_temperature(world: Path, policy: Path, reward: Path) -> None:
+def test_log_probabilities_are_at_the_sampling_temperature(world: Path, policy: Path, reward: Path) -> None:
     rollout, players = rollout_of(config_of(world, policy, temperature=0.5))
     prompts = [prompt.token_ids for prompt in rollout.prompts]
     responses = [response.sampled.token_ids for response in rollout.responses]
     with torch.no_grad():
-        ours = reference_log_probabilities(
+        ours = log_probabilities(
             players.reference, prompts, responses, rollout.mask_BR, config_of(world, policy, temperature=0.5)
         )
         direct, _ = response_log_probabilities(

@@ -53,6 +53,9 @@ class PpoConfig(StageConfig):
     critic_learning_rate: Positive = 1e-3
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
+    precision: Literal["float32", "bfloat16", "fastest"] = "float32"
+    """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
+    `fastest` times both when the run begins and stays with what it found."""
     lora_rank: Annotated[int, Range(minimum=0)] = 0
     """Of adapters on the linear layers of the policy's trunk, which then learn alone (Hu et al. 2021); 0: all weights
     learn. The published model holds the product."""
