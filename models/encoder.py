@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Encoders whose classifier ends in one linear layer, `classifier` or `classifier.out_proj`.
-ENCODER_TYPES = frozenset({"bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta"})
+ENCODER_TYPES = frozenset({"bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"})
 
 # The first text where the tokenizer brings no template of its own. The second is the response.
 TURNS_TEMPLATE = (
@@ -92,7 +92,7 @@ class PairFormat:
 def max_positions(config: "PreTrainedConfig") -> int:
     """Tokens that the model can read. RoBERTa counts positions from its padding id on."""
     positions = int(config.max_position_embeddings)
-    return positions - int(config.pad_token_id) - 1 if config.model_type == "roberta" else positions
+    return positions - int(config.pad_token_id) - 1 if "roberta" in config.model_type else positions
 
 
 def head_name(model: "PreTrainedModel") -> str:

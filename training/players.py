@@ -62,6 +62,7 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) ->
         return Critic.beside(policy)
     if scored_by.model.config.vocab_size != policy.model.config.vocab_size:
         raise InputError(
-            "a critic starts from a reward or cost model, and one has another vocabulary than the policy: set critic to shared"
+            "a critic starts from a reward or cost model, and one has another vocabulary than the policy: "
+            "set critic to shared"
         )
     return Critic.from_reward_model(scored_by)

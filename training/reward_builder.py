@@ -210,9 +210,16 @@ class RewardBuilder:
 
     @cached_property
     def _read_samples(self) -> Sequence[Example]:
-        """All samples as the reward model reads them; asked for once they are all there."""
-        if self._reward_model.reads_ids_of(self._policy):
-            return self._samples
+        """All samples as the reward model reads them; asked for once they are all there. Raises `InputError` where a
+        decoder has too few positions: an encoder cuts what is too long."""
+        samples = self._samples if self._reward_model.reads_ids_of(self._policy) else self._encoded_samples()
+        longest = max(map(len, samples))
+        if longest > self._reward_model.max_positions and not self._reward_model.is_encoder:
+            raise InputError(f"base: it reads {self._reward_model.max_positions} tokens, and a sample has {longest}")
+        return samples
+
+    def _encoded_samples(self) -> Sequence[Example]:
+        """By the base's own tokenizer, from their text."""
         prompts = [self._prompts[place % len(self._prompts)] for place in range(len(self._samples))]
         encoded = self._reward_model.encode_samples(
             (prompt.conversation for prompt in prompts),

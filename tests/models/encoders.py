@@ -17,9 +17,10 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     RobertaTokenizer,
+    XLMRobertaTokenizer,
 )
 
-ENCODERS = ("bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta")
+ENCODERS = ("bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 POSITIONS = 128
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -49,8 +50,10 @@ def tokenizer_of(family: str) -> PreTrainedTokenizerBase:
             return DistilBertTokenizer(vocab=_word_pieces())
         case "roberta":
             return _roberta_tokenizer()
+        case "xlm-roberta":
+            return XLMRobertaTokenizer(vocab=_unigrams(ROBERTA_SPECIALS))
         case "deberta-v2":
-            return _deberta_tokenizer()
+            return DebertaV2Tokenizer(vocab=_unigrams(BERT_SPECIALS))
         case _:
             return _modernbert_tokenizer()
 
@@ -68,6 +71,12 @@ def _shape(family: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, object]
         "cls_token_id": tokenizer.cls_token_id,
         "sep_token_id": tokenizer.sep_token_id,
     }
+    from_padding_on = {
+        "max_position_embeddings": POSITIONS + 2,
+        "type_vocab_size": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+    }
     own: dict[str, dict[str, object]] = {
         "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
         "electra": {"embedding_size": 16},
@@ -77,12 +86,8 @@ def _shape(family: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, object]
             "bos_token_id": None,
             "eos_token_id": None,
         },
-        "roberta": {
-            "max_position_embeddings": POSITIONS + 2,
-            "type_vocab_size": 1,
-            "bos_token_id": 0,
-            "eos_token_id": 2,
-        },
+        "roberta": from_padding_on,
+        "xlm-roberta": from_padding_on,
     }
     return shape | own.get(family, {})
 
@@ -115,13 +120,13 @@ def _roberta_tokenizer() -> RobertaTokenizer:
     return RobertaTokenizer(vocab=model["vocab"], merges=[tuple(merge) for merge in model["merges"]])
 
 
-def _deberta_tokenizer() -> DebertaV2Tokenizer:
-    trainer = UnigramTrainer(vocab_size=200, special_tokens=BERT_SPECIALS, unk_token="[UNK]", show_progress=False)
+def _unigrams(specials: list[str]) -> list[tuple[str, float]]:
+    unknown = next(token for token in specials if "unk" in token.lower())
+    trainer = UnigramTrainer(vocab_size=200, special_tokens=specials, unk_token=unknown, show_progress=False)
     tokenizer = Tokenizer(Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.train_from_iterator(TEXTS, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    return DebertaV2Tokenizer(vocab=[tuple(piece) for piece in model["vocab"]])
+    return [tuple(piece) for piece in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
 def _modernbert_tokenizer() -> PreTrainedTokenizerFast:

@@ -15,7 +15,7 @@ from models.reward import load_reward_model
 from tests.models.encoders import write_encoder
 from tests.training import toy
 from tests.training.conftest import reward_settings
-from tests.training.test_bad_input import refused
+from tests.training.test_bad_input import refused, sft_settings
 from tests.training.test_cost import cost_settings
 from tests.training.test_crashes import ppo_settings, weights
 from tests.training.test_every_stage_with_bad_input import stranger  # noqa: F401  a fixture
@@ -140,8 +140,6 @@ def test_ppo_is_paid_by_an_encoder(
     settings = ppo_settings(world, policy, ensemble) | {"iterations": 2, "detector_responses": 16} | change
     settings = {name: value for name, value in settings.items() if value is not None}
     assert toy.run("ppo", tmp_path / "out", **settings) == 0
-    watched = toy.result(tmp_path / "out")
-    assert "alarms" in watched or (tmp_path / "out" / "reward_hacking.json").exists()
     assert means(tmp_path / "out", "watched_disagreement")
     assert means(tmp_path / "out", "watched_outliers")
 
@@ -174,10 +172,14 @@ def test_a_killed_run_on_an_encoder_ends_in_the_same_weights(
     assert weights(broken) == weights(tmp_path / "unbroken")
 
 
-def test_an_encoder_can_be_a_cost_model(world: Path, policy: Path, bert: Path, tmp_path: Path) -> None:
-    settings = cost_settings(world, policy) | LEARN | {"base": bert}
-    assert toy.run("cost", tmp_path / "out", **settings) == 0
-    assert toy.result(tmp_path / "out")["safety_accuracy"] > 0.7  # type: ignore[operator]
+def test_an_encoder_can_be_a_cost_model_and_hold_ppo_to_a_limit(
+    world: Path, policy: Path, bert: Path, ensemble: Path, tmp_path: Path
+) -> None:
+    assert toy.run("cost", tmp_path / "cost", **cost_settings(world, policy) | LEARN | {"base": bert}) == 0
+    assert toy.result(tmp_path / "cost")["safety_accuracy"] > 0.7  # type: ignore[operator]
+    settings = ppo_settings(world, policy, ensemble) | {"iterations": 2, "detector_responses": 0}
+    assert toy.run("ppo", tmp_path / "out", **settings, cost=tmp_path / "cost" / "artifact") == 0
+    assert len(means(tmp_path / "out", "cost")) == 2
 
 
 def test_pairs_beyond_the_positions_are_counted_and_left_out(
@@ -254,6 +256,15 @@ def test_a_base_that_cannot_be_used_is_refused(
     said = refused("reward", tmp_path / "c", capfd, **settings_on(bare, world, policy))
     assert "no padding token" in said
     assert "model type 'bert'" in refused("reward", tmp_path / "d", capfd, **reward_settings(world, bert))
+
+
+def test_a_decoder_that_cannot_read_what_the_policy_writes_is_refused(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    architecture = toy.ARCHITECTURE | {"max_positions": 48}
+    assert toy.run("sft", tmp_path / "sft", **sft_settings(world) | {"architecture": architecture}) == 0
+    settings = settings_on(tmp_path / "sft" / "artifact", world, policy, temperature=5.0, max_new_tokens=60)
+    assert "base: it reads 48 tokens" in refused("reward", tmp_path / "out", capfd, **settings)
 
 
 def test_a_prompt_of_several_turns_is_read_with_its_roles(encoder_reward: Path) -> None:
