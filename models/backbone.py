@@ -7,7 +7,7 @@ same tokens always get the same log-probabilities.
 
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from models.architecture import Architecture
-from models.tokenization import prepare_tokenizer
+from models.tokenization import encode_prompts, encode_responses, prepare_tokenizer
+from training.records import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -53,6 +54,12 @@ class LanguageModel:
     @property
     def max_positions(self) -> int:
         return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+
+    def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
+        return encode_prompts(self.tokenizer, prompts)
+
+    def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
+        return encode_responses(self.tokenizer, responses)
 
 
 def build_language_model(
@@ -97,22 +104,20 @@ def load_language_model(location: str | Path) -> LanguageModel:
             ),
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"cannot load a language model from {location}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load a language model from {location}: {first_line(error)}") from error
     if info["missing_keys"]:
         raise ModelError(f"{location} lacks the weights of {sorted(info['missing_keys'])[0]}")
     return _prepared(model, tokenizer)
 
 
-def check_model_type(location: str | Path) -> "PreTrainedConfig":
-    """The configuration at `location`, if its type is one that we can train."""
+def check_model_type(location: str | Path, types: Collection[str] = MODEL_TYPES) -> "PreTrainedConfig":
+    """The configuration at `location`, if its type is one of `types`, which we can train. Raises `ModelError`."""
     try:
         config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read a model configuration at {location}: {_first_line(error)}") from error
-    if config.model_type not in MODEL_TYPES:
-        raise ModelError(
-            f"model type {config.model_type!r} of {location} is not one of {', '.join(sorted(MODEL_TYPES))}"
-        )
+        raise ModelError(f"cannot read a model configuration at {location}: {first_line(error)}") from error
+    if config.model_type not in types:
+        raise ModelError(f"model type {config.model_type!r} of {location} is not one of {', '.join(sorted(types))}")
     return cast("PreTrainedConfig", config)
 
 
@@ -120,6 +125,10 @@ def save_language_model(language_model: LanguageModel, folder: Path) -> None:
     """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
     language_model.model.save_pretrained(folder, safe_serialization=True)
     language_model.tokenizer.save_pretrained(folder)
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def freeze(model: nn.Module) -> None:
@@ -239,7 +248,3 @@ def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> 
         listed = getattr(config, "eos_token_id", None)
         ids.update([listed] if isinstance(listed, int) else listed or [])
     return tuple(sorted(ids))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

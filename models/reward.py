@@ -1,5 +1,5 @@
-"""Reward models: the policy's own architecture with a scalar head, read at the last token of the response.
-
+"""Reward models: a decoder's trunk with a scalar head, read at the last token of the response; or an encoder with the
+classifier of its family.
 
 Several heads (an ensemble, criteria) are rows of that head in memory. In a directory the head is the one row that any
 other tool expects, the heads averaged, and the rows lie beside it.
@@ -7,10 +7,10 @@ other tool expects, the heads averaged, and the rows lie beside it.
 
 # B = batch, T = tokens, D = hidden size, H = heads, R = responses
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,10 +18,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from models.backbone import LanguageModel, ModelError, check_model_type, hidden_states, pad_right
-from models.branches import Branches, branch_hidden_states, last_positions
+from models import encoder
+from models.backbone import (
+    MODEL_TYPES,
+    LanguageModel,
+    ModelError,
+    check_model_type,
+    first_line,
+    hidden_states,
+    pad_right,
+)
+from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
+from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.read_out import ReadOut
-from models.tokenization import prepare_tokenizer
+from models.tokenization import (
+    encode_prompts,
+    encode_response_texts,
+    encode_responses,
+    prepare_tokenizer,
+    same_tokenizer,
+)
+from training.records import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +58,8 @@ class RewardModel:
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
+    pairs: PairFormat | None = None
+    """How prompt and response are put together for an encoder; None of a decoder."""
 
     @property
     def pad_id(self) -> int:
@@ -52,6 +71,44 @@ class RewardModel:
         return int(self.model.config.hidden_size)
 
     @property
+    def is_encoder(self) -> bool:
+        return self.pairs is not None
+
+    @property
+    def max_positions(self) -> int:
+        if self.is_encoder:
+            return encoder.max_positions(self.model.config)
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+
+    def shares_prompts(self) -> bool:
+        """Whether responses may be computed in one row with their prompt. An encoder's prompt sees its response."""
+        return not self.is_encoder and prompts_can_be_shared(self.model)
+
+    def reads_ids_of(self, policy: LanguageModel) -> bool:
+        """Whether the token ids that the policy reads and writes can be scored as they are."""
+        return not self.is_encoder and same_tokenizer(self.tokenizer, policy.tokenizer)
+
+    def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
+        """What precedes a response."""
+        bodies = encode_prompts(self.tokenizer, prompts)
+        return bodies if self.pairs is None else [self.pairs.prompt(body) for body in bodies]
+
+    def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
+        """Complete responses."""
+        if self.pairs is None:
+            return encode_responses(self.tokenizer, responses)
+        return [self.pairs.response(body) for body in encode_response_texts(self.tokenizer, responses)]
+
+    def encode_samples(
+        self, prompts: Iterable[Conversation], texts: Sequence[str], ended: Sequence[bool]
+    ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Prompt and response of samples, a decoder's with EOS where they ended. An encoder has no such token."""
+        encoded = zip(self.encode_prompts(prompts), self.encode_responses(texts), ended, strict=True)
+        return [
+            (prompt, ids if whole or self.is_encoder or len(ids) == 1 else ids[:-1]) for prompt, ids, whole in encoded
+        ]
+
+    @property
     def score_mean(self) -> float:
         return float(getattr(self.model.config, "score_mean", 0.0))
 
@@ -61,8 +118,12 @@ class RewardModel:
 
     @property
     def head(self) -> nn.Linear:
-        """All heads, a row each."""
-        return cast(nn.Linear, self.model.score)
+        """All heads, a row each: the last layer."""
+        return cast(nn.Linear, self.model.get_submodule(self.head_name))
+
+    @property
+    def head_name(self) -> str:
+        return encoder.head_name(self.model) if self.is_encoder else "score"
 
     @property
     def read_out(self) -> ReadOut:
@@ -94,32 +155,56 @@ def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: Read
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     model.base_model.load_state_dict(policy.model.base_model.state_dict())
     reward_model = RewardModel(model.eval(), policy.tokenizer)
-    if read_out is not None and read_out.heads > 1:
+    give_heads(reward_model, read_out or ReadOut(), seed=seed)
+    return reward_model
+
+
+def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
+    """An encoder under new heads. What its classifier has before them stays where the checkpoint holds it (ModernBERT)
+    and starts anew where it doesn't (BERT's pooler, the dense layer of RoBERTa). Raises `ModelError`."""
+    check_model_type(location, ENCODER_TYPES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, tokenizer, info = _load(location, "an encoder", **_ONE_LABEL, ignore_mismatched_sizes=True)
+    trunk = f"{model.base_model_prefix}."
+    fresh = [*info["missing_keys"], *(mismatched[0] for mismatched in info["mismatched_keys"])]
+    if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
+        raise ModelError(f"{location} lacks the weights of {lacking[0]}")
+    reward_model = RewardModel(model.eval(), tokenizer, _pair_format(model, tokenizer, location))
+    give_heads(reward_model, read_out or ReadOut(), seed=seed)
+    return reward_model
+
+
+def give_heads(reward_model: RewardModel, read_out: ReadOut, *, seed: int) -> None:
+    """New heads in the place of what the model has, weights from N(0, 1/(D+1))."""
+    if read_out.heads > 1 or reward_model.read_out.heads > 1:  # a base may be a reward model itself
         reward_model.set_read_out(read_out)
-        model.score = nn.Linear(reward_model.head.in_features, read_out.heads, bias=False)
-    weight = reward_model.head.weight
+        _widen(reward_model)
+    head = reward_model.head
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        weight.copy_(torch.randn(weight.shape, generator=generator) / (weight.shape[1] + 1) ** 0.5)
-    return reward_model
+        head.weight.copy_(torch.randn(head.weight.shape, generator=generator) / (head.in_features + 1) ** 0.5)
+        if reward_model.is_encoder:
+            head.bias.zero_()
+
+
+def is_encoder(location: str | Path) -> bool:
+    """Raises `ModelError` if it is neither that nor a decoder that we can train."""
+    return check_model_type(location, MODEL_TYPES | ENCODER_TYPES).model_type in ENCODER_TYPES
 
 
 def load_reward_model(location: str | Path) -> RewardModel:
     """Load an `AutoModelForSequenceClassification` with one label. Raises `ModelError`."""
-    check_model_type(location)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            str(location), trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"cannot load a reward model from {location}: {str(error).splitlines()[0]}") from error
+    reads_pairs = is_encoder(location)
+    model, tokenizer, info = _load(location, "a reward model")
     if info["missing_keys"]:
         raise ModelError(f"{location} is not a reward model: it lacks {sorted(info['missing_keys'])[0]}")
     if model.config.num_labels != 1:
         raise ModelError(f"{location} has {model.config.num_labels} labels; a reward model has one")
-    prepare_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
-    reward_model = RewardModel(model.eval(), tokenizer)
+    if not reads_pairs:
+        prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
+    pairs = _pair_format(model, tokenizer, location) if reads_pairs else None
+    reward_model = RewardModel(model.eval(), tokenizer, pairs)
     if reward_model.read_out.heads > 1:
         _load_heads(reward_model, Path(location) / HEADS)
     return reward_model
@@ -128,13 +213,16 @@ def load_reward_model(location: str | Path) -> RewardModel:
 def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     """Write a directory that `AutoModelForSequenceClassification` opens and scores alike, or, where the read-out isn't
     linear, as the mean of the heads would."""
-    reward_model.model.config.pad_token_id = reward_model.pad_id  # the reader finds the last token by it
+    if not reward_model.is_encoder:
+        reward_model.model.config.pad_token_id = reward_model.pad_id  # the reader finds the last token by it
     weights = reward_model.model.state_dict()
+    heads = {name: tensor.detach() for name, tensor in reward_model.head.named_parameters()}
     if reward_model.read_out.heads > 1:
-        weights["score.weight"] = reward_model.linear_head.detach()
+        share_1H = reward_model.read_out.linear_weights()[None]
+        weights |= {f"{reward_model.head_name}.{name}": (share_1H @ tensor) for name, tensor in heads.items()}
     reward_model.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
     if reward_model.read_out.heads > 1:
-        save_file({"weight": reward_model.head.weight.detach()}, folder / HEADS)
+        save_file(heads, folder / HEADS)
     reward_model.tokenizer.save_pretrained(folder)
 
 
@@ -150,37 +238,83 @@ def branch_scores(reward_model: RewardModel, rows: Sequence[Branches]) -> Tensor
 
 def branch_scores_by_head(reward_model: RewardModel, rows: Sequence[Branches]) -> Tensor:
     """(R, H): what each head says."""
+    if reward_model.is_encoder:
+        return scores_by_head(reward_model, [one.token_ids for row in rows for one in row.apart])
     hidden_BTD = branch_hidden_states(reward_model.model, rows, reward_model.pad_id)
     return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows)]))
 
 
 def scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """(B, H): what each head says."""
-    return cast(Tensor, reward_model.head(last_hidden_states(reward_model, sequences)))
+    if reward_model.pairs is not None:
+        return cast(Tensor, reward_model.model(**_pair_inputs(reward_model, reward_model.pairs, sequences)).logits)
+    return cast(Tensor, reward_model.head(latents(reward_model, sequences)))
 
 
-def last_hidden_states(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """(B, D) of the last tokens: what the heads read."""
+def latents(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """(B, D), what the heads read: of a decoder the last hidden state of the last token."""
+    if reward_model.pairs is not None:
+        return encoder.read_by_head(reward_model.model, _pair_inputs(reward_model, reward_model.pairs, sequences))
     hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
     last_B = torch.tensor([len(sequence) - 1 for sequence in sequences])
     return hidden_BTD[torch.arange(len(sequences)), last_B]
 
 
 def prefix_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """(B, T, H) raw scores of every prefix, each as if the sequence ended there; those of padding are meaningless."""
+    """(B, T, H) raw scores of every prefix, each as if the sequence ended there; those of padding are meaningless.
+    A decoder's alone: an encoder would have to read each prefix by itself."""
+    assert not reward_model.is_encoder
     hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
     return cast(Tensor, reward_model.head(hidden_BTD))
 
 
+def _load(
+    location: str | Path, what: str, **settings: object
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", Mapping[str, Collection[Any]]]:
+    """A sequence classifier, its tokenizer, and what of it was not found. Raises `ModelError`."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(location),
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **settings,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"cannot load {what} from {location}: {first_line(error)}") from error
+    return model, tokenizer, info
+
+
+def _pair_format(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", location: str | Path) -> PairFormat:
+    """Of an encoder's tokenizer, which gets a template if it has none. Raises `ModelError`."""
+    if len(tokenizer) > cast(nn.Embedding, model.get_input_embeddings()).num_embeddings:
+        raise ModelError(f"the tokenizer of {location} has more tokens than the model")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = TURNS_TEMPLATE
+    return PairFormat.of(tokenizer)
+
+
+def _pair_inputs(reward_model: RewardModel, pairs: PairFormat, sequences: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    positions = reward_model.max_positions
+    return pairs.inputs([pairs.within(sequence, positions) for sequence in sequences], reward_model.pad_id)
+
+
+def _widen(reward_model: RewardModel) -> None:
+    """As many rows as the read-out has heads."""
+    head = nn.Linear(reward_model.head.in_features, reward_model.read_out.heads, bias=reward_model.is_encoder)
+    reward_model.model.set_submodule(reward_model.head_name, head)
+
+
 def _load_heads(reward_model: RewardModel, path: Path) -> None:
     """Put the heads of a directory in the place of their mean. Raises `ModelError`."""
-    expected = (reward_model.read_out.heads, reward_model.head.in_features)
+    _widen(reward_model)
+    expected = {name: tuple(tensor.shape) for name, tensor in reward_model.head.named_parameters()}
     try:
-        weight = load_file(path)["weight"]
-    except (OSError, KeyError, SafetensorError) as error:
+        heads = load_file(path)
+    except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the heads of a reward model from {path}: {error}") from error
-    if tuple(weight.shape) != expected:
-        raise ModelError(f"{path} holds heads of shape {tuple(weight.shape)}, not {expected}")
-    reward_model.model.score = nn.Linear(expected[1], expected[0], bias=False)
-    with torch.no_grad():
-        reward_model.head.weight.copy_(weight)
+    if (found := {name: tuple(tensor.shape) for name, tensor in heads.items()}) != expected:
+        raise ModelError(f"{path} holds heads of shape {found}, not {expected}")
+    reward_model.head.load_state_dict(heads)

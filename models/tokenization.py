@@ -90,12 +90,16 @@ def encode_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Iterable[Conve
 
 def encode_responses(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[str]) -> list[tuple[int, ...]]:
     """Token ids of complete responses; the last one of each is EOS, always."""
+    eos_id = cast(int, tokenizer.eos_token_id)
+    return [(*body, eos_id) for body in encode_response_texts(tokenizer, responses)]
+
+
+def encode_response_texts(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[str]) -> list[list[int]]:
+    """Token ids of responses without any special token."""
     separator = " " if tokenizer.chat_template == PLAIN_TEMPLATE else ""
     specials = tokenizer.all_special_tokens
     texts = [separator + _neutral(response, specials) for response in responses]
-    bodies = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    eos_id = cast(int, tokenizer.eos_token_id)
-    return [(*body, eos_id) for body in cast(list[list[int]], bodies)]
+    return cast(list[list[int]], tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
 
 
 def decode_response(tokenizer: "PreTrainedTokenizerBase", token_ids: Sequence[int]) -> str:

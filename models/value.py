@@ -46,6 +46,12 @@ class Critic(nn.Module):
         nn.init.zeros_(head.bias)
         return cls(trunk, head).eval()
 
+    @classmethod
+    def beside(cls, policy: LanguageModel) -> Self:
+        """As `on_trunk_of`, on a copy of the trunk."""
+        shared = cls.on_trunk_of(policy)
+        return cls(copy.deepcopy(shared.trunk), shared.head).requires_grad_(True).eval()
+
     def forward(self, ids_BT: Tensor) -> Tensor:
         """(B, T) values of right-padded ids; those of padding are meaningless."""
         hidden_BTD = self.trunk(input_ids=ids_BT, use_cache=False).last_hidden_state

@@ -13,8 +13,6 @@ from torch import Tensor
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.branches import Branches
 from models.reward import RewardModel, load_reward_model
-from models.tokenization import encode_prompts as encode_conversations
-from models.tokenization import encode_responses
 from training.artifact import kind_of, verify
 from training.config import InputError
 from training.records import (
@@ -124,7 +122,7 @@ def encode_prompts(
     A prompt is never cut: the model would answer something that nobody asked. Raises `InputError` if none fits.
     """
     room = language_model.max_positions - max_new_tokens
-    encoded = encode_conversations(language_model.tokenizer, (record.prompt for record in records))
+    encoded = language_model.encode_prompts(record.prompt for record in records)
     prompts = [
         Prompt(record.prompt_id, record.prompt, token_ids) for record, token_ids in zip(records, encoded, strict=True)
     ]
@@ -138,10 +136,9 @@ def encode_demonstrations(
     language_model: LanguageModel, records: Sequence[DemonstrationRecord], *, max_length: int
 ) -> tuple[list[Example], int]:
     """Examples of at most `max_length` tokens, and how many were longer. Raises `InputError` if none fits."""
-    tokenizer = language_model.tokenizer
     limit = min(max_length, language_model.max_positions)
-    prompts = encode_conversations(tokenizer, (record.prompt for record in records))
-    responses = encode_responses(tokenizer, [record.response for record in records])
+    prompts = language_model.encode_prompts(record.prompt for record in records)
+    responses = language_model.encode_responses([record.response for record in records])
     examples = [
         Example(record.prompt_id, prompt_ids, response_ids)
         for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
@@ -161,9 +158,9 @@ def encode_responses_to(
         response_id for response_id, count in Counter(row.response_id for row in records).items() if count > 1
     ]:
         raise InputError(f"response_id {twice[0]} is of more than one response")
-    limit = min(max_length, int(getattr(model.model.config, "max_position_embeddings", max_length)))
-    prompts = encode_conversations(model.tokenizer, (record.prompt for record in records))
-    responses = encode_responses(model.tokenizer, [record.response for record in records])
+    limit = min(max_length, model.max_positions)
+    prompts = model.encode_prompts(record.prompt for record in records)
+    responses = model.encode_responses([record.response for record in records])
     fitting = [
         (Example(record.prompt_id, prompt_ids, response_ids), record.response_id)
         for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
@@ -178,11 +175,10 @@ def encode_pairs(
     model: LanguageModel | RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
 ) -> tuple[list[Pair], int]:
     """Pairs of which both sides fit, and how many do not."""
-    tokenizer = model.tokenizer
-    limit = min(max_length, int(getattr(model.model.config, "max_position_embeddings", max_length)))
-    prompts = encode_conversations(tokenizer, (record.prompt for record in records))
-    responses_a = encode_responses(tokenizer, [record.response_a for record in records])
-    responses_b = encode_responses(tokenizer, [record.response_b for record in records])
+    limit = min(max_length, model.max_positions)
+    prompts = model.encode_prompts(record.prompt for record in records)
+    responses_a = model.encode_responses([record.response_a for record in records])
+    responses_b = model.encode_responses([record.response_b for record in records])
     pairs = [
         Pair(
             Example(record.prompt_id, prompt_ids, a),

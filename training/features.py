@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, middle_and_last_hidden_states, pad_right, project
-from models.reward import RewardModel, last_hidden_states
+from models.reward import RewardModel, latents
 from training.data import Example, length_batches
 from training.replicas import SHARDS, together
 
@@ -31,7 +31,7 @@ def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Te
         return response_features(model, examples)
     found = torch.zeros(len(examples), model.head.in_features)
     for batch in length_batches([len(example) for example in examples], batch_tokens=8192):
-        found[batch] = last_hidden_states(model, [examples[index].token_ids for index in batch])
+        found[batch] = latents(model, [examples[index].token_ids for index in batch])
     return found
 
 

@@ -41,15 +41,15 @@ def build_players(
     cost_model: RewardModel | None = None,
     cost: Reward | None = None,
 ) -> Players:
-    """Separate critics start from reward and cost model, whatever rules give reward and cost."""
+    """Separate critics start from reward and cost model, whatever rules give reward and cost. Where that is an encoder,
+    whose states of a prompt see the response, they start from the policy's trunk."""
     freeze(reference.model)
+    critic = _critic(config, policy, reward_model)
+    cost_critic = _critic(config, policy, cost_model) if cost_model is not None else None
     if config.lora_rank:
         seed = derived_seed(config.seed, "adapters")
         add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-    critic = _critic(config, policy, reward_model)
-    if cost_model is None:
-        return Players(policy, reference, critic, reward)
-    return Players(policy, reference, critic, reward, cost, _critic(config, policy, cost_model))
+    return Players(policy, reference, critic, reward, cost, cost_critic)
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
@@ -57,7 +57,12 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) ->
         return None
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)
-    if scored_by.model.config.vocab_size != policy.model.config.vocab_size:
-        raise InputError("a critic starts from a reward or cost model, and one has another vocabulary than the policy")
     freeze(scored_by.model)
+    if scored_by.is_encoder:
+        return Critic.beside(policy)
+    if scored_by.model.config.vocab_size != policy.model.config.vocab_size:
+        raise InputError(
+            "a critic starts from a reward or cost model, and one has another vocabulary than the policy: "
+            "set critic to shared"
+        )
     return Critic.from_reward_model(scored_by)

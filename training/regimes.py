@@ -51,11 +51,11 @@ class Candidate:
     lead_standard_error: float
 
 
-def usual_method(config: RewardConfig, train_pairs: int) -> Method:
+def usual_method(config: RewardConfig, train_pairs: int, *, can_distil: bool = True) -> Method:
     """What `auto` means, and what is kept unless another way is clearly better."""
     if config.method in PHASES:
         return cast(Method, config.method)
-    return "distil" if train_pairs < config.distil_below_pairs else "finetune"
+    return "distil" if can_distil and train_pairs < config.distil_below_pairs else "finetune"
 
 
 def folds_of(config: RewardConfig, pairs: Sequence[Pair]) -> list[Fold]:
@@ -77,15 +77,14 @@ def folds_of(config: RewardConfig, pairs: Sequence[Pair]) -> list[Fold]:
 class Trials:
     """How well each way did on the folds, as far as it was tried; without folds there is nothing to try."""
 
-    def __init__(self, config: RewardConfig, pairs: Sequence[Pair]) -> None:
+    def __init__(self, config: RewardConfig, pairs: Sequence[Pair], *, can_distil: bool = True) -> None:
         self.folds = folds_of(config, pairs) if config.method == "cross_validated" else []
-        self.usual = usual_method(config, len(pairs))
+        self.usual = usual_method(config, len(pairs), can_distil=can_distil)
+        possible = [method for method, phases in PHASES.items() if can_distil or "distil" not in phases]
+        self.methods = possible if self.folds else []
+        self.followed = [method for method in TRIALS if method in self.methods]
         self.candidates: dict[Method, Candidate] = {}
         self._differences: dict[str, list[float]] = {}
-
-    @property
-    def methods(self) -> list[Method]:
-        return list(PHASES) if self.folds else []
 
     def measure(
         self, phases: tuple[PhaseName, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]

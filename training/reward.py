@@ -9,9 +9,10 @@ target at each token instead of one per response.
 
 from pathlib import Path
 
-from models.reward import reward_model_from_policy, save_reward_model
+from models.reward import give_heads, save_reward_model
 from training.agreement import agreement
 from training.artifact import ArtifactKind, lineage_of
+from training.base import untrained_reward_model
 from training.config import CostConfig, InputError, RewardConfig
 from training.data import encode_prompts, load, open_language_model
 from training.heads import read_out_of
@@ -30,19 +31,23 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     lineage = lineage_of(
         kind,
         config,
-        {"policy": config.policy, "previous_reward": config.previous_reward},
+        {"policy": config.policy, "base": config.base, "previous_reward": config.previous_reward},
         {"preferences": config.preferences, "prompts": config.prompts},
     )
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
     policy = open_language_model(config.policy)
-    preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
+    reward_model = untrained_reward_model(config, policy)
+    can_distil = reward_model.reads_ids_of(policy)
+    max_length = min(config.max_length, policy.max_positions) if can_distil else config.max_length
+    preferences = load_preferences(config.preferences, reward_model, max_length=max_length)
     if kind == "cost":
         require_both_labels(preferences.train)
     read_out = read_out_of(config, preferences.train)
-    reward_model = reward_model_from_policy(policy, seed=derived_seed(config.seed, "head"), read_out=read_out)
-    _require_use(config, len(preferences.train))
+    give_heads(reward_model, read_out, seed=derived_seed(config.seed, "head"))
+    _require_way(config, can_distil=can_distil)
+    _require_use(config, len(preferences.train), can_distil=can_distil)
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
     builder.build()
@@ -64,9 +69,18 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     run.finish(result, artifact=(kind, lambda folder: save_reward_model(reward_model, folder)))
 
 
-def _require_use(config: RewardConfig, train_pairs: int) -> None:
+def _require_way(config: RewardConfig, *, can_distil: bool) -> None:
+    """Raises `InputError` if the method needs scores after each token of the policy, and the base reads others."""
+    if not can_distil and config.method in ("distil", "distil_finetune"):
+        raise InputError(
+            f"method: {config.method} needs a decoder that reads the policy's tokens, which {config.base} doesn't; "
+            "auto, finetune, mismatch_finetune and cross_validated do without"
+        )
+
+
+def _require_use(config: RewardConfig, train_pairs: int, *, can_distil: bool) -> None:
     """Raises `InputError` for settings that would silently do nothing."""
-    if config.method == "cross_validated" or usual_method(config, train_pairs) != "distil":
+    if config.method == "cross_validated" or usual_method(config, train_pairs, can_distil=can_distil) != "distil":
         return
     unused = [
         name for name in ("ranking_loss", "margin", "centering") if getattr(config, name) != getattr(RewardConfig, name)

@@ -5,15 +5,18 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.branches import Branches, prompts_can_be_shared
+from models.branches import Branches
 from models.generation import sample_responses
-from models.reward import RewardModel, reward_model_from_policy
+from models.reward import RewardModel
+from models.tokenization import decode_response
+from training.base import untrained_reward_model
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
 from training.data import (
@@ -32,7 +35,7 @@ from training.metrics import Measures, mean_of, merge
 from training.mismatch import mismatch_loss, mismatched
 from training.optimisation import Trainer, cosine_schedule
 from training.preferences import Comparison, Preferences, comparisons, objective_of
-from training.regimes import PHASES, TRIALS, Fold, Method, PhaseName, Trials
+from training.regimes import PHASES, Fold, Method, PhaseName, Trials
 from training.replicas import Replicas
 from training.run import Run, State, derived_seed
 from training.scoring import batched_scores_by_head
@@ -89,11 +92,11 @@ class RewardBuilder:
         self._samples: list[Example] = []
         self._targets_NH: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
-        self._trials = Trials(config, preferences.train)
+        self._trials = Trials(config, preferences.train, can_distil=reward_model.reads_ids_of(policy))
         self.method: Method = self._trials.usual
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
-        self._share_prompts = prompts_can_be_shared(reward_model.model)
+        self._share_prompts = reward_model.shares_prompts()
         self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
         self._began = time.perf_counter()
         self._phases: Mapping[PhaseName, Phase] = {
@@ -106,7 +109,9 @@ class RewardBuilder:
     def build(self) -> None:
         done = self._restore(self._run.resume())
         sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
-        total = sample_steps + sum(self._steps(method, fold.train) for fold in self._trials.folds for method in TRIALS)
+        total = sample_steps + sum(
+            self._steps(method, fold.train) for fold in self._trials.folds for method in self._trials.followed
+        )
         likely = total + max(
             self._steps(method, self._preferences.train) for method in (self.method, *self._trials.methods)
         )
@@ -114,7 +119,7 @@ class RewardBuilder:
             self._sample(0, done, likely)
         first = sample_steps
         for fold in self._trials.folds:
-            for method in TRIALS:
+            for method in self._trials.followed:
                 first = self._follow(method, fold.train, first, done, likely, fold)
         if self._trials.folds:
             self.method = self._trials.choose()
@@ -125,7 +130,7 @@ class RewardBuilder:
     def _follow(
         self, method: Method, train: Sequence[Pair], first: int, done: int, total: int, fold: Fold | None = None
     ) -> int:
-        """The phases of a method from the policy's own trunk on, as far as they are not done; the step after them. In a
+        """The phases of a method from the base's own trunk on, as far as they are not done; the step after them. In a
         trial the model is measured where a method ends."""
         end = first + self._steps(method, train)
         if done > end:
@@ -147,9 +152,7 @@ class RewardBuilder:
 
     def _start_over(self) -> None:
         """The model as it was before it learnt anything, in place: replicas share its memory."""
-        fresh = reward_model_from_policy(
-            self._policy, seed=derived_seed(self._config.seed, "head"), read_out=self._reward_model.read_out
-        )
+        fresh = untrained_reward_model(self._config, self._policy, self._reward_model.read_out)
         self._reward_model.model.load_state_dict(fresh.model.state_dict())
         self._targets_NH = None
         self._teacher_figures = {}
@@ -204,6 +207,26 @@ class RewardBuilder:
             flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
             stretch = Stretch("sample", first, step, step, total)
             self._end_of_step(stretch, step, {"length": (tokens, count)}, tokens=sum(lengths), flop=flop)
+
+    @cached_property
+    def _read_samples(self) -> Sequence[Example]:
+        """All samples as the reward model reads them; asked for once they are all there. Raises `InputError` where a
+        decoder has too few positions: an encoder cuts what is too long."""
+        samples = self._samples if self._reward_model.reads_ids_of(self._policy) else self._encoded_samples()
+        longest = max(map(len, samples))
+        if longest > self._reward_model.max_positions and not self._reward_model.is_encoder:
+            raise InputError(f"base: it reads {self._reward_model.max_positions} tokens, and a sample has {longest}")
+        return samples
+
+    def _encoded_samples(self) -> Sequence[Example]:
+        """By the base's own tokenizer, from their text."""
+        prompts = [self._prompts[place % len(self._prompts)] for place in range(len(self._samples))]
+        encoded = self._reward_model.encode_samples(
+            (prompt.conversation for prompt in prompts),
+            [decode_response(self._policy.tokenizer, sample.response_ids) for sample in self._samples],
+            [sample.response_ids[-1] in self._policy.eos_ids for sample in self._samples],
+        )
+        return [Example(prompt.prompt_id, *ids) for prompt, ids in zip(prompts, encoded, strict=True)]
 
     def _distil(self, stretch: Stretch) -> None:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
@@ -273,17 +296,17 @@ class RewardBuilder:
 
     def _mismatch(self, stretch: Stretch) -> None:
         """A sample scores higher after its own prompt than after another's."""
-        batches = self._batches(self._samples, stretch.steps, "mismatch")
+        batches = self._batches(self._read_samples, stretch.steps, "mismatch")
         self._learn(
             stretch,
             lambda step: self._mismatch_gradients(batches[step], step),
-            lambda step: [len(self._samples[row]) for row in batches[step]] * 2,  # under two prompts
+            lambda step: [len(self._read_samples[row]) for row in batches[step]] * 2,  # under two prompts
             learning_rate=self._config.distil_learning_rate,
         )
 
     def _mismatch_gradients(self, rows: Sequence[int], step: int) -> Measures:
-        others = mismatched(self._samples, rows, derived_seed(self._config.seed, "mismatched", step))
-        turned = [(self._samples[row], other) for row, other in zip(rows, others, strict=True)]
+        others = mismatched(self._read_samples, rows, derived_seed(self._config.seed, "mismatched", step))
+        turned = [(self._read_samples[row], other) for row, other in zip(rows, others, strict=True)]
 
         def learn(model: "PreTrainedModel", shard: Sequence[tuple[Example, Example]]) -> Measures:
             matched, elsewhere = zip(*shard, strict=True)
@@ -355,7 +378,7 @@ class RewardBuilder:
 
     def _centre(self) -> Tensor:
         """(B, H) scores of the samples, after the read-out has been told where the members' lie."""
-        raw_BH = batched_scores_by_head(self._reward_model, [sample.token_ids for sample in self._samples])
+        raw_BH = batched_scores_by_head(self._reward_model, [sample.token_ids for sample in self._read_samples])
         if self._reward_model.read_out.heads > 1:
             self._reward_model.set_read_out(self._reward_model.read_out.centred_on(raw_BH))
         return raw_BH

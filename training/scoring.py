@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, hidden_states, pad_right
+from models.backbone import LanguageModel
 from models.generation import Response
-from models.reward import RewardModel, scores_by_head
-from models.tokenization import decode_response, encode_prompts, encode_responses, same_tokenizer
+from models.reward import RewardModel, latents, scores_by_head
+from models.tokenization import decode_response
 from training.data import Prompt, length_batches
 
 
@@ -33,13 +33,13 @@ class Reward(Protocol):
 class RewardModelScorer:
     """A reward model's normalised scores, (raw - mean) / deviation over samples of the policy.
 
-    The sampled token ids themselves are scored when both models share a tokenizer; otherwise the text is
-    encoded anew.
+    The sampled token ids themselves are scored when the reward model reads them; otherwise, as by an encoder, the text
+    is encoded anew.
     """
 
     def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 8192) -> None:
         self._reward_model = reward_model
-        self._shares_ids = same_tokenizer(reward_model.tokenizer, policy.tokenizer)
+        self._shares_ids = reward_model.reads_ids_of(policy)
         self._batch_tokens = batch_tokens
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
@@ -53,13 +53,11 @@ class RewardModelScorer:
 
     @torch.inference_mode()
     def latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """(B, D): what the head reads, the last hidden state of each response's last token."""
+        """(B, D): what the heads read of each response."""
         sequences = self._token_ids(prompts, responses)
         latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
         for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=self._batch_tokens):
-            ids_BT = pad_right([sequences[index] for index in batch], self._reward_model.pad_id)
-            last_B = torch.tensor([len(sequences[index]) - 1 for index in batch])
-            latent_BD[batch] = hidden_states(self._reward_model.model, ids_BT)[torch.arange(len(batch)), last_B]
+            latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch])
         return latent_BD
 
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
@@ -78,13 +76,12 @@ class RewardModelScorer:
                 prompt.token_ids + response.sampled.token_ids
                 for prompt, response in zip(prompts, responses, strict=True)
             ]
-        tokenizer = self._reward_model.tokenizer
-        prompt_ids = encode_prompts(tokenizer, (prompt.conversation for prompt in prompts))
-        response_ids = encode_responses(tokenizer, [response.text for response in responses])
-        return [
-            prompt + (ids if response.sampled.ended_with_eos or len(ids) == 1 else ids[:-1])
-            for prompt, ids, response in zip(prompt_ids, response_ids, responses, strict=True)
-        ]
+        encoded = self._reward_model.encode_samples(
+            (prompt.conversation for prompt in prompts),
+            [response.text for response in responses],
+            [response.sampled.ended_with_eos for response in responses],
+        )
+        return [prompt + response for prompt, response in encoded]
 
 
 def batched_scores(

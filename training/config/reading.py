@@ -32,7 +32,7 @@ STAGES: Mapping[str, type[StageConfig]] = {
 }
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
-MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "held_out_reward", "previous_reward"})
+MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "held_out_reward", "previous_reward", "base"})
 
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:

@@ -17,6 +17,9 @@ class RewardConfig(StageConfig):
     """The reward model: Bradley-Terry on pairs, either by fine-tuning or, with few labels, by distillation."""
 
     policy: str
+    base: str | None = None
+    """Whose trunk to start from in place of the policy's: a decoder or an encoder with a tokenizer of its own, as a
+    directory or hub id. One that doesn't read the policy's token ids can't be distilled into."""
     preferences: Path
     prompts: Path
     previous_reward: str | None = None
