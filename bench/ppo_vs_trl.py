@@ -1,12 +1,15 @@
 """How many times as fast as TRL's our PPO is, at the same algorithm, weights, prompts and reward.
 
-    python -m bench.ppo_vs_trl [--size 1.6M] [--threads 1,2] [--seeds 5] [--updates 20] [--peers trl]
+    python -m bench.ppo_vs_trl [--size 1.6M] [--threads 1,2] [--seeds 5] [--updates 20] [--peers trl] [--ours ours]
 
 Both programs run as a user would start them (ours: `python -m training ppo`), in turns for each seed, and are watched
 from outside in the same way: an update lasts from one line of its log to the next. So start, first update and the
 saving of the model count for neither. TRL 1.12.0, the last one with PPO, runs in build/peers/trl-1.12 (`make oracle`):
 `trl` as it is, in float32; `trl-bf16` in bfloat16, its best case on processors that have it; `trl-spinning` without
-OMP_WAIT_POLICY=PASSIVE, which all others have. Prints a table and, last, one JSON object.
+OMP_WAIT_POLICY=PASSIVE, which all others have. `ours-best` has half of the epochs at twice the rate, and the faster of
+float32 and bfloat16; `ours-rloo` has four responses to a prompt in place of a critic; `trl-best` has the epochs and the
+rate of `ours-best`. They are compared by how long they take to the mean score of `trl`'s last quarter. Prints a table
+and, last, one JSON object.
 """
 
 import argparse
@@ -24,11 +27,15 @@ from typing import cast
 
 import torch
 
-from bench.ppo_world import SIZES, Size, World, our_settings, their_settings, write_world
+from bench.ppo_world import BETTER_RATE, RLOO, SAME, SIZES, Size, World, our_settings, their_settings, write_world
 from bench.watched import ROOT, Watched, watch
 
 PEER_PYTHON = ROOT / "build" / "peers" / "trl-1.12" / "bin" / "python"
-PEERS = ("trl", "trl-bf16", "trl-spinning")
+PEERS = ("trl", "trl-bf16", "trl-spinning", "trl-best")
+OURS = ("ours", "ours-best", "ours-rloo")
+WAYS = {"ours-best": BETTER_RATE, "trl-best": BETTER_RATE, "ours-rloo": RLOO}
+WINDOW = 4
+"""Updates whose mean score is held against the one to be reached: one of 16 responses says little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,14 @@ class Work:
     def run(self, system: str, world: World, *, threads: int, seed: int, limit: float) -> Execution:
         """`limit`: operations a second."""
         with tempfile.TemporaryDirectory(prefix="plumbline-ppo-") as temporary:
-            if system == "ours":
-                seen, lines = self._ours(world, Path(temporary), threads, seed)
+            if system in OURS:
+                seen, lines = self._ours(system, world, Path(temporary), threads, seed)
             else:
                 seen, lines = self._theirs(system, world, Path(temporary), threads, seed)
-        prompts = [[len(ids) for ids in world.of_update(update)] for update in range(self.updates)]
+        way = WAYS.get(system, SAME)
+        prompts = [[len(ids) for ids in world.of_update(update, way)] for update in range(self.updates)]
         ideal = [
-            self.size.ideal_flops(lengths, line["tokens"] - sum(lengths)) / limit
+            self.size.ideal_flops(lengths, line["tokens"] - sum(lengths), way) / limit
             for lengths, line in zip(prompts, lines, strict=True)
         ]
         wall = [update.seconds for update in seen.updates]
@@ -91,9 +99,13 @@ class Work:
             kl=[line["kl"] for line in lines],
         )
 
-    def _ours(self, world: World, folder: Path, threads: int, seed: int) -> tuple[Watched, list[dict[str, float]]]:
+    def _ours(
+        self, system: str, world: World, folder: Path, threads: int, seed: int
+    ) -> tuple[Watched, list[dict[str, float]]]:
         config, out = folder / "run.json", folder / "out"
-        config.write_text(json.dumps(our_settings(world, seed=seed, updates=self.updates)), encoding="utf-8")
+        way = WAYS.get(system, SAME)
+        settings = our_settings(world, way, seed=seed, updates=self.updates)
+        config.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "training", "ppo", "--config", str(config), "--out", str(out)]
         command += ["--threads", str(threads)]
         seen = watch(command, _environment(threads), out / "metrics.jsonl", folder / "log")
@@ -101,7 +113,7 @@ class Work:
         for update, line in enumerate(seen.lines):
             values = cast(dict[str, tuple[float, float]], line["values"])
             row = {name: values[name][0] / values[name][1] for name in ("tokens", "score", "kl")}
-            row["tokens"] += sum(map(len, world.of_update(update)))
+            row["tokens"] += sum(map(len, world.of_update(update, way)))
             lines.append(row)
         return seen, lines
 
@@ -109,7 +121,8 @@ class Work:
         self, system: str, world: World, folder: Path, threads: int, seed: int
     ) -> tuple[Watched, list[dict[str, float]]]:
         settings, updates = folder / "settings.json", folder / "updates.jsonl"
-        settings.write_text(json.dumps(their_settings(world, seed=seed, updates=self.updates)), encoding="utf-8")
+        theirs = their_settings(world, WAYS.get(system, SAME), seed=seed, updates=self.updates)
+        settings.write_text(json.dumps(theirs), encoding="utf-8")
         environment = _environment(threads)
         if system == "trl-bf16":
             environment["ACCELERATE_MIXED_PRECISION"] = "bf16"
@@ -239,6 +252,32 @@ def compare(executions: Sequence[Execution], peer: str, threads: int) -> Compari
     )
 
 
+def seconds_to(score: float, execution: Execution) -> float | None:
+    """Until the mean score of `WINDOW` updates is there, at the median pace; None if it never is."""
+    for update in range(WINDOW, len(execution.scores) + 1):
+        if fmean(execution.scores[update - WINDOW : update]) >= score:
+            return update * execution.seconds
+    return None
+
+
+def print_race(executions: Sequence[Execution], systems: Sequence[str], peer: str, threads: int) -> None:
+    """How long every system takes to the score at which all updates of `peer` end, seed by seed."""
+    print(
+        f"\nseconds to the mean score of {peer}'s last quarter, {threads} threads; how many times as long its run took"
+    )
+    by_seed = {(one.system, one.seed): one for one in executions if one.threads == threads}
+    seeds = sorted({one.seed for one in executions})
+    for system in systems:
+        taken, ratios = [], []
+        for seed in seeds:
+            theirs = by_seed[peer, seed]
+            seconds = seconds_to(last_quarter(theirs.scores), by_seed[system, seed])
+            taken.append("never" if seconds is None else f"{seconds:.1f}")
+            if seconds is not None:
+                ratios.append(len(theirs.scores) * theirs.seconds / seconds)
+        print(_row((system, *taken, f"{median(ratios):.2f}" if ratios else "-", f"{len(ratios)} of {len(seeds)}")))
+
+
 def print_curve(executions: Sequence[Execution], systems: Sequence[str], threads: int) -> None:
     """Scores beside time: means over seeds, seconds since the end of the first update."""
     print(f"\nmean score of an episode, and seconds so far, {threads} threads")
@@ -281,10 +320,11 @@ def main() -> None:
     work = Work(size, arguments.updates + 1, arguments.peer_python.absolute())
     state = machine()
     print(f"{state}\n{size.name}, {arguments.updates} updates after a first one, {arguments.seeds} seeds\n")
-    systems = ("ours", *arguments.peers)
+    systems = (*arguments.ours, *arguments.peers)
     executions = measure(work, systems, arguments.threads, arguments.seeds)
     for threads in arguments.threads:
         print_curve(executions, systems, threads)
+        print_race(executions, systems, arguments.peers[0], threads)
     print("\nhow many times as long as ours")
     comparisons = [compare(executions, peer, number) for number in arguments.threads for peer in arguments.peers]
     for comparison in comparisons:
@@ -307,6 +347,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=lambda text: [int(one) for one in text.split(",")], default=[1, 2])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=20, help="beside the first, which doesn't count")
+    parser.add_argument("--ours", type=_ours, default=["ours"], help=f"`ours`, and some of {', '.join(OURS[1:])}")
     parser.add_argument("--peers", type=_peers, default=["trl"], help=f"some of {', '.join(PEERS)}")
     parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
     return parser.parse_args()
@@ -316,6 +357,13 @@ def _peers(text: str) -> list[str]:
     names = text.split(",")
     if not set(names) <= set(PEERS):
         raise argparse.ArgumentTypeError(f"choose from {', '.join(PEERS)}")
+    return names
+
+
+def _ours(text: str) -> list[str]:
+    names = text.split(",")
+    if names[0] != "ours" or not set(names) <= set(OURS):
+        raise argparse.ArgumentTypeError(f"begin with `ours`, and choose from {', '.join(OURS)}")
     return names
 
 
