@@ -91,6 +91,7 @@ def test_a_killed_run_ends_in_the_same_weights(
         ("cost", 2),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 5, marks=pytest.mark.slow),
     ],
 )
 def test_ppo_killed_at_any_instant_ends_in_the_same_state(
@@ -102,6 +103,8 @@ def test_ppo_killed_at_any_instant_ends_in_the_same_state(
     settings = ppo_settings(world, policy, reward) | {"iterations": 4 + kills, "checkpoint_steps": 1}
     if variant == "everything":
         settings |= everything(world)
+    if variant == "bfloat16":
+        settings |= {"precision": "bfloat16"}
     if variant == "adapters":
         settings |= {"lora_rank": 4}
     if variant == "cost":
