@@ -1,6 +1,7 @@
 """A few texts for people to read beside the figures."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
@@ -51,10 +52,9 @@ def first_prompts(
 ) -> list[Prompt]:
     """The first few different ones that leave room for a response."""
     conversations = {record.prompt: record.prompt_id for record in records}
-    encoded = encode_prompts(policy.tokenizer, conversations)
-    prompts = [
-        Prompt(prompt_id, conversation, token_ids)
-        for (conversation, prompt_id), token_ids in zip(conversations.items(), encoded, strict=True)
-        if len(token_ids) + MAX_NEW_TOKENS <= policy.max_positions
-    ]
-    return prompts[:SHOWN]
+    # One after the other: there may be many, of which the first few are wanted.
+    encoded = (
+        Prompt(prompt_id, conversation, *encode_prompts(policy.tokenizer, [conversation]))
+        for conversation, prompt_id in conversations.items()
+    )
+    return list(islice((one for one in encoded if len(one.token_ids) + MAX_NEW_TOKENS <= policy.max_positions), SHOWN))

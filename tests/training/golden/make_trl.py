@@ -3,7 +3,6 @@
 The numbers are read from the variables of its training loop whenever it asks for a backward pass.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from datasets import Dataset
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 from tests.training.golden import problem
+from tests.training.golden.recording import norms, write
 
 RECORD = Path(__file__).with_name("trl_1_12.json")
 ROLLOUT = ("logprobs", "ref_logprobs", "values", "rewards", "advantages", "returns")
@@ -29,17 +29,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recorded = {name: record(variant) for name, variant in problem.VARIANTS.items()}
     versions = {"trl": trl.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
-    content = rounded({"versions": versions, "variants": recorded})
-    RECORD.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-def rounded(value: Any) -> Any:
-    """To six decimals, a hundredth of what the test asks for: rows come in another order each time."""
-    if isinstance(value, dict):
-        return {name: rounded(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return round(value, 6) if isinstance(value, float) else value
+    write(RECORD, {"versions": versions, "variants": recorded})
 
 
 def record(variant: dict[str, Any]) -> dict[str, Any]:
@@ -124,10 +114,6 @@ def rollout(names: dict[str, Any]) -> dict[str, Any]:
         # one place more than there are tokens where there is room: there the oracle pays the score
         **{name: [row[: length + 1] for row, length in zip(rows[name], lengths, strict=True)] for name in ROLLOUT},
     }
-
-
-def norms(module: torch.nn.Module) -> dict[str, float]:
-    return {name: float(weight.grad.norm()) for name, weight in module.named_parameters() if weight.grad is not None}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"gamma": 1.0, "lam": 1.0, "kl_estimator": "k1", "whiten_rewards": False, "missing_eos_penalty": None},
     "usual": {"gamma": 0.98, "lam": 0.95, "kl_estimator": "k3", "whiten_rewards": True, "missing_eos_penalty": 1.0},
 }
+SAMPLES = 4
+"""Responses to a prompt, for RLOO."""
+RLOO_VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"normalize_advantages": False, "epsilon_high": CLIP},
+    "usual": {"normalize_advantages": True, "epsilon_high": 0.28},
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

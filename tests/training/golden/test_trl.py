@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.backbone import LanguageModel, response_log_probabilities
 from models.generation import Response
 from models.reward import RewardModel
 from tests.training.golden import problem
+from tests.training.golden.recording import norms
 from training.algorithms.advantages import generalised_advantages, token_rewards
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.masking import length_mask, whiten
@@ -228,10 +229,6 @@ def step(learner: Learner, minibatch: Minibatch, *, critic_only: bool) -> Measur
 def mean(measures: Measures, name: str) -> float:
     total, count = measures[name]
     return total / count
-
-
-def norms(module: nn.Module) -> dict[str, float]:
-    return {name: float(weight.grad.norm()) for name, weight in module.named_parameters() if weight.grad is not None}
 
 
 def forget_gradients(players: Players) -> None:
