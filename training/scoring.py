@@ -37,7 +37,7 @@ class RewardModelScorer:
     is encoded anew.
     """
 
-    def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 8192) -> None:
+    def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 2048) -> None:
         self._reward_model = reward_model
         self._shares_ids = reward_model.reads_ids_of(policy)
         self._batch_tokens = batch_tokens
@@ -85,7 +85,7 @@ class RewardModelScorer:
 
 
 def batched_scores(
-    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 8192
+    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
 ) -> Tensor:
     """(B,) raw scores in order, computed in batches of similar length."""
     return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences, batch_tokens=batch_tokens))
@@ -93,7 +93,7 @@ def batched_scores(
 
 @torch.inference_mode()
 def batched_scores_by_head(
-    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 8192
+    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
 ) -> Tensor:
     """(B, H): as `batched_scores`, of each head."""
     raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)

@@ -4,7 +4,7 @@ It only reads: neither a random number nor a weight of the run depends on it, un
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from training.scoring import Reward, RewardModelScorer, WrittenResponse, written
 REPORT = "reward_hacking.json"
 SAMPLES_PER_PROMPT = 4
 """Rewards and lengths are compared within a prompt, which takes several responses to each."""
+BATCH_TOKENS = 1024
 REFERENCE_SAMPLES = 8
 """Half of them say where the reference lies, the others how far out its responses get."""
 AUDITED = 20
@@ -48,6 +49,9 @@ class Watch:
         self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], judges: Judges, folder: Path
     ) -> None:
         self._config = config
+        # What training computes at once it does with one small minibatch: the watch's hundreds of responses at once
+        # would set the run's peak of memory.
+        self._sparing = replace(config, micro_batch_tokens=min(config.micro_batch_tokens, BATCH_TOKENS))
         self._players = players
         self._judges = judges
         self._folder = folder
@@ -145,7 +149,7 @@ class Watch:
             [prompt.token_ids for prompt in prompts],
             response_ids,
             length_mask([len(ids) for ids in response_ids]),
-            self._config,
+            self._sparing,
         )
         own_B = torch.tensor([sum(response.sampled.log_probabilities) for response in responses])
         return own_B - reference_BR.sum(-1)
