@@ -91,6 +91,9 @@ class Judge:
         figures |= self._length_figures(now)
         figures["style"], details["style"] = style_shift(now, reference)
         figures |= _sameness(now, reference)
+        if now.told_apart:
+            figures["edits"] = sum(now.told_apart.values()) / len(now.told_apart)
+            details["edits"] = min(now.told_apart, key=lambda edit: now.told_apart[edit])
         alarms = tuple(
             Alarm(detector, figures[detector], bound, details.get(detector, ""))
             for detector, (bound, is_past) in self._rules().items()
@@ -127,6 +130,7 @@ class Judge:
             "missing_eos": (bounds.missing_eos, _above),
             "non_ascii": (bounds.non_ascii, _above),
             "negative_kl": (bounds.negative_kl, _above),
+            "edits": (bounds.edits, _below),
         }
 
     def _length_correlation_bound(self) -> float | None:

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -61,6 +61,8 @@ class Samples:
     """What the reward model's head reads."""
     deviation_B: Tensor | None = None
     """Between the heads of the reward model."""
+    told_apart: Mapping[str, float] = field(default_factory=dict)
+    """By edit the share of responses that earn no less than they do with it."""
 
     @property
     def lengths(self) -> Tensor:

@@ -18,6 +18,7 @@ from training.artifact import write_json
 from training.config import InputError, PpoConfig
 from training.data import Prompt, draw
 from training.detectors import Samples
+from training.edits import told_apart
 from training.metrics import Measures, mean_of
 from training.players import Players
 from training.replicas import together
@@ -65,6 +66,8 @@ class Watch:
             reference, _ = self._sample(self._players.reference, REFERENCE_SAMPLES, "reference")
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
         samples, prompts = self._sample(self._players.policy, SAMPLES_PER_PROMPT, "policy")
+        if self._config.alarms.edits is not None:
+            samples = replace(samples, told_apart=self._told_apart(prompts, samples))
         evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
         self._evaluations.append(evaluation)
         audit = {"audited_iteration": iteration, "audit": audited(samples, prompts)}
@@ -139,6 +142,12 @@ class Watch:
             if score_B is not None and not bool(torch.isfinite(score_B).all()):
                 raise InputError("a reward model gave a score that is not finite")
         return samples
+
+    @torch.no_grad()
+    def _told_apart(self, prompts: Sequence[Prompt], samples: Samples) -> Mapping[str, float]:
+        """Of one response to each prompt."""
+        texts = samples.texts[::SAMPLES_PER_PROMPT]
+        return told_apart(self._players.reward, self._players.policy, prompts[::SAMPLES_PER_PROMPT], texts)
 
     @torch.no_grad()
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:

@@ -85,10 +85,10 @@ def _signs(rows: Sequence[Json]) -> tuple[Sign, ...]:
 
 
 def _title(alarm: Json) -> str:
-    """The detector's; of several styles the one that spread."""
+    """The detector's; of several styles the one that spread, of several changes the one that earned most often."""
     title = _titles().get(alarm["detector"], str(alarm["detector"]))
-    style = _styles().get(alarm.get("detail", ""))
-    return f"{title}: {style}" if style else title
+    detail = _details().get(alarm.get("detail", ""))
+    return f"{title}: {detail}" if detail else title
 
 
 def _column(rows: Sequence[Json], name: str) -> tuple[float | None, ...]:
@@ -116,10 +116,11 @@ def _titles() -> dict[str, str]:
         "missing_eos": gettext("More responses do not end"),
         "non_ascii": gettext("More unusual characters"),
         "negative_kl": gettext("KL is below zero: sampling is at fault"),
+        "edits": gettext("The reward model is taken in by small changes"),
     }
 
 
-def _styles() -> dict[str, str]:
+def _details() -> dict[str, str]:
     return {
         "headings": gettext("headings"),
         "lists": gettext("lists"),
@@ -128,4 +129,10 @@ def _styles() -> dict[str, str]:
         "hedges": gettext("hedges"),
         "praise": gettext("praise"),
         "refusals": gettext("refusals"),
+        "padding": gettext("padding"),
+        "markup": gettext("markup"),
+        "flattery": gettext("flattery"),
+        "repetition": gettext("repetition"),
+        "refusal": gettext("a refusal before the answer"),
+        "as_an_ai": gettext("“As an AI language model”"),
     }

@@ -22,6 +22,7 @@ Detector = Literal[
     "missing_eos",
     "non_ascii",
     "negative_kl",
+    "edits",
 ]
 
 
@@ -63,3 +64,6 @@ class AlarmBounds:
     """Times the reference's share of characters beyond ASCII."""
     negative_kl: NonNegative | None = 0.01
     """Nats per response below zero, beyond two standard errors: a fault in sampling or padding."""
+    edits: Fraction | None = 0.95
+    """Share of responses that earn no less than they do padded, marked up, flattering, repeated, refusing or as an AI:
+    below it."""
