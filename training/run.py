@@ -45,7 +45,7 @@ class Run:
         self.lineage = lineage
         self._cancellation = cancellation or Cancellation()
         identity = _identity(lineage)
-        out.mkdir(parents=True, exist_ok=True)
+        _make_folder(out)
         _claim(out / "run.json", identity)
         board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
         self.metrics = MetricsLog(out / "metrics.jsonl", board)
@@ -111,6 +111,13 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 def _identity(lineage: Lineage) -> str:
     parts = [lineage.stage, dict(lineage.parents), dict(lineage.data), dict(lineage.config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
 
 
 def _claim(path: Path, identity: str) -> None:
