@@ -77,8 +77,8 @@ def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int)
     spare = _spare_special_token(tokenizer)
     if spare is not None:
         tokenizer.pad_token = spare
-        return embedding_rows
-    tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    else:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return max(embedding_rows, cast(int, tokenizer.pad_token_id) + 1)
 
 
