@@ -11,7 +11,7 @@ from tests.training.conftest import reward_settings
 from tests.training.test_bad_input import preferences_of, refused, sft_settings
 from tests.training.test_crashes import flip_a_byte, stage_settings, weights
 from training.checkpoint import CheckpointStore
-from training.records import DemonstrationRecord, read_records
+from training.records import CompletionRecord, DemonstrationRecord, read_records
 
 STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate")
 
@@ -164,20 +164,23 @@ def test_empty_responses_are_responses(
 
 
 def test_a_policy_that_has_learnt_to_say_nothing(
-    settings: dict[str, dict[str, object]], world: Path, tmp_path: Path
+    settings: dict[str, dict[str, object]], world: Path, policy: Path, tmp_path: Path
 ) -> None:
     """Empty demonstrations, then every stage on the policy that they make."""
     records = read_records(world / "demonstrations.jsonl", DemonstrationRecord)
     path = tmp_path / "silent.jsonl"
     path.write_text("".join(json.dumps(record.to_json() | {"response": ""}) + "\n" for record in records))
-    made = settings["sft"] | {"demonstrations": path, "learning_rate": 1e-2}
+    made = settings["sft"] | {"model": policy, "demonstrations": path, "learning_rate": 1e-2, "epochs": 2}
     assert toy.run("sft", tmp_path / "sft", **made) == 0
-    silent = {"policy": tmp_path / "sft" / "artifact"}
-    assert toy.run("generate", tmp_path / "generate", **settings["generate"] | silent) == 0
-    (tmp_path / "generate" / "completions.jsonl").read_text()
-    same = {**silent, "reference": silent["policy"]}
-    assert toy.run("ppo", tmp_path / "ppo", **settings["ppo"] | same) in (0, 2)
-    assert toy.run("evaluate", tmp_path / "evaluate", **settings["evaluate"] | same) in (0, 2)
+    silent = tmp_path / "sft" / "artifact"
+    assert toy.run("generate", tmp_path / "generate", **settings["generate"] | {"policy": silent}) == 0
+    written = read_records(tmp_path / "generate" / "completions.jsonl", CompletionRecord)
+    assert {(record.text, record.token_count, record.ended_with_eos) for record in written} == {("", 1, True)}
+    both = {"policy": silent, "reference": silent}
+    assert toy.run("evaluate", tmp_path / "evaluate", **settings["evaluate"] | both) == 0
+    assert (toy.result(tmp_path / "evaluate")["length"], toy.result(tmp_path / "evaluate")["distinct_2"]) == (1.0, 0.0)
+    assert toy.run("ppo", tmp_path / "ppo", **settings["ppo"] | both) == 0
+    assert toy.result(tmp_path / "ppo")["eos_rate"] == 1.0
 
 
 @pytest.mark.parametrize(
