@@ -14,6 +14,7 @@ from training.checkpoint import CheckpointStore
 from training.records import CompletionRecord, DemonstrationRecord, read_records
 
 STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate")
+LESS_USUAL = ("cost", "embed")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,9 @@ def settings(world: Path, policy: Path, reward: Path) -> dict[str, dict[str, obj
         stage: (evaluate if stage == "evaluate" else stage_settings(stage, world, policy, reward))
         | short.get(stage, {})
         for stage in STAGES
+    } | {
+        "cost": {"policy": policy, "preferences": world / "preferences.jsonl", "prompts": world / "prompts.jsonl"},
+        "embed": {"policy": policy, "responses": world / "responses.jsonl"},
     }
 
 
@@ -55,6 +59,8 @@ FILES = [
     ("generate", "prompts"),
     ("evaluate", "prompts"),
     ("evaluate", "preferences"),
+    ("cost", "preferences"),
+    ("embed", "responses"),
 ]
 
 
@@ -67,7 +73,7 @@ def test_a_file_of_zero_rows(
     assert "empty.jsonl holds no records" in refused(stage, tmp_path / "out", capfd, **settings[stage] | {role: path})
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *LESS_USUAL])
 def test_an_unknown_setting(
     stage: str, settings: dict[str, dict[str, object]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
