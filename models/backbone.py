@@ -118,6 +118,8 @@ def load_language_model(location: str | Path) -> LanguageModel:
 
 def check_model_type(location: str | Path, types: Collection[str] = MODEL_TYPES) -> "PreTrainedConfig":
     """The configuration at `location`, if its type is one of `types`, which we can train. Raises `ModelError`."""
+    if Path(location).is_absolute() and not Path(location).is_dir():
+        raise ModelError(f"there is no model at {location}")
     try:
         config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
     except Exception as error:  # as above: validators have types of their own

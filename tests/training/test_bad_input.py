@@ -48,7 +48,7 @@ def refused(stage: str, out: Path, capfd: pytest.CaptureFixture[str], **settings
         ({"epochs": "3"}, "epochs: must be a whole number"),
         ({"seed": -1}, "seed"),
         ({"demonstrations": None}, "demonstrations: must be a path"),
-        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"model": "/nowhere/at/all"}, "there is no model at /nowhere/at/all"),
         ({"architecture": {"layers": 0}}, "architecture.layers: must be at least 1"),
         ({"architecture": {"hidden_size": 130, "heads": 4}}, "architecture.hidden_size: must be a multiple"),
         ({"max_length": 3}, "every demonstration is longer than 3 tokens"),
@@ -199,6 +199,8 @@ def preferences_of(world: Path, tmp_path: Path, **change: object) -> Path:
     ("change", "word"),
     [
         ({"preference": 0.5}, "all training pairs are ties"),
+        ({"response_a": "bread", "response_b": "bread"}, "of equal responses"),
+        ({"response_a": "\ud800"}, "response_a holds half a character: '\\ud800'"),
         ({"split": "validation"}, "to train on"),
         ({"prompt_id": "one"}, "is in both splits"),
         ({"preference": 1.5}, "preference must lie in [0, 1]"),
@@ -216,6 +218,18 @@ def test_bad_preferences(
 ) -> None:
     settings = reward_settings(world, policy) | {"preferences": preferences_of(world, tmp_path, **change)}
     assert word in refused("reward", tmp_path / "out", capfd, **settings)
+
+
+def test_pairs_that_were_judged_both_ways_alike(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The teacher then knows nothing, and its student would be noise."""
+    rows = [record.to_json() for record in read_records(world / "preferences.jsonl", PreferenceRecord)]
+    rows = [row | {"preference": verdict} for row in rows for verdict in (0.0, 1.0)]
+    path = tmp_path / "both.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = reward_settings(world, policy) | {"preferences": path, "distil_steps": 2}
+    assert "contradict each other" in refused("reward", tmp_path / "out", capfd, **settings)
 
 
 def test_a_policy_given_as_reward_model(
