@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,7 +76,10 @@ class Run:
         artifact: tuple[ArtifactKind, Callable[[Path], None]] | None = None,
     ) -> None:
         """Publish the artifact, then the result, then drop the checkpoints: a kill between two of them repeats
-        only what is missing."""
+        only what is missing. Raises `InputError`, and publishes nothing, where a figure is not finite."""
+        broken = [name for name, value in result.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
         if artifact is not None:
             kind, write = artifact
             publish(self.out / "artifact", kind, self.lineage, write)
