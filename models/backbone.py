@@ -10,14 +10,14 @@ same tokens always get the same log-probabilities.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from models.architecture import Architecture
-from models.tokenization import encode_prompts, encode_responses, prepare_tokenizer
+from models.tokenization import TokenizerError, encode_prompts, encode_responses, prepare_tokenizer
 from training.records import Conversation
 
 if TYPE_CHECKING:
@@ -94,31 +94,52 @@ def load_language_model(location: str | Path) -> LanguageModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
-            "tuple[PreTrainedModel, Mapping[str, Collection[str]]]",
+            "tuple[PreTrainedModel, Mapping[str, Collection[Any]]]",
             AutoModelForCausalLM.from_pretrained(
                 str(location),
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # which are then in `info`, and told by name
             ),
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the libraries' parsers raise whatever they like, bare exceptions too
         raise ModelError(f"cannot load a language model from {location}: {first_line(error)}") from error
     if info["missing_keys"]:
         raise ModelError(f"{location} lacks the weights of {sorted(info['missing_keys'])[0]}")
-    return _prepared(model, tokenizer)
+    require_shapes(info["mismatched_keys"], location)
+    require_numbers(model, location)
+    try:
+        return _prepared(model, tokenizer)
+    except TokenizerError as error:
+        raise ModelError(f"cannot use {location}: {error}") from error
 
 
 def check_model_type(location: str | Path, types: Collection[str] = MODEL_TYPES) -> "PreTrainedConfig":
     """The configuration at `location`, if its type is one of `types`, which we can train. Raises `ModelError`."""
+    if Path(location).is_absolute() and not Path(location).is_dir():
+        raise ModelError(f"there is no model at {location}")
     try:
         config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above: validators have types of their own
         raise ModelError(f"cannot read a model configuration at {location}: {first_line(error)}") from error
     if config.model_type not in types:
         raise ModelError(f"model type {config.model_type!r} of {location} is not one of {', '.join(sorted(types))}")
     return cast("PreTrainedConfig", config)
+
+
+def require_shapes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]], location: str | Path) -> None:
+    """Raises `ModelError` where loading found weights of another shape than the configuration says."""
+    for name, found, expected in mismatched:
+        raise ModelError(f"{location}: {name} has shape {list(found)}, and its configuration asks for {list(expected)}")
+
+
+def require_numbers(model: nn.Module, location: str | Path) -> None:
+    """Raises `ModelError` for weights that would make every text garbage and every score meaningless."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise ModelError(f"{location}: {name} holds what is not a number, or infinite")
 
 
 def save_language_model(language_model: LanguageModel, folder: Path) -> None:
@@ -128,7 +149,9 @@ def save_language_model(language_model: LanguageModel, folder: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """Or the first two, where the one only announces the other."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
 
 
 def freeze(model: nn.Module) -> None:

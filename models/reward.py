@@ -27,11 +27,14 @@ from models.backbone import (
     first_line,
     hidden_states,
     pad_right,
+    require_numbers,
+    require_shapes,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.read_out import ReadOut
 from models.tokenization import (
+    TokenizerError,
     encode_prompts,
     encode_response_texts,
     encode_responses,
@@ -170,6 +173,7 @@ def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: Read
     fresh = [*info["missing_keys"], *(mismatched[0] for mismatched in info["mismatched_keys"])]
     if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
         raise ModelError(f"{location} lacks the weights of {lacking[0]}")
+    require_numbers(model, location)
     reward_model = RewardModel(model.eval(), tokenizer, _pair_format(model, tokenizer, location))
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
@@ -196,13 +200,18 @@ def is_encoder(location: str | Path) -> bool:
 def load_reward_model(location: str | Path) -> RewardModel:
     """Load an `AutoModelForSequenceClassification` with one label. Raises `ModelError`."""
     reads_pairs = is_encoder(location)
-    model, tokenizer, info = _load(location, "a reward model")
+    model, tokenizer, info = _load(location, "a reward model", ignore_mismatched_sizes=True)
     if info["missing_keys"]:
         raise ModelError(f"{location} is not a reward model: it lacks {sorted(info['missing_keys'])[0]}")
     if model.config.num_labels != 1:
         raise ModelError(f"{location} has {model.config.num_labels} labels; a reward model has one")
+    require_shapes(info["mismatched_keys"], location)
+    require_numbers(model, location)
     if not reads_pairs:
-        prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
+        try:
+            prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
+        except TokenizerError as error:
+            raise ModelError(f"cannot use {location}: {error}") from error
     pairs = _pair_format(model, tokenizer, location) if reads_pairs else None
     reward_model = RewardModel(model.eval(), tokenizer, pairs)
     if reward_model.read_out.heads > 1:
@@ -282,7 +291,7 @@ def _load(
             output_loading_info=True,
             **settings,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the libraries' parsers raise whatever they like, bare exceptions too
         raise ModelError(f"cannot load {what} from {location}: {first_line(error)}") from error
     return model, tokenizer, info
 

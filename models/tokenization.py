@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -30,6 +31,10 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize + ': ' + message['content'] + '\n\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be used, in one line."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -63,7 +68,7 @@ def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int)
     and only then one more row (the result is `embedding_rows + 1`).
     """
     if tokenizer.eos_token_id is None:
-        raise ValueError("the tokenizer has no end-of-sequence token")
+        raise TokenizerError("the tokenizer has no end-of-sequence token")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
     taken = {tokenizer.eos_token_id, tokenizer.bos_token_id}
@@ -72,8 +77,8 @@ def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int)
     spare = _spare_special_token(tokenizer)
     if spare is not None:
         tokenizer.pad_token = spare
-        return embedding_rows
-    tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    else:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return max(embedding_rows, cast(int, tokenizer.pad_token_id) + 1)
 
 
@@ -128,7 +133,10 @@ def _spare_special_token(tokenizer: "PreTrainedTokenizerBase") -> str | None:
 def _encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: Conversation) -> tuple[int, ...]:
     specials = tokenizer.all_special_tokens
     messages = [{"role": message.role, "content": _neutral(message.content, specials)} for message in prompt]
-    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    try:
+        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:  # some templates refuse a system's turn, or two of one role
+        raise TokenizerError(f"the tokenizer's chat template cannot render a prompt: {error}") from error
     return tuple(cast(list[int], tokenizer.encode(cast(str, rendered), add_special_tokens=False)))
 
 

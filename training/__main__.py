@@ -39,8 +39,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("stage", choices=sorted(STAGES))
     parser.add_argument("--config", type=Path, required=True, help="JSON, see training/config")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; the same one resumes it")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    parser.add_argument("--threads", type=_count, default=None, help="CPU threads (default: OMP_NUM_THREADS, or all)")
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text}")
+    return int(text)
 
 
 def _die_with_parent() -> None:

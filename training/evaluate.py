@@ -21,12 +21,13 @@ from training.data import (
     open_reward_model,
 )
 from training.detectors import distinct_2
+from training.held_out import score_differences
 from training.intervals import clustered, clustered_proportion
 from training.metrics import mean_of
 from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
 from training.run import Cancellation, PhaseTimer, Run, derived_seed
 from training.samples import SHOWN
-from training.scoring import RewardModelScorer, WrittenResponse, batched_scores, written
+from training.scoring import RewardModelScorer, WrittenResponse, written
 
 COMPLETIONS = "completions.jsonl"
 REFERENCE_COMPLETIONS = "reference_completions.jsonl"
@@ -116,9 +117,7 @@ def _evaluate_preferences(config: EvaluateConfig, reward_model: RewardModel) -> 
     pairs, dropped = encode_pairs(reward_model, records, max_length=config.max_length)
     if not pairs:
         raise InputError(f"every pair of {config.preferences} is longer than {config.max_length} tokens")
-    scores_A = batched_scores(reward_model, [pair.a.token_ids for pair in pairs])
-    scores_B = batched_scores(reward_model, [pair.b.token_ids for pair in pairs])
-    measured = agreement(pairs, ((scores_A - scores_B) / reward_model.score_std).tolist())
+    measured = agreement(pairs, score_differences(reward_model, pairs))
     return {**measured.to_json(), "pairs_dropped": dropped}
 
 

@@ -96,6 +96,8 @@ def load_preferences(path: Path, model: LanguageModel | RewardModel, *, max_leng
         raise InputError(f"no pair of {path} to train on has at most {max_length} tokens")
     if all(pair.preference == 0.5 for pair in train):
         raise InputError("all training pairs are ties: there is no preference to learn")
+    if all(pair.a == pair.b for pair in train if pair.preference != 0.5):
+        raise InputError("all judged training pairs are of equal responses: there is no preference to learn")
     return Preferences(shared_out(train), validation, dropped_train + dropped_validation)
 
 

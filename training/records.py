@@ -273,6 +273,10 @@ def _text(fields: Mapping[str, object], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
         raise RecordError(f"{name} must be text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise RecordError(f"{name} holds half a character: {value[error.start]!r}") from error
     return value
 
 

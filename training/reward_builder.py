@@ -373,6 +373,8 @@ class RewardBuilder:
         if self._targets_NH is not None:
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
             whole_B = read_out.of(self._targets_NH[lengths.cumsum(0) - 1])
+            if not float(whole_B.std()) > 0:
+                raise InputError("the training pairs contradict each other: nothing tells better responses from worse")
             stacked = torch.stack([raw_B, whole_B])
             self._teacher_figures["student_teacher_correlation"] = float(torch.corrcoef(stacked)[0, 1])
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ class Run:
         self.lineage = lineage
         self._cancellation = cancellation or Cancellation()
         identity = _identity(lineage)
-        out.mkdir(parents=True, exist_ok=True)
+        _make_folder(out)
         _claim(out / "run.json", identity)
         board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
         self.metrics = MetricsLog(out / "metrics.jsonl", board)
@@ -75,7 +76,10 @@ class Run:
         artifact: tuple[ArtifactKind, Callable[[Path], None]] | None = None,
     ) -> None:
         """Publish the artifact, then the result, then drop the checkpoints: a kill between two of them repeats
-        only what is missing."""
+        only what is missing. Raises `InputError`, and publishes nothing, where a figure is not finite."""
+        broken = [name for name, value in result.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
         if artifact is not None:
             kind, write = artifact
             publish(self.out / "artifact", kind, self.lineage, write)
@@ -111,6 +115,13 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 def _identity(lineage: Lineage) -> str:
     parts = [lineage.stage, dict(lineage.parents), dict(lineage.data), dict(lineage.config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
 
 
 def _claim(path: Path, identity: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from models.tokenization import TokenizerError
 from training.config import (
     ConfigError,
     DpoConfig,
@@ -43,7 +44,7 @@ def run_stage(config: StageConfig, out: Path, *, threads: int | None) -> int:
         _runner(config, out, cancellation)()
     except Cancelled:
         return CANCELLED
-    except (ConfigError, InputError) as error:
+    except (ConfigError, InputError, TokenizerError) as error:
         return say_bad_input(error)
     except Exception:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
         traceback.print_exc()

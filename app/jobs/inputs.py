@@ -17,11 +17,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import DatasetVersion, Demonstration, ModelVersion, Project, Prompt, Run
+from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Run
 from app.errors import Invalid
 from app.jobs.context import WorkerContext
 from app.services import artifacts, datasets, leases
-from training.records import DemonstrationRecord, Message, PromptRecord, Record, write_records
+from training.records import Message, PromptRecord, Record, write_records
 
 FOLDER = "inputs"
 CONFIG = "config.json"
@@ -116,7 +116,7 @@ async def _gather(db: AsyncSession, home: Path, run_id: int, token: int) -> Stag
 async def _sft(db: AsyncSession, home: Path, project: Project, run: Run) -> tuple[Json, dict[str, Sequence[Record]]]:
     dataset = await datasets.cut_demonstrations(db, project, home=home, run_id=run.id)
     run.settings = {**run.settings, "dataset_version_id": dataset.id}
-    held_out = await _demonstrations(db, run.project_id, "validation")
+    held_out = await datasets.demonstrations(db, run.project_id, "validation")
     config = {"model": run.settings["model"], "demonstrations": str(home / dataset.path)}
     return config, {"held_out": held_out} if held_out else {}
 
@@ -156,8 +156,8 @@ async def _ppo(db: AsyncSession, run: Run, rng: random.Random) -> dict[str, Sequ
     if held_out:
         files["held_out_prompts"] = _sample(held_out, PPO_HELD_OUT_PROMPTS, rng)
     if settings.get("ptx_coefficient"):
-        demonstrations = _required(await _demonstrations(db, run.project_id, "train"), "demonstration to learn from")
-        files["demonstrations"] = demonstrations
+        imitated = _required(await datasets.demonstrations(db, run.project_id, "train"), "demonstration to learn from")
+        files["demonstrations"] = imitated
     return files
 
 
@@ -181,16 +181,6 @@ async def _prompts(db: AsyncSession, project_id: int, *splits: str) -> list[Prom
         .order_by(Prompt.id)
     )
     return [PromptRecord(str(prompt_id), _conversation(messages)) for prompt_id, messages in rows]
-
-
-async def _demonstrations(db: AsyncSession, project_id: int, split: str) -> list[DemonstrationRecord]:
-    rows = await db.execute(
-        select(Prompt.id, Prompt.messages, Demonstration.text)
-        .join(Demonstration, Demonstration.prompt_id == Prompt.id)
-        .where(Prompt.project_id == project_id, Prompt.split == split)
-        .order_by(Demonstration.id)
-    )
-    return [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
 
 
 def _conversation(messages: list[Json]) -> tuple[Message, ...]:

@@ -107,18 +107,23 @@ async def cut_demonstrations(
 ) -> DatasetVersion:
     """A version with the demonstrations of the training prompts; an unchanged set is the latest version again."""
     await _hold(db, project)
-    rows = await db.execute(
-        select(Prompt.id, Prompt.messages, Demonstration.text)
-        .join(Demonstration, Demonstration.prompt_id == Prompt.id)
-        .outerjoin(Judgement, Judgement.id == Demonstration.judgement_id)
-        .where(Prompt.project_id == project.id, Prompt.split == "train", Judgement.superseded_by.is_(None))
-        .order_by(Demonstration.id)
-    )
-    records = [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
+    records = await demonstrations(db, project.id, "train")
     if not records:
         raise Conflict("There is no demonstration yet to make a dataset of.")
     version, _ = await _cut(db, project, "demonstrations", records, {}, home, run_id)
     return version
+
+
+async def demonstrations(db: AsyncSession, project_id: int, split: Split) -> list[DemonstrationRecord]:
+    """Those that count, in the order in which they came: not of a judgement that was changed."""
+    rows = await db.execute(
+        select(Prompt.id, Prompt.messages, Demonstration.text)
+        .join(Demonstration, Demonstration.prompt_id == Prompt.id)
+        .outerjoin(Judgement, Judgement.id == Demonstration.judgement_id)
+        .where(Prompt.project_id == project_id, Prompt.split == split, Judgement.superseded_by.is_(None))
+        .order_by(Demonstration.id)
+    )
+    return [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
 
 
 async def list_versions(db: AsyncSession, project_id: int, kind: DatasetKind = "preferences") -> list[DatasetVersion]:

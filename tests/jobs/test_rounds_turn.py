@@ -12,8 +12,10 @@ from app.db.tables import Completion, Project, Prompt, Round, Run, Task, TaskCom
 from app.errors import Conflict
 from app.jobs import reaper
 from app.jobs.context import WorkerContext
-from app.services import leases, models, question, rounds, runs
-from tests.factories import make_task
+from app.services import assignments, judgements, leases, models, question, rounds, runs
+from app.services.answers import Answer
+from app.services.judgements import Submission
+from tests.factories import make_member, make_task
 from tests.jobs.conftest import InProcess, StartWorker
 from tests.jobs.loop import Loop, result_of
 
@@ -83,6 +85,36 @@ async def test_ppo_is_given_what_its_settings_ask_for(loop: Loop) -> None:
         "held_out_prompts.jsonl": 2,
         "prompts.jsonl": 6,
     }
+
+
+async def test_ppo_imitates_what_people_wrote_and_not_what_they_took_back(loop: Loop) -> None:
+    project = await ready_project(loop)
+
+    async def ask_for_better_ones(db: AsyncSession) -> None:
+        found = await db.get_one(Project, project.id)
+        found.question = {"asks_edit": True}
+
+    await loop.do(ask_for_better_ones)
+    round_ = await loop.start_round(project, ppo={"ptx_coefficient": 0.5})
+    await loop.work_off()
+    annotator = await loop.do(lambda db: make_member(db, project))
+
+    async def change_their_mind(db: AsyncSession) -> None:
+        leased = await assignments.lease_next(db, annotator, await db.get_one(Project, project.id))
+        assert leased is not None
+        for said in ("At first.", "On reflection."):
+            await judgements.submit(
+                db, annotator, leased.id, Submission(Answer(2, response=said), f"{leased.id} {said}")
+            )
+
+    for _ in range(SMALL["label_target"]):
+        await loop.do(change_their_mind)
+    await loop.work_off()
+    run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))["ppo"]
+    assert run.folder is not None
+    imitated = (loop.context.home / run.folder / "inputs" / "demonstrations.jsonl").read_text()
+    assert "On reflection." in imitated
+    assert "At first." not in imitated
 
 
 async def files_of_ppo(loop: Loop, round_: Round) -> dict[str, int]:

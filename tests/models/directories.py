@@ -7,17 +7,17 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
-    GemmaConfig,
     GPT2Config,
-    LlamaConfig,
-    MistralConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
-    Qwen3Config,
 )
 
-FAMILIES = ("llama", "qwen3", "gpt2", "gemma", "mistral")
+from models.backbone import MODEL_TYPES
+
+FAMILIES = tuple(sorted(MODEL_TYPES))
+"""All that can be brought."""
 TEXTS = ["How do I boil an egg? Put it in cold water and wait.", "Fix the bike slowly, then clean the lamp."] * 20
 
 
@@ -69,7 +69,10 @@ def _config(family: str, vocab_size: int) -> PreTrainedConfig:
         "bos_token_id": None,
         "pad_token_id": None,
     }
-    kinds = {"llama": LlamaConfig, "qwen3": Qwen3Config, "gemma": GemmaConfig, "mistral": MistralConfig}
-    if family == "mistral":
+    if family in ("gpt_neox", "olmo2", "phi3", "qwen2"):
+        del shape["head_dim"]
+    if family == "gpt_neox":
+        del shape["num_key_value_heads"]
+    if family in ("gemma2", "gemma3_text", "mistral"):
         shape["sliding_window"] = 12  # shorter than the sequences of the tests, so that it matters
-    return kinds[family](**shape)
+    return AutoConfig.for_model(family, **shape)

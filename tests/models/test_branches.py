@@ -23,7 +23,7 @@ ROWS = [
     Branches([20], [[40, 41, 42, 43, 44, 0], [45, 0]]),
     Branches([21, 22, 23, 24, 25, 26, 27, 28], [[29, 0]]),
 ]
-SHARING_FAMILIES = ("llama", "qwen3", "gpt2", "gemma")
+SHARING_FAMILIES = ("gemma", "gpt2", "gpt_neox", "llama", "olmo2", "phi3", "qwen2", "qwen3")
 
 
 def alone(rows: list[Branches]) -> list[Branches]:

@@ -76,7 +76,7 @@ def test_padding_does_not_change_scores(directory: Path) -> None:
     reward_model = lively(reward_model_from_encoder(directory, seed=0))
     together = scores(reward_model, sequences(reward_model))
     alone = torch.cat([scores(reward_model, [sequence]) for sequence in sequences(reward_model)])
-    assert together.std() > 0.1
+    assert together.std() > 0.01  # a hundred times what padding may change; words are merged in another order each time
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 

@@ -56,6 +56,15 @@ def test_a_spare_special_token_becomes_padding_without_a_new_row() -> None:
     assert tokenizer.pad_token == "<|reserved_special_token_0|>"
 
 
+def test_a_spare_special_token_that_the_model_has_no_row_for_gets_one() -> None:
+    """Some tokenizers add one of their own when they are loaded, Qwen2's for instance."""
+    tokenizer = bare_tokenizer()
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"unk_token": "<unk>"})
+    assert prepare_tokenizer(tokenizer, rows) == rows + 1
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<unk>", rows)
+
+
 def test_an_unused_embedding_row_becomes_padding_without_a_new_row() -> None:
     tokenizer = bare_tokenizer()
     rows = len(tokenizer) + 8

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.training import toy
 from tests.training.conftest import reward_settings
@@ -46,7 +48,9 @@ def refused(stage: str, out: Path, capfd: pytest.CaptureFixture[str], **settings
         ({"epochs": "3"}, "epochs: must be a whole number"),
         ({"seed": -1}, "seed"),
         ({"demonstrations": None}, "demonstrations: must be a path"),
-        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"model": "/nowhere/at/all"}, "there is no model at /nowhere/at/all"),
+        ({"architecture": {"layers": 0}}, "architecture.layers: must be at least 1"),
+        ({"architecture": {"hidden_size": 130, "heads": 4}}, "architecture.hidden_size: must be a multiple"),
         ({"max_length": 3}, "every demonstration is longer than 3 tokens"),
         ({"learning_rate": 1e30, "epochs": 4, "batch_tokens": 512}, "training diverged"),
     ],
@@ -107,6 +111,77 @@ def test_an_artifact_with_a_flipped_byte(
     assert "does not match its manifest" in refused("generate", tmp_path / "out", capfd, **settings)
 
 
+def test_a_folder_that_is_a_file(world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("")
+    assert "cannot make the folder" in refused("sft", tmp_path / "out", capfd, **sft_settings(world))
+
+
+def half_of_the_weights(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def weights_without_meaning(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    next(iter(weights.values())).fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def a_vocabulary_that_is_none(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] = "none"
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def no_end_of_sequence(folder: Path) -> None:
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["eos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def a_template_that_refuses(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no system here') }}")
+
+
+def a_width(width: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        settings = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(settings | {"hidden_size": width}))
+
+    return change
+
+
+@pytest.mark.parametrize("stage", ["generate", "reward"])
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (half_of_the_weights, "cannot load a language model"),
+        (weights_without_meaning, "not a number"),
+        (a_vocabulary_that_is_none, "cannot load a language model"),
+        (no_end_of_sequence, "no end-of-sequence token"),
+        (a_template_that_refuses, "no system here"),
+        (a_width(64), "has shape"),
+        (a_width("wide"), "expected int"),
+    ],
+)
+def test_a_model_of_ones_own_that_cannot_be_used(
+    stage: str,
+    damage: Callable[[Path], None],
+    word: str,
+    world: Path,
+    policy: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(policy, tmp_path / "policy")
+    (folder / "manifest.json").unlink()
+    damage(folder)
+    settings = {"policy": folder, "prompts": world / "prompts.jsonl"}
+    if stage == "reward":
+        settings["preferences"] = world / "preferences.jsonl"
+    assert word in refused(stage, tmp_path / "out", capfd, **settings)
+
+
 def test_a_prompt_longer_than_the_model(policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "long.jsonl"
     write_records(path, [PromptRecord("long", conversation(("user", "bread and " * 600)))])
@@ -124,6 +199,8 @@ def preferences_of(world: Path, tmp_path: Path, **change: object) -> Path:
     ("change", "word"),
     [
         ({"preference": 0.5}, "all training pairs are ties"),
+        ({"response_a": "bread", "response_b": "bread"}, "of equal responses"),
+        ({"response_a": "\ud800"}, "response_a holds half a character: '\\ud800'"),
         ({"split": "validation"}, "to train on"),
         ({"prompt_id": "one"}, "is in both splits"),
         ({"preference": 1.5}, "preference must lie in [0, 1]"),
@@ -141,6 +218,18 @@ def test_bad_preferences(
 ) -> None:
     settings = reward_settings(world, policy) | {"preferences": preferences_of(world, tmp_path, **change)}
     assert word in refused("reward", tmp_path / "out", capfd, **settings)
+
+
+def test_pairs_that_were_judged_both_ways_alike(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The teacher then knows nothing, and its student would be noise."""
+    rows = [record.to_json() for record in read_records(world / "preferences.jsonl", PreferenceRecord)]
+    rows = [row | {"preference": verdict} for row in rows for verdict in (0.0, 1.0)]
+    path = tmp_path / "both.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = reward_settings(world, policy) | {"preferences": path, "distil_steps": 2}
+    assert "contradict each other" in refused("reward", tmp_path / "out", capfd, **settings)
 
 
 def test_a_policy_given_as_reward_model(

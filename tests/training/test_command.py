@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.training import toy
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,14 @@ def test_a_bad_setting_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (2, "epohcs: unknown setting\n")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "many"])
+def test_threads_that_make_no_sense(threads: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "sft", "--config", "run.json", "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, f"--threads={threads}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"argument --threads: must be a whole number above 0, not {threads}\n")
 
 
 def runs(process_id: int) -> bool:

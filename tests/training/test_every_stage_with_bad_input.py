@@ -11,9 +11,10 @@ from tests.training.conftest import reward_settings
 from tests.training.test_bad_input import preferences_of, refused, sft_settings
 from tests.training.test_crashes import flip_a_byte, stage_settings, weights
 from training.checkpoint import CheckpointStore
-from training.records import DemonstrationRecord, read_records
+from training.records import CompletionRecord, DemonstrationRecord, read_records
 
 STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate")
+LESS_USUAL = ("cost", "embed")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,9 @@ def settings(world: Path, policy: Path, reward: Path) -> dict[str, dict[str, obj
         stage: (evaluate if stage == "evaluate" else stage_settings(stage, world, policy, reward))
         | short.get(stage, {})
         for stage in STAGES
+    } | {
+        "cost": {"policy": policy, "preferences": world / "preferences.jsonl", "prompts": world / "prompts.jsonl"},
+        "embed": {"policy": policy, "responses": world / "responses.jsonl"},
     }
 
 
@@ -55,6 +59,8 @@ FILES = [
     ("generate", "prompts"),
     ("evaluate", "prompts"),
     ("evaluate", "preferences"),
+    ("cost", "preferences"),
+    ("embed", "responses"),
 ]
 
 
@@ -67,7 +73,7 @@ def test_a_file_of_zero_rows(
     assert "empty.jsonl holds no records" in refused(stage, tmp_path / "out", capfd, **settings[stage] | {role: path})
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *LESS_USUAL])
 def test_an_unknown_setting(
     stage: str, settings: dict[str, dict[str, object]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,20 +170,23 @@ def test_empty_responses_are_responses(
 
 
 def test_a_policy_that_has_learnt_to_say_nothing(
-    settings: dict[str, dict[str, object]], world: Path, tmp_path: Path
+    settings: dict[str, dict[str, object]], world: Path, policy: Path, tmp_path: Path
 ) -> None:
     """Empty demonstrations, then every stage on the policy that they make."""
     records = read_records(world / "demonstrations.jsonl", DemonstrationRecord)
     path = tmp_path / "silent.jsonl"
     path.write_text("".join(json.dumps(record.to_json() | {"response": ""}) + "\n" for record in records))
-    made = settings["sft"] | {"demonstrations": path, "learning_rate": 1e-2}
+    made = settings["sft"] | {"model": policy, "demonstrations": path, "learning_rate": 1e-2, "epochs": 2}
     assert toy.run("sft", tmp_path / "sft", **made) == 0
-    silent = {"policy": tmp_path / "sft" / "artifact"}
-    assert toy.run("generate", tmp_path / "generate", **settings["generate"] | silent) == 0
-    (tmp_path / "generate" / "completions.jsonl").read_text()
-    same = {**silent, "reference": silent["policy"]}
-    assert toy.run("ppo", tmp_path / "ppo", **settings["ppo"] | same) in (0, 2)
-    assert toy.run("evaluate", tmp_path / "evaluate", **settings["evaluate"] | same) in (0, 2)
+    silent = tmp_path / "sft" / "artifact"
+    assert toy.run("generate", tmp_path / "generate", **settings["generate"] | {"policy": silent}) == 0
+    written = read_records(tmp_path / "generate" / "completions.jsonl", CompletionRecord)
+    assert {(record.text, record.token_count, record.ended_with_eos) for record in written} == {("", 1, True)}
+    both = {"policy": silent, "reference": silent}
+    assert toy.run("evaluate", tmp_path / "evaluate", **settings["evaluate"] | both) == 0
+    assert (toy.result(tmp_path / "evaluate")["length"], toy.result(tmp_path / "evaluate")["distinct_2"]) == (1.0, 0.0)
+    assert toy.run("ppo", tmp_path / "ppo", **settings["ppo"] | both) == 0
+    assert toy.result(tmp_path / "ppo")["eos_rate"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from training.records import (
     read_records,
     write_records,
 )
+from training.run import Run
 
 PROMPT = conversation(("system", "Be kind."), ("user", "Grüße – 你好 🙂"))
 RECORDS: list[Record] = [
@@ -208,6 +209,14 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "artifact" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"model\.safetensors"):
         verify(tmp_path / "artifact")
+
+
+def test_a_figure_that_is_no_number_publishes_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path / "out", LINEAGE)
+    with pytest.raises(InputError, match="nll: not finite"):
+        run.finish({"nll": float("nan")}, artifact=("policy", write_model))
+    assert not (tmp_path / "out" / "artifact").exists()
+    assert not run.finished
 
 
 def test_writing_that_fails_publishes_nothing(tmp_path: Path) -> None:

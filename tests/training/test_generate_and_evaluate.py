@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_only_preferences_can_be_evaluated_too(world: Path, reward: Path, tmp_pa
     code = toy.run("evaluate", tmp_path / "out", reward=reward, preferences=world / "preferences.jsonl")
     assert code == 0
     assert "kl" not in toy.result(tmp_path / "out")
+
+
+def test_a_reward_model_is_as_good_as_it_was_measured_when_it_was_made(
+    world: Path, reward: Path, tmp_path: Path
+) -> None:
+    lines = (world / "preferences.jsonl").read_text().splitlines()
+    (tmp_path / "validation.jsonl").write_text(
+        "\n".join(line for line in lines if json.loads(line)["split"] == "validation")
+    )
+    assert toy.run("evaluate", tmp_path / "out", reward=reward, preferences=tmp_path / "validation.jsonl") == 0
+    made, found = toy.result(world / "reward"), toy.result(tmp_path / "out")
+    assert {name: found[name] for name in ("accuracy", "accuracy_low", "validation_pairs", "validation_ties")} == {
+        name: made[name] for name in ("accuracy", "accuracy_low", "validation_pairs", "validation_ties")
+    }
+    assert found["nll"] == pytest.approx(made["nll"], rel=1e-5)
 
 
 def test_distinct_2_falls_when_everything_is_the_same() -> None:

@@ -260,10 +260,13 @@ def test_what_is_saved_is_what_is_loaded(family: str, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("lora_rank", [0, 2])
 @pytest.mark.parametrize("cost", [None, "cost"])
 @pytest.mark.parametrize("critic", ["separate", "shared"])
-def test_a_restored_learner_takes_the_same_step_bit_for_bit(tmp_path: Path, critic: str, cost: str | None) -> None:
-    config = tiny.config(critic=critic, cost=cost)
+def test_a_restored_learner_takes_the_same_step_bit_for_bit(
+    tmp_path: Path, critic: str, cost: str | None, lora_rank: int
+) -> None:
+    config = tiny.config(critic=critic, cost=cost, lora_rank=lora_rank)
     players, others = (tiny.players(tmp_path / name, settings=config) for name in ("one", "other"))
     rollout = tiny.rollout(players, config)
     learner, again = learner_of(config, players), learner_of(config, others)

@@ -35,6 +35,22 @@ def test_the_loss_is_on_the_response_alone_with_its_end() -> None:
     torch.testing.assert_close(float(loss.detach()), expected, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("settings", [{}, {"whole": True}, {"packed": True}])
+def test_eight_batches_of_one_give_the_loss_and_gradient_of_one_batch_of_eight(settings: dict[str, bool]) -> None:
+    policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
+    examples = [example((5,) * row, (*range(20, 30 - row), policy.eos_ids[0])) for row in range(1, 9)]
+    weights = list(policy.model.parameters())
+
+    def learnt(batches: list[list[Example]]) -> tuple[float, list[torch.Tensor]]:
+        loss = torch.stack([loss_sum(policy, batch, **settings)[0] for batch in batches]).sum()
+        return float(loss.detach()), list(torch.autograd.grad(loss, weights))
+
+    (whole, gradient), (cut, summed) = learnt([examples]), learnt([[one] for one in examples])
+    assert cut == pytest.approx(whole, rel=1e-5)
+    for one, other in zip(gradient, summed, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 def test_the_full_loss_is_on_every_token_but_the_first() -> None:
     policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
     sequence = (5, 6, 7, 8, 20, 21, policy.eos_ids[0])

@@ -28,7 +28,7 @@ class RewardConfig(StageConfig):
     whose prompt a response answers; `cross_validated` measures all four on folds of the training pairs."""
     distil_below_pairs: Count = 2000
     """`auto` distils below this many training pairs: a small trunk overfits few labels at any learning rate."""
-    reference_samples: Count = 1536
+    reference_samples: Annotated[int, Range(minimum=2)] = 1536
     """Samples of the policy: for distillation, and for the mean and deviation of the score."""
     max_new_tokens: Count = 80
     temperature: Positive = 0.7

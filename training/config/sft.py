@@ -1,12 +1,12 @@
 """Settings of supervised fine-tuning."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from models.architecture import Architecture
 from training.config.stage import StageConfig
-from training.config.values import Count, Fraction, NonNegative, Positive, Range
+from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +35,10 @@ class SftConfig(StageConfig):
     weight_decay: NonNegative = 0.01
     gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 50
+
+    def __post_init__(self) -> None:
+        for name, number in asdict(self.architecture).items():
+            if number < 1:
+                raise ConfigError(f"architecture.{name}: must be at least 1, not {number}")
+        if self.architecture.hidden_size % (2 * self.architecture.heads):
+            raise ConfigError("architecture.hidden_size: must be a multiple of twice architecture.heads")
