@@ -23,6 +23,11 @@ dataset_commands = typer.Typer(help="Dataset versions: immutable snapshots of al
 app.add_typer(dataset_commands, name="dataset")
 
 
+class Kind(StrEnum):
+    comparisons = "comparisons"
+    demonstrations = "demonstrations"
+
+
 class Format(StrEnum):
     jsonl = "jsonl"
     parquet = "parquet"
@@ -30,8 +35,15 @@ class Format(StrEnum):
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="hh-rlhf transcripts, one JSON object per line; gzip too.")],
+    file: Annotated[Path, typer.Argument(help="One JSON object per line; gzip too.")],
     project: ProjectName,
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            help="comparisons: hh-rlhf transcripts. demonstrations: a prompt and its completion, or messages, as TRL "
+            "has them."
+        ),
+    ] = Kind.comparisons,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Import the good rows of a file with bad ones.")] = False,
     create: Annotated[bool, typer.Option("--create", help="Create the project if there is none.")] = False,
     demonstrate: Annotated[
@@ -39,11 +51,17 @@ def import_file(
         typer.Option("--demonstrate", help="Let SFT learn from the chosen responses, in a project without a policy."),
     ] = False,
 ) -> None:
-    """Read comparisons into a project, all of the file or nothing. Rows that are there already are left alone."""
+    """Read comparisons or demonstrations into a project, all of the file or nothing. Rows that are there already are
+    left alone."""
 
     async def read(db: AsyncSession) -> ImportReport:
+        if demonstrate and kind is Kind.demonstrations:
+            raise Invalid("--demonstrate is for comparisons: a file of demonstrations has no chosen responses.")
         target = await _import_target(db, project, create=create)
-        report = await imports.import_hh(db, target, file, skip_bad=skip_bad, demonstrate=demonstrate)
+        if kind is Kind.demonstrations:
+            report = await imports.import_demonstrations(db, target, file, skip_bad=skip_bad)
+        else:
+            report = await imports.import_hh(db, target, file, skip_bad=skip_bad, demonstrate=demonstrate)
         _tell_bad_rows(report)
         if report.rows == 0:
             raise Invalid(f"{file} holds no row.")
@@ -56,7 +74,7 @@ def import_file(
 
     report = in_transaction(read)
     print(
-        f"Imported {report.imported:,} of {report.rows:,} comparisons into {project}; "
+        f"Imported {report.imported:,} of {report.rows:,} {kind} into {project}; "
         f"{report.already_there:,} were there already, {len(report.bad):,} can't be used."
     )
 

@@ -1,10 +1,12 @@
-"""Comparisons from elsewhere: each is a prompt, two completions, a closed task and a judgement of kind imported."""
+"""Comparisons from elsewhere: each is a prompt, two completions, a closed task and a judgement of kind imported. And
+demonstrations."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,12 +16,16 @@ from app.db.tables import Completion, Demonstration, Judgement, Project, Task, T
 from app.errors import Invalid
 from app.services import prompts
 from app.services.answers import Answer
+from app.services.demonstration_rows import Shown, read_demonstrations
 from app.services.prompts import NewPrompt
-from app.services.transcripts import BadRow, Pair, read_pairs
+from app.services.rows import BadRow
+from app.services.transcripts import Pair, read_pairs
 
 BATCH = 500
 BETTER = 2  # of the seven choices, when a file says which response won but not by how much
 AS_STORED = [0, 1]
+
+RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True)
@@ -52,20 +58,46 @@ async def import_hh(
     """
     if choice not in (1, 2, 3):
         raise Invalid("An imported choice is 1 (much better), 2 (better) or 3 (slightly better).")
+
+    async def take(pairs: Sequence[Pair]) -> int:
+        new = await _import(db, project, pairs, file.name, choice)
+        if demonstrate:
+            await _demonstrate(db, project, [Shown(pair.prompt, pair.chosen) for pair in pairs], file.name)
+        return new
+
+    return await _import_rows(db, project, read_pairs(file), take, skip_bad=skip_bad)
+
+
+async def import_demonstrations(db: AsyncSession, project: Project, file: Path, *, skip_bad: bool) -> ImportReport:
+    """Read responses to imitate, plain or gzip, for SFT to learn from. All or nothing as `import_hh`, and raises as
+    that does."""
+
+    async def take(shown: Sequence[Shown]) -> int:
+        return await _demonstrate(db, project, shown, file.name)
+
+    return await _import_rows(db, project, read_demonstrations(file), take, skip_bad=skip_bad)
+
+
+async def _import_rows(
+    db: AsyncSession,
+    project: Project,
+    found: Iterable[RowT | BadRow],
+    take: Callable[[Sequence[RowT]], Awaitable[int]],
+    *,
+    skip_bad: bool,
+) -> ImportReport:
+    """`take` imports a batch and says how many rows of it are new."""
     # Two imports of one file at once: the second finds what the first brought.
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
     bad: list[BadRow] = []
     rows = imported = 0
     try:
         async with db.begin_nested():
-            for batch in _batches(read_pairs(file)):
+            for batch in _batches(found):
                 rows += len(batch)
                 bad += [row for row in batch if isinstance(row, BadRow)]
                 if skip_bad or not bad:
-                    pairs = [row for row in batch if isinstance(row, Pair)]
-                    imported += await _import(db, project, pairs, file.name, choice)
-                    if demonstrate:
-                        await _demonstrate(db, project, pairs, file.name)
+                    imported += await take([row for row in batch if not isinstance(row, BadRow)])
             if bad and not skip_bad:
                 raise _HasBadRows
     except _HasBadRows:
@@ -73,7 +105,7 @@ async def import_hh(
     return ImportReport(rows, imported, rows - imported - len(bad), tuple(bad))
 
 
-def _batches(rows: Iterable[Pair | BadRow]) -> Iterator[list[Pair | BadRow]]:
+def _batches(rows: Iterable[RowT]) -> Iterator[list[RowT]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, BATCH)):
         yield batch
@@ -94,17 +126,18 @@ async def _import(db: AsyncSession, project: Project, pairs: Sequence[Pair], fil
     return len(new)
 
 
-async def _demonstrate(db: AsyncSession, project: Project, pairs: Sequence[Pair], file_name: str) -> None:
-    """Every chosen response once for its prompt; those that are demonstrations already are left alone."""
-    asked = [NewPrompt(pair.prompt, source=file_name[:200]) for pair in pairs]
+async def _demonstrate(db: AsyncSession, project: Project, shown: Sequence[Shown], file_name: str) -> int:
+    """How many were new: each response counts once for its prompt."""
+    asked = [NewPrompt(one.prompt, source=file_name[:200]) for one in shown]
     prompt_ids = await prompts.put(db, project, asked)
-    wanted = {(prompt_ids[prompt.digest], pair.chosen): None for pair, prompt in zip(pairs, asked, strict=True)}
-    shown = select(Demonstration.prompt_id, Demonstration.text).where(Demonstration.prompt_id.in_(prompt_ids.values()))
-    for prompt_id, text in await db.execute(shown):
+    wanted = {(prompt_ids[prompt.digest], one.response): None for one, prompt in zip(shown, asked, strict=True)}
+    known = select(Demonstration.prompt_id, Demonstration.text).where(Demonstration.prompt_id.in_(prompt_ids.values()))
+    for prompt_id, text in await db.execute(known):
         wanted.pop((prompt_id, text), None)
     if wanted:
         rows = [{"prompt_id": prompt_id, "text": text, "source": "imported"} for prompt_id, text in wanted]
         await db.execute(insert(Demonstration), rows)
+    return len(wanted)
 
 
 async def _known(db: AsyncSession, prompt_ids: Sequence[int]) -> set[tuple[int, str, str]]:

@@ -92,6 +92,52 @@ def test_chosen_responses_become_demonstrations_once_and_only_when_asked_for(
     assert "is in the queue" in plumbline("run", "start", "sft", "--project", "harmless").out
 
 
+def test_demonstrations_come_in_once_in_each_of_their_forms_and_sft_learns_from_them(
+    plumbline: Command, database_url: str, tmp_path: Path
+) -> None:
+    question, answer = {"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Well."}
+    rows: list[object] = [
+        {"prompt": "How are you?", "completion": "Fine."},
+        {"prompt": [question], "completion": [answer]},
+        {"messages": [{"role": "system", "content": "Be brief."}, question, answer]},
+        {"prompt": [question], "completion": "Well."},
+    ]
+    (tmp_path / "shown.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    importing = ("import", str(tmp_path / "shown.jsonl"), "-p", "manners", "--kind", "demonstrations", "--create")
+    done = plumbline(*importing)
+    assert "Imported 3 of 4 demonstrations into manners; 1 were there already, 0 can't be used." in done.out
+    assert "Imported 0 of 4 demonstrations into manners; 4 were there already" in plumbline(*importing).out
+    assert one(database_url, "SELECT count(*) FROM demonstrations WHERE source = 'imported'") == 3
+    assert one(database_url, "SELECT count(*) FROM prompts") == 2
+    assert "is in the queue" in plumbline("run", "start", "sft", "--project", "manners").out
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "Hello?"}, "has neither a text nor messages under 'completion'"),
+        ({"prompt": "Hello?", "completion": " "}, "has an empty turn"),
+        ({"messages": [{"role": "user", "content": "Hello?"}]}, "does not end with a response of the assistant"),
+        ({"messages": [{"role": "assistant", "content": "Hi."}]}, "has no turn of the user right before the response"),
+        ({"messages": [{"role": "robot", "content": "Hi."}]}, "that no system, user or assistant says"),
+        ({"prompt": "Hello?", "completion": "\0"}, "has a NUL character in 'completion'"),
+        ([], "is not a JSON object"),
+    ],
+)
+def test_a_bad_demonstration_keeps_the_file_out(plumbline: Command, tmp_path: Path, row: object, reason: str) -> None:
+    good = {"prompt": "Hello?", "completion": "Hi."}
+    (tmp_path / "shown").write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n", encoding="utf-8")
+    done = plumbline("import", str(tmp_path / "shown"), "-p", "new", "--create", "--kind", "demonstrations")
+    assert "1 of 2 rows can't be used" in done.refusal
+    assert done.out.startswith("line 2 ")
+    assert reason in done.out
+
+
+def test_chosen_responses_are_asked_of_comparisons_alone(plumbline: Command, tmp_path: Path) -> None:
+    asked = plumbline("import", str(tmp_path), "-p", "new", "--create", "--kind", "demonstrations", "--demonstrate")
+    assert asked.refusal == "--demonstrate is for comparisons: a file of demonstrations has no chosen responses."
+
+
 def test_a_bad_row_keeps_the_file_and_the_new_project_out(
     plumbline: Command, transcripts: Path, database_url: str
 ) -> None:

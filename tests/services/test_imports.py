@@ -17,7 +17,8 @@ from app.errors import Invalid
 from app.services import datasets, imports, projects
 from app.services.imports import ImportReport
 from app.services.prompts import split_of
-from app.services.transcripts import BadRow, Pair, parse_row, read_pairs
+from app.services.rows import BadRow
+from app.services.transcripts import Pair, parse_row, read_pairs
 from tests.factories import make_project
 from training.records import PreferenceRecord, read_records
 
@@ -259,7 +260,7 @@ async def test_a_bad_row_is_named_by_line_and_reason_and_the_good_ones_can_come_
 
 
 def test_a_line_that_no_memory_should_hold_is_a_bad_row(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.transcripts.LONGEST_LINE", 1_000)
+    monkeypatch.setattr("app.services.rows.LONGEST_LINE", 1_000)
     write(file, line() + line(chosen=transcript("a" * 5_000)) + line())
     rows = list(read_pairs(file))
     assert rows[1] == BadRow(2, "is longer than 1,000 bytes")
