@@ -326,7 +326,8 @@ def main() -> None:
         print_curve(executions, systems, threads)
         print_race(executions, systems, arguments.peers[0], threads)
     print("\nhow many times as long as ours")
-    comparisons = [compare(executions, peer, number) for number in arguments.threads for peer in arguments.peers]
+    same = [peer for peer in arguments.peers if peer not in WAYS]
+    comparisons = [compare(executions, peer, number) for number in arguments.threads for peer in same]
     for comparison in comparisons:
         print_comparison(comparison, size.goal)
     outcome = {
