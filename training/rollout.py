@@ -29,7 +29,7 @@ from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data import Prompt, length_batches
 from training.players import Players
-from training.precision import Precision, products_in
+from training.precision import products_in
 from training.replicas import together
 from training.run import PhaseTimer
 from training.scoring import WrittenResponse, written
@@ -167,7 +167,7 @@ def score_responses(
     score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
         lambda: players.reward(prompts, responses).float(),
         lambda: _policy_log_probabilities(players.policy, prompt_ids, sampled, mask_BR, config),
-        lambda: log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config, config.precision),
+        lambda: log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
         lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
         lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
         lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
@@ -200,7 +200,7 @@ def _policy_log_probabilities(
 ) -> Tensor:
     if config.precision != "float32":
         response_ids = [response.token_ids for response in sampled]
-        return log_probabilities(policy, prompt_ids, response_ids, mask_BR, config, config.precision)
+        return log_probabilities(policy, prompt_ids, response_ids, mask_BR, config)
     flat = [value for response in sampled for value in response.log_probabilities]
     return scatter_rows(torch.tensor(flat), mask_BR)
 
@@ -212,12 +212,11 @@ def log_probabilities(
     response_ids: Sequence[Sequence[int]],
     mask_BR: Tensor,
     config: PpoConfig,
-    precision: Precision = "float32",
 ) -> Tensor:
     """(B, R) at the sampling temperature, zero outside the mask."""
     log_probability_BR = torch.zeros(mask_BR.shape)
     for batch in _batches(prompt_ids, response_ids, config):
-        with products_in(precision):
+        with products_in(config.precision):
             log_probability_N, _ = response_log_probabilities(
                 model.model,
                 [prompt_ids[row] for row in batch],

@@ -51,8 +51,10 @@ class Watch:
     ) -> None:
         self._config = config
         # What training computes at once it does with one small minibatch: the watch's hundreds of responses at once
-        # would set the run's peak of memory.
-        self._sparing = replace(config, micro_batch_tokens=min(config.micro_batch_tokens, BATCH_TOKENS))
+        # would set the run's peak of memory. Their own log-probabilities are those of sampling, in float32.
+        self._sparing = replace(
+            config, micro_batch_tokens=min(config.micro_batch_tokens, BATCH_TOKENS), precision="float32"
+        )
         self._players = players
         self._judges = judges
         self._folder = folder
