@@ -42,6 +42,19 @@ def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
     return Agreement(len(judged), ties, clustered_proportion(correct, prompt_ids), nll, correct, prompt_ids)
 
 
+def cross_validated_figures(measured: Agreement) -> dict[str, float]:
+    """With few labels the validation pairs are too few to tell a good reward model from a coin. Training pairs are nine
+    times as many; this is of them, each judged by a fit that had not seen its prompt."""
+    if measured.accuracy is None:
+        return {}
+    return {
+        "cross_validated_pairs": measured.pairs,
+        "cross_validated_accuracy": measured.accuracy.mean,
+        "cross_validated_accuracy_low": measured.accuracy.low,
+        "cross_validated_accuracy_high": measured.accuracy.high,
+    }
+
+
 def accuracy_difference(new: Agreement, previous: Agreement) -> Interval | None:
     """Accuracy of the new model minus that of the previous one on the same pairs, resampled by prompt."""
     if not new.correct:

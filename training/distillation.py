@@ -4,13 +4,14 @@
 # F = response features, P = pairs
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.reward import RewardModel, prefix_scores_by_head
-from training.agreement import agreement
+from training.agreement import agreement, cross_validated_figures
 from training.data import Example, Pair
 from training.features import prefix_features, prompt_features, response_features
 from training.heads import Lesson
@@ -18,6 +19,19 @@ from training.metrics import Measures
 from training.teacher import Teacher, fit_teachers
 
 FARTHEST_TARGET = 4.0  # deviations: a linear teacher goes to any length outside of what it has seen
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """What a student is to learn, and how well the teachers know it."""
+
+    target_NH: Tensor
+    """Each head's teacher's scores of every prefix of every response, one after another, the policy's samples first.
+    Whole samples have mean 0 and deviation 1."""
+    figures: dict[str, float]
+    """What the teachers of the ensemble reached."""
+    held_out_P: Tensor
+    """Score differences of all labelled pairs, each by a teacher that had not seen its prompt."""
 
 
 def teach(
@@ -30,9 +44,8 @@ def teach(
     members: int,
     label_noise: float,
     seed: int,
-) -> tuple[Tensor, dict[str, float]]:
-    """(N, H) each head's teacher's scores of every prefix of every response, one after another, the policy's samples
-    first; and what the teachers of the first `members` heads reached. Whole samples have mean 0 and deviation 1."""
+) -> Teaching:
+    """A teacher for each lesson, the first `members` of them the ensemble's."""
     teachers = fit_teachers(policy, lessons, samples, label_noise=label_noise, seed=seed)
     examples = [*samples, *labelled]
     prompt_BD = prompt_features(policy, examples)
@@ -40,13 +53,15 @@ def teach(
     for feature_NF, prompt_D in zip(prefix_features(policy, examples), prompt_BD, strict=True):
         for teacher, scores in zip(teachers, told, strict=True):
             scores.append(teacher.score(feature_NF, prompt_D.expand(len(feature_NF), -1)))
+    held_out_P = teachers[0].cross_validation.margin_P
     figures = {
         "teacher_strength": teachers[0].cross_validation.strength,
         "teacher_cross_validated_nll": teachers[0].cross_validation.nll,
-        **_cross_validated_agreement(teachers[0], lessons[0].pairs),
+        **cross_validated_figures(agreement(lessons[0].pairs, held_out_P.tolist())),
         **_teacher_agreement(policy, teachers[:members], validation),
     }
-    return torch.stack([_standardised(scores, len(samples)) for scores in told], dim=1), figures
+    target_NH = torch.stack([_standardised(scores, len(samples)) for scores in told], dim=1)
+    return Teaching(target_NH, figures, held_out_P)
 
 
 def distillation_loss(
@@ -76,20 +91,6 @@ def _standardised(scores: Sequence[Tensor], samples: int) -> Tensor:
     whole_B = torch.stack([score_N[-1] for score_N in scores[:samples]])
     mean, deviation = whole_B.mean(), whole_B.std().clamp(min=1e-9)
     return ((torch.cat(list(scores)) - mean) / deviation).clamp(-FARTHEST_TARGET, FARTHEST_TARGET).float()
-
-
-def _cross_validated_agreement(teacher: Teacher, pairs: Sequence[Pair]) -> dict[str, float]:
-    """With few labels the validation pairs are too few to tell a good reward model from a coin; these are nine times as
-    many, each judged by a fit that had not seen its prompt."""
-    measured = agreement(pairs, teacher.cross_validation.margin_P.tolist())
-    if measured.accuracy is None:
-        return {}
-    return {
-        "cross_validated_pairs": measured.pairs,
-        "cross_validated_accuracy": measured.accuracy.mean,
-        "cross_validated_accuracy_low": measured.accuracy.low,
-        "cross_validated_accuracy_high": measured.accuracy.high,
-    }
 
 
 def _teacher_agreement(policy: LanguageModel, teachers: Sequence[Teacher], pairs: Sequence[Pair]) -> dict[str, float]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
-from training.agreement import Agreement, accuracy_difference, agreement
+from training.agreement import Agreement, accuracy_difference, agreement, cross_validated_figures
 from training.config import InputError, RewardConfig
 from training.data import Pair
 from training.folds import prompt_folds
 from training.intervals import Z_95
 from training.metrics import Measures, mean_of
 from training.run import derived_seed
+from training.teacher import FOLDS
 
 Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
 PhaseName = Literal["distil", "gentle", "mismatch", "finetune"]
@@ -29,6 +30,8 @@ PHASES: Mapping[Method, tuple[PhaseName, ...]] = {
 }
 # What cross-validation follows: `distil` is measured on the way of `distil_finetune`.
 TRIALS: tuple[Method, ...] = ("distil_finetune", "finetune", "mismatch_finetune")
+# What `auto` does: `distil` is measured by its teacher, which holds every pair out as it is.
+BRIEF_TRIALS: tuple[Method, ...] = ("finetune",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,13 @@ class Fold:
     number: int
     train: tuple[Pair, ...]
     held_out: tuple[Pair, ...]
+    held_out_rows: tuple[int, ...]
+    """Where those stand among all pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A way's accuracy on the held-out pairs of all folds, and its lead over the way that `auto` would take."""
+    """A way's accuracy on the held-out pairs of all folds, and its lead over the usual way."""
 
     accuracy: float
     accuracy_low: float
@@ -52,39 +57,66 @@ class Candidate:
 
 
 def usual_method(config: RewardConfig, train_pairs: int, *, can_distil: bool = True) -> Method:
-    """What `auto` means, and what is kept unless another way is clearly better."""
+    """What is kept unless another way is clearly better."""
     if config.method in PHASES:
         return cast(Method, config.method)
     return "distil" if can_distil and train_pairs < config.distil_below_pairs else "finetune"
 
 
-def folds_of(config: RewardConfig, pairs: Sequence[Pair]) -> list[Fold]:
-    """Raises `InputError` where there are too few prompts."""
-    prompts = len({pair.a.prompt_id for pair in pairs})
-    if prompts < config.folds:
-        raise InputError(f"cross_validated: {config.folds} folds need as many prompts, and {prompts} were judged")
-    fold_P = prompt_folds([pair.a for pair in pairs], config.folds, derived_seed(config.seed, "trials")).tolist()
+def folds_of(pairs: Sequence[Pair], folds: int, seed: int) -> list[Fold]:
+    fold_P = prompt_folds([pair.a for pair in pairs], folds, seed).tolist()
     return [
         Fold(
             number,
             tuple(pair for pair, fold in zip(pairs, fold_P, strict=True) if fold != number),
             tuple(pair for pair, fold in zip(pairs, fold_P, strict=True) if fold == number),
+            tuple(row for row, fold in enumerate(fold_P) if fold == number),
         )
-        for number in range(config.folds)
+        for number in range(folds)
     ]
 
 
 class Trials:
-    """How well each way did on the folds, as far as it was tried; without folds there is nothing to try."""
+    """How well each way did on the folds, as far as it was tried; without folds there is nothing to try.
+
+    `cross_validated` tries all ways. `auto` tries fine-tuning where it would distil, on the teacher's own folds; where
+    those need more prompts than were judged it doesn't.
+    """
 
     def __init__(self, config: RewardConfig, pairs: Sequence[Pair], *, can_distil: bool = True) -> None:
-        self.folds = folds_of(config, pairs) if config.method == "cross_validated" else []
+        """Raises `InputError` where all ways are to be tried on too few prompts."""
         self.usual = usual_method(config, len(pairs), can_distil=can_distil)
-        possible = [method for method, phases in PHASES.items() if can_distil or "distil" not in phases]
-        self.methods = possible if self.folds else []
-        self.followed = [method for method in TRIALS if method in self.methods]
+        self.folds: list[Fold] = []
+        self.methods: list[Method] = []
+        self.followed: list[Method] = []
         self.candidates: dict[Method, Candidate] = {}
+        self._measured: dict[Method, Agreement] = {}
         self._differences: dict[str, list[float]] = {}
+        prompts = len({pair.a.prompt_id for pair in pairs})
+        self.by_teacher = config.method == "auto" and self.usual == "distil" and prompts >= FOLDS
+        """Whether the teacher stands in for `distil`."""
+        if config.method == "cross_validated":
+            if prompts < config.folds:
+                raise InputError(
+                    f"cross_validated: {config.folds} folds need as many prompts, and {prompts} were judged"
+                )
+            self.folds = folds_of(pairs, config.folds, derived_seed(config.seed, "trials"))
+            self.methods = [method for method, phases in PHASES.items() if can_distil or "distil" not in phases]
+            self.followed = [method for method in TRIALS if method in self.methods]
+        elif self.by_teacher:
+            self.folds = folds_of(pairs, FOLDS, teacher_seed(config))
+            self.methods = ["distil", *BRIEF_TRIALS]
+            self.followed = list(BRIEF_TRIALS)
+
+    @property
+    def wait_for_teacher(self) -> bool:
+        """Whether `hear_teacher` is due."""
+        return self.by_teacher and _key("distil", self.folds[0]) not in self._differences
+
+    def hear_teacher(self, differences: Sequence[float]) -> None:
+        """Of all pairs in turn, each by a teacher that had not seen its fold."""
+        for fold in self.folds:
+            self._differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
 
     def measure(
         self, phases: tuple[PhaseName, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
@@ -98,8 +130,9 @@ class Trials:
         """The most accurate among the ways that lead the usual one by more than a standard error, else the usual one:
         after the one-standard-error rule of Breiman et al. 1984, section 3.4.3."""
         held_out = [pair for fold in self.folds for pair in fold.held_out]
-        measured = {method: agreement(held_out, self._told(method)) for method in self.methods}
-        self.candidates = {method: _candidate(told, measured[self.usual]) for method, told in measured.items()}
+        self._measured = {method: agreement(held_out, self._told(method)) for method in self.methods}
+        usual = self._measured[self.usual]
+        self.candidates = {method: _candidate(told, usual) for method, told in self._measured.items()}
         better = [method for method, found in self.candidates.items() if found.lead > found.lead_standard_error]
         return max(better, key=lambda method: self.candidates[method].accuracy, default=self.usual)
 
@@ -112,6 +145,11 @@ class Trials:
         told = {method: asdict(candidate) for method, candidate in self.candidates.items()}
         return {"cross_validation": {"folds": len(self.folds), "usual": self.usual, "methods": told}}
 
+    def figures_of(self, method: Method) -> dict[str, float]:
+        """What held-out training pairs said of the way, if it was tried."""
+        measured = self._measured.get(method)
+        return cross_validated_figures(measured) if measured else {}
+
     def state(self) -> dict[str, list[float]]:
         return self._differences
 
@@ -121,6 +159,11 @@ class Trials:
 
     def _told(self, method: Method) -> list[float]:
         return [difference for fold in self.folds for difference in self._differences[_key(method, fold)]]
+
+
+def teacher_seed(config: RewardConfig) -> int:
+    """Of the folds that the teacher holds out."""
+    return derived_seed(config.seed, "folds")
 
 
 def _key(method: Method, fold: Fold) -> str:

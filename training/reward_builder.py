@@ -28,14 +28,14 @@ from training.data import (
     shuffled_length_batches,
     unpack_examples,
 )
-from training.distillation import distillation_loss, teach
+from training.distillation import Teaching, distillation_loss, teach
 from training.heads import Lesson, heads_loss, lessons_of
 from training.held_out import score_differences
 from training.metrics import Measures, mean_of, merge
 from training.mismatch import mismatch_loss, mismatched
 from training.optimisation import Trainer, cosine_schedule
 from training.preferences import Comparison, Preferences, comparisons, objective_of
-from training.regimes import PHASES, Fold, Method, PhaseName, Trials
+from training.regimes import PHASES, Fold, Method, PhaseName, Trials, teacher_seed
 from training.replicas import Replicas
 from training.run import Run, State, derived_seed
 from training.scoring import batched_scores_by_head
@@ -85,19 +85,20 @@ class RewardBuilder:
         self._policy = policy
         self._reward_model = reward_model
         self._preferences = preferences
-        self._comparisons: Sequence[Comparison] = ()
-        self._lessons: Sequence[Lesson] = ()
+        self._hear(preferences.train)
         self._objective = objective_of(config)
         self._prompts = prompts
         self._samples: list[Example] = []
         self._targets_NH: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
-        self._trials = Trials(config, preferences.train, can_distil=reward_model.reads_ids_of(policy))
+        judged = [pair for comparison in self._comparisons for pair in comparison.pairs]
+        self._trials = Trials(config, judged, can_distil=reward_model.reads_ids_of(policy))
         self.method: Method = self._trials.usual
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
         self._share_prompts = reward_model.shares_prompts()
         self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
+        self._untold: Measures = {}
         self._began = time.perf_counter()
         self._phases: Mapping[PhaseName, Phase] = {
             "distil": self._distil,
@@ -117,12 +118,16 @@ class RewardBuilder:
         )
         if done < sample_steps:
             self._sample(0, done, likely)
+        if self._trials.wait_for_teacher:
+            self._trials.hear_teacher(self._teach().held_out_P.tolist())
         first = sample_steps
         for fold in self._trials.folds:
             for method in self._trials.followed:
                 first = self._follow(method, fold.train, first, done, likely, fold)
         if self._trials.folds:
             self.method = self._trials.choose()
+        if "distil" not in PHASES[self.method]:
+            self._forget_teaching()
         total += self._steps(self.method, self._preferences.train)
         self._follow(self.method, self._preferences.train, first, done, total)
         self._normalise()
@@ -135,8 +140,7 @@ class RewardBuilder:
         end = first + self._steps(method, train)
         if done > end:
             return end
-        self._comparisons = comparisons(train)
-        self._lessons = lessons_of(self._config, self._reward_model.read_out, self._comparisons)
+        self._hear(train)
         if done <= first:
             self._start_over()
         for place, name in enumerate(PHASES[method], start=1):
@@ -154,11 +158,20 @@ class RewardBuilder:
         """The model as it was before it learnt anything, in place: replicas share its memory."""
         fresh = untrained_reward_model(self._config, self._policy, self._reward_model.read_out)
         self._reward_model.model.load_state_dict(fresh.model.state_dict())
+        if not self._trials.by_teacher:  # whose teacher heard all labels before the trials
+            self._forget_teaching()
+
+    def _hear(self, train: Sequence[Pair]) -> None:
+        self._comparisons: Sequence[Comparison] = comparisons(train)
+        self._lessons: Sequence[Lesson] = lessons_of(self._config, self._reward_model.read_out, self._comparisons)
+
+    def _forget_teaching(self) -> None:
         self._targets_NH = None
         self._teacher_figures = {}
 
     def _centred_differences(self, pairs: Sequence[Pair]) -> list[float]:
-        self._centre()
+        if self._reward_model.read_out.heads > 1:
+            self._centre()
         return score_differences(self._reward_model, pairs)
 
     def _steps(self, method: Method, train: Sequence[Pair]) -> int:
@@ -179,6 +192,7 @@ class RewardBuilder:
             "score_mean": self._reward_model.score_mean,
             "score_std": self._reward_model.score_std,
             "reference_samples": len(self._samples),
+            **self._trials.figures_of(self.method),
             **self._teacher_figures,
             **self._trials.to_json(),
         }
@@ -231,32 +245,35 @@ class RewardBuilder:
     def _distil(self, stretch: Stretch) -> None:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
         all its prefixes together."""
-        labelled = [response for comparison in self._comparisons for response in comparison.responses]
-        examples = [*self._samples, *labelled]
-        teaching: Measures = {}
-        if self._targets_NH is None:
-            seed = derived_seed(self._config.seed, "folds")
-            self._targets_NH, self._teacher_figures = teach(
-                self._policy,
-                self._lessons,
-                self._preferences.validation,
-                self._samples,
-                labelled,
-                members=self._reward_model.read_out.members,
-                label_noise=self._config.label_noise,
-                seed=seed,
-            )
-            teaching = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
-            self._began = time.perf_counter()
-        targets = self._targets_NH.split([len(example.response_ids) for example in examples])
+        target_NH = self._teach().target_NH if self._targets_NH is None else self._targets_NH
+        examples = [*self._samples, *self._labelled()]
+        targets = target_NH.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, stretch.steps, "distil")
         self._learn(
             stretch,
             lambda step: self._distil_gradients(examples, targets, batches[step]),
             lambda step: [len(examples[row]) for row in batches[step]],
             learning_rate=self._config.distil_learning_rate,
-            once=teaching,
         )
+
+    def _teach(self) -> Teaching:
+        teaching = teach(
+            self._policy,
+            self._lessons,
+            self._preferences.validation,
+            self._samples,
+            self._labelled(),
+            members=self._reward_model.read_out.members,
+            label_noise=self._config.label_noise,
+            seed=teacher_seed(self._config),
+        )
+        self._targets_NH, self._teacher_figures = teaching.target_NH, teaching.figures
+        self._untold = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
+        self._began = time.perf_counter()
+        return teaching
+
+    def _labelled(self) -> list[Example]:
+        return [response for comparison in self._comparisons for response in comparison.responses]
 
     def _distil_gradients(
         self, examples: Sequence[Example], targets: Sequence[Tensor], rows: Sequence[int]
@@ -323,17 +340,15 @@ class RewardBuilder:
         lengths_of: Callable[[int], Sequence[int]],
         *,
         learning_rate: float,
-        once: Measures | None = None,
     ) -> None:
-        """Steps of the optimiser, with gradients and the rows' lengths by the step's place in the phase; `once` is told
-        with the first."""
+        """Steps of the optimiser, with gradients and the rows' lengths by the step's place in the phase."""
         for step in range(stretch.start, stretch.end):
             measures = gradients(step - stretch.first)
             rate = cosine_schedule(step - stretch.first, stretch.steps, peak=learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
             lengths = lengths_of(step - stretch.first)
             flop = training_flop(self._reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
-            told = {**measures, **((once or {}) if step == stretch.start else {}), "gradient_norm": mean_of(norm)}
+            told = {**measures, "gradient_norm": mean_of(norm)}
             self._end_of_step(stretch, step, told, tokens=sum(lengths), flop=flop)
 
     def _finetune_gradients(self, heard: Sequence[Sequence[Comparison]], rows: Sequence[int]) -> Measures:
@@ -414,7 +429,8 @@ class RewardBuilder:
     def _end_of_step(self, stretch: Stretch, step: int, measures: Measures, *, tokens: int, flop: float) -> None:
         seconds = time.perf_counter() - self._began
         pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
-        figures = {**measures, "tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+        figures = {**measures, **self._untold, "tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+        self._untold = {}
         if step == stretch.first:
             figures |= self._trials.measures()
         self._run.metrics.write(step + 1, stretch.total, stretch.phase, figures)

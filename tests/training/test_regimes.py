@@ -53,13 +53,14 @@ def test_few_labels_are_usually_distilled_and_many_fine_tuned(setting: str, pair
 
 def test_every_pair_is_held_out_once_and_no_prompt_is_on_both_sides() -> None:
     pairs = judged(prompts=10, each=3)
-    folds = folds_of(config(folds=4), pairs)
+    folds = folds_of(pairs, 4, seed=0)
     held_out = [pair for fold in folds for pair in fold.held_out]
     assert len(held_out) == len(pairs)
     assert all(pair in held_out for pair in pairs)
     for fold in folds:
         assert {pair.a.prompt_id for pair in fold.train}.isdisjoint(pair.a.prompt_id for pair in fold.held_out)
         assert len(fold.train) + len(fold.held_out) == len(pairs)
+        assert [pairs[row] for row in fold.held_out_rows] == list(fold.held_out)
 
 
 def choice(right_of: Mapping[Method, int], prompts: int = 40) -> tuple[Method, Trials]:
@@ -94,6 +95,31 @@ def test_the_usual_way_is_kept_in_a_tie_and_when_the_lead_may_be_luck(others: in
     assert noisy.choose() == "distil"
     assert noisy.candidates["finetune"].lead == pytest.approx(0.05)
     assert noisy.candidates["finetune"].lead_standard_error > 0.05
+
+
+@pytest.mark.parametrize(("tuned", "method"), [(0.5, "distil"), (0.9, "finetune")])
+def test_by_default_fine_tuning_is_measured_against_what_the_teacher_held_out(tuned: float, method: str) -> None:
+    pairs = judged(40, each=1)
+    trials = Trials(config(), pairs)
+    assert trials.wait_for_teacher
+    trials.hear_teacher([1.0 if row % 5 < 3 else -1.0 for row in range(40)])
+    assert not trials.wait_for_teacher
+    for fold in trials.folds:
+        right = round(tuned * len(fold.held_out))
+        trials.measure(("finetune",), fold, lambda held, right=right: [1.0] * right + [-1.0] * (len(held) - right))
+    assert trials.choose() == method
+    assert trials.candidates["distil"].accuracy == pytest.approx(0.6)
+    assert trials.figures_of("finetune")["cross_validated_pairs"] == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "prompts"), [({}, 4), ({"distil_below_pairs": 40}, 40), ({"method": "distil"}, 40)]
+)
+def test_nothing_is_tried_on_too_few_prompts_or_with_many_labels_or_a_method_by_name(
+    settings: dict[str, object], prompts: int
+) -> None:
+    trials = Trials(config(**settings), judged(prompts, each=1))
+    assert (trials.folds, trials.followed, trials.wait_for_teacher) == ([], [], False)
 
 
 def test_a_response_is_put_after_a_prompt_that_it_does_not_answer() -> None:
@@ -133,17 +159,21 @@ def few(world: Path, path: Path) -> Path:
     return path
 
 
-def test_all_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
-    world: Path, policy: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("method", "tried", "folds"),
+    [("auto", {"distil", "finetune"}, 5), ("cross_validated", set(PHASES), 2)],
+)
+def test_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
+    world: Path, policy: Path, tmp_path: Path, method: str, tried: set[str], folds: int
 ) -> None:
     settings = reward_settings(world, policy) | QUICK | {"preferences": few(world, tmp_path / "few.jsonl"), "folds": 2}
-    assert toy.run("reward", tmp_path / "out", **settings, method="cross_validated") == 0
+    assert toy.run("reward", tmp_path / "out", **settings, method=method) == 0
     result = toy.result(tmp_path / "out")
     told = result["cross_validation"]
     assert isinstance(told, Mapping)
     methods = told["methods"]
-    assert methods.keys() == PHASES.keys()
-    assert (told["folds"], told["usual"]) == (2, "distil")
+    assert methods.keys() == tried
+    assert (told["folds"], told["usual"]) == (folds, "distil")
     for found in methods.values():
         assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
     assert methods["distil"]["lead"] == 0.0
@@ -159,8 +189,23 @@ def test_all_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
         name: found["accuracy"] for name, found in methods.items()
     }
     assert toy.run("reward", tmp_path / "plain", **settings, method=result["method"]) == 0
-    tried, plain = (tmp_path / name / "artifact" / "model.safetensors" for name in ("out", "plain"))
-    assert tried.read_bytes() == plain.read_bytes()
+    chosen, plain = (tmp_path / name / "artifact" / "model.safetensors" for name in ("out", "plain"))
+    assert chosen.read_bytes() == plain.read_bytes()
+
+
+def test_by_default_the_teacher_is_asked_once_and_the_chosen_way_tells_its_held_out_accuracy(
+    world: Path, policy: Path, tmp_path: Path
+) -> None:
+    settings = reward_settings(world, policy) | QUICK | {"preferences": few(world, tmp_path / "few.jsonl")}
+    taught = {}
+    for way, rates in {"distil": {"finetune_learning_rate": 1e-6}, "finetune": {"finetune_epochs": 4}}.items():
+        assert toy.run("reward", tmp_path / way, **settings | rates) == 0
+        result = toy.result(tmp_path / way)
+        methods = result["cross_validation"]["methods"]  # type: ignore[index]
+        assert result["cross_validated_accuracy"] == methods[result["method"]]["accuracy"]
+        taught[result["method"]] = "teacher_accuracy" in result
+        assert sum("teach_seconds" in row["values"] for row in toy.metrics(tmp_path / way)) == 1  # type: ignore[operator]
+    assert taught == {"distil": True, "finetune": False}
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ class RewardConfig(StageConfig):
     previous_reward: str | None = None
     method: Literal["auto", "finetune", "distil", "distil_finetune", "mismatch_finetune", "cross_validated"] = "auto"
     """`distil_finetune` goes on from the distilled model, gently; `mismatch_finetune` first learns, without labels,
-    whose prompt a response answers; `cross_validated` measures all four on folds of the training pairs."""
+    whose prompt a response answers; `cross_validated` measures all four on folds of the training pairs, `auto` the two
+    that cost little."""
     distil_below_pairs: Count = 2000
-    """`auto` distils below this many training pairs: a small trunk overfits few labels at any learning rate."""
+    """`auto` distils below this many training pairs, unless fine-tuning does better on folds of them: a small trunk
+    overfits few labels at any learning rate."""
     reference_samples: Annotated[int, Range(minimum=2)] = 1536
     """Samples of the policy: for distillation, and for the mean and deviation of the score."""
     max_new_tokens: Count = 80
