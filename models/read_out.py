@@ -19,7 +19,7 @@ class ReadOut:
 
     `mean`; `worst`, the minimum (WCO), or `conservative`, mean - `variance_penalty` x variance (UWO) of Coste et al.
     2023, section 3.2. The labels say nothing of where a head's scores lie, so members are compared from their own
-    `centres` and in units of the `deviation` of their mean, both over samples of the policy.
+    `centres` and in units of the `deviation` of their mean, both over what scores are normalised over.
 
     `weights` mix the ensemble, by the name `overall`, and the criteria; without any the ensemble alone counts.
     """
@@ -70,12 +70,12 @@ class ReadOut:
         return mixed
 
     def centred(self, score_BH: Tensor) -> Tensor:
-        """(B, M) scores of the members, each with mean 0 over samples of the policy."""
+        """(B, M) scores of the members, each with mean 0 over what scores are normalised over."""
         score_BM = score_BH[..., : self.members]
         return score_BM - score_BM.new_tensor(self.centres) if self.centres else score_BM
 
     def centred_on(self, score_BH: Tensor) -> Self:
-        """With where the members' scores of samples of the policy lie, and the deviation of their mean."""
+        """With where the members' scores of what they are normalised over lie, and the deviation of their mean."""
         score_BM = score_BH[:, : self.members]
         return replace(self, centres=tuple(score_BM.mean(0).tolist()), deviation=float(score_BM.mean(1).std()))
 

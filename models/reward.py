@@ -53,7 +53,7 @@ _ONE_LABEL = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """A sequence classifier with one label, and the scores' mean and deviation over samples of the policy.
+    """A sequence classifier with one label, and the scores' mean and deviation over responses for reference.
 
     The statistics live in the model's configuration (`score_mean`, `score_std`), so that whoever opens the
     artifact can normalise as PPO does.

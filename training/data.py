@@ -133,12 +133,12 @@ def encode_prompts(
 
 
 def encode_demonstrations(
-    language_model: LanguageModel, records: Sequence[DemonstrationRecord], *, max_length: int
+    model: LanguageModel | RewardModel, records: Sequence[DemonstrationRecord], *, max_length: int
 ) -> tuple[list[Example], int]:
     """Examples of at most `max_length` tokens, and how many were longer. Raises `InputError` if none fits."""
-    limit = min(max_length, language_model.max_positions)
-    prompts = language_model.encode_prompts(record.prompt for record in records)
-    responses = language_model.encode_responses([record.response for record in records])
+    limit = min(max_length, model.max_positions)
+    prompts = model.encode_prompts(record.prompt for record in records)
+    responses = model.encode_responses([record.response for record in records])
     examples = [
         Example(record.prompt_id, prompt_ids, response_ids)
         for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)

@@ -17,6 +17,7 @@ from training.config import CostConfig, InputError, RewardConfig
 from training.data import encode_prompts, load, open_language_model
 from training.heads import read_out_of
 from training.held_out import head_figures, held_out_figures, previous_figures, score_differences
+from training.normalisation import reference_demonstrations
 from training.preferences import comparisons, load_preferences
 from training.records import PromptRecord
 from training.regimes import usual_method
@@ -26,13 +27,13 @@ from training.safety import require_both_labels, safety_figures
 
 
 def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
-    """Train, normalise over samples of the policy, measure on the validation pairs, publish."""
+    """Train, normalise over samples of the policy or demonstrations, measure on the validation pairs, publish."""
     kind: ArtifactKind = "cost" if isinstance(config, CostConfig) else "reward"
     lineage = lineage_of(
         kind,
         config,
         {"policy": config.policy, "base": config.base, "previous_reward": config.previous_reward},
-        {"preferences": config.preferences, "prompts": config.prompts},
+        {"preferences": config.preferences, "prompts": config.prompts, "demonstrations": config.demonstrations},
     )
     run = Run(out, lineage, cancellation)
     if run.finished:
@@ -42,6 +43,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     can_distil = reward_model.reads_ids_of(policy)
     max_length = min(config.max_length, policy.max_positions) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length)
+    demonstrations = reference_demonstrations(config, reward_model, max_length=max_length)
     if kind == "cost":
         require_both_labels(preferences.train)
     read_out = read_out_of(config, preferences.train)
@@ -49,7 +51,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     _require_way(config, can_distil=can_distil)
     _require_use(config, len(preferences.train), can_distil=can_distil)
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
-    builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts)
+    builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts, demonstrations)
     builder.build()
     differences = score_differences(reward_model, preferences.validation)
     if kind == "cost":

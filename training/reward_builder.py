@@ -33,12 +33,13 @@ from training.heads import Lesson, heads_loss, lessons_of
 from training.held_out import score_differences
 from training.metrics import Measures, mean_of, merge
 from training.mismatch import mismatch_loss, mismatched
+from training.normalisation import Demonstrations, centre, normalise
 from training.optimisation import Trainer, cosine_schedule
 from training.preferences import Comparison, Preferences, comparisons, objective_of
 from training.regimes import PHASES, Fold, Method, PhaseName, Trials, teacher_seed
 from training.replicas import Replicas
 from training.run import Run, State, derived_seed
-from training.scoring import batched_scores_by_head
+from training.scoring import batched_scores
 from training.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class RewardBuilder:
         reward_model: RewardModel,
         preferences: Preferences,
         prompts: Sequence[Prompt],
+        demonstrations: Demonstrations | None = None,
     ) -> None:
         self._config = config
         self._run = run
@@ -88,6 +90,7 @@ class RewardBuilder:
         self._hear(preferences.train)
         self._objective = objective_of(config)
         self._prompts = prompts
+        self._demonstrations = demonstrations
         self._samples: list[Example] = []
         self._targets_NH: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
@@ -109,7 +112,7 @@ class RewardBuilder:
 
     def build(self) -> None:
         done = self._restore(self._run.resume())
-        sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH)
+        sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH) if self._needs_samples() else 0
         total = sample_steps + sum(
             self._steps(method, fold.train) for fold in self._trials.folds for method in self._trials.followed
         )
@@ -117,7 +120,7 @@ class RewardBuilder:
             self._steps(method, self._preferences.train) for method in (self.method, *self._trials.methods)
         )
         if done < sample_steps:
-            self._sample(0, done, likely)
+            self._sample(done, sample_steps, likely)
         if self._trials.wait_for_teacher:
             self._trials.hear_teacher(self._teach().held_out_P.tolist())
         first = sample_steps
@@ -171,7 +174,7 @@ class RewardBuilder:
 
     def _centred_differences(self, pairs: Sequence[Pair]) -> list[float]:
         if self._reward_model.read_out.heads > 1:
-            self._centre()
+            centre(self._reward_model, self._reference)
         return score_differences(self._reward_model, pairs)
 
     def _steps(self, method: Method, train: Sequence[Pair]) -> int:
@@ -186,22 +189,31 @@ class RewardBuilder:
             case "gentle" | "finetune":
                 return len(self._finetune_batches(told))
 
+    def _needs_samples(self) -> bool:
+        """Whether anything is learnt from samples of the policy, or normalised over them."""
+        phases = {name for method in (self.method, *self._trials.followed) for name in PHASES[method]}
+        return self._demonstrations is None or bool(phases & {"distil", "mismatch"})
+
     def statistics(self) -> dict[str, object]:
-        """Mean and deviation of the raw scores over samples of the policy, and what the teacher reached."""
+        """Mean and deviation of the raw scores, over what and how many, and what the teacher reached."""
+        demonstrated = self._demonstrations
         return {
             "score_mean": self._reward_model.score_mean,
             "score_std": self._reward_model.score_std,
+            "normalised_over": self._config.normalise_over,
+            "normalised_over_responses": len(self._reference),
+            **({"demonstrations_dropped": demonstrated.dropped} if demonstrated else {}),
             "reference_samples": len(self._samples),
             **self._trials.figures_of(self.method),
             **self._teacher_figures,
             **self._trials.to_json(),
         }
 
-    def _sample(self, first: int, start: int, total: int) -> None:
+    def _sample(self, start: int, end: int, total: int) -> None:
         """Responses of the policy to the prompts, each prompt in turn."""
         prompts = self._prompts
-        for step in range(start, first + -(-self._config.reference_samples // SAMPLE_BATCH)):
-            begin = (step - first) * SAMPLE_BATCH
+        for step in range(start, end):
+            begin = step * SAMPLE_BATCH
             count = min(SAMPLE_BATCH, self._config.reference_samples - begin)
             batch = [prompts[(begin + offset) % len(prompts)] for offset in range(count)]
             sampled = sample_responses(
@@ -219,8 +231,13 @@ class RewardBuilder:
             tokens = sum(len(response.token_ids) for response in sampled)
             lengths = [len(sample) for sample in self._samples[-count:]]
             flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
-            stretch = Stretch("sample", first, step, step, total)
+            stretch = Stretch("sample", 0, step, end, total)
             self._end_of_step(stretch, step, {"length": (tokens, count)}, tokens=sum(lengths), flop=flop)
+
+    @property
+    def _reference(self) -> Sequence[Example]:
+        """What scores are normalised over."""
+        return self._demonstrations.examples if self._demonstrations else self._read_samples
 
     @cached_property
     def _read_samples(self) -> Sequence[Example]:
@@ -375,30 +392,21 @@ class RewardBuilder:
         return comparison.rows(self._reward_model.width, share_prompts=self._share_prompts)
 
     def _normalise(self) -> None:
-        """Mean 0 and deviation 1 over the policy's samples, on record for whoever uses the scores. The zero of a cost
-        means something and stays where it is."""
-        raw_BH = self._centre()
-        read_out = self._reward_model.read_out
-        raw_B = read_out.of(raw_BH)
-        deviation = float(raw_B.std())
-        if not deviation > 0:
-            raise InputError("the reward model gives every response the same score")
-        mean = 0.0 if self._objective.of_cost else float(raw_B.mean())
-        self._reward_model.set_statistics(mean, deviation if self._config.unit_deviation else 1.0)
+        raw_B = normalise(
+            self._reward_model,
+            self._reference,
+            keep_zero=self._objective.of_cost,
+            unit_deviation=self._config.unit_deviation,
+        )
         if self._targets_NH is not None:
+            if self._demonstrations:
+                raw_B = batched_scores(self._reward_model, [sample.token_ids for sample in self._samples])
             lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
-            whole_B = read_out.of(self._targets_NH[lengths.cumsum(0) - 1])
+            whole_B = self._reward_model.read_out.of(self._targets_NH[lengths.cumsum(0) - 1])
             if not float(whole_B.std()) > 0:
                 raise InputError("the training pairs contradict each other: nothing tells better responses from worse")
             stacked = torch.stack([raw_B, whole_B])
             self._teacher_figures["student_teacher_correlation"] = float(torch.corrcoef(stacked)[0, 1])
-
-    def _centre(self) -> Tensor:
-        """(B, H) scores of the samples, after the read-out has been told where the members' lie."""
-        raw_BH = batched_scores_by_head(self._reward_model, [sample.token_ids for sample in self._read_samples])
-        if self._reward_model.read_out.heads > 1:
-            self._reward_model.set_read_out(self._reward_model.read_out.centred_on(raw_BH))
-        return raw_BH
 
     def _batches(self, examples: Sequence[Example], steps: int, purpose: str) -> list[list[int]]:
         """As many batches as there are steps, epoch after epoch."""

@@ -31,7 +31,7 @@ class Reward(Protocol):
 
 
 class RewardModelScorer:
-    """A reward model's normalised scores, (raw - mean) / deviation over samples of the policy.
+    """A reward model's normalised scores, (raw - mean) / deviation.
 
     The sampled token ids themselves are scored when the reward model reads them; otherwise, as by an encoder, the text
     is encoded anew.
@@ -61,8 +61,8 @@ class RewardModelScorer:
         return latent_BD
 
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over samples of
-        the policy: their deviation over members is how far they disagree. One column without an ensemble."""
+        """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over what scores
+        are normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
         raw_BH = batched_scores_by_head(
             self._reward_model, self._token_ids(prompts, responses), batch_tokens=self._batch_tokens
         )

@@ -125,7 +125,11 @@ async def _reward(db: AsyncSession, home: Path, project: Project, run: Run) -> t
     preferences = await _preferences(db, home, project, run)
     config = await _models(db, home, run, "policy", "previous_reward")
     prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
-    return {**config, "preferences": str(preferences)}, {"prompts": prompts}
+    files: dict[str, Sequence[Record]] = {"prompts": prompts}
+    if run.settings["config"].get("normalise_over") == "demonstrations":
+        shown = _required(await datasets.demonstrations(db, run.project_id, "train"), "demonstration to normalise over")
+        files["demonstrations"] = shown
+    return {**config, "preferences": str(preferences)}, files
 
 
 async def _dpo(db: AsyncSession, home: Path, project: Project, run: Run) -> Json:

@@ -84,7 +84,7 @@ def moment(value: datetime | None) -> str:
 def described(figures: Mapping[str, Any] | None) -> Iterator[Figure]:
     """The figures of a result that people know, in the order of telling, then the other plain numbers by name."""
     figures = figures or {}
-    titles = _titles()
+    titles = _titles(figures)
     for name, (title, form) in titles.items():
         if isinstance(figures.get(name), int | float):
             yield Figure(name, title, _text(figures[name], form), _interval(figures, name, form))
@@ -95,7 +95,7 @@ def described(figures: Mapping[str, Any] | None) -> Iterator[Figure]:
 
 def headline(figures: Mapping[str, Any] | None) -> tuple[Figure, ...]:
     """The few figures that a table has room for: those we have words for."""
-    titles = _titles()
+    titles = _titles(figures or {})
     return tuple(figure for figure in described(figures) if figure.name in titles)[:4]
 
 
@@ -109,7 +109,9 @@ def leading(figures: Mapping[str, Any] | None) -> Figure | None:
     return next(iter(headline(figures)), None)
 
 
-def _titles() -> dict[str, tuple[str, Form]]:
+def _titles(figures: Mapping[str, Any]) -> dict[str, tuple[str, Form]]:
+    """What `nll` is a mean over depends on what was measured: pairs by a reward model, tokens by a policy."""
+    of_pairs = "validation_pairs" in figures
     return {
         "proxy_win_rate": (gettext("Preferred over the reference by the reward model"), "share"),
         "accuracy": (gettext("Agreement with held-out judgements"), "share"),
@@ -123,7 +125,7 @@ def _titles() -> dict[str, tuple[str, Form]]:
         "previous_accuracy": (gettext("Accuracy of the previous model"), "share"),
         "reference_reward": (gettext("Reward of the reference"), "number"),
         "distinct_2": (gettext("Distinct word pairs"), "share"),
-        "nll": (gettext("Held-out loss per token"), "nats"),
+        "nll": (gettext("Held-out loss per pair") if of_pairs else gettext("Held-out loss per token"), "nats"),
         "completions": (gettext("Responses written"), "count"),
         "pairs_made": (gettext("Pairs chosen"), "count"),
         "rows": (gettext("Judgements written down"), "count"),
@@ -148,8 +150,8 @@ def _titles() -> dict[str, tuple[str, Form]]:
         "calibration_error": (gettext("Calibration error"), "share"),
         "calibration_error_scaled": (gettext("Calibration error after temperature scaling"), "share"),
         "calibration_temperature": (gettext("Calibration temperature"), "number"),
-        "calibration_nll": (gettext("Loss per held-out pair"), "nats"),
-        "calibration_nll_scaled": (gettext("Loss per held-out pair after temperature scaling"), "nats"),
+        "calibration_nll": (gettext("Loss per pair before temperature scaling"), "nats"),
+        "calibration_nll_scaled": (gettext("Loss per pair after temperature scaling"), "nats"),
         "calibration_pairs": (gettext("Pairs that calibration was measured on"), "count"),
     }
 

@@ -79,8 +79,8 @@ async def test_ppo_is_given_what_its_settings_ask_for(loop: Loop) -> None:
     project = await ready_project(loop)
     plain = await turn(loop, project)
     mixed = await turn(loop, project, ppo={"publish": "best", "ptx_coefficient": 0.5})
-    assert await files_of_ppo(loop, plain) == {"held_out_prompts.jsonl": 2, "prompts.jsonl": 6}
-    assert await files_of_ppo(loop, mixed) == {
+    assert await files_of(loop, plain, "ppo") == {"held_out_prompts.jsonl": 2, "prompts.jsonl": 6}
+    assert await files_of(loop, mixed, "ppo") == {
         "demonstrations.jsonl": 6,
         "held_out_prompts.jsonl": 2,
         "prompts.jsonl": 6,
@@ -117,9 +117,17 @@ async def test_ppo_imitates_what_people_wrote_and_not_what_they_took_back(loop: 
     assert "At first." not in imitated
 
 
-async def files_of_ppo(loop: Loop, round_: Round) -> dict[str, int]:
-    """How many records each of its input files held."""
-    run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))["ppo"]
+async def test_a_reward_model_is_given_the_projects_demonstrations_to_normalise_over(loop: Loop) -> None:
+    project = await ready_project(loop)
+    plain = await turn(loop, project)
+    over = await turn(loop, project, reward={"normalise_over": "demonstrations"})
+    assert await files_of(loop, plain, "reward") == {"prompts.jsonl": 6}
+    assert await files_of(loop, over, "reward") == {"demonstrations.jsonl": 6, "prompts.jsonl": 6}
+
+
+async def files_of(loop: Loop, round_: Round, step: str) -> dict[str, int]:
+    """How many records each input file of a step's run held."""
+    run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))[step]
     assert (run.state, run.error) == ("succeeded", None)
     assert run.folder is not None
     folder = loop.context.home / run.folder / "inputs"

@@ -31,6 +31,9 @@ def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[
         case "reward, tried out":
             tries = {"method": "cross_validated", "folds": 2, "heads": 3, "read_out": "worst", "mismatch_steps": 3}
             return reward_settings(world, policy) | tries | {"distil_steps": 6, "batch_tokens": 4096}
+        case "reward, by demonstrations":
+            normalised = {"normalise_over": "demonstrations", "demonstrations": world / "demonstrations.jsonl"}
+            return reward_settings(world, policy) | normalised | {"method": "finetune", "heads": 2}
         case "ppo":
             return ppo_settings(world, policy, reward) | {"checkpoint_steps": 1}
         case "dpo":
@@ -60,7 +63,7 @@ def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("variant", ["sft", "reward", "reward, tried out", "ppo", "dpo"])
+@pytest.mark.parametrize("variant", ["sft", "reward", "reward, tried out", "reward, by demonstrations", "ppo", "dpo"])
 def test_a_killed_run_ends_in_the_same_weights(
     variant: str, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:

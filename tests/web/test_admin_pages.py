@@ -112,6 +112,13 @@ async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
     assert "Subset pairs" not in said
 
 
+async def test_a_held_out_loss_says_what_it_is_a_mean_over(doors: dict[str, Door]) -> None:
+    said = words(await read(doors["owner"], f"{PROJECT}/models"))
+    assert "Held-out loss per token 1.38 nats" in said, "of a policy"
+    assert "Held-out loss per pair 0.548 nats" in said, "of a reward model"
+    assert "Held-out loss per token 0.548 nats" not in said
+
+
 async def test_a_run_of_every_stage_has_a_page(doors: dict[str, Door], db: AsyncSession) -> None:
     runs = list(await db.scalars(select(Run).order_by(Run.id)))
     assert {run.stage for run in runs} >= {"sft", "reward", "ppo", "generate", "evaluate", "select", "snapshot", "gate"}

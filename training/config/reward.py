@@ -30,8 +30,13 @@ class RewardConfig(StageConfig):
     distil_below_pairs: Count = 2000
     """`auto` distils below this many training pairs, unless fine-tuning does better on folds of them: a small trunk
     overfits few labels at any learning rate."""
+    normalise_over: Literal["samples", "demonstrations"] = "samples"
+    """What has mean 0 and deviation 1: samples of the policy (Ziegler et al. 2019), or demonstrations, as Stiennon et
+    al. 2020 take reference texts by people."""
+    demonstrations: Path | None = None
     reference_samples: Annotated[int, Range(minimum=2)] = 1536
-    """Samples of the policy: for distillation, and for the mean and deviation of the score."""
+    """Samples of the policy for distillation and mismatch; and responses, theirs or at most so many of the
+    demonstrations, for the mean and deviation of the score."""
     max_new_tokens: Count = 80
     temperature: Positive = 0.7
     max_length: Count = 512
@@ -71,12 +76,16 @@ class RewardConfig(StageConfig):
     """What PPO is paid: the sum of the named heads' raw scores times these; `overall` names the ensemble, which alone
     counts without any weights."""
     unit_deviation: bool = True
-    """Scores are read as (raw - mean) / deviation over the reference samples; without this as raw - mean."""
+    """Scores are read as (raw - mean) / deviation over what they are normalised over; without this as raw - mean."""
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 25
 
     def __post_init__(self) -> None:
+        if self.normalise_over == "demonstrations" and self.demonstrations is None:
+            raise ConfigError("demonstrations: needed to normalise over them")
+        if self.normalise_over != "demonstrations" and self.demonstrations is not None:
+            raise ConfigError("demonstrations: only normalise_over demonstrations uses this")
         if self.heads == 1 and self.read_out != "mean":
             raise ConfigError(f"read_out: {self.read_out} needs more than one of heads")
         if self.read_out != "conservative" and self.variance_penalty != type(self).variance_penalty:

@@ -31,20 +31,28 @@ def write_model(folder: Path, seed: int) -> Path:
     return folder
 
 
-def first_step(out: Path, phase: str) -> dict[str, float]:
-    """The only one of a run, by its log; the gradients' norm is that before clipping."""
-    (line,) = (row for row in toy.metrics(out) if row["phase"] == phase)
+def first_step(out: Path, name: str) -> dict[str, float]:
+    """The only one of a variant's run, by its log, in the oracle's terms; the gradients' norm is that before
+    clipping."""
+    variant = judgements.VARIANTS[name]
+    (line,) = (row for row in toy.metrics(out) if row["phase"] == variant.stage)
     values: Mapping[str, Any] = line["values"]  # type: ignore[assignment]
-    return {name: values[name][0] / values[name][1] for name in ("loss", "gradient_norm")}
+    return {told: values[told][0] / values[told][1] / variant.times.get(told, 1.0) for told in RECORDED[name]}
 
 
 def test_the_record_holds_what_matters() -> None:
     """Every variant, with figures that tell them apart."""
     assert RECORDED.keys() == judgements.VARIANTS.keys()
     assert len({step["loss"] for step in RECORDED.values()}) == len(RECORDED)
+    figures = {"loss", "gradient_norm"}
+    rewards = {"chosen_reward", "rejected_reward", "margin", "accuracy"}
+    for name, variant in judgements.VARIANTS.items():
+        assert RECORDED[name].keys() == figures | (rewards if variant.stage == "dpo" else set())
+    assert {len(one) for row in judgements.OF_ONE_LENGTH for one in (row.chosen, row.rejected)} == {judgements.ALIKE}
 
 
-def test_sft(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", of_stage("sft"))
+def test_sft(tmp_path: Path, name: str) -> None:
     records = (
         DemonstrationRecord(f"{row}", said(one), judgements.text(one.chosen)) for row, one in enumerate(JUDGEMENTS)
     )
@@ -53,16 +61,17 @@ def test_sft(tmp_path: Path) -> None:
         "model": str(write_model(tmp_path / "policy", judgements.POLICY)),
         "demonstrations": tmp_path / "demonstrations.jsonl",
         **ONE_STEP,
+        **judgements.VARIANTS[name].ours,
     }
     assert toy.run("sft", tmp_path / "out", **settings) == 0
-    assert first_step(tmp_path / "out", "sft") == pytest.approx(RECORDED["sft"], abs=TOLERANCE)
+    assert first_step(tmp_path / "out", name) == pytest.approx(RECORDED[name], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", of_stage("dpo"))
 def test_dpo(tmp_path: Path, name: str) -> None:
     records = (
         PreferenceRecord(f"{row}", said(one), judgements.text(one.chosen), judgements.text(one.rejected), 1.0)
-        for row, one in enumerate(JUDGEMENTS)
+        for row, one in enumerate(judgements.VARIANTS[name].rows)
     )
     write_records(tmp_path / "preferences.jsonl", records)
     settings = {
@@ -74,7 +83,7 @@ def test_dpo(tmp_path: Path, name: str) -> None:
         **judgements.VARIANTS[name].ours,
     }
     assert toy.run("dpo", tmp_path / "out", **settings) == 0
-    assert first_step(tmp_path / "out", "dpo") == pytest.approx(RECORDED[name], abs=TOLERANCE)
+    assert first_step(tmp_path / "out", name) == pytest.approx(RECORDED[name], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("share_prompts", [True, False])
