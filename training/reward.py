@@ -7,6 +7,7 @@ on many samples of the policy. It learns them of every prefix, as if the respons
 target at each token instead of one per response.
 """
 
+import sys
 from pathlib import Path
 
 from models.reward import give_heads, save_reward_model
@@ -68,7 +69,11 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         **previous_figures(config, agreement(preferences.validation, differences)),
         **(safety_figures(reward_model, preferences.validation) if kind == "cost" else {}),
     }
+    if reward_model.read_out.elsewhere is not None:
+        result["other_tools_read"] = "mean"
     run.finish(result, artifact=(kind, lambda folder: save_reward_model(reward_model, folder)))
+    if reward_model.read_out.elsewhere is not None:
+        sys.stderr.write(f"{run.artifact}: {reward_model.read_out.elsewhere}\n")
 
 
 def _require_way(config: RewardConfig, *, can_distil: bool) -> None:

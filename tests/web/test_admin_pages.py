@@ -119,6 +119,19 @@ async def test_a_held_out_loss_says_what_it_is_a_mean_over(doors: dict[str, Door
     assert "Held-out loss per token 0.548 nats" not in said
 
 
+async def test_a_reward_model_that_other_tools_read_otherwise_says_so(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    said = "Another tool that opens this model gets the mean of its heads"
+    assert said not in words(await read(doors["owner"], f"{PROJECT}/models"))
+    (newest, *_) = await db.scalars(
+        select(ModelVersion).where(ModelVersion.kind == "reward").order_by(ModelVersion.id.desc())
+    )
+    newest.figures = {**newest.figures, "other_tools_read": "mean"}
+    await db.commit()
+    assert words(await read(doors["owner"], f"{PROJECT}/models")).count(said) == 1
+
+
 async def test_a_run_of_every_stage_has_a_page(doors: dict[str, Door], db: AsyncSession) -> None:
     runs = list(await db.scalars(select(Run).order_by(Run.id)))
     assert {run.stage for run in runs} >= {"sft", "reward", "ppo", "generate", "evaluate", "select", "snapshot", "gate"}
