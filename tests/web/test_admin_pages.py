@@ -98,6 +98,10 @@ async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
         "accuracy_longer_preferred": 0.81,
         "accuracy_longer_preferred_low": 0.7,
         "accuracy_longer_preferred_high": 0.9,
+        "accuracy_largest_length_gap": 0.64,
+        "accuracy_largest_length_gap_low": 0.5,
+        "accuracy_largest_length_gap_high": 0.75,
+        "length_gap_quartiles": [3, 8, 15],
         "subset_pairs": {"longer_preferred": 40},
         "calibration_error": 0.12,
         "calibration_temperature": 2.5,
@@ -107,6 +111,7 @@ async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
     await db.commit()
     said = words(await read(doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"))
     assert "Agreement where the longer response was preferred 81% 70–90%" in said
+    assert "Agreement on the quarter of pairs farthest apart in length 64% 50–75%" in said
     assert "Calibration error 12%" in said
     assert "Calibration temperature 2.5" in said
     assert "Subset pairs" not in said
