@@ -48,6 +48,16 @@ class ReadOut:
         """Then one head with `linear_weights` of the heads gives the same score."""
         return self.kind == "mean" or self.members == 1
 
+    @property
+    def elsewhere(self) -> str | None:
+        """In one line, what a tool that knows one linear head gets in the score's place; None if it is the score."""
+        if self.is_linear:
+            return None
+        return (
+            f"its {self.members} heads are read by {self.kind}, which a plain model can't do: "
+            "any other tool that opens it gets their mean instead"
+        )
+
     def linear_weights(self) -> Tensor:
         """(H,) what each head weighs where members are averaged."""
         shares = [self._weight(OVERALL) / self.members] * self.members

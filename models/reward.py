@@ -48,7 +48,14 @@ if TYPE_CHECKING:
 
 
 HEADS = "heads.safetensors"
+CARD = "README.md"
 _ONE_LABEL = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}}
+_MEAN_LABEL = {"id2label": {0: "mean of heads, not the score"}, "label2id": {"mean of heads, not the score": 0}}
+_CARD = f"""\
+The heads are the rows of `{HEADS}`. `config.json` has how they are read (`read_out`: `kind`, `centres`, `deviation`,
+`variance_penalty`) and what the score is normalised by (`score_mean`, `score_std`). The head in `model.safetensors` is
+the mean of the rows.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +228,7 @@ def load_reward_model(location: str | Path) -> RewardModel:
 
 def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     """Write a directory that `AutoModelForSequenceClassification` opens and scores alike, or, where the read-out isn't
-    linear, as the mean of the heads would."""
+    linear, as the mean of the heads would; then its label and its model card say so."""
     if not reward_model.is_encoder:
         reward_model.model.config.pad_token_id = reward_model.pad_id  # the reader finds the last token by it
     weights = reward_model.model.state_dict()
@@ -229,7 +236,12 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     if reward_model.read_out.heads > 1:
         share_1H = reward_model.read_out.linear_weights()[None]
         weights |= {f"{reward_model.head_name}.{name}": (share_1H @ tensor) for name, tensor in heads.items()}
+    elsewhere = reward_model.read_out.elsewhere
+    if elsewhere is not None:
+        reward_model.model.config.update(_MEAN_LABEL)
     reward_model.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+    if elsewhere is not None:
+        (folder / CARD).write_text(f"# Reward model\n\nOf this model, {elsewhere}.\n\n{_CARD}", encoding="utf-8")
     if reward_model.read_out.heads > 1:
         save_file(heads, folder / HEADS)
     reward_model.tokenizer.save_pretrained(folder)

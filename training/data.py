@@ -27,6 +27,7 @@ from training.records import (
 from training.run import derived_seed
 
 RecordT = TypeVar("RecordT", bound=Record)
+AnsweredT = TypeVar("AnsweredT", DemonstrationRecord, ResponseRecord, PreferenceRecord)
 ItemT = TypeVar("ItemT")
 
 
@@ -132,21 +133,19 @@ def encode_prompts(
     return fitting, len(prompts) - len(fitting)
 
 
+def token_limit(model: LanguageModel | RewardModel, max_length: int) -> int:
+    """Tokens of a prompt and response that are kept: what is longer is left out and never cut."""
+    return min(max_length, model.max_positions)
+
+
 def encode_demonstrations(
     model: LanguageModel | RewardModel, records: Sequence[DemonstrationRecord], *, max_length: int
 ) -> tuple[list[Example], int]:
     """Examples of at most `max_length` tokens, and how many were longer. Raises `InputError` if none fits."""
-    limit = min(max_length, model.max_positions)
-    prompts = model.encode_prompts(record.prompt for record in records)
-    responses = model.encode_responses([record.response for record in records])
-    examples = [
-        Example(record.prompt_id, prompt_ids, response_ids)
-        for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
-    ]
-    fitting = [example for example in examples if len(example) <= limit]
+    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
     if not fitting:
-        raise InputError(f"every demonstration is longer than {limit} tokens")
-    return fitting, len(examples) - len(fitting)
+        raise InputError(f"every demonstration is longer than {token_limit(model, max_length)} tokens")
+    return [example for _, (example,) in fitting], len(records) - len(fitting)
 
 
 def encode_responses_to(
@@ -158,31 +157,21 @@ def encode_responses_to(
         response_id for response_id, count in Counter(row.response_id for row in records).items() if count > 1
     ]:
         raise InputError(f"response_id {twice[0]} is of more than one response")
-    limit = min(max_length, model.max_positions)
-    prompts = model.encode_prompts(record.prompt for record in records)
-    responses = model.encode_responses([record.response for record in records])
-    fitting = [
-        (Example(record.prompt_id, prompt_ids, response_ids), record.response_id)
-        for record, prompt_ids, response_ids in zip(records, prompts, responses, strict=True)
-        if len(prompt_ids) + len(response_ids) <= limit
-    ]
+    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
     if not fitting:
-        raise InputError(f"every response is longer than {limit} tokens")
-    return [example for example, _ in fitting], [response_id for _, response_id in fitting]
+        raise InputError(f"every response is longer than {token_limit(model, max_length)} tokens")
+    return [example for _, (example,) in fitting], [record.response_id for record, _ in fitting]
 
 
 def encode_pairs(
     model: LanguageModel | RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
 ) -> tuple[list[Pair], int]:
     """Pairs of which both sides fit, and how many do not."""
-    limit = min(max_length, model.max_positions)
-    prompts = model.encode_prompts(record.prompt for record in records)
-    responses_a = model.encode_responses([record.response_a for record in records])
-    responses_b = model.encode_responses([record.response_b for record in records])
+    sides = [record.response_a for record in records], [record.response_b for record in records]
     pairs = [
         Pair(
-            Example(record.prompt_id, prompt_ids, a),
-            Example(record.prompt_id, prompt_ids, b),
+            a,
+            b,
             record.preference,
             record.weight,
             record.group,
@@ -192,10 +181,23 @@ def encode_pairs(
             record.safe_a,
             record.safe_b,
         )
-        for record, prompt_ids, a, b in zip(records, prompts, responses_a, responses_b, strict=True)
+        for record, (a, b) in _fitting(model, records, *sides, max_length=max_length)
     ]
-    fitting = [pair for pair in pairs if max(len(pair.a), len(pair.b)) <= limit]
-    return fitting, len(pairs) - len(fitting)
+    return pairs, len(records) - len(pairs)
+
+
+def _fitting(
+    model: LanguageModel | RewardModel, records: Sequence[AnsweredT], *responses: Sequence[str], max_length: int
+) -> list[tuple[AnsweredT, tuple[Example, ...]]]:
+    """Records with an example for each of their responses, those of which all fit."""
+    limit = token_limit(model, max_length)
+    prompts = model.encode_prompts(record.prompt for record in records)
+    sides = zip(*(model.encode_responses(texts) for texts in responses), strict=True)
+    encoded = [
+        (record, tuple(Example(record.prompt_id, prompt_ids, response_ids) for response_ids in told))
+        for record, prompt_ids, told in zip(records, prompts, sides, strict=True)
+    ]
+    return [(record, examples) for record, examples in encoded if max(map(len, examples)) <= limit]
 
 
 def pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:

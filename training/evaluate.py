@@ -1,5 +1,6 @@
 """What a policy gained over its reference, and how far a reward model agrees with people."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) 
         return
     reward_model = open_reward_model(config.reward) if config.reward is not None else None
     result: dict[str, object] = {}
+    if reward_model is not None and reward_model.read_out.elsewhere is not None:
+        result["reward_read_out"] = reward_model.read_out.kind
+        sys.stderr.write(f"{config.reward}: {reward_model.read_out.elsewhere}\n")
     if config.policy is not None:
         timer = PhaseTimer()
         figures, samples = _evaluate_policy(config, out, reward_model, timer)

@@ -7,6 +7,7 @@ on many samples of the policy. It learns them of every prefix, as if the respons
 target at each token instead of one per response.
 """
 
+import sys
 from pathlib import Path
 
 from models.reward import give_heads, save_reward_model
@@ -14,7 +15,7 @@ from training.agreement import agreement
 from training.artifact import ArtifactKind, lineage_of
 from training.base import untrained_reward_model
 from training.config import CostConfig, InputError, RewardConfig
-from training.data import encode_prompts, load, open_language_model
+from training.data import encode_prompts, load, open_language_model, token_limit
 from training.heads import read_out_of
 from training.held_out import head_figures, held_out_figures, previous_figures, score_differences
 from training.normalisation import reference_demonstrations
@@ -41,7 +42,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     policy = open_language_model(config.policy)
     reward_model = untrained_reward_model(config, policy)
     can_distil = reward_model.reads_ids_of(policy)
-    max_length = min(config.max_length, policy.max_positions) if can_distil else config.max_length
+    max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length)
     demonstrations = reference_demonstrations(config, reward_model, max_length=max_length)
     if kind == "cost":
@@ -68,7 +69,11 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
         **previous_figures(config, agreement(preferences.validation, differences)),
         **(safety_figures(reward_model, preferences.validation) if kind == "cost" else {}),
     }
+    if reward_model.read_out.elsewhere is not None:
+        result["other_tools_read"] = "mean"
     run.finish(result, artifact=(kind, lambda folder: save_reward_model(reward_model, folder)))
+    if reward_model.read_out.elsewhere is not None:
+        sys.stderr.write(f"{run.artifact}: {reward_model.read_out.elsewhere}\n")
 
 
 def _require_way(config: RewardConfig, *, can_distil: bool) -> None:

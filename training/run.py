@@ -53,6 +53,10 @@ class Run:
         self.checkpoints = CheckpointStore(out / "checkpoints", identity)
 
     @property
+    def artifact(self) -> Path:
+        return self.out / "artifact"
+
+    @property
     def finished(self) -> bool:
         return (self.out / RESULT).is_file()
 
@@ -82,7 +86,7 @@ class Run:
             raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
         if artifact is not None:
             kind, write = artifact
-            publish(self.out / "artifact", kind, self.lineage, write)
+            publish(self.artifact, kind, self.lineage, write)
         write_json(self.out / RESULT, dict(result))
         self.checkpoints.clear()
         self.metrics.close()

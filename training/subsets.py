@@ -1,5 +1,6 @@
 """Kinds of held-out pairs on which a reward model may be better or worse than on all together."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +8,9 @@ from training.agreement import agreement
 from training.data import Pair
 
 STRONG = 0.5  # of the scale: the middle one of three levels is strong, as are two of four
+
+# Quarters of the judged pairs by how many tokens one response is longer than the other.
+LENGTH_GAPS = ("smallest_length_gap", "smaller_length_gap", "larger_length_gap", "largest_length_gap")
 
 
 def subset_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:
@@ -24,7 +28,18 @@ def subset_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[
         figures[f"accuracy_{name}"] = found.accuracy.mean
         figures[f"accuracy_{name}_low"] = found.accuracy.low
         figures[f"accuracy_{name}_high"] = found.accuracy.high
-    return {**figures, "subset_pairs": counts}
+    return {**figures, "subset_pairs": counts, "length_gap_quartiles": _quartiles(pairs)}
+
+
+def _quartiles(pairs: Sequence[Pair]) -> list[int]:
+    """The largest gap of each quarter but the last, in tokens; equal gaps are in one quarter, so that some may be
+    empty."""
+    gaps = sorted(_length_gap(pair) for pair in pairs if pair.preference != 0.5)
+    return [gaps[-(-len(gaps) * quarter // 4) - 1] for quarter in (1, 2, 3)] if gaps else []
+
+
+def _length_gap(pair: Pair) -> int:
+    return abs(len(pair.a) - len(pair.b))
 
 
 def _memberships(pairs: Sequence[Pair]) -> Iterator[tuple[str, int]]:
@@ -33,12 +48,14 @@ def _memberships(pairs: Sequence[Pair]) -> Iterator[tuple[str, int]]:
     for pair in pairs:
         said[_sides(pair)].append(_for_the_first(pair))
     kinds = {_kind(pair) for pair in pairs}
+    quartiles = _quartiles(pairs)
     for index, pair in enumerate(pairs):
         if pair.preference == 0.5:
             continue
         better, worse = (pair.a, pair.b) if pair.preference > 0.5 else (pair.b, pair.a)
         if len(better) != len(worse):
             yield ("longer_preferred" if len(better) > len(worse) else "shorter_preferred"), index
+        yield LENGTH_GAPS[bisect_left(quartiles, _length_gap(pair))], index
         if pair.strength is not None:
             yield ("strong" if pair.strength >= STRONG else "slight"), index
         if len(said[_sides(pair)]) > 1:

@@ -8,7 +8,7 @@ import torch
 
 from training.calibration import calibration, expected_calibration_error, fitted_temperature
 from training.data import Example, Pair
-from training.subsets import subset_figures
+from training.subsets import LENGTH_GAPS, subset_figures
 
 
 def judged_by_chance(count: int, *, overconfidence: float, seed: int) -> tuple[list[Pair], list[float]]:
@@ -85,8 +85,35 @@ def test_accuracy_is_told_by_whether_the_longer_response_was_better() -> None:
     figures = subset_figures(pairs, [1.0, -1.0, -1.0, 1.0, 1.0])
     assert figures["accuracy_longer_preferred"] == 1.0
     assert figures["accuracy_shorter_preferred"] == 0.5
-    assert figures["subset_pairs"] == {"longer_preferred": 2, "shorter_preferred": 2}
+    counts = figures["subset_pairs"]
+    assert isinstance(counts, dict)
+    assert (counts["longer_preferred"], counts["shorter_preferred"]) == (2, 2)
     assert figures["accuracy_shorter_preferred_low"] <= 0.5 <= figures["accuracy_shorter_preferred_high"]  # type: ignore[operator]
+
+
+def test_accuracy_is_told_by_how_far_the_responses_are_apart_in_length() -> None:
+    """Quarters of the judged pairs, whichever response was the longer; the tie's gap of 90 counts nowhere."""
+    tie = Pair(Example("p", (1,), (7,) * 100), Example("p", (1,), (7,) * 10), 0.5, 1.0)
+    pairs = [pair(1, 1), pair(3, 2), pair(2, 4), pair(7, 4), tie, pair(1, 6), pair(9, 3), pair(2, 10), pair(30, 10)]
+    right = [1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    for order in (range(len(pairs)), reversed(range(len(pairs)))):
+        places = list(order)
+        figures = subset_figures([pairs[place] for place in places], [right[place] for place in places])
+        accuracies = [figures[f"accuracy_{name}"] for name in LENGTH_GAPS]
+        assert accuracies == [0.5, 0.0, 1.0, 1.0]
+        assert figures["length_gap_quartiles"] == [1, 3, 6]
+        assert figures["accuracy_smallest_length_gap_low"] <= 0.5 <= figures["accuracy_smallest_length_gap_high"]  # type: ignore[operator]
+
+
+def test_equal_gaps_are_in_one_quarter() -> None:
+    figures = subset_figures([pair(3, 1), pair(1, 3), pair(2, 4), pair(9, 2)], [1.0, 1.0, -1.0, -1.0])
+    counts = figures["subset_pairs"]
+    assert isinstance(counts, dict)
+    assert {name: counts[name] for name in LENGTH_GAPS if name in counts} == {
+        "smallest_length_gap": 3,
+        "largest_length_gap": 1,
+    }
+    assert subset_figures([], [])["length_gap_quartiles"] == []
 
 
 def test_accuracy_is_told_by_whether_people_agreed_whichever_way_round_they_saw_the_pair() -> None:

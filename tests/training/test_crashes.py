@@ -94,6 +94,9 @@ def test_a_killed_run_ends_in_the_same_weights(
         ("cost", 2),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),
+        pytest.param("adapters", 20, marks=pytest.mark.slow),
+        pytest.param("rloo", 20, marks=pytest.mark.slow),
+        pytest.param("cost", 20, marks=pytest.mark.slow),
         pytest.param("bfloat16", 5, marks=pytest.mark.slow),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from models.backbone import LanguageModel, load_language_model, pad_right
 from models.generation import sample_responses
@@ -164,6 +164,39 @@ def test_any_other_tool_gets_the_mean_of_an_ensemble_which_caution_never_exceeds
         assert bool((scores(ours, sequences) <= theirs + 1e-5).all())
     manifest = json.loads((ensemble / "artifact" / "manifest.json").read_text())
     assert "heads.safetensors" in manifest["files"]
+
+
+def test_that_another_tool_gets_the_mean_is_said_wherever_its_user_looks(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    settings = reward_settings(world, policy) | FINETUNE | {"heads": 3, "finetune_epochs": 1}
+    assert toy.run("reward", out, **settings, read_out="worst") == 0
+    instead = (
+        "its 3 heads are read by worst, which a plain model can't do: any other tool that opens it gets their mean"
+    )
+    assert capfd.readouterr().err == f"{out / 'artifact'}: {instead} instead\n"
+    assert toy.result(out)["other_tools_read"] == "mean"
+    assert AutoConfig.from_pretrained(out / "artifact").id2label == {0: "mean of heads, not the score"}
+    assert instead in (out / "artifact" / "README.md").read_text()
+    assert "README.md" in json.loads((out / "artifact" / "manifest.json").read_text())["files"]
+
+    judged = {"reward": out / "artifact", "preferences": world / "preferences.jsonl"}
+    assert toy.run("evaluate", tmp_path / "evaluated", **judged) == 0
+    assert instead in capfd.readouterr().err
+    assert toy.result(tmp_path / "evaluated")["reward_read_out"] == "worst"
+
+
+def test_where_every_tool_gets_the_score_nothing_is_said(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    settings = reward_settings(world, policy) | FINETUNE | {"heads": 3, "finetune_epochs": 1}
+    assert toy.run("reward", out, **settings) == 0
+    assert capfd.readouterr().err == ""
+    assert "other_tools_read" not in toy.result(out)
+    assert AutoConfig.from_pretrained(out / "artifact").id2label == {0: "score"}
+    assert not (out / "artifact" / "README.md").exists()
 
 
 def test_what_each_member_says_is_told_in_deviations_from_its_own_mean(

@@ -17,6 +17,7 @@ from training.exit_codes import BAD_INPUT
 from training.preferences import Objective, comparisons, preference_loss
 from training.records import PreferenceRecord, PromptRecord, read_records, write_records
 from training.scoring import RewardModelScorer, batched_scores, written
+from training.subsets import LENGTH_GAPS
 
 
 def test_fine_tuning_learns_what_people_preferred(world: Path, policy: Path, tmp_path: Path) -> None:
@@ -29,6 +30,7 @@ def test_fine_tuning_learns_what_people_preferred(world: Path, policy: Path, tmp
     counts = result["subset_pairs"]
     assert isinstance(counts, dict)
     assert 0 < counts["longer_preferred"] + counts["shorter_preferred"] <= result["validation_pairs"]
+    assert sum(counts[name] for name in LENGTH_GAPS if name in counts) == result["validation_pairs"]
     assert 0 < result["calibration_pairs"] < result["validation_pairs"]  # type: ignore[operator]
     assert 0 <= result["calibration_error_scaled"] <= 1  # type: ignore[operator]
 

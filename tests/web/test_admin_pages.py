@@ -98,6 +98,10 @@ async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
         "accuracy_longer_preferred": 0.81,
         "accuracy_longer_preferred_low": 0.7,
         "accuracy_longer_preferred_high": 0.9,
+        "accuracy_largest_length_gap": 0.64,
+        "accuracy_largest_length_gap_low": 0.5,
+        "accuracy_largest_length_gap_high": 0.75,
+        "length_gap_quartiles": [3, 8, 15],
         "subset_pairs": {"longer_preferred": 40},
         "calibration_error": 0.12,
         "calibration_temperature": 2.5,
@@ -107,6 +111,7 @@ async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
     await db.commit()
     said = words(await read(doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"))
     assert "Agreement where the longer response was preferred 81% 70–90%" in said
+    assert "Agreement on the quarter of pairs farthest apart in length 64% 50–75%" in said
     assert "Calibration error 12%" in said
     assert "Calibration temperature 2.5" in said
     assert "Subset pairs" not in said
@@ -117,6 +122,19 @@ async def test_a_held_out_loss_says_what_it_is_a_mean_over(doors: dict[str, Door
     assert "Held-out loss per token 1.38 nats" in said, "of a policy"
     assert "Held-out loss per pair 0.548 nats" in said, "of a reward model"
     assert "Held-out loss per token 0.548 nats" not in said
+
+
+async def test_a_reward_model_that_other_tools_read_otherwise_says_so(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    said = "Another tool that opens this model gets the mean of its heads"
+    assert said not in words(await read(doors["owner"], f"{PROJECT}/models"))
+    (newest, *_) = await db.scalars(
+        select(ModelVersion).where(ModelVersion.kind == "reward").order_by(ModelVersion.id.desc())
+    )
+    newest.figures = {**newest.figures, "other_tools_read": "mean"}
+    await db.commit()
+    assert words(await read(doors["owner"], f"{PROJECT}/models")).count(said) == 1
 
 
 async def test_a_run_of_every_stage_has_a_page(doors: dict[str, Door], db: AsyncSession) -> None:
