@@ -5,7 +5,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,9 +12,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.branches import Branches
-from models.generation import sample_responses
 from models.reward import RewardModel
-from models.tokenization import decode_response
 from training.base import untrained_reward_model
 from training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.config import InputError, RewardConfig
@@ -23,10 +20,8 @@ from training.data import (
     Example,
     Pair,
     Prompt,
-    pack_examples,
     row_batches,
     shuffled_length_batches,
-    unpack_examples,
 )
 from training.distillation import Teaching, distillation_loss, teach
 from training.heads import Lesson, heads_loss, lessons_of
@@ -35,6 +30,7 @@ from training.metrics import Measures, mean_of, merge
 from training.mismatch import mismatch_loss, mismatched
 from training.normalisation import Demonstrations, centre, normalise
 from training.optimisation import Trainer, cosine_schedule
+from training.policy_samples import PolicySamples
 from training.preferences import Comparison, Preferences, comparisons, objective_of
 from training.regimes import PHASES, Fold, Method, PhaseName, Trials, teacher_seed
 from training.replicas import Replicas
@@ -44,8 +40,6 @@ from training.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-SAMPLE_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +83,8 @@ class RewardBuilder:
         self._preferences = preferences
         self._hear(preferences.train)
         self._objective = objective_of(config)
-        self._prompts = prompts
         self._demonstrations = demonstrations
-        self._samples: list[Example] = []
+        self._samples = PolicySamples(config, policy, prompts)
         self._targets_NH: Tensor | None = None
         self._teacher_figures: dict[str, float] = {}
         judged = [pair for comparison in self._comparisons for pair in comparison.pairs]
@@ -112,7 +105,7 @@ class RewardBuilder:
 
     def build(self) -> None:
         done = self._restore(self._run.resume())
-        sample_steps = -(-self._config.reference_samples // SAMPLE_BATCH) if self._needs_samples() else 0
+        sample_steps = self._samples.steps if self._needs_samples() else 0
         total = sample_steps + sum(
             self._steps(method, fold.train) for fold in self._trials.folds for method in self._trials.followed
         )
@@ -203,67 +196,35 @@ class RewardBuilder:
             "normalised_over": self._config.normalise_over,
             "normalised_over_responses": len(self._reference),
             **({"demonstrations_dropped": demonstrated.dropped} if demonstrated else {}),
-            "reference_samples": len(self._samples),
+            "reference_samples": len(self._samples.drawn),
             **self._trials.figures_of(self.method),
             **self._teacher_figures,
             **self._trials.to_json(),
         }
 
     def _sample(self, start: int, end: int, total: int) -> None:
-        """Responses of the policy to the prompts, each prompt in turn."""
-        prompts = self._prompts
         for step in range(start, end):
-            begin = step * SAMPLE_BATCH
-            count = min(SAMPLE_BATCH, self._config.reference_samples - begin)
-            batch = [prompts[(begin + offset) % len(prompts)] for offset in range(count)]
-            sampled = sample_responses(
-                self._policy,
-                [prompt.token_ids for prompt in batch],
-                max_new_tokens=self._config.max_new_tokens,
-                temperature=self._config.temperature,
-                seed=derived_seed(self._config.seed, "reference", step),
-                batch_size=SAMPLE_BATCH,
-            )
-            self._samples += [
-                Example(prompt.prompt_id, prompt.token_ids, response.token_ids)
-                for prompt, response in zip(batch, sampled, strict=True)
-            ]
-            tokens = sum(len(response.token_ids) for response in sampled)
-            lengths = [len(sample) for sample in self._samples[-count:]]
+            drawn = self._samples.draw(step)
+            tokens = sum(len(sample.response_ids) for sample in drawn)
+            lengths = [len(sample) for sample in drawn]
             flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
             stretch = Stretch("sample", 0, step, end, total)
-            self._end_of_step(stretch, step, {"length": (tokens, count)}, tokens=sum(lengths), flop=flop)
+            self._end_of_step(stretch, step, {"length": (tokens, len(drawn))}, tokens=sum(lengths), flop=flop)
 
     @property
     def _reference(self) -> Sequence[Example]:
         """What scores are normalised over."""
         return self._demonstrations.examples if self._demonstrations else self._read_samples
 
-    @cached_property
+    @property
     def _read_samples(self) -> Sequence[Example]:
-        """All samples as the reward model reads them; asked for once they are all there. Raises `InputError` where a
-        decoder has too few positions: an encoder cuts what is too long."""
-        samples = self._samples if self._reward_model.reads_ids_of(self._policy) else self._encoded_samples()
-        longest = max(map(len, samples))
-        if longest > self._reward_model.max_positions and not self._reward_model.is_encoder:
-            raise InputError(f"base: it reads {self._reward_model.max_positions} tokens, and a sample has {longest}")
-        return samples
-
-    def _encoded_samples(self) -> Sequence[Example]:
-        """By the base's own tokenizer, from their text."""
-        prompts = [self._prompts[place % len(self._prompts)] for place in range(len(self._samples))]
-        encoded = self._reward_model.encode_samples(
-            (prompt.conversation for prompt in prompts),
-            [decode_response(self._policy.tokenizer, sample.response_ids) for sample in self._samples],
-            [sample.response_ids[-1] in self._policy.eos_ids for sample in self._samples],
-        )
-        return [Example(prompt.prompt_id, *ids) for prompt, ids in zip(prompts, encoded, strict=True)]
+        return self._samples.as_read_by(self._reward_model)
 
     def _distil(self, stretch: Stretch) -> None:
         """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as
         all its prefixes together."""
         target_NH = self._teach().target_NH if self._targets_NH is None else self._targets_NH
-        examples = [*self._samples, *self._labelled()]
+        examples = [*self._samples.drawn, *self._labelled()]
         targets = target_NH.split([len(example.response_ids) for example in examples])
         batches = self._batches(examples, stretch.steps, "distil")
         self._learn(
@@ -278,7 +239,7 @@ class RewardBuilder:
             self._policy,
             self._lessons,
             self._preferences.validation,
-            self._samples,
+            self._samples.drawn,
             self._labelled(),
             members=self._reward_model.read_out.members,
             label_noise=self._config.label_noise,
@@ -400,8 +361,8 @@ class RewardBuilder:
         )
         if self._targets_NH is not None:
             if self._demonstrations:
-                raw_B = batched_scores(self._reward_model, [sample.token_ids for sample in self._samples])
-            lengths = torch.tensor([len(sample.response_ids) for sample in self._samples])
+                raw_B = batched_scores(self._reward_model, [sample.token_ids for sample in self._samples.drawn])
+            lengths = torch.tensor([len(sample.response_ids) for sample in self._samples.drawn])
             whole_B = self._reward_model.read_out.of(self._targets_NH[lengths.cumsum(0) - 1])
             if not float(whole_B.std()) > 0:
                 raise InputError("the training pairs contradict each other: nothing tells better responses from worse")
@@ -451,7 +412,7 @@ class RewardBuilder:
         self._began = time.perf_counter()
 
     def _state(self, phase: str) -> State:
-        tensors = pack_examples(self._samples)
+        tensors = self._samples.tensors()
         if phase != "sample":
             tensors |= pack("model", self._reward_model.model.state_dict())
             tensors |= pack("optimizer", optimizer_tensors(self._trainer.optimizer))
@@ -462,7 +423,7 @@ class RewardBuilder:
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
-        self._samples = unpack_examples(checkpoint.tensors, self._prompts)
+        self._samples.restore(checkpoint.tensors)
         if checkpoint.phase != "sample":
             self._reward_model.model.load_state_dict(unpack("model", checkpoint.tensors))
             load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
