@@ -63,7 +63,10 @@ def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("variant", ["sft", "reward", "reward, tried out", "reward, by demonstrations", "ppo", "dpo"])
+WITHOUT_PPO = ["sft", "reward", "reward, tried out", "reward, by demonstrations", "dpo"]
+
+
+@pytest.mark.parametrize("variant", [*WITHOUT_PPO, "ppo"])
 def test_a_killed_run_ends_in_the_same_weights(
     variant: str, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +85,15 @@ def test_a_killed_run_ends_in_the_same_weights(
     assert weights(broken) == weights(unbroken)
     assert (broken / "result.json").read_bytes() == (unbroken / "result.json").read_bytes()
     assert [row["step"] for row in toy.metrics(broken)] == list(range(1, steps + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", WITHOUT_PPO)
+def test_a_run_killed_at_twenty_instants_ends_in_the_same_state(
+    variant: str, world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    config = toy.write_config(tmp_path / "run.json", **stage_settings(variant, world, policy, reward))
+    require_the_same_state(variant.split(",")[0], config, tmp_path, kills=20, rng=random.Random(f"{variant} 20"))
 
 
 @pytest.mark.parametrize(
@@ -118,21 +130,25 @@ def test_ppo_killed_at_any_instant_ends_in_the_same_state(
     if variant == "rloo":
         settings |= {"algorithm": "rloo", "samples_per_prompt": 4, "critic_warmup_iterations": 3}
     config = toy.write_config(tmp_path / "run.json", **settings)
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    require_the_same_state("ppo", config, tmp_path, kills=kills, rng=random.Random(f"{variant} {kills}"))
+    assert bool(toy.result(tmp_path / "unbroken")["roll_backs"]) == (variant == "everything")
+
+
+def require_the_same_state(stage: str, config: Path, folder: Path, *, kills: int, rng: random.Random) -> None:
+    """Of a run in one go and of one that was killed so often, at random times after each start."""
+    unbroken, broken = folder / "unbroken", folder / "broken"
     began = time.monotonic()
-    assert toy.exit_code(toy.child("ppo", config, unbroken, keep_checkpoints=True)) == 0
+    assert toy.exit_code(toy.child(stage, config, unbroken, keep_checkpoints=True)) == 0
     duration = time.monotonic() - began
-    assert bool(toy.result(unbroken)["roll_backs"]) == (variant == "everything")
-    rng = random.Random(f"{variant} {kills}")
     done = 0
     while done < kills:
         (broken / "result.json").unlink(missing_ok=True)  # as if a run that was faster had been killed just before
-        process = toy.child("ppo", config, broken, keep_checkpoints=True)
+        process = toy.child(stage, config, broken, keep_checkpoints=True)
         process.join(rng.uniform(0, max(duration / kills, duration / 6)))
         process.kill()
         done += toy.exit_code(process) == -signal.SIGKILL
     (broken / "result.json").unlink(missing_ok=True)
-    assert toy.exit_code(toy.child("ppo", config, broken, keep_checkpoints=True)) == 0
+    assert toy.exit_code(toy.child(stage, config, broken, keep_checkpoints=True)) == 0
     assert weights(broken) == weights(unbroken)
     assert (broken / "result.json").read_bytes() == (unbroken / "result.json").read_bytes()
     assert [row["step"] for row in toy.metrics(broken)] == [row["step"] for row in toy.metrics(unbroken)]
