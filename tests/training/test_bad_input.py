@@ -189,7 +189,8 @@ def test_a_prompt_longer_than_the_model(policy: Path, tmp_path: Path, capfd: pyt
 
 
 def preferences_of(world: Path, tmp_path: Path, **change: object) -> Path:
-    rows = [record.to_json() | change for record in read_records(world / "preferences.jsonl", PreferenceRecord)]
+    """A few of the toy's, each of them changed."""
+    rows = [record.to_json() | change for record in read_records(world / "few_preferences.jsonl", PreferenceRecord)]
     path = tmp_path / "changed.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

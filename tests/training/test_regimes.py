@@ -127,16 +127,10 @@ def test_each_way_learns_what_people_preferred(world: Path, policy: Path, tmp_pa
     assert list(phases) == ["sample", *PHASES[cast(Method, method)]]
 
 
-def few(world: Path, path: Path) -> Path:
-    """The first of the toy's preferences."""
-    write_records(path, read_records(world / "preferences.jsonl", PreferenceRecord)[:240])
-    return path
-
-
 def test_all_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
     world: Path, policy: Path, tmp_path: Path
 ) -> None:
-    settings = reward_settings(world, policy) | QUICK | {"preferences": few(world, tmp_path / "few.jsonl"), "folds": 2}
+    settings = reward_settings(world, policy) | QUICK | {"preferences": world / "few_preferences.jsonl", "folds": 2}
     assert toy.run("reward", tmp_path / "out", **settings, method="cross_validated") == 0
     result = toy.result(tmp_path / "out")
     told = result["cross_validation"]
@@ -193,7 +187,7 @@ def test_mismatch_needs_two_prompts(
 
 
 def test_a_criterion_that_a_fold_says_nothing_of_is_no_trouble(world: Path, policy: Path, tmp_path: Path) -> None:
-    rows = read_records(few(world, tmp_path / "few.jsonl"), PreferenceRecord)
+    rows = read_records(world / "few_preferences.jsonl", PreferenceRecord)
     only = next(row.prompt_id for row in rows if row.split == "train")
     told = [replace(row, criteria={"brief": row.preference} if row.prompt_id == only else {}) for row in rows]
     write_records(tmp_path / "criteria.jsonl", told)
