@@ -3,6 +3,7 @@
 All of it lives on one event loop, the session's, because a browser can't be shared between loops.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ from tests.browser.serving import serving
 from tests.conftest import url_of
 
 # As .ci/install looks for it.
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), "chromium")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,6 +34,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# In a container's C locale the shell takes a language of its own making for that of the machine.
+ENVIRONMENT: dict[str, str | float | bool] = {**os.environ, "LC_ALL": "en_US.UTF-8"}
 DATABASE = "browser"
 DESKTOP: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -94,7 +98,7 @@ async def db(sessions: SessionFactory) -> AsyncIterator[AsyncSession]:
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, env=ENVIRONMENT)
         yield browser
         await browser.close()
 

@@ -17,7 +17,7 @@ from app.db.session import create_engine, session_factory
 from app.db.tables import Project, User
 from app.security import Principal
 from app.services.question import INSTRUCTGPT_FLAGS
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, ENVIRONMENT, PHONE
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import arrange, arrange_checks, session_token
 from tests.browser.serving import ROOT, serving
@@ -187,7 +187,9 @@ async def main() -> None:
             engine = create_engine(database_url)
             with serving(database_url) as site:
                 async with async_playwright() as playwright, session_factory(engine)() as db:
-                    browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+                    browser = await playwright.chromium.launch(
+                        executable_path=CHROMIUM, args=ARGUMENTS, env=ENVIRONMENT
+                    )
                     for view in VIEWS:
                         await shoot(browser, site, view, db)
                         await shoot_answers(browser, site, view, db)

@@ -1,9 +1,12 @@
 """The annotator's page in every language: its direction, its room, and the direction of the texts in it."""
 
+from itertools import product
+
 import pytest
-from playwright.async_api import FloatRect, Locator, Page, ViewportSize, expect
+from playwright.async_api import FloatRect, Locator, Page, expect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.services import question
 from app.web import locales
 from tests.browser.conftest import DESKTOP, PHONE, SignIn
 from tests.browser.conversations import CODE_AND_TABLE, PROSE, Sample
@@ -46,23 +49,23 @@ async def test_in_arabic_what_opens_stands_at_the_mirrored_edge(db: AsyncSession
         await page.keyboard.press("Escape")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("language", locales.available())
-async def test_everything_has_room_in_every_language(
-    db: AsyncSession, sign_in: SignIn, language: str, viewport: ViewportSize
-) -> None:
-    for scale in ("seven", "eight"):
-        _, annotator = await arrange(
-            db, [CODE_AND_TABLE], answer_type=scale, rationale="optional", asks_acceptable=True
-        )
-        page = await open_in(language, await sign_in(annotator, viewport=viewport))
-        await expect(page.locator(".segment")).to_have_count({"seven": 7, "eight": 8}[scale])
+async def test_everything_has_room_in_every_language(db: AsyncSession, sign_in: SignIn, language: str) -> None:
+    asked = {"rationale": "optional", "asks_acceptable": True}
+    project, annotator = await arrange(db, [CODE_AND_TABLE], **asked)
+    page = await sign_in(annotator)
+    for (scale, size), viewport in product({"seven": 7, "eight": 8}.items(), (DESKTOP, PHONE)):
+        project.question = question.checked({"fastest_words_per_minute": 0, "answer_type": scale, **asked}).to_json()
+        await db.commit()
+        await page.set_viewport_size(viewport)
+        await open_in(language, page)
+        await expect(page.locator(".segment")).to_have_count(size)
         assert await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         for parts in (".segment-word", ".verdict button", ".verdict .button", ".topbar-middle", ".topbar .button"):
-            assert await page.locator(parts).evaluate_all(OVERFLOWING) == [], (parts, scale)
+            assert await page.locator(parts).evaluate_all(OVERFLOWING) == [], (parts, scale, viewport)
         words = await page.locator(".segment-word").all()
         heights = {round((await box(word))["height"]) for word in words}
-        assert len(heights) == 1, scale
+        assert len(heights) == 1, (scale, viewport)
 
 
 @pytest.mark.parametrize("language", ["en", "ar"])

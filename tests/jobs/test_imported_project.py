@@ -1,10 +1,12 @@
 """Real hh-rlhf transcripts go all the way: imported, learned from, answered, judged on the page, learned from again."""
 
+import asyncio
 import gzip
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
-from app.jobs.launch import LocalProcess
+from app.jobs.launch import Child, Launch, LocalProcess
 from app.services import imports, rounds, stages
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
@@ -24,6 +26,7 @@ from app.simulation.page import SeenTask
 from app.web.main import create_app
 from tests.factories import make_project
 from tests.jobs.loop import Loop, result_of
+from tests.training import toy
 
 HH_RLHF = Path(__file__).parents[3] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
 ROWS = 300
@@ -47,6 +50,30 @@ TINY: dict[str, Any] = {
     "reward_gate": {"min_pairs": 1000, "accuracy_loss": 1.0},
     "policy_gate": {"win_rate_low": 0.0, "eos_rate": 0.0, "length_ratio_low": 0.0, "length_ratio_high": 100.0},
 }
+
+
+@dataclass(frozen=True)
+class Forked:
+    """The real stages without the seconds that each of their commands takes to load torch."""
+
+    async def start(self, launch: Launch) -> Child:
+        return ForkedChild(toy.child(launch.stage, launch.config, launch.out))
+
+
+@dataclass(frozen=True)
+class ForkedChild:
+    process: BaseProcess
+
+    async def wait(self) -> int:
+        code = await asyncio.to_thread(toy.exit_code, self.process)
+        assert code is not None
+        return code
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
 
 
 def more_words(task: SeenTask) -> dict[str, str]:
@@ -75,6 +102,7 @@ async def test_imported_comparisons_end_in_new_pairs_by_a_policy_that_learned_fr
     assert imported == ROWS - 1
 
     await run(loop, project, "sft")
+    loop.context = replace(context, executor=Forked())  # one stage has shown that the command is started as it should
     first_reward = await run(loop, project, "reward")
     figures = result_of(first_reward)
     assert figures["train_pairs"] + figures["validation_pairs"] + figures["pairs_dropped"] == imported

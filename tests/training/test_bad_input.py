@@ -189,7 +189,8 @@ def test_a_prompt_longer_than_the_model(policy: Path, tmp_path: Path, capfd: pyt
 
 
 def preferences_of(world: Path, tmp_path: Path, **change: object) -> Path:
-    rows = [record.to_json() | change for record in read_records(world / "preferences.jsonl", PreferenceRecord)]
+    """A few of the toy's, each of them changed."""
+    rows = [record.to_json() | change for record in read_records(world / "few_preferences.jsonl", PreferenceRecord)]
     path = tmp_path / "changed.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -253,6 +254,13 @@ def test_a_policy_given_as_reward_model(
         ({"critic": "none"}, "critic: must be one of separate, shared"),
         ({"whiten_rewards": 1}, "whiten_rewards: must be true or false"),
         ({"held_out_prompts": "none.jsonl", "publish": "best"}, "none.jsonl"),
+        ({"on_alarm": "roll_back"}, "kl_roll_backs: must be above 0"),
+        ({"on_alarm": "stop", "detector_responses": 0}, "detector_responses: without any"),
+        ({"acting_alarms": ["mood"]}, "acting_alarms: must be one of divergence"),
+        ({"acting_alarms": "outliers"}, "acting_alarms: must be a list"),
+        ({"alarms": {"mood": 1.0}}, "alarms.mood: unknown setting"),
+        ({"alarms": {"outliers": 2.0}}, "alarms.outliers: must lie in"),
+        ({"held_out_reward": "/nowhere"}, "/nowhere"),
     ],
 )
 def test_a_bad_setting_of_ppo(

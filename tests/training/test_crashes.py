@@ -30,7 +30,8 @@ def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[
             return reward_settings(world, policy) | {"distil_steps": 12}
         case "reward, tried out":
             tries = {"method": "cross_validated", "folds": 2, "heads": 3, "read_out": "worst", "mismatch_steps": 3}
-            return reward_settings(world, policy) | tries | {"distil_steps": 6, "batch_tokens": 4096}
+            short = {"preferences": world / "few_preferences.jsonl", "distil_steps": 6, "batch_tokens": 2048}
+            return reward_settings(world, policy) | tries | short
         case "reward, by demonstrations":
             normalised = {"normalise_over": "demonstrations", "demonstrations": world / "demonstrations.jsonl"}
             return reward_settings(world, policy) | normalised | {"method": "finetune", "heads": 2}

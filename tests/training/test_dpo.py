@@ -34,6 +34,11 @@ def settings_of(world: Path, policy: Path, **change: object) -> dict[str, object
     }
 
 
+def few(world: Path) -> dict[str, object]:
+    """For what needs no learning."""
+    return {"preferences": world / "few_preferences.jsonl"}
+
+
 def means(out: Path, name: str, phase: str = "dpo") -> list[float]:
     rows = [row["values"] for row in toy.metrics(out) if row["phase"] == phase]
     return [values[name][0] / values[name][1] for values in rows if name in values]  # type: ignore[index,operator]
@@ -176,7 +181,7 @@ def test_micro_batches_do_not_change_the_result(world: Path, policy: Path, tmp_p
     found = []
     for name, tokens in (("whole", 10**6), ("cut", 1)):
         # A large epsilon makes Adam's step proportional to the gradient, so that this compares more than its sign.
-        settings = settings_of(world, policy, epochs=1, micro_batch_tokens=tokens, adam_epsilon=1e-2)
+        settings = settings_of(world, policy, **few(world), epochs=1, micro_batch_tokens=tokens, adam_epsilon=1e-2)
         assert toy.run("dpo", tmp_path / name, **settings) == 0
         found.append(load_language_model(tmp_path / name / "artifact").model.state_dict())
     for key, weight in found[0].items():
@@ -212,7 +217,7 @@ def test_a_run_that_is_stopped_while_the_reference_speaks_ends_in_the_same_weigh
 
 
 def test_a_second_run_reads_what_the_first_one_kept(world: Path, policy: Path, tmp_path: Path) -> None:
-    shared = {"epochs": 1, "reference_cache": tmp_path / "kept"}
+    shared = {**few(world), "epochs": 1, "reference_cache": tmp_path / "kept"}
     for name, change in (("first", {}), ("second", {"beta": 0.3})):
         assert toy.run("dpo", tmp_path / name, **settings_of(world, policy, **shared, **change)) == 0
     assert means(tmp_path / "first", "tokens", "reference")
@@ -225,7 +230,7 @@ def test_a_second_run_reads_what_the_first_one_kept(world: Path, policy: Path, t
 def test_damaged_values_and_those_of_other_data_are_not_read(
     world: Path, policy: Path, tmp_path: Path, damaged: bool
 ) -> None:
-    shared = {"epochs": 1, "reference_cache": tmp_path / "kept"}
+    shared = {**few(world), "epochs": 1, "reference_cache": tmp_path / "kept"}
     assert toy.run("dpo", tmp_path / "first", **settings_of(world, policy, **shared)) == 0
     (path,) = (tmp_path / "kept").iterdir()
     if damaged:

@@ -34,16 +34,22 @@ def settings(world: Path, policy: Path, reward: Path) -> dict[str, dict[str, obj
         "reference": policy,
         "reward": reward,
         "prompts": world / "prompts.jsonl",
-        "preferences": world / "preferences.jsonl",
+        "preferences": world / "few_preferences.jsonl",
         "max_new_tokens": 8,
     }
-    short = {"sft": {"epochs": 1}, "reward": {"distil_steps": 4}, "ppo": {"iterations": 2}, "dpo": {"epochs": 1}}
+    few = {"preferences": world / "few_preferences.jsonl"}
+    short = {
+        "sft": {"epochs": 1},
+        "reward": {**few, "distil_steps": 4, "reference_samples": 64},
+        "ppo": {"iterations": 2},
+        "dpo": {**few, "epochs": 1},
+    }
     return {
         stage: (evaluate if stage == "evaluate" else stage_settings(stage, world, policy, reward))
         | short.get(stage, {})
         for stage in STAGES
     } | {
-        "cost": {"policy": policy, "preferences": world / "preferences.jsonl", "prompts": world / "prompts.jsonl"},
+        "cost": {"policy": policy, **few, "prompts": world / "prompts.jsonl"},
         "embed": {"policy": policy, "responses": world / "responses.jsonl"},
     }
 
@@ -148,7 +154,7 @@ def test_one_class_only_is_as_good_as_two(
     """Which side is better may be the same everywhere: sides are no features."""
     path = tmp_path / "one.jsonl"
     rows = []
-    for line in (world / "preferences.jsonl").read_text().splitlines():
+    for line in (world / "few_preferences.jsonl").read_text().splitlines():
         row = json.loads(line)
         if row["preference"] == 0.5:
             continue

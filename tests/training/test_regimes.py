@@ -153,12 +153,6 @@ def test_each_way_learns_what_people_preferred(world: Path, policy: Path, tmp_pa
     assert list(phases) == ["sample", *PHASES[cast(Method, method)]]
 
 
-def few(world: Path, path: Path) -> Path:
-    """The first of the toy's preferences."""
-    write_records(path, read_records(world / "preferences.jsonl", PreferenceRecord)[:240])
-    return path
-
-
 @pytest.mark.parametrize(
     ("method", "tried", "folds"),
     [("auto", {"distil", "finetune"}, 5), ("cross_validated", set(PHASES), 2)],
@@ -166,7 +160,7 @@ def few(world: Path, path: Path) -> Path:
 def test_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
     world: Path, policy: Path, tmp_path: Path, method: str, tried: set[str], folds: int
 ) -> None:
-    settings = reward_settings(world, policy) | QUICK | {"preferences": few(world, tmp_path / "few.jsonl"), "folds": 2}
+    settings = reward_settings(world, policy) | QUICK | {"preferences": world / "few_preferences.jsonl", "folds": 2}
     assert toy.run("reward", tmp_path / "out", **settings, method=method) == 0
     result = toy.result(tmp_path / "out")
     told = result["cross_validation"]
@@ -196,7 +190,7 @@ def test_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
 def test_by_default_the_teacher_is_asked_once_and_the_chosen_way_tells_its_held_out_accuracy(
     world: Path, policy: Path, tmp_path: Path
 ) -> None:
-    settings = reward_settings(world, policy) | QUICK | {"preferences": few(world, tmp_path / "few.jsonl")}
+    settings = reward_settings(world, policy) | QUICK | {"preferences": world / "few_preferences.jsonl"}
     taught = {}
     for way, rates in {"distil": {"finetune_learning_rate": 1e-6}, "finetune": {"finetune_epochs": 4}}.items():
         assert toy.run("reward", tmp_path / way, **settings | rates) == 0
@@ -238,7 +232,7 @@ def test_mismatch_needs_two_prompts(
 
 
 def test_a_criterion_that_a_fold_says_nothing_of_is_no_trouble(world: Path, policy: Path, tmp_path: Path) -> None:
-    rows = read_records(few(world, tmp_path / "few.jsonl"), PreferenceRecord)
+    rows = read_records(world / "few_preferences.jsonl", PreferenceRecord)
     only = next(row.prompt_id for row in rows if row.split == "train")
     told = [replace(row, criteria={"brief": row.preference} if row.prompt_id == only else {}) for row in rows]
     write_records(tmp_path / "criteria.jsonl", told)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from models.lora import learnt_weights
 from tests.training import toy
-from tests.training.test_bad_input import refused
 from tests.training.test_crashes import last_state, ppo_settings, weights
 from tests.training.test_ppo import config_of, good_words, means, players_of
 from training.artifact import Lineage
@@ -158,27 +157,3 @@ def test_a_watched_run_that_is_killed_ends_in_the_same_state(
     for name in ("result.json", "reward_hacking.json"):
         assert (broken / name).read_bytes() == (unbroken / name).read_bytes()
     assert last_state(broken) == last_state(unbroken)
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"on_alarm": "roll_back"}, "kl_roll_backs: must be above 0"),
-        ({"on_alarm": "stop", "detector_responses": 0}, "detector_responses: without any"),
-        ({"acting_alarms": ["mood"]}, "acting_alarms: must be one of divergence"),
-        ({"acting_alarms": "outliers"}, "acting_alarms: must be a list"),
-        ({"alarms": {"mood": 1.0}}, "alarms.mood: unknown setting"),
-        ({"alarms": {"outliers": 2.0}}, "alarms.outliers: must lie in"),
-        ({"held_out_reward": "/nowhere"}, "/nowhere"),
-    ],
-)
-def test_a_bad_setting_of_the_watch(
-    change: dict[str, object],
-    word: str,
-    world: Path,
-    policy: Path,
-    reward: Path,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    assert word in refused("ppo", tmp_path / "out", capfd, **ppo_settings(world, policy, reward) | change)

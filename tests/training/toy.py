@@ -47,7 +47,7 @@ def preference_of(a: str, b: str) -> float:
 
 
 def write_world(folder: Path) -> None:
-    """demonstrations, prompts, preferences and held_out as JSONL files."""
+    """demonstrations, prompts, preferences (and the first few of them) and held_out as JSONL files."""
     rng = random.Random(0)
     by_id = prompts()
     write_records(
@@ -58,7 +58,9 @@ def write_world(folder: Path) -> None:
         folder / "held_out.jsonl", [DemonstrationRecord(key, prompt, response(rng)) for key, prompt in by_id.items()]
     )
     write_records(folder / "prompts.jsonl", [PromptRecord(key, prompt) for key, prompt in by_id.items()])
-    write_records(folder / "preferences.jsonl", _preferences(rng, by_id, 900))
+    preferences = _preferences(rng, by_id, 900)
+    write_records(folder / "preferences.jsonl", preferences)
+    write_records(folder / "few_preferences.jsonl", preferences[:240])
 
 
 def _preferences(rng: random.Random, by_id: Mapping[str, Conversation], count: int) -> list[PreferenceRecord]:

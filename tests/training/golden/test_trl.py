@@ -5,7 +5,7 @@ and divides variances by N - 1.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,93 +14,45 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, response_log_probabilities
-from models.generation import Response
-from models.reward import RewardModel
 from tests.training.golden import problem
 from tests.training.golden.recording import norms
+from tests.training.golden.replay import (
+    TOLERANCE,
+    Golden,
+    assert_rows,
+    config_of,
+    everything,
+    mean,
+    players_of,
+    rollout_of,
+    step,
+)
 from training.algorithms.advantages import generalised_advantages, token_rewards
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.masking import length_mask, whiten
 from training.config import PpoConfig
-from training.data import Prompt
-from training.learners import Learner, Minibatch, learner_of
-from training.metrics import Measures
-from training.players import Players, build_players
-from training.records import conversation
-from training.rollout import Rollout, assess, values
-from training.run import PhaseTimer
-from training.scoring import RewardModelScorer, WrittenResponse
+from training.learners import learner_of
+from training.players import Players
+from training.rollout import Rollout, values
 
 RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_12.json").read_text())["variants"]
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Golden:
-    """One variant: what the oracle found, and what we make of the same responses."""
-
-    oracle: Mapping[str, Any]
-    config: PpoConfig
-    players: Players
-    rollout: Rollout
+class Paid(Golden):
     paid_after: Rollout
     reward_BR: Tensor
     """Of `paid_after`, the rollout as the oracle lays it out: one more place for all but responses of full length."""
 
 
 @pytest.fixture(params=sorted(RECORDED))
-def golden(request: pytest.FixtureRequest) -> Golden:
+def golden(request: pytest.FixtureRequest) -> Paid:
     oracle, variant = RECORDED[request.param], problem.VARIANTS[request.param]
     config = config_of(variant)
     players = players_of(config)
     rollout = rollout_of(oracle, players, config)
     penalty = variant["missing_eos_penalty"] or 0.0
-    return Golden(oracle, config, players, rollout, *as_the_oracle_pays(rollout, players, config, penalty))
-
-
-def config_of(variant: Mapping[str, Any]) -> PpoConfig:
-    return PpoConfig(
-        seed=0,
-        policy="",
-        reference="",
-        reward="",
-        prompts=Path(),
-        temperature=problem.TEMPERATURE,
-        max_new_tokens=problem.RESPONSE_TOKENS,
-        kl_estimator=variant["kl_estimator"],
-        gamma=variant["gamma"],
-        gae_lambda=variant["lam"],
-        whiten_rewards=variant["whiten_rewards"],
-        missing_eos_penalty=None,  # the oracle subtracts, see `as_the_oracle_pays`
-        clip_low=problem.CLIP,
-        clip_high=problem.CLIP,
-        value_clip=problem.CLIP,
-        max_update_kl=None,
-        adam_epsilon=1e-8,
-        gradient_clip=1e9,
-    )
-
-
-def players_of(config: PpoConfig) -> Players:
-    tokenizer = problem.tokenizer()
-    policy, reference = (LanguageModel(problem.causal_model(seed), tokenizer, (problem.EOS,)) for seed in (1, 2))
-    reward_model = RewardModel(problem.scoring_model(7), tokenizer)
-    return build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
-
-
-def rollout_of(oracle: Mapping[str, Any], players: Players, config: PpoConfig) -> Rollout:
-    prompts = [Prompt("", conversation(("user", "")), tuple(ids)) for ids in oracle["prompts"]]
-    with torch.no_grad():
-        log_probability_N, _ = response_log_probabilities(
-            players.policy.model, oracle["prompts"], oracle["responses"], problem.PAD, config.temperature
-        )
-    by_row = log_probability_N.split([len(ids) for ids in oracle["responses"]])
-    responses = [
-        WrittenResponse(Response(tuple(ids), tuple(kept.tolist()), ids[-1] == problem.EOS), "")
-        for ids, kept in zip(oracle["responses"], by_row, strict=True)
-    ]
-    return assess(players, prompts, responses, config, kl_coefficient=problem.KL_COEFFICIENT, timer=PhaseTimer())
+    return Paid(oracle, config, players, rollout, *as_the_oracle_pays(rollout, players, config, penalty))
 
 
 def as_the_oracle_pays(
@@ -141,15 +93,7 @@ def whiten_unbiased(values_BR: Tensor, mask_BR: Tensor, *, shift_mean: bool = Tr
     return whitened_BR if shift_mean else (whitened_BR + values_BR[mask_BR].mean()) * mask_BR
 
 
-def assert_rows(found_BR: Tensor, recorded: Sequence[Sequence[float]], mask_BR: Tensor) -> None:
-    """Equal wherever the mask is true."""
-    lengths = mask_BR.sum(-1).tolist()
-    assert all(len(row) >= length for row, length in zip(recorded, lengths, strict=True))
-    expected = [value for row, length in zip(recorded, lengths, strict=True) for value in row[:length]]
-    assert found_BR[mask_BR].tolist() == pytest.approx(expected, abs=TOLERANCE)
-
-
-def test_the_record_holds_what_matters(golden: Golden) -> None:
+def test_the_record_holds_what_matters(golden: Paid) -> None:
     """Responses of several lengths, ended and not, and a policy that has moved from its reference."""
     lengths = {len(ids) for ids in golden.oracle["responses"]}
     assert len(lengths) >= 4
@@ -158,7 +102,7 @@ def test_the_record_holds_what_matters(golden: Golden) -> None:
     assert golden.oracle["epochs"][-1]["update_kl"] > 0.05
 
 
-def test_log_probabilities_values_and_scores(golden: Golden) -> None:
+def test_log_probabilities_values_and_scores(golden: Paid) -> None:
     mask_BR = golden.rollout.mask_BR
     assert_rows(golden.rollout.log_probability_BR, golden.oracle["logprobs"], mask_BR)
     assert_rows(golden.rollout.reference_BR, golden.oracle["ref_logprobs"], mask_BR)
@@ -166,7 +110,7 @@ def test_log_probabilities_values_and_scores(golden: Golden) -> None:
     assert_rows(golden.paid_after.value_BR, golden.oracle["values"], golden.paid_after.mask_BR)
 
 
-def test_rewards_advantages_and_returns(golden: Golden) -> None:
+def test_rewards_advantages_and_returns(golden: Paid) -> None:
     mask_BR = golden.paid_after.mask_BR
     assert_rows(golden.reward_BR, golden.oracle["rewards"], mask_BR)
     assert_rows(golden.paid_after.return_BR, golden.oracle["returns"], mask_BR)
@@ -184,7 +128,7 @@ def test_where_the_score_is_paid_makes_no_difference_to_a_whole_return() -> None
     assert_rows(rollout.advantage_BR * ((count - 1) / count) ** 0.5, oracle["advantages"], rollout.mask_BR)
 
 
-def test_the_policys_losses_and_gradients(golden: Golden) -> None:
+def test_the_policys_losses_and_gradients(golden: Paid) -> None:
     """Over all epochs: the later ones are right only if every step before them was."""
     mask_BR = golden.rollout.mask_BR
     advantage_BR = whiten_unbiased(golden.paid_after.advantage_BR * mask_BR, mask_BR)
@@ -200,7 +144,7 @@ def test_the_policys_losses_and_gradients(golden: Golden) -> None:
         assert mean(measures, "update_kl") == pytest.approx(epoch["update_kl"], abs=TOLERANCE)
 
 
-def test_the_critics_losses_and_gradients(golden: Golden) -> None:
+def test_the_critics_losses_and_gradients(golden: Paid) -> None:
     critic = golden.players.critic
     critic.head.bias.requires_grad_(False)  # the oracle's head has none
     learner = learner_of(golden.config, golden.players)
@@ -215,20 +159,6 @@ def test_the_critics_losses_and_gradients(golden: Golden) -> None:
     for epoch in golden.oracle["epochs"]:
         measures = step(learner, minibatch, critic_only=True)
         assert mean(measures, "value_loss") == pytest.approx(epoch["value_loss"], abs=TOLERANCE, rel=TOLERANCE)
-
-
-def everything(rollout: Rollout) -> Minibatch:
-    return Minibatch(rollout, list(range(len(rollout.prompts))), kl_coefficient=0.0)
-
-
-def step(learner: Learner, minibatch: Minibatch, *, critic_only: bool) -> Measures:
-    rate = problem.LEARNING_RATE
-    return learner.step(minibatch, actor_rate=rate, critic_rate=rate, critic_only=critic_only).measures
-
-
-def mean(measures: Measures, name: str) -> float:
-    total, count = measures[name]
-    return total / count
 
 
 def forget_gradients(players: Players) -> None:

@@ -11,7 +11,7 @@ without EOS earns no gradient and pays no KL, while its score stays in the other
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,22 @@ import pytest
 
 from tests.training.golden import problem
 from tests.training.golden.recording import norms
-from tests.training.golden.test_trl import assert_rows, config_of, everything, mean, players_of, rollout_of, step
+from tests.training.golden.replay import (
+    TOLERANCE,
+    Golden,
+    assert_rows,
+    config_of,
+    everything,
+    mean,
+    players_of,
+    rollout_of,
+    step,
+)
 from training.config import PpoConfig
 from training.learners import learner_of
-from training.players import Players
 from training.rollout import Rollout
 
 RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_16_rloo.json").read_text())["variants"]
-TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Golden:
-    """One variant: what the oracle found, and what we make of the same responses."""
-
-    oracle: Mapping[str, Any]
-    config: PpoConfig
-    players: Players
-    rollout: Rollout
 
 
 @pytest.fixture(params=sorted(RECORDED))
