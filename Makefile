@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .PHONY: help run test screenshots catalogues vendor lock proof peers oracle clean
 
 PYTHON_BIN := .venv/bin/python
+# pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
+unexport PYTHONDONTWRITEBYTECODE
 heading = printf '\n== %s\n'
 
 help: ## Show these commands
