@@ -41,7 +41,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     reward_model = untrained_reward_model(config, policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = min(config.max_length, policy.max_positions) if can_distil else config.max_length
-    preferences = load_preferences(config.preferences, reward_model, max_length=max_length)
+    preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")
     if kind == "cost":
         require_both_labels(preferences.train)
     read_out = read_out_of(config, preferences.train)

@@ -119,6 +119,23 @@ def test_a_response_may_be_labelled_or_not_and_old_files_are_read_as_before(tmp_
     assert PreferenceRecord.from_json(labelled.to_json()) == labelled
     with pytest.raises(RecordError, match="safe_a must be true or false"):
         PreferenceRecord.from_json(row | {"safe_a": 1})
+    assert PreferenceRecord.from_json(row | {"less_harmful": 0}).less_harmful == 0.0
+    with pytest.raises(RecordError, match="less_harmful must lie in"):
+        PreferenceRecord.from_json(row | {"less_harmful": 2})
+
+
+def test_what_was_said_of_harm_is_learnt_and_not_which_response_is_better(
+    world: Path, policy: Path, cost: Path, tmp_path: Path
+) -> None:
+    """The project's own file, where only some were asked, gives the same model as a file of harm alone."""
+    rows = read_records(world / "harm.jsonl", PreferenceRecord)
+    unasked = [replace(row, safe_a=None, safe_b=None) for row in rows[:20]]
+    asked = [replace(row, less_harmful=row.preference, preference=1 - row.preference, strength=1.0) for row in rows]
+    write_records(tmp_path / "mixed.jsonl", [*unasked, *asked])
+    settings = cost_settings(world, policy) | {"preferences": tmp_path / "mixed.jsonl"}
+    assert toy.run("cost", tmp_path / "mixed", **settings) == 0
+    weights = "artifact/model.safetensors"
+    assert (tmp_path / "mixed" / weights).read_bytes() == (world / "cost" / weights).read_bytes()
 
 
 @pytest.mark.parametrize("missing", ["safe", "unsafe"])
