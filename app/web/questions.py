@@ -31,6 +31,7 @@ class QuestionForm(BaseModel):
     rationale: str = "off"
     rationale_percent: float = 10
     asks_edit: bool = False
+    asks_harm: bool = False
     skip_policy: str = "requeue"
     retire_after: int = 3
     fastest_words_per_minute: int = 1000
