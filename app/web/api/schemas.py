@@ -260,6 +260,7 @@ class RoundOut(Out):
     label_target: int
     dataset_version_id: int | None
     reward_id: int | None
+    cost_id: int | None
     policy_id: int | None
     reason: str | None
     created_at: datetime
@@ -281,6 +282,7 @@ class ModelOut(Out):
     parent_id: int | None
     reference_id: int | None
     reward_id: int | None
+    cost_id: int | None
     dataset_version_id: int | None
     manifest_sha256: str
     figures: dict[str, Any]
