@@ -2,8 +2,9 @@
 // kbd as the server sends them; people can give it another. The digits of the scale and of ranks stay.
 
 const SHELF = "keys";
-const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "j", "k", "n", "s", "p", "r", "d", "l", "g", "?"];
-const TURNED = { q: "acceptable_a", w: "acceptable_b", j: "safe_a", k: "safe_b", n: "less_harmful" };
+// In this order: where somebody gave a key of the last three to another thing, it means that.
+const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?", "c", "v", "b"];
+const TURNED = { q: "acceptable_a", w: "acceptable_b", c: "safe_a", v: "safe_b", b: "less_harmful" };
 const SILENT = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Tab"];
 const TEXT_FIELDS = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
 
