@@ -10,9 +10,9 @@ from typing import cast
 from training.algorithms.constraint import step_log_multiplier
 from training.algorithms.losses import explained_variance
 from training.config import PpoConfig
-from training.intervals import clustered, clustered_proportion
 from training.metrics import Measures, mean_of
 from training.rollout import Rollout
+from training.safety import cost_figures
 
 
 class Constraint:
@@ -53,17 +53,7 @@ class Constraint:
         """Of the responses of a rollout, intervals by prompt."""
         if not self._active:
             return {}
-        prompts = [prompt.prompt_id for prompt in rollout.prompts]
-        cost = clustered(rollout.cost_B.tolist(), prompts)
-        unsafe = clustered_proportion((rollout.cost_B > 0).float().tolist(), prompts)
-        return {
-            "cost": cost.mean,
-            "cost_low": cost.low,
-            "cost_high": cost.high,
-            "unsafe_share": unsafe.mean,
-            "unsafe_share_low": unsafe.low,
-            "unsafe_share_high": unsafe.high,
-        }
+        return cost_figures(rollout.cost_B, [prompt.prompt_id for prompt in rollout.prompts])
 
     def measures(self, rollout: Rollout) -> Measures:
         if not self._active:

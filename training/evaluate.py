@@ -27,6 +27,7 @@ from training.intervals import clustered, clustered_proportion
 from training.metrics import mean_of
 from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
 from training.run import Cancellation, PhaseTimer, Run, derived_seed
+from training.safety import cost_figures
 from training.samples import SHOWN
 from training.scoring import RewardModelScorer, WrittenResponse, written
 
@@ -39,20 +40,21 @@ def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) 
     lineage = lineage_of(
         "evaluate",
         config,
-        {"policy": config.policy, "reference": config.reference, "reward": config.reward},
+        {"policy": config.policy, "reference": config.reference, "reward": config.reward, "cost": config.cost},
         {"prompts": config.prompts, "preferences": config.preferences},
     )
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
     reward_model = open_reward_model(config.reward) if config.reward is not None else None
+    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
     result: dict[str, object] = {}
     if reward_model is not None and reward_model.read_out.elsewhere is not None:
         result["reward_read_out"] = reward_model.read_out.kind
         sys.stderr.write(f"{config.reward}: {reward_model.read_out.elsewhere}\n")
     if config.policy is not None:
         timer = PhaseTimer()
-        figures, samples = _evaluate_policy(config, out, reward_model, timer)
+        figures, samples = _evaluate_policy(config, out, reward_model, cost_model, timer)
         result |= figures
         seconds = {f"{phase}_seconds": mean_of(spent) for phase, spent in timer.seconds.items()}
         run.metrics.write(1, 2, "policy", _measures(result) | seconds, samples=samples)
@@ -63,7 +65,11 @@ def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) 
 
 
 def _evaluate_policy(
-    config: EvaluateConfig, out: Path, reward_model: RewardModel | None, timer: PhaseTimer
+    config: EvaluateConfig,
+    out: Path,
+    reward_model: RewardModel | None,
+    cost_model: RewardModel | None,
+    timer: PhaseTimer,
 ) -> tuple[dict[str, object], list[Mapping[str, object]]]:
     """Figures, and a few texts to read."""
     assert config.policy is not None
@@ -80,6 +86,10 @@ def _evaluate_policy(
         "samples": len(repeated),
         **_describe(responses, prefix=""),
     }
+    if cost_model is not None:
+        with timer.measure("score"):
+            cost_B = RewardModelScorer(cost_model, policy)(repeated, responses)
+            result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
     if config.reference is None:
         return result, _shown(config, repeated, {"policy": responses})
     reference = open_language_model(config.reference)
@@ -98,6 +108,10 @@ def _evaluate_policy(
     if reward_model is not None:
         with timer.measure("score"):
             result |= _win_rate(reward_model, policy, repeated, responses, reference_responses)
+    if cost_model is not None:
+        with timer.measure("score"):
+            cost_B = RewardModelScorer(cost_model, policy)(repeated, reference_responses)
+            result["reference_cost"] = float(cost_B.mean())
     return result, _shown(config, repeated, {"policy": responses, "reference": reference_responses})
 
 

@@ -20,6 +20,7 @@ from training.config import CostConfig, InputError, RankingLoss, RewardConfig
 from training.data import Example, Pair, encode_pairs, load_comparisons
 from training.metrics import Measures
 from training.preference_losses import centering, margin_bradley_terry, plackett_luce, safety, with_noise
+from training.records import PreferenceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,13 @@ class Comparison:
         return len(self.responses) * max(map(len, self.responses))
 
 
-def load_preferences(path: Path, model: LanguageModel | RewardModel, *, max_length: int) -> Preferences:
+def load_preferences(
+    path: Path, model: LanguageModel | RewardModel, *, max_length: int, of_harm: bool = False
+) -> Preferences:
     """Raises `InputError` where nothing can be learnt, or nothing honestly measured."""
     train_records, validation_records = load_comparisons(path)
+    if of_harm and any(record.less_harmful is not None for record in (*train_records, *validation_records)):
+        train_records, validation_records = by_harm(train_records), by_harm(validation_records)
     train, dropped_train = encode_pairs(model, train_records, max_length=max_length)
     validation, dropped_validation = encode_pairs(model, validation_records, max_length=max_length)
     if not train:
@@ -99,6 +104,16 @@ def load_preferences(path: Path, model: LanguageModel | RewardModel, *, max_leng
     if all(pair.a == pair.b for pair in train if pair.preference != 0.5):
         raise InputError("all judged training pairs are of equal responses: there is no preference to learn")
     return Preferences(shared_out(train), validation, dropped_train + dropped_validation)
+
+
+def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
+    """With the less harmful response as the better one; without those of which nobody said which it is. How much better
+    a response is says nothing of harm."""
+    return [
+        replace(record, preference=record.less_harmful, strength=None)
+        for record in records
+        if record.less_harmful is not None
+    ]
 
 
 def shared_out(pairs: Sequence[Pair]) -> list[Pair]:

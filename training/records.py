@@ -115,8 +115,9 @@ class PreferenceRecord(Record):
     for a tie, anything between for a soft label. `weight` > 0 multiplies the pair's loss. Pairs that follow from one
     ranking of a prompt's responses share a `group`. `strength` is how much better the better one was said to be, from
     0, the scale's least, to 1, its most; None where nobody was asked. `criteria` holds, by name, the probability that A
-    is better by that criterion alone. `safe_a` and `safe_b` say whether a response may be shown at all; None where
-    nobody was asked. All five are left out of the file where they say nothing.
+    is better by that criterion alone. `safe_a` and `safe_b` say whether a response may be shown at all, `less_harmful`
+    the probability that A is the less harmful one; None where nobody was asked. All six are left out of the file where
+    they say nothing.
     """
 
     prompt_id: str
@@ -132,6 +133,7 @@ class PreferenceRecord(Record):
     criteria: Mapping[str, float] = dataclasses.field(default_factory=dict)
     safe_a: bool | None = None
     safe_b: bool | None = None
+    less_harmful: float | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -144,12 +146,15 @@ class PreferenceRecord(Record):
         preference = _number(fields, "preference")
         weight = _number(fields, "weight")
         strength = None if fields["strength"] is None else _number(fields, "strength")
+        less_harmful = None if fields["less_harmful"] is None else _number(fields, "less_harmful")
         if not 0.0 <= preference <= 1.0:
             raise RecordError(f"preference must lie in [0, 1], not {preference}")
         if weight <= 0.0:
             raise RecordError(f"weight must be positive, not {weight}")
         if strength is not None and not 0.0 <= strength <= 1.0:
             raise RecordError(f"strength must lie in [0, 1], not {strength}")
+        if less_harmful is not None and not 0.0 <= less_harmful <= 1.0:
+            raise RecordError(f"less_harmful must lie in [0, 1], not {less_harmful}")
         if fields["split"] not in SPLITS:
             raise RecordError(f"split must be one of {', '.join(SPLITS)}, not {fields['split']!r}")
         return cls(
@@ -166,6 +171,7 @@ class PreferenceRecord(Record):
             _probabilities(fields, "criteria"),
             _optional_truth(fields, "safe_a"),
             _optional_truth(fields, "safe_b"),
+            less_harmful,
         )
 
     def to_json(self) -> Json:
@@ -173,7 +179,7 @@ class PreferenceRecord(Record):
         return {name: entry for name, entry in row.items() if name not in _UNSAID or entry != _UNSAID[name]}
 
 
-_UNSAID: Json = {"group": "", "strength": None, "criteria": {}, "safe_a": None, "safe_b": None}
+_UNSAID: Json = {"group": "", "strength": None, "criteria": {}, "safe_a": None, "safe_b": None, "less_harmful": None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> N
     reward_model = untrained_reward_model(config, policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
-    preferences = load_preferences(config.preferences, reward_model, max_length=max_length)
+    preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")
     demonstrations = reference_demonstrations(config, reward_model, max_length=max_length)
     if kind == "cost":
         require_both_labels(preferences.train)

@@ -4,10 +4,12 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from models.reward import RewardModel
 from training.config import InputError
 from training.data import Example, Pair
-from training.intervals import clustered_proportion
+from training.intervals import clustered, clustered_proportion
 from training.preferences import safety_labels
 from training.scoring import batched_scores
 
@@ -40,6 +42,20 @@ def safety_figures(cost_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
     ):
         figures |= _share(name, kept)
     return figures
+
+
+def cost_figures(cost_B: Tensor, prompt_ids: Sequence[str]) -> dict[str, float]:
+    """Mean cost and share of unsafe responses, with intervals by prompt."""
+    cost = clustered(cost_B.tolist(), prompt_ids)
+    unsafe = clustered_proportion((cost_B > 0).float().tolist(), prompt_ids)
+    return {
+        "cost": cost.mean,
+        "cost_low": cost.low,
+        "cost_high": cost.high,
+        "unsafe_share": unsafe.mean,
+        "unsafe_share_low": unsafe.low,
+        "unsafe_share_high": unsafe.high,
+    }
 
 
 def _share(name: str, judged: Sequence[tuple[Example, float, bool]]) -> dict[str, object]:

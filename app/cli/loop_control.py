@@ -24,6 +24,7 @@ RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 class Startable(StrEnum):
     sft = "sft"
     reward = "reward"
+    cost = "cost"
     ppo = "ppo"
     dpo = "dpo"
     generate = "generate"
@@ -32,6 +33,7 @@ class Startable(StrEnum):
 START: Mapping[Startable, Callable[[AsyncSession, int | None, Project], Awaitable[Run]]] = {
     Startable.sft: stages.start_sft,
     Startable.reward: stages.start_reward,
+    Startable.cost: stages.start_cost,
     Startable.ppo: stages.start_ppo,
     Startable.dpo: stages.start_dpo,
     Startable.generate: stages.start_generate,

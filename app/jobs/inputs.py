@@ -91,20 +91,23 @@ async def _gather(db: AsyncSession, home: Path, run_id: int, token: int) -> Stag
     match run.stage:
         case "sft":
             config, files = await _sft(db, home, project, run)
-        case "reward":
+        case "reward" | "cost":
             config, files = await _reward(db, home, project, run)
         case "dpo":
             config, files = await _dpo(db, home, project, run), {}
         case "ppo":
-            config = await _models(db, home, run, "policy", "reference", "reward", "held_out_reward")
+            config = await _models(db, home, run, "policy", "reference", "reward", "cost", "held_out_reward")
             files = await _ppo(db, run, rng)
+            if config["cost"] is not None and "held_out_prompts" in files:
+                # The last policy may lie on either side of the limit, as the price of cost happens to stand.
+                config["publish"] = "best"
         case "generate":
             prompts = _required(await _prompts(db, run.project_id, "train", "validation"), "prompt to answer")
             config = await _models(db, home, run, "policy")
             files = {"prompts": _sample(prompts, run.settings["prompts"], rng)}
         case "evaluate":
             prompts = await _prompts(db, run.project_id, "validation") or await _prompts(db, run.project_id, "train")
-            config = await _models(db, home, run, "policy", "reference", "reward")
+            config = await _models(db, home, run, "policy", "reference", "reward", "cost")
             files = {"prompts": _sample(_required(prompts, "prompt to answer"), run.settings["prompts"], rng)}
         case stage:
             raise AssertionError(f"{stage} is no training stage")
@@ -122,8 +125,10 @@ async def _sft(db: AsyncSession, home: Path, project: Project, run: Run) -> tupl
 
 
 async def _reward(db: AsyncSession, home: Path, project: Project, run: Run) -> tuple[Json, dict[str, Sequence[Record]]]:
+    """Of a reward model, or of a cost model, which is compared with none before it."""
     preferences = await _preferences(db, home, project, run)
-    config = await _models(db, home, run, "policy", "previous_reward")
+    roles = ("policy", "previous_reward") if run.stage == "reward" else ("policy",)
+    config = await _models(db, home, run, *roles)
     prompts = _required(await _prompts(db, run.project_id, "train"), "prompt to train on")
     files: dict[str, Sequence[Record]] = {"prompts": prompts}
     if run.settings["config"].get("normalise_over") == "demonstrations":

@@ -23,7 +23,13 @@ RESULT = "result.json"
 ARTIFACT = "artifact"
 COMPLETIONS = "completions.jsonl"
 
-KIND_OF_STAGE: dict[str, ModelKind] = {"sft": "policy", "reward": "reward", "ppo": "policy", "dpo": "policy"}
+KIND_OF_STAGE: dict[str, ModelKind] = {
+    "sft": "policy",
+    "reward": "reward",
+    "cost": "cost",
+    "ppo": "policy",
+    "dpo": "policy",
+}
 
 # Rows of one INSERT: PostgreSQL takes 65,535 parameters, a completion has eight.
 INSERT_ROWS = 5_000
@@ -56,7 +62,7 @@ async def take_over(db: AsyncSession, home: Path, run_id: int, token: int, outco
     match run.stage:
         case "sft":
             await _add_sft_policy(db, home, project, run, outcome)
-        case "reward" | "ppo" | "dpo":
+        case "reward" | "cost" | "ppo" | "dpo":
             await _register(db, home, run, outcome)
         case "generate":
             await _add_completions(db, project, run, outcome.completions)
@@ -129,6 +135,7 @@ async def _register(db: AsyncSession, home: Path, run: Run, outcome: Outcome) ->
         parent_id=made_from.get("policy_id"),
         reference_id=made_from.get("reference_id"),
         reward_id=made_from.get("reward_id"),
+        cost_id=made_from.get("cost_id"),
         dataset_version_id=made_from.get("dataset_version_id"),
         figures=outcome.result,
     )

@@ -1,6 +1,6 @@
 """What a person says of a task, as it was shown to them, and the same in the task's own order, as it is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
@@ -30,6 +30,7 @@ class Answer:
 
     `choice` counts the segments of the scale from A's end, from 1 on. `ranks`: 1 is best, equal ranks are ties, None
     is unranked; of the best of several, one is 1 and the rest None. `criteria`: 1 = A is better, 0, -1 = B is.
+    `safe` says it of each of two; `less_harmful` as a criterion, and of two of which one is safe it follows.
     `response` is a better one, made of that in pane `response_of` or written anew (None).
     """
 
@@ -39,6 +40,8 @@ class Answer:
     criteria: Mapping[str, int] = field(default_factory=dict)
     acceptable: tuple[bool | None, ...] | None = None
     flags: tuple[tuple[str, ...], ...] = ()
+    safe: tuple[bool | None, ...] | None = None
+    less_harmful: int | None = None
     rationale: str = ""
     response: str = ""
     response_of: int | None = None
@@ -75,6 +78,7 @@ class Answer:
             raise Invalid("Flags are said of each response.")
         if unknown := [name for names in self.flags for name in names if name not in question.flags]:
             raise Invalid("The project has no flag “%(name)s” any more. Load the page again.", name=unknown[0])
+        self._check_harm(question, size)
         if self.response.strip() and not question.asks_edit:
             raise Invalid("This project doesn't ask for better responses.")
         if self.response_of is not None and self.response_of not in range(size):
@@ -93,6 +97,29 @@ class Answer:
         if self.answer_type == "ranking" and len(ranked) < 2:
             raise Invalid("Rank at least two responses.")
 
+    def _check_harm(self, question: Question, size: int) -> None:
+        if not (question.asks_harm and size == 2):
+            if self.safe is not None or self.less_harmful is not None:
+                raise Invalid("This project doesn't ask which responses are harmful. Load the page again.")
+            return
+        if self.safe is None or len(self.safe) != size or None in self.safe:
+            raise Invalid("Say of each response whether it is safe. Your answer has not been saved yet.")
+        if self._safer not in (-1, 0, 1):
+            raise Invalid("Say which response is less harmful, too. Your answer has not been saved yet.")
+        if self.less_harmful not in (None, self._safer):
+            raise Invalid("A safe response can't be more harmful than one that isn't safe.")
+
+    @property
+    def _safer(self) -> int | None:
+        """Which one is less harmful, said or not."""
+        match self.safe:
+            case (True, False):
+                return 1
+            case (False, True):
+                return -1
+            case _:
+                return self.less_harmful
+
     def _wants_rationale(self, question: Question, *, is_sampled: bool) -> bool:
         return is_sampled or (question.rationale == "strong" and self.is_strongest)
 
@@ -106,6 +133,8 @@ class Answer:
             "criteria": {name: value * _first_side(shown_order) for name, value in self.criteria.items()},
             "acceptable": _by_position(self.acceptable, shown_order),
             "flags": {str(shown_order[pane]): list(names) for pane, names in enumerate(self.flags) if names},
+            "safe": _by_position(self.safe, shown_order),
+            "less_harmful": None if self._safer is None else self._safer * _first_side(shown_order),
             "rationale": self.rationale.strip() or None,
         }
 
@@ -118,6 +147,8 @@ class Answer:
             "criteria": dict(sorted(self.criteria.items())),
             "acceptable": self.acceptable,
             "flags": self.flags if any(self.flags) else None,
+            "safe": self.safe,
+            "less_harmful": self._safer,
             "rationale": self.rationale.strip(),
             "response": self.response.strip(),
         }
@@ -134,6 +165,8 @@ class Answer:
             criteria={name: value * _first_side(order) for name, value in judgement.criteria.items()},
             acceptable=_by_pane(judgement.acceptable, order),
             flags=tuple(tuple(judgement.flags.get(str(place), ())) for place in order) if judgement.flags else (),
+            safe=_by_pane(judgement.safe, order),
+            less_harmful=None if judgement.less_harmful is None else judgement.less_harmful * _first_side(order),
             rationale=judgement.rationale or "",
             response=response,
             response_of=None if response_position is None else order.index(response_position),
@@ -162,5 +195,5 @@ def _by_position(panes: tuple[T, ...] | None, shown_order: list[int]) -> list[T]
     return [at[position] for position in range(len(shown_order))]
 
 
-def _by_pane(positions: list[T] | None, shown_order: list[int]) -> tuple[T, ...] | None:
+def _by_pane(positions: Sequence[T] | None, shown_order: list[int]) -> tuple[T, ...] | None:
     return None if positions is None else tuple(positions[position] for position in shown_order)

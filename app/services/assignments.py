@@ -82,6 +82,11 @@ class TaskView:
         return self.answer.answer_type if self.answer else self.question.answer_type_for(len(self.panes))
 
     @property
+    def asks_harm(self) -> bool:
+        """Whether this task can't be answered without saying which responses are safe."""
+        return self.question.asks_harm and len(self.panes) == 2
+
+    @property
     def asks_rationale(self) -> bool:
         """Whether this task can't be answered without one, whatever the answer is."""
         return self.question.wants_rationale(self.assignment_id)

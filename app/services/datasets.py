@@ -92,6 +92,7 @@ async def cut_preferences(
         "train": sum(record.split == "train" for record in records),
         "validation": sum(record.split == "validation" for record in records),
         "ties": sum(record.preference == 0.5 for record in records),
+        **_labels_of_harm(records),
         **{kind: kinds[kind] for kind in sorted(kinds)},
     }
     version, is_new = await _cut(db, project, "preferences", records, counts, home, run_id)
@@ -184,7 +185,8 @@ def stream_jsonl(
 ) -> Iterator[str]:
     """Lines in TRL's conversational schemas: prompt, chosen, rejected; or prompt, completion for demonstrations.
 
-    Ties have no chosen side and are left out. With `annotations`, judgement_id, strength and annotator follow. Raises
+    Ties have no chosen side and are left out. With `annotations`, judgement_id, strength and annotator follow, and
+    what was said of harm: chosen_safe, rejected_safe and less_harmful, which is “chosen”, “rejected” or “tie”. Raises
     BrokenDataset at once, before the first line is asked for.
     """
     rows = _trl_rows(version, verify(version, home), annotations, split)
@@ -212,6 +214,9 @@ def write_parquet(
             ("judgement_id", pyarrow.int64()),
             ("strength", pyarrow.int8()),
             ("annotator", pyarrow.string()),
+            ("chosen_safe", pyarrow.bool_()),
+            ("rejected_safe", pyarrow.bool_()),
+            ("less_harmful", pyarrow.string()),
         ]
     schema = pyarrow.schema(fields)
     rows = _trl_rows(version, verify(version, home), annotations, split)
@@ -235,7 +240,8 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
     rows = await db.execute(
         select(
             Judgement.id, Judgement.kind, Judgement.answer_type, Judgement.preference, Judgement.ranks,
-            Judgement.criteria, at_first.position.label("position_a"), at_second.position.label("position_b"),
+            Judgement.criteria, Judgement.safe, Judgement.less_harmful,
+            at_first.position.label("position_a"), at_second.position.label("position_b"),
             Prompt.id.label("prompt_id"), Prompt.messages, Prompt.split,
             first.text.label("text_a"), second.text.label("text_b"),
         )
@@ -268,9 +274,18 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
             group="" if ranks is None else f"{row.kind}:{row.id}",
             strength=_strength(row.kind, row.answer_type, row.preference),
             criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
+            safe_a=None if row.safe is None else row.safe[0],
+            safe_b=None if row.safe is None else row.safe[1],
+            less_harmful=None if row.less_harmful is None else (row.less_harmful + 1) / 2,
         )
         records.append((row.id, record, row.kind))
     return records
+
+
+def _labels_of_harm(records: Sequence[PreferenceRecord]) -> Json:
+    """How many responses were called safe and unsafe, where anybody was asked."""
+    said = Counter(safe for record in records for safe in (record.safe_a, record.safe_b) if safe is not None)
+    return {"safe_responses": said[True], "unsafe_responses": said[False]} if said else {}
 
 
 def _probability(answer_type: str, preference: int | None, ranks: tuple[int | None, int | None] | None) -> float | None:
@@ -384,8 +399,16 @@ def _trl_rows(
                 "judgement_id": judgement_id,
                 "strength": annotation.strength,
                 "annotator": annotation.annotator,
+                **_harm_of(record, a_is_better=a_is_better),
             }
         yield row
+
+
+def _harm_of(record: PreferenceRecord, *, a_is_better: bool) -> Json:
+    a_is_safer = record.less_harmful if a_is_better or record.less_harmful is None else 1 - record.less_harmful
+    names = {None: None, 1.0: "chosen", 0.5: "tie", 0.0: "rejected"}
+    chosen, rejected = (record.safe_a, record.safe_b) if a_is_better else (record.safe_b, record.safe_a)
+    return {"chosen_safe": chosen, "rejected_safe": rejected, "less_harmful": names[a_is_safer]}
 
 
 def _turns(prompt: tuple[Message, ...]) -> list[Json]:

@@ -18,7 +18,7 @@ ROUND_TASK = "plumbline.round"
 # A training run takes minutes and most of the machine; rounds and the short stages pass it on a queue of their own.
 TRAINING_QUEUE = "training"
 STEPS_QUEUE = "steps"
-TRAINING_STAGES = frozenset({"sft", "reward", "ppo", "dpo", "generate", "evaluate"})
+TRAINING_STAGES = frozenset({"sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate"})
 
 QueueName = Literal["training", "steps"]
 

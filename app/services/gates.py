@@ -27,7 +27,8 @@ class RewardBounds(BaseModel):
 
 
 class PolicyBounds(BaseModel):
-    """What a policy must show against the one it started from. `kl` is in nats per response."""
+    """What a policy must show against the one it started from. `kl` is in nats per response; `cost` is the most that a
+    response may cost on average, by the cost model that held it, null: there was none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +38,7 @@ class PolicyBounds(BaseModel):
     length_ratio_low: float = Field(default=0.6, ge=0)
     length_ratio_high: float = Field(default=1.5, gt=0)
     distinct_2_kept: float = Field(default=0.5, ge=0)
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def reward_rules(figures: Figures, bounds: RewardBounds) -> tuple[Rule, ...]:
 
 
 def policy_rules(figures: Figures, bounds: PolicyBounds) -> tuple[Rule, ...]:
-    """Better by the reward model, and not by drifting away, running on, padding, cutting short or repeating itself."""
-    return (
+    """Better by the reward model, and not by drifting away, running on, padding, cutting short or repeating itself;
+    where cost has a limit, within it."""
+    rules = (
         _win_rate_rule(figures, bounds),
         _at_most("kl", _number(figures, "kl"), bounds.kl, "KL to the reference is {figure:.1f} nats per response"),
         _at_least(
@@ -90,6 +93,10 @@ def policy_rules(figures: Figures, bounds: PolicyBounds) -> tuple[Rule, ...]:
             "The variety of word pairs is {figure:.2f} times the reference's",
         ),
     )
+    if bounds.cost is None:
+        return rules
+    words = "The mean cost of a response is {figure:.2f}"
+    return (*rules, _at_most("cost", _number(figures, "cost"), bounds.cost, words))
 
 
 def passed(rules: Sequence[Rule]) -> bool:

@@ -21,8 +21,9 @@ from app.services.answers import WITH_RESPONSE
 
 BATCH = 500
 COLUMNS = (
-    "task_id", "kind", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable", "flags", "rationale",
-    "shown_order", "guidelines_version", "first_action_ms", "active_ms", "visits", "hurried",
+    "task_id", "kind", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable", "flags", "safe",
+    "less_harmful", "rationale", "shown_order", "guidelines_version", "first_action_ms", "active_ms", "visits",
+    "hurried",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ async def register(
     parent_id: int | None = None,
     reference_id: int | None = None,
     reward_id: int | None = None,
+    cost_id: int | None = None,
     dataset_version_id: int | None = None,
     figures: Json,
 ) -> ModelVersion:
@@ -40,6 +41,7 @@ async def register(
         parent_id=parent_id,
         reference_id=reference_id,
         reward_id=reward_id,
+        cost_id=cost_id,
         dataset_version_id=dataset_version_id,
         figures=figures,
     )

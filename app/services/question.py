@@ -33,7 +33,8 @@ Rationale = Literal["off", "optional", "strong", "sampled"]
 
 
 class Question(BaseModel):
-    """Criteria are asked of pairs only. A rationale that is asked for can't be left out: on the strongest choices
+    """Criteria and harm are asked of pairs only, and harm of every one: whether each response is safe, and which is the
+    less harmful. A rationale that is asked for can't be left out: on the strongest choices
     (`strong`), or on the share `rationale_share` of all assignments (`sampled`).
 
     A skip gives the place to somebody else (`requeue`), uses it up (`count`), or takes the task out of the project
@@ -51,6 +52,7 @@ class Question(BaseModel):
     rationale: Rationale = "off"
     rationale_share: float = Field(default=0.1, ge=0, le=1)
     asks_edit: bool = False
+    asks_harm: bool = False
     skip_policy: SkipPolicy = "requeue"
     retire_after: int = Field(default=3, ge=1, le=100)
     fastest_words_per_minute: int = Field(default=1000, ge=0, le=100_000)
@@ -72,6 +74,8 @@ class Question(BaseModel):
             raise ValueError("a ranking or a choice of the best compares three to nine responses")
         if self.criteria and not is_pairwise:
             raise ValueError("criteria are asked of pairs only")
+        if self.asks_harm and not is_pairwise:
+            raise ValueError("harm is asked of pairs only")
         return self
 
     def answer_type_for(self, size: int) -> AnswerType:

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.db.base import Json
 from app.db.tables import Project
 from app.services.gates import PolicyBounds, RewardBounds
+from app.services.question import question_of
 from app.services.validation import validated
 
-STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate")
+STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate")
 
 
 class RoundSettings(BaseModel):
@@ -21,6 +22,9 @@ class RoundSettings(BaseModel):
 
     `pairs_per_round` null means: enough for `label_target`, with a fifth to spare, because people skip. Stage
     settings hold only what differs from the stage's own defaults.
+
+    `harmlessness`: the round trains a cost model and holds the policy's cost to `cost_limit` of its `ppo` settings. So
+    it is, unless somebody says otherwise, where annotators are asked which responses are safe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,8 +35,10 @@ class RoundSettings(BaseModel):
     samples_per_prompt: int = Field(default=4, ge=2, le=64)
     generate_prompts: int = Field(default=400, ge=1)
     evaluate_prompts: int = Field(default=200, ge=1)
+    harmlessness: bool = False
     sft: Json = Field(default_factory=dict)
     reward: Json = Field(default_factory=dict)
+    cost: Json = Field(default_factory=dict)
     ppo: Json = Field(default_factory=dict)
     dpo: Json = Field(default_factory=dict)
     generate: Json = Field(default_factory=dict)
@@ -44,6 +50,11 @@ class RoundSettings(BaseModel):
         """These settings with `values` on top; stage settings and bounds are merged key by key. Raises Invalid."""
         merged = _merged(self.model_dump(mode="json"), values)
         return validated(type(self), merged, "Round setting")
+
+    @property
+    def cost_limit(self) -> float:
+        """What the mean cost must not pass; at 0 it says neither safe nor unsafe."""
+        return float(self.ppo.get("cost_limit", 0.0))
 
     def pairs_wanted(self, overlap: int) -> int:
         """How many pairs the select step asks for."""
@@ -58,7 +69,17 @@ class RoundSettings(BaseModel):
 
 def settings_of(project: Project) -> RoundSettings:
     """What the next round of this project would use."""
-    return RoundSettings().overridden(project.round_settings)
+    asked = RoundSettings(harmlessness=question_of(project).asks_harm)
+    return asked.overridden(project.round_settings)
+
+
+def limit_cost(project: Project, limit: float) -> None:
+    """Of the rounds and runs that start from here on and are given a cost model."""
+    ppo = {name: value for name, value in project.round_settings.get("ppo", {}).items() if name != "cost_limit"}
+    if limit:
+        ppo["cost_limit"] = limit
+    if ppo != project.round_settings.get("ppo", {}):
+        project.round_settings = {**project.round_settings, "ppo": ppo}
 
 
 def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Rounds: one turn of the loop as a state machine in the database.
 
-    select → label → snapshot → reward → reward_gate → ppo → evaluate → policy_gate → promote → generate → done
+    select → label → snapshot → reward → reward_gate → [cost →] ppo → evaluate → policy_gate → promote → generate → done
 
-Every step but `label` is a run. `advance` looks at where a round stands and moves it on as far as it goes; it may be
-called at any time, by anybody, twice. A failed or cancelled run leaves the round where it is until the run is retried
-or the round is cancelled; a refusing gate stops the round with its reasons.
+`cost` is a step of the rounds that hold harm to a limit. Every step but `label` is a run. `advance` looks at where a
+round stands and moves it on as far as it goes; it may be called at any time, by anybody, twice. A failed or cancelled
+run leaves the round where it is until the run is retried or the round is cancelled; a refusing gate stops the round
+with its reasons.
 """
 
 from typing import Any, get_args
@@ -19,9 +20,14 @@ from app.db.tables.runs import RoundStatus, RoundStep
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import dispatch, events, models, projects, runs, selection, stages
-from app.services.round_settings import settings_of
+from app.services.round_settings import RoundSettings, settings_of
 
 STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
+
+
+def steps_of(settings: RoundSettings) -> tuple[RoundStep, ...]:
+    """Those that a round with such settings takes, the last of which is `done`."""
+    return tuple(step for step in STEPS if step != "cost" or settings.harmlessness)
 
 
 async def start(
@@ -183,7 +189,8 @@ async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
         done = await _run_is_done(db, project, round_)
     if not done or round_.status != "active":
         return False
-    round_.step = STEPS[STEPS.index(round_.step) + 1]
+    steps = steps_of(stages.settings_of_round(round_))
+    round_.step = steps[steps.index(round_.step) + 1]
     if round_.step == "done":
         await _finish(db, project, round_)
     return True
@@ -198,7 +205,11 @@ async def _run_is_done(db: AsyncSession, project: Project, round_: Round) -> boo
         .execution_options(populate_existing=True)
     )
     if run is None:
-        await stages.queue_step(db, project, round_)
+        lacking = await stages.lacking(db, round_)
+        if lacking is None:
+            await stages.queue_step(db, project, round_)
+        else:
+            await _stop(db, project, round_, reason=lacking)
         return False
     if run.state != "succeeded":
         return False
@@ -217,11 +228,15 @@ async def _take_over(db: AsyncSession, project: Project, round_: Round, run: Run
             round_.dataset_version_id = result["dataset_version_id"]
         case "reward":
             round_.reward_id = (await _made_by(db, run)).id
+        case "cost":
+            cost = await _made_by(db, run)
+            round_.cost_id = cost.id
+            # What it tells apart is on its page and decides nothing by itself: the policy's gate asks it.
+            await models.promote(db, round_.started_by_id, cost, reason="Trained by a round.")
         case "ppo":
             round_.policy_id = (await _made_by(db, run)).id
         case "reward_gate" | "policy_gate" if not result["passed"]:
-            await _end(db, round_, "stopped", reason=result["reason"])
-            await stages.replenish(db, project)
+            await _stop(db, project, round_, reason=result["reason"])
 
 
 async def _made_by(db: AsyncSession, run: Run) -> ModelVersion:
@@ -236,6 +251,11 @@ async def _finish(db: AsyncSession, project: Project, round_: Round) -> None:
         await start(db, round_.started_by_id, project)
     else:
         await stages.serve_pairs(db, project)
+
+
+async def _stop(db: AsyncSession, project: Project, round_: Round, *, reason: str) -> None:
+    await _end(db, round_, "stopped", reason=reason)
+    await stages.replenish(db, project)
 
 
 async def _end(db: AsyncSession, round_: Round, status: RoundStatus, *, reason: str | None) -> None:

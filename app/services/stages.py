@@ -3,13 +3,13 @@
 A round queues its steps here, and so do the admin's buttons for single runs.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Demonstration, ModelVersion, Project, Prompt, Round, Run
+from app.db.tables import DatasetVersion, Demonstration, Judgement, ModelVersion, Project, Prompt, Round, Run
 from app.db.tables.runs import RoundStep, Stage
 from app.errors import Conflict
 from app.services import models, projects, runs, selection
@@ -21,6 +21,7 @@ STAGE_OF_STEP: dict[RoundStep, Stage] = {
     "snapshot": "snapshot",
     "reward": "reward",
     "reward_gate": "gate",
+    "cost": "cost",
     "ppo": "ppo",
     "evaluate": "evaluate",
     "policy_gate": "gate",
@@ -43,10 +44,21 @@ async def start_reward(db: AsyncSession, actor_id: int | None, project: Project)
     return await _queue_single(db, actor_id, project, "reward", await _reward_inputs(db, project, None))
 
 
+async def start_cost(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
+    """Train a cost model on what people have said of harm so far; the run cuts a dataset version first."""
+    said = exists().where(*projects.labels_of(project.id), Judgement.safe.is_not(None))
+    if not await db.scalar(select(said)):
+        raise Conflict("Nobody has said yet which responses are safe.")
+    return await _queue_single(db, actor_id, project, "cost", await _cost_inputs(db, project, None))
+
+
 async def start_ppo(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
-    """Improve the policy against the reward model in use, or the newest one when none is."""
-    reward = await _reward_to_use(db, project)
-    return await _queue_single(db, actor_id, project, "ppo", await _ppo_inputs(db, project, reward.id))
+    """Improve the policy against the reward model in use, or the newest one when none is; where the project's rounds
+    hold harm to a limit, under the cost model likewise."""
+    reward = await _to_use(db, project, "reward")
+    cost = await _to_use(db, project, "cost") if settings_of(project).harmlessness else None
+    inputs = await _ppo_inputs(db, project, reward.id, cost.id if cost else None)
+    return await _queue_single(db, actor_id, project, "ppo", inputs)
 
 
 async def start_dpo(db: AsyncSession, actor_id: int | None, project: Project) -> Run:
@@ -71,8 +83,8 @@ async def start_evaluate(
     policy = policy or await models.promoted(db, project.id)
     if policy is None or policy.reference_id is None:
         raise Conflict("There is no policy yet that was trained on judgements.")
-    reward_id = policy.reward_id or (await _reward_to_use(db, project)).id
-    inputs = _evaluate_inputs(policy.id, policy.reference_id, reward_id)
+    reward_id = policy.reward_id or (await _to_use(db, project, "reward")).id
+    inputs = _evaluate_inputs(policy, reward_id)
     return await _queue_single(db, actor_id, project, "evaluate", inputs)
 
 
@@ -99,6 +111,17 @@ async def queue_step(db: AsyncSession, project: Project, round_: Round) -> Run |
         round_step=step,
         started_by_id=round_.started_by_id,
     )
+
+
+async def lacking(db: AsyncSession, round_: Round) -> str | None:
+    """Why the round's step can't be done at all with what its snapshot holds."""
+    if round_.step != "cost":
+        return None
+    dataset = await db.get_one(DatasetVersion, _made(round_.dataset_version_id))
+    for kind in ("safe", "unsafe"):
+        if not dataset.counts.get(f"{kind}_responses"):
+            return f"Nobody has called a response {kind} yet, and a cost model has to know both kinds."
+    return None
 
 
 async def replenish(db: AsyncSession, project: Project) -> Run | None:
@@ -135,7 +158,10 @@ def _run_settings(project: Project, stage: Stage, settings: RoundSettings, input
     """
     common: Json = {**inputs, "seed": settings.seed}
     match stage:
-        case "sft" | "reward" | "ppo" | "dpo":
+        case "ppo" if inputs["cost_id"] is None and "cost" not in settings.ppo:
+            # A limit that nothing can be measured by is refused there.
+            return {**common, "config": {name: value for name, value in settings.ppo.items() if name != "cost_limit"}}
+        case "sft" | "reward" | "cost" | "ppo" | "dpo":
             return {**common, "config": getattr(settings, stage)}
         case "generate":
             samples = max(settings.samples_per_prompt, question_of(project).size)
@@ -149,7 +175,7 @@ def _run_settings(project: Project, stage: Stage, settings: RoundSettings, input
 
 async def _step_inputs(db: AsyncSession, project: Project, round_: Round) -> Json | None:
     settings = settings_of_round(round_)
-    if round_.step in ("reward", "ppo", "generate") and await models.promoted(db, project.id) is None:
+    if round_.step in ("reward", "cost", "ppo", "generate") and await models.promoted(db, project.id) is None:
         return None
     match round_.step:
         case "select":
@@ -160,13 +186,18 @@ async def _step_inputs(db: AsyncSession, project: Project, round_: Round) -> Jso
             return await _reward_inputs(db, project, round_.dataset_version_id)
         case "reward_gate":
             return {"model_version_id": round_.reward_id, "bounds": settings.reward_gate.model_dump()}
+        case "cost":
+            return await _cost_inputs(db, project, round_.dataset_version_id)
         case "ppo":
-            return await _ppo_inputs(db, project, _made(round_.reward_id))
+            return await _ppo_inputs(db, project, _made(round_.reward_id), round_.cost_id)
         case "evaluate":
             policy = await db.get_one(ModelVersion, _made(round_.policy_id))
-            return _evaluate_inputs(policy.id, _made(policy.reference_id), _made(policy.reward_id))
+            return _evaluate_inputs(policy, _made(policy.reward_id))
         case "policy_gate":
-            return {"model_version_id": round_.policy_id, "bounds": settings.policy_gate.model_dump()}
+            bounds = settings.policy_gate.model_dump()
+            if round_.cost_id is not None and settings.policy_gate.cost is None:
+                bounds["cost"] = settings.cost_limit
+            return {"model_version_id": round_.policy_id, "bounds": bounds}
         case "promote":
             return {"model_version_id": round_.policy_id}
         case "generate":
@@ -185,7 +216,12 @@ async def _reward_inputs(db: AsyncSession, project: Project, dataset_version_id:
     }
 
 
-async def _ppo_inputs(db: AsyncSession, project: Project, reward_id: int) -> Json:
+async def _cost_inputs(db: AsyncSession, project: Project, dataset_version_id: int | None) -> Json:
+    policy = await _reference(db, project)
+    return {"policy_id": policy.id, "dataset_version_id": dataset_version_id}
+
+
+async def _ppo_inputs(db: AsyncSession, project: Project, reward_id: int, cost_id: int | None) -> Json:
     # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers.
     reference = await _reference(db, project)
     reward = await db.get_one(ModelVersion, reward_id)
@@ -194,6 +230,7 @@ async def _ppo_inputs(db: AsyncSession, project: Project, reward_id: int) -> Jso
         "policy_id": reference.id,
         "reference_id": reference.id,
         "reward_id": reward_id,
+        "cost_id": cost_id,
         # Nothing is learnt from the model that the reward model replaces: it tells what only the new one believes.
         "held_out_reward_id": trained_by.settings.get("previous_reward_id") if trained_by is not None else None,
     }
@@ -206,8 +243,13 @@ async def _generate_inputs(db: AsyncSession, project: Project) -> Json:
     return {"policy_id": policy.id}
 
 
-def _evaluate_inputs(policy_id: int, reference_id: int, reward_id: int) -> dict[str, Any]:
-    return {"policy_id": policy_id, "reference_id": reference_id, "reward_id": reward_id}
+def _evaluate_inputs(policy: ModelVersion, reward_id: int) -> dict[str, Any]:
+    return {
+        "policy_id": policy.id,
+        "reference_id": _made(policy.reference_id),
+        "reward_id": reward_id,
+        "cost_id": policy.cost_id,
+    }
 
 
 async def _reference(db: AsyncSession, project: Project) -> ModelVersion:
@@ -217,12 +259,14 @@ async def _reference(db: AsyncSession, project: Project) -> ModelVersion:
     return reference
 
 
-async def _reward_to_use(db: AsyncSession, project: Project) -> ModelVersion:
-    """The reward model in use, or the newest one when none is."""
-    reward = await models.promoted(db, project.id, "reward") or await models.newest(db, project.id, "reward")
-    if reward is None:
+async def _to_use(db: AsyncSession, project: Project, kind: Literal["reward", "cost"]) -> ModelVersion:
+    """The model in use, or the newest one when none is."""
+    model = await models.promoted(db, project.id, kind) or await models.newest(db, project.id, kind)
+    if model is None and kind == "cost":
+        raise Conflict("There is no cost model yet: train one first.")
+    if model is None:
         raise Conflict("There is no reward model yet: train one first.")
-    return reward
+    return model
 
 
 async def _require_judgements(db: AsyncSession, project: Project) -> None:

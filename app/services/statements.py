@@ -323,8 +323,8 @@ class Recorded:
 def _record(*more: str) -> ReturningInsert[int, datetime, datetime | None, bool]:
     columns = (
         *("kind", "is_check", "shown_order", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable"),
-        *("flags", "rationale", "idempotency_key", "body_digest", "guidelines_version", "served_at"),
-        *("first_action_ms", "active_ms", "visits", "hurried", "client_version", *more),
+        *("flags", "safe", "less_harmful", "rationale", "idempotency_key", "body_digest", "guidelines_version"),
+        *("served_at", "first_action_ms", "active_ms", "visits", "hurried", "client_version", *more),
     )
     said = {name: bindparam(f"said_{name}", type_=Judgement.__table__.c[name].type) for name in columns}
     return (

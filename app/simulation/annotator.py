@@ -45,7 +45,7 @@ class AnswersByGold:
     def __call__(self, task: SeenTask) -> Mapping[str, str]:
         draw = random.Random("\0".join((self._seed, task.prompt, *sorted(task.responses))))
         if len(task.responses) == 2:
-            return {"choice": str(self._choice(task, draw))}
+            return {"choice": str(self._choice(task, draw)), **(harm(task) if task.asks_harm else {})}
         order = self._order(task, draw)
         if task.answer_type == "best":
             return {"best": LETTERS[order[0]]}
@@ -66,6 +66,16 @@ class AnswersByGold:
             first = draw.randrange(len(order) - 1)
             order[first], order[first + 1] = order[first + 1], order[first]
         return order
+
+
+def harm(task: SeenTask) -> dict[str, str]:
+    """Which responses are safe; the rule knows no degrees of harm."""
+    a, b = (gold.is_safe(task.prompt, response) for response in task.responses)
+    return {
+        "safe_a": "yes" if a else "no",
+        "safe_b": "yes" if b else "no",
+        "less_harmful": "tie" if a == b else "a" if a else "b",
+    }
 
 
 def ranked(task: SeenTask, order: Sequence[int]) -> dict[int, int]:

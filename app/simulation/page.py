@@ -12,6 +12,7 @@ class SeenTask:
     responses: tuple[str, ...]
     action: str
     fields: dict[str, str]
+    asks_harm: bool = False
 
     @property
     def answer_type(self) -> str:
@@ -25,7 +26,7 @@ def read_task(html: str) -> SeenTask | None:
     reader.close()
     if reader.action is None or len(reader.panes) < 2 or not reader.turns:
         return None
-    return SeenTask(reader.turns[-1], tuple(reader.panes), reader.action, reader.fields)
+    return SeenTask(reader.turns[-1], tuple(reader.panes), reader.action, reader.fields, reader.asks_harm)
 
 
 class _PageReader(HTMLParser):
@@ -37,6 +38,7 @@ class _PageReader(HTMLParser):
         self.panes: list[str] = []
         self.action: str | None = None
         self.fields: dict[str, str] = {}
+        self.asks_harm = False
         self._in_pane = False
         self._in_form = False
         self._raw: list[str] | None = None
@@ -53,6 +55,9 @@ class _PageReader(HTMLParser):
             self.action = attributes["action"]
         elif tag == "input" and self._in_form and attributes.get("type") == "hidden":
             self.fields[attributes["name"]] = attributes.get("value", "")
+
+        elif tag == "input" and attributes.get("name") == "safe_a":
+            self.asks_harm = True
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "article":

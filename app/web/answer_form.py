@@ -5,6 +5,7 @@ answer_type                       choice                 1 … 8, of a scale
 rank_a … rank_i                   1 … 9 or empty         best       a … i
 criterion:NAME                    a, tie, b or empty     acceptable_a …   yes, no or empty
 flag_a … (any number)             a flag's name          rationale, response, response_of
+safe_a, safe_b                    yes, no or empty       less_harmful           a, tie, b or empty
 """
 
 from typing import TypeVar, cast, get_args
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 LETTERS = PANE_NAMES.lower()
 SIDES = {"a": 1, "tie": 0, "b": -1}
-ACCEPTABLE = {"yes": True, "no": False, "": None}
+YES_OR_NO = {"yes": True, "no": False, "": None}
 
 
 def read(form: FormData) -> Submission:
@@ -44,7 +45,8 @@ def _answer(form: FormData, letters: str) -> Answer:
         raise Invalid("There is no such form of answer.")
     is_pairwise = answer_type in PAIRWISE
     origin = _text(form, "response_of")
-    acceptable = tuple(_one_of(form, f"acceptable_{letter}", ACCEPTABLE) for letter in letters)
+    acceptable = tuple(_one_of(form, f"acceptable_{letter}", YES_OR_NO) for letter in letters)
+    safe = tuple(_one_of(form, f"safe_{letter}", YES_OR_NO) for letter in letters)
     return Answer(
         answer_type=cast(AnswerType, answer_type),
         choice=_number(form, "choice") if is_pairwise else None,
@@ -56,6 +58,8 @@ def _answer(form: FormData, letters: str) -> Answer:
         },
         acceptable=acceptable if any(said is not None for said in acceptable) else None,
         flags=tuple(tuple(_texts(form, f"flag_{letter}")) for letter in letters),
+        safe=safe if any(said is not None for said in safe) else None,
+        less_harmful=_one_of(form, "less_harmful", SIDES) if _text(form, "less_harmful") else None,
         rationale=_text(form, "rationale"),
         response=_text(form, "response"),
         response_of=letters.index(origin) if origin and origin in letters else None,

@@ -79,13 +79,13 @@ def curves(metrics: Iterable[Metric]) -> Curves:
     return Curves(steps, {name: tuple(_finite(by_step[step].get(name)) for step in steps) for name in names})
 
 
-def charts_of(stage: str, curves: Curves, *, over: bool) -> Charts:
+def charts_of(stage: str, curves: Curves, *, over: bool, cost_limit: float | None = None) -> Charts:
     """The charts of a stage, the most telling first; figures that nobody described follow under their own names.
 
     Before anything is measured, all that are described keep their places; later those that are measured. A run that is
-    over will measure nothing more.
+    over will measure nothing more. `cost_limit` is that of a run which holds cost to one.
     """
-    described = () if over and not curves.steps else _described(stage)
+    described = () if over and not curves.steps else _described(stage, cost_limit)
     if not curves.steps:
         return Charts(described[0] if described else None, described[1:], ())
     if len(curves.steps) < FEWEST_POINTS and not described:
@@ -131,7 +131,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _described(stage: str) -> tuple[Chart, ...]:
+def _described(stage: str, cost_limit: float | None) -> tuple[Chart, ...]:
     """The first is the large one."""
     nats = gettext("nats")
     per_token = gettext("nats per token")
@@ -150,6 +150,13 @@ def _described(stage: str) -> tuple[Chart, ...]:
             Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
             Chart("length", gettext("Length of the policy's samples"), gettext("tokens"), from_zero=True),
         ),
+        "cost": (
+            Chart("loss", gettext("Loss of which is less harmful"), nats, True, math.log(2), gettext("a coin's")),
+            Chart("safety_loss", gettext("Loss of what is safe"), gettext("nats, of both responses"), from_zero=True),
+            Chart("accuracy", gettext("Accuracy on training pairs"), "", True, 0.5, gettext("chance")),
+            Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
+            Chart("length", gettext("Length of the policy's samples"), gettext("tokens"), from_zero=True),
+        ),
         "dpo": (
             Chart("loss", gettext("Loss"), nats, from_zero=True),
             Chart("accuracy", gettext("Accuracy on training pairs"), "", True, 0.5, gettext("chance")),
@@ -164,6 +171,7 @@ def _described(stage: str) -> tuple[Chart, ...]:
         "ppo": (
             Chart("score", gettext("Reward model's score"), gettext("mean of a batch")),
             Chart("kl", gettext("KL to the reference"), gettext("nats per response"), from_zero=True),
+            *_of_cost(cost_limit),
             Chart("length", gettext("Length"), gettext("tokens"), from_zero=True),
             Chart("eos_rate", gettext("Responses that end by themselves"), gettext("share"), from_zero=True),
             Chart("entropy", gettext("Entropy"), per_token, from_zero=True),
@@ -177,3 +185,15 @@ def _described(stage: str) -> tuple[Chart, ...]:
         Chart("gemm_fraction", gettext("Use of the machine"), gettext("share of its fastest products"), from_zero=True),
     )
     return (*by_stage[stage], *pace) if stage in by_stage else ()
+
+
+def _of_cost(limit: float | None) -> tuple[Chart, ...]:
+    if limit is None:
+        return ()
+    words = gettext("limit")
+    return (
+        Chart("cost", gettext("Cost"), gettext("mean of a batch"), line=limit, line_title=words),
+        Chart("held_out_cost", gettext("Cost on held-out prompts"), gettext("mean"), line=limit, line_title=words),
+        Chart("multiplier", gettext("λ, the price of cost"), gettext("in units of reward"), from_zero=True),
+        Chart("unsafe_share", gettext("Unsafe by the cost model"), gettext("share of responses"), from_zero=True),
+    )

@@ -1,23 +1,19 @@
-"""The loop as people see it: a round, its ten steps with their runs and gates, and where it stands."""
+"""The loop as people see it: a round, its steps with their runs and gates, and where it stands."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Gate, Round, Run
+from app.db.tables import Gate, Project, Round, Run
 from app.db.tables.runs import RoundStep
-from app.services import rounds
+from app.services import rounds, stages
+from app.services.round_settings import RoundSettings, settings_of
 from app.web import pace
 from app.web.charts import RingPlace, ring
 
 StepState = Literal["done", "current", "ahead", "refused", "failed", "cancelled", "left_out"]
-
-STEPS: tuple[RoundStep, ...] = get_args(RoundStep)[:-1]
-
-# The drawing of templates/projects/_ring.html: a viewBox of 412 × 300 with room for the labels at both sides.
-RING = ring(len(STEPS), radius=100, centre=(206, 150), gap=19)
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,10 @@ class RoundView:
         return tuple(step.gate for step in self.steps if step.gate is not None)
 
 
-def no_round() -> tuple[StepView, ...]:
+def no_round(project: Project) -> tuple[StepView, ...]:
     """The ring before there is a round."""
-    return tuple(StepView(name, "ahead", place) for name, place in zip(STEPS, RING, strict=True))
+    steps = _steps(settings_of(project))
+    return tuple(StepView(name, "ahead", place) for name, place in zip(steps, _ring(steps), strict=True))
 
 
 async def view(db: AsyncSession, entry: Round) -> RoundView:
@@ -70,15 +67,30 @@ async def views(db: AsyncSession, entries: list[Round]) -> list[RoundView]:
         gate.run_id: gate
         for gate in await db.scalars(select(Gate).where(Gate.run_id.in_([run.id for run in runs.values()])))
     }
-    return [await _view(db, entry, {step: runs.get((entry.id, step)) for step in STEPS}, gates) for entry in entries]
+    views = []
+    for entry in entries:
+        steps = _steps(stages.settings_of_round(entry))
+        views.append(await _view(db, entry, {step: runs.get((entry.id, step)) for step in steps}, gates))
+    return views
+
+
+def _steps(settings: RoundSettings) -> tuple[RoundStep, ...]:
+    """Those that are shown: a round that is done is at none."""
+    return rounds.steps_of(settings)[:-1]
+
+
+def _ring(steps: tuple[RoundStep, ...]) -> tuple[RingPlace, ...]:
+    """In the drawing of templates/projects/_ring.html: a viewBox of 412 × 300 with room for labels at both sides."""
+    return ring(len(steps), radius=100, centre=(206, 150), gap=19)
 
 
 async def _view(
     db: AsyncSession, entry: Round, runs: dict[RoundStep, Run | None], gates: dict[int | None, Gate]
 ) -> RoundView:
-    reached = len(STEPS) if entry.step == "done" else STEPS.index(entry.step)
+    names = tuple(runs)
+    reached = len(names) if entry.step == "done" else names.index(entry.step)
     steps = []
-    for index, (name, place) in enumerate(zip(STEPS, RING, strict=True)):
+    for index, (name, place) in enumerate(zip(names, _ring(names), strict=True)):
         run = runs[name]
         gate = gates.get(run.id) if run else None
         steps.append(StepView(name, _state(entry, index - reached, run), place, run, gate))

@@ -32,6 +32,7 @@ class VersionView:
     parent: ModelVersion | None
     reference: ModelVersion | None
     reward: ModelVersion | None
+    cost: ModelVersion | None
     gate: Gate | None
 
 
@@ -67,6 +68,7 @@ async def list_models(request: Request, managed: ManagedProject, db: Db) -> Resp
         managed=managed,
         policies=[view for view in views if view.version.kind == "policy"],
         rewards=[view for view in views if view.version.kind == "reward"],
+        costs=[view for view in views if view.version.kind == "cost"],
         in_use=in_use,
         before=await _before(db, in_use),
         history=history,
@@ -126,6 +128,7 @@ async def _views(db: AsyncSession, project: Project) -> list[VersionView]:
                 parent=by_id.get(version.parent_id or 0),
                 reference=by_id.get(version.reference_id or 0),
                 reward=by_id.get(version.reward_id or 0),
+                cost=by_id.get(version.cost_id or 0),
                 gate=gates.get(version.id),
             )
         )

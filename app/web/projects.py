@@ -55,6 +55,7 @@ class ProjectPage:
     policy: ModelVersion | None
     policy_parents: dict[str, ModelVersion]
     label_target: int
+    harmlessness: bool
 
 
 class StartRound(BaseModel):
@@ -62,7 +63,7 @@ class StartRound(BaseModel):
 
 
 class StartRun(BaseModel):
-    stage: Literal["sft", "reward", "ppo", "dpo", "generate"]
+    stage: Literal["sft", "reward", "cost", "ppo", "dpo", "generate"]
 
 
 @router.get("")
@@ -107,6 +108,7 @@ async def start_run(
     starters: dict[str, Callable[..., Awaitable[Run]]] = {
         "sft": stages.start_sft,
         "reward": stages.start_reward,
+        "cost": stages.start_cost,
         "ppo": stages.start_ppo,
         "dpo": stages.start_dpo,
         "generate": stages.start_generate,
@@ -125,16 +127,18 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
     active = next((seen for seen in history if seen.round.status == "active"), None)
     shown = history[0] if history else None
     policy = await models.promoted(db, project.id, "policy")
+    settings = settings_of(project)
     return ProjectPage(
         now=await _now(db, project, active),
-        steps=shown.steps if shown else loop.no_round(),
+        steps=shown.steps if shown else loop.no_round(project),
         shown=shown,
         history=history,
         overview=await projects.overview(db, project),
         labels_at_hand=await rounds.labels_at_hand(db, project.id),
         policy=policy,
         policy_parents=await _parents(db, policy),
-        label_target=settings_of(project).label_target,
+        label_target=settings.label_target,
+        harmlessness=settings.harmlessness,
     )
 
 
@@ -157,7 +161,12 @@ async def _parents(db: AsyncSession, version: ModelVersion | None) -> dict[str, 
     """What a version was made from, by role."""
     if version is None:
         return {}
-    ids = {"parent": version.parent_id, "reference": version.reference_id, "reward": version.reward_id}
+    ids = {
+        "parent": version.parent_id,
+        "reference": version.reference_id,
+        "reward": version.reward_id,
+        "cost": version.cost_id,
+    }
     wanted = [identity for identity in ids.values() if identity is not None]
     found = {entry.id: entry for entry in await db.scalars(select(ModelVersion).where(ModelVersion.id.in_(wanted)))}
     return {role: found[identity] for role, identity in ids.items() if identity is not None}

@@ -7,9 +7,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.errors import Invalid
-from app.services import projects
+from app.services import projects, round_settings
 from app.services import question as questions
 from app.services.question import INSTRUCTGPT_FLAGS, Question, question_of
+from app.services.round_settings import settings_of
 from app.web import render
 from app.web.access import Managed, ManagedProject, OwnedProject
 from app.web.deps import Db
@@ -31,6 +32,7 @@ class QuestionForm(BaseModel):
     rationale: str = "off"
     rationale_percent: float = 10
     asks_edit: bool = False
+    asks_harm: bool = False
     skip_policy: str = "requeue"
     retire_after: int = 3
     fastest_words_per_minute: int = 1000
@@ -38,6 +40,7 @@ class QuestionForm(BaseModel):
     guidelines: Annotated[str, Field(max_length=100_000)] = ""
     overlap: int = 1
     lease_minutes: int = 30
+    cost_limit: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 0
 
     @classmethod
     def of(cls, managed: Managed) -> "QuestionForm":
@@ -51,6 +54,7 @@ class QuestionForm(BaseModel):
             guidelines=project.guidelines,
             overlap=project.overlap,
             lease_minutes=max(1, project.lease_seconds // 60),
+            cost_limit=settings_of(project).cost_limit,
         )
 
     def question(self) -> Question:
@@ -80,6 +84,7 @@ async def change_question(
     try:
         question = form.question()
         projects.ask(project, question, form.guidelines, overlap=form.overlap, lease_seconds=form.lease_minutes * 60)
+        round_settings.limit_cost(project, form.cost_limit)
     except Invalid as error:
         return _page(request, managed, form, problem=told(error), status_code=error.status)
     await db.flush()

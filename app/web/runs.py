@@ -123,12 +123,20 @@ async def _page(request: Request, db: AsyncSession, run: Run) -> RunPage:
         started_by=await db.scalar(select(User.name).where(User.id == run.started_by_id)),
         made=await models.of_run(db, run.id),
         gate=await db.scalar(select(Gate).where(Gate.run_id == run.id)),
-        charts=charts_of(run.stage, measured, over=runs.is_over(run)),
+        charts=charts_of(run.stage, measured, over=runs.is_over(run), cost_limit=_cost_limit(run)),
         curves=measured,
         table_rows=thinned(measured.steps),
         samples=_latest_samples(metrics),
         hacking=hacking.report(reports.report_of(run, settings_of(request).home)),
     )
+
+
+def _cost_limit(run: Run) -> float | None:
+    """Of a run that is given a cost model, of the project's own or by name."""
+    config = run.settings.get("config", {})
+    if run.settings.get("cost_id") is None and config.get("cost") is None:
+        return None
+    return float(config.get("cost_limit", 0.0))
 
 
 def _latest_samples(metrics: list[Metric]) -> tuple[int, list[Json]] | None:

@@ -4,6 +4,7 @@
 import { finish, toast } from "./app.js";
 import { PairClock } from "./clock.js";
 import { forgetDraft, keepDraft, restoreDraft } from "./drafts.js";
+import { arriveAtHarm, isHarmSaid } from "./harm.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import { arriveAtRanking, countRanked, keyOfRanking, saidOfRanking } from "./ranking.js";
@@ -27,15 +28,15 @@ listenToKeys({
   rank: ({ key, target }) => !awaited && form() && !target.matches(".more *") && keyOfRanking(key),
   choose: (value) => awaited || form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click(),
   confirm: () => (form() ? form().requestSubmit() : document.querySelector('#pair [data-action="Enter"]')?.click()),
-  toggleAcceptable,
+  turn,
 });
 
-// From yes to no and back.
-function toggleAcceptable(letter) {
-  const radios = document.querySelectorAll(`#pair [name=acceptable_${letter}]`);
+// The next answer to a question beside the verdict, after the last the first again.
+function turn(name) {
+  const radios = [...document.querySelectorAll(`#pair [name=${name}]:enabled`)];
   if (!radios.length) return false;
-  $("more").open = true;
-  [...radios].find((radio) => !radio.checked).click();
+  if (radios[0].matches("#more *")) $("more").open = true;
+  radios[(radios.findIndex((radio) => radio.checked) + 1) % radios.length].click();
   return true;
 }
 
@@ -67,6 +68,10 @@ function missing() {
   if (elements.choice && !elements.choice.value) return words().choose;
   if (elements.best && !elements.best.value) return words().best;
   if ($("board") && countRanked() < 2) return words().rank;
+  if (!isHarmSaid()) {
+    document.querySelector("#pair .harm fieldset:not(:has(:checked)) input:enabled")?.focus();
+    return words().harm;
+  }
   if (rationale && !rationale.value.trim() && asksRationale(rationale)) {
     $("more").open = true;
     rationale.focus();
@@ -282,6 +287,7 @@ function arrive() {
   }
   if ($("more") && localStorage.getItem("more") === "open") $("more").open = true;
   arriveAtRanking();
+  arriveAtHarm();
   (form()?.querySelector(".scale") ?? pair()).focus({ preventScroll: true });
 }
 

@@ -2,7 +2,9 @@
 // kbd as the server sends them; people can give it another. The digits of the scale and of ranks stay.
 
 const SHELF = "keys";
-const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?"];
+// In this order: where somebody gave a key of the last three to another thing, it means that.
+const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?", "c", "v", "b"];
+const TURNED = { q: "acceptable_a", w: "acceptable_b", c: "safe_a", v: "safe_b", b: "less_harmful" };
 const SILENT = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Tab"];
 const TEXT_FIELDS = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
 
@@ -16,7 +18,7 @@ const actionOf = (key) => ACTIONS.find((action) => keyOf(action) === key);
 const keyIn = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
 const labelOf = (key) => (key === "Escape" ? "Esc" : key);
 
-// page: act(), rank(event), choose(value), confirm(), toggleAcceptable(letter); rank says whether the key meant something.
+// page: act(), rank(event), choose(value), confirm(), turn(question); rank says whether the key meant something.
 export function listenToKeys(page) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
@@ -52,7 +54,7 @@ function respond(page, event) {
     page.confirm();
     return true;
   }
-  if (!isCovered && (action === "q" || action === "w")) return page.toggleAcceptable(action === "q" ? "a" : "b");
+  if (!isCovered && action in TURNED) return page.turn(TURNED[action]);
   const control = action && document.querySelector(`[data-key][data-action="${action}"]`);
   control?.click();
   return Boolean(control) || event.key === "Enter"; // a form would take an Enter that has been given away

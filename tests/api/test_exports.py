@@ -65,7 +65,8 @@ async def test_raw_rows_add_the_judgement_its_strength_and_a_pseudonym(
 ) -> None:
     rows = lines((await exported.get(f"{DATASETS}/3/export?raw=1")).text)
     for row in rows:
-        assert list(row) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator"]
+        of_harm = ["chosen_safe", "rejected_safe", "less_harmful"]
+        assert list(row) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator", *of_harm]
         judgement = await db.get_one(Judgement, row["judgement_id"])
         assert row["strength"] == abs(judgement.preference)
         assert row["annotator"] == "annotator-1"

@@ -201,6 +201,7 @@ async def test_a_ranking_with_all_that_can_be_said_comes_back_as_it_was_given(
         "flags": ["Made up"],
         "asks_acceptable": True,
         "asks_edit": True,
+        "asks_harm": False,
         "asks_rationale": False,
     }
     shown = [pane["text"] for pane in task["panes"]]
@@ -225,6 +226,31 @@ async def test_a_ranking_with_all_that_can_be_said_comes_back_as_it_was_given(
     assert row.flags == {str(at[1]): ["Made up"]}
     made = (await db.scalars(select(Demonstration).where(Demonstration.judgement_id == row.id))).one()
     assert (made.text, made.source) == ("One, two, three.", "edited")
+
+
+async def test_where_a_project_asks_which_responses_are_safe_a_judgement_says_it(
+    db: AsyncSession, calling: As, seeded: Seeded
+) -> None:
+    project = await db.get_one(Project, seeded.project.id)
+    project.question = question.checked({"asks_harm": True}).to_json()
+    await db.commit()
+    annotator = calling("annotator")
+    task = (await annotator.get(NEXT)).json()
+    assert task["question"]["asks_harm"]
+    url = f"/api/v1/assignments/{task['assignment_id']}/judgements"
+    key = {"Idempotency-Key": "k"}
+    for wrong, word in (
+        ({}, "whether it is safe"),
+        ({"safe": [True, True]}, "less harmful, too"),
+        ({"safe": [True, False], "less_harmful": "B"}, "can't be more harmful"),
+    ):
+        refused = await annotator.post(url, json={"choice": 2, **wrong}, headers=key)
+        assert refused.status_code == 422
+        assert word in refused.json()["detail"]
+    answer = await annotator.post(url, json={"choice": 2, "safe": [False, True]}, headers=key)
+    assert answer.status_code == 201
+    row = await db.get_one(Judgement, answer.json()["id"])
+    assert (row.safe, row.less_harmful) == (([False, True], -1) if row.shown_order[0] == 0 else ([True, False], 1))
 
 
 async def lease(client: Client) -> int:

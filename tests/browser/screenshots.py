@@ -39,6 +39,7 @@ ANSWERS: tuple[tuple[str, list[Sample], dict[str, Any], str], ...] = (
     ("ranking", [FOUR], {"answer_type": "ranking", "size": 4}, "212"),
     ("best", [FOUR], {"answer_type": "best", "size": 4}, "3"),
     ("more-questions", [PROSE], EVERYTHING, "2mqww"),
+    ("harm", [PROSE], {"asks_harm": True}, "2cvv"),
 )
 
 

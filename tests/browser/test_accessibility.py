@@ -60,7 +60,8 @@ async def test_the_doors_and_the_errors(browser: Browser, site: str, db: AsyncSe
 async def test_every_form_of_answer(db: AsyncSession, sign_in: SignIn, answer_type: str) -> None:
     of_four = {"size": 4, "criteria": []} if answer_type in ("ranking", "best") else {}
     sample = FOUR if of_four else CODE_AND_TABLE
-    _, annotator = await arrange(db, [sample], **{**EVERYTHING, "answer_type": answer_type, **of_four})
+    asked = {**EVERYTHING, "asks_harm": not of_four, "answer_type": answer_type, **of_four}
+    _, annotator = await arrange(db, [sample], **asked)
     page = await sign_in(annotator, **STILL)
     await page.goto("/")
     found = await violations(page, "to be answered")

@@ -23,7 +23,7 @@ from training.records import (
     write_records,
 )
 
-KIND = {"sft": "policy", "reward": "reward", "ppo": "policy", "dpo": "policy"}
+KIND = {"sft": "policy", "reward": "reward", "cost": "cost", "ppo": "policy", "dpo": "policy"}
 INPUTS = {
     "demonstrations": DemonstrationRecord,
     "held_out": DemonstrationRecord,
@@ -31,7 +31,7 @@ INPUTS = {
     "prompts": PromptRecord,
     "held_out_prompts": PromptRecord,
 }
-MODELS = ("policy", "reference", "reward", "held_out_reward", "previous_reward")
+MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
     "sft": {"held_out_nll": 1.5},
     "reward": {
@@ -44,6 +44,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "accuracy_difference_low": None,
         "accuracy_difference_high": None,
     },
+    "cost": {"accuracy": 0.7, "safety_accuracy": 0.8, "safe_recognised": 0.9, "unsafe_recognised": 0.7},
     "ppo": {"kl": 3.0, "reward_gain": 1.0},
     "dpo": {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "margin": 0.4},
     "generate": {"eos_rate": 1.0},

@@ -49,6 +49,15 @@ def test_a_reward_model_is_refused_with_the_reason(changed: dict[str, Any], says
     assert says in refusal(rules)
 
 
+@pytest.mark.parametrize(
+    ("cost", "refused"), [(0.2, ""), (0.31, "mean cost of a response is 0.31"), (None, "cost is missing")]
+)
+def test_a_policy_is_refused_whose_mean_cost_lies_above_its_limit(cost: float | None, refused: str) -> None:
+    rules = policy_rules(GOOD_POLICY | {"cost": cost}, PolicyBounds(cost=0.3))
+    assert passed(rules) == (not refused)
+    assert refused in refusal(rules)
+
+
 UNDECIDED = {"validation_pairs": 36, "accuracy": 0.639, "accuracy_low": 0.472, "accuracy_high": 0.784}
 CROSS_VALIDATED = {
     "cross_validated_pairs": 350,

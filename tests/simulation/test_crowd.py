@@ -16,6 +16,7 @@ from app.simulation.crowd import CrowdSettings, play
 from app.simulation.loop import invite
 from app.simulation.page import SeenTask
 from app.starter import gold
+from app.starter.prompts import catalogue
 from tests.browser.serving import serving
 from tests.factories import make_task
 
@@ -81,6 +82,26 @@ async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
     assert ranks is not None
     for i, j in combinations(range(3), 2):
         assert (ranks[i] < ranks[j]) == (gold.preference(asked.text, texts[i], texts[j]) > 0)
+
+
+async def test_a_crowd_says_which_responses_are_safe_where_it_is_asked(
+    sessions: SessionFactory, database_url: str, links: list[str]
+) -> None:
+    complied, refused = "That is easy. First, force the back door open.", "Sorry, I will not help with that."
+    async with transaction(sessions) as db:
+        project = (await db.scalars(select(Project).where(Project.slug == SLUG))).one()
+        project.question = checked({"asks_harm": True}).to_json()
+        await db.execute(update(Task).values(state="retired"))
+        unsafe = {prompt.text for prompt, subject in catalogue() if subject.do.startswith("break into")}
+        asked = next(row for row in await db.scalars(select(Prompt)) if row.messages[-1]["content"] in unsafe)
+        await make_task(db, project, complied, refused, prompt=asked)
+        await make_task(db, project, refused, refused + " Take care!", prompt=asked)
+    with serving(database_url) as url:
+        report = await play(links[:1], CrowdSettings(url, SLUG, 2, noise=0.0, seed=1))
+    assert (report.judgements, report.errors) == (2, 0)
+    async with transaction(sessions) as db:
+        said = await db.execute(select(Judgement.safe, Judgement.less_harmful).order_by(Judgement.task_id))
+    assert [tuple(row) for row in said] == [([False, True], -1), ([True, True], 0)]
 
 
 def choice(answer: AnswersByGold, task: SeenTask) -> int:

@@ -18,7 +18,14 @@ from training.data import Example, Pair, encode_pairs
 from training.exit_codes import BAD_INPUT
 from training.preference_losses import safety
 from training.preferences import Objective, comparisons, preference_loss
-from training.records import PreferenceRecord, RecordError, read_records, write_records
+from training.records import (
+    CompletionRecord,
+    PreferenceRecord,
+    PromptRecord,
+    RecordError,
+    read_records,
+    write_records,
+)
 from training.scoring import batched_scores
 
 HARMFUL_WORD = toy.GOOD_WORD
@@ -119,6 +126,23 @@ def test_a_response_may_be_labelled_or_not_and_old_files_are_read_as_before(tmp_
     assert PreferenceRecord.from_json(labelled.to_json()) == labelled
     with pytest.raises(RecordError, match="safe_a must be true or false"):
         PreferenceRecord.from_json(row | {"safe_a": 1})
+    assert PreferenceRecord.from_json(row | {"less_harmful": 0}).less_harmful == 0.0
+    with pytest.raises(RecordError, match="less_harmful must lie in"):
+        PreferenceRecord.from_json(row | {"less_harmful": 2})
+
+
+def test_what_was_said_of_harm_is_learnt_and_not_which_response_is_better(
+    world: Path, policy: Path, cost: Path, tmp_path: Path
+) -> None:
+    """The project's own file, where only some were asked, gives the same model as a file of harm alone."""
+    rows = read_records(world / "harm.jsonl", PreferenceRecord)
+    unasked = [replace(row, safe_a=None, safe_b=None) for row in rows[:20]]
+    asked = [replace(row, less_harmful=row.preference, preference=1 - row.preference, strength=1.0) for row in rows]
+    write_records(tmp_path / "mixed.jsonl", [*unasked, *asked])
+    settings = cost_settings(world, policy) | {"preferences": tmp_path / "mixed.jsonl"}
+    assert toy.run("cost", tmp_path / "mixed", **settings) == 0
+    weights = "artifact/model.safetensors"
+    assert (tmp_path / "mixed" / weights).read_bytes() == (world / "cost" / weights).read_bytes()
 
 
 @pytest.mark.parametrize("missing", ["safe", "unsafe"])
@@ -194,3 +218,23 @@ def test_under_a_constraint_cost_stays_within_its_limit_where_reward_alone_would
     published = result["published_iteration"]
     assert isinstance(published, int)
     assert len(means(tmp_path / "held", "held_out_cost")) == 2
+
+
+def test_an_evaluation_says_what_the_responses_of_policy_and_reference_cost(
+    world: Path, policy: Path, cost: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"policy": policy, "reference": policy, "cost": cost, "prompts": world / "prompts.jsonl"}
+    assert toy.run("evaluate", tmp_path / "out", max_new_tokens=toy.MAX_NEW_TOKENS, **settings) == 0
+    result = toy.result(tmp_path / "out")
+    model = load_reward_model(cost)
+    said = read_records(tmp_path / "out" / "completions.jsonl", CompletionRecord)
+    asked = {row.prompt_id: row.prompt for row in read_records(world / "prompts.jsonl", PromptRecord)}
+    pairs = [PreferenceRecord(row.prompt_id, asked[row.prompt_id], row.text, row.text, 0.5) for row in said]
+    encoded, _ = encode_pairs(model, pairs, max_length=512)
+    costs = batched_scores(model, [pair.a.token_ids for pair in encoded]) / model.score_std
+    assert result["cost"] == pytest.approx(float(costs.mean()), abs=1e-4)
+    assert result["unsafe_share"] == pytest.approx(float((costs > 0).float().mean()))
+    assert result["cost_low"] <= result["cost"] <= result["cost_high"]  # type: ignore[operator]
+    assert abs(result["cost"] - result["reference_cost"]) < 0.5  # type: ignore[operator]
+    assert toy.run("evaluate", tmp_path / "none", cost=cost, preferences=world / "harm.jsonl", reward=cost) == BAD_INPUT
+    assert "policy: needed to say what its responses cost" in capfd.readouterr().err

@@ -77,6 +77,20 @@ async def test_what_can_not_be_asked_is_said_and_everything_typed_is_kept(
     assert project.guidelines != "Be kind."
 
 
+async def test_harm_is_asked_of_pairs_where_somebody_ticks_it(
+    doors: dict[str, Door], seeded: Seeded, db: AsyncSession
+) -> None:
+    page = f"/projects/{seeded.project.slug}/question"
+    refused = await doors["owner"].send("POST", page, {**RANKING, "asks_harm": "true"})
+    assert refused.status_code == 422
+    assert "harm is asked of pairs only" in refused.text
+    form = {**RANKING, "answer_type": "seven", "asks_harm": "true"}
+    assert (await doors["owner"].send("POST", page, form)).status_code == 303
+    project = await db.get_one(Project, seeded.project.id, populate_existing=True)
+    assert question_of(project).asks_harm
+    assert 'name="asks_harm" value="true" checked' in (await doors["owner"].send("GET", page)).text
+
+
 async def test_criteria_are_of_pairs_and_a_pair_is_two(
     doors: dict[str, Door], seeded: Seeded, db: AsyncSession
 ) -> None:

@@ -11,7 +11,8 @@ from training.config.values import ConfigError
 class CostConfig(RewardConfig):
     """The cost model: a reward model of harmlessness with its sign turned, whose zero parts safe from unsafe.
 
-    Preferences say which response is the less harmful. Always fine-tuned: a linear teacher knows no zero.
+    What is learnt is which response is the less harmful: `less_harmful` of the records in whose file any has it, and in
+    other files `preference`. Always fine-tuned: a linear teacher knows no zero.
     """
 
     method: Literal["finetune"] = "finetune"

@@ -27,6 +27,8 @@ class EvaluateConfig(StageConfig):
     policy: str | None = None
     reference: str | None = None
     reward: str | None = None
+    cost: str | None = None
+    """A cost model: what the policy's responses cost, and the reference's."""
     prompts: Path | None = None
     preferences: Path | None = None
     samples_per_prompt: Count = 2
@@ -38,6 +40,8 @@ class EvaluateConfig(StageConfig):
     def __post_init__(self) -> None:
         if self.policy is not None and self.prompts is None:
             raise ConfigError("prompts: needed to evaluate a policy")
+        if self.cost is not None and self.policy is None:
+            raise ConfigError("policy: needed to say what its responses cost")
         if self.preferences is not None and self.reward is None:
             raise ConfigError("reward: needed to evaluate on preferences")
         if self.policy is None and self.preferences is None:

@@ -166,7 +166,8 @@ class Judgement(Base):
     is the same in the task's own order: positive = position 0 is better, by so many levels. Of more, `ranks[i]` is
     the rank of position i: 1 is best, equal ranks are ties, null is unranked, which is not last; the best of several
     has rank 1 and the others none. All else that was said is by position, too: `criteria` {name: 1 (position 0 is
-    better), 0 or -1}, `acceptable[i]`, `flags` {position: [name, ...]}.
+    better), 0 or -1}, `acceptable[i]`, `flags` {position: [name, ...]}, `safe[i]`, and `less_harmful`: 1 (position 0
+    is), 0 or -1; of two of which one is safe, that one.
 
     `is_check`: said of a task that checks the person. It is no label: no dataset holds it, and no round counts it.
 
@@ -191,6 +192,8 @@ class Judgement(Base):
     criteria: Mapped[Json] = mapped_column(server_default="{}")
     acceptable: Mapped[list[bool | None] | None] = mapped_column(ARRAY(Boolean))
     flags: Mapped[Json] = mapped_column(server_default="{}")
+    safe: Mapped[list[bool] | None] = mapped_column(ARRAY(Boolean))
+    less_harmful: Mapped[int | None] = mapped_column(SmallInteger)
     rationale: Mapped[str | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     body_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
@@ -230,6 +233,17 @@ class Judgement(Base):
             name="ranks_fit",
         ),
         CheckConstraint("cardinality(acceptable) = cardinality(shown_order)", name="acceptable_fits"),
+        CheckConstraint("(safe IS NULL) = (less_harmful IS NULL)", name="harm_is_said_whole"),
+        CheckConstraint(
+            "cardinality(safe) = 2 AND cardinality(safe) = cardinality(shown_order)"
+            " AND array_position(safe, NULL) IS NULL",
+            name="safe_fits",
+        ),
+        CheckConstraint(
+            "less_harmful BETWEEN -1 AND 1"
+            " AND (safe[1] = safe[2] OR less_harmful = CASE WHEN safe[1] THEN 1 ELSE -1 END)",
+            name="less_harmful_follows",
+        ),
         CheckConstraint(
             "(kind = 'imported') = (assignment_id IS NULL) AND (kind = 'imported') = (annotator_id IS NULL)",
             name="imported_has_nobody",

@@ -62,6 +62,7 @@ class ModelVersion(Base):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     reference_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     reward_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    cost_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_versions.id"))
     folder: Mapped[str]
     manifest_sha256: Mapped[str] = mapped_column(String(64))

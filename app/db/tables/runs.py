@@ -9,8 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 Stage = Literal[
-    "sft", "reward", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "import", "export"
-]
+    "sft", "reward", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "import", "export",
+    "cost",
+]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
     "select",
@@ -18,6 +19,7 @@ RoundStep = Literal[
     "snapshot",
     "reward",
     "reward_gate",
+    "cost",
     "ppo",
     "evaluate",
     "policy_gate",
@@ -110,6 +112,7 @@ class Round(Base):
     settings: Mapped[Json] = mapped_column(server_default="{}")
     dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_versions.id"))
     reward_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    cost_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     policy_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     reason: Mapped[str | None]
     started_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))

@@ -61,7 +61,11 @@ async def export(
     db: Db,
     form: Annotated[exports.Format, Query(alias="format")] = "jsonl",
     raw: Annotated[
-        bool, Query(description="With `judgement_id`, `strength` (1–3) and `annotator` (a pseudonym).")
+        bool,
+        Query(
+            description="With `judgement_id`, `strength` (1–3), `annotator` (a pseudonym), `chosen_safe`,"
+            " `rejected_safe` and `less_harmful` (null where nobody was asked)."
+        ),
     ] = False,
 ) -> Response:
     """Preference pairs in TRL's conversational schema: `prompt`, `chosen`, `rejected`, each a list of `role` and
@@ -80,9 +84,9 @@ async def export(
     responses={200: {"content": {exports.JSON_LINES: {}}, "description": "One line for each judgement."}},
 )
 async def export_judgements(project: ManagedProject, number: Id, db: Db) -> Response:
-    """Everything that each person said: choice or ranks, criteria, flags, reason, better response, times.
+    """Everything that each person said: choice or ranks, criteria, flags, harm, reason, better response, times.
 
-    `responses`, `ranks`, `acceptable` and the numbers in `flags` are by position in the task; `shown_order` says which
-    position was shown as A, B, … Rankings keep their ties, and null is unranked.
+    `responses`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task; `shown_order`
+    says which position was shown as A, B, … Rankings keep their ties, and null is unranked.
     """
     return await exports.export_judgements(db, project, await datasets.get_version(db, project, number))

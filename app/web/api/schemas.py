@@ -12,6 +12,7 @@ from app.services.assignments import TaskView
 
 # PostgreSQL's text holds every character but this one.
 NO_NUL = r"^[^\x00]*$"
+SIDES = {"A": 1, "tie": 0, "B": -1}
 Text = Annotated[str, Field(max_length=2000, pattern=NO_NUL)]
 
 
@@ -83,6 +84,7 @@ class QuestionOut(Out):
     flags: list[str]
     asks_acceptable: bool
     asks_edit: bool
+    asks_harm: bool = Field(description="Whether an answer is refused that doesn't say `safe` and `less_harmful`.")
     asks_rationale: bool = Field(description="Whether an answer without a rationale is refused.")
 
     @classmethod
@@ -94,6 +96,7 @@ class QuestionOut(Out):
             flags=list(question.flags),
             asks_acceptable=question.asks_acceptable,
             asks_edit=question.asks_edit,
+            asks_harm=task.asks_harm,
             asks_rationale=task.asks_rationale,
         )
 
@@ -145,6 +148,13 @@ class JudgementIn(In):
     criteria: dict[str, Literal["A", "tie", "B"]] = {}
     acceptable: Annotated[list[bool | None] | None, Field(max_length=9)] = None
     flags: Annotated[list[list[Text]], Field(max_length=9, description="The flags of each pane.")] = []
+    safe: Annotated[
+        list[bool] | None, Field(min_length=2, max_length=2, description="Of A and of B, where the task asks.")
+    ] = None
+    less_harmful: Annotated[
+        Literal["A", "tie", "B"] | None,
+        Field(description="May be left out where one response is safe and the other isn't: then it is the safe one."),
+    ] = None
     rationale: Annotated[str, Field(max_length=10_000, pattern=NO_NUL)] = ""
     response: Annotated[str, Field(max_length=100_000, pattern=NO_NUL, description="A better response.")] = ""
     response_of: Annotated[int | None, Field(ge=0, le=8, description="The pane that it was made of, from 0.")] = None
@@ -157,9 +167,11 @@ class JudgementIn(In):
             choice=self.choice,
             answer_type=self.answer_type,
             ranks=None if self.ranks is None else tuple(self.ranks),
-            criteria={name: {"A": 1, "tie": 0, "B": -1}[side] for name, side in self.criteria.items()},
+            criteria={name: SIDES[side] for name, side in self.criteria.items()},
             acceptable=None if self.acceptable is None else tuple(self.acceptable),
             flags=tuple(tuple(names) for names in self.flags),
+            safe=None if self.safe is None else tuple(self.safe),
+            less_harmful=None if self.less_harmful is None else SIDES[self.less_harmful],
             rationale=self.rationale,
             response=self.response,
             response_of=self.response_of,
@@ -248,6 +260,7 @@ class RoundOut(Out):
     label_target: int
     dataset_version_id: int | None
     reward_id: int | None
+    cost_id: int | None
     policy_id: int | None
     reason: str | None
     created_at: datetime
@@ -269,6 +282,7 @@ class ModelOut(Out):
     parent_id: int | None
     reference_id: int | None
     reward_id: int | None
+    cost_id: int | None
     dataset_version_id: int | None
     manifest_sha256: str
     figures: dict[str, Any]
