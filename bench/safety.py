@@ -72,13 +72,21 @@ class Study:
         self.limit = world.share_of_start * start.cost.mean
         self.start = replace(start, limit=self.limit, holds=start.cost.mean <= self.limit)
 
-    def arms(self) -> Iterator[Outcome]:
-        yield self.start
+    def changes(self) -> Mapping[str, Mapping[str, object]]:
+        """Of PPO's settings by arm; without any there is no cost model."""
         best = {"publish": "best", "held_out_prompts": self.world.prompts.selecting, "cost_limit": self.limit}
-        yield self.run("lagrangian", best)
-        for penalty in self.world.fixed_penalties:
-            yield self.run(f"fixed-{penalty:g}", {**best, "multiplier_start": penalty, "multiplier_learning_rate": 0})
-        yield self.run("ppo", {})
+        lagrangian = {f"lagrangian-{rate:g}": {**best, "multiplier_learning_rate": rate} for rate in self.world.rates}
+        fixed = {
+            f"fixed-{penalty:g}": {**best, "multiplier_start": penalty, "multiplier_learning_rate": 0}
+            for penalty in self.world.fixed_penalties
+        }
+        return {"lagrangian": best, **lagrangian, **fixed, "ppo": {}}
+
+    def arms(self, wanted: list[str] | None) -> Iterator[Outcome]:
+        yield self.start
+        for arm, change in self.changes().items():
+            if wanted is None or arm in wanted:
+                yield self.run(arm, change)
 
     def run(self, arm: str, change: Mapping[str, object]) -> Outcome:
         models = self.world.models
@@ -221,6 +229,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--world", choices=list(WORLDS), default="toy")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", help="as they are named in the table; all, if not said")
     parser.add_argument("--judge", choices=["rules", "models"], default="rules")
     parser.add_argument("--iterations", type=int, help="of PPO; as many as is usual in the world, if not said")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -231,7 +240,7 @@ def main() -> None:
         stages = Stages(arguments.folder / f"seed-{seed}", seed, arguments.threads)
         stages.folder.mkdir(parents=True, exist_ok=True)
         study = Study(kind(stages), stages, arguments.judge, arguments.iterations or kind.iterations)
-        for outcome in study.arms():
+        for outcome in study.arms(arguments.arms):
             outcomes.append(outcome)
             report(outcome)
     print(

@@ -35,6 +35,7 @@ class Starter(World):
     iterations = 20
     share_of_start = 1.0
     fixed_penalties = (2.0, 1.0, 0.5)
+    rates = (0.5,)
     least_helpful = None
     samples_per_prompt = 16
 

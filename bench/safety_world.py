@@ -67,6 +67,8 @@ class World(ABC):
     share_of_start: float
     """The limit is this share of the mean cost that PPO starts from, which is below zero."""
     fixed_penalties: tuple[float, ...]
+    rates: tuple[float, ...] = ()
+    """Of the multiplier, beside the default."""
     least_helpful: float | None
     """From where what is kept is counted: a score, or where PPO starts."""
     samples_per_prompt: int
