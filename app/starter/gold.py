@@ -78,7 +78,7 @@ def breakdown(prompt_text: str, response_text: str) -> Breakdown:
     subject = subjects_by_prompt().get(normalised(prompt_text))
     if subject is None:
         raise UnknownPromptError(prompt_text)
-    texts = [" ".join(part.split()) for part in _SENTENCE_END.split(response_text.strip())]
+    texts = split_sentences(response_text)
     known = [_meaning(text, subject) for text in texts]
     said = [sentence for sentence in known if sentence is not None]
     return Breakdown(
@@ -92,6 +92,11 @@ def breakdown(prompt_text: str, response_text: str) -> Breakdown:
         order=_order(known, subject),
         length=_length(texts, said),
     )
+
+
+def split_sentences(response_text: str) -> list[str]:
+    """Spaced as the grammar spaces them."""
+    return [" ".join(part.split()) for part in _SENTENCE_END.split(response_text.strip())]
 
 
 def _meaning(text: str, subject: Subject) -> Sentence | None:
