@@ -1,7 +1,6 @@
 """Rounds that hold harm to a limit: what people say of it trains a cost model, and PPO and the gate ask that."""
 
 import json
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Gate, Project, Round, Run
 from app.jobs.context import WorkerContext
-from app.jobs.launch import LocalProcess
 from app.services import question, rounds
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
 from app.simulation.page import SeenTask
 from tests.jobs.conftest import Command, InProcess
+from tests.jobs.forked import Forked
 from tests.jobs.loop import Loop, result_of
 from tests.jobs.test_imported_project import TINY, client
 
@@ -174,11 +173,12 @@ def more_words(task: SeenTask) -> dict[str, str]:
 async def test_what_people_say_on_the_page_ends_in_a_policy_that_real_training_held_to_the_limit(
     loop: Loop, context: WorkerContext, client: httpx.AsyncClient
 ) -> None:
-    loop.context = replace(context, executor=LocalProcess((sys.executable, "-m", "training"), threads=2))
+    loop.context = replace(context, executor=Forked())
     tiny = TINY | {
         "label_target": 8,
         "cost": {"reference_samples": 16, "max_new_tokens": 12},
         "ppo": {**TINY["ppo"], "iterations": 2, "cost_limit": 10.0},
+        "evaluate": {**TINY["evaluate"], "samples_per_prompt": 32},  # of two prompts: an interval clear of 0
         "reward_gate": {"min_pairs": 1000, "accuracy_loss": 1.0},
     }
     project = await asking_project(loop, **tiny)

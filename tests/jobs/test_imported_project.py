@@ -1,12 +1,10 @@
 """Real hh-rlhf transcripts go all the way: imported, learned from, answered, judged on the page, learned from again."""
 
-import asyncio
 import gzip
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
-from app.jobs.launch import Child, Launch, LocalProcess
+from app.jobs.launch import LocalProcess
 from app.services import imports, rounds, stages
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
@@ -25,8 +23,8 @@ from app.simulation.loop import invite
 from app.simulation.page import SeenTask
 from app.web.main import create_app
 from tests.factories import make_project
+from tests.jobs.forked import Forked
 from tests.jobs.loop import Loop, result_of
-from tests.training import toy
 
 HH_RLHF = Path(__file__).parents[3] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
 ROWS = 300
@@ -50,30 +48,6 @@ TINY: dict[str, Any] = {
     "reward_gate": {"min_pairs": 1000, "accuracy_loss": 1.0},
     "policy_gate": {"win_rate_low": 0.0, "eos_rate": 0.0, "length_ratio_low": 0.0, "length_ratio_high": 100.0},
 }
-
-
-@dataclass(frozen=True)
-class Forked:
-    """The real stages without the seconds that each of their commands takes to load torch."""
-
-    async def start(self, launch: Launch) -> Child:
-        return ForkedChild(toy.child(launch.stage, launch.config, launch.out))
-
-
-@dataclass(frozen=True)
-class ForkedChild:
-    process: BaseProcess
-
-    async def wait(self) -> int:
-        code = await asyncio.to_thread(toy.exit_code, self.process)
-        assert code is not None
-        return code
-
-    def terminate(self) -> None:
-        self.process.terminate()
-
-    def kill(self) -> None:
-        self.process.kill()
 
 
 def more_words(task: SeenTask) -> dict[str, str]:
