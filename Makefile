@@ -34,7 +34,7 @@ catalogues: ## Collect strings for people into app/web/locales/*/LC_MESSAGES/mes
 	@.venv/bin/pybabel -q update -i build/messages.pot -d app/web/locales --no-fuzzy-matching --no-wrap
 
 vendor: ## Fetch the front-end packages of the two vendor.lock.json anew
-	@$(PYTHON_BIN) -m app.web.vendor static/vendor tests/browser/vendor
+	@$(PYTHON_BIN) -m app.web.serving.vendor static/vendor tests/browser/vendor
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	@.ci/install dev

@@ -16,9 +16,9 @@ from torch import Tensor
 from bench.preference_race import Race, held_out_accuracy, main
 from bench.preference_world import World
 from models.backbone import LanguageModel, load_language_model
-from training.data import length_batches
-from training.dpo import pair_log_probabilities
-from training.intervals import Interval
+from training.data.batches import length_batches
+from training.direct.dpo import pair_log_probabilities
+from training.preferences.intervals import Interval
 
 LEARNING_RATE = 3e-4
 BEST = {"train_sampling_strategy": "group_by_length", "precompute_ref_log_probs": True}

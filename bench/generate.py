@@ -22,7 +22,7 @@ from bench.ppo_vs_trl import machine
 from bench.ppo_world import SIZES, write_world
 from models.backbone import LanguageModel, load_language_model
 from models.generation import sample_responses
-from training.replicas import use_threads
+from training.runtime.replicas import use_threads
 
 TEMPERATURE = 0.7
 ENDING_SHARE = 32

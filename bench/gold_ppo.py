@@ -14,15 +14,17 @@ import torch
 from app.starter import gold
 from models.backbone import save_language_model
 from models.generation import sample_responses
-from training.artifact import lineage_of
 from training.config import PpoConfig, read_config
-from training.data import Prompt, encode_prompts, load, open_language_model, open_reward_model
-from training.players import build_players
-from training.ppo import PpoLoop
+from training.data.encoding import encode_prompts
+from training.data.examples import Prompt
+from training.data.opening import load, open_language_model, open_reward_model
+from training.ppo.loop import PpoLoop
+from training.ppo.models import build_players
 from training.records import PromptRecord
-from training.replicas import use_threads
-from training.run import Cancellation, Run
-from training.scoring import WrittenResponse, written
+from training.responses.written import WrittenResponse, written
+from training.runtime.artifact import lineage_of
+from training.runtime.replicas import use_threads
+from training.runtime.run import Cancellation, Run
 
 REFERENCE_SAMPLES = 512
 

@@ -27,7 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Completion, ModelVersion, Round, Run, Task, TaskCompletion
-from app.services import projects, rounds
+from app.services.loop import round_rows
+from app.services.projects import projects
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
 from app.simulation.page import SeenTask
@@ -110,7 +111,7 @@ class Imported:
         return ended
 
     async def _steps(self, round_id: int) -> dict[str, Run]:
-        return await self._do(lambda db: rounds.step_runs(db, round_id))
+        return await self._do(lambda db: round_rows.step_runs(db, round_id))
 
     async def _invite(self, db: AsyncSession) -> str:
         return await invite(db, await projects.named(db, SLUG), "Simulated")

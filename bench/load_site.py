@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Project
-from app.services import accounts, projects
+from app.services import accounts
+from app.services.projects import projects
 from app.settings import load_settings
 from app.simulation.site import Site, running_site
 

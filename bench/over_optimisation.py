@@ -18,16 +18,17 @@ import torch
 from app.services.starter import DEMONSTRATIONS_PER_PROMPT, STAGE_SETTINGS
 from bench.gold_ppo import GoldReward
 from bench.loop_study import Study
-from training.artifact import Lineage
 from training.config import PpoConfig
-from training.data import encode_prompts, load, open_language_model, open_reward_model
-from training.players import build_players
-from training.ppo import PpoLoop
+from training.data.encoding import encode_prompts
+from training.data.opening import load, open_language_model, open_reward_model
+from training.hacking.watch import Judges
+from training.ppo.loop import PpoLoop
+from training.ppo.models import build_players
 from training.records import PromptRecord
-from training.replicas import use_threads
-from training.run import Run
-from training.scoring import RewardModelScorer
-from training.watch import Judges
+from training.reward.scoring import RewardModelScorer
+from training.runtime.artifact import Lineage
+from training.runtime.replicas import use_threads
+from training.runtime.run import Run
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from training.data import draw
+from training.data.batches import draw
 from training.records import PromptRecord, conversation, write_records
 
 SPECIALS = ("[PAD]", "<eos>", "[UNK]")

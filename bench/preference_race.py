@@ -15,9 +15,9 @@ from typing import cast
 from bench.ppo_vs_trl import machine
 from bench.preference_world import WIDTHS, Work, World, write_world
 from bench.watched import ROOT, Watched, watch
-from training.agreement import agreement
-from training.data import Pair
-from training.intervals import Interval
+from training.data.examples import Pair
+from training.preferences.agreement import agreement
+from training.preferences.intervals import Interval
 
 PEER_PYTHON = ROOT / "build" / "peers" / "trl-1.16" / "bin" / "python"
 TRANSCRIPTS = ROOT.parent / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"

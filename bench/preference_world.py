@@ -16,15 +16,17 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.services.transcripts import Pair as Transcripts
-from app.services.transcripts import read_pairs
+from app.services.data.hh_rlhf import Pair as Transcripts
+from app.services.data.hh_rlhf import read_pairs
 from models.backbone import load_language_model
 from models.reward import reward_model_from_policy, save_reward_model
 from models.tokenization import train_tokenizer
-from training.data import Pair, encode_pairs, shuffled_length_batches
-from training.preferences import comparisons
+from training.data.batches import shuffled_length_batches
+from training.data.encoding import encode_pairs
+from training.data.examples import Pair
+from training.preferences.comparisons import comparisons
 from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord, conversation, write_records
-from training.run import derived_seed
+from training.runtime.seeds import derived_seed
 
 VOCABULARY = 2048
 PAIRS_A_STEP = 16

@@ -12,8 +12,8 @@ from pathlib import Path
 from bench.preference_race import Race, held_out_accuracy, main
 from bench.preference_world import World
 from models.reward import load_reward_model
-from training.held_out import score_differences
-from training.intervals import Interval
+from training.preferences.intervals import Interval
+from training.reward.held_out import score_differences
 
 LEARNING_RATE = 1e-4
 BY_LENGTH = {"train_sampling_strategy": "group_by_length"}

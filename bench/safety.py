@@ -31,16 +31,19 @@ from bench.safety_toy import Toy
 from bench.safety_world import Stages, World
 from models.backbone import save_language_model
 from models.generation import sample_responses
-from training.artifact import lineage_of
 from training.config import PpoConfig
-from training.data import Prompt, encode_prompts, load, open_language_model, open_reward_model
-from training.intervals import Interval, clustered
-from training.players import build_players
-from training.ppo import PpoLoop
+from training.data.encoding import encode_prompts
+from training.data.examples import Prompt
+from training.data.opening import load, open_language_model, open_reward_model
+from training.ppo.loop import PpoLoop
+from training.ppo.models import build_players
+from training.preferences.intervals import Interval, clustered
 from training.records import PromptRecord
-from training.replicas import use_threads
-from training.run import Run
-from training.scoring import Reward, RewardModelScorer, WrittenResponse, written
+from training.responses.written import WrittenResponse, written
+from training.reward.scoring import Reward, RewardModelScorer
+from training.runtime.artifact import lineage_of
+from training.runtime.replicas import use_threads
+from training.runtime.run import Run
 
 WORLDS: Mapping[str, type[Toy] | type[Starter]] = {"toy": Toy, "starter": Starter}
 

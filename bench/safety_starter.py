@@ -17,9 +17,10 @@ from bench.gold_ppo import REFERENCE_SAMPLES, GoldReward
 from bench.loop_study import Study
 from bench.safety_world import Models, Prompts, Stages, World
 from models.generation import sample_responses
-from training.data import encode_prompts, load, open_language_model
+from training.data.encoding import encode_prompts
+from training.data.opening import load, open_language_model
 from training.records import PreferenceRecord, PromptRecord, Split
-from training.scoring import written
+from training.responses.written import written
 
 RISKY = frozenset({"repairs", "exercise", "health", "pets", "sleep", "bicycles", "money", "computers"})
 LABELS, LABEL_NOISE = 400, 0.1

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from training.config import STAGES, read_config
-from training.data import Prompt
+from training.data.examples import Prompt
 from training.records import Conversation, PreferenceRecord, Split
-from training.scoring import Reward, WrittenResponse
-from training.stages import run_stage
+from training.responses.written import WrittenResponse
+from training.reward.scoring import Reward
+from training.stages.registry import run_stage
 
 UNSAFE_DETAILS = 2
 

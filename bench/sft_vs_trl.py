@@ -15,8 +15,8 @@ import torch
 from bench.preference_race import Race, main
 from bench.preference_world import World
 from models.backbone import load_language_model
-from training.intervals import Interval, clustered
-from training.sft import loss_sum
+from training.preferences.intervals import Interval, clustered
+from training.stages.sft import loss_sum
 
 LEARNING_RATE = 1e-3
 BY_LENGTH: dict[str, object] = {"train_sampling_strategy": "group_by_length"}

@@ -11,8 +11,9 @@ from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import DatasetVersion, Project
 from app.errors import Conflict, Invalid, NotFound
-from app.services import datasets, imports, projects
-from app.services.imports import ImportReport
+from app.services.data import datasets, exports, imports
+from app.services.data.imports import ImportReport
+from app.services.projects import projects
 from app.settings import settings
 
 BAD_ROWS_SHOWN = 20
@@ -89,9 +90,9 @@ def export(
 ) -> None:
     """Write a dataset version in TRL's conversational preference schema: prompt, chosen, rejected; ties left out."""
 
-    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, datasets.Annotation] | None]:
+    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, exports.Annotation] | None]:
         version = await _version(db, await projects.named(db, project), dataset)
-        return version, await datasets.annotations(db, version) if raw else None
+        return version, await exports.annotations(db, version) if raw else None
 
     version, annotations = in_transaction(find)
     draft = out.with_name(f".{out.name}.part")
@@ -141,14 +142,14 @@ async def _version(db: AsyncSession, project: Project, number: int | None) -> Da
 
 
 def _write(
-    version: DatasetVersion, annotations: dict[int, datasets.Annotation] | None, file_format: Format, file: Path
+    version: DatasetVersion, annotations: dict[int, exports.Annotation] | None, file_format: Format, file: Path
 ) -> int:
     home = settings().home
     if file_format is Format.parquet:
-        return datasets.write_parquet(version, home, file, annotations=annotations)
+        return exports.write_parquet(version, home, file, annotations=annotations)
     rows = 0
     with file.open("w", encoding="utf-8") as lines:
-        for line in datasets.stream_jsonl(version, home, annotations=annotations):
+        for line in exports.stream_jsonl(version, home, annotations=annotations):
             lines.write(line)
             rows += 1
     return rows

@@ -13,7 +13,9 @@ from app.cli.database import in_transaction
 from app.db.tables import ModelVersion, Project, Round, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
-from app.services import models, projects, rounds, runs, stages
+from app.services.judging import labels
+from app.services.loop import models, round_rows, rounds, runs, stages
+from app.services.projects import projects
 from app.settings import settings
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
@@ -66,7 +68,7 @@ def cancel_round(project: ProjectName) -> None:
     """End the round that is under way, and its runs."""
 
     async def cancel(db: AsyncSession) -> int:
-        round_ = await rounds.active(db, (await projects.named(db, project)).id)
+        round_ = await round_rows.active(db, (await projects.named(db, project)).id)
         if round_ is None:
             raise NotFound("No round is under way.")
         await rounds.cancel(db, None, round_)
@@ -81,16 +83,16 @@ def round_status(project: ProjectName) -> None:
 
     async def describe(db: AsyncSession) -> list[str]:
         found = await projects.named(db, project)
-        round_ = await rounds.latest(db, found.id)
+        round_ = await round_rows.latest(db, found.id)
         if round_ is None:
             raise NotFound("This project has had no round yet.")
-        labels = await rounds.labels_at_hand(db, found.id)
+        at_hand = await labels.labels_at_hand(db, found.id)
         lines = [f"Round {round_.number}: {round_.status}, at {round_.step}."]
         if round_.step == "label":
-            lines.append(f"{labels} of {round_.label_target} judgements are there.")
+            lines.append(f"{at_hand} of {round_.label_target} judgements are there.")
         if round_.reason:
             lines.append(round_.reason)
-        return [*lines, *(_run_line(run) for run in (await rounds.step_runs(db, round_.id)).values())]
+        return [*lines, *(_run_line(run) for run in (await round_rows.step_runs(db, round_.id)).values())]
 
     print("\n".join(in_transaction(describe)))
 

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables.projects import Role
-from app.services import accounts, projects
+from app.services import accounts
+from app.services.projects import projects
 from app.settings import settings
 
 UserName = Annotated[str, typer.Option("--user", "-u", help="Name or e-mail address of somebody who has an account.")]

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
-from app.services import projects
+from app.services.projects import projects
 from app.settings import settings
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
 from app.simulation.loop import LoopSettings, RoundReport, invite, report_json, run_loop

@@ -17,12 +17,12 @@ from app.jobs.held_lease import HeldLease
 from app.jobs.launch import Child, Launch
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
-from app.jobs.storable import storable
 from app.jobs.transactions import AWAY
-from app.services import leases
 from app.services.dispatch import TRAINING_STAGES
-from app.services.leases import LeaseLost
-from app.services.runs import LOG
+from app.services.loop import leases
+from app.services.loop.leases import LeaseLost
+from app.services.loop.runs import LOG
+from app.services.loop.storable import storable
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
 OUT_OF_MEMORY = -9

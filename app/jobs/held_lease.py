@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.jobs.context import WorkerContext
 from app.jobs.metrics_tail import Look, MetricsTail
 from app.jobs.transactions import AWAY
-from app.services import leases
-from app.services.leases import LeaseLost, Standing
+from app.services.loop import leases
+from app.services.loop.leases import LeaseLost, Standing
 
 # A database that neither answers nor refuses must not keep the worker from noticing that it was asked to stop.
 PULSE_TIMEOUT_SECONDS = 5.0

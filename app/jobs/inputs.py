@@ -20,7 +20,8 @@ from app.db.base import Json
 from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Run
 from app.errors import Invalid
 from app.jobs.context import WorkerContext
-from app.services import artifacts, datasets, leases
+from app.services.data import datasets
+from app.services.loop import artifacts, leases
 from training.records import Message, PromptRecord, Record, write_records
 
 FOLDER = "inputs"

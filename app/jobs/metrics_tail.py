@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
-from app.jobs.storable import storable
-from app.services.leases import StepMetrics
+from app.services.loop.leases import StepMetrics
+from app.services.loop.storable import storable
 
 # Bounds a transaction; what remains is read at the next look.
 LOOK_BYTES = 256 * 1024

@@ -14,9 +14,9 @@ from app.db.base import Json
 from app.db.tables import Completion, ModelVersion, Project, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import Invalid
-from app.jobs.storable import storable
-from app.services import artifacts, leases, models, rounds, stages
-from app.services.artifacts import ArtifactBroken, Manifest
+from app.services.loop import artifacts, leases, models, round_rows, stages
+from app.services.loop.artifacts import ArtifactBroken, Manifest
+from app.services.loop.storable import storable
 from training.records import CompletionRecord, RecordError, read_records
 
 RESULT = "result.json"
@@ -169,7 +169,7 @@ async def _add_completions(
     ]
     for first in range(0, len(rows), INSERT_ROWS):
         await db.execute(insert(Completion).values(rows[first : first + INSERT_ROWS]).on_conflict_do_nothing())
-    if run.round_id is None and await rounds.active(db, project.id) is None:
+    if run.round_id is None and await round_rows.active(db, project.id) is None:
         await stages.serve_pairs(db, project)
 
 

@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
-from app.services import assignments, dispatch, leases, rounds
+from app.services import dispatch
+from app.services.judging import assignments
+from app.services.loop import leases, round_rows, rounds
 
 # Any constant will do, as long as nothing else in the database locks the same one.
 REAPER_LOCK = 0x52454150
@@ -47,7 +49,7 @@ async def _look_if_alone(db: AsyncSession, context: WorkerContext) -> None:
         await once(lambda own, run_id=run_id: leases.take_away(own, run_id))  # type: ignore[misc]
     await once(_send_forgotten)
     await once(assignments.reclaim_expired)
-    for round_id in await rounds.all_active(db):
+    for round_id in await round_rows.all_active(db):
         await _advance(context, round_id)
 
 

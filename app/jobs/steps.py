@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import Gate, ModelVersion, Project, Round, Run
 from app.jobs.inputs import seed_of
-from app.services import datasets, gates, models, rounds, selection
-from app.services.gates import PolicyBounds, RewardBounds
-from app.services.round_settings import settings_of
+from app.services.data import datasets
+from app.services.judging import labels
+from app.services.loop import gates, models, selection
+from app.services.loop.gates import PolicyBounds, RewardBounds
+from app.services.loop.round_settings import settings_of
 
 
 async def perform(db: AsyncSession, run: Run, home: Path) -> Json:
@@ -50,7 +52,7 @@ async def _select(db: AsyncSession, project: Project, run: Run) -> Json:
         "pairs_made": selected.made,
         "policies": list(selected.model_version_ids),
         "open_places": places,
-        "reachable_labels": places + await rounds.labels_at_hand(db, project.id),
+        "reachable_labels": places + await labels.labels_at_hand(db, project.id),
         "note": _note(selected.made, selected.wanted, places),
     }
 

@@ -21,7 +21,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
 from app.jobs.transactions import AWAY, Database
-from app.services import rounds
+from app.services.loop import rounds
 from app.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger(__name__)

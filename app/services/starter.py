@@ -9,7 +9,9 @@ from app import starter
 from app.db.base import Json
 from app.db.tables import Completion, Demonstration, Project, Prompt, Task, TaskCompletion
 from app.db.tables.content import Split
-from app.services import accounts, projects, prompts, stages
+from app.services import accounts, prompts
+from app.services.loop import stages
+from app.services.projects import projects
 from app.services.prompts import NewPrompt
 from app.settings import settings
 from app.starter import StarterPrompt

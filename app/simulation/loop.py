@@ -12,7 +12,9 @@ from sqlalchemy import select, update
 from app.db.session import SessionFactory, create_engine, session_factory, transaction
 from app.db.tables import ModelVersion, Project, Prompt, Round, Run, User
 from app.errors import DomainError
-from app.services import accounts, models, projects, rounds
+from app.services import accounts
+from app.services.loop import models, round_rows, rounds
+from app.services.projects import projects
 from app.services.starter import SLUG
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
 from app.simulation.judge import Judge, Verdict
@@ -120,7 +122,7 @@ class Loop:
         await self._wait_for_round(round_id, "generate and done", lambda found: found.status != "active")
         async with transaction(self._sessions) as db:
             found = await db.get_one(Round, round_id)
-            steps = await rounds.step_runs(db, round_id)
+            steps = await round_rows.step_runs(db, round_id)
             reference = await models.reference_policy(db, project_id)
             policy = await db.get(ModelVersion, found.policy_id) if found.policy_id else None
             reward = await db.get(ModelVersion, found.reward_id) if found.reward_id else None
@@ -189,7 +191,7 @@ class Loop:
         while True:
             async with transaction(self._sessions) as db:
                 found = await db.get_one(Round, round_id)
-                broken = [run for run in (await rounds.step_runs(db, round_id)).values() if run.state == "failed"]
+                broken = [run for run in (await round_rows.step_runs(db, round_id)).values() if run.state == "failed"]
             if done(found):
                 return
             if broken:

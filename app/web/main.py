@@ -18,29 +18,28 @@ from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
 from app.settings import Settings, SettingsError
 from app.settings import settings as process_settings
-from app.web import (
+from app.web.api import docs as api_docs
+from app.web.api import routes as api
+from app.web.pages import (
     annotate,
     auth,
     datasets,
-    errors,
-    events,
     home,
     models,
     people,
     projects,
     quality,
     questions,
-    render,
     rounds,
     runs,
     tokens,
 )
-from app.web.api import docs as api_docs
-from app.web.api import routes as api
-from app.web.csrf import SameOriginOnly
-from app.web.request_log import ErrorBoundary, RequestLog
-from app.web.security_headers import SecurityHeaders
-from app.web.static_files import DigestedStaticFiles
+from app.web.rendering import render
+from app.web.serving import errors, events
+from app.web.serving.csrf import SameOriginOnly
+from app.web.serving.request_log import ErrorBoundary, RequestLog
+from app.web.serving.security_headers import SecurityHeaders
+from app.web.serving.static_files import DigestedStaticFiles
 
 # Enough for the longest rationale or edited response; files come in by the command line.
 MAX_BODY_BYTES = 1_048_576

@@ -8,8 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Demonstration, Judgement, ModelVersion, Project
-from app.services import accounts, checks, gold, projects, question
-from app.services.gold import Known
+from app.services import accounts
+from app.services.judging import gold
+from app.services.judging.gold import Known
+from app.services.projects import checks, projects, question
 from tests import factories
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded

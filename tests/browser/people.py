@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Prompt, Task
 from app.security import Principal
-from app.services import accounts, checks, gold, question
-from app.services.gold import Known
+from app.services import accounts
+from app.services.judging import gold
+from app.services.judging.gold import Known
+from app.services.projects import checks, question
 from tests.browser.conversations import Sample
 from tests.factories import make_member, make_project, make_task
 

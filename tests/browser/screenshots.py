@@ -16,7 +16,7 @@ from app.db.embedded import running
 from app.db.session import create_engine, session_factory
 from app.db.tables import Project, User
 from app.security import Principal
-from app.services.question import INSTRUCTGPT_FLAGS
+from app.services.projects.question import INSTRUCTGPT_FLAGS
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, ENVIRONMENT, PHONE
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import arrange, arrange_checks, session_token

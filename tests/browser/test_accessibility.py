@@ -6,7 +6,8 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment
-from app.services import accounts, assignments
+from app.services import accounts
+from app.services.judging import assignments
 from tests.browser import admin
 from tests.browser.axe import violations
 from tests.browser.conftest import SignIn

@@ -5,7 +5,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment
-from app.services import assignments
+from app.services.judging import assignments
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import PROSE, SHORT
 from tests.browser.people import arrange

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import FloatRect, Locator, Page, expect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.services import question
+from app.services.projects import question
 from app.web import locales
 from tests.browser.conftest import DESKTOP, PHONE, SignIn
 from tests.browser.conversations import CODE_AND_TABLE, PROSE, Sample

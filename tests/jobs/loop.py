@@ -28,9 +28,11 @@ from app.db.tables import (
 from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.jobs import execution
 from app.jobs.context import WorkerContext
-from app.services import assignments, dispatch, judgements, leases, rounds, runs, stages
-from app.services.answers import Answer
-from app.services.judgements import Submission
+from app.services import dispatch
+from app.services.judging import assignments, judgements
+from app.services.judging.answers import Answer
+from app.services.judging.judgements import Submission
+from app.services.loop import leases, round_rows, rounds, runs, stages
 from tests.factories import make_member, make_project, make_prompt
 
 LEASE_SECONDS = 2.0
@@ -88,7 +90,7 @@ class Loop:
     async def _advance_all(self) -> bool:
         """Whether a round has moved."""
         before = await self.do(_standing)
-        for round_id in await self.do(rounds.all_active):
+        for round_id in await self.do(round_rows.all_active):
             await self.advance(round_id)
         return await self.do(_standing) != before
 

@@ -1,6 +1,6 @@
 """The admin's buttons as commands."""
 
-from app.services import models, rounds
+from app.services.loop import models, round_rows
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
 
@@ -12,7 +12,7 @@ async def test_a_round_is_started_watched_and_cancelled(loop: Loop, command: Com
         "Round 1 is open and waits for 7 judgements.\n",
     )
     assert await command("round", "start", "-p", project.slug) == (2, "A round of this project is under way already.\n")
-    (round_id,) = await loop.do(rounds.all_active)
+    (round_id,) = await loop.do(round_rows.all_active)
     await loop.advance(round_id)
     code, shown = await command("round", "status", "-p", project.slug)
     assert code == 0

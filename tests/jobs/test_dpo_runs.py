@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from app.db.tables import Project
-from app.services import models, stages
+from app.services.loop import models, stages
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
 

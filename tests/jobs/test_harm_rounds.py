@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Gate, Project, Round, Run
 from app.jobs.context import WorkerContext
-from app.services import question, rounds
+from app.services.loop import round_rows
+from app.services.projects import question
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
 from app.simulation.page import SeenTask
@@ -57,11 +58,11 @@ async def turn(loop: Loop, project: Project, **said: Any) -> Round:
 
 
 async def runs_of(loop: Loop, round_: Round) -> dict[str, Run]:
-    return await loop.do(lambda db: rounds.step_runs(db, round_.id))
+    return await loop.do(lambda db: round_rows.step_runs(db, round_.id))
 
 
 async def policy_gate(loop: Loop, round_: Round) -> Gate:
-    return (await loop.do(lambda db: rounds.gates_of(db, round_)))[-1]
+    return (await loop.do(lambda db: round_rows.gates_of(db, round_)))[-1]
 
 
 def config_of(loop: Loop, run: Run) -> dict[str, Any]:

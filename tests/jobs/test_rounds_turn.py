@@ -12,9 +12,11 @@ from app.db.tables import Completion, Project, Prompt, Round, Run, Task, TaskCom
 from app.errors import Conflict
 from app.jobs import reaper
 from app.jobs.context import WorkerContext
-from app.services import assignments, judgements, leases, models, question, rounds, runs
-from app.services.answers import Answer
-from app.services.judgements import Submission
+from app.services.judging import assignments, judgements
+from app.services.judging.answers import Answer
+from app.services.judging.judgements import Submission
+from app.services.loop import leases, models, round_rows, rounds, runs
+from app.services.projects import question
 from tests.factories import make_member, make_task
 from tests.jobs.conftest import InProcess, StartWorker
 from tests.jobs.loop import Loop, result_of
@@ -52,7 +54,7 @@ async def test_a_round_ends_with_a_new_policy_in_use_that_writes_the_next_pairs(
     project = await ready_project(loop)
     round_ = await turn(loop, project)
     assert (round_.status, round_.step, round_.reason) == ("finished", "done", None)
-    step_runs = await loop.do(lambda db: rounds.step_runs(db, round_.id))
+    step_runs = await loop.do(lambda db: round_rows.step_runs(db, round_.id))
     assert list(step_runs) == STEPS_WITH_RUNS
     assert {run.state for run in step_runs.values()} == {"succeeded"}
     sft, improved = await loop.versions(project)
@@ -110,7 +112,7 @@ async def test_ppo_imitates_what_people_wrote_and_not_what_they_took_back(loop: 
     for _ in range(SMALL["label_target"]):
         await loop.do(change_their_mind)
     await loop.work_off()
-    run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))["ppo"]
+    run = (await loop.do(lambda db: round_rows.step_runs(db, round_.id)))["ppo"]
     assert run.folder is not None
     imitated = (loop.context.home / run.folder / "inputs" / "demonstrations.jsonl").read_text()
     assert "On reflection." in imitated
@@ -127,7 +129,7 @@ async def test_a_reward_model_is_given_the_projects_demonstrations_to_normalise_
 
 async def files_of(loop: Loop, round_: Round, step: str) -> dict[str, int]:
     """How many records each input file of a step's run held."""
-    run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))[step]
+    run = (await loop.do(lambda db: round_rows.step_runs(db, round_.id)))[step]
     assert (run.state, run.error) == ("succeeded", None)
     assert run.folder is not None
     folder = loop.context.home / run.folder / "inputs"
@@ -168,7 +170,7 @@ async def test_a_reward_model_that_is_no_better_than_a_coin_stops_the_round(loop
     assert round_.reason == "Accuracy 75.0% [45.0%, 84.0%] is not clearly better than 50%."
     (reward,) = await loop.versions(project, "reward")
     assert reward.state == "candidate"
-    (gate,) = await loop.do(lambda db: rounds.gates_of(db, round_))
+    (gate,) = await loop.do(lambda db: round_rows.gates_of(db, round_))
     assert (gate.passed, gate.model_version_id) == (False, reward.id)
 
 
@@ -191,7 +193,7 @@ async def test_a_failed_run_leaves_the_round_standing_until_it_is_retried(loop: 
     project = await ready_project(loop)
     round_ = await turn(loop, project, ppo={"refuse": True})
     assert (round_.status, round_.step) == ("active", "ppo")
-    failed = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))["ppo"]
+    failed = (await loop.do(lambda db: round_rows.step_runs(db, round_.id)))["ppo"]
     assert failed.state == "failed"
     await loop.do(lambda db: mend_and_retry(db, failed.id))
     await loop.work_off()
@@ -237,7 +239,7 @@ async def test_a_step_that_broke_off_at_its_end_is_done_once(
     await loop.work_off()
     assert broken
     assert (await loop.read_round(round_)).status == "finished"
-    assert len(await loop.do(lambda db: rounds.gates_of(db, round_))) == 2
+    assert len(await loop.do(lambda db: round_rows.gates_of(db, round_))) == 2
     promotions = await loop.do(lambda db: models.promotions(db, project.id))
     assert len(promotions) == 3, "the first policy, the reward model, the new policy"
     of_round = select(func.count()).where(Task.round_id == round_.id)
@@ -261,7 +263,7 @@ async def test_the_first_round_may_start_before_there_is_a_policy(loop: Loop) ->
     await loop.do(lambda db: make_starter_tasks(db, project.id))
     round_ = await loop.start_round(project)
     await loop.work_off()
-    select_run = (await loop.do(lambda db: rounds.step_runs(db, round_.id)))["select"]
+    select_run = (await loop.do(lambda db: round_rows.step_runs(db, round_.id)))["select"]
     assert result_of(select_run)["note"] == (
         "No policy has written pairs that are not in use yet; the open tasks take 6 more judgements."
     )
@@ -297,7 +299,7 @@ async def test_the_next_round_opens_by_itself_when_the_project_says_so(loop: Loo
     await loop.do(lambda db: let_rounds_follow(db, project.id))
     round_ = await turn(loop, project)
     assert round_.status == "finished"
-    following = await loop.do(lambda db: rounds.active(db, project.id))
+    following = await loop.do(lambda db: round_rows.active(db, project.id))
     assert following is not None
     assert (following.number, following.step) == (2, "label")
 
@@ -320,7 +322,7 @@ async def test_a_cancelled_round_takes_its_runs_with_it(loop: Loop) -> None:
     await loop.do(lambda db: cancel(db, round_.id))
     await loop.work_off()
     assert (await loop.read_round(round_)).status == "cancelled"
-    (run,) = (await loop.do(lambda db: rounds.step_runs(db, round_.id))).values()
+    (run,) = (await loop.do(lambda db: round_rows.step_runs(db, round_.id))).values()
     assert run.state == "cancelled"
     with pytest.raises(Conflict, match="round of this run is cancelled"):
         await loop.do(lambda db: runs.retry(db, None, run))

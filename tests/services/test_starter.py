@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import starter as texts
 from app.db.session import SessionFactory
 from app.db.tables import Completion, Demonstration, Member, Project, Prompt, Run, Task, TaskCompletion, User
-from app.services import accounts, assignments, projects
+from app.services import accounts
+from app.services.judging import assignments
+from app.services.projects import projects, standing
 from app.services.starter import COMPARISONS, STAGE_SETTINGS, ensure_starter
 from app.settings import settings
 from tests.factories import principal
@@ -34,7 +36,7 @@ async def count(db: AsyncSession, table: type) -> int:
 async def test_a_first_start_makes_all_that_the_first_minute_needs(db: AsyncSession, sessions: SessionFactory) -> None:
     await start(sessions)
     project = (await db.scalars(select(Project))).one()
-    overview = await projects.overview(db, project)
+    overview = await standing.overview(db, project)
     assert sum(overview.prompts_by_split.values()) == len(texts.prompts())
     assert overview.prompts_by_split["held_out"] == sum(prompt.split == "held_out" for prompt in texts.prompts())
     assert 0.04 < overview.prompts_by_split["validation"] / overview.prompts_by_split["train"] < 0.2
@@ -104,7 +106,7 @@ async def test_a_start_that_is_interrupted_leaves_nothing_behind(
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.services.stages.start_sft", fail)
+        patch.setattr("app.services.loop.stages.start_sft", fail)
         with pytest.raises(ConnectionError):
             await start(sessions)
     assert [await count(db, table) for table in (Project, User, Prompt)] == [0, 0, 0]

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from app import starter
 from app.db.session import SessionFactory, transaction
 from app.db.tables import Assignment, Judgement, Project, Prompt, Task
-from app.services.question import checked
+from app.services.projects.question import checked
 from app.services.starter import SLUG, ensure_starter
 from app.simulation.annotator import AnswersByGold, SimulationError
 from app.simulation.crowd import CrowdSettings, play

@@ -9,12 +9,12 @@ from models.backbone import LanguageModel, load_language_model
 from models.reward import RewardModel, reward_model_from_policy
 from tests.models.directories import write_directory
 from training.config import PpoConfig
-from training.data import Example, Prompt
-from training.players import Players, build_players
+from training.data.examples import Example, Prompt
+from training.ppo.models import Players, build_players
+from training.ppo.rollout import Rollout, collect
 from training.records import conversation
-from training.rollout import Rollout, collect
-from training.run import PhaseTimer
-from training.scoring import RewardModelScorer
+from training.reward.scoring import RewardModelScorer
+from training.runtime.run import PhaseTimer
 
 PROMPT_LENGTHS = (3, 9, 1, 5, 7, 2, 12, 4)
 MAX_NEW_TOKENS = 10

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from training.checkpoint import CheckpointStore
 from training.config import STAGES, ConfigError, read_config
-from training.exit_codes import say_bad_input
 from training.records import (
     Conversation,
     DemonstrationRecord,
@@ -22,7 +20,9 @@ from training.records import (
     conversation,
     write_records,
 )
-from training.stages import run_stage
+from training.runtime.checkpoint import CheckpointStore
+from training.runtime.exit_codes import say_bad_input
+from training.stages.registry import run_stage
 
 GOOD_WORD = "kindly"
 WORDS = ("bring", "some", "warm", "bread", "and", "a", "little", "soup", "for", "them", "now", GOOD_WORD)
@@ -115,7 +115,7 @@ def child(stage: str, config: Path, out: Path, *, keep_checkpoints: bool = False
     takes to load are nothing that a crash could spoil. `keep_checkpoints` leaves the last ones behind, to be looked at.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.stages", __name__])
+    context.set_forkserver_preload(["training.stages.registry", __name__])
     process = context.Process(target=_stage, args=(stage, config, out, keep_checkpoints))
     process.start()
     return process

@@ -14,12 +14,13 @@ from babel.messages.pofile import read_po
 from fastapi import FastAPI
 
 from app.errors import Invalid, NotFound
-from app.services.answers import Answer
+from app.services.judging.answers import Answer
 from app.settings import Settings
-from app.web import choices, locales
+from app.web import locales
 from app.web.locales.extraction import domain_messages
 from app.web.main import create_app
-from app.web.render import ROOT
+from app.web.rendering.render import ROOT
+from app.web.words import choices
 from tests.web.conftest import client_of
 
 Message = str | tuple[str, ...]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.web import vendor
-from app.web.render import STATIC, TEMPLATES, environment
+from app.web.rendering.render import STATIC, TEMPLATES, environment
+from app.web.serving import vendor
 
 TESTS = Path(__file__).parents[1]
 PAGES = sorted(TEMPLATES.rglob("*.html"))

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project
 from app.errors import NotSignedIn
 from app.security import Principal
-from app.services import accounts, projects
-from app.web.deps import Db, MaybeUser
+from app.services import accounts
+from app.services.projects import projects
+from app.web.serving.deps import Db, MaybeUser
 
 _bearer = HTTPBearer(auto_error=False, description="An API token from the page *API tokens*, `plumb_…`.")
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query, Request, Response, status
 from sqlalchemy import select
 
 from app.db.tables import DatasetVersion
-from app.services import datasets
-from app.web import exports
+from app.services.data import datasets
 from app.web.api.access import Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import DatasetOut
-from app.web.deps import Db, settings_of
+from app.web.pages import exports
+from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["datasets"])
 

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app.errors import DomainError
-from app.web import render
 from app.web.api import routes
 from app.web.api.access import may_read_docs
-from app.web.deps import settings_of
+from app.web.rendering import render
+from app.web.serving.deps import settings_of
 
 router = APIRouter(include_in_schema=False)
 

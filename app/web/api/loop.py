@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
-from app.services import hacking, projects, rounds, runs
+from app.services.loop import hacking_report, rounds, runs
+from app.services.projects import projects
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import MetricOut, RoundIn, RoundOut, RunOut
-from app.web.deps import Db, settings_of
+from app.web.serving.deps import Db, settings_of
 
 router = APIRouter()
 
@@ -90,7 +91,7 @@ async def read_metrics(
 async def read_reward_hacking(run_id: Id, caller: Caller, request: Request, db: Db) -> dict[str, Any] | None:
     """Of a PPO run: every evaluation with its figures and alarms, and the newest responses to judge by eye. Null before
     the first evaluation."""
-    return hacking.report_of(await _managed_run(db, caller, run_id), settings_of(request).home)
+    return hacking_report.report_of(await _managed_run(db, caller, run_id), settings_of(request).home)
 
 
 @router.post("/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run")

@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project
 from app.errors import NotFound
-from app.services import models
+from app.services.loop import models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import ModelOut, PromoteIn, RollBackIn
-from app.web.deps import Db
+from app.web.serving.deps import Db
 
 router = APIRouter(tags=["models"])
 

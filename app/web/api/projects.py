@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from app.db.tables import Project
-from app.services import projects
+from app.services.projects import projects, standing
 from app.web.api.access import Caller, MemberProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import CountsOut, ProgressOut, ProjectDetail, ProjectOut
-from app.web.deps import Db
+from app.web.serving.deps import Db
 
 router = APIRouter(tags=["projects"])
 
@@ -26,9 +26,9 @@ async def list_projects(caller: Caller, db: Db, paging: Paging) -> Page[ProjectO
 @router.get("/projects/{slug}", summary="Read a project")
 async def read_project(project: MemberProject, caller: Caller, db: Db) -> ProjectDetail:
     role = await projects.require_role(db, caller, project, "owner", "reviewer", "annotator")
-    progress = await projects.annotator_progress(db, caller, project)
+    progress = await standing.annotator_progress(db, caller, project)
     # How many have judged what is part of what a blind annotator must not learn.
-    counts = None if role == "annotator" else await projects.overview(db, project)
+    counts = None if role == "annotator" else await standing.overview(db, project)
     return ProjectDetail(
         slug=project.slug,
         name=project.name,

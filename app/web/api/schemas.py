@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
-from app.services.answers import Answer
-from app.services.assignments import TaskView
+from app.services.judging.answers import Answer
+from app.services.judging.assignments import TaskView
 
 # PostgreSQL's text holds every character but this one.
 NO_NUL = r"^[^\x00]*$"

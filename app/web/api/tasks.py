@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response, status
 
 from app.errors import DomainError
-from app.services import assignments, judgements
+from app.services.judging import assignments, judgements
 from app.web.api.access import Caller, Id, MemberProject
 from app.web.api.schemas import JudgementIn, JudgementOut, SkipIn, TaskOut
-from app.web.deps import Db
+from app.web.serving.deps import Db
 
 router = APIRouter(tags=["judging"])
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project, Round, Run, User
-from app.services import accounts, projects
+from app.services import accounts
+from app.services.projects import projects
 from tests.browser.seed.curves import ppo_figures, sft_figures
 from tests.browser.seed.judgements import make_judgements, make_prompts
 from tests.browser.seed.rounds import finished_round, make_round, stopped_round

@@ -14,14 +14,15 @@ from models.generation import Response
 from models.reward import RewardModel
 from tests.training.golden import problem
 from training.config import PpoConfig
-from training.data import Prompt
-from training.learners import Learner, Minibatch
-from training.metrics import Measures
-from training.players import Players, build_players
+from training.data.examples import Prompt
+from training.ppo.learner import Learner, Minibatch
+from training.ppo.models import Players, build_players
+from training.ppo.rollout import Rollout, assess
 from training.records import conversation
-from training.rollout import Rollout, assess
-from training.run import PhaseTimer
-from training.scoring import RewardModelScorer, WrittenResponse
+from training.responses.written import WrittenResponse
+from training.reward.scoring import RewardModelScorer
+from training.runtime.metrics import Measures
+from training.runtime.run import PhaseTimer
 
 TOLERANCE = 1e-4
 

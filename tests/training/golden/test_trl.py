@@ -31,9 +31,9 @@ from training.algorithms.advantages import generalised_advantages, token_rewards
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.masking import length_mask, whiten
 from training.config import PpoConfig
-from training.learners import learner_of
-from training.players import Players
-from training.rollout import Rollout, values
+from training.ppo.learner import learner_of
+from training.ppo.models import Players
+from training.ppo.rollout import Rollout, values
 
 RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_12.json").read_text())["variants"]
 

@@ -12,9 +12,10 @@ from models.reward import RewardModel
 from tests.training import toy
 from tests.training.golden import judgements, problem
 from tests.training.golden.judgements import JUDGEMENTS, Judgement
-from training.data import Example, Pair
-from training.preferences import Objective, comparisons, preference_loss
+from training.data.examples import Example, Pair
+from training.preferences.comparisons import comparisons
 from training.records import DemonstrationRecord, PreferenceRecord, conversation, write_records
+from training.reward.objective import Objective, preference_loss
 
 RECORDED: Mapping[str, Mapping[str, float]] = json.loads(Path(__file__).with_name("trl_1_16.json").read_text())["steps"]
 TOLERANCE = 1e-4

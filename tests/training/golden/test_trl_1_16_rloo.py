@@ -31,8 +31,8 @@ from tests.training.golden.replay import (
     step,
 )
 from training.config import PpoConfig
-from training.learners import learner_of
-from training.rollout import Rollout
+from training.ppo.learner import learner_of
+from training.ppo.rollout import Rollout
 
 RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_16_rloo.json").read_text())["variants"]
 

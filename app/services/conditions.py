@@ -1,0 +1,35 @@
+"""Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
+
+from sqlalchemy import ColumnElement, exists
+
+from app.db.tables import (
+    Assignment,
+    Completion,
+    DatasetJudgement,
+    Judgement,
+    Task,
+    TaskCompletion,
+)
+
+
+def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Task: not given to this person before (a lease that ran out apart), nothing in it by them."""
+    given = exists().where(
+        Assignment.task_id == Task.id, Assignment.annotator_id == user_id, Assignment.state != "expired"
+    )
+    written = exists().where(
+        TaskCompletion.task_id == Task.id,
+        TaskCompletion.completion_id == Completion.id,
+        Completion.author_id == user_id,
+    )
+    return (Task.state == "open", ~given, ~written)
+
+
+def labels_of(project_id: int) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Judgement: what people say now of tasks made for labels, imported or given here."""
+    return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
+
+
+def held_by_a_dataset() -> ColumnElement[bool]:
+    """Condition on Judgement: some dataset version holds it, so that it can't be changed any more."""
+    return exists().where(DatasetJudgement.judgement_id == Judgement.id)

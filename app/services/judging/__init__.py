@@ -1,0 +1,1 @@
+"""People at work: assignments, what they state, judgements, checks and quality."""

@@ -1,0 +1,199 @@
+"""What a person says of a task, as it was shown to them, and the same in the task's own order, as it is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar, cast
+
+from sqlalchemy.orm import outerjoin
+
+from app.db.base import Json
+from app.db.tables import Demonstration, Judgement, TaskCompletion
+from app.db.tables.judging import AnswerType
+from app.errors import Invalid
+from app.services.projects.question import PAIRWISE, Question
+
+T = TypeVar("T")
+
+LONGEST_RATIONALE = 10_000
+LONGEST_RESPONSE = 100_000
+
+# Judgements, each with the better response that came with it and the place of the one that it was made of, if any.
+WITH_RESPONSE = outerjoin(Judgement, Demonstration, Demonstration.judgement_id == Judgement.id).outerjoin(
+    TaskCompletion,
+    (TaskCompletion.task_id == Judgement.task_id) & (TaskCompletion.completion_id == Demonstration.completion_id),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """By pane: index 0 is A.
+
+    `choice` counts the segments of the scale from A's end, from 1 on. `ranks`: 1 is best, equal ranks are ties, None
+    is unranked; of the best of several, one is 1 and the rest None. `criteria`: 1 = A is better, 0, -1 = B is.
+    `safe` says it of each of two; `less_harmful` as a criterion, and of two of which one is safe it follows.
+    `response` is a better one, made of that in pane `response_of` or written anew (None).
+    """
+
+    choice: int | None = None
+    answer_type: AnswerType = "seven"
+    ranks: tuple[int | None, ...] | None = None
+    criteria: Mapping[str, int] = field(default_factory=dict)
+    acceptable: tuple[bool | None, ...] | None = None
+    flags: tuple[tuple[str, ...], ...] = ()
+    safe: tuple[bool | None, ...] | None = None
+    less_harmful: int | None = None
+    rationale: str = ""
+    response: str = ""
+    response_of: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.answer_type in PAIRWISE:
+            segments = PAIRWISE[self.answer_type]
+            if self.choice not in range(1, segments + 1) or self.ranks is not None:
+                raise Invalid("A choice is a whole number from 1 to %(segments)s.", segments=segments)
+        elif self.choice is not None or self.ranks is None:
+            raise Invalid("Of more than two responses, say their ranks.")
+        if len(self.rationale) > LONGEST_RATIONALE or len(self.response) > LONGEST_RESPONSE:
+            raise Invalid("That text is too long to be stored.")
+        if "\0" in self.rationale + self.response:
+            raise Invalid("A text can't hold a NUL character.")
+
+    @property
+    def is_strongest(self) -> bool:
+        return self.choice is not None and self.choice in (1, PAIRWISE[self.answer_type])
+
+    def check(self, question: Question, size: int, *, is_sampled: bool) -> None:
+        """Raises Invalid for what the question doesn't ask, and for a rationale that it does. `size`: responses."""
+        if (self.answer_type in PAIRWISE) != (size == 2):
+            raise Invalid("This task has %(size)s responses, which is not what this answer is about.", size=size)
+        if self.ranks is not None:
+            self._check_ranks(self.ranks, size)
+        if unknown := [name for name in self.criteria if name not in question.criteria]:
+            raise Invalid("The project doesn't ask about “%(name)s” any more. Load the page again.", name=unknown[0])
+        if any(value not in (-1, 0, 1) for value in self.criteria.values()):
+            raise Invalid("Of a criterion one says A, tie or B.")
+        if self.acceptable is not None and (len(self.acceptable) != size or not question.asks_acceptable):
+            raise Invalid("Whether a response is acceptable is said of each one, in projects that ask for it.")
+        if len(self.flags) not in (0, size):
+            raise Invalid("Flags are said of each response.")
+        if unknown := [name for names in self.flags for name in names if name not in question.flags]:
+            raise Invalid("The project has no flag “%(name)s” any more. Load the page again.", name=unknown[0])
+        self._check_harm(question, size)
+        if self.response.strip() and not question.asks_edit:
+            raise Invalid("This project doesn't ask for better responses.")
+        if self.response_of is not None and self.response_of not in range(size):
+            raise Invalid("A better response is made of one of those shown.")
+        if self._wants_rationale(question, is_sampled=is_sampled) and not self.rationale.strip():
+            raise Invalid("Please say in a few words why. Your answer has not been saved yet.")
+
+    def _check_ranks(self, ranks: tuple[int | None, ...], size: int) -> None:
+        if len(ranks) != size or any(rank is not None and rank not in range(1, size + 1) for rank in ranks):
+            raise Invalid(
+                "A rank is a whole number from 1 to %(size)s, or none, for each of the %(size)s responses.", size=size
+            )
+        ranked = [rank for rank in ranks if rank is not None]
+        if self.answer_type == "best" and ranked != [1]:
+            raise Invalid("Choose the one response that is best.")
+        if self.answer_type == "ranking" and len(ranked) < 2:
+            raise Invalid("Rank at least two responses.")
+
+    def _check_harm(self, question: Question, size: int) -> None:
+        if not (question.asks_harm and size == 2):
+            if self.safe is not None or self.less_harmful is not None:
+                raise Invalid("This project doesn't ask which responses are harmful. Load the page again.")
+            return
+        if self.safe is None or len(self.safe) != size or None in self.safe:
+            raise Invalid("Say of each response whether it is safe. Your answer has not been saved yet.")
+        if self._safer not in (-1, 0, 1):
+            raise Invalid("Say which response is less harmful, too. Your answer has not been saved yet.")
+        if self.less_harmful not in (None, self._safer):
+            raise Invalid("A safe response can't be more harmful than one that isn't safe.")
+
+    @property
+    def _safer(self) -> int | None:
+        """Which one is less harmful, said or not."""
+        match self.safe:
+            case (True, False):
+                return 1
+            case (False, True):
+                return -1
+            case _:
+                return self.less_harmful
+
+    def _wants_rationale(self, question: Question, *, is_sampled: bool) -> bool:
+        return is_sampled or (question.rationale == "strong" and self.is_strongest)
+
+    def to_row(self, shown_order: list[int]) -> Json:
+        """The columns of a judgement."""
+        return {
+            "answer_type": self.answer_type,
+            "choice": self.choice,
+            "preference": self._preference(shown_order),
+            "ranks": _by_position(self.ranks, shown_order),
+            "criteria": {name: value * _first_side(shown_order) for name, value in self.criteria.items()},
+            "acceptable": _by_position(self.acceptable, shown_order),
+            "flags": {str(shown_order[pane]): list(names) for pane, names in enumerate(self.flags) if names},
+            "safe": _by_position(self.safe, shown_order),
+            "less_harmful": None if self._safer is None else self._safer * _first_side(shown_order),
+            "rationale": self.rationale.strip() or None,
+        }
+
+    def to_body(self) -> Json:
+        """What a retry must repeat: all that was said, nothing that wasn't."""
+        said: dict[str, Any] = {"choice": self.choice}
+        extra = {
+            "answer_type": None if self.answer_type == "seven" else self.answer_type,
+            "ranks": self.ranks,
+            "criteria": dict(sorted(self.criteria.items())),
+            "acceptable": self.acceptable,
+            "flags": self.flags if any(self.flags) else None,
+            "safe": self.safe,
+            "less_harmful": self._safer,
+            "rationale": self.rationale.strip(),
+            "response": self.response.strip(),
+        }
+        return said | {name: value for name, value in extra.items() if value}
+
+    @classmethod
+    def of(cls, judgement: Judgement, response: str = "", response_position: int | None = None) -> Self:
+        """As its author saw it."""
+        order = judgement.shown_order
+        return cls(
+            choice=judgement.choice,
+            answer_type=cast(AnswerType, judgement.answer_type),
+            ranks=_by_pane(judgement.ranks, order),
+            criteria={name: value * _first_side(order) for name, value in judgement.criteria.items()},
+            acceptable=_by_pane(judgement.acceptable, order),
+            flags=tuple(tuple(judgement.flags.get(str(place), ())) for place in order) if judgement.flags else (),
+            safe=_by_pane(judgement.safe, order),
+            less_harmful=None if judgement.less_harmful is None else judgement.less_harmful * _first_side(order),
+            rationale=judgement.rationale or "",
+            response=response,
+            response_of=None if response_position is None else order.index(response_position),
+        )
+
+    def _preference(self, shown_order: list[int]) -> int | None:
+        """Levels by which the task's first completion is better, negative if its second one is, wherever shown."""
+        if self.choice is None:
+            return None
+        segments = PAIRWISE[self.answer_type]
+        levels = segments // 2
+        towards_a = levels + 1 - self.choice
+        if segments % 2 == 0 and towards_a <= 0:  # no tie between the levels
+            towards_a -= 1
+        return towards_a * _first_side(shown_order)
+
+
+def _first_side(shown_order: list[int]) -> int:
+    return 1 if shown_order[0] == 0 else -1
+
+
+def _by_position(panes: tuple[T, ...] | None, shown_order: list[int]) -> list[T] | None:
+    if panes is None:
+        return None
+    at = dict(zip(shown_order, panes, strict=True))
+    return [at[position] for position in range(len(shown_order))]
+
+
+def _by_pane(positions: Sequence[T] | None, shown_order: list[int]) -> tuple[T, ...] | None:
+    return None if positions is None else tuple(positions[position] for position in shown_order)

@@ -1,0 +1,393 @@
+"""Leases: a task reserved for one person for a while, and the one after it fetched ahead.
+
+`tasks.taken` counts the places of a task that are gone, live leases and judgements together; it changes only under the
+task's row lock and in the same transaction as the lease, and the database refuses it to pass the quota.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
+from app.db.tables.judging import AnswerType, AssignmentState
+from app.db.tables.projects import Role
+from app.errors import Conflict, NotFound
+from app.security import Principal
+from app.services import conditions
+from app.services.judging import check_tasks, statements
+from app.services.judging.answers import WITH_RESPONSE, Answer
+from app.services.judging.check_tasks import Standing, Verdict
+from app.services.judging.statements import Held, Lease
+from app.services.projects import membership
+from app.services.projects.checks import Checks
+from app.services.projects.membership import Membership
+from app.services.projects.question import Question
+from training.records import Message
+
+PANE_NAMES = "ABCDEFGHI"
+RECLAIM_BATCH = 100
+BALANCE_BOUND = 2  # sides are drawn at random until one is this far ahead
+EXCERPT_LENGTH = 80
+AHEAD_GRACE_SECONDS = 60  # so long nobody in want of a task takes one that somebody else has fetched ahead
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What one person has been given: the task to answer, and the one after it if it was asked for."""
+
+    current: Lease | None
+    ahead: Lease | None
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """What an annotator sees of a task. Nothing here tells which model wrote what, or what anybody else said.
+
+    `practice`: of a task in the qualification round, how far somebody is who has not passed it. `verdict`: what the
+    project says of the answer, where people are told.
+    """
+
+    assignment_id: int
+    project: str
+    messages: tuple[Message, ...]
+    panes: tuple[tuple[str, str], ...]
+    shown_order: tuple[int, ...]
+    state: AssignmentState
+    served_at: datetime | None
+    lease_expires_at: datetime
+    question: Question
+    answer: Answer | None
+    editable: bool
+    is_practice: bool = False
+    practice: Standing | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def is_qualified_by(self) -> bool:
+        """Whether it was in the qualification round that this person has passed since."""
+        return self.is_practice and self.practice is None
+
+    @property
+    def better_pane(self) -> str | None:
+        """By its letter, the response that the project says is better."""
+        if self.verdict is None or self.verdict.better is None:
+            return None
+        return PANE_NAMES[self.shown_order.index(self.verdict.better)]
+
+    @property
+    def answer_type(self) -> AnswerType:
+        """Of an answer that was given, the form in which it was."""
+        return self.answer.answer_type if self.answer else self.question.answer_type_for(len(self.panes))
+
+    @property
+    def asks_harm(self) -> bool:
+        """Whether this task can't be answered without saying which responses are safe."""
+        return self.question.asks_harm and len(self.panes) == 2
+
+    @property
+    def asks_rationale(self) -> bool:
+        """Whether this task can't be answered without one, whatever the answer is."""
+        return self.question.wants_rationale(self.assignment_id)
+
+
+@dataclass(frozen=True)
+class RecentJudgement:
+    assignment_id: int
+    judgement_id: int
+    answer: Answer
+    prompt_excerpt: str
+    submitted_at: datetime
+    editable: bool
+
+
+async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Lease | None:
+    """The task that `actor` has on the desk already, else a new one, the most urgent that is free, else None."""
+    return (await lease(db, actor, project.id, ahead=False)).current
+
+
+async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: bool) -> Desk:
+    """As `lease_next`; `ahead` reserves the task after it, too. Whatever is on the desk is served from now on.
+
+    Raises NotFound for a project that `actor` is not in.
+    """
+    # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
+    member = await membership.membership(db, actor, project_id)
+    held = await _held_leases(db, actor, project_id, member)
+    current = held[0] if held else await _give(db, actor, project_id, member, slot=0, is_served=True)
+    following = held[1] if len(held) > 1 else None
+    if ahead and current is not None and following is None:
+        if not held:
+            member = await membership.membership(db, actor, project_id)  # the first one moved the balance
+        following = await _give(db, actor, project_id, member, slot=1 - current.slot, is_served=False)
+    return Desk(current, following)
+
+
+async def _give(
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, *, slot: int, is_served: bool
+) -> Lease | None:
+    """A new lease on a check that is due, else on the most urgent free task, if there is one."""
+    order = draw_order(len(PANE_NAMES), member.side_balance)
+    wanted: dict[str, object] = {"project": project_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
+    wanted |= {"lease": _lease_time(member), "guidelines": member.guidelines_version}
+    wanted |= {"order": order, "lean": _lean(order)}
+    checks = Checks.of(member.checked)
+    practice = await _practice(db, actor, project_id, member, checks)
+    if practice is not None:
+        # One at a time, none ahead: each answer is talked over before the next.
+        is_ready = is_served and practice.can_go_on
+        task_id = await check_tasks.for_practice(db, actor, project_id) if is_ready else None
+    else:
+        task_id = await check_tasks.in_place_of_work(db, actor, project_id, checks)
+    if task_id is not None:
+        return await statements.LEASE_CHECK.first(db, **wanted, task=task_id)
+    return None if practice is not None else await _most_urgent(db, actor, project_id, wanted)
+
+
+async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, wanted: dict[str, object]) -> Lease | None:
+    given = await statements.LEASE.first(db, **wanted)
+    if given is None:
+        await reclaim_expired(db, project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted)
+    if given is None and wanted["is_served"]:
+        took_back = await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted) if took_back else None
+    return given
+
+
+async def _practice(
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, checks: Checks
+) -> Standing | None:
+    """As `practice_of`, and whoever has passed is qualified from here on."""
+    standing = await check_tasks.standing(
+        db, project_id, actor.user_id, checks, role=member.role, qualified_at=member.qualified_at
+    )
+    if standing is None or not standing.has_passed:
+        return standing
+    await db.execute(
+        update(Member)
+        .where(Member.project_id == project_id, Member.user_id == actor.user_id)
+        .values(qualified_at=func.now())
+    )
+    return None
+
+
+async def _any_or_in_turn(db: AsyncSession, wanted: dict[str, object]) -> Lease | None:
+    return await statements.LEASE_ANY.first(db, **wanted) or await statements.LEASE_IN_TURN.first(db, **wanted)
+
+
+async def reclaim_expired(
+    db: AsyncSession, project_id: int | None = None, *, eligible_for: Principal | None = None
+) -> int:
+    """Free the places of leases that ran out, a bounded batch of those that nobody has locked; returns how many.
+
+    `eligible_for` leaves aside tasks that this person can't have: somebody who goes on to wait for a task must hold no
+    lock on another one.
+    """
+    return await _reclaim(db, Assignment.lease_expires_at <= func.now(), project_id, eligible_for=eligible_for)
+
+
+def _fetched_ahead_long_ago() -> ColumnElement[bool]:
+    grace = timedelta(seconds=AHEAD_GRACE_SECONDS)
+    return Assignment.served_at.is_(None) & (Assignment.leased_at <= func.now() - grace)
+
+
+async def _reclaim(
+    db: AsyncSession, condition: ColumnElement[bool], project_id: int | None, *, eligible_for: Principal | None
+) -> int:
+    ran_out = (Assignment.state == "leased", condition)
+    expired = select(Assignment.task_id).where(*ran_out).order_by(Assignment.lease_expires_at).limit(RECLAIM_BATCH)
+    if project_id is not None:
+        expired = expired.where(Assignment.project_id == project_id)
+    tasks = select(Task.id).where(Task.id.in_(expired.scalar_subquery()))
+    if eligible_for is not None:
+        tasks = tasks.where(*conditions.eligible_for(eligible_for.user_id))
+    locked = tasks.with_for_update(skip_locked=True).cte("locked")
+    freed = (
+        update(Assignment)
+        .where(Assignment.task_id == locked.c.id, *ran_out)
+        .values(state="expired", closed_at=func.now())
+        .returning(Assignment.task_id)
+        .cte("freed")
+    )
+    places = select(freed.c.task_id, func.count().label("count")).group_by(freed.c.task_id).subquery()
+    reclaimed = await db.execute(
+        update(Task)
+        .where(Task.id == places.c.task_id)
+        .values(taken=Task.taken - places.c.count)
+        .returning(places.c.count)
+        .execution_options(synchronize_session=False)
+    )
+    return sum(reclaimed.scalars())
+
+
+async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskView:
+    """Raises NotFound for an assignment of anybody else."""
+    seen = await statements.VIEW.first(db, assignment=assignment_id, actor=actor.user_id)
+    if seen is None:
+        raise NotFound
+    is_answered = seen.state == "submitted"
+    answer, is_held = await _said(db, seen.id) if is_answered else (None, False)
+    verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.is_told else None
+    is_practice = seen.purpose == "qualification"
+    return TaskView(
+        assignment_id=seen.id,
+        project=seen.project,
+        messages=tuple(Message(message["role"], message["content"]) for message in seen.messages),
+        panes=tuple(zip(PANE_NAMES, (seen.texts[position] for position in seen.shown_order), strict=False)),
+        shown_order=tuple(seen.shown_order),
+        state=cast(AssignmentState, seen.state),
+        served_at=seen.served_at,
+        lease_expires_at=seen.lease_expires_at,
+        question=Question.model_validate(seen.asked),
+        answer=answer,
+        editable=not is_held and verdict is None,
+        is_practice=is_practice,
+        practice=await practice_of(db, actor, seen.project_id) if is_practice else None,
+        verdict=verdict,
+    )
+
+
+async def practice_of(db: AsyncSession, actor: Principal, project_id: int) -> Standing | None:
+    """How far `actor` is in the qualification round; None for who may work."""
+    row = await db.execute(
+        select(Member.role, Member.qualified_at, Project.checks)
+        .join(Project, Project.id == Member.project_id)
+        .where(Member.project_id == project_id, Member.user_id == actor.user_id)
+    )
+    found = row.one_or_none()
+    if found is None:
+        return None
+    role, qualified_at, checked = found
+    standing = await check_tasks.standing(
+        db, project_id, actor.user_id, Checks.of(checked), role=cast(Role, role), qualified_at=qualified_at
+    )
+    return None if standing is None or standing.has_passed else standing
+
+
+async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
+    """The current answer, and whether a dataset version holds it."""
+    judgement, is_held, response, position = (
+        await db.execute(
+            select(Judgement, conditions.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
+            .select_from(WITH_RESPONSE)
+            .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
+        )
+    ).one()
+    return Answer.of(judgement, response or "", position), is_held
+
+
+async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:
+    """Give the task back for good: it never comes back to `actor`. Skipping twice is skipping once.
+
+    What becomes of its place is the project's policy: somebody else's, used up, or gone with the task.
+    """
+    held = await lock(db, actor, assignment_id)
+    if held.state == "submitted":
+        raise Conflict("You have judged this task already; change your judgement instead.")
+    if held.state == "skipped":
+        return
+    if held.purpose == "qualification":
+        raise Conflict("The tasks of the qualification round can't be skipped.")
+    policy = held.question.skip_policy if held.purpose == "label" else "requeue"
+    task = await db.get_one(Task, held.task_id, populate_existing=True)
+    assignment = await db.get_one(Assignment, assignment_id, populate_existing=True)
+    assignment.state = "skipped"
+    assignment.closed_at = func.now()
+    assignment.skip_reason = reason.replace("\0", "").strip()[:2000]
+    had_place = held.state == "leased"
+    if had_place and policy == "count":
+        assignment.keeps_place = True
+        task.skipped += 1
+        task.state = held.task_state_with(task.judged, task.skipped)
+    elif had_place:
+        task.taken -= 1
+    await db.flush()
+    if policy == "retire" and await _skips(db, task) >= held.question.retire_after:
+        task.state = "retired"
+        await db.flush()
+
+
+async def _skips(db: AsyncSession, task: Task) -> int:
+    skips = select(func.count()).where(Assignment.task_id == task.id, Assignment.state == "skipped")
+    return await db.scalar(skips) or 0
+
+
+async def recent(db: AsyncSession, actor: Principal, project: Project, limit: int = 10) -> list[RecentJudgement]:
+    """What `actor` said last, newest task first; a change does not move a task."""
+    rows = await db.execute(
+        select(Assignment.id, Judgement, Prompt.messages, conditions.held_by_a_dataset())
+        .join(Assignment, Assignment.id == Judgement.assignment_id)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(
+            Assignment.project_id == project.id,
+            Assignment.annotator_id == actor.user_id,
+            Judgement.superseded_by.is_(None),
+        )
+        .order_by(Assignment.closed_at.desc(), Assignment.id.desc())
+        .limit(limit)
+    )
+    return [
+        RecentJudgement(
+            assignment_id=assignment_id,
+            judgement_id=judgement.id,
+            answer=Answer.of(judgement),
+            prompt_excerpt=_excerpt(messages[-1]["content"]),
+            submitted_at=judgement.submitted_at,
+            editable=not held,
+        )
+        for assignment_id, judgement, messages, held in rows
+    ]
+
+
+async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
+    """The assignment of `actor`, which changes only under its task's lock. Raises NotFound."""
+    held = await statements.LOCK.first(db, assignment=assignment_id, actor=actor.user_id)
+    if held is None:
+        raise NotFound
+    return held
+
+
+async def _held_leases(db: AsyncSession, actor: Principal, project_id: int, member: Membership) -> list[Lease]:
+    """The leases of `actor`, the one on the desk first; one that ran out but was given to nobody else goes on."""
+    mine = {"project": project_id, "actor": actor.user_id, "lease": _lease_time(member)}
+    held = await statements.HELD.all(db, **mine)
+    while held and not (held[0].served_at and all(lease.is_live for lease in held)):
+        # Somebody may be taking it back just now: what is left of them after the wait is ours.
+        ran_out = [lease.task_id for lease in held if not lease.is_live]
+        await db.execute(select(Task.id).where(Task.id.in_(ran_out)).order_by(Task.id).with_for_update())
+        await db.execute(
+            update(Assignment)
+            .where(Assignment.task_id.in_(ran_out), Assignment.annotator_id == actor.user_id)
+            .where(Assignment.state == "leased")
+            .values(lease_expires_at=func.now() + _lease_time(member))
+        )
+        held = await statements.HELD.all(db, **mine)
+    return held
+
+
+def _lease_time(member: Membership) -> timedelta:
+    return timedelta(seconds=member.lease_seconds)
+
+
+def draw_order(size: int, side_balance: int) -> list[int]:
+    """The order in which the completions of a task are shown: at random, turned round if that upsets the balance.
+
+    `side_balance` counts for one annotator how often position 0 was shown before position 1 less how often after it.
+    """
+    order = random.sample(range(size), size)
+    too_much = abs(side_balance) >= BALANCE_BOUND and _lean(order) * side_balance > 0
+    return order[::-1] if too_much else order
+
+
+def _lean(order: list[int]) -> int:
+    return 1 if order.index(0) < order.index(1) else -1
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT_LENGTH else line[: EXCERPT_LENGTH - 1].rstrip() + "…"

@@ -1,0 +1,44 @@
+"""New labels, and the round that may wait for them."""
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import DatasetJudgement, DatasetVersion, Judgement, Round
+from app.services import conditions, dispatch
+
+
+async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
+    """Labels that people gave here (imported ones apart) since the last preferences snapshot."""
+    last_snapshot = (
+        select(DatasetVersion.id)
+        .where(DatasetVersion.project_id == project_id, DatasetVersion.kind == "preferences")
+        .order_by(DatasetVersion.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    # Ids grow, so all after the highest in the snapshot are new: a range of an index, however many there are in all.
+    last_held = (
+        select(func.coalesce(func.max(DatasetJudgement.judgement_id), 0))
+        .where(DatasetJudgement.dataset_version_id == last_snapshot)
+        .scalar_subquery()
+    )
+    count = await db.scalar(
+        select(func.count())
+        .select_from(Judgement)
+        .where(
+            *conditions.labels_of(project_id),
+            Judgement.kind != "imported",
+            Judgement.id > last_held,
+        )
+    )
+    return count or 0
+
+
+async def labels_changed(db: AsyncSession, project_id: int) -> None:
+    """Wake the round that waits for labels once it has enough. To be called with every new judgement."""
+    waits = (Round.project_id == project_id, Round.status == "active", Round.step == "label")
+    round_ = await db.scalar(select(Round).where(*waits))
+    if round_ is None:
+        return
+    if await labels_at_hand(db, project_id) >= round_.label_target:
+        await dispatch.defer_round(db, round_.id)

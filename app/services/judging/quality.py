@@ -1,0 +1,111 @@
+"""How well each annotator of a project works, as far as checks and clocks can tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.db.tables import GoldAnswer, Judgement, Member, Project, Task, User
+from app.db.tables.projects import Role
+from app.errors import NotFound
+from app.services.judging import check_tasks
+
+COUNTS = (
+    *("judgements", "practised", "practice_right", "checked", "right", "repeated", "same", "sided", "first"),
+    "hurried",
+)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """One member. `right` of `checked` answers to gold tasks are what the project says, `practice_…` those of the
+    qualification round; `same` of `repeated` pairs got the same side again; of `sided` choices between A and B,
+    `first` fell on A. `active_ms` is a median.
+    """
+
+    user: User
+    role: Role
+    qualified_at: datetime | None
+    judgements: int
+    practised: int
+    practice_right: int
+    checked: int
+    right: int
+    repeated: int
+    same: int
+    sided: int
+    first: int
+    hurried: int
+    active_ms: float | None
+
+
+async def of_project(db: AsyncSession, project: Project) -> list[Conduct]:
+    """Everybody who judged or may have to qualify; those with most judgements first."""
+    original, earlier = aliased(Task), aliased(Judgement)
+    is_practice, is_gold = Task.purpose == "qualification", Task.purpose == "gold"
+    is_repeat = and_(Task.purpose == "repeat", earlier.id.is_not(None))
+    right = check_tasks.is_right()
+    side = Judgement.preference * func.sign(0.5 - Judgement.shown_order[1])
+    work = (
+        select(
+            Judgement.annotator_id.label("user_id"),
+            func.count().filter(~Judgement.is_check).label("judgements"),
+            func.count().filter(is_practice).label("practised"),
+            func.count().filter(is_practice, right).label("practice_right"),
+            func.count().filter(is_gold).label("checked"),
+            func.count().filter(is_gold, right).label("right"),
+            func.count().filter(is_repeat).label("repeated"),
+            func.count()
+            .filter(is_repeat, func.sign(earlier.preference) == func.sign(Judgement.preference))
+            .label("same"),
+            func.count().filter(Judgement.preference != 0).label("sided"),
+            func.count().filter(side > 0).label("first"),
+            func.count().filter(Judgement.hurried).label("hurried"),
+            func.percentile_cont(0.5).within_group(Judgement.active_ms).label("active_ms"),
+        )
+        .join(Task, Task.id == Judgement.task_id)
+        .outerjoin(GoldAnswer, GoldAnswer.task_id == Task.id)
+        .outerjoin(original, and_(original.id == Task.copy_of, Task.purpose == "repeat"))
+        .outerjoin(
+            earlier,
+            and_(
+                earlier.task_id == original.id,
+                earlier.annotator_id == Judgement.annotator_id,
+                earlier.superseded_by.is_(None),
+            ),
+        )
+        .where(
+            Judgement.project_id == project.id,
+            Judgement.superseded_by.is_(None),
+            Judgement.annotator_id.is_not(None),
+        )
+        .group_by(Judgement.annotator_id)
+        .subquery()
+    )
+    rows = await db.execute(
+        select(User, Member.role, Member.qualified_at, work)
+        .join(Member, Member.user_id == User.id)
+        .outerjoin(work, work.c.user_id == User.id)
+        .where(Member.project_id == project.id, (Member.role == "annotator") | work.c.user_id.is_not(None))
+        .order_by(work.c.judgements.desc().nulls_last(), User.name)
+    )
+    return [_conduct(row._mapping) for row in rows]
+
+
+async def let_in(db: AsyncSession, project: Project, user_id: int) -> None:
+    """Have an annotator work without passing the qualification round. Raises NotFound."""
+    member = await db.get(Member, (project.id, user_id), with_for_update=True, populate_existing=True)
+    if member is None:
+        raise NotFound
+    if member.qualified_at is None:
+        member.qualified_at = func.now()
+    await db.flush()
+
+
+def _conduct(row: Mapping[Any, Any]) -> Conduct:
+    figures = {name: row[name] or 0 for name in COUNTS}
+    return Conduct(row[User], row["role"], row["qualified_at"], **figures, active_ms=row["active_ms"])

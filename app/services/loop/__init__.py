@@ -1,0 +1,1 @@
+"""The loop: rounds, their runs, the models that they make, gates and selection."""

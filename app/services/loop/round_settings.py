@@ -1,0 +1,90 @@
+"""The settings of a round, in one place: defaults, then the project's, then the round's own.
+
+The stage settings are passed on to `training/config`, which refuses what it doesn't know.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.db.base import Json
+from app.db.tables import Project
+from app.services.loop.gates import PolicyBounds, RewardBounds
+from app.services.projects.question import question_of
+from app.services.projects.validation import validated
+
+STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate")
+
+
+class RoundSettings(BaseModel):
+    """Everything that can be chosen about a round.
+
+    `pairs_per_round` null means: enough for `label_target`, with a fifth to spare, because people skip. Stage
+    settings hold only what differs from the stage's own defaults.
+
+    `harmlessness`: the round trains a cost model and holds the policy's cost to `cost_limit` of its `ppo` settings. So
+    it is, unless somebody says otherwise, where annotators are asked which responses are safe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    label_target: int = Field(default=100, ge=0)
+    pairs_per_round: int | None = Field(default=None, ge=1)
+    samples_per_prompt: int = Field(default=4, ge=2, le=64)
+    generate_prompts: int = Field(default=400, ge=1)
+    evaluate_prompts: int = Field(default=200, ge=1)
+    harmlessness: bool = False
+    sft: Json = Field(default_factory=dict)
+    reward: Json = Field(default_factory=dict)
+    cost: Json = Field(default_factory=dict)
+    ppo: Json = Field(default_factory=dict)
+    dpo: Json = Field(default_factory=dict)
+    generate: Json = Field(default_factory=dict)
+    evaluate: Json = Field(default_factory=lambda: {"samples_per_prompt": 4})
+    reward_gate: RewardBounds = RewardBounds()
+    policy_gate: PolicyBounds = PolicyBounds()
+
+    def overridden(self, values: Mapping[str, Any]) -> Self:
+        """These settings with `values` on top; stage settings and bounds are merged key by key. Raises Invalid."""
+        merged = _merged(self.model_dump(mode="json"), values)
+        return validated(type(self), merged, "Round setting")
+
+    @property
+    def cost_limit(self) -> float:
+        """What the mean cost must not pass; at 0 it says neither safe nor unsafe."""
+        return float(self.ppo.get("cost_limit", 0.0))
+
+    def pairs_wanted(self, overlap: int) -> int:
+        """How many pairs the select step asks for."""
+        if self.pairs_per_round is not None:
+            return self.pairs_per_round
+        places = -(-self.label_target * 6 // 5)
+        return max(1, -(-places // overlap))
+
+    def to_json(self) -> Json:
+        return self.model_dump(mode="json")
+
+
+def settings_of(project: Project) -> RoundSettings:
+    """What the next round of this project would use."""
+    asked = RoundSettings(harmlessness=question_of(project).asks_harm)
+    return asked.overridden(project.round_settings)
+
+
+def limit_cost(project: Project, limit: float) -> None:
+    """Of the rounds and runs that start from here on and are given a cost model."""
+    ppo = {name: value for name, value in project.round_settings.get("ppo", {}).items() if name != "cost_limit"}
+    if limit:
+        ppo["cost_limit"] = limit
+    if ppo != project.round_settings.get("ppo", {}):
+        project.round_settings = {**project.round_settings, "ppo": ppo}
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in top.items():
+        below = merged.get(name)
+        merged[name] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,208 @@
+"""Rounds: one turn of the loop as a state machine in the database.
+
+    select → label → snapshot → reward → reward_gate → [cost →] ppo → evaluate → policy_gate → promote → generate → done
+
+`cost` is a step of the rounds that hold harm to a limit. Every step but `label` is a run. `advance` looks at where a
+round stands and moves it on as far as it goes; it may be called at any time, by anybody, twice. A failed or cancelled
+run leaves the round where it is until the run is retried or the round is cancelled; a refusing gate stops the round
+with its reasons.
+"""
+
+from typing import Any, get_args
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import Judgement, ModelVersion, Project, Round, Run
+from app.db.tables.runs import RoundStatus, RoundStep
+from app.errors import Conflict
+from app.security import Principal
+from app.services import conditions, dispatch, events
+from app.services.judging.labels import labels_at_hand
+from app.services.loop import models, runs, selection, stages
+from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.projects import projects
+
+STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
+
+
+def steps_of(settings: RoundSettings) -> tuple[RoundStep, ...]:
+    """Those that a round with such settings takes, the last of which is `done`."""
+    return tuple(step for step in STEPS if step != "cost" or settings.harmlessness)
+
+
+async def start(
+    db: AsyncSession,
+    actor_id: int | None,
+    project: Project,
+    *,
+    label_target: int | None = None,
+    settings: Json | None = None,
+) -> Round:
+    """Open the project's next round; `settings` go on top of the project's. Raises Conflict while one is active."""
+    chosen = settings_of(project).overridden(settings or {})
+    if label_target is not None:
+        chosen = chosen.overridden({"label_target": label_target})
+    last = await db.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
+    round_ = Round(
+        project_id=project.id,
+        number=(last or 0) + 1,
+        label_target=chosen.label_target,
+        settings=chosen.to_json(),
+        started_by_id=actor_id,
+    )
+    try:
+        async with db.begin_nested():
+            db.add(round_)
+    except IntegrityError:
+        raise Conflict("A round of this project is under way already.") from None
+    await db.refresh(round_)
+    await dispatch.defer_round(db, round_.id)
+    await _announce(db, round_)
+    return round_
+
+
+async def cancel(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
+    """End the round and the runs of it that wait or work. What it has made stays. Raises Conflict if it is over."""
+    await _require_owner(db, actor, round_)
+    await _lock_active(db, round_)
+    await _end(db, round_, "cancelled", reason="Cancelled.")
+    unfinished = select(Run).where(Run.round_id == round_.id, Run.state.in_(("queued", "running")))
+    for run in list(await db.scalars(unfinished)):
+        try:
+            await runs.request_cancel(db, None, run)
+        except Conflict:
+            continue  # it ended by itself in this moment
+
+
+async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
+    """Go on from the label step with the labels at hand. Raises Conflict elsewhere, and when there is none at all."""
+    await _require_owner(db, actor, round_)
+    await _lock_active(db, round_)
+    if round_.step != "label":
+        raise Conflict("The round isn't waiting for labels.")
+    if not await db.scalar(select(Judgement.id).where(*conditions.labels_of(round_.project_id)).limit(1)):
+        raise Conflict("There is no judgement to learn from yet.")
+    round_.step = "snapshot"
+    await db.flush()
+    await dispatch.defer_round(db, round_.id)
+    await _announce(db, round_)
+
+
+async def advance(db: AsyncSession, round_id: int) -> None:
+    """Move the round on as far as it goes now. Changes nothing when it is over or has to wait."""
+    round_ = await db.scalar(
+        select(Round).where(Round.id == round_id).with_for_update().execution_options(populate_existing=True)
+    )
+    if round_ is None:
+        return
+    project = await db.get_one(Project, round_.project_id)
+    while round_.status == "active" and await _take_step(db, project, round_):
+        await db.flush()
+        await _announce(db, round_)
+
+
+async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
+    """Leave the current step if it is done. False if the round has to wait."""
+    if round_.step == "label":
+        labels = await labels_at_hand(db, project.id)
+        # Skips may use places up, so that fewer labels can come than were counted on.
+        done = labels >= round_.label_target or (labels > 0 and await selection.open_places(db, project.id) == 0)
+    else:
+        done = await _run_is_done(db, project, round_)
+    if not done or round_.status != "active":
+        return False
+    steps = steps_of(stages.settings_of_round(round_))
+    round_.step = steps[steps.index(round_.step) + 1]
+    if round_.step == "done":
+        await _finish(db, project, round_)
+    return True
+
+
+async def _run_is_done(db: AsyncSession, project: Project, round_: Round) -> bool:
+    run = await db.scalar(
+        select(Run)
+        .where(Run.round_id == round_.id, Run.round_step == round_.step)
+        .order_by(Run.id.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    if run is None:
+        lacking = await stages.lacking(db, round_)
+        if lacking is None:
+            await stages.queue_step(db, project, round_)
+        else:
+            await _stop(db, project, round_, reason=lacking)
+        return False
+    if run.state != "succeeded":
+        return False
+    await _take_over(db, project, round_, run)
+    return True
+
+
+async def _take_over(db: AsyncSession, project: Project, round_: Round, run: Run) -> None:
+    """Note in the round what the step's run has made."""
+    result: dict[str, Any] = run.result or {}
+    match round_.step:
+        case "select" if round_.label_target > 0:
+            # With fewer pairs than labels to wait for, the round would wait for ever.
+            round_.label_target = max(1, min(round_.label_target, result["reachable_labels"]))
+        case "snapshot":
+            round_.dataset_version_id = result["dataset_version_id"]
+        case "reward":
+            round_.reward_id = (await _made_by(db, run)).id
+        case "cost":
+            cost = await _made_by(db, run)
+            round_.cost_id = cost.id
+            # What it tells apart is on its page and decides nothing by itself: the policy's gate asks it.
+            await models.promote(db, round_.started_by_id, cost, reason="Trained by a round.")
+        case "ppo":
+            round_.policy_id = (await _made_by(db, run)).id
+        case "reward_gate" | "policy_gate" if not result["passed"]:
+            await _stop(db, project, round_, reason=result["reason"])
+
+
+async def _made_by(db: AsyncSession, run: Run) -> ModelVersion:
+    version = await models.of_run(db, run.id)
+    assert version is not None, "a training run succeeds in the transaction that registers its model"
+    return version
+
+
+async def _finish(db: AsyncSession, project: Project, round_: Round) -> None:
+    await _end(db, round_, "finished", reason=None)
+    if project.opens_next_round and project.archived_at is None:
+        await start(db, round_.started_by_id, project)
+    else:
+        await stages.serve_pairs(db, project)
+
+
+async def _stop(db: AsyncSession, project: Project, round_: Round, *, reason: str) -> None:
+    await _end(db, round_, "stopped", reason=reason)
+    await stages.replenish(db, project)
+
+
+async def _end(db: AsyncSession, round_: Round, status: RoundStatus, *, reason: str | None) -> None:
+    round_.status = status
+    round_.reason = reason
+    round_.finished_at = func.now()
+    await db.flush()
+    await db.refresh(round_)
+    await _announce(db, round_)
+
+
+async def _lock_active(db: AsyncSession, round_: Round) -> None:
+    await db.refresh(round_, with_for_update=True)
+    if round_.status != "active":
+        raise Conflict(f"This round is {round_.status}.")
+
+
+async def _require_owner(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
+    """Without an actor it is the system or the machine's own command line that asks."""
+    if actor is not None:
+        await projects.require_role(db, actor, await db.get_one(Project, round_.project_id), "owner")
+
+
+async def _announce(db: AsyncSession, round_: Round) -> None:
+    await events.notify(db, project_id=round_.project_id, round_id=round_.id)

@@ -1,0 +1,141 @@
+"""Projects: who sees them, who does what in them, and how far they are."""
+
+import re
+from functools import cache
+from typing import cast, get_args
+
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, exists, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import (
+    Member,
+    Project,
+)
+from app.db.tables.projects import Role
+from app.errors import Conflict, Forbidden, Invalid, NotFound
+from app.security import Principal
+from app.services.projects.question import Question
+from app.settings import settings
+
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def visible_to(actor: Principal) -> Select[Project]:
+    """The projects that `actor` may see: the one statement that every look at projects starts from."""
+    return _visible() if actor.is_admin else _visible(actor.user_id)
+
+
+def _visible(member_id: int | ColumnElement[int] | None = None) -> Select[Project]:
+    projects = select(Project).where(Project.archived_at.is_(None))
+    if member_id is None:
+        return projects
+    return projects.where(exists().where(Member.project_id == Project.id, Member.user_id == member_id))
+
+
+@cache
+def _named(*, is_admin: bool) -> Select[Project]:
+    """By the parameters `slug` and `actor`. Made once: almost every request asks it."""
+    visible = _visible() if is_admin else _visible(bindparam("actor", type_=BigInteger))
+    return visible.where(Project.slug == bindparam("slug"))
+
+
+async def get(db: AsyncSession, actor: Principal, slug: str) -> Project:
+    """Raises NotFound for an unknown project and for one that `actor` may not see alike."""
+    # What can't be a slug isn't asked for: PostgreSQL refuses to even compare some of it.
+    named = {"slug": slug} if actor.is_admin else {"slug": slug, "actor": actor.user_id}
+    project = await db.scalar(_named(is_admin=actor.is_admin), named) if SLUG.fullmatch(slug) else None
+    if project is None:
+        raise NotFound
+    return project
+
+
+async def named(db: AsyncSession, slug: str) -> Project:
+    """For the command line, whose user has the whole database. Raises NotFound."""
+    project = await db.scalar(select(Project).where(Project.slug == slug))
+    if project is None:
+        raise NotFound(f"There is no project {slug}.")
+    return project
+
+
+async def role_of(db: AsyncSession, actor: Principal, project: Project) -> Role | None:
+    """What `actor` is in the project; an admin is an owner everywhere."""
+    if actor.is_admin:
+        return "owner"
+    role = await db.scalar(
+        select(Member.role).where(Member.project_id == project.id, Member.user_id == actor.user_id),
+    )
+    return cast(Role | None, role)
+
+
+async def require_role(db: AsyncSession, actor: Principal, project: Project, *roles: Role) -> Role:
+    """Raises Forbidden unless `actor` has one of `roles`."""
+    role = await role_of(db, actor, project)
+    if role is None or role not in roles:
+        raise Forbidden
+    return role
+
+
+async def create(
+    db: AsyncSession,
+    *,
+    slug: str,
+    name: str,
+    owner_id: int | None,
+    description: str = "",
+    guidelines: str = "",
+    overlap: int = 1,
+    lease_seconds: int | None = None,
+    policy_source: str | None = None,
+) -> Project:
+    """Raises Invalid for a slug that can't be an address, Conflict for one that is taken."""
+    if not SLUG.fullmatch(slug) or len(slug) > 80:
+        raise Invalid(f"A project's short name has small letters, digits and single hyphens, not {slug!r}.")
+    if not name.strip():
+        raise Invalid("A project needs a name.")
+    project = Project(
+        slug=slug,
+        name=name.strip(),
+        description=description,
+        guidelines=guidelines,
+        overlap=overlap,
+        lease_seconds=lease_seconds or settings().assignment_lease_seconds,
+        policy_source=policy_source,
+    )
+    try:
+        async with db.begin_nested():
+            db.add(project)
+    except IntegrityError:
+        raise Conflict(f"There is already a project {slug}.") from None
+    if owner_id is not None:
+        await add_member(db, project, owner_id, "owner")
+    return project
+
+
+def ask(project: Project, question: Question, guidelines: str, *, overlap: int, lease_seconds: int) -> None:
+    """Change what the project asks from here on. New guidelines are a new version; open tasks keep their overlap.
+
+    Raises Invalid.
+    """
+    if overlap not in range(1, 101):
+        raise Invalid("A task is judged by 1 to 100 people.")
+    if lease_seconds not in range(60, 604_801):
+        raise Invalid("A task is reserved for a minute at least and a week at most.")
+    if guidelines.strip() != project.guidelines.strip():
+        project.guidelines = guidelines.replace("\0", "").replace("\r\n", "\n").strip()
+        project.guidelines_version += 1
+    project.question = question.to_json()
+    project.overlap = overlap
+    project.lease_seconds = lease_seconds
+
+
+async def add_member(db: AsyncSession, project: Project, user_id: int, role: Role) -> None:
+    """Add a person, or change the role of one who is a member already."""
+    if role not in get_args(Role):
+        raise Invalid(f"A role is one of {', '.join(get_args(Role))}, not {role!r}.")
+    await db.execute(
+        insert(Member)
+        .values(project_id=project.id, user_id=user_id, role=role)
+        .on_conflict_do_update(index_elements=["project_id", "user_id"], set_={"role": role})
+    )

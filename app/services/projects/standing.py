@@ -1,0 +1,107 @@
+"""How far a project is, and how far one annotator in it."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import (
+    Completion,
+    Demonstration,
+    Judgement,
+    Project,
+    Prompt,
+    Task,
+)
+from app.db.tables.content import Split
+from app.security import Principal
+from app.services.conditions import eligible_for, held_by_a_dataset, labels_of
+
+
+@dataclass(frozen=True)
+class ProjectOverview:
+    """Counts of one project. `judgements` are the current ones, imported ones included and checks not; a day is a UTC
+    day.
+    """
+
+    prompts_by_split: dict[Split, int]
+    demonstrations: int
+    completions: int
+    tasks_open: int
+    tasks_closed: int
+    judgements: int
+    judgements_imported: int
+    judgements_since_snapshot: int
+    labels_today: int
+    annotators: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one annotator is: judgements today (UTC) and in all, and tasks that are open to them now."""
+
+    today: int
+    total: int
+    open_for_me: int
+
+
+async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
+    labels = labels_of(project.id)
+    tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "label")
+    judgements = select(func.count()).select_from(Judgement).where(*labels)
+    of_project = (Prompt.project_id == project.id,)
+    splits = await db.execute(
+        select(Prompt.split, func.count().label("prompts")).where(*of_project).group_by(Prompt.split)
+    )
+    figures = (
+        await db.execute(
+            select(
+                _count(select(Demonstration.id).join(Prompt).where(*of_project)).label("demonstrations"),
+                _count(select(Completion.id).join(Prompt).where(*of_project)).label("completions"),
+                tasks.where(Task.state == "open").scalar_subquery().label("tasks_open"),
+                tasks.where(Task.state == "closed").scalar_subquery().label("tasks_closed"),
+                judgements.scalar_subquery().label("judgements"),
+                judgements.where(Judgement.kind == "imported").scalar_subquery().label("judgements_imported"),
+                judgements.where(~held_by_a_dataset()).scalar_subquery().label("judgements_since_snapshot"),
+                judgements.where(_today(), Judgement.kind != "imported").scalar_subquery().label("labels_today"),
+                select(func.count(Judgement.annotator_id.distinct()))
+                .where(*labels)
+                .scalar_subquery()
+                .label("annotators"),
+            )
+        )
+    ).one()
+    by_split = dict.fromkeys(get_args(Split), 0) | {row.split: row.prompts for row in splits}
+    return ProjectOverview(prompts_by_split=by_split, **figures._mapping)
+
+
+async def annotator_progress(db: AsyncSession, actor: Principal, project: Project) -> Progress:
+    mine = (
+        select(func.count())
+        .select_from(Judgement)
+        .where(
+            Judgement.project_id == project.id,
+            Judgement.annotator_id == actor.user_id,
+            Judgement.superseded_by.is_(None),
+        )
+    )
+    free = _count(
+        select(Task.id).where(
+            Task.project_id == project.id,
+            Task.purpose == "label",
+            Task.taken < Task.quota,
+            *eligible_for(actor.user_id),
+        )
+    )
+    row = await db.execute(select(mine.where(_today()).scalar_subquery(), mine.scalar_subquery(), free))
+    today, total, open_for_me = row.one()
+    return Progress(today, total, open_for_me)
+
+
+def _count(rows: Select[int]) -> ColumnElement[int]:
+    return select(func.count()).select_from(rows.subquery()).scalar_subquery()
+
+
+def _today() -> ColumnElement[bool]:
+    return Judgement.submitted_at >= func.date_trunc("day", func.now())

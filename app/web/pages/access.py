@@ -1,0 +1,40 @@
+"""Who may open the pages of a project that annotators never see, and who may act on them.
+
+Annotators judge blind: which model wrote what, how it scores and what others said is for owners and reviewers.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.db.tables import Project
+from app.db.tables.projects import Role
+from app.services.projects import projects
+from app.web.serving.deps import CurrentProject, CurrentUser, Db
+
+
+@dataclass(frozen=True)
+class Managed:
+    """A project and what the person who opened the page is in it."""
+
+    project: Project
+    role: Role
+
+    @property
+    def is_owner(self) -> bool:
+        return self.role == "owner"
+
+
+async def managed(project: CurrentProject, principal: CurrentUser, db: Db) -> Managed:
+    """For owners and reviewers. Raises Forbidden for annotators; for strangers the project isn't there."""
+    return Managed(project, await projects.require_role(db, principal, project, "owner", "reviewer"))
+
+
+async def owned(project: CurrentProject, principal: CurrentUser, db: Db) -> Project:
+    await projects.require_role(db, principal, project, "owner")
+    return project
+
+
+ManagedProject = Annotated[Managed, Depends(managed)]
+OwnedProject = Annotated[Project, Depends(owned)]

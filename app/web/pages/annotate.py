@@ -1,0 +1,300 @@
+"""The annotator's page: one pair at a time, judged by one key and Enter.
+
+Every step is a plain form or link that works without JavaScript; with it, the same answers arrive as the one region
+`#pair`.
+"""
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.session import transaction
+from app.db.tables import Judgement, Project
+from app.errors import Invalid, KeyReused, LeaseExpired
+from app.security import Principal
+from app.services.judging import assignments, judgements
+from app.services.judging.answers import Answer
+from app.services.judging.assignments import TaskView
+from app.services.judging.check_tasks import Standing
+from app.services.judging.statements import Lease
+from app.services.projects import projects, standing
+from app.services.projects.question import question_of
+from app.web.locales import told
+from app.web.pages import answer_form
+from app.web.rendering import render
+from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of
+
+router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
+
+# A conversation of more turns or characters than this is folded to its last turn.
+TURNS_SHOWN = 3
+CHARACTERS_SHOWN = 1_200
+
+
+class SkipForm(BaseModel):
+    reason: Annotated[str, Field(max_length=2000)] = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A task on the desk and the key of its next submission. `is_reopened`: an earlier one, looked at again.
+
+    `refused` is an answer that could not be saved, and `problem` why; the form holds it still.
+    """
+
+    task: TaskView
+    key: str
+    is_reopened: bool = False
+    refused: Answer | None = None
+    problem: str | None = None
+
+    @property
+    def answer(self) -> Answer | None:
+        return self.refused or self.task.answer
+
+    @property
+    def fastest_ms(self) -> int:
+        """Who answers sooner than this can't have read it all; 0 where that isn't asked."""
+        if not self.task.question.fastest_words_per_minute or self.task.answer:
+            return 0
+        words = sum(len(text.split()) for text in (self.task.messages[-1].content, *dict(self.task.panes).values()))
+        return words * 60_000 // self.task.question.fastest_words_per_minute
+
+    @property
+    def folded(self) -> int:
+        """How many of the first turns are folded away."""
+        turns = self.task.messages
+        is_long = len(turns) > TURNS_SHOWN or sum(len(turn.content) for turn in turns) > CHARACTERS_SHOWN
+        return len(turns) - 1 if is_long else 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was just done, to be said on the page; a skip has no answer."""
+
+    answer: Answer | None
+
+
+@router.get("/annotate")
+async def show_page(
+    request: Request,
+    project: CurrentProject,
+    principal: CurrentUser,
+    db: Db,
+    assignment: int | None = None,
+    done: int | None = None,
+) -> Response:
+    """The pair that is leased to this person, or the earlier one that `assignment` names. `done` was just dealt
+    with.
+    """
+    pair: Pair | None
+    if assignment is not None:
+        pair, previous_id = await _reopen(db, principal, project, assignment)
+    else:
+        pair, previous_id = await _current(db, principal, project), done or await _latest(db, principal, project)
+    return render.page(
+        request,
+        "annotate/page.html",
+        project=project,
+        progress=await standing.annotator_progress(db, principal, project),
+        break_minutes=question_of(project).break_minutes,
+        pair=pair,
+        practice=await _practice(db, principal, project, pair),
+        previous_id=previous_id,
+        done=Done((await assignments.view(db, principal, done)).answer) if done is not None else None,
+    )
+
+
+@router.get("/annotate/next")
+async def show_next(
+    request: Request, project: CurrentProject, principal: CurrentUser, db: Db, waiting: bool = False
+) -> Response:
+    """The region with the leased pair. A page that is `waiting` shows already that there is none, and gets 204 for
+    it.
+    """
+    pair = await _current(db, principal, project)
+    if pair is None and waiting:
+        return Response(status_code=204)
+    previous_id = await _latest(db, principal, project)
+    return _region(request, project, pair, previous_id, practice=await _practice(db, principal, project, pair))
+
+
+@router.get("/annotate/pairs/{assignment_id}")
+async def show_earlier(
+    request: Request, project: CurrentProject, principal: CurrentUser, db: Db, assignment_id: int
+) -> Response:
+    """The region with an earlier pair and what was said of it."""
+    return _region(request, project, *await _reopen(db, principal, project, assignment_id))
+
+
+@router.get("/annotate/ahead")
+async def show_ahead(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
+    """The pair after the one on the desk, for a page that puts it there without asking again."""
+    desk = await assignments.lease(db, principal, project.id, ahead=True)
+    return _ahead(request, await _pair_of(db, principal, desk.ahead), previous=desk.current)
+
+
+@router.get("/annotate/recent")
+async def show_recent(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
+    """What this person said last, and how far they are."""
+    respond = render.partial if render.is_htmx(request) else render.page
+    return respond(
+        request,
+        "annotate/_recent.html" if render.is_htmx(request) else "annotate/recent.html",
+        project=project,
+        progress=await standing.annotator_progress(db, principal, project),
+        recent=await assignments.recent(db, principal, project),
+    )
+
+
+@router.post("/assignments/{assignment_id}/judgement")
+async def submit(request: Request, slug: str, assignment_id: int, principal: CurrentUser) -> Response:
+    """Save an answer. A page that shows the next pair already says so in `shown`, and gets the one after it."""
+    form = await request.form()
+    submission = answer_form.read(form)
+    try:
+        async with transaction(sessions_of(request)) as db:
+            submitted = await judgements.submit(db, principal, assignment_id, submission)
+    except LeaseExpired as error:
+        return await _lost(request, slug, principal, assignment_id, submission.answer, error)
+    except KeyReused:
+        raise
+    except Invalid as error:
+        return await _refused(request, slug, principal, assignment_id, submission.answer, error)
+    if submitted.is_told:
+        return await _tell(request, slug, principal, assignment_id)
+    shown = form.get("shown")
+    if isinstance(shown, str) and shown.isdigit():
+        return await _go_on_from(request, slug, principal, submitted.judgement, int(shown))
+    return await _go_on(request, slug, principal, assignment_id, Done(submission.answer))
+
+
+@router.post("/assignments/{assignment_id}/skip")
+async def skip(
+    request: Request, slug: str, assignment_id: int, form: Annotated[SkipForm, Form()], principal: CurrentUser
+) -> Response:
+    async with transaction(sessions_of(request)) as db:
+        await assignments.skip(db, principal, assignment_id, reason=form.reason)
+    return await _go_on(request, slug, principal, assignment_id, Done(None))
+
+
+async def _go_on(request: Request, slug: str, principal: Principal, done_id: int, done: Done) -> Response:
+    """The next pair, in a transaction of its own: who waits for a task must hold no lock on the last one."""
+    if not render.is_htmx(request):
+        return render.redirect(f"/projects/{slug}/annotate?done={done_id}")
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        pair = await _current(db, principal, project)
+        practice = await _practice(db, principal, project, pair)
+    return _region(request, project, pair, done_id, done, practice=practice)
+
+
+async def _go_on_from(request: Request, slug: str, principal: Principal, done: Judgement, shown_id: int) -> Response:
+    """The pair after the one that is shown already; if that one isn't this person's any more, a whole new region."""
+    async with transaction(sessions_of(request)) as db:
+        desk = await assignments.lease(db, principal, done.project_id, ahead=True)
+        if desk.current is None or desk.current.id != shown_id:
+            project = await projects.get(db, principal, slug)
+            pair = await _pair_of(db, principal, desk.current)
+            practice = await _practice(db, principal, project, pair)
+            return _region(request, project, pair, done.assignment_id, practice=practice)
+        ahead = await _pair_of(db, principal, desk.ahead)
+    return _ahead(request, ahead, previous=desk.current)
+
+
+async def _tell(request: Request, slug: str, principal: Principal, assignment_id: int) -> Response:
+    """The same pair with what was said of it, and what the project says."""
+    if not render.is_htmx(request):
+        return render.redirect(f"/projects/{slug}/annotate?assignment={assignment_id}")
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        return _region(request, project, *await _reopen(db, principal, project, assignment_id))
+
+
+def _ahead(request: Request, pair: Pair | None, *, previous: Lease | None) -> Response:
+    previous_id = previous.id if previous else None
+    return render.partial(request, "annotate/_ahead.html", pair=pair, previous_id=previous_id)
+
+
+async def _refused(
+    request: Request, slug: str, principal: Principal, assignment_id: int, answer: Answer, error: Invalid
+) -> Response:
+    """The same form again, with all that was filled in, and what is missing."""
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        pair, previous_id = await _reopen(db, principal, project, assignment_id)
+    pair = replace(pair, refused=answer, problem=told(error))
+    if render.is_htmx(request):
+        return _region(request, project, pair, previous_id, status_code=error.status)
+    async with transaction(sessions_of(request)) as db:
+        progress = await standing.annotator_progress(db, principal, project)
+    return render.page(
+        request, "annotate/page.html", status_code=error.status,
+        project=project, progress=progress, break_minutes=question_of(project).break_minutes,
+        pair=pair, previous_id=previous_id, done=None,
+    )  # fmt: skip
+
+
+async def _lost(
+    request: Request, slug: str, principal: Principal, assignment_id: int, answer: Answer, error: LeaseExpired
+) -> Response:
+    """The lease ran out and the place went to somebody else: say so, say what was chosen, lead on."""
+    async with transaction(sessions_of(request)) as db:
+        project = await projects.get(db, principal, slug)
+        task = await assignments.view(db, principal, assignment_id)
+    respond = render.partial if render.is_htmx(request) else render.page
+    template = "annotate/_lost.html" if render.is_htmx(request) else "annotate/lost.html"
+    return respond(request, template, status_code=error.status, project=project, task=task, answer=answer)
+
+
+def _region(
+    request: Request,
+    project: Project,
+    pair: Pair | None,
+    previous_id: int | None,
+    done: Done | None = None,
+    *,
+    practice: Standing | None = None,
+    status_code: int = 200,
+) -> Response:
+    template = "annotate/_pair.html" if pair else "annotate/_empty.html"
+    return render.partial(
+        request, template, status_code=status_code,
+        project=project, pair=pair, practice=practice, previous_id=previous_id, done=done,
+    )  # fmt: skip
+
+
+async def _practice(db: AsyncSession, principal: Principal, project: Project, pair: Pair | None) -> Standing | None:
+    """Why there is no pair, if that is so because this person has not qualified."""
+    return None if pair else await assignments.practice_of(db, principal, project.id)
+
+
+async def _current(db: AsyncSession, principal: Principal, project: Project) -> Pair | None:
+    return await _pair_of(db, principal, await assignments.lease_next(db, principal, project))
+
+
+async def _pair_of(db: AsyncSession, principal: Principal, lease: Lease | None) -> Pair | None:
+    if lease is None:
+        return None
+    return Pair(await assignments.view(db, principal, lease.id), key=secrets.token_urlsafe(16))
+
+
+async def _reopen(
+    db: AsyncSession, principal: Principal, project: Project, assignment_id: int
+) -> tuple[Pair, int | None]:
+    """An earlier pair, and the one that was judged before it."""
+    task = await assignments.view(db, principal, assignment_id)
+    said = [judgement.assignment_id for judgement in await assignments.recent(db, principal, project)]
+    before = said[said.index(assignment_id) + 1 :] if assignment_id in said else said
+    pair = Pair(task, key=secrets.token_urlsafe(16), is_reopened=task.state != "leased")
+    return pair, before[0] if before else None
+
+
+async def _latest(db: AsyncSession, principal: Principal, project: Project) -> int | None:
+    said = await assignments.recent(db, principal, project, limit=1)
+    return said[0].assignment_id if said else None

@@ -1,0 +1,91 @@
+"""Signing in by link or password, and out again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.errors import DomainError, NotSignedIn, TooMany
+from app.services import accounts
+from app.web.locales import told
+from app.web.rendering import render
+from app.web.serving.deps import Db, MaybeUser, session_cookie, settings_of
+
+router = APIRouter(include_in_schema=False)
+
+# The service ends a session earlier (idle) or refuses it later (absolute); the cookie merely outlives both.
+COOKIE_SECONDS = 30 * 24 * 3600
+
+
+class SignInForm(BaseModel):
+    email: Annotated[str, Field(max_length=320)]
+    password: Annotated[str, Field(max_length=200)]
+    next: str = "/"
+
+
+@router.get("/sign-in")
+async def show_sign_in(request: Request, principal: MaybeUser, next: str = "/") -> Response:  # noqa: A002 - the URL's word
+    if principal is not None:
+        return render.redirect(render.local_path(next))
+    return _sign_in_page(request, next_path=next)
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, form: Annotated[SignInForm, Form()], db: Db) -> Response:
+    try:
+        token = await accounts.sign_in(db, email=form.email, password=form.password, address=_address(request))
+    except (NotSignedIn, TooMany) as refusal:
+        return _sign_in_page(request, next_path=form.next, email=form.email, refusal=refusal)
+    return _signed_in(request, token, render.local_path(form.next))
+
+
+@router.get("/sign-in/link/{token}")
+async def show_link(request: Request, token: str, db: Db) -> Response:
+    """Only shows a button: mail scanners and link previews open links, and must not use this one up."""
+    return render.page(request, "auth/link.html", token=token, name=await accounts.sign_in_link_name(db, token))
+
+
+@router.post("/sign-in/link/{token}")
+async def use_link(request: Request, token: str, db: Db) -> Response:
+    return _signed_in(request, await accounts.use_sign_in_link(db, token), "/")
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, db: Db) -> Response:
+    name = session_cookie(settings_of(request))
+    if token := request.cookies.get(name):
+        await accounts.sign_out(db, token)
+    response = render.redirect("/sign-in")
+    response.delete_cookie(name, path="/", secure=settings_of(request).secure_cookies, httponly=True, samesite="lax")
+    return response
+
+
+def _sign_in_page(request: Request, *, next_path: str, email: str = "", refusal: DomainError | None = None) -> Response:
+    return render.page(
+        request,
+        "auth/sign_in.html",
+        status_code=refusal.status if refusal else 200,
+        next=render.local_path(next_path),
+        email=email,
+        failure=told(refusal) if refusal else None,
+    )
+
+
+def _signed_in(request: Request, token: str, path: str) -> Response:
+    settings = settings_of(request)
+    response = render.redirect(path)
+    response.set_cookie(
+        session_cookie(settings),
+        token,
+        max_age=COOKIE_SECONDS,
+        path="/",
+        secure=settings.secure_cookies,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"

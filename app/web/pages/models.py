@@ -1,0 +1,157 @@
+"""Model versions: which one is in use, how good each is, what it was made from; promotion and roll-back."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Path, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
+from app.errors import NotFound
+from app.services.loop import models
+from app.web.pages.access import ManagedProject, OwnedProject
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db
+
+router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
+
+Kind = Literal["policy", "reward", "cost"]
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """A model version with everything it was made from, by its rows."""
+
+    version: ModelVersion
+    run: Run | None
+    round: Round | None
+    dataset: DatasetVersion | None
+    parent: ModelVersion | None
+    reference: ModelVersion | None
+    reward: ModelVersion | None
+    cost: ModelVersion | None
+    gate: Gate | None
+
+
+@dataclass(frozen=True)
+class PromotionView:
+    promotion: Promotion
+    version: ModelVersion
+    previous: ModelVersion | None
+    actor: User | None
+
+
+class Promote(BaseModel):
+    """`instead_of` is the version in use that the person saw, so that two people don't undo each other unawares."""
+
+    reason: Annotated[str, Field(max_length=2000)] = ""
+    instead_of: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
+
+
+class RollBack(BaseModel):
+    kind: Kind = "policy"
+    reason: Annotated[str, Field(max_length=2000)] = ""
+    away_from: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
+
+
+@router.get("")
+async def list_models(request: Request, managed: ManagedProject, db: Db) -> Response:
+    views = await _views(db, managed.project)
+    history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
+    in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
+    return render.page(
+        request,
+        "models/list.html",
+        managed=managed,
+        policies=[view for view in views if view.version.kind == "policy"],
+        rewards=[view for view in views if view.version.kind == "reward"],
+        costs=[view for view in views if view.version.kind == "cost"],
+        in_use=in_use,
+        before=await _before(db, in_use),
+        history=history,
+    )
+
+
+@router.post("/{kind}/{number}/promote")
+async def promote(
+    kind: Kind,
+    number: Annotated[int, Path(ge=1, le=2**31 - 1)],
+    project: OwnedProject,
+    form: Annotated[Promote, Form()],
+    principal: CurrentUser,
+    db: Db,
+) -> Response:
+    version = await db.scalar(
+        select(ModelVersion).where(
+            ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
+        )
+    )
+    if version is None:
+        raise NotFound
+    await models.promote(db, principal.user_id, version, reason=form.reason, instead_of=form.instead_of)
+    return render.redirect(f"/projects/{project.slug}/models")
+
+
+@router.post("/roll-back")
+async def roll_back(
+    project: OwnedProject, form: Annotated[RollBack, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    await models.roll_back(db, principal.user_id, project, kind=form.kind, reason=form.reason, away_from=form.away_from)
+    return render.redirect(f"/projects/{project.slug}/models")
+
+
+async def _views(db: AsyncSession, project: Project) -> list[VersionView]:
+    versions = await models.list_versions(db, project.id)
+    by_id = {version.id: version for version in versions}
+    runs = {run.id: run for run in await db.scalars(select(Run).where(Run.id.in_([v.run_id for v in versions])))}
+    rounds = {entry.id: entry for entry in await db.scalars(select(Round).where(Round.project_id == project.id))}
+    datasets = {
+        dataset.id: dataset
+        for dataset in await db.scalars(select(DatasetVersion).where(DatasetVersion.project_id == project.id))
+    }
+    gates = {
+        gate.model_version_id: gate
+        for gate in await db.scalars(select(Gate).where(Gate.project_id == project.id).order_by(Gate.id))
+    }
+    views = []
+    for version in versions:
+        run = runs.get(version.run_id or 0)
+        views.append(
+            VersionView(
+                version=version,
+                run=run,
+                round=rounds.get(run.round_id or 0) if run else None,
+                dataset=datasets.get(version.dataset_version_id or 0),
+                parent=by_id.get(version.parent_id or 0),
+                reference=by_id.get(version.reference_id or 0),
+                reward=by_id.get(version.reward_id or 0),
+                cost=by_id.get(version.cost_id or 0),
+                gate=gates.get(version.id),
+            )
+        )
+    return views
+
+
+async def _promotions(db: AsyncSession, project: Project, versions: dict[int, ModelVersion]) -> list[PromotionView]:
+    promotions = await models.promotions(db, project.id)
+    actors = {
+        user.id: user for user in await db.scalars(select(User).where(User.id.in_([p.actor_id for p in promotions])))
+    }
+    return [
+        PromotionView(
+            promotion,
+            versions[promotion.model_version_id],
+            versions.get(promotion.previous_id or 0),
+            actors.get(promotion.actor_id or 0),
+        )
+        for promotion in promotions
+    ]
+
+
+async def _before(db: AsyncSession, in_use: dict[str, VersionView]) -> dict[str, ModelVersion]:
+    """Per kind, the version that a roll-back would bring back; a kind without one is missing."""
+    before = {kind: await models.before(db, view.version) for kind, view in in_use.items()}
+    return {kind: version for kind, version in before.items() if version is not None}

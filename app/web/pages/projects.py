@@ -1,0 +1,180 @@
+"""Projects: the list with what each is doing now, and the page of one: where its loop stands and what to do next."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.tables import Member, ModelVersion, Project, Round, Run
+from app.db.tables.projects import Role
+from app.services.judging import labels
+from app.services.loop import models, round_rows, rounds, stages
+from app.services.loop.round_settings import settings_of
+from app.services.projects import projects, standing
+from app.services.projects.standing import ProjectOverview
+from app.web.pages.access import ManagedProject, OwnedProject
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db
+from app.web.words import pace, round_view
+
+router = APIRouter(prefix="/projects", include_in_schema=False)
+
+ROUNDS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a project is doing: its active round, or a run outside of any round, or nothing."""
+
+    round: round_view.RoundView | None = None
+    run: Run | None = None
+    run_progress: pace.Progress | None = None
+
+
+@dataclass(frozen=True)
+class ListedProject:
+    project: Project
+    role: Role
+    now: Now
+    overview: ProjectOverview | None
+    policy: ModelVersion | None
+
+
+@dataclass(frozen=True)
+class ProjectPage:
+    """All that the moving part of the page shows."""
+
+    now: Now
+    steps: tuple[round_view.StepView, ...]
+    shown: round_view.RoundView | None
+    history: list[round_view.RoundView]
+    overview: ProjectOverview
+    labels_at_hand: int
+    policy: ModelVersion | None
+    policy_parents: dict[str, ModelVersion]
+    label_target: int
+    harmlessness: bool
+
+
+class StartRound(BaseModel):
+    label_target: Annotated[int | None, Field(ge=0, le=10_000_000)] = None
+
+
+class StartRun(BaseModel):
+    stage: Literal["sft", "reward", "cost", "ppo", "dpo", "generate"]
+
+
+@router.get("")
+async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Response:
+    visible = list(await db.scalars(projects.visible_to(principal).order_by(Project.name, Project.id)))
+    roles = await _roles(db, principal.user_id)
+    listed = []
+    for project in visible:
+        role: Role = "owner" if principal.is_admin else roles[project.id]
+        if role == "annotator":
+            listed.append(ListedProject(project, role, Now(), None, None))
+        else:
+            overview = await standing.overview(db, project)
+            policy = await models.promoted(db, project.id, "policy")
+            listed.append(ListedProject(project, role, await _now(db, project), overview, policy))
+    return render.page(request, "projects/list.html", listed=listed)
+
+
+@router.get("/{slug}")
+async def show_project(request: Request, managed: ManagedProject, db: Db) -> Response:
+    return render.page(request, "projects/show.html", managed=managed, page=await _page(db, managed.project))
+
+
+@router.get("/{slug}/state")
+async def show_state(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """The part of the page that moves."""
+    return render.partial(request, "projects/_state.html", managed=managed, page=await _page(db, managed.project))
+
+
+@router.post("/{slug}/rounds")
+async def start_round(
+    project: OwnedProject, form: Annotated[StartRound, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    await rounds.start(db, principal.user_id, project, label_target=form.label_target)
+    return render.redirect(f"/projects/{project.slug}")
+
+
+@router.post("/{slug}/runs")
+async def start_run(
+    project: OwnedProject, form: Annotated[StartRun, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    starters: dict[str, Callable[..., Awaitable[Run]]] = {
+        "sft": stages.start_sft,
+        "reward": stages.start_reward,
+        "cost": stages.start_cost,
+        "ppo": stages.start_ppo,
+        "dpo": stages.start_dpo,
+        "generate": stages.start_generate,
+    }
+    run = await starters[form.stage](db, principal.user_id, project)
+    return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
+
+
+async def _page(db: AsyncSession, project: Project) -> ProjectPage:
+    entries = list(
+        await db.scalars(
+            select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(ROUNDS_SHOWN)
+        )
+    )
+    history = await round_view.views(db, entries)
+    active = next((seen for seen in history if seen.round.status == "active"), None)
+    shown = history[0] if history else None
+    policy = await models.promoted(db, project.id, "policy")
+    settings = settings_of(project)
+    return ProjectPage(
+        now=await _now(db, project, active),
+        steps=shown.steps if shown else round_view.no_round(project),
+        shown=shown,
+        history=history,
+        overview=await standing.overview(db, project),
+        labels_at_hand=await labels.labels_at_hand(db, project.id),
+        policy=policy,
+        policy_parents=await _parents(db, policy),
+        label_target=settings.label_target,
+        harmlessness=settings.harmlessness,
+    )
+
+
+async def _now(db: AsyncSession, project: Project, active: round_view.RoundView | None = None) -> Now:
+    if active is None:
+        entry = await round_rows.active(db, project.id)
+        active = await round_view.view(db, entry) if entry else None
+    if active is not None:
+        return Now(round=active)
+    run = await db.scalar(
+        select(Run)
+        .where(Run.project_id == project.id, Run.state.in_(("queued", "running")))
+        .order_by(Run.state.desc(), Run.id)
+        .limit(1)
+    )
+    return Now(run=run, run_progress=await pace.of_run(db, run)) if run else Now()
+
+
+async def _parents(db: AsyncSession, version: ModelVersion | None) -> dict[str, ModelVersion]:
+    """What a version was made from, by role."""
+    if version is None:
+        return {}
+    ids = {
+        "parent": version.parent_id,
+        "reference": version.reference_id,
+        "reward": version.reward_id,
+        "cost": version.cost_id,
+    }
+    wanted = [identity for identity in ids.values() if identity is not None]
+    found = {entry.id: entry for entry in await db.scalars(select(ModelVersion).where(ModelVersion.id.in_(wanted)))}
+    return {role: found[identity] for role, identity in ids.items() if identity is not None}
+
+
+async def _roles(db: AsyncSession, user_id: int) -> dict[int, Role]:
+    members = await db.scalars(select(Member).where(Member.user_id == user_id))
+    return {member.project_id: cast(Role, member.role) for member in members}

@@ -1,0 +1,156 @@
+"""How annotators are checked and how they do: qualification, gold tasks, repeats, and figures of each person."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Path, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.errors import Invalid
+from app.services.judging import gold
+from app.services.judging import quality as conduct
+from app.services.judging.assignments import PANE_NAMES
+from app.services.judging.gold import Known
+from app.services.projects import checks
+from app.services.projects.checks import Checks
+from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db
+
+router = APIRouter(prefix="/projects/{slug}/quality", include_in_schema=False)
+
+Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
+LongText = Annotated[str, Field(max_length=gold.LONGEST_TEXT)]
+
+
+class ChecksForm(BaseModel):
+    """An unticked box is not sent."""
+
+    qualification_size: int = 0
+    qualification_percent: int = 80
+    gold_percent: float = 0
+    tells_gold: bool = False
+    repeat_percent: float = 0
+
+    def checks(self) -> Checks:
+        """Raises Invalid."""
+        return checks.checked(self.model_dump())
+
+
+class Saying(BaseModel):
+    """What the project says of a task: `better` counts positions from 0; "none": neither is."""
+
+    purpose: Literal["qualification", "gold"] = "qualification"
+    better: Literal["none", "0", "1", "2", "3", "4", "5", "6", "7", "8"] = "0"
+    explanation: LongText = ""
+
+    @property
+    def position(self) -> int | None:
+        return None if self.better == "none" else int(self.better)
+
+    def known(self) -> Known:
+        return Known(self.purpose, self.position, self.explanation)
+
+
+class Written(Saying):
+    prompt: LongText = ""
+    response_0: LongText = ""
+    response_1: LongText = ""
+
+
+class Use(BaseModel):
+    use: bool
+
+
+@router.get("")
+async def show_quality(request: Request, managed: ManagedProject, db: Db) -> Response:
+    return await _page(request, managed, db)
+
+
+@router.post("")
+async def change_checks(
+    request: Request, managed: ManagedProject, project: OwnedProject, form: Annotated[ChecksForm, Form()], db: Db
+) -> Response:
+    try:
+        project.checks = form.checks().to_json()
+    except Invalid as error:
+        return await _page(request, managed, db, form=form, problem=error)
+    await db.flush()
+    return _saved(project.slug)
+
+
+@router.post("/gold")
+async def write_gold(
+    request: Request,
+    managed: ManagedProject,
+    project: OwnedProject,
+    form: Annotated[Written, Form()],
+    principal: CurrentUser,
+    db: Db,
+) -> Response:
+    """What can't be a gold task is said on the form, with everything that was typed still in it."""
+    try:
+        await gold.write(db, principal, project, form.prompt, (form.response_0, form.response_1), form.known())
+    except Invalid as error:
+        return await _page(request, managed, db, written=form, problem=error)
+    return _saved(project.slug)
+
+
+@router.post("/tasks/{task_id}/gold")
+async def make_gold(
+    task_id: Id, project: OwnedProject, form: Annotated[Saying, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    await gold.of_task(db, principal, project, task_id, form.known())
+    return _saved(project.slug)
+
+
+@router.post("/gold/{task_id}")
+async def change_gold(task_id: Id, project: OwnedProject, form: Annotated[Saying, Form()], db: Db) -> Response:
+    await gold.explain(db, project, task_id, better=form.position, explanation=form.explanation)
+    return _saved(project.slug)
+
+
+@router.post("/gold/{task_id}/use")
+async def use_gold(task_id: Id, project: OwnedProject, form: Annotated[Use, Form()], db: Db) -> Response:
+    await gold.take_out(db, project, task_id, use=form.use)
+    return _saved(project.slug)
+
+
+@router.post("/people/{user_id}/let-in")
+async def let_in(user_id: Id, project: OwnedProject, db: Db) -> Response:
+    await conduct.let_in(db, project, user_id)
+    return _saved(project.slug)
+
+
+def _saved(slug: str) -> Response:
+    return render.redirect(f"/projects/{slug}/quality?saved=true")
+
+
+async def _page(
+    request: Request,
+    managed: Managed,
+    db: AsyncSession,
+    *,
+    form: ChecksForm | None = None,
+    written: Written | None = None,
+    problem: Invalid | None = None,
+) -> Response:
+    project = managed.project
+    items = await gold.in_project(db, project)
+    return render.page(
+        request,
+        "quality/show.html",
+        status_code=problem.status if problem else 200,
+        managed=managed,
+        form=form or ChecksForm(**Checks.of(project.checks).model_dump()),
+        written=written or Written(),
+        problem=problem.message if problem else None,
+        saved=request.query_params.get("saved") == "true",
+        people=await conduct.of_project(db, project),
+        items=items,
+        practice_items=sum(item.purpose == "qualification" and item.is_in_use for item in items),
+        gold_items=sum(item.purpose == "gold" and item.is_in_use for item in items),
+        suggestions=await gold.suggestions(db, project) if managed.is_owner else [],
+        letters=PANE_NAMES,
+    )

@@ -1,0 +1,56 @@
+"""One round: its steps with their runs, and its gates with each rule's figure and bound."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.tables import Project, Round
+from app.errors import NotFound
+from app.services.loop import rounds
+from app.web.pages.access import ManagedProject, OwnedProject
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db
+from app.web.words import round_view
+
+router = APIRouter(prefix="/projects/{slug}/rounds/{number}", include_in_schema=False)
+
+Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+
+@router.get("")
+async def show_round(request: Request, number: Number, managed: ManagedProject, db: Db) -> Response:
+    entry = await _round(db, managed.project, number)
+    view = await round_view.view(db, entry)
+    return render.page(request, "rounds/show.html", managed=managed, view=view)
+
+
+@router.get("/state")
+async def show_state(request: Request, number: Number, managed: ManagedProject, db: Db) -> Response:
+    """The part of the page that moves."""
+    entry = await _round(db, managed.project, number)
+    view = await round_view.view(db, entry)
+    return render.partial(request, "rounds/_state.html", managed=managed, view=view)
+
+
+@router.post("/cancel")
+async def cancel_round(number: Number, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    entry = await _round(db, project, number)
+    await rounds.cancel(db, principal, entry)
+    return render.redirect(f"/projects/{project.slug}")
+
+
+@router.post("/continue")
+async def continue_round(number: Number, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    entry = await _round(db, project, number)
+    await rounds.continue_now(db, principal, entry)
+    return render.redirect(f"/projects/{project.slug}")
+
+
+async def _round(db: AsyncSession, project: Project, number: int) -> Round:
+    found = await db.scalar(select(Round).where(Round.project_id == project.id, Round.number == number))
+    if found is None:
+        raise NotFound
+    return found

@@ -1,0 +1,55 @@
+"""A person's own API tokens: made, shown once, revoked."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.security import Principal
+from app.services import accounts
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db, settings_of
+
+router = APIRouter(prefix="/tokens", include_in_schema=False)
+
+LIFETIMES = (30, 90, 365)
+
+
+class NewToken(BaseModel):
+    """`days` is empty for a token without an end."""
+
+    name: Annotated[str, Field(max_length=200)]
+    days: Annotated[str, Field(pattern="^(|30|90|365)$")] = "90"
+
+
+@router.get("")
+async def list_tokens(request: Request, principal: CurrentUser, db: Db) -> Response:
+    return await _page(request, principal, db)
+
+
+@router.post("")
+async def create_token(request: Request, form: Annotated[NewToken, Form()], principal: CurrentUser, db: Db) -> Response:
+    """Answers with the page and not with a redirect: the token is in this answer and nowhere else."""
+    token = await accounts.create_api_token(
+        db, principal.user_id, name=form.name, days=int(form.days) if form.days else None
+    )
+    return await _page(request, principal, db, token=token)
+
+
+@router.post("/{token_id}/revoke")
+async def revoke_token(token_id: Annotated[int, Path(ge=1, le=2**63 - 1)], principal: CurrentUser, db: Db) -> Response:
+    await accounts.revoke_api_token(db, principal, token_id)
+    return render.redirect("/tokens")
+
+
+async def _page(request: Request, principal: Principal, db: AsyncSession, *, token: str | None = None) -> Response:
+    return render.page(
+        request,
+        "tokens/list.html",
+        tokens=await accounts.list_api_tokens(db, principal.user_id),
+        token=token,
+        lifetimes=LIFETIMES,
+        site_url=settings_of(request).site_url,
+    )

@@ -1,0 +1,1 @@
+"""What every request passes: sessions, errors, protection, static files, the event stream."""

@@ -1,0 +1,82 @@
+"""What endpoints ask for: a database transaction, the person who is signed in, the project of the URL."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import tables
+from app.db.session import SessionFactory, look_up, transaction
+from app.errors import Forbidden, NotSignedIn
+from app.security import Principal
+from app.services import accounts
+from app.services.projects import projects
+from app.settings import Settings
+
+
+def sessions_of(request: Request) -> SessionFactory:
+    sessions: SessionFactory = request.app.state.sessions
+    return sessions
+
+
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def get_db(request: Request) -> AsyncIterator[AsyncSession]:
+    async with transaction(sessions_of(request)) as db:
+        yield db
+
+
+# The scope makes the commit happen before the response is sent: a failed commit is a 500, never a judgement lost
+# behind a 200.
+Db = Annotated[AsyncSession, Depends(get_db, scope="function")]
+
+
+def session_cookie(settings: Settings) -> str:
+    """Name of the session cookie. Browsers accept the `__Host-` prefix over HTTPS only, and bind it to this very
+    host.
+    """
+    return "__Host-session" if settings.secure_cookies else "session"
+
+
+async def principal_or_nobody(request: Request) -> Principal | None:
+    """Who is signed in, read by itself, so that no page holds a connection while it renders."""
+    token = request.cookies.get(session_cookie(settings_of(request)))
+    if not token:
+        return None
+    async with look_up(sessions_of(request)) as db:
+        principal = await accounts.principal_of_session(db, token)
+    request.state.principal = principal
+    return principal
+
+
+MaybeUser = Annotated[Principal | None, Depends(principal_or_nobody)]
+
+
+async def require_principal(principal: MaybeUser) -> Principal:
+    if principal is None:
+        raise NotSignedIn
+    return principal
+
+
+CurrentUser = Annotated[Principal, Depends(require_principal)]
+
+
+async def require_admin(principal: CurrentUser) -> Principal:
+    if not principal.is_admin:
+        raise Forbidden
+    return principal
+
+
+CurrentAdmin = Annotated[Principal, Depends(require_admin)]
+
+
+async def get_project(slug: str, principal: CurrentUser, db: Db) -> tables.Project:
+    """The project of the URL. NotFound for one that this person may not see, as for one that isn't there."""
+    return await projects.get(db, principal, slug)
+
+
+CurrentProject = Annotated[tables.Project, Depends(get_project)]

@@ -1,0 +1,93 @@
+"""The outermost layers: a request's id and language, one log line per request, and an answer to what nobody foresaw."""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.web import locales
+from app.web.serving import errors
+
+log = structlog.get_logger(__name__)
+
+# A proxy's id is taken over if it looks like one: it ends up in logs and pages.
+_REQUEST_ID = re.compile(r"[0-9A-Za-z_-]{8,64}")
+QUIET_PATHS = ("/static/", "/healthz", "/readyz")
+
+
+class RequestLog:
+    """Gives each request its language and an id, and logs its end.
+
+    The id is `request.state.request_id`, the header X-Request-ID, and in every line that is logged meanwhile.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        locales.use(locales.of_request(Request(scope)))
+        started = time.perf_counter()
+        status = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_and_note)
+            finally:
+                if not scope["path"].startswith(QUIET_PATHS):
+                    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+                    # No query string: links to sign in and the like carry secrets. Their paths are cut for the same
+                    # reason.
+                    log.info(
+                        "request",
+                        method=scope["method"],
+                        path=_without_secrets(scope["path"]),
+                        status=status,
+                        milliseconds=milliseconds,
+                    )
+
+
+class ErrorBoundary:
+    """Logs an unforeseen error with its stack and answers with the error page, headers and all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception:  # the edge of the process: whatever it is, it is logged and answered
+            log.exception("request.crashed", path=_without_secrets(scope["path"]))
+            if started:
+                raise
+            await errors.crashed(Request(scope))(scope, receive, send)
+
+
+def _without_secrets(path: str) -> str:
+    return "/sign-in/link/…" if path.startswith("/sign-in/link/") else path

@@ -1,0 +1,1 @@
+"""Numbers, curves and choices as people read them."""

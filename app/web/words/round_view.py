@@ -1,0 +1,121 @@
+"""The loop as people see it: a round, its steps with their runs and gates, and where it stands."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Gate, Project, Round, Run
+from app.db.tables.runs import RoundStep
+from app.services.judging import labels
+from app.services.loop import rounds, stages
+from app.services.loop.round_settings import RoundSettings, settings_of
+from app.web.words import pace
+from app.web.words.charts import RingPlace, ring
+
+StepState = Literal["done", "current", "ahead", "refused", "failed", "cancelled", "left_out"]
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One step: its place in the ring, its newest run, the decision of its gate."""
+
+    name: RoundStep
+    state: StepState
+    place: RingPlace
+    run: Run | None = None
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """A round with its steps. `progress` is that of the current step: labels or the run's steps, None when it has
+    none.
+    """
+
+    round: Round
+    steps: tuple[StepView, ...]
+    progress: pace.Progress | None = None
+
+    @property
+    def current(self) -> StepView | None:
+        return next((step for step in self.steps if step.state not in ("done", "ahead", "left_out")), None)
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        return tuple(step.gate for step in self.steps if step.gate is not None)
+
+
+def no_round(project: Project) -> tuple[StepView, ...]:
+    """The ring before there is a round."""
+    steps = _steps(settings_of(project))
+    return tuple(StepView(name, "ahead", place) for name, place in zip(steps, _ring(steps), strict=True))
+
+
+async def view(db: AsyncSession, entry: Round) -> RoundView:
+    (seen,) = await views(db, [entry])
+    return seen
+
+
+async def views(db: AsyncSession, entries: list[Round]) -> list[RoundView]:
+    """Rounds with their steps, in three queries however many they are."""
+    ids = [entry.id for entry in entries]
+    found = await db.scalars(select(Run).where(Run.round_id.in_(ids)).order_by(Run.id))
+    # Of several runs of one step the newest is the one that counts.
+    runs = {(run.round_id, run.round_step): run for run in found}
+    gates = {
+        gate.run_id: gate
+        for gate in await db.scalars(select(Gate).where(Gate.run_id.in_([run.id for run in runs.values()])))
+    }
+    views = []
+    for entry in entries:
+        steps = _steps(stages.settings_of_round(entry))
+        views.append(await _view(db, entry, {step: runs.get((entry.id, step)) for step in steps}, gates))
+    return views
+
+
+def _steps(settings: RoundSettings) -> tuple[RoundStep, ...]:
+    """Those that are shown: a round that is done is at none."""
+    return rounds.steps_of(settings)[:-1]
+
+
+def _ring(steps: tuple[RoundStep, ...]) -> tuple[RingPlace, ...]:
+    """In the drawing of templates/projects/_ring.html: a viewBox of 412 × 300 with room for labels at both sides."""
+    return ring(len(steps), radius=100, centre=(206, 150), gap=19)
+
+
+async def _view(
+    db: AsyncSession, entry: Round, runs: dict[RoundStep, Run | None], gates: dict[int | None, Gate]
+) -> RoundView:
+    names = tuple(runs)
+    reached = len(names) if entry.step == "done" else names.index(entry.step)
+    steps = []
+    for index, (name, place) in enumerate(zip(names, _ring(names), strict=True)):
+        run = runs[name]
+        gate = gates.get(run.id) if run else None
+        steps.append(StepView(name, _state(entry, index - reached, run), place, run, gate))
+    return RoundView(entry, tuple(steps), await _progress(db, entry, runs))
+
+
+def _state(entry: Round, steps_away: int, run: Run | None) -> StepState:
+    if steps_away < 0:
+        return "done"
+    if entry.status == "finished":
+        return "done" if steps_away == 0 else "left_out"
+    if steps_away > 0:
+        return "ahead" if entry.status == "active" else "left_out"
+    if entry.status == "active":
+        return "failed" if run is not None and run.state in ("failed", "cancelled") else "current"
+    ended: dict[str, StepState] = {"stopped": "refused", "failed": "failed", "cancelled": "cancelled"}
+    return ended[entry.status]
+
+
+async def _progress(db: AsyncSession, entry: Round, runs: dict[RoundStep, Run | None]) -> pace.Progress | None:
+    if entry.status != "active":
+        return None
+    if entry.step == "label":
+        done = await labels.labels_at_hand(db, entry.project_id)
+        return await pace.of_labelling(db, entry.project_id, done=done, target=entry.label_target)
+    run = runs.get(entry.step)  # type: ignore[call-overload]  # CHECK step_known
+    return await pace.of_run(db, run) if run else None

@@ -1,0 +1,208 @@
+"""Data and people from the command line: import, cut, export, accounts and tokens."""
+
+import gzip
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+import pytest
+from pyarrow import parquet
+
+from tests.command_line import Done, runner
+
+HH_RLHF = Path(__file__).parents[4] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
+FEW = 100
+BAD_LINE = 87
+
+
+class Command(Protocol):
+    def __call__(self, *arguments: str) -> Done: ...
+
+
+@pytest.fixture
+def plumbline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str, tmp_path: Path
+) -> Command:
+    """`plumbline` on the test's database, with its data in `tmp_path / "home"`."""
+    run = runner(monkeypatch, capsys)
+
+    def command(*arguments: str) -> Done:
+        return run(*arguments, DATABASE_URL=database_url, PLUMBLINE_HOME=str(tmp_path / "home"))
+
+    return command
+
+
+@pytest.fixture
+def transcripts(tmp_path: Path) -> Path:
+    """The first rows of the real file, a bad one among them."""
+    file = tmp_path / "hh.jsonl.gz"
+    with gzip.open(HH_RLHF, "rb") as rows:
+        file.write_bytes(gzip.compress(b"".join(islice(rows, FEW))))
+    return file
+
+
+def one(database_url: str, query: str) -> object:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(query).fetchone()
+    return row and row[0]
+
+
+def test_real_transcripts_come_in_are_cut_and_go_out_as_trl_reads_them(
+    plumbline: Command, transcripts: Path, tmp_path: Path
+) -> None:
+    done = plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    assert done.code == 0, done.err
+    assert f"line {BAD_LINE} has an empty response in 'chosen'" in done.out
+    assert f"Imported {FEW - 1} of {FEW} comparisons into harmless; 0 were there already, 1 can't be used." in done.out
+
+    done = plumbline("dataset", "cut", "--project", "harmless")
+    assert f"Dataset 1 of harmless holds {FEW - 1} judgements" in done.out
+    assert (tmp_path / "home" / "datasets" / "harmless" / "preferences-0001.jsonl").exists()
+
+    out = tmp_path / "pairs"
+    done = plumbline("export", "--project", "harmless", "--dataset", "1", "--format", "jsonl", "--out", str(out))
+    assert done.out == f"Wrote {FEW - 1} rows of dataset 1 of harmless to {out}.\n"
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [list(row) for row in rows] == [["prompt", "chosen", "rejected"]] * (FEW - 1)
+    assert all(row["prompt"][-1]["role"] == "user" for row in rows)
+
+    done = plumbline("export", "-p", "harmless", "--format", "parquet", "--raw", "-o", str(out))
+    assert done.code == 0, done.err
+    raw = parquet.read_table(out).to_pylist()
+    assert [{name: row[name] for name in rows[0]} for row in raw] == rows
+    assert {(row["strength"], row["annotator"]) for row in raw} == {(2, "imported")}
+
+
+def test_chosen_responses_become_demonstrations_once_and_only_when_asked_for(
+    plumbline: Command, transcripts: Path, database_url: str
+) -> None:
+    known = "SELECT count(*) FROM demonstrations WHERE source = 'imported'"
+    importing = ("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline(*importing)
+    assert one(database_url, known) == 0
+    assert "There is no demonstration" in plumbline("run", "start", "sft", "--project", "harmless").refusal
+    plumbline(*importing, "--demonstrate")
+    plumbline(*importing, "--demonstrate")
+    chosen = "SELECT count(DISTINCT (c.prompt_id, c.text)) FROM judgements j JOIN task_completions t USING (task_id)"
+    better = "WHERE (t.position = 0) = (j.preference > 0)"
+    expected = one(database_url, f"{chosen} JOIN completions c ON c.id = t.completion_id {better}")
+    assert one(database_url, known) == expected
+    assert "is in the queue" in plumbline("run", "start", "sft", "--project", "harmless").out
+
+
+def test_demonstrations_come_in_once_in_each_of_their_forms_and_sft_learns_from_them(
+    plumbline: Command, database_url: str, tmp_path: Path
+) -> None:
+    question, answer = {"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Well."}
+    rows: list[object] = [
+        {"prompt": "How are you?", "completion": "Fine."},
+        {"prompt": [question], "completion": [answer]},
+        {"messages": [{"role": "system", "content": "Be brief."}, question, answer]},
+        {"prompt": [question], "completion": "Well."},
+    ]
+    (tmp_path / "shown.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    importing = ("import", str(tmp_path / "shown.jsonl"), "-p", "manners", "--kind", "demonstrations", "--create")
+    done = plumbline(*importing)
+    assert "Imported 3 of 4 demonstrations into manners; 1 were there already, 0 can't be used." in done.out
+    assert "Imported 0 of 4 demonstrations into manners; 4 were there already" in plumbline(*importing).out
+    assert one(database_url, "SELECT count(*) FROM demonstrations WHERE source = 'imported'") == 3
+    assert one(database_url, "SELECT count(*) FROM prompts") == 2
+    assert "is in the queue" in plumbline("run", "start", "sft", "--project", "manners").out
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "Hello?"}, "has neither a text nor messages under 'completion'"),
+        ({"prompt": "Hello?", "completion": " "}, "has an empty turn"),
+        ({"messages": [{"role": "user", "content": "Hello?"}]}, "does not end with a response of the assistant"),
+        ({"messages": [{"role": "assistant", "content": "Hi."}]}, "has no turn of the user right before the response"),
+        ({"messages": [{"role": "robot", "content": "Hi."}]}, "that no system, user or assistant says"),
+        ({"prompt": "Hello?", "completion": "\0"}, "has a NUL character in 'completion'"),
+        ([], "is not a JSON object"),
+    ],
+)
+def test_a_bad_demonstration_keeps_the_file_out(plumbline: Command, tmp_path: Path, row: object, reason: str) -> None:
+    good = {"prompt": "Hello?", "completion": "Hi."}
+    (tmp_path / "shown").write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n", encoding="utf-8")
+    done = plumbline("import", str(tmp_path / "shown"), "-p", "new", "--create", "--kind", "demonstrations")
+    assert "1 of 2 rows can't be used" in done.refusal
+    assert done.out.startswith("line 2 ")
+    assert reason in done.out
+
+
+def test_chosen_responses_are_asked_of_comparisons_alone(plumbline: Command, tmp_path: Path) -> None:
+    asked = plumbline("import", str(tmp_path), "-p", "new", "--create", "--kind", "demonstrations", "--demonstrate")
+    assert asked.refusal == "--demonstrate is for comparisons: a file of demonstrations has no chosen responses."
+
+
+def test_a_bad_row_keeps_the_file_and_the_new_project_out(
+    plumbline: Command, transcripts: Path, database_url: str
+) -> None:
+    done = plumbline("import", str(transcripts), "--project", "harmless", "--create")
+    assert done.refusal == (
+        f"Nothing was imported: 1 of {FEW} rows can't be used. Use --skip-bad to import the others."
+    )
+    assert f"line {BAD_LINE} " in done.out
+    assert one(database_url, "SELECT count(*) FROM projects") == 0
+
+
+def test_a_project_is_created_only_when_asked_for(plumbline: Command, transcripts: Path) -> None:
+    done = plumbline("import", str(transcripts), "--project", "harmless", "--skip-bad")
+    assert done.refusal == "There is no project harmless. Use --create to make it."
+
+
+def test_an_empty_file_and_a_missing_one_are_one_line(plumbline: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert "holds no row" in plumbline("import", str(tmp_path / "empty"), "-p", "new", "--create").refusal
+    assert "can't be read" in plumbline("import", str(tmp_path / "none"), "-p", "new", "--create").refusal
+
+
+def test_many_bad_rows_are_counted_and_not_all_shown(plumbline: Command, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"{}\n" * 50)
+    done = plumbline("import", str(tmp_path / "bad"), "-p", "new", "--create")
+    assert len(done.out.splitlines()) == 21
+    assert "… and 30 more" in done.out
+    assert "50 of 50" in done.refusal
+
+
+def test_an_export_of_a_changed_file_is_refused_and_leaves_nothing(
+    plumbline: Command, transcripts: Path, tmp_path: Path
+) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    out = tmp_path / "out" / "pairs.jsonl"
+    out.parent.mkdir()
+    assert "cut one first" in plumbline("export", "-p", "harmless", "-o", str(out)).refusal
+    plumbline("dataset", "cut", "--project", "harmless")
+    file = tmp_path / "home" / "datasets" / "harmless" / "preferences-0001.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"e", b"a", 1))
+    for file_format in ("jsonl", "parquet"):
+        done = plumbline("export", "-p", "harmless", "--format", file_format, "-o", str(out))
+        assert "is not what was cut" in done.refusal
+    assert list(out.parent.iterdir()) == []
+    assert "no preferences dataset 7" in plumbline("export", "-p", "harmless", "--dataset", "7", "-o", str(out)).refusal
+    assert plumbline("export", "-p", "nowhere", "-o", str(out)).refusal == "There is no project nowhere."
+
+
+def test_a_new_person_gets_a_link_and_a_place(plumbline: Command, transcripts: Path, database_url: str) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    done = plumbline("create-user", "Ada", "--email", "ada@example.org", "-p", "harmless", "--role", "reviewer")
+    assert done.out.startswith("http://localhost:8400/sign-in/link/"), done.err
+    assert (
+        one(database_url, "SELECT role FROM members JOIN users ON users.id = user_id WHERE name = 'Ada'") == "reviewer"
+    )
+    assert plumbline("link", "--user", "ada@example.org").code == 0
+    assert "e-mail address" in plumbline("create-user", "Other", "--email", "Ada@example.org").refusal
+    assert "A role is one of" in plumbline("create-user", "Bob", "-p", "harmless", "--role", "king").refusal
+    assert one(database_url, "SELECT count(*) FROM users") == 1
+
+
+def test_an_api_token_is_printed_alone_and_once(plumbline: Command, database_url: str) -> None:
+    plumbline("create-user", "Ada", "--admin")
+    done = plumbline("token", "--user", "Ada", "--name", "nightly export", "--days", "30")
+    assert done.out.startswith("plumb_")
+    assert len(done.out.splitlines()) == 1
+    assert one(database_url, "SELECT is_admin FROM users") is True
+    assert one(database_url, "SELECT count(*) FROM api_tokens WHERE expires_at > now() + interval '29 days'") == 1

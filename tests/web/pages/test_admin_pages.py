@@ -1,0 +1,322 @@
+"""What the admin pages say: the sentence at the top, what to do first, what a form leads to."""
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run
+from app.services import accounts
+from app.services.loop import models
+from app.services.projects import projects
+from tests.browser.seed import Seeded
+from tests.browser.seed.hacking import write_report
+from tests.factories import make_task
+from tests.seeded import seeded, seeded_template, seeded_url, site
+from tests.web.doors import Door, database_url, doors
+
+__all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
+
+PROJECT = "/projects/everyday-help"
+OVER = {"lease_expires_at": None, "finished_at": func.now()}
+
+
+async def test_the_project_says_where_its_round_stands(doors: dict[str, Door]) -> None:
+    html = await read(doors["owner"], PROJECT)
+    assert re.fullmatch(r"Round 3 is labelling: 7 of 400, about \d+ (minutes|hours?) left\.", sentence(html))
+    assert "Policy: refused. Responses are 1.84 times as long as the reference" in words(html)
+    assert "Made from policy 1, guided by reward model 1, held near policy 1." in words(html)
+
+
+async def test_without_a_recent_pace_there_is_no_estimate(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    await db.execute(update(Round).where(Round.id == seeded.label_round.id).values(label_target=3))
+    await db.commit()
+    assert sentence(await read(doors["owner"], PROJECT)) == "Round 3 is labelling: 7 of 3."
+
+
+async def test_a_round_whose_run_failed_stands_still_and_offers_to_retry(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    await db.execute(update(Round).where(Round.id == seeded.label_round.id).values(step="reward"))
+    stuck = {"round_id": seeded.label_round.id, "round_step": "reward"}
+    await db.execute(update(Run).where(Run.id == seeded.failed.id).values(stuck))
+    await db.commit()
+    html = await read(doors["owner"], PROJECT)
+    assert sentence(html) == "Round 3 stands still: Reward model failed."
+    assert f'action="{PROJECT}/runs/{seeded.failed.id}/retry"' in html
+    answer = await doors["owner"].send("POST", f"{PROJECT}/runs/{seeded.failed.id}/retry")
+    assert answer.status_code == 303
+    assert "training the reward model, waiting for a worker" in sentence(await read(doors["owner"], PROJECT))
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"state": "queued", "lease_expires_at": None}, "PPO waits for a worker."),
+        ({"state": "running", "step": 0, "total_steps": 0}, "PPO is running"),
+        ({"state": "running", "cancel_requested_at": func.now()}, "PPO is writing its checkpoint and stops then."),
+        ({"state": "succeeded", **OVER, "result": {}}, "PPO is done."),
+        ({"state": "succeeded", **OVER, "result": {"kl": 3.2, "note": None}}, "PPO is done: 3.2 nats KL to the ref"),
+        ({"state": "failed", **OVER, "error": "Out of memory."}, "PPO failed."),
+        ({"state": "cancelled", **OVER}, "PPO was cancelled."),
+    ],
+)
+async def test_a_run_says_what_it_does_in_every_state(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded, state: dict[str, Any], said: str
+) -> None:
+    await db.execute(update(Run).where(Run.id == seeded.ppo.id).values(state))
+    await db.commit()
+    assert said in sentence(await read(doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"))
+    assert said in sentence(await read(doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}/state"))
+    for path in (PROJECT, f"{PROJECT}/runs", f"{PROJECT}/models"):
+        await read(doors["owner"], path)
+
+
+async def test_a_project_with_its_first_policy_only_can_be_looked_at(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    bare = await projects.create(db, slug="bare", name="Bare", owner_id=seeded.owner.id)
+    await models.register(
+        db, project_id=bare.id, kind="policy", run_id=None, folder="models/x", manifest_sha256="0" * 64, figures={}
+    )
+    await db.commit()
+    assert "No policy is in use." in sentence(await read(doors["owner"], "/projects/bare/models"))
+    promoted = await doors["owner"].send("POST", "/projects/bare/models/policy/1/promote")
+    assert promoted.status_code == 303
+    assert sentence(await read(doors["owner"], "/projects/bare/models")) == "Policy 1 is in use."
+    assert sentence(await read(doors["owner"], "/projects/bare")) == "No round is running."
+
+
+async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    result = {
+        "accuracy_longer_preferred": 0.81,
+        "accuracy_longer_preferred_low": 0.7,
+        "accuracy_longer_preferred_high": 0.9,
+        "accuracy_largest_length_gap": 0.64,
+        "accuracy_largest_length_gap_low": 0.5,
+        "accuracy_largest_length_gap_high": 0.75,
+        "length_gap_quartiles": [3, 8, 15],
+        "subset_pairs": {"longer_preferred": 40},
+        "calibration_error": 0.12,
+        "calibration_temperature": 2.5,
+    }
+    measured = {"stage": "reward", "state": "succeeded", **OVER, "result": result}
+    await db.execute(update(Run).where(Run.id == seeded.ppo.id).values(measured))
+    await db.commit()
+    said = words(await read(doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"))
+    assert "Agreement where the longer response was preferred 81% 70–90%" in said
+    assert "Agreement on the quarter of pairs farthest apart in length 64% 50–75%" in said
+    assert "Calibration error 12%" in said
+    assert "Calibration temperature 2.5" in said
+    assert "Subset pairs" not in said
+
+
+async def test_a_held_out_loss_says_what_it_is_a_mean_over(doors: dict[str, Door]) -> None:
+    said = words(await read(doors["owner"], f"{PROJECT}/models"))
+    assert "Held-out loss per token 1.38 nats" in said, "of a policy"
+    assert "Held-out loss per pair 0.548 nats" in said, "of a reward model"
+    assert "Held-out loss per token 0.548 nats" not in said
+
+
+async def test_a_reward_model_that_other_tools_read_otherwise_says_so(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    said = "Another tool that opens this model gets the mean of its heads"
+    assert said not in words(await read(doors["owner"], f"{PROJECT}/models"))
+    (newest, *_) = await db.scalars(
+        select(ModelVersion).where(ModelVersion.kind == "reward").order_by(ModelVersion.id.desc())
+    )
+    newest.figures = {**newest.figures, "other_tools_read": "mean"}
+    await db.commit()
+    assert words(await read(doors["owner"], f"{PROJECT}/models")).count(said) == 1
+
+
+async def test_a_run_of_every_stage_has_a_page(doors: dict[str, Door], db: AsyncSession) -> None:
+    runs = list(await db.scalars(select(Run).order_by(Run.id)))
+    assert {run.stage for run in runs} >= {"sft", "reward", "ppo", "generate", "evaluate", "select", "snapshot", "gate"}
+    for run in runs:
+        assert sentence(await read(doors["reviewer"], f"{PROJECT}/runs/{run.id}")), run.stage
+
+
+async def test_dpo_is_started_by_its_button_and_shows_its_curves(doors: dict[str, Door], db: AsyncSession) -> None:
+    assert 'value="dpo"' in await read(doors["owner"], PROJECT)
+    started = await doors["owner"].send("POST", f"{PROJECT}/runs", {"stage": "dpo"})
+    assert started.status_code == 303
+    page = started.headers["location"]
+    assert sentence(await read(doors["owner"], page)).startswith("DPO ")
+    for step in range(1, 4):
+        figures = {"loss": 0.69 / step, "margin": 0.1 * step, "chosen_reward": 0.1, "rejected_reward": 0.0}
+        db.add(Metric(run_id=int(page.rsplit("/", 1)[-1]), phase="dpo", step=step, figures=figures))
+    await db.commit()
+    assert "Implicit reward of preferred responses" in words(await read(doors["owner"], page))
+
+
+async def test_a_run_that_ended_before_it_measured_anything_shows_no_empty_curves(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    page = f"{PROJECT}/runs/{seeded.failed.id}"
+    assert "data-figure" not in await read(doors["owner"], page)
+    await db.execute(update(Run).where(Run.id == seeded.failed.id).values(state="queued", finished_at=None))
+    await db.commit()
+    assert "data-figure" in await read(doors["owner"], page)
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed", "cancelled"])
+async def test_a_round_that_ended_early_says_why(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded, status: str
+) -> None:
+    ended = {"status": status, "reason": "Because.", "finished_at": func.now()}
+    await db.execute(update(Round).where(Round.id == seeded.label_round.id).values(ended))
+    await db.commit()
+    html = await read(doors["owner"], f"{PROJECT}/rounds/3")
+    assert sentence(html).startswith("Round 3")
+    assert ("Because." in html) == (status != "cancelled")
+
+
+async def test_a_gate_shows_each_rule_with_its_figure_and_bound(doors: dict[str, Door]) -> None:
+    html = await read(doors["owner"], f"{PROJECT}/rounds/2")
+    assert sentence(html) == "Round 2 was refused at its policy gate."
+    rows = [words(row) for row in re.findall(r"<tr>.*?</tr>", html, re.DOTALL)]
+    assert any(re.search(r"at most 1\.5 is allowed\. 1\.84 1\.5 refused", row) for row in rows)
+    assert any(re.search(r"KL to the reference is 5\.0 nats.* 5\.02 12 passed", row) for row in rows)
+
+
+async def test_a_bare_project_says_what_to_do_first(doors: dict[str, Door], db: AsyncSession, seeded: Seeded) -> None:
+    await projects.create(db, slug="bare", name="Bare", owner_id=seeded.owner.id)
+    await db.commit()
+    door = doors["owner"]
+    assert "There is no policy yet." in sentence(await read(door, "/projects/bare"))
+    assert "A policy learns from demonstrations first." in await read(door, "/projects/bare")
+    assert "Nothing has run yet." in sentence(await read(door, "/projects/bare/runs"))
+    assert "There is no model yet." in sentence(await read(door, "/projects/bare/models"))
+    assert "There are no judgements to keep yet." in sentence(await read(door, "/projects/bare/datasets"))
+    assert "Judge some pairs first." in await read(door, "/projects/bare/datasets")
+    assert "One person is in this project." in sentence(await read(door, "/projects/bare/people"))
+
+
+async def test_a_project_that_has_only_tasks_can_be_looked_at(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    bare = await projects.create(db, slug="bare", name="Bare", owner_id=seeded.owner.id)
+    await make_task(db, bare)
+    await db.commit()
+    for page in ("", "/state", "/runs", "/models", "/datasets", "/people"):
+        await read(doors["owner"], f"/projects/bare{page}")
+    assert "Bare" in await read(doors["owner"], "/projects")
+
+
+async def test_the_list_of_projects_says_what_each_is_doing(doors: dict[str, Door]) -> None:
+    html = await read(doors["owner"], "/projects")
+    assert sentence(html) == "One round is under way."
+    assert "Round 3 is labelling: 7 of 400." in words(html)
+    assert "Open to you for judging." in await read(doors["annotator"], "/projects")
+
+
+async def test_a_token_is_shown_once_and_revoked_for_good(doors: dict[str, Door], db: AsyncSession) -> None:
+    door = doors["annotator"]
+    made = await door.send("POST", "/tokens", {"name": "notebook", "days": "30"})
+    (token,) = set(re.findall(r"plumb_\w{43}", made.text))
+    assert made.headers["cache-control"] == "no-store"
+    assert token not in await read(door, "/tokens")
+    assert await accounts.principal_of_api_token(db, token) is not None
+    token_id = await db.scalar(select(func.max(ApiToken.id)))
+    await db.commit()
+    assert (await doors["owner"].send("POST", f"/tokens/{token_id}/revoke")).status_code == 404
+    assert (await door.send("POST", f"/tokens/{token_id}/revoke")).status_code == 303
+    assert await accounts.principal_of_api_token(db, token) is None
+
+
+async def test_a_new_person_gets_a_link_that_signs_them_in_once(doors: dict[str, Door]) -> None:
+    added = await doors["owner"].send("POST", f"{PROJECT}/people", {"name": "Kim", "email": "", "role": "annotator"})
+    (path,) = set(re.findall(r"/sign-in/link/[\w-]+", added.text))
+    assert "/sign-in/link/" not in await read(doors["owner"], f"{PROJECT}/people")
+    signed_in = await doors["nobody"].send("POST", path)
+    assert signed_in.status_code == 303
+    assert "session=" in signed_in.headers["set-cookie"]
+    assert (await doors["nobody"].send("POST", path)).status_code == 404
+
+
+async def test_an_owner_does_not_lock_the_project_by_mistake(doors: dict[str, Door], seeded: Seeded) -> None:
+    url = f"{PROJECT}/people/{seeded.owner.id}/role"
+    assert (await doors["owner"].send("POST", url, {"role": "annotator"})).status_code == 409
+    assert (await doors["owner"].send("GET", PROJECT)).status_code == 200
+
+
+async def test_two_people_who_promote_at_once_do_not_undo_each_other_unawares(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    seen = {"instead_of": str(seeded.policies[1].id)}
+    assert (await doors["owner"].send("POST", f"{PROJECT}/models/policy/3/promote", seen)).status_code == 303
+    late = await doors["owner"].send("POST", f"{PROJECT}/models/policy/1/promote", seen)
+    assert late.status_code == 409
+    assert "Somebody changed the version in use in the meantime." in late.text
+    in_use = select(ModelVersion.number).where(ModelVersion.state == "promoted", ModelVersion.kind == "policy")
+    assert await db.scalar(in_use) == 3
+
+
+async def test_a_version_that_is_cut_can_be_downloaded(doors: dict[str, Door]) -> None:
+    cut = await doors["owner"].send("POST", f"{PROJECT}/datasets")
+    assert cut.headers["location"] == f"{PROJECT}/datasets#preferences-3"
+    html = await read(doors["owner"], f"{PROJECT}/datasets")
+    assert sentence(html) == "Preferences 3 holds 7 judgements."
+    for form in ("jsonl", "parquet"):
+        file = await doors["reviewer"].send("GET", f"{PROJECT}/datasets/3/export?format={form}")
+        assert file.status_code == 200
+        assert file.headers["content-disposition"].endswith(f'everyday-help-preferences-3.{form}"')
+
+
+async def test_the_log_is_there_on_demand(doors: dict[str, Door], seeded: Seeded) -> None:
+    folder = doors["owner"].site.state.settings.home / "runs" / str(seeded.ppo.id)
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("step 34 <b>done</b>\n")
+    answer = await doors["owner"].send("GET", f"{PROJECT}/runs/{seeded.ppo.id}/log")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.text == "step 34 <b>done</b>\n"
+
+
+async def read(door: Door, path: str) -> str:
+    answer = await door.send("GET", path)
+    assert answer.status_code == 200, (path, answer.status_code)
+    return answer.text
+
+
+def sentence(html: str) -> str:
+    """The heading at the top of the page, as a reader sees it."""
+    found = re.search(r"<h1>(.*?)</h1>", html, re.DOTALL)
+    assert found is not None
+    return words(found[1])
+
+
+def words(html: str) -> str:
+    text = re.sub(r"<[^>]+>", "\0", html)
+    for entity, character in (("&#39;", "'"), ("&amp;", "&")):
+        text = text.replace(entity, character)
+    text = " ".join(text.replace("\0", " ").split())
+    return re.sub(r" ([.,:;)])", r"\1", text).replace("( ", "(")
+
+
+async def test_a_run_tells_of_signs_of_reward_hacking(doors: dict[str, Door], seeded: Seeded) -> None:
+    owner, address = doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"
+    assert "data-frontier" not in await read(owner, address)
+    path = write_report(owner.site.state.settings.home, seeded.ppo)
+    html = await read(owner, address)
+    said = words(html)
+    assert "2 detectors raised an alarm." in said
+    assert "The reward rose much more than the held-out reward model’s 20–30 1.8 1" in said
+    assert "A style has spread: lists 25–30 4.5 4" in said
+    assert "Highest above the held-out reward model: one response to judge by eye" in said
+    curve = json.loads(unescape(re.findall(r'data-frontier="([^"]+)"', html)[0]))
+    assert curve["x"] == [0.5 * number for number in range(7)]
+    assert len(curve["lines"]) == 2
+    write_report(owner.site.state.settings.home, seeded.ppo, alarms=False)
+    assert "No detector raised an alarm in 7 evaluations." in words(await read(owner, address))
+    path.write_text("{")
+    assert "data-frontier" not in await read(owner, address)

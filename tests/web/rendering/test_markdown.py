@@ -1,0 +1,141 @@
+"""What a model writes becomes text that looks right and can do nothing."""
+
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+
+from app.web.rendering.highlight import CLASSES, LEXERS, LONGEST_HIGHLIGHTED
+from app.web.rendering.markdown import ATTRIBUTES, LONGEST_RENDERED, TAGS, render_markdown
+from tests.web.payloads import BOMBS, SCRIPTS
+
+BOMB_SECONDS = 5  # a guard against minutes; 0.8 s is the most that was measured
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would take for tags."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_5_1_3_3_no_text_becomes_a_tag_that_acts(text: str) -> None:
+    for tag, attributes in Tags(render_markdown(text)).found:
+        assert tag in TAGS
+        allowed = ATTRIBUTES.get(tag, set()) | ({"rel", "target"} if tag == "a" else set())
+        assert set(attributes) <= allowed
+        assert re.match(r"https?://|mailto:", attributes.get("href") or "mailto:")
+        if tag == "a":
+            assert attributes["rel"] == "noopener noreferrer nofollow"
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_text_takes_long(name: str) -> None:
+    text = BOMBS[name][:LONGEST_RENDERED]
+    started = time.process_time()
+    render_markdown(text)
+    assert time.process_time() - started < BOMB_SECONDS
+
+
+def test_ordinary_markdown_looks_as_meant() -> None:
+    html = render_markdown(
+        "# Bread\n\nUse **flour** and `salt`.\n\n1. Mix\n2. Wait\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    )
+    assert "<h3>Bread</h3>" in html
+    assert "<strong>flour</strong>" in html
+    assert "<code>salt</code>" in html
+    assert "<ol>\n<li>Mix</li>" in html
+    assert "<td>2</td>" in html
+
+
+def test_a_code_block_keeps_its_language_and_its_signs() -> None:
+    html = render_markdown("```c++\nif (a < b && c) {}\n```")
+    assert '<code class="language-c++"><span class="code-keyword">if</span> (a &lt; b &amp;&amp; c) {}' in html
+
+
+def test_code_in_a_known_language_is_highlighted() -> None:
+    html = render_markdown('```Python\ndef half(n):  # of it\n    return n / 2 if n else "none"\n```')
+    assert '<span class="code-keyword">def</span> <span class="code-name">half</span>(n)' in html
+    assert '<span class="code-comment"># of it</span>' in html
+    assert '<span class="code-number">2</span>' in html
+    assert '<span class="code-string">"none"</span>' in html
+
+
+@pytest.mark.parametrize("info", ["", "text", "brainfuck", "python3000", "__class__", "../python", "python\x00"])
+def test_code_in_no_known_language_stays_plain(info: str) -> None:
+    html = render_markdown(f"```{info}\nreturn 1 < 2\n```")
+    assert "return 1 &lt; 2\n</code></pre>" in html
+    assert "<span" not in html
+
+
+def test_code_without_a_fence_stays_plain() -> None:
+    assert "<span" not in render_markdown("`return 1`\n\n    return 1\n")
+
+
+@pytest.mark.parametrize("language", [*LEXERS, "js", "ts", "py", "sh", "c++", "yml"])
+def test_hostile_code_in_any_language_stays_the_same_text_in_our_own_classes(language: str) -> None:
+    for text in (text for text in SCRIPTS if "```" not in text and "\0" not in text):
+        code = f"{text}\r\tint x = 1; // '{text}\n"
+        tags = Tags(render_markdown(f"````{language}\n{code}````"))
+        assert "".join(tags.texts).rstrip("\n") == code.replace("\r", "\n").rstrip("\n")
+        assert {tag for tag, _ in tags.found} <= {"pre", "code", "span"}
+        assert {attributes["class"] for tag, attributes in tags.found if tag == "span"} <= set(CLASSES.values())
+
+
+# Each takes its lexer seconds or half a minute to the end.
+@pytest.mark.parametrize(
+    ("language", "stall"),
+    [("java", "\n"), ("java", "a "), ("c", "\n"), ("typescript", "?a"), ("python", "\n "), ("css", '"\\')],
+)
+def test_no_code_takes_long(language: str, stall: str) -> None:
+    fence = f"```{language}\n{stall * (LONGEST_HIGHLIGHTED // 3 // len(stall))}\n```\n"
+    started = time.process_time()
+    render_markdown(fence * 3)
+    assert time.process_time() - started < BOMB_SECONDS
+
+
+def test_very_long_code_stays_plain() -> None:
+    line = "return 1\n"
+    fits = line * (LONGEST_HIGHLIGHTED // len(line))
+    assert "code-keyword" in render_markdown(f"```python\n{fits}```")
+    assert "<span" not in render_markdown(f"```python\n{fits}{line}```")
+
+
+def test_headings_stand_below_those_of_the_page_and_leave_no_level_out() -> None:
+    html = render_markdown("## one\n\n###### two\n\n###### three\n\n# four")
+    assert re.findall(r"<h(\d)>(\w+)</h\1>", html) == [("3", "one"), ("4", "two"), ("4", "three"), ("3", "four")]
+
+
+@pytest.mark.parametrize(
+    ("text", "tex", "display"),
+    [
+        ("so $a_1 + b_2$ holds", "a_1 + b_2", "inline"),
+        ("so \\(x < y\\) holds", "x &lt; y", "inline"),
+        ("$$\nE = mc^2\n$$", "E = mc^2", "display"),
+        ("\\[\\frac{1}{2}\\]", "\\frac{1}{2}", "display"),
+        ("**$a*b*c$**", "a*b*c", "inline"),
+    ],
+)
+def test_tex_is_left_for_the_browser_as_it_was_written(text: str, tex: str, display: str) -> None:
+    assert f'<span class="tex" data-display="{display}">{tex}</span>' in render_markdown(text)
+
+
+@pytest.mark.parametrize("text", ["It costs $5 or $6.", "$ a $", "$5", "US$20 and CA$30", "a $\n\n$ b", "`$a$`", "$$"])
+def test_prices_and_code_are_no_tex(text: str) -> None:
+    assert "tex" not in render_markdown(text)
+
+
+def test_a_very_long_text_is_shown_as_it_is() -> None:
+    text = "**<b>**" * (LONGEST_RENDERED // 7 + 1)
+    assert render_markdown(text).startswith("<pre>**&lt;b&gt;**")

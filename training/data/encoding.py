@@ -1,0 +1,103 @@
+"""Records as token ids, and batches of similar length under a token budget."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+from models.backbone import LanguageModel
+from models.reward import RewardModel
+from training.config import InputError
+from training.data.examples import Example, Pair, Prompt
+from training.records import (
+    DemonstrationRecord,
+    PreferenceRecord,
+    PromptRecord,
+    ResponseRecord,
+)
+
+AnsweredT = TypeVar("AnsweredT", DemonstrationRecord, ResponseRecord, PreferenceRecord)
+
+
+def encode_prompts(
+    language_model: LanguageModel, records: Sequence[PromptRecord], *, max_new_tokens: int
+) -> tuple[list[Prompt], int]:
+    """Prompts that leave room for a response in the model's positions, and how many did not.
+
+    A prompt is never cut: the model would answer something that nobody asked. Raises `InputError` if none fits.
+    """
+    room = language_model.max_positions - max_new_tokens
+    encoded = language_model.encode_prompts(record.prompt for record in records)
+    prompts = [
+        Prompt(record.prompt_id, record.prompt, token_ids) for record, token_ids in zip(records, encoded, strict=True)
+    ]
+    fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= room]
+    if not fitting:
+        raise InputError(f"no prompt leaves room for {max_new_tokens} new tokens in {language_model.max_positions}")
+    return fitting, len(prompts) - len(fitting)
+
+
+def token_limit(model: LanguageModel | RewardModel, max_length: int) -> int:
+    """Tokens of a prompt and response that are kept: what is longer is left out and never cut."""
+    return min(max_length, model.max_positions)
+
+
+def encode_demonstrations(
+    model: LanguageModel | RewardModel, records: Sequence[DemonstrationRecord], *, max_length: int
+) -> tuple[list[Example], int]:
+    """Examples of at most `max_length` tokens, and how many were longer. Raises `InputError` if none fits."""
+    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
+    if not fitting:
+        raise InputError(f"every demonstration is longer than {token_limit(model, max_length)} tokens")
+    return [example for _, (example,) in fitting], len(records) - len(fitting)
+
+
+def encode_responses_to(
+    model: LanguageModel | RewardModel, records: Sequence[ResponseRecord], *, max_length: int
+) -> tuple[list[Example], list[str]]:
+    """Examples that fit, with EOS, and the ids of their responses. Raises `InputError` if none fits, or if two
+    responses have one id."""
+    if twice := [
+        response_id for response_id, count in Counter(row.response_id for row in records).items() if count > 1
+    ]:
+        raise InputError(f"response_id {twice[0]} is of more than one response")
+    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
+    if not fitting:
+        raise InputError(f"every response is longer than {token_limit(model, max_length)} tokens")
+    return [example for _, (example,) in fitting], [record.response_id for record, _ in fitting]
+
+
+def encode_pairs(
+    model: LanguageModel | RewardModel, records: Sequence[PreferenceRecord], *, max_length: int
+) -> tuple[list[Pair], int]:
+    """Pairs of which both sides fit, and how many do not."""
+    sides = [record.response_a for record in records], [record.response_b for record in records]
+    pairs = [
+        Pair(
+            a,
+            b,
+            record.preference,
+            record.weight,
+            record.group,
+            record.strength,
+            record.source,
+            record.criteria,
+            record.safe_a,
+            record.safe_b,
+        )
+        for record, (a, b) in _fitting(model, records, *sides, max_length=max_length)
+    ]
+    return pairs, len(records) - len(pairs)
+
+
+def _fitting(
+    model: LanguageModel | RewardModel, records: Sequence[AnsweredT], *responses: Sequence[str], max_length: int
+) -> list[tuple[AnsweredT, tuple[Example, ...]]]:
+    """Records with an example for each of their responses, those of which all fit."""
+    limit = token_limit(model, max_length)
+    prompts = model.encode_prompts(record.prompt for record in records)
+    sides = zip(*(model.encode_responses(texts) for texts in responses), strict=True)
+    encoded = [
+        (record, tuple(Example(record.prompt_id, prompt_ids, response_ids) for response_ids in told))
+        for record, prompt_ids, told in zip(records, prompts, sides, strict=True)
+    ]
+    return [(record, examples) for record, examples in encoded if max(map(len, examples)) <= limit]

@@ -1,0 +1,59 @@
+"""Models and record files, opened and checked: whatever is wrong with one is an `InputError` in one line."""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from models.backbone import LanguageModel, ModelError, load_language_model
+from models.reward import RewardModel, load_reward_model
+from training.config import InputError
+from training.records import (
+    PreferenceRecord,
+    Record,
+    read_records,
+)
+from training.runtime.artifact import kind_of, verify
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def open_language_model(location: str) -> LanguageModel:
+    """A verified policy. Raises `InputError`."""
+    verify(location)
+    try:
+        return load_language_model(location)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
+    """A verified reward or cost model. Raises `InputError`, also for one of the other kind: what the one rewards the
+    other forbids."""
+    verify(location)
+    if kind_of(location) not in (None, kind):
+        raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
+    try:
+        return load_reward_model(location)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
+    """The records of a file, of which there must be one at least. Raises `InputError`."""
+    try:
+        records = read_records(path, kind)
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from error
+    if not records:
+        raise InputError(f"{path} holds no records")
+    return records
+
+
+def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+    """Training and validation records, of which no prompt is in both. Raises `InputError`."""
+    records = load(path, PreferenceRecord)
+    train = [record for record in records if record.split == "train"]
+    validation = [record for record in records if record.split == "validation"]
+    shared = {record.prompt_id for record in train} & {record.prompt_id for record in validation}
+    if shared:
+        raise InputError(f"prompt {sorted(shared)[0]} is in both splits: validation would measure memory")
+    return train, validation

@@ -1,0 +1,1 @@
+"""Policies learnt straight from judgements, held near a reference whose log-probabilities are kept."""

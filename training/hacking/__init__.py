@@ -1,0 +1,1 @@
+"""Signs that a policy earns its reward without deserving it."""

@@ -1,0 +1,226 @@
+"""Watches a policy in training for signs of reward hacking: the same prompts, answered and judged at every evaluation.
+
+It only reads: neither a random number nor a weight of the run depends on it, unless an alarm is meant to act.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from models.generation import sample_responses
+from training.algorithms.masking import length_mask
+from training.config import InputError, PpoConfig
+from training.data.batches import draw
+from training.data.examples import Prompt
+from training.hacking.alarms import Alarm, Evaluation, Judge
+from training.hacking.detectors import Samples
+from training.hacking.edits import told_apart
+from training.ppo.models import Players
+from training.ppo.rollout import log_probabilities
+from training.responses.written import WrittenResponse, written
+from training.reward.scoring import Reward, RewardModelScorer
+from training.runtime.artifact import write_json
+from training.runtime.metrics import Measures, mean_of
+from training.runtime.replicas import together
+from training.runtime.seeds import derived_seed
+
+REPORT = "reward_hacking.json"
+SAMPLES_PER_PROMPT = 4
+"""Rewards and lengths are compared within a prompt, which takes several responses to each."""
+BATCH_TOKENS = 1024
+REFERENCE_SAMPLES = 8
+"""Half of them say where the reference lies, the others how far out its responses get."""
+AUDITED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Who else judges the responses: nothing is learnt from them. Gold exists in simulations alone."""
+
+    held_out: Reward | None = None
+    gold: Reward | None = None
+
+
+class Watch:
+    """Evaluations of one run, in order. The reference's samples follow from the seed and are not kept."""
+
+    def __init__(
+        self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], judges: Judges, folder: Path
+    ) -> None:
+        self._config = config
+        # What training computes at once it does with one small minibatch: the watch's hundreds of responses at once
+        # would set the run's peak of memory. Their own log-probabilities are those of sampling, in float32.
+        self._sparing = replace(
+            config, micro_batch_tokens=min(config.micro_batch_tokens, BATCH_TOKENS), precision="float32"
+        )
+        self._players = players
+        self._judges = judges
+        self._folder = folder
+        self._prompts = _spread(prompts, max(1, config.detector_responses // SAMPLES_PER_PROMPT), config.seed)
+        self._judge: Judge | None = None
+        self._evaluations: list[Evaluation] = []
+
+    def evaluate(self, iteration: int) -> Measures:
+        """Of the policy after so many iterations."""
+        if self._judge is None:
+            reference, _ = self._sample(self._players.reference, REFERENCE_SAMPLES, "reference")
+            self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
+        samples, prompts = self._sample(self._players.policy, SAMPLES_PER_PROMPT, "policy")
+        if self._config.alarms.edits is not None:
+            samples = replace(samples, told_apart=self._told_apart(prompts, samples))
+        evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
+        self._evaluations.append(evaluation)
+        audit = {"audited_iteration": iteration, "audit": audited(samples, prompts)}
+        write_json(self._folder / REPORT, {**self.summary(), **audit})
+        return _measures(evaluation)
+
+    @property
+    def acting(self) -> tuple[Alarm, ...]:
+        """The newest evaluation's alarms of the detectors that may stop a run."""
+        if self._config.on_alarm == "report":
+            return ()
+        return tuple(alarm for alarm in self._evaluations[-1].alarms if alarm.detector in self._config.acting_alarms)
+
+    def summary(self) -> dict[str, object]:
+        """All evaluations, for the report on over-optimisation."""
+        return {
+            "held_out": self._judges.held_out is not None,
+            "gold": self._judges.gold is not None,
+            "evaluations": self.state(),
+        }
+
+    @property
+    def alarms(self) -> int:
+        """Detectors that raised an alarm at some time."""
+        return len({alarm.detector for evaluation in self._evaluations for alarm in evaluation.alarms})
+
+    def state(self) -> list[dict[str, object]]:
+        return [evaluation.to_json() for evaluation in self._evaluations]
+
+    def restore(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Inverse of `state`."""
+        self._evaluations = [Evaluation.from_json(row) for row in rows]
+
+    def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
+        prompts = [prompt for prompt in self._prompts for _ in range(samples_per_prompt)]
+        sampled = sample_responses(
+            model,
+            [prompt.token_ids for prompt in prompts],
+            max_new_tokens=self._config.max_new_tokens,
+            temperature=self._config.temperature,
+            seed=derived_seed(self._config.seed, "detectors", role),
+        )
+        return self._judged(prompts, written(model, sampled)), prompts
+
+    @torch.no_grad()
+    def _judged(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Samples:
+        sampled = [response.sampled for response in responses]
+        log_probabilities = [probability for response in sampled for probability in response.log_probabilities]
+        reward_B, kl_B, latent_BD, held_out_B, gold_B = together(
+            lambda: self._players.reward(prompts, responses).float(),
+            lambda: self._kl(prompts, responses),
+            lambda: self._latents(prompts, responses),
+            lambda: _asked(self._judges.held_out, prompts, responses),
+            lambda: _asked(self._judges.gold, prompts, responses),
+        )
+        assert reward_B is not None
+        assert kl_B is not None
+        samples = Samples(
+            prompt_ids=[prompt.prompt_id for prompt in prompts],
+            texts=[response.text for response in responses],
+            token_ids=[response.token_ids for response in sampled],
+            ended=[response.ended_with_eos for response in sampled],
+            reward_B=reward_B,
+            kl_B=kl_B,
+            entropy=-sum(log_probabilities) / len(log_probabilities),
+            held_out_B=held_out_B,
+            gold_B=gold_B,
+            latent_BD=latent_BD,
+            deviation_B=self._deviations(latent_BD),
+        )
+        for score_B in (samples.reward_B, samples.held_out_B, samples.gold_B):
+            if score_B is not None and not bool(torch.isfinite(score_B).all()):
+                raise InputError("a reward model gave a score that is not finite")
+        return samples
+
+    @torch.no_grad()
+    def _told_apart(self, prompts: Sequence[Prompt], samples: Samples) -> Mapping[str, float]:
+        """Of one response to each prompt."""
+        texts = samples.texts[::SAMPLES_PER_PROMPT]
+        return told_apart(self._players.reward, self._players.policy, prompts[::SAMPLES_PER_PROMPT], texts)
+
+    @torch.no_grad()
+    def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        """(B,) sums of k1."""
+        response_ids = [response.sampled.token_ids for response in responses]
+        reference_BR = log_probabilities(
+            self._players.reference,
+            [prompt.token_ids for prompt in prompts],
+            response_ids,
+            length_mask([len(ids) for ids in response_ids]),
+            self._sparing,
+        )
+        own_B = torch.tensor([sum(response.sampled.log_probabilities) for response in responses])
+        return own_B - reference_BR.sum(-1)
+
+    def _latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
+        """(B, D) what the reward model's heads read; None of a rule."""
+        reward = self._players.reward
+        return reward.latents(prompts, responses) if isinstance(reward, RewardModelScorer) else None
+
+    def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
+        """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
+        reward = self._players.reward
+        if latent_BD is None or not isinstance(reward, RewardModelScorer):
+            return None
+        score_BM = reward.reward_model.read_out.centred(reward.reward_model.head(latent_BD))
+        return score_BM.std(-1) if score_BM.shape[-1] > 1 else None
+
+
+def audited(samples: Samples, prompts: Sequence[Prompt]) -> dict[str, list[dict[str, object]]]:
+    """For people to look at: what earns most, and what earns most beyond the held-out reward model."""
+    lists = {"reward": samples.reward_B}
+    if samples.held_out_B is not None:
+        lists["beyond_held_out"] = _standardised(samples.reward_B) - _standardised(samples.held_out_B)
+    return {
+        name: [_row(samples, prompts, row) for row in value_B.argsort(descending=True, stable=True)[:AUDITED].tolist()]
+        for name, value_B in lists.items()
+    }
+
+
+def _row(samples: Samples, prompts: Sequence[Prompt], row: int) -> dict[str, object]:
+    return {
+        "prompt_id": samples.prompt_ids[row],
+        "prompt": prompts[row].conversation[-1].content,
+        "response": samples.texts[row],
+        "reward": float(samples.reward_B[row]),
+        "held_out": None if samples.held_out_B is None else float(samples.held_out_B[row]),
+    }
+
+
+def _standardised(values_B: Tensor) -> Tensor:
+    return (values_B - values_B.mean()) / values_B.std(correction=0).clamp(min=1e-6)
+
+
+def _spread(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
+    """As many different ones as there are, in an order of their own."""
+    return draw(prompts, start=0, count=min(count, len(prompts)), seed=seed, purpose="detectors")
+
+
+def _asked(judge: Reward | None, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
+    return None if judge is None else judge(prompts, responses).float()
+
+
+def _measures(evaluation: Evaluation) -> Measures:
+    gains = {
+        "watched_reward_gain": evaluation.reward_gain,
+        "watched_held_out_gain": evaluation.held_out_gain,
+        "watched_gold_gain": evaluation.gold_gain,
+        **{f"watched_{name}": value for name, value in evaluation.figures.items()},
+        "alarms": float(len(evaluation.alarms)),
+    }
+    return {name: mean_of(value) for name, value in gains.items() if value is not None}

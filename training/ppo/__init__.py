@@ -1,0 +1,1 @@
+"""Policy optimisation against a reward model: rollouts, learners, the loop, constraints, the best policy."""

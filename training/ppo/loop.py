@@ -1,0 +1,411 @@
+"""Proximal policy optimisation against a reward model, held near a reference policy."""
+
+# B = batch, R = response tokens
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel, save_language_model
+from models.lora import learnt_weights, merge_adapters, set_learnt_weights
+from training.algorithms.kl import adapt_coefficient, k3
+from training.algorithms.losses import explained_variance
+from training.config import InputError, PpoConfig
+from training.data.batches import draw
+from training.data.encoding import encode_demonstrations, encode_prompts
+from training.data.examples import Example, Prompt
+from training.data.opening import load, open_language_model, open_reward_model
+from training.hacking.watch import Judges, Watch
+from training.ppo.best_policy import BestPolicy
+from training.ppo.constraint import Constraint
+from training.ppo.flop import ppo_flop, sequence_lengths
+from training.ppo.learner import Minibatch, learner_of
+from training.ppo.models import Players, build_players
+from training.ppo.rollout import Rollout, collect
+from training.records import DemonstrationRecord, PromptRecord
+from training.responses.texts import sample_texts
+from training.reward.scoring import RewardModelScorer
+from training.runtime.artifact import lineage_of, model_identity
+from training.runtime.checkpoint import Checkpoint, pack, unpack
+from training.runtime.metrics import Measures, mean_of, merge
+from training.runtime.optimiser import linear_schedule
+from training.runtime.precision import settled_precision
+from training.runtime.replicas import replica
+from training.runtime.run import Cancellation, PhaseTimer, Run, State
+from training.runtime.seeds import derived_seed
+from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
+
+PHASE = "ppo"
+CHECKPOINT_LAYOUT = 4
+"""Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
+
+
+def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
+    """Improve the policy and publish the last or the best one that stayed within the KL bound."""
+    lineage = lineage_of(
+        "ppo",
+        config,
+        {
+            "policy": config.policy,
+            "reference": config.reference,
+            "reward": config.reward,
+            "cost": config.cost,
+            "held_out_reward": config.held_out_reward,
+        },
+        {
+            "prompts": config.prompts,
+            "held_out_prompts": config.held_out_prompts,
+            "demonstrations": config.demonstrations,
+        },
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    policy = open_language_model(config.policy)
+    reference = _reference(config, policy)
+    if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
+        raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
+    reward_model = open_reward_model(config.reward)
+    prompts, dropped = _prompts(config, policy, config.prompts)
+    held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
+    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
+    players = build_players(
+        config,
+        policy,
+        reference,
+        reward_model,
+        RewardModelScorer(reward_model, policy),
+        cost_model=cost_model,
+        cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
+    )
+    judges = Judges(
+        RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
+    )
+    demonstrations = _demonstrations(config, policy)
+    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
+    loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
+    stopped_early = loop.train()
+    result = {
+        **loop.summary(),
+        "precision": config.precision,
+        "stopped_early": stopped_early,
+        "prompts_dropped": dropped,
+    }
+    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+
+
+class PpoLoop:
+    """The loop's state: the learner, the KL coefficient, and the last policy known to be within the bound."""
+
+    def __init__(
+        self,
+        config: PpoConfig,
+        players: Players,
+        prompts: Sequence[Prompt],
+        run: Run,
+        *,
+        held_out: Sequence[Prompt] = (),
+        demonstrations: Sequence[Example] = (),
+        judges: Judges | None = None,
+    ) -> None:
+        self._config = config
+        self._players = players
+        self._prompts = prompts
+        self._run = run
+        self._demonstrations = demonstrations
+        self._learner = learner_of(config, players)
+        self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
+        self._watch = (
+            Watch(config, players, held_out or prompts, judges or Judges(), run.out)
+            if config.detector_responses
+            else None
+        )
+        self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
+        self._kl_coefficient = config.kl_coefficient
+        self._constraint = Constraint(config)
+        self._good = self._snapshot()
+        self._quiet = self._good
+        self._quiet_iteration = 0
+        self._published_row: int | None = None
+        self._roll_backs = 0
+        self._history: list[dict[str, float]] = []
+
+    def train(self) -> str | None:
+        """All iterations, then the policy to publish is in its place. The reason if they ended early."""
+        stopped_early = self._iterate_all()
+        iterations = len(self._history) - (stopped_early is not None)
+        if stopped_early is None and not self._watched(iterations)[0]:
+            stopped_early, self._good = "alarm", self._quiet
+        if stopped_early == "alarm":
+            self._published_row = iterations = self._quiet_iteration
+        if stopped_early is not None:
+            set_learnt_weights(self._players.policy.model, unpack("good.policy", self._good))
+        if self._best is not None:
+            self._best.measure(iterations)
+            self._best.put_in_place()
+        merge_adapters(self._players.policy.model)
+        return stopped_early
+
+    def summary(self) -> dict[str, object]:
+        """Figures of the last rollout within the bound, and the gain in reward since the first."""
+        within = [row for row in self._history if self._within_bound(row["kl"])]
+        first, last = self._history[0], within[-1] if within else self._history[0]
+        if self._published_row is not None:
+            last = self._history[self._published_row]
+        return {
+            "kl": last["kl"],
+            "reward": last["score"],
+            "reward_gain": last["score"] - first["score"],
+            "eos_rate": last["eos_rate"],
+            "length_ratio": last["length"] / first["length"],
+            "iterations": len(self._history),
+            "kl_coefficient": self._kl_coefficient,
+            "roll_backs": self._roll_backs,
+            **self._constraint.summary(last),
+            **(self._best.summary() if self._best is not None else {}),
+            **({"alarms": self._watch.alarms, "reward_hacking": self._watch.summary()} if self._watch else {}),
+        }
+
+    def _iterate_all(self) -> str | None:
+        start = self._restore(self._run.resume())
+        for iteration in range(start, self._config.iterations):
+            left = self._iterate(iteration)
+            if left is not None and not self._roll_back():
+                return left
+            self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
+        return None
+
+    def _iterate(self, iteration: int) -> str | None:
+        """One rollout and the updates on it; else why the policy must not go on: `max_kl` or `alarm`."""
+        began = time.perf_counter()
+        timer = PhaseTimer()
+        rollout = collect(
+            self._players,
+            self._draw_prompts(iteration),
+            self._config,
+            kl_coefficient=self._kl_coefficient,
+            multiplier=self._constraint.multiplier,
+            seed=derived_seed(self._config.seed, "rollout", iteration),
+            timer=timer,
+        )
+        self._history.append(_figures(rollout) | self._constraint.figures(rollout))
+        within_bound = self._within_bound(rollout.kl_per_response)
+        measures = _rollout_measures(rollout, self._kl_coefficient)
+        if self._players.critic is not None:
+            measures |= _critic_measures(rollout)
+        measures |= self._constraint.measures(rollout)
+        quiet, evaluated = True, iteration % self._config.held_out_every == 0
+        if evaluated:
+            with timer.measure("watch"):
+                quiet, signs = self._watched(iteration)
+                measures |= signs
+        if quiet and evaluated and self._best is not None:
+            with timer.measure("held_out"):
+                measures |= self._best.measure(iteration)
+        if not quiet:
+            self._good = self._quiet
+        elif within_bound:
+            self._good = self._snapshot()
+            if evaluated and self._config.on_alarm != "report":
+                self._quiet, self._quiet_iteration = self._good, iteration
+            with timer.measure("train"):
+                measures = merge(measures, self._update(iteration, rollout))
+            self._adapt(rollout)
+            self._constraint.update(rollout)
+        measures |= self._pace(rollout, measures, timer)
+        measures["seconds"] = mean_of(time.perf_counter() - began)
+        self._run.metrics.write(
+            iteration + 1, self._config.iterations, PHASE, measures, samples=self._samples(iteration)
+        )
+        if not quiet:
+            return "alarm"
+        return None if within_bound else "max_kl"
+
+    def _watched(self, iteration: int) -> tuple[bool, Measures]:
+        """Whether no alarm that acts was raised, and what the detectors found."""
+        if self._watch is None:
+            return True, {}
+        measures = self._watch.evaluate(iteration)
+        return not self._watch.acting, measures
+
+    def _pace(self, rollout: Rollout, measures: Measures, timer: PhaseTimer) -> Measures:
+        passes = ADAPTER_PASSES if self._config.lora_rank else TRAINING_PASSES
+        return {
+            **{f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()},
+            **self._meter.measures(
+                tokens=sum(sequence_lengths(rollout)),
+                flop=ppo_flop(self._players, rollout, measures, actor_passes=passes),
+                seconds=sum(timer.seconds.get(phase, 0.0) for phase in ("generate", "score", "train")),
+            ),
+        }
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        """What to go back to: the policy, or everything that learns where the run would go on from it."""
+        if self._config.kl_roll_backs:
+            return pack("good", self._learner.tensors())
+        return pack("good.policy", learnt_weights(self._players.policy.model))
+
+    def _roll_back(self) -> bool:
+        """Return to the last policy within the bound and hold it more tightly; false when that was done too often."""
+        if self._roll_backs == self._config.kl_roll_backs:
+            return False
+        self._learner.restore(unpack("good", self._good))
+        self._kl_coefficient *= 2
+        self._roll_backs += 1
+        return True
+
+    def _update(self, iteration: int, rollout: Rollout) -> Measures:
+        """The epochs of one iteration, ended early when the policy moves too far from the one that sampled."""
+        config = self._config
+        measures: Measures = {}
+        for epoch in range(config.epochs):
+            generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
+            order = torch.randperm(len(rollout.prompts), generator=generator)
+            minibatches = order.split(config.minibatch_size)
+            for number, rows in enumerate(minibatches):
+                place = (iteration * config.epochs + epoch) * len(minibatches) + number
+                step = self._learner.step(
+                    Minibatch(rollout, rows.tolist(), self._kl_coefficient, self._draw_demonstrations(place)),
+                    actor_rate=self._rate(iteration, config.actor_learning_rate),
+                    critic_rate=self._rate(iteration, config.critic_learning_rate),
+                    critic_only=bool(self._players.critics) and iteration < config.critic_warmup_iterations,
+                )
+                ratio_error = step.measures.pop("ratio_error", None)
+                if ratio_error is not None:
+                    measures.setdefault("first_ratio_error", ratio_error)
+                measures = merge(measures, step.measures)
+                if step.distant:
+                    return merge(measures, {"epochs_cut": mean_of(1.0)})
+        return measures
+
+    def _draw_prompts(self, iteration: int) -> list[Prompt]:
+        """Each as often as it is answered, one after the other."""
+        samples, seed = self._config.samples_per_prompt, self._config.seed
+        count = self._config.batch_size // samples
+        drawn = draw(self._prompts, start=iteration * count, count=count, seed=seed, purpose="prompts")
+        return [prompt for prompt in drawn for _ in range(samples)]
+
+    def _draw_demonstrations(self, place: int) -> list[Example]:
+        """Those of one optimiser step, counted over the whole run."""
+        if self._config.ptx_coefficient == 0:
+            return []
+        size, seed = self._config.ptx_batch_size, self._config.seed
+        return draw(self._demonstrations, start=place * size, count=size, seed=seed, purpose="demonstrations")
+
+    def _within_bound(self, kl: float) -> bool:
+        return self._config.max_kl is None or kl <= self._config.max_kl
+
+    def _rate(self, iteration: int, peak: float) -> float:
+        return linear_schedule(iteration, self._config.iterations, peak=peak)
+
+    def _adapt(self, rollout: Rollout) -> None:
+        if self._config.kl_controller == "adaptive":
+            self._kl_coefficient = adapt_coefficient(
+                self._kl_coefficient,
+                kl=rollout.kl_per_response,
+                target=self._config.kl_target,
+                episodes=len(rollout.prompts),
+                horizon=self._config.kl_horizon,
+            )
+
+    def _samples(self, iteration: int) -> list[Mapping[str, object]]:
+        """Texts of policy and reference for the same few prompts, now and then."""
+        config = self._config
+        last = iteration + 1 == config.iterations
+        if config.sample_texts == 0 or not (last or iteration % config.sample_every == 0):
+            return []
+        prompts = self._prompts[: config.sample_texts]
+        seed = derived_seed(config.seed, "samples")
+        return sample_texts(
+            {"policy": self._players.policy, "reference": self._players.reference},
+            prompts,
+            seed=seed,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+        )
+
+    def _state(self) -> State:
+        best = self._best.tensors() if self._best is not None else {}
+        quiet = pack("quiet", self._quiet) if self._config.on_alarm != "report" else {}
+        return {**self._learner.tensors(), **self._good, **quiet, **best}, {
+            "layout": CHECKPOINT_LAYOUT,
+            "kl_coefficient": self._kl_coefficient,
+            "constraint": self._constraint.state(),
+            "roll_backs": self._roll_backs,
+            "history": self._history,
+            "quiet_iteration": self._quiet_iteration,
+            "watch": self._watch.state() if self._watch is not None else [],
+            "best": self._best.summary() if self._best is not None else None,
+        }
+
+    def _restore(self, checkpoint: Checkpoint | None) -> int:
+        if checkpoint is None:
+            return 0
+        if checkpoint.values.get("layout") != CHECKPOINT_LAYOUT:
+            raise InputError("the checkpoint of this run was written by another version: start a new run")
+        self._learner.restore(checkpoint.tensors)
+        self._good = pack("good", unpack("good", checkpoint.tensors))
+        self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
+        self._constraint.restore(checkpoint.values["constraint"])  # type: ignore[arg-type]  # as the history
+        self._roll_backs = int(str(checkpoint.values["roll_backs"]))
+        self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
+        self._quiet = unpack("quiet", checkpoint.tensors)
+        self._quiet_iteration = int(str(checkpoint.values["quiet_iteration"]))
+        if self._watch is not None:
+            self._watch.restore(list(checkpoint.values["watch"]))  # type: ignore[call-overload]  # as above
+        best = checkpoint.values["best"]
+        if self._best is not None and isinstance(best, dict):
+            self._best.restore(checkpoint.tensors, best)
+        return checkpoint.step
+
+
+def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
+    """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
+    if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
+        return replace(policy, model=replica(policy.model))
+    return open_language_model(config.reference)
+
+
+def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:
+    return encode_prompts(policy, load(path, PromptRecord), max_new_tokens=config.max_new_tokens)
+
+
+def _demonstrations(config: PpoConfig, policy: LanguageModel) -> list[Example]:
+    if config.demonstrations is None:
+        return []
+    records = load(config.demonstrations, DemonstrationRecord)
+    return encode_demonstrations(policy, records, max_length=policy.max_positions)[0]
+
+
+def _figures(rollout: Rollout) -> dict[str, float]:
+    """Means over the responses of a rollout."""
+    sampled = [response.sampled for response in rollout.responses]
+    return {
+        "kl": rollout.kl_per_response,
+        "score": float(rollout.score_B.mean()),
+        "eos_rate": sum(response.ended_with_eos for response in sampled) / len(sampled),
+        "length": sum(len(response.token_ids) for response in sampled) / len(sampled),
+    }
+
+
+def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:
+    responses = len(rollout.responses)
+    figures = _figures(rollout)
+    mask_BR = rollout.mask_BR
+    return {
+        **{name: mean_of(value, responses) for name, value in figures.items()},
+        "reward": mean_of(float(rollout.reward_B.mean()), responses),
+        "kl_k3": (float(k3(rollout.log_probability_BR, rollout.reference_BR)[mask_BR].sum()), responses),
+        "score_variance": mean_of(float(rollout.score_B.var(correction=0)), responses),
+        "kl_coefficient": mean_of(kl_coefficient),
+        "tokens": mean_of(float(mask_BR.sum())),
+    }
+
+
+def _critic_measures(rollout: Rollout) -> Measures:
+    value_N, return_N = rollout.value_BR[rollout.mask_BR], rollout.return_BR[rollout.mask_BR]
+    return {"explained_variance": mean_of(float(explained_variance(value_N, return_N)))}

@@ -1,0 +1,270 @@
+"""Rollouts: what the policy wrote, what it earned, and the advantages that follow from it."""
+
+# B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from models.backbone import (
+    LanguageModel,
+    at_least_float32,
+    pad_right,
+    response_log_probabilities,
+    response_positions,
+)
+from models.generation import Response, sample_responses
+from models.value import Critic
+from training.algorithms.advantages import (
+    generalised_advantages,
+    leave_one_out_advantages,
+    penalise_missing_eos,
+    token_rewards,
+)
+from training.algorithms.constraint import lagrangian_advantages
+from training.algorithms.kl import ESTIMATORS, k1
+from training.algorithms.masking import length_mask, scatter_rows, whiten
+from training.config import InputError, PpoConfig
+from training.data.batches import length_batches
+from training.data.examples import Prompt
+from training.ppo.models import Players
+from training.responses.written import WrittenResponse, written
+from training.runtime.precision import products_in
+from training.runtime.replicas import together
+from training.runtime.run import PhaseTimer
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Responses and what the models say of them. All (B, R) tensors are zero outside the mask; log-probabilities are
+    those that the tokens were sampled with, or with products in bfloat16 the same policy's in those, so that training
+    begins at a ratio of 1."""
+
+    prompts: Sequence[Prompt]
+    responses: Sequence[WrittenResponse]
+    mask_BR: Tensor
+    log_probability_BR: Tensor
+    reference_BR: Tensor
+    """Log-probabilities of the same tokens under the reference."""
+    kl_BR: Tensor
+    """k1, whatever estimator the penalty uses."""
+    value_BR: Tensor
+    """Zero without a critic."""
+    score_B: Tensor
+    reward_B: Tensor
+    """The score after the penalty for a missing EOS."""
+    cost_B: Tensor
+    """Zero without a cost model, as is the next."""
+    cost_value_BR: Tensor
+
+    @property
+    def kl_per_response(self) -> float:
+        return float(self.kl_BR.sum(-1).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout(Scored):
+    """A batch of responses with everything that training on them needs."""
+
+    advantage_BR: Tensor
+    """Of all tokens of a response alike where a response is one action."""
+    return_BR: Tensor
+    """What the critic learns, zero without one."""
+    cost_return_BR: Tensor
+
+    def taught(self, critic: str) -> tuple[Tensor, Tensor]:
+        """(B, R) values that a critic of `Players.critics` gave, and what it learns."""
+        if critic == "cost_critic":
+            return self.cost_value_BR, self.cost_return_BR
+        return self.value_BR, self.return_BR
+
+
+def collect(
+    players: Players,
+    prompts: Sequence[Prompt],
+    config: PpoConfig,
+    *,
+    kl_coefficient: float,
+    multiplier: float = 0.0,
+    seed: int,
+    timer: PhaseTimer,
+) -> Rollout:
+    """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
+    with timer.measure("generate"):
+        sampled = sample_responses(
+            players.policy,
+            [prompt.token_ids for prompt in prompts],
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=seed,
+        )
+        responses = written(players.policy, sampled)
+    return assess(
+        players, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer
+    )
+
+
+def assess(
+    players: Players,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+    config: PpoConfig,
+    *,
+    kl_coefficient: float,
+    multiplier: float = 0.0,
+    timer: PhaseTimer,
+) -> Rollout:
+    """What responses earned and cost, and the advantages of their tokens. Raises `InputError` when a score is not
+    finite."""
+    with timer.measure("score"):
+        scored = score_responses(players, prompts, responses, config)
+    penalty_BR = ESTIMATORS[config.kl_estimator](scored.log_probability_BR, scored.reference_BR)
+    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
+    mask_BR = scored.mask_BR
+    reward_BR = token_rewards(scored.reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
+    if config.whiten_rewards:
+        reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
+    advantage_BR, return_BR = _advantages(reward_BR, scored.value_BR, mask_BR, config)
+    cost_return_BR = torch.zeros_like(return_BR)
+    if players.cost is not None:
+        # The penalty raises cost as it lowers reward, so that its weight stays the same whatever the multiplier.
+        cost_BR = token_rewards(scored.cost_B, penalty_BR, mask_BR, kl_coefficient=-in_reward)
+        cost_advantage_BR, cost_return_BR = _advantages(cost_BR, scored.cost_value_BR, mask_BR, config)
+        advantage_BR = lagrangian_advantages(advantage_BR, cost_advantage_BR, multiplier=multiplier)
+    return Rollout(
+        **{field.name: getattr(scored, field.name) for field in fields(scored)},
+        advantage_BR=_whitened(advantage_BR, mask_BR, config) if config.whiten_advantages else advantage_BR,
+        return_BR=return_BR,
+        cost_return_BR=cost_return_BR,
+    )
+
+
+def _advantages(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> tuple[Tensor, Tensor]:
+    """(B, R) advantages and returns."""
+    if config.algorithm == "rloo":
+        advantage_B = leave_one_out_advantages(reward_BR.sum(-1), samples=config.samples_per_prompt)
+        return advantage_B[:, None] * mask_BR, torch.zeros_like(value_BR)
+    return generalised_advantages(reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda)
+
+
+def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tensor:
+    """Over all actions: tokens, or responses, where a long one counts no more than a short one."""
+    if config.algorithm == "rloo":
+        return whiten(advantage_BR[:, :1], mask_BR[:, :1]) * mask_BR
+    return whiten(advantage_BR, mask_BR)
+
+
+def score_responses(
+    players: Players, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
+) -> Scored:
+    """Raises `InputError` when a score is not finite."""
+    prompt_ids = [prompt.token_ids for prompt in prompts]
+    sampled = [response.sampled for response in responses]
+    response_ids = [response.token_ids for response in sampled]
+    mask_BR = length_mask([len(ids) for ids in response_ids])
+    pad_id = players.policy.pad_id
+    score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
+        lambda: players.reward(prompts, responses).float(),
+        lambda: _policy_log_probabilities(players.policy, prompt_ids, sampled, mask_BR, config),
+        lambda: log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
+        lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+        lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
+        lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+    )
+    for kind, given_B in (("reward", score_B), ("cost", cost_B)):
+        if not bool(torch.isfinite(given_B).all()):
+            raise InputError(f"the {kind} model gave a score that is not finite")
+    ended_B = torch.tensor([response.ended_with_eos for response in sampled])
+    return Scored(
+        prompts=prompts,
+        responses=responses,
+        mask_BR=mask_BR,
+        log_probability_BR=log_probability_BR,
+        reference_BR=reference_BR,
+        kl_BR=k1(log_probability_BR, reference_BR) * mask_BR,
+        value_BR=value_BR,
+        score_B=score_B.clone(),  # out of inference mode
+        reward_B=penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty),
+        cost_B=cost_B.clone(),
+        cost_value_BR=cost_value_BR,
+    )
+
+
+def _policy_log_probabilities(
+    policy: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    sampled: Sequence[Response],
+    mask_BR: Tensor,
+    config: PpoConfig,
+) -> Tensor:
+    if config.precision != "float32":
+        response_ids = [response.token_ids for response in sampled]
+        return log_probabilities(policy, prompt_ids, response_ids, mask_BR, config)
+    flat = [value for response in sampled for value in response.log_probabilities]
+    return scatter_rows(torch.tensor(flat), mask_BR)
+
+
+@torch.no_grad()
+def log_probabilities(
+    model: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    mask_BR: Tensor,
+    config: PpoConfig,
+) -> Tensor:
+    """(B, R) at the sampling temperature, zero outside the mask."""
+    log_probability_BR = torch.zeros(mask_BR.shape)
+    for batch in _batches(prompt_ids, response_ids, config):
+        with products_in(config.precision):
+            log_probability_N, _ = response_log_probabilities(
+                model.model,
+                [prompt_ids[row] for row in batch],
+                [response_ids[row] for row in batch],
+                model.pad_id,
+                config.temperature,
+            )
+        log_probability_BR[batch] = scatter_rows(log_probability_N, mask_BR[batch])
+    return log_probability_BR
+
+
+@torch.no_grad()
+def values(
+    critic: Critic | None,
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    mask_BR: Tensor,
+    config: PpoConfig,
+    pad_id: int,
+) -> Tensor:
+    """(B, R) values of the states before each response token, zero outside the mask and without a critic."""
+    value_BR = torch.zeros(mask_BR.shape)
+    if critic is None:
+        return value_BR
+    for batch in _batches(prompt_ids, response_ids, config):
+        with products_in(config.precision):
+            value_N = response_values(
+                critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
+            )
+        value_BR[batch] = scatter_rows(value_N, mask_BR[batch])
+    return value_BR
+
+
+def response_values(
+    critic: Critic, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], pad_id: int
+) -> Tensor:
+    """(N,) values of the states before each response token, row after row."""
+    ids_BT = pad_right(
+        [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)], pad_id
+    )
+    rows, columns = response_positions(prompt_ids, response_ids)
+    value_BT: Tensor = critic(ids_BT)
+    return at_least_float32(value_BT[rows, columns])
+
+
+def _batches(
+    prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], config: PpoConfig
+) -> list[list[int]]:
+    lengths = [len(prompt) + len(response) for prompt, response in zip(prompt_ids, response_ids, strict=True)]
+    return length_batches(lengths, batch_tokens=config.micro_batch_tokens)

@@ -1,0 +1,1 @@
+"""What people said of responses, as models learn it, and how far a model agrees with it."""

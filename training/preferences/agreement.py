@@ -1,0 +1,75 @@
+"""How often a reward model prefers what people preferred."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.data.examples import Pair
+from training.preferences.intervals import Interval, clustered, clustered_proportion
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """On held-out pairs; ties count in `ties` and nowhere else, equal scores as half right."""
+
+    pairs: int
+    ties: int
+    accuracy: Interval | None
+    nll: float | None
+    correct: tuple[float, ...]
+    prompt_ids: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "validation_pairs": self.pairs,
+            "validation_ties": self.ties,
+            "accuracy": self.accuracy.mean if self.accuracy else None,
+            "accuracy_low": self.accuracy.low if self.accuracy else None,
+            "accuracy_high": self.accuracy.high if self.accuracy else None,
+            "nll": self.nll,
+        }
+
+
+def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
+    """From each pair's score of A minus score of B."""
+    judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.preference != 0.5]
+    ties = len(pairs) - len(judged)
+    if not judged:
+        return Agreement(0, ties, None, None, (), ())
+    correct = tuple(_correct(pair.preference, difference) for pair, difference in judged)
+    prompt_ids = tuple(pair.a.prompt_id for pair, _ in judged)
+    nll = sum(_nll(pair.preference, difference) for pair, difference in judged) / len(judged)
+    return Agreement(len(judged), ties, clustered_proportion(correct, prompt_ids), nll, correct, prompt_ids)
+
+
+def cross_validated_figures(measured: Agreement) -> dict[str, float]:
+    """With few labels the validation pairs are too few to tell a good reward model from a coin. Training pairs are nine
+    times as many; this is of them, each judged by a fit that had not seen its prompt."""
+    if measured.accuracy is None:
+        return {}
+    return {
+        "cross_validated_pairs": measured.pairs,
+        "cross_validated_accuracy": measured.accuracy.mean,
+        "cross_validated_accuracy_low": measured.accuracy.low,
+        "cross_validated_accuracy_high": measured.accuracy.high,
+    }
+
+
+def accuracy_difference(new: Agreement, previous: Agreement) -> Interval | None:
+    """Accuracy of the new model minus that of the previous one on the same pairs, resampled by prompt."""
+    if not new.correct:
+        return None
+    differences = [after - before for after, before in zip(new.correct, previous.correct, strict=True)]
+    return clustered(differences, new.prompt_ids)
+
+
+def _correct(preference: float, difference: float) -> float:
+    if difference == 0.0:
+        return 0.5
+    return float((difference > 0) == (preference > 0.5))
+
+
+def _nll(preference: float, difference: float) -> float:
+    """-[p log sigma(d) + (1 - p) log sigma(-d)], safe for large |d|."""
+    softplus = max(-difference, 0.0) + math.log1p(math.exp(-abs(difference)))
+    return softplus + (1.0 - preference) * difference

@@ -1,0 +1,122 @@
+"""Preferences as models learn them: what was said of the responses to one prompt, and a reward model's loss of it."""
+
+# B = responses of a batch, P = pairs, G = rankings, K = responses of one ranking
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from models.backbone import LanguageModel
+from models.branches import Branches, arranged
+from models.reward import RewardModel
+from training.config import InputError
+from training.data.encoding import encode_pairs
+from training.data.examples import Example, Pair
+from training.data.opening import load_comparisons
+from training.records import PreferenceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Pairs to learn from and pairs to measure on, of different prompts; and how many were too long."""
+
+    train: Sequence[Pair]
+    validation: Sequence[Pair]
+    dropped: int
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Those to learn from first."""
+        return [*self.train, *self.validation]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The pairs that follow from one judgement, and their responses: each is scored once, all in one batch."""
+
+    pairs: tuple[Pair, ...]
+
+    @cached_property
+    def responses(self) -> tuple[Example, ...]:
+        return tuple(dict.fromkeys(side for pair in self.pairs for side in (pair.a, pair.b)))
+
+    @cached_property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Of each pair's A and B among the responses."""
+        place = {response: index for index, response in enumerate(self.responses)}
+        return tuple((place[pair.a], place[pair.b]) for pair in self.pairs)
+
+    def rows(self, width: int, *, share_prompts: bool) -> list[Branches]:
+        """The responses as they are computed."""
+        row = Branches(self.responses[0].prompt_ids, [response.response_ids for response in self.responses])
+        return arranged([row], width, share_prompts=share_prompts)
+
+    @property
+    def is_ranking(self) -> bool:
+        return self.pairs[0].group != ""
+
+    @property
+    def weight(self) -> float:
+        return sum(pair.weight for pair in self.pairs)
+
+    def __len__(self) -> int:
+        """Tokens of prompts and responses, each response with a prompt of its own and padded to the longest."""
+        return len(self.responses) * max(map(len, self.responses))
+
+
+def load_preferences(
+    path: Path, model: LanguageModel | RewardModel, *, max_length: int, of_harm: bool = False
+) -> Preferences:
+    """Raises `InputError` where nothing can be learnt, or nothing honestly measured."""
+    train_records, validation_records = load_comparisons(path)
+    if of_harm and any(record.less_harmful is not None for record in (*train_records, *validation_records)):
+        train_records, validation_records = by_harm(train_records), by_harm(validation_records)
+    train, dropped_train = encode_pairs(model, train_records, max_length=max_length)
+    validation, dropped_validation = encode_pairs(model, validation_records, max_length=max_length)
+    if not train:
+        raise InputError(f"no pair of {path} to train on has at most {max_length} tokens")
+    if all(pair.preference == 0.5 for pair in train):
+        raise InputError("all training pairs are ties: there is no preference to learn")
+    if all(pair.a == pair.b for pair in train if pair.preference != 0.5):
+        raise InputError("all judged training pairs are of equal responses: there is no preference to learn")
+    return Preferences(shared_out(train), validation, dropped_train + dropped_validation)
+
+
+def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
+    """With the less harmful response as the better one; without those of which nobody said which it is. How much better
+    a response is says nothing of harm."""
+    return [
+        replace(record, preference=record.less_harmful, strength=None)
+        for record in records
+        if record.less_harmful is not None
+    ]
+
+
+def shared_out(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs of one ranking share the weight of one judgement: 1 / (K choose 2) each when all K are ranked. Ouyang et
+    al. 2022, eq. 1."""
+    sizes = Counter(_judgement(index, pair) for index, pair in enumerate(pairs))
+    return [replace(pair, weight=pair.weight / sizes[_judgement(index, pair)]) for index, pair in enumerate(pairs)]
+
+
+def comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
+    """Pairs of one ranking together, any other alone, in the order of their first pairs."""
+    together: dict[Hashable, list[Pair]] = {}
+    for index, pair in enumerate(pairs):
+        together.setdefault(_judgement(index, pair), []).append(pair)
+    return [Comparison(tuple(group)) for group in together.values()]
+
+
+def safety_labels(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
+    """Of A and of B: 1 safe, -1 unsafe, 0 unknown."""
+    return [_SIGN[pair.safe_a] for pair in pairs], [_SIGN[pair.safe_b] for pair in pairs]
+
+
+_SIGN = {True: 1.0, False: -1.0, None: 0.0}
+
+
+def _judgement(index: int, pair: Pair) -> Hashable:
+    """The same for pairs of one ranking and of nothing else."""
+    return (pair.a.prompt_id, pair.group) if pair.group else index

@@ -1,0 +1,1 @@
+"""What policies write: sampled, as texts, and how likely they are."""

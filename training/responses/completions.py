@@ -1,0 +1,95 @@
+"""Many completions of a policy, in resumable batches."""
+
+import time
+from collections.abc import Sequence
+
+from models.backbone import LanguageModel
+from models.generation import sample_responses
+from models.tokenization import decode_response
+from training.data.examples import Prompt
+from training.records import CompletionRecord
+from training.runtime.metrics import mean_of
+from training.runtime.run import Run
+from training.runtime.seeds import derived_seed
+from training.runtime.throughput import Meter, training_flop
+
+
+def sample_completions(
+    policy: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    samples_per_prompt: int,
+    temperature: float,
+    max_new_tokens: int,
+    batch_size: int,
+    seed: int,
+    run: Run,
+    checkpoint_steps: int,
+) -> list[CompletionRecord]:
+    """`samples_per_prompt` completions of every prompt, in the order of the prompts.
+
+    Batches hold prompts of similar length and have seeds of their own, so a run that resumes draws what the
+    interrupted one would have drawn.
+    """
+    jobs = [(index, sample) for index in range(len(prompts)) for sample in range(samples_per_prompt)]
+    jobs.sort(key=lambda job: (len(prompts[job[0]].token_ids), job))
+    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+    done: list[CompletionRecord] = []
+    checkpoint = run.resume()
+    start = 0
+    if checkpoint is not None:
+        start = checkpoint.step
+        rows = checkpoint.values["completions"]
+        assert isinstance(rows, list)
+        done = [CompletionRecord.from_json(row) for row in rows]
+    meter = Meter(policy.model, batch_tokens=batch_size)
+    for step in range(start, len(batches)):
+        began = time.perf_counter()
+        batch = batches[step]
+        sampled = sample_responses(
+            policy,
+            [prompts[index].token_ids for index, _ in batch],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=derived_seed(seed, "generate", step),
+            batch_size=batch_size,
+        )
+        done += [
+            CompletionRecord(
+                prompt_id=prompts[index].prompt_id,
+                sample=sample,
+                text=decode_response(policy.tokenizer, response.token_ids),
+                token_count=len(response.token_ids),
+                ended_with_eos=response.ended_with_eos,
+                seed=seed,
+                temperature=temperature,
+            )
+            for (index, sample), response in zip(batch, sampled, strict=True)
+        ]
+        seconds = time.perf_counter() - began
+        tokens = sum(len(response.token_ids) for response in sampled)
+        lengths = [
+            len(prompts[index].token_ids) + len(response.token_ids)
+            for (index, _), response in zip(batch, sampled, strict=True)
+        ]
+        flop = training_flop(policy.model, lengths, predicted=tokens, passes=1)
+        run.metrics.write(
+            step + 1,
+            len(batches),
+            "generate",
+            {
+                "length": (tokens, len(sampled)),
+                "eos_rate": (sum(response.ended_with_eos for response in sampled), len(sampled)),
+                "tokens": mean_of(sum(lengths)),
+                "seconds": mean_of(seconds),
+                **meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds),
+            },
+        )
+        run.end_of_step(
+            step + 1,
+            every=checkpoint_steps,
+            phase="generate",
+            state=lambda: ({}, {"completions": [record.to_json() for record in done]}),  # noqa: B023  called at once
+        )
+    order = {prompt.prompt_id: position for position, prompt in enumerate(prompts)}
+    return sorted(done, key=lambda record: (order[record.prompt_id], record.sample))

@@ -1,0 +1,60 @@
+"""A few texts for people to read beside the figures."""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from models.backbone import LanguageModel
+from models.generation import sample_responses
+from models.tokenization import encode_prompts
+from training.data.examples import Prompt
+from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord
+from training.responses.written import written
+
+SHOWN = 4
+MAX_NEW_TOKENS = 80
+TEMPERATURE = 0.7
+"""As PPO's, for stages that have no settings of their own for sampling."""
+
+
+def sample_texts(
+    models: Mapping[str, LanguageModel],
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = TEMPERATURE,
+) -> list[Mapping[str, object]]:
+    """What each model, by its role, answers to the same prompts with the same random numbers."""
+    if not prompts:
+        return []
+    texts: dict[str, list[str]] = {}
+    for role, model in models.items():
+        sampled = sample_responses(
+            model,
+            [prompt.token_ids for prompt in prompts],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        texts[role] = [response.text for response in written(model, sampled)]
+    return [
+        {
+            "prompt_id": prompt.prompt_id,
+            "prompt": prompt.conversation[-1].content,
+            **{role: texts[role][index] for role in models},
+        }
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def first_prompts(
+    policy: LanguageModel, records: Sequence[PromptRecord | DemonstrationRecord | PreferenceRecord]
+) -> list[Prompt]:
+    """The first few different ones that leave room for a response."""
+    conversations = {record.prompt: record.prompt_id for record in records}
+    # One after the other: there may be many, of which the first few are wanted.
+    encoded = (
+        Prompt(prompt_id, conversation, *encode_prompts(policy.tokenizer, [conversation]))
+        for conversation, prompt_id in conversations.items()
+    )
+    return list(islice((one for one in encoded if len(one.token_ids) + MAX_NEW_TOKENS <= policy.max_positions), SHOWN))

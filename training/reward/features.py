@@ -1,0 +1,115 @@
+"""Frozen features of responses: what a linear teacher reads.
+
+What a language model finds unlikely is the best single sign of a garbled response, and it costs no labels; the
+middle of the trunk, where words are meanings already and not yet predictions, is the best place to read the rest from.
+"""
+
+# B = responses, N = tokens of one response, T = tokens, D = hidden size, V = vocabulary, F = features
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel, middle_and_last_hidden_states, pad_right, project
+from models.reward import RewardModel, latents
+from training.data.batches import length_batches
+from training.data.examples import Example
+from training.runtime.replicas import SHARDS, together
+
+UNLIKELY = -4.0  # nats; a token that the policy itself would hardly have written
+SOMEWHAT_UNLIKELY = -3.0
+LIKELIHOOD_FEATURES = 7
+EXAMPLES_AT_ONCE = 512  # features of more would fill the memory
+
+
+@torch.inference_mode()
+def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Tensor:
+    """(B, F) what linear models read of responses: of a reward model the (B, D) states that its heads read, of a policy
+    `response_features`."""
+    if isinstance(model, LanguageModel):
+        return response_features(model, examples)
+    found = torch.zeros(len(examples), model.head.in_features)
+    for batch in length_batches([len(example) for example in examples], batch_tokens=8192):
+        found[batch] = latents(model, [examples[index].token_ids for index in batch])
+    return found
+
+
+@torch.inference_mode()
+def response_features(policy: LanguageModel, examples: Sequence[Example]) -> Tensor:
+    """(B, F) features of whole responses."""
+    return torch.stack([prefix_NF[-1] for prefix_NF in prefix_features(policy, examples)])
+
+
+@torch.inference_mode()
+def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tensor:
+    """(B, 2 D): middle and last hidden states where the response is about to begin."""
+    found = torch.zeros(len(examples), 2 * policy.model.config.hidden_size)
+    lengths = [len(example.prompt_ids) for example in examples]
+    for batch in length_batches(lengths, batch_tokens=8192):
+        ids_BT = pad_right([examples[index].prompt_ids for index in batch], policy.pad_id)
+        middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
+        rows, ends = torch.arange(len(batch)), torch.tensor([lengths[index] - 1 for index in batch])
+        found[batch] = torch.cat([middle_BTD[rows, ends], last_BTD[rows, ends]], dim=1)
+    return found
+
+
+@torch.inference_mode()
+def prefix_features(
+    policy: LanguageModel, examples: Sequence[Example], *, batch_tokens: int = 8192
+) -> Iterator[Tensor]:
+    """One (N, F = 2 D + 7) tensor for each example, in order: features of the response up to each of its tokens.
+
+    Mean and maximum of the trunk's middle hidden states so far, then how likely the tokens so far were.
+    """
+    for start in range(0, len(examples), EXAMPLES_AT_ONCE):
+        chunk = examples[start : start + EXAMPLES_AT_ONCE]
+        batches = length_batches([len(example) for example in chunk], batch_tokens=batch_tokens)
+        halves = [batches[first::SHARDS] for first in range(min(SHARDS, len(batches)))]
+        parts = together(*(partial(_features_of, policy, chunk, half) for half in halves))
+        found = {index: prefix_NF for part in parts for index, prefix_NF in part.items()}
+        yield from (found[index] for index in range(len(chunk)))
+
+
+@torch.inference_mode()
+def _features_of(
+    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]]
+) -> dict[int, Tensor]:
+    found = {}
+    for batch in batches:
+        ids_BT = pad_right([examples[index].token_ids for index in batch], policy.pad_id)
+        middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
+        for place, index in enumerate(batch):
+            first, end = len(examples[index].prompt_ids), len(examples[index])
+            logits_NV = project(policy.model, last_BTD[place, first - 1 : end - 1])
+            likelihood_N7 = likelihood_so_far(logits_NV, ids_BT[place, first:end])
+            found[index] = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
+    return found
+
+
+def pooled_so_far(state_ND: Tensor) -> Tensor:
+    """(N, 2 D): running mean and running maximum."""
+    count_N1 = torch.arange(1, len(state_ND) + 1)[:, None]
+    return torch.cat([state_ND.cumsum(0) / count_N1, state_ND.cummax(0).values], dim=1)
+
+
+def likelihood_so_far(logits_NV: Tensor, token_N: Tensor) -> Tensor:
+    """(N, 7): mean, minimum, deviation and sum of the tokens' log-probabilities so far, how many of them were unlikely,
+    the share that was somewhat so, and their number."""
+    log_probability_N = torch.log_softmax(logits_NV.float(), dim=-1).gather(-1, token_N[:, None]).squeeze(-1)
+    count_N = torch.arange(1.0, len(token_N) + 1)
+    mean_N = log_probability_N.cumsum(0) / count_N
+    variance_N = (log_probability_N.square().cumsum(0) / count_N - mean_N.square()).clamp(min=0)
+    return torch.stack(
+        [
+            mean_N,
+            log_probability_N.cummin(0).values,
+            variance_N.sqrt(),
+            mean_N * count_N,
+            (log_probability_N < UNLIKELY).cumsum(0).float(),
+            (log_probability_N < SOMEWHAT_UNLIKELY).cumsum(0) / count_N,
+            count_N,
+        ],
+        dim=1,
+    )

@@ -1,0 +1,79 @@
+"""What a reward model is worth on pairs that it has not seen."""
+
+# P = pairs
+
+from collections.abc import Sequence
+
+from models.reward import RewardModel
+from training.config import InputError, RewardConfig
+from training.data.encoding import encode_pairs
+from training.data.examples import Pair
+from training.data.opening import load, open_reward_model
+from training.preferences.agreement import Agreement, accuracy_difference, agreement
+from training.preferences.calibration import calibration
+from training.preferences.subsets import subset_figures
+from training.records import PreferenceRecord
+from training.reward.heads import by_criterion
+from training.reward.scoring import batched_scores, batched_scores_by_head
+
+
+def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
+    """Raw score of A minus that of B."""
+    score_a_P = batched_scores(reward_model, [pair.a.token_ids for pair in pairs])
+    score_b_P = batched_scores(reward_model, [pair.b.token_ids for pair in pairs])
+    return (score_a_P - score_b_P).tolist()
+
+
+def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:
+    """Agreement, then where it lies and how sure it may be."""
+    calibrated = calibration(pairs, differences)
+    return {
+        **agreement(pairs, differences).to_json(),
+        **subset_figures(pairs, differences),
+        **(calibrated.to_json() if calibrated else {}),
+    }
+
+
+def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, object]:
+    """Of several heads: how far each member of the ensemble agrees with people, and each criterion with what was said
+    of it."""
+    read_out = reward_model.read_out
+    if read_out.heads == 1 or not pairs:
+        return {}
+    score_a_PH = batched_scores_by_head(reward_model, [pair.a.token_ids for pair in pairs])
+    score_b_PH = batched_scores_by_head(reward_model, [pair.b.token_ids for pair in pairs])
+    difference_HP = (score_a_PH - score_b_PH).T.tolist()
+    members = [agreement(pairs, difference_P).accuracy for difference_P in difference_HP[: read_out.members]]
+    figures: dict[str, object] = {"member_accuracy": [accuracy.mean for accuracy in members if accuracy]}
+    if read_out.criteria:
+        overall_P = (score_a_PH - score_b_PH)[:, : read_out.members].mean(1).tolist()
+        figures["overall"] = agreement(pairs, overall_P).to_json()
+        figures["criteria"] = {
+            name: _criterion_agreement(pairs, name, difference_P)
+            for name, difference_P in zip(read_out.criteria, difference_HP[read_out.members :], strict=True)
+        }
+    return figures
+
+
+def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
+    """The model that this one would replace, on the same validation pairs."""
+    if config.previous_reward is None:
+        return {}
+    previous_model = open_reward_model(config.previous_reward)
+    records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
+    pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
+    previous = agreement(pairs, score_differences(previous_model, pairs))
+    if previous.prompt_ids != measured.prompt_ids:
+        raise InputError("the previous reward model cannot read the same validation pairs")
+    difference = accuracy_difference(measured, previous)
+    return {
+        "previous_accuracy": previous.accuracy.mean if previous.accuracy else None,
+        "accuracy_difference": difference.mean if difference else None,
+        "accuracy_difference_low": difference.low if difference else None,
+        "accuracy_difference_high": difference.high if difference else None,
+    }
+
+
+def _criterion_agreement(pairs: Sequence[Pair], name: str, differences: Sequence[float]) -> dict[str, object]:
+    said = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if name in pair.criteria]
+    return agreement([by_criterion(pair, name) for pair, _ in said], [difference for _, difference in said]).to_json()

@@ -1,0 +1,80 @@
+"""What a policy writes to the prompts: what a reward model learns relevance from and is normalised over."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from models.generation import sample_responses
+from models.reward import RewardModel
+from models.tokenization import decode_response
+from training.config import InputError, RewardConfig
+from training.data.examples import Example, Prompt, pack_examples, unpack_examples
+from training.runtime.seeds import derived_seed
+
+BATCH = 128
+
+
+class PolicySamples:
+    """`reference_samples` responses, each prompt in turn, `BATCH` at a step."""
+
+    def __init__(self, config: RewardConfig, policy: LanguageModel, prompts: Sequence[Prompt]) -> None:
+        self._config = config
+        self._policy = policy
+        self._prompts = prompts
+        self._read: Sequence[Example] | None = None
+        self.drawn: list[Example] = []
+
+    @property
+    def steps(self) -> int:
+        return -(-self._config.reference_samples // BATCH)
+
+    def draw(self, step: int) -> list[Example]:
+        """Those of one step."""
+        begin = step * BATCH
+        count = min(BATCH, self._config.reference_samples - begin)
+        batch = [self._prompt(place) for place in range(begin, begin + count)]
+        sampled = sample_responses(
+            self._policy,
+            [prompt.token_ids for prompt in batch],
+            max_new_tokens=self._config.max_new_tokens,
+            temperature=self._config.temperature,
+            seed=derived_seed(self._config.seed, "reference", step),
+            batch_size=BATCH,
+        )
+        drawn = [
+            Example(prompt.prompt_id, prompt.token_ids, response.token_ids)
+            for prompt, response in zip(batch, sampled, strict=True)
+        ]
+        self.drawn += drawn
+        return drawn
+
+    def as_read_by(self, reward_model: RewardModel) -> Sequence[Example]:
+        """All of them, by the reward model's tokenizer; asked for once they are all there. Raises `InputError` where a
+        decoder has too few positions: an encoder cuts what is too long."""
+        if self._read is None:
+            self._read = self.drawn if reward_model.reads_ids_of(self._policy) else self._encoded_by(reward_model)
+            longest = max(map(len, self._read))
+            if longest > reward_model.max_positions and not reward_model.is_encoder:
+                raise InputError(f"base: it reads {reward_model.max_positions} tokens, and a sample has {longest}")
+        return self._read
+
+    def tensors(self) -> dict[str, Tensor]:
+        return pack_examples(self.drawn)
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Inverse of `tensors`."""
+        self.drawn = unpack_examples(tensors, self._prompts)
+
+    def _encoded_by(self, reward_model: RewardModel) -> Sequence[Example]:
+        """From their text."""
+        prompts = [self._prompt(place) for place in range(len(self.drawn))]
+        encoded = reward_model.encode_samples(
+            (prompt.conversation for prompt in prompts),
+            [decode_response(self._policy.tokenizer, sample.response_ids) for sample in self.drawn],
+            [sample.response_ids[-1] in self._policy.eos_ids for sample in self.drawn],
+        )
+        return [Example(prompt.prompt_id, *ids) for prompt, ids in zip(prompts, encoded, strict=True)]
+
+    def _prompt(self, place: int) -> Prompt:
+        return self._prompts[place % len(self._prompts)]

@@ -1,0 +1,93 @@
+"""What gives a response its reward."""
+
+# B = batch, H = heads, M = members of an ensemble
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from models.reward import RewardModel, latents, scores_by_head
+from training.data.batches import length_batches
+from training.data.examples import Prompt
+from training.responses.written import WrittenResponse
+
+
+class Reward(Protocol):
+    """(B,) scores of responses to prompts: on any scale whose deviation is about one, the higher the better."""
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor: ...
+
+
+class RewardModelScorer:
+    """A reward model's normalised scores, (raw - mean) / deviation.
+
+    The sampled token ids themselves are scored when the reward model reads them; otherwise, as by an encoder, the text
+    is encoded anew.
+    """
+
+    def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 2048) -> None:
+        self._reward_model = reward_model
+        self._shares_ids = reward_model.reads_ids_of(policy)
+        self._batch_tokens = batch_tokens
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        sequences = self._token_ids(prompts, responses)
+        raw_B = batched_scores(self._reward_model, sequences, batch_tokens=self._batch_tokens)
+        return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
+
+    @property
+    def reward_model(self) -> RewardModel:
+        return self._reward_model
+
+    @torch.inference_mode()
+    def latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        """(B, D): what the heads read of each response."""
+        sequences = self._token_ids(prompts, responses)
+        latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
+        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=self._batch_tokens):
+            latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch])
+        return latent_BD
+
+    def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over what scores
+        are normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
+        raw_BH = batched_scores_by_head(
+            self._reward_model, self._token_ids(prompts, responses), batch_tokens=self._batch_tokens
+        )
+        centred_BM = self._reward_model.read_out.centred(raw_BH)
+        mean = 0.0 if self._reward_model.read_out.centres else self._reward_model.score_mean
+        return (centred_BM - mean) / self._reward_model.score_std
+
+    def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
+        if self._shares_ids:
+            return [
+                prompt.token_ids + response.sampled.token_ids
+                for prompt, response in zip(prompts, responses, strict=True)
+            ]
+        encoded = self._reward_model.encode_samples(
+            (prompt.conversation for prompt in prompts),
+            [response.text for response in responses],
+            [response.sampled.ended_with_eos for response in responses],
+        )
+        return [prompt + response for prompt, response in encoded]
+
+
+def batched_scores(
+    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
+) -> Tensor:
+    """(B,) raw scores in order, computed in batches of similar length."""
+    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences, batch_tokens=batch_tokens))
+
+
+@torch.inference_mode()
+def batched_scores_by_head(
+    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
+) -> Tensor:
+    """(B, H): as `batched_scores`, of each head."""
+    raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
+    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
+        raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch])
+    return raw_BH

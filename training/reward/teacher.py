@@ -1,0 +1,98 @@
+"""A linear reward model on frozen features: with few labels it knows more than a fine-tuned trunk.
+
+What is good depends on what was asked: a refusal is right for one prompt and wrong for another. A linear model of the
+response alone can't say so. Products of a few directions of prompts with a few of responses let it, at a price in
+coefficients that few labels can pay.
+"""
+
+# B = responses, P = pairs, F = response features, D = prompt features, K, L = their components, I = F + K L
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from training.algorithms.components import Components, principal_components
+from training.algorithms.preference import with_noise
+from training.algorithms.probe import CrossValidation, cross_validated_strength, fit_bradley_terry
+from training.data.examples import Example
+from training.preferences.folds import prompt_folds
+from training.reward.features import LIKELIHOOD_FEATURES, prompt_features, response_features
+from training.reward.heads import Lesson
+
+FOLDS = 5
+# A coefficient of a likelihood feature may be this much larger than one of a hidden unit at the same cost: seven
+# numbers would else drown among hundreds. Chosen, as the next two, by cross-validated loss on training pairs.
+LIKELIHOOD_SCALE = 3.0
+PROMPT_COMPONENTS = 4
+RESPONSE_COMPONENTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Scores are features / deviation times the coefficients."""
+
+    products: "Products"
+    deviation_I: Tensor
+    coefficient_I: Tensor
+    cross_validation: CrossValidation
+
+    def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
+        """(B,) float64; only differences mean anything."""
+        return (self.products.beside(feature_BF, prompt_BD) / self.deviation_I) @ self.coefficient_I
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Every component of a prompt times every component of a response."""
+
+    prompts: Components
+    responses: Components
+
+    def beside(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
+        """(B, I) float64: the products, then the response features themselves."""
+        prompt_BK, response_BL = self.prompts.of(prompt_BD), self.responses.of(feature_BF)
+        product_BKL = prompt_BK[:, :, None] * response_BL[:, None, :]
+        return torch.cat([product_BKL.flatten(1), feature_BF.double()], dim=1)
+
+
+def fit_teachers(
+    policy: LanguageModel,
+    lessons: Sequence[Lesson],
+    background: Sequence[Example],
+    *,
+    label_noise: float,
+    seed: int,
+) -> list[Teacher]:
+    """One for each lesson; features are scaled over all responses at hand, the unlabelled background too.
+
+    Not over the background alone: what never varies there may vary in labelled responses from elsewhere. Lessons of one
+    name share the ridge that suits their judgements heard once: it is the judgements' property, not the draws'.
+    """
+    pairs = lessons[0].pairs
+    background_BF, prompt_BD = response_features(policy, background), prompt_features(policy, background)
+    products = Products(
+        principal_components(prompt_BD, PROMPT_COMPONENTS), principal_components(background_BF, RESPONSE_COMPONENTS)
+    )
+    prompt_PD = prompt_features(policy, [pair.a for pair in pairs])
+    feature_a_PI = products.beside(response_features(policy, [pair.a for pair in pairs]), prompt_PD)
+    feature_b_PI = products.beside(response_features(policy, [pair.b for pair in pairs]), prompt_PD)
+    everything = torch.cat([products.beside(background_BF, prompt_BD), feature_a_PI, feature_b_PI])
+    deviation_I = everything.std(0).clamp(min=1e-6)
+    deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
+    difference_PI = (feature_a_PI - feature_b_PI) / deviation_I
+    folds_P = prompt_folds([pair.a for pair in pairs], FOLDS, seed)
+    tuned: dict[str, CrossValidation] = {}
+    teachers = []
+    for lesson in lessons:
+        preference_P = with_noise(torch.tensor([pair.preference for pair in lesson.pairs]), label_noise)
+        weight_P = torch.tensor([pair.weight for pair in lesson.pairs])
+        if lesson.name not in tuned:
+            tuned[lesson.name] = cross_validated_strength(difference_PI, preference_P, weight_P, fold_P=folds_P)
+        chosen = tuned[lesson.name]
+        heard_P = torch.tensor([pair.weight for comparison in lesson.heard for pair in comparison.pairs])
+        coefficient_I = fit_bradley_terry(difference_PI, preference_P, heard_P, strength=chosen.strength)
+        teachers.append(Teacher(products, deviation_I, coefficient_I, chosen))
+    return teachers

@@ -1,0 +1,1 @@
+"""How any stage runs: its folder, checkpoints, artifacts, metrics, optimiser, replicas, precision and pace."""

@@ -1,0 +1,121 @@
+"""Checkpoints that survive a kill at any instant: tensors as safetensors, the rest as JSON, a manifest last."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from training.runtime.artifact import file_sha256, sync, write_json
+
+_KEPT = 2
+"""The newest, and the one before it in case the newest cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state before `step`, of which all earlier steps are done."""
+
+    step: int
+    phase: str
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, object]
+
+
+class CheckpointStore:
+    """Checkpoints of one run in one folder; `identity` ties them to the run's configuration and inputs."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder = folder
+        self._identity = identity
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write durably, then drop all but the newest two."""
+        final = self._folder / f"{checkpoint.step:08d}"
+        temporary = self._folder / f".{final.name}.part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_file(
+            {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()},
+            temporary / "tensors.safetensors",
+        )
+        sync(temporary / "tensors.safetensors")
+        write_json(
+            temporary / "state.json",
+            {
+                "step": checkpoint.step,
+                "phase": checkpoint.phase,
+                "values": checkpoint.values,
+                "identity": self._identity,
+            },
+        )
+        files = {name: file_sha256(temporary / name) for name in ("tensors.safetensors", "state.json")}
+        write_json(temporary / "manifest.json", files)
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        sync(self._folder)
+        for stale in self._folders()[:-_KEPT]:
+            shutil.rmtree(stale)
+
+    def load(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole and of this run, or None; damaged ones are passed over."""
+        for folder in reversed(self._folders()):
+            checkpoint = self._read(folder)
+            if checkpoint is not None:
+                return checkpoint
+        return None
+
+    def clear(self) -> None:
+        """Remove everything: the run has ended and its artifact is published."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name.isdigit())
+
+    def _read(self, folder: Path) -> Checkpoint | None:
+        try:
+            files = json.loads((folder / "manifest.json").read_bytes())
+            if any(file_sha256(folder / name) != expected for name, expected in files.items()):
+                return None
+            state = json.loads((folder / "state.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        if state["identity"] != self._identity:
+            return None
+        return Checkpoint(state["step"], state["phase"], load_file(folder / "tensors.safetensors"), state["values"])
+
+
+def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of tensors under a prefix; tensors that share memory (tied embeddings) are copied apart."""
+    return {f"{prefix}.{name}": tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def unpack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under a prefix, with it removed."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state per parameter; learning rates come from schedules, which are functions of the step."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value) for index, entry in state.items() for name, value in entry.items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor.clone()  # the optimiser writes into it
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

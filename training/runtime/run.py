@@ -1,0 +1,134 @@
+"""One execution of a stage in its folder: progress, checkpoints, cancellation, and what it leaves behind."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from training.config import InputError
+from training.runtime.artifact import ArtifactKind, Lineage, publish, write_json
+from training.runtime.checkpoint import Checkpoint, CheckpointStore
+from training.runtime.metrics import MetricsLog
+from training.runtime.tensorboard import FOLDER as BOARD
+from training.runtime.tensorboard import Board
+
+RESULT = "result.json"
+
+
+class Cancelled(Exception):
+    """The run was asked to stop; its state is saved and the same command resumes it."""
+
+
+class Cancellation:
+    """Set by a signal handler, read by the loops between two steps."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self, *_: object) -> None:
+        self.requested = True
+
+
+class Run:
+    """The output folder of a stage.
+
+    A folder belongs to one configuration and one set of inputs: to reuse it for another raises `InputError`.
+    The code version is left out of that on purpose: a crash may be why the code was mended.
+    """
+
+    def __init__(self, out: Path, lineage: Lineage, cancellation: Cancellation | None = None) -> None:
+        self.out = out
+        self.lineage = lineage
+        self._cancellation = cancellation or Cancellation()
+        identity = _identity(lineage)
+        _make_folder(out)
+        _claim(out / "run.json", identity)
+        board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
+        self.metrics = MetricsLog(out / "metrics.jsonl", board)
+        self.checkpoints = CheckpointStore(out / "checkpoints", identity)
+
+    @property
+    def artifact(self) -> Path:
+        return self.out / "artifact"
+
+    @property
+    def finished(self) -> bool:
+        return (self.out / RESULT).is_file()
+
+    def resume(self) -> Checkpoint | None:
+        return self.checkpoints.load()
+
+    def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], "State"]) -> None:
+        """Save when due or when cancelled, and raise `Cancelled` in the second case. `done` counts steps from 1."""
+        cancelled = self._cancellation.requested
+        if cancelled or done % every == 0:
+            tensors, values = state()
+            self.checkpoints.save(Checkpoint(done, phase, tensors, values))
+        if cancelled:
+            self.metrics.close()
+            raise Cancelled
+
+    def finish(
+        self,
+        result: Mapping[str, object],
+        *,
+        artifact: tuple[ArtifactKind, Callable[[Path], None]] | None = None,
+    ) -> None:
+        """Publish the artifact, then the result, then drop the checkpoints: a kill between two of them repeats
+        only what is missing. Raises `InputError`, and publishes nothing, where a figure is not finite."""
+        broken = [name for name, value in result.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
+        if artifact is not None:
+            kind, write = artifact
+            publish(self.artifact, kind, self.lineage, write)
+        write_json(self.out / RESULT, dict(result))
+        self.checkpoints.clear()
+        self.metrics.close()
+
+
+State = tuple[dict[str, Tensor], dict[str, object]]
+
+
+class PhaseTimer:
+    """Wall seconds by phase of a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+def _identity(lineage: Lineage) -> str:
+    parts = [lineage.stage, dict(lineage.parents), dict(lineage.data), dict(lineage.config)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
+
+
+def _claim(path: Path, identity: str) -> None:
+    if not path.exists():
+        write_json(path, {"identity": identity})
+        return
+    try:
+        claimed = json.loads(path.read_bytes())["identity"]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be read") from error
+    if claimed != identity:
+        raise InputError(f"{path.parent} holds a run with another configuration or other inputs")

@@ -1,0 +1,1 @@
+"""One file for each stage, from its settings to what it publishes, and the registry that finds it by name."""

@@ -1,0 +1,61 @@
+"""Responses as points in a model's own space: what a Bayesian head needs to say which comparisons are worth asking for.
+
+A linear preference model on these features learns in milliseconds, so that it can follow every judgement while the
+model itself stays as it is.
+"""
+
+# B = responses, F = features
+
+from pathlib import Path
+
+import torch
+
+from training.config import EmbedConfig
+from training.data.encoding import encode_responses_to
+from training.data.examples import Example
+from training.data.opening import load, open_language_model, open_reward_model
+from training.records import ResponseRecord
+from training.reward.features import EXAMPLES_AT_ONCE, embed
+from training.runtime.artifact import lineage_of, write_json, write_tensors
+from training.runtime.run import Cancellation, Run
+
+FEATURES = "features.safetensors"
+ROWS = "rows.json"
+
+
+def run_embed(config: EmbedConfig, out: Path, cancellation: Cancellation) -> None:
+    """Write `features.safetensors` with `features` (B, F) float32 and `tokens` (B,), each response's length, and
+    `rows.json` with the response of each row."""
+    lineage = lineage_of(
+        "embed", config, {"reward": config.reward, "policy": config.policy}, {"responses": config.responses}
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    model = open_reward_model(config.reward) if config.reward is not None else open_language_model(str(config.policy))
+    records = load(config.responses, ResponseRecord)
+    examples, response_ids = encode_responses_to(model, records, max_length=config.max_length)
+    checkpoint = run.resume()
+    start, parts = (0, []) if checkpoint is None else (checkpoint.step, [checkpoint.tensors["features"]])
+    steps = -(-len(examples) // EXAMPLES_AT_ONCE)
+    for step in range(start, steps):
+        chunk = examples[step * EXAMPLES_AT_ONCE : (step + 1) * EXAMPLES_AT_ONCE]
+        parts.append(embed(model, chunk))
+        run.metrics.write(step + 1, steps, "embed", {"length": (sum(map(_tokens, chunk)), len(chunk))})
+        run.end_of_step(
+            step + 1,
+            every=config.checkpoint_steps,
+            phase="embed",
+            state=lambda: ({"features": torch.cat(parts)}, {}),
+        )
+    feature_BF = torch.cat(parts)
+    write_tensors(
+        out / FEATURES, {"features": feature_BF, "tokens": torch.tensor([_tokens(each) for each in examples])}
+    )
+    write_json(out / ROWS, response_ids)
+    dropped = len(records) - len(examples)
+    run.finish({"responses": len(examples), "features": feature_BF.shape[1], "responses_dropped": dropped})
+
+
+def _tokens(example: Example) -> int:
+    return len(example.response_ids)

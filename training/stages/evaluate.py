@@ -1,0 +1,233 @@
+"""What a policy gained over its reference, and how far a reward model agrees with people."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from models.backbone import LanguageModel, response_log_probabilities
+from models.generation import Response, sample_responses
+from models.reward import RewardModel
+from training.config import EvaluateConfig, InputError
+from training.data.batches import length_batches
+from training.data.encoding import encode_pairs, encode_prompts
+from training.data.examples import Prompt
+from training.data.opening import load, open_language_model, open_reward_model
+from training.hacking.detectors import distinct_2
+from training.preferences.agreement import agreement
+from training.preferences.intervals import clustered, clustered_proportion
+from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
+from training.responses.texts import SHOWN
+from training.responses.written import WrittenResponse, written
+from training.reward.held_out import score_differences
+from training.reward.safety import cost_figures
+from training.reward.scoring import RewardModelScorer
+from training.runtime.artifact import lineage_of
+from training.runtime.metrics import mean_of
+from training.runtime.run import Cancellation, PhaseTimer, Run
+from training.runtime.seeds import derived_seed
+
+COMPLETIONS = "completions.jsonl"
+REFERENCE_COMPLETIONS = "reference_completions.jsonl"
+
+
+def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
+    """Measure, write the samples beside the figures."""
+    lineage = lineage_of(
+        "evaluate",
+        config,
+        {"policy": config.policy, "reference": config.reference, "reward": config.reward, "cost": config.cost},
+        {"prompts": config.prompts, "preferences": config.preferences},
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    reward_model = open_reward_model(config.reward) if config.reward is not None else None
+    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
+    result: dict[str, object] = {}
+    if reward_model is not None and reward_model.read_out.elsewhere is not None:
+        result["reward_read_out"] = reward_model.read_out.kind
+        sys.stderr.write(f"{config.reward}: {reward_model.read_out.elsewhere}\n")
+    if config.policy is not None:
+        timer = PhaseTimer()
+        figures, samples = _evaluate_policy(config, out, reward_model, cost_model, timer)
+        result |= figures
+        seconds = {f"{phase}_seconds": mean_of(spent) for phase, spent in timer.seconds.items()}
+        run.metrics.write(1, 2, "policy", _measures(result) | seconds, samples=samples)
+    if config.preferences is not None and reward_model is not None:
+        result |= _evaluate_preferences(config, reward_model)
+    run.metrics.write(2, 2, "preferences", _measures(result))
+    run.finish(result)
+
+
+def _evaluate_policy(
+    config: EvaluateConfig,
+    out: Path,
+    reward_model: RewardModel | None,
+    cost_model: RewardModel | None,
+    timer: PhaseTimer,
+) -> tuple[dict[str, object], list[Mapping[str, object]]]:
+    """Figures, and a few texts to read."""
+    assert config.policy is not None
+    assert config.prompts is not None
+    policy = open_language_model(config.policy)
+    prompts, dropped = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
+    repeated = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
+    with timer.measure("generate"):
+        responses = _sample(config, policy, repeated, "policy")
+    write_records(out / COMPLETIONS, _records(config, repeated, responses))
+    result: dict[str, object] = {
+        "prompts": len(prompts),
+        "prompts_dropped": dropped,
+        "samples": len(repeated),
+        **_describe(responses, prefix=""),
+    }
+    if cost_model is not None:
+        with timer.measure("score"):
+            cost_B = RewardModelScorer(cost_model, policy)(repeated, responses)
+            result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
+    if config.reference is None:
+        return result, _shown(config, repeated, {"policy": responses})
+    reference = open_language_model(config.reference)
+    if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+        raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
+    with timer.measure("reference"):
+        nats = _kl_per_response(config, policy, reference, repeated, responses)
+    kl = clustered(nats, [prompt.prompt_id for prompt in repeated])
+    result |= {"kl": kl.mean, "kl_low": kl.low, "kl_high": kl.high}
+    with timer.measure("generate"):
+        reference_responses = _sample(config, reference, repeated, "reference")
+    write_records(out / REFERENCE_COMPLETIONS, _records(config, repeated, reference_responses))
+    described = _describe(reference_responses, prefix="reference_")
+    result |= described
+    result["length_ratio"] = _mean_length(responses) / _mean_length(reference_responses)
+    if reward_model is not None:
+        with timer.measure("score"):
+            result |= _win_rate(reward_model, policy, repeated, responses, reference_responses)
+    if cost_model is not None:
+        with timer.measure("score"):
+            cost_B = RewardModelScorer(cost_model, policy)(repeated, reference_responses)
+            result["reference_cost"] = float(cost_B.mean())
+    return result, _shown(config, repeated, {"policy": responses, "reference": reference_responses})
+
+
+def _shown(
+    config: EvaluateConfig, prompts: Sequence[Prompt], responses: Mapping[str, Sequence[WrittenResponse]]
+) -> list[Mapping[str, object]]:
+    """The first response to each of the first few prompts, by role."""
+    return [
+        {
+            "prompt_id": prompts[place].prompt_id,
+            "prompt": prompts[place].conversation[-1].content,
+            **{role: written_by[place].text for role, written_by in responses.items()},
+        }
+        for place in range(0, len(prompts), config.samples_per_prompt)[:SHOWN]
+    ]
+
+
+def _evaluate_preferences(config: EvaluateConfig, reward_model: RewardModel) -> dict[str, object]:
+    assert config.preferences is not None
+    records = load(config.preferences, PreferenceRecord)
+    pairs, dropped = encode_pairs(reward_model, records, max_length=config.max_length)
+    if not pairs:
+        raise InputError(f"every pair of {config.preferences} is longer than {config.max_length} tokens")
+    measured = agreement(pairs, score_differences(reward_model, pairs))
+    return {**measured.to_json(), "pairs_dropped": dropped}
+
+
+def _sample(
+    config: EvaluateConfig, model: LanguageModel, prompts: Sequence[Prompt], role: str
+) -> list[WrittenResponse]:
+    sampled = sample_responses(
+        model,
+        [prompt.token_ids for prompt in prompts],
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=derived_seed(config.seed, "evaluate", role),
+        batch_size=config.batch_size,
+    )
+    return written(model, sampled)
+
+
+def _records(
+    config: EvaluateConfig, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
+) -> list[CompletionRecord]:
+    return [
+        CompletionRecord(
+            prompt_id=prompt.prompt_id,
+            sample=position % config.samples_per_prompt,
+            text=response.text,
+            token_count=len(response.sampled.token_ids),
+            ended_with_eos=response.sampled.ended_with_eos,
+            seed=config.seed,
+            temperature=config.temperature,
+        )
+        for position, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
+    ]
+
+
+@torch.inference_mode()
+def _kl_per_response(
+    config: EvaluateConfig,
+    policy: LanguageModel,
+    reference: LanguageModel,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+) -> list[float]:
+    """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats."""
+    sampled: list[Response] = [response.sampled for response in responses]
+    lengths = [
+        len(prompt.token_ids) + len(response.token_ids) for prompt, response in zip(prompts, sampled, strict=True)
+    ]
+    kl = [0.0] * len(prompts)
+    for batch in length_batches(lengths, batch_tokens=8192):
+        log_probability_N, _ = response_log_probabilities(
+            reference.model,
+            [prompts[row].token_ids for row in batch],
+            [sampled[row].token_ids for row in batch],
+            reference.pad_id,
+            config.temperature,
+        )
+        parts = log_probability_N.split([len(sampled[row].token_ids) for row in batch])
+        for row, part in zip(batch, parts, strict=True):
+            kl[row] = sum(sampled[row].log_probabilities) - float(part.sum())
+    return kl
+
+
+def _win_rate(
+    reward_model: RewardModel,
+    policy: LanguageModel,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+    reference_responses: Sequence[WrittenResponse],
+) -> dict[str, object]:
+    """By the reward model's own judgement, so a proxy: it is what PPO raised."""
+    score = RewardModelScorer(reward_model, policy)
+    own_B, other_B = score(prompts, responses), score(prompts, reference_responses)
+    wins = ((own_B > other_B).float() + 0.5 * (own_B == other_B).float()).tolist()
+    interval = clustered_proportion(wins, [prompt.prompt_id for prompt in prompts])
+    return {
+        "proxy_win_rate": interval.mean,
+        "proxy_win_rate_low": interval.low,
+        "proxy_win_rate_high": interval.high,
+        "reward": float(own_B.mean()),
+        "reference_reward": float(other_B.mean()),
+    }
+
+
+def _describe(responses: Sequence[WrittenResponse], *, prefix: str) -> dict[str, object]:
+    ended = sum(response.sampled.ended_with_eos for response in responses)
+    return {
+        f"{prefix}length": _mean_length(responses),
+        f"{prefix}eos_rate": ended / len(responses),
+        f"{prefix}distinct_2": distinct_2([response.text for response in responses]),
+    }
+
+
+def _mean_length(responses: Sequence[WrittenResponse]) -> float:
+    return sum(len(response.sampled.token_ids) for response in responses) / len(responses)
+
+
+def _measures(result: dict[str, object]) -> dict[str, tuple[float, float]]:
+    return {name: mean_of(value) for name, value in result.items() if isinstance(value, float)}

@@ -1,0 +1,199 @@
+"""Supervised fine-tuning on demonstrations, from an existing model or from nothing."""
+
+# N = response tokens of the batch, V = vocabulary
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from models.backbone import (
+    LanguageModel,
+    build_language_model,
+    project,
+    response_hidden_states,
+    save_language_model,
+)
+from models.packing import packed_response_hidden_states
+from models.tokenization import train_tokenizer
+from training.config import SftConfig
+from training.data.batches import shuffled_batches, shuffled_length_batches
+from training.data.encoding import encode_demonstrations
+from training.data.examples import Example, Prompt
+from training.data.opening import load, open_language_model
+from training.records import DemonstrationRecord
+from training.responses.texts import first_prompts, sample_texts
+from training.runtime.artifact import lineage_of
+from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.runtime.metrics import mean_of
+from training.runtime.optimiser import Trainer, cosine_schedule
+from training.runtime.replicas import Replicas
+from training.runtime.run import Cancellation, Run, State
+from training.runtime.seeds import derived_seed
+from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PHASE = "sft"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The batches of the whole run: indices into the examples, one list per optimiser step."""
+
+    batches: Sequence[Sequence[int]]
+    tokens: int
+
+
+def run_sft(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
+    """Train on response tokens (prompts are context only), publish the policy, report held-out loss."""
+    lineage = lineage_of(
+        "sft",
+        config,
+        {"model": config.model},
+        {"demonstrations": config.demonstrations, "held_out": config.held_out},
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    records = load(config.demonstrations, DemonstrationRecord)
+    policy = _initial_model(config, records)
+    examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
+    held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
+    held_out = (
+        encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
+    )
+    plan = plan_batches(config, examples)
+    _train(config, run, policy, examples, plan, shown=first_prompts(policy, held_out_records or records))
+    result: dict[str, object] = {
+        "steps": len(plan.batches),
+        "tokens": plan.tokens,
+        "demonstrations": len(examples),
+        "demonstrations_dropped": dropped,
+        "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
+        "nll": negative_log_likelihood(policy, held_out, config.batch_tokens) if held_out else None,
+    }
+    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+
+
+def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
+    """Batches of similar length, or to be packed, shuffled anew each epoch, until the epochs or the token budget run
+    out."""
+    shuffled = shuffled_batches if config.packing else shuffled_length_batches
+    batches: list[Sequence[int]] = []
+    tokens = 0
+    for epoch in range(config.epochs):
+        seed = derived_seed(config.seed, "sft", epoch)
+        lengths = [len(example) for example in examples]
+        for batch in shuffled(lengths, batch_tokens=config.batch_tokens, seed=seed):
+            batch_tokens = sum(lengths[index] for index in batch)
+            if config.max_tokens and batches and tokens + batch_tokens > config.max_tokens:
+                return Plan(batches, tokens)
+            batches.append(batch)
+            tokens += batch_tokens
+    return Plan(batches, tokens)
+
+
+@torch.no_grad()
+def negative_log_likelihood(policy: LanguageModel, examples: Sequence[Example], batch_tokens: int) -> float:
+    """Mean nats per response token."""
+    total, count = 0.0, 0
+    lengths = [len(example) for example in examples]
+    for batch in shuffled_length_batches(lengths, batch_tokens=batch_tokens, seed=0):
+        loss, tokens = loss_sum(policy, [examples[index] for index in batch])
+        total += float(loss)
+        count += tokens
+    return total / count
+
+
+def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:
+    if config.model is not None:
+        return open_language_model(config.model)
+    texts = [message.content for record in records for message in record.prompt]
+    texts += [record.response for record in records]
+    tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
+    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+
+
+def _train(
+    config: SftConfig,
+    run: Run,
+    policy: LanguageModel,
+    examples: Sequence[Example],
+    plan: Plan,
+    *,
+    shown: Sequence[Prompt],
+) -> None:
+    """`shown` are answered after the last step."""
+    trainer = Trainer(
+        policy.model.parameters(),
+        epsilon=config.adam_epsilon,
+        gradient_clip=config.gradient_clip,
+        weight_decay=config.weight_decay,
+    )
+    total = len(plan.batches)
+    start = 0
+    checkpoint = run.resume()
+    if checkpoint is not None:
+        start = checkpoint.step
+        policy.model.load_state_dict(unpack("model", checkpoint.tensors))
+        load_optimizer(trainer.optimizer, unpack("optimizer", checkpoint.tensors))
+
+    def state() -> State:
+        return (
+            pack("model", policy.model.state_dict()) | pack("optimizer", optimizer_tensors(trainer.optimizer)),
+            {},
+        )
+
+    whole = config.loss == "full"
+    replicas = Replicas(policy.model)
+    meter = Meter(policy.model, batch_tokens=config.batch_tokens)
+    for step in range(start, total):
+        began = time.perf_counter()
+        batch = [examples[index] for index in plan.batches[step]]
+        tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in batch)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[Example], tokens: int = tokens) -> float:
+            loss, _ = loss_sum(replace(policy, model=model), shard, whole=whole, packed=config.packing)
+            (loss / tokens).backward()
+            return float(loss.detach())
+
+        loss = sum(replicas.map(learn, batch))
+        rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
+        norm = trainer.step(rate)
+        lengths = [len(example) for example in batch]
+        seconds = time.perf_counter() - began
+        flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
+        seed = derived_seed(config.seed, "samples")
+        run.metrics.write(
+            step + 1,
+            total,
+            PHASE,
+            {
+                "loss": (loss, tokens),
+                "learning_rate": mean_of(rate),
+                "gradient_norm": mean_of(norm),
+                "tokens": mean_of(sum(lengths)),
+                "seconds": mean_of(seconds),
+                **meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds),
+            },
+            samples=sample_texts({"policy": policy}, shown, seed=seed) if step + 1 == total else (),
+        )
+        run.end_of_step(step + 1, every=config.checkpoint_steps, phase=PHASE, state=state)
+
+
+def loss_sum(
+    policy: LanguageModel, examples: Sequence[Example], *, whole: bool = False, packed: bool = False
+) -> tuple[torch.Tensor, int]:
+    """Summed cross-entropy of the response tokens, or of all tokens but the first of the `whole`, and their number."""
+    told = [(1 if whole else len(example.prompt_ids), example.token_ids) for example in examples]
+    hidden_states = packed_response_hidden_states if packed else response_hidden_states
+    hidden_ND, tokens_N = hidden_states(
+        policy.model, [ids[:given] for given, ids in told], [ids[given:] for given, ids in told], policy.pad_id
+    )
+    logits_NV = project(policy.model, hidden_ND)
+    return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)
