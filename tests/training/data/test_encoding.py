@@ -182,6 +182,15 @@ def test_a_reward_model_is_never_taken_for_a_cost_model(reward_model: RewardMode
         open_reward_model(reward, kind="cost")
 
 
+@pytest.mark.parametrize("kind", ["reward", "cost"])
+def test_a_model_that_judges_is_never_taken_for_one_that_writes(
+    kind: str, reward_model: RewardModel, tmp_path: Path
+) -> None:
+    """The embeddings of such a small model are tied, so that it lacks no weight of a policy's."""
+    with pytest.raises(InputError, match=f"is a {kind} model, and a policy is needed"):
+        open_language_model(made(tmp_path / kind, kind, reward_model))
+
+
 def test_a_policy_is_opened_after_a_look_at_its_manifest(policy: LanguageModel, tmp_path: Path) -> None:
     location = made(tmp_path / "policy", "policy", policy)
     assert open_language_model(location).width == 16
