@@ -33,7 +33,7 @@ INPUTS = {
 }
 MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
-    "sft": {"held_out_nll": 1.5},
+    "sft": {"nll": 1.5},
     "reward": {
         "validation_pairs": 80,
         "accuracy": 0.75,

@@ -32,7 +32,7 @@ from app.services import dispatch
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import leases, round_rows, rounds, runs, stages
+from app.services.loop import leases, round_rows, rounds, runs, starting
 from tests.factories import make_member, make_project, make_prompt
 
 LEASE_SECONDS = 2.0
@@ -70,7 +70,7 @@ class Loop:
         async def queue(db: AsyncSession) -> Run:
             found = await db.get_one(Project, project.id)
             found.round_settings = {**found.round_settings, "sft": config}
-            return await stages.start_sft(db, None, found)
+            return await starting.start(db, None, found, "sft")
 
         return await self.do(queue)
 
