@@ -32,7 +32,7 @@ COMPLETIONS = "completions.jsonl"
 REFERENCE_COMPLETIONS = "reference_completions.jsonl"
 
 
-def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
     """Measure, write the samples beside the figures."""
     lineage = lineage_of(
         "evaluate",
