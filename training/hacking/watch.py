@@ -12,7 +12,6 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
-from training.algorithms.masking import length_mask
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
@@ -20,7 +19,7 @@ from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
 from training.hacking.edits import told_apart
 from training.ppo.models import Players
-from training.ppo.rollout import log_probabilities
+from training.responses.likelihoods import log_probabilities
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
 from training.runtime.artifact import write_json
@@ -32,6 +31,8 @@ REPORT = "reward_hacking.json"
 SAMPLES_PER_PROMPT = 4
 """Rewards and lengths are compared within a prompt, which takes several responses to each."""
 BATCH_TOKENS = 1024
+"""As many at once at most: the watch's hundreds of responses would else set the run's peak of memory, where training
+computes one small minibatch."""
 REFERENCE_SAMPLES = 8
 """Half of them say where the reference lies, the others how far out its responses get."""
 AUDITED = 20
@@ -52,11 +53,6 @@ class Watch:
         self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], judges: Judges, folder: Path
     ) -> None:
         self._config = config
-        # What training computes at once it does with one small minibatch: the watch's hundreds of responses at once
-        # would set the run's peak of memory. Their own log-probabilities are those of sampling, in float32.
-        self._sparing = replace(
-            config, micro_batch_tokens=min(config.micro_batch_tokens, BATCH_TOKENS), precision="float32"
-        )
         self._players = players
         self._judges = judges
         self._folder = folder
@@ -156,13 +152,13 @@ class Watch:
     @torch.no_grad()
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """(B,) sums of k1."""
-        response_ids = [response.sampled.token_ids for response in responses]
         reference_BR = log_probabilities(
             self._players.reference,
             [prompt.token_ids for prompt in prompts],
-            response_ids,
-            length_mask([len(ids) for ids in response_ids]),
-            self._sparing,
+            [response.sampled.token_ids for response in responses],
+            temperature=self._config.temperature,
+            batch_tokens=min(self._config.micro_batch_tokens, BATCH_TOKENS),
+            precision="float32",  # whatever the run's: the responses' own are those of sampling
         )
         own_B = torch.tensor([sum(response.sampled.log_probabilities) for response in responses])
         return own_B - reference_BR.sum(-1)
