@@ -18,7 +18,6 @@ from training.data.examples import Prompt
 from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
 from training.hacking.edits import told_apart
-from training.ppo.models import Players
 from training.responses.likelihoods import log_probabilities
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
@@ -50,10 +49,20 @@ class Watch:
     """Evaluations of one run, in order. The reference's samples follow from the seed and are not kept."""
 
     def __init__(
-        self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], judges: Judges, folder: Path
+        self,
+        config: PpoConfig,
+        prompts: Sequence[Prompt],
+        folder: Path,
+        *,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        reward: Reward,
+        judges: Judges,
     ) -> None:
         self._config = config
-        self._players = players
+        self._policy = policy
+        self._reference = reference
+        self._reward = reward
         self._judges = judges
         self._folder = folder
         self._prompts = _spread(prompts, max(1, config.detector_responses // SAMPLES_PER_PROMPT), config.seed)
@@ -63,9 +72,9 @@ class Watch:
     def evaluate(self, iteration: int) -> Measures:
         """Of the policy after so many iterations."""
         if self._judge is None:
-            reference, _ = self._sample(self._players.reference, REFERENCE_SAMPLES, "reference")
+            reference, _ = self._sample(self._reference, REFERENCE_SAMPLES, "reference")
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
-        samples, prompts = self._sample(self._players.policy, SAMPLES_PER_PROMPT, "policy")
+        samples, prompts = self._sample(self._policy, SAMPLES_PER_PROMPT, "policy")
         if self._config.alarms.edits is not None:
             samples = replace(samples, told_apart=self._told_apart(prompts, samples))
         evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
@@ -117,7 +126,7 @@ class Watch:
         sampled = [response.sampled for response in responses]
         log_probabilities = [probability for response in sampled for probability in response.log_probabilities]
         reward_B, kl_B, latent_BD, held_out_B, gold_B = together(
-            lambda: self._players.reward(prompts, responses).float(),
+            lambda: self._reward(prompts, responses).float(),
             lambda: self._kl(prompts, responses),
             lambda: self._latents(prompts, responses),
             lambda: _asked(self._judges.held_out, prompts, responses),
@@ -147,13 +156,13 @@ class Watch:
     def _told_apart(self, prompts: Sequence[Prompt], samples: Samples) -> Mapping[str, float]:
         """Of one response to each prompt."""
         texts = samples.texts[::SAMPLES_PER_PROMPT]
-        return told_apart(self._players.reward, self._players.policy, prompts[::SAMPLES_PER_PROMPT], texts)
+        return told_apart(self._reward, self._policy, prompts[::SAMPLES_PER_PROMPT], texts)
 
     @torch.no_grad()
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """(B,) sums of k1."""
         reference_BR = log_probabilities(
-            self._players.reference,
+            self._reference,
             [prompt.token_ids for prompt in prompts],
             [response.sampled.token_ids for response in responses],
             temperature=self._config.temperature,
@@ -165,12 +174,12 @@ class Watch:
 
     def _latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
         """(B, D) what the reward model's heads read; None of a rule."""
-        reward = self._players.reward
+        reward = self._reward
         return reward.latents(prompts, responses) if isinstance(reward, RewardModelScorer) else None
 
     def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
         """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
-        reward = self._players.reward
+        reward = self._reward
         if latent_BD is None or not isinstance(reward, RewardModelScorer):
             return None
         score_BM = reward.reward_model.read_out.centred(reward.reward_model.head(latent_BD))

@@ -56,7 +56,15 @@ class PpoLoop:
         self._learner = learner_of(config, players)
         self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
         self._watch = (
-            Watch(config, players, held_out or prompts, judges or Judges(), run.out)
+            Watch(
+                config,
+                held_out or prompts,
+                run.out,
+                policy=players.policy,
+                reference=players.reference,
+                reward=players.reward,
+                judges=judges or Judges(),
+            )
             if config.detector_responses
             else None
         )
