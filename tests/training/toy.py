@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from training.config import STAGES, ConfigError, read_config
+from training.config import ConfigError, read_config
 from training.records import (
     Conversation,
     DemonstrationRecord,
@@ -22,7 +22,8 @@ from training.records import (
 )
 from training.runtime.checkpoint import CheckpointStore
 from training.runtime.exit_codes import say_bad_input
-from training.stages.registry import run_stage
+from training.stages.execution import run_stage
+from training.stages.registry import STAGES
 
 GOOD_WORD = "kindly"
 WORDS = ("bring", "some", "warm", "bread", "and", "a", "little", "soup", "for", "them", "now", GOOD_WORD)
@@ -86,7 +87,7 @@ def run(stage: str, out: Path, **settings: object) -> int:
         config = read_config(write_config(out.with_suffix(".json"), **settings), STAGES[stage])
     except ConfigError as error:
         return say_bad_input(error)
-    return run_stage(config, out, threads=1)
+    return run_stage(stage, config, out, threads=1)
 
 
 def result(out: Path) -> dict[str, object]:
@@ -115,7 +116,7 @@ def child(stage: str, config: Path, out: Path, *, keep_checkpoints: bool = False
     takes to load are nothing that a crash could spoil. `keep_checkpoints` leaves the last ones behind, to be looked at.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.stages.registry", __name__])
+    context.set_forkserver_preload([__name__, *(f"training.stages.{name}" for name in STAGES)])
     process = context.Process(target=_stage, args=(stage, config, out, keep_checkpoints))
     process.start()
     return process
@@ -143,4 +144,4 @@ def metrics_lines(out: Path) -> list[bytes]:
 def _stage(stage: str, config: Path, out: Path, keep_checkpoints: bool) -> None:
     if keep_checkpoints:
         setattr(CheckpointStore, "clear", lambda self: None)  # noqa: B010  in this process alone
-    sys.exit(run_stage(read_config(config, STAGES[stage]), out, threads=1))
+    sys.exit(run_stage(stage, read_config(config, STAGES[stage]), out, threads=1))

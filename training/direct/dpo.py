@@ -8,13 +8,12 @@ Two phases: the reference's log-probabilities of every response, kept in a file;
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, save_language_model, token_log_probabilities
+from models.backbone import LanguageModel, token_log_probabilities
 from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
 from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.tokenization import same_tokenizer
@@ -22,19 +21,18 @@ from training.algorithms.direct_preference import direct_preference, imitation
 from training.config import DpoConfig, InputError
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example, Pair, Prompt
-from training.data.opening import load, open_language_model
+from training.data.opening import open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
 from training.preferences.agreement import agreement
-from training.preferences.comparisons import Preferences, load_preferences
+from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
-from training.records import PreferenceRecord
-from training.responses.texts import first_prompts, sample_texts
-from training.runtime.artifact import lineage_of, model_identity
+from training.responses.texts import sample_texts
+from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import Trainer, cosine_schedule
 from training.runtime.replicas import Replicas
-from training.runtime.run import Cancellation, Run, State
+from training.runtime.run import Run, State
 from training.runtime.seeds import derived_seed
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, training_flop
 
@@ -44,23 +42,6 @@ if TYPE_CHECKING:
 REFERENCE, LEARN = "reference", "dpo"
 LAYOUT = 2
 """Of checkpoints, whose steps count batches of the reference."""
-
-
-def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
-    """Score with the reference, train, measure on the validation pairs, publish."""
-    lineage = lineage_of(
-        "dpo", config, {"policy": config.policy, "reference": config.reference}, {"preferences": config.preferences}
-    )
-    run = Run(out, lineage, cancellation)
-    if run.finished:
-        return
-    policy = open_language_model(config.policy)
-    preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
-    records = load(config.preferences, PreferenceRecord)
-    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
-    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"], shown=shown)
-    loop.train()
-    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
 
 class DpoLoop:
