@@ -2,7 +2,6 @@
 
 # B = batch, R = response tokens
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from training.runtime.precision import settled_precision
 from training.runtime.replicas import replica
 from training.runtime.run import Cancellation, PhaseTimer, Run, State
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Steps
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
 
 PHASE = "ppo"
@@ -125,6 +125,7 @@ class PpoLoop:
             else None
         )
         self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
+        self._steps = Steps(run, self._meter, total=config.iterations, checkpoint_steps=config.checkpoint_steps)
         self._kl_coefficient = config.kl_coefficient
         self._constraint = Constraint(config)
         self._good = self._snapshot()
@@ -172,16 +173,15 @@ class PpoLoop:
 
     def _iterate_all(self) -> str | None:
         start = self._restore(self._run.resume())
-        for iteration in range(start, self._config.iterations):
+        for iteration in self._steps.timed(start, self._config.iterations):
             left = self._iterate(iteration)
             if left is not None and not self._roll_back():
                 return left
-            self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
+            self._steps.save(iteration, PHASE, self._state)
         return None
 
     def _iterate(self, iteration: int) -> str | None:
         """One rollout and the updates on it; else why the policy must not go on: `max_kl` or `alarm`."""
-        began = time.perf_counter()
         timer = PhaseTimer()
         rollout = collect(
             self._players,
@@ -217,10 +217,8 @@ class PpoLoop:
             self._adapt(rollout)
             self._constraint.update(rollout)
         measures |= self._pace(rollout, measures, timer)
-        measures["seconds"] = mean_of(time.perf_counter() - began)
-        self._run.metrics.write(
-            iteration + 1, self._config.iterations, PHASE, measures, samples=self._samples(iteration)
-        )
+        measures["seconds"] = mean_of(self._steps.seconds)
+        self._steps.write(iteration, PHASE, measures, samples=self._samples(iteration))
         if not quiet:
             return "alarm"
         return None if within_bound else "max_kl"
