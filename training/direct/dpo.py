@@ -107,8 +107,8 @@ class DpoLoop:
     def train(self) -> None:
         """Both phases; the policy is a plain model again at their end."""
         checkpoint = self._run.resume()
-        if checkpoint is not None and checkpoint.values.get("layout") != LAYOUT:
-            raise InputError("the checkpoint of this run was written by another version: start a new run")
+        if checkpoint is not None:
+            checkpoint.require_layout(LAYOUT)
         self._reference_2P = self._reference(checkpoint)
         first = len(self._reference_batches)
         for step in self._steps.timed(max(first, self._restore(checkpoint)), self._steps.total):

@@ -343,8 +343,7 @@ class PpoLoop:
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
-        if checkpoint.values.get("layout") != CHECKPOINT_LAYOUT:
-            raise InputError("the checkpoint of this run was written by another version: start a new run")
+        checkpoint.require_layout(CHECKPOINT_LAYOUT)
         self._learner.restore(checkpoint.tensors)
         self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))

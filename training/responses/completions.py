@@ -1,6 +1,7 @@
 """Many completions of a policy, in resumable batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
@@ -13,6 +14,13 @@ from training.runtime.steps import Steps
 from training.runtime.throughput import Meter, training_flop
 
 PHASE = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What is done, for a checkpoint."""
+
+    completions: Sequence[Mapping[str, object]]
 
 
 def sample_completions(
@@ -40,9 +48,7 @@ def sample_completions(
     start = 0
     if checkpoint is not None:
         start = checkpoint.step
-        rows = checkpoint.values["completions"]
-        assert isinstance(rows, list)
-        done = [CompletionRecord.from_json(row) for row in rows]
+        done = [CompletionRecord.from_json(row) for row in checkpoint.values_as(_Values).completions]
     meter = Meter(policy.model, batch_tokens=batch_size)
     steps = Steps(run, meter, total=len(batches), checkpoint_steps=checkpoint_steps)
     for step in steps.timed(start, len(batches)):
@@ -81,7 +87,7 @@ def sample_completions(
                 "eos_rate": (sum(response.ended_with_eos for response in sampled), len(sampled)),
                 **steps.pace(tokens=sum(lengths), flop=flop),
             },
-            lambda: ({}, {"completions": [record.to_json() for record in done]}),  # noqa: B023  called at once
+            lambda: ({}, asdict(_Values([record.to_json() for record in done]))),  # noqa: B023  called at once
         )
     order = {prompt.prompt_id: position for position, prompt in enumerate(prompts)}
     return sorted(done, key=lambda record: (order[record.prompt_id], record.sample))

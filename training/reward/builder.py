@@ -4,7 +4,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,6 +52,14 @@ class Stretch:
     @property
     def steps(self) -> int:
         return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What a checkpoint holds beside tensors."""
+
+    teacher: dict[str, float]
+    trials: dict[str, list[float]]
 
 
 Phase = Callable[[Stretch], None]
@@ -403,7 +411,7 @@ class RewardBuilder:
             tensors |= pack("optimizer", optimizer_tensors(self._trainer.optimizer))
         if self._targets_NH is not None:
             tensors["targets"] = self._targets_NH
-        return tensors, {"teacher": self._teacher_figures, "trials": self._trials.state()}
+        return tensors, asdict(_Values(self._teacher_figures, self._trials.differences))
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
@@ -413,6 +421,7 @@ class RewardBuilder:
             self._reward_model.model.load_state_dict(unpack("model", checkpoint.tensors))
             load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
         self._targets_NH = checkpoint.tensors.get("targets")
-        self._teacher_figures = dict(checkpoint.values["teacher"])  # type: ignore[call-overload]  # JSON we wrote
-        self._trials.restore(checkpoint.values["trials"])  # type: ignore[arg-type]
+        values = checkpoint.values_as(_Values)
+        self._teacher_figures = values.teacher
+        self._trials.differences = values.trials
         return checkpoint.step
