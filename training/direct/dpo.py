@@ -5,7 +5,6 @@ Two phases: the reference's log-probabilities of every response, kept in a file;
 
 # B = responses, P = pairs; sides a and b of pairs are rows 0 and 1 of a (2, P) tensor
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -34,6 +33,7 @@ from training.runtime.optimiser import Trainer, cosine_schedule
 from training.runtime.replicas import Replicas
 from training.runtime.run import Run, State
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Steps
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
@@ -63,11 +63,9 @@ class DpoLoop:
         self._policy = policy
         self._preferences = preferences
         self._data_sha256 = data_sha256
-        self._shown = shown
         self._share_prompts = prompts_can_be_shared(policy.model)
         self._reference_batches = self._micro_batches(preferences.pairs)
         self._batches = _plan(config, preferences.train)
-        self._total = len(self._reference_batches) + len(self._batches)
         if config.lora_rank:
             seed = derived_seed(config.seed, "adapters")
             add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
@@ -78,17 +76,23 @@ class DpoLoop:
             weight_decay=config.weight_decay,
         )
         self._replicas = Replicas(policy.model)
-        self._meter = Meter(policy.model, batch_tokens=config.micro_batch_tokens)
+        self._steps = Steps(
+            run,
+            Meter(policy.model, batch_tokens=config.micro_batch_tokens),
+            total=len(self._reference_batches) + len(self._batches),
+            checkpoint_steps=config.checkpoint_steps,
+            last_samples=lambda: sample_texts({"policy": policy}, shown, seed=derived_seed(config.seed, "samples")),
+        )
         self._reference_2P = torch.zeros(2, len(preferences.pairs))
 
     def train(self) -> None:
         """Both phases; the policy is a plain model again at their end."""
         checkpoint = self._run.resume()
-        if checkpoint is not None and checkpoint.values.get("layout") != LAYOUT:
-            raise InputError("the checkpoint of this run was written by another version: start a new run")
+        if checkpoint is not None:
+            checkpoint.require_layout(LAYOUT)
         self._reference_2P = self._reference(checkpoint)
         first = len(self._reference_batches)
-        for step in range(max(first, self._restore(checkpoint)), self._total):
+        for step in self._steps.timed(max(first, self._restore(checkpoint)), self._steps.total):
             self._learn(step, self._batches[step - first])
         merge_adapters(self._policy.model)
 
@@ -136,20 +140,18 @@ class DpoLoop:
         scored_2P, start = torch.zeros_like(self._reference_2P), 0
         if checkpoint is not None and checkpoint.phase == REFERENCE:
             scored_2P, start = checkpoint.tensors["scored"], checkpoint.step
-        for step in range(start, len(self._reference_batches)):
-            began = time.perf_counter()
+        for step in self._steps.timed(start, len(self._reference_batches)):
             batch = self._reference_batches[step]
             pairs = [self._preferences.pairs[index] for index in batch]
             scored_2P[:, batch] = pair_log_probabilities(
                 reference, pairs, self._config.temperature, share_prompts=share_prompts
             )
-            pace = self._pace(pairs, began, passes=1)
-            self._end_of_step(step, REFERENCE, pace, ({"scored": scored_2P}, {"layout": LAYOUT}))
+            pace = self._pace(pairs, passes=1)
+            self._steps.end(step, REFERENCE, pace, lambda: ({"scored": scored_2P}, {"layout": LAYOUT}))
         return scored_2P
 
     def _learn(self, step: int, rows: Sequence[int]) -> None:
         config = self._config
-        began = time.perf_counter()
         weight = sum(self._preferences.train[row].weight for row in rows)
 
         def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
@@ -172,9 +174,9 @@ class DpoLoop:
         )
         norm = self._trainer.step(rate)
         pairs = [self._preferences.train[row] for row in rows]
-        pace = self._pace(pairs, began, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
+        pace = self._pace(pairs, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
         figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **pace}
-        self._end_of_step(step, LEARN, measures | figures, None)
+        self._steps.end(step, LEARN, measures | figures, self._state)
 
     def _micro_batches(self, pairs: Sequence[Pair]) -> list[list[int]]:
         """Indices of the pairs, as many as may be computed at once."""
@@ -210,24 +212,13 @@ class DpoLoop:
             "margin_high": margin.high if margin else None,
         }
 
-    def _pace(self, pairs: Sequence[Pair], began: float, *, passes: int) -> Measures:
+    def _pace(self, pairs: Sequence[Pair], *, passes: int) -> Measures:
         """Tokens are those of both sides, each with its prompt; arithmetic that of the rows as they are computed."""
-        seconds = time.perf_counter() - began
         tokens = sum(map(len, _responses(pairs)))
         predicted = sum(len(response.response_ids) for response in _responses(pairs))
         lengths = [len(row) for row in _rows(self._policy, pairs, share_prompts=self._share_prompts)]
         flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
-        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
-        return {"tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
-
-    def _end_of_step(self, step: int, phase: str, measures: Measures, state: State | None) -> None:
-        last = step + 1 == self._total
-        seed = derived_seed(self._config.seed, "samples")
-        samples = sample_texts({"policy": self._policy}, self._shown, seed=seed) if last else ()
-        self._run.metrics.write(step + 1, self._total, phase, measures, samples=samples)
-        self._run.end_of_step(
-            step + 1, every=self._config.checkpoint_steps, phase=phase, state=lambda: state or self._state()
-        )
+        return self._steps.pace(tokens=tokens, flop=flop)
 
     def _state(self) -> State:
         model = pack("model", learnt_weights(self._policy.model))

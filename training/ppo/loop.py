@@ -2,7 +2,6 @@
 
 # B = batch, R = response tokens
 
-import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -27,6 +26,7 @@ from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import linear_schedule
 from training.runtime.run import PhaseTimer, Run, State
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Steps
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
 
 PHASE = "ppo"
@@ -69,6 +69,7 @@ class PpoLoop:
             else None
         )
         self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
+        self._steps = Steps(run, self._meter, total=config.iterations, checkpoint_steps=config.checkpoint_steps)
         self._kl_coefficient = config.kl_coefficient
         self._constraint = Constraint(config)
         self._good = self._snapshot()
@@ -116,16 +117,15 @@ class PpoLoop:
 
     def _iterate_all(self) -> str | None:
         start = self._restore(self._run.resume())
-        for iteration in range(start, self._config.iterations):
+        for iteration in self._steps.timed(start, self._config.iterations):
             left = self._iterate(iteration)
             if left is not None and not self._roll_back():
                 return left
-            self._run.end_of_step(iteration + 1, every=self._config.checkpoint_steps, phase=PHASE, state=self._state)
+            self._steps.save(iteration, PHASE, self._state)
         return None
 
     def _iterate(self, iteration: int) -> str | None:
         """One rollout and the updates on it; else why the policy must not go on: `max_kl` or `alarm`."""
-        began = time.perf_counter()
         timer = PhaseTimer()
         rollout = collect(
             self._players,
@@ -161,10 +161,8 @@ class PpoLoop:
             self._adapt(rollout)
             self._constraint.update(rollout)
         measures |= self._pace(rollout, measures, timer)
-        measures["seconds"] = mean_of(time.perf_counter() - began)
-        self._run.metrics.write(
-            iteration + 1, self._config.iterations, PHASE, measures, samples=self._samples(iteration)
-        )
+        measures["seconds"] = mean_of(self._steps.seconds)
+        self._steps.write(iteration, PHASE, measures, samples=self._samples(iteration))
         if not quiet:
             return "alarm"
         return None if within_bound else "max_kl"
@@ -289,8 +287,7 @@ class PpoLoop:
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
-        if checkpoint.values.get("layout") != CHECKPOINT_LAYOUT:
-            raise InputError("the checkpoint of this run was written by another version: start a new run")
+        checkpoint.require_layout(CHECKPOINT_LAYOUT)
         self._learner.restore(checkpoint.tensors)
         self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
