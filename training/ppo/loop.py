@@ -10,7 +10,7 @@ from torch import Tensor
 from models.lora import learnt_weights, merge_adapters, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
-from training.config import InputError, PpoConfig
+from training.config import PpoConfig
 from training.data.batches import draw
 from training.data.examples import Example, Prompt
 from training.hacking.watch import Judges, Watch
