@@ -27,7 +27,7 @@ def kahneman_tversky(
     return (weight_B * torch.sigmoid(torch.where(desirable_B, -margin_B, margin_B))).sum()
 
 
-def reference_point(log_ratio_M: Tensor) -> float:
+def estimated_kl(log_ratio_M: Tensor) -> float:
     """max(0, mean of log pi(y'|x) - log pi_ref(y'|x)) over responses y' to other prompts than x: a biased estimate of
     KL(pi || pi_ref) that needs no sample. Ethayarajh et al. 2024, section 4.1; no gradient goes through it."""
     return max(0.0, float(log_ratio_M.detach().mean()))

@@ -57,5 +57,5 @@ def load_splits(path: Path, kind: type[JudgedT]) -> tuple[list[JudgedT], list[Ju
 
 
 def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
-    """As `load_splits`, of pairs."""
+    """Training and validation pairs, as `load_splits` has them."""
     return load_splits(path, PreferenceRecord)

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.backbone import LanguageModel
 from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.tokenization import same_tokenizer
-from training.config import DpoConfig, InputError
+from training.config import DpoConfig, InputError, KtoConfig
 from training.data.examples import Prompt
 from training.data.opening import open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
@@ -32,7 +32,7 @@ from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
 
-ConfigT = TypeVar("ConfigT", bound=DpoConfig)
+ConfigT = TypeVar("ConfigT", bound=DpoConfig | KtoConfig)
 
 REFERENCE = "reference"
 

@@ -44,8 +44,8 @@ def clustered(values: Sequence[float], clusters: Sequence[Hashable], *, seed: in
 def clustered_difference(
     values: Sequence[float], is_first: Sequence[bool], clusters: Sequence[Hashable], *, seed: int = 0
 ) -> Interval:
-    """As `clustered`, of the mean of the first kind's values minus that of the others', of which there must be some of
-    each; a resample that holds one kind only says nothing."""
+    """The mean of the first kind's values minus that of the others', with the bootstrap of `clustered`. There must be
+    values of both; a resample that holds one kind only says nothing."""
     index, first = _numbered(clusters), np.asarray(is_first)
     draws = _draws(index.max() + 1, seed)
     mean, resampled = 0.0, np.zeros(RESAMPLES)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.algorithms.test_direct_preference import check_gradient
-from training.algorithms.unpaired_preference import kahneman_tversky, kind_weights, reference_point
+from training.algorithms.unpaired_preference import estimated_kl, kahneman_tversky, kind_weights
 
 LOG_RATIOS = (-30.0, -2.0, 0.0, 0.3, 7.0)
 SETTINGS = [(0.1, 0.0), (0.1, 3.0), (0.5, 0.4), (2.0, 1.5)]
@@ -75,10 +75,10 @@ def test_what_is_at_the_reference_point_teaches_most() -> None:
     assert gradient_B[[0, 4]].tolist() == [0.0, 0.0]
 
 
-def test_the_reference_point_is_a_mean_that_is_never_below_zero_and_has_no_gradient() -> None:
+def test_the_estimated_divergence_is_a_mean_that_is_never_below_zero_and_has_no_gradient() -> None:
     log_ratio_M = torch.tensor([1.0, -2.0, 4.0], requires_grad=True)
-    assert reference_point(log_ratio_M) == pytest.approx(1.0)
-    assert reference_point(-log_ratio_M) == 0.0
+    assert estimated_kl(log_ratio_M) == pytest.approx(1.0)
+    assert estimated_kl(-log_ratio_M) == 0.0
 
 
 @pytest.mark.parametrize(
