@@ -6,8 +6,8 @@ fails where it is read and not where it is missed.
 
 import dataclasses
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,7 +257,8 @@ def iterate_records(path: str | Path, kind: type[RecordT]) -> Iterator[RecordT]:
                 continue
             try:
                 yield kind.from_json(json.loads(line))
-            except ValueError as error:  # RecordError, JSONDecodeError and UnicodeDecodeError all are
+            # RecordError, JSONDecodeError and UnicodeDecodeError all are a ValueError; too many brackets are the other.
+            except (ValueError, RecursionError) as error:
                 raise RecordError(f"{path}, line {number}: {error}") from error
 
 
@@ -312,7 +313,8 @@ def _text(fields: Mapping[str, object], name: str) -> str:
 
 def _number(fields: Mapping[str, object], name: str) -> float:
     value = fields[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared and not converted: a whole number may be larger than any float. What is no number is not below either.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise RecordError(f"{name} must be a finite number")
     return float(value)
 

@@ -14,8 +14,11 @@ JudgedT = TypeVar("JudgedT", PreferenceRecord, UnpairedRecord)
 
 
 def open_language_model(location: str) -> LanguageModel:
-    """A verified policy. Raises `InputError`."""
+    """A verified policy. Raises `InputError`, also for a model that was made to judge: with tied embeddings it lacks no
+    weight, but it never learnt to write."""
     verify(location)
+    if kind_of(location) not in (None, "policy"):
+        raise InputError(f"{location} is a {kind_of(location)} model, and a policy is needed")
     try:
         return load_language_model(location)
     except ModelError as error:
