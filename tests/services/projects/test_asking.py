@@ -60,6 +60,12 @@ def test_guidelines_are_a_new_version_only_when_their_words_change(guidelines: s
     assert (project.guidelines, project.guidelines_version) == (kept, version)
 
 
+def test_lines_that_a_browser_ends_in_its_own_way_are_the_same_words() -> None:
+    project = Project(slug="p", name="P", guidelines="Be kind.\nAlways.\n", guidelines_version=3)
+    projects.ask(project, Question(), "Be kind.\r\nAlways.\r\n\0", overlap=1, lease_seconds=600)
+    assert (project.guidelines.strip(), project.guidelines_version) == ("Be kind.\nAlways.", 3)
+
+
 @pytest.mark.parametrize(
     ("asked", "size", "answered"),
     [
