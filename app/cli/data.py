@@ -11,12 +11,16 @@ from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import DatasetVersion, Project
 from app.errors import Conflict, Invalid, NotFound
-from app.services.data import datasets, exports, imports
+from app.services.data import datasets, imports
+from app.services.data.exports import registry
+from app.services.data.exports.annotations import Annotation, annotations_of
+from app.services.data.exports.formats import FORMATS, Format
 from app.services.data.imports import ImportReport
 from app.services.projects import projects
 from app.settings import settings
 
 BAD_ROWS_SHOWN = 20
+SCHEMAS = registry.choice("preferences")
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 
@@ -27,11 +31,6 @@ app.add_typer(dataset_commands, name="dataset")
 class Kind(StrEnum):
     comparisons = "comparisons"
     demonstrations = "demonstrations"
-
-
-class Format(StrEnum):
-    jsonl = "jsonl"
-    parquet = "parquet"
 
 
 @app.command("import")
@@ -85,19 +84,21 @@ def export(
     project: ProjectName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     dataset: Annotated[int | None, typer.Option(min=1, help="Number of the version; unset: the newest.")] = None,
-    file_format: Annotated[Format, typer.Option("--format", help="jsonl or parquet.")] = Format.jsonl,
+    file_format: Annotated[Format, typer.Option("--format", help=f"{' or '.join(FORMATS)}.")] = "jsonl",
     raw: Annotated[bool, typer.Option("--raw", help="Add judgement, strength and pseudonym to every row.")] = False,
+    schema: Annotated[str | None, typer.Option(help=SCHEMAS, hidden=SCHEMAS is None)] = None,
 ) -> None:
     """Write a dataset version in TRL's conversational preference schema: prompt, chosen, rejected; ties left out."""
 
-    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, exports.Annotation] | None]:
+    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, Annotation] | None]:
         version = await _version(db, await projects.named(db, project), dataset)
-        return version, await exports.annotations(db, version) if raw else None
+        return version, await annotations_of(db, version) if raw else None
 
-    version, annotations = in_transaction(find)
+    version, said = in_transaction(find)
     draft = out.with_name(f".{out.name}.part")
     try:
-        rows = _write(version, annotations, file_format, draft)
+        opened = registry.open_export(version, settings().home, schema=schema, annotations=said)
+        rows = FORMATS[file_format].write(opened, draft)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
@@ -139,17 +140,3 @@ async def _version(db: AsyncSession, project: Project, number: int | None) -> Da
     if not versions:
         raise Conflict(f"The project {project.slug} has no dataset version yet: cut one first.")
     return versions[0]
-
-
-def _write(
-    version: DatasetVersion, annotations: dict[int, exports.Annotation] | None, file_format: Format, file: Path
-) -> int:
-    home = settings().home
-    if file_format is Format.parquet:
-        return exports.write_parquet(version, home, file, annotations=annotations)
-    rows = 0
-    with file.open("w", encoding="utf-8") as lines:
-        for line in exports.stream_jsonl(version, home, annotations=annotations):
-            lines.write(line)
-            rows += 1
-    return rows

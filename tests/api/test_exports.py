@@ -14,7 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Judgement
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
+from tests.more_schemas import lengths
 from tests.seeded import LABELS
+
+__all__ = ["lengths"]
 
 DATASETS = "/api/v1/projects/everyday-help/datasets"
 
@@ -103,6 +106,31 @@ async def test_the_export_leaves_no_temporary_file(
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     await exported.get(f"{DATASETS}/3/export?format=parquet")
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.usefixtures("lengths")
+async def test_a_schema_more_in_the_table_is_served_by_its_name_in_every_format(exported: Client) -> None:
+    answer = await exported.get(f"{DATASETS}/3/export?schema=lengths")
+    assert answer.headers["content-disposition"] == 'attachment; filename="everyday-help-preferences-3-lengths.jsonl"'
+    rows = lines(answer.text)
+    assert len(rows) == LABELS
+    assert all(row.keys() == {"a", "b"} and min(row.values()) > 0 for row in rows)
+    table = parquet.read_table(
+        io.BytesIO((await exported.get(f"{DATASETS}/3/export?schema=lengths&format=parquet")).content)
+    )
+    assert table.to_pylist() == rows
+
+
+async def test_a_schema_that_is_not_in_the_table_is_not_found(exported: Client) -> None:
+    refused = await exported.get(f"{DATASETS}/3/export?schema=lengths")
+    assert refused.status_code == 404
+    assert refused.json()["detail"] == "A preferences dataset has no schema lengths."
+
+
+async def test_where_there_is_one_schema_nobody_is_offered_a_choice(exported: Client) -> None:
+    described = (await exported.get("/api/v1/openapi.json")).json()
+    export = described["paths"]["/api/v1/projects/{slug}/datasets/{number}/export"]["get"]
+    assert {parameter["name"] for parameter in export["parameters"]} == {"slug", "number", "format", "raw"}
 
 
 def tamper(home: Path) -> None:

@@ -11,6 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from tests.command_line import Done, runner
+from tests.more_schemas import lengths
+
+__all__ = ["lengths"]
 
 HH_RLHF = Path(__file__).parents[4] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
 FEW = 100
@@ -73,6 +76,27 @@ def test_real_transcripts_come_in_are_cut_and_go_out_as_trl_reads_them(
     raw = parquet.read_table(out).to_pylist()
     assert [{name: row[name] for name in rows[0]} for row in raw] == rows
     assert {(row["strength"], row["annotator"]) for row in raw} == {(2, "imported")}
+
+
+@pytest.mark.usefixtures("lengths")
+def test_a_schema_more_in_the_table_is_exported_by_its_name(
+    plumbline: Command, transcripts: Path, tmp_path: Path
+) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline("dataset", "cut", "--project", "harmless")
+    out = tmp_path / "lengths.jsonl"
+    done = plumbline("export", "-p", "harmless", "--schema", "lengths", "-o", str(out))
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [list(row) for row in rows] == [["a", "b"]] * (FEW - 1)
+
+
+def test_a_schema_that_is_not_in_the_table_is_one_line(plumbline: Command, transcripts: Path, tmp_path: Path) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline("dataset", "cut", "--project", "harmless")
+    done = plumbline("export", "-p", "harmless", "--schema", "lengths", "-o", str(tmp_path / "out"))
+    assert done.refusal == "A preferences dataset has no schema lengths."
+    assert "--schema" not in plumbline("export", "--help").out
 
 
 def test_chosen_responses_become_demonstrations_once_and_only_when_asked_for(

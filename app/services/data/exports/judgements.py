@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -17,6 +17,8 @@ from app.db.tables import (
     Task,
     TaskCompletion,
 )
+from app.services.data.exports.annotations import pseudonyms
+from app.services.data.exports.schema import JudgementSchema
 from app.services.judging.answers import WITH_RESPONSE
 
 BATCH = 500
@@ -51,18 +53,6 @@ async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]
         after = batch[-1][0].id
 
 
-async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int | None, str]:
-    """The people of a project, numbered by their first judgement in it; nobody is whom imported ones are by."""
-    first = func.min(Judgement.id)
-    people = await db.scalars(
-        select(Judgement.annotator_id)
-        .where(Judgement.project_id == project_id, Judgement.annotator_id.is_not(None))
-        .group_by(Judgement.annotator_id)
-        .order_by(first)
-    )
-    return {None: "imported"} | {person: f"annotator-{number}" for number, person in enumerate(people, 1)}
-
-
 async def _batch(db: AsyncSession, version_id: int, after: int) -> list[Any]:
     """The next judgements with prompt, the better response that came with each, and the position it was made of."""
     found = await db.execute(
@@ -89,3 +79,6 @@ async def _responses(db: AsyncSession, task_ids: list[int]) -> dict[int, list[st
     for task_id, text in texts:
         found.setdefault(task_id, []).append(text)
     return found
+
+
+SCHEMA = JudgementSchema(name="judgements", called="judgements", kind="preferences", rows=rows)
