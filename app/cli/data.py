@@ -1,8 +1,7 @@
-"""Data in and out: transcripts in, dataset versions cut and exported."""
+"""Data in and out: files in, dataset versions cut and exported."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,16 +10,18 @@ from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import DatasetVersion, Project
 from app.errors import Conflict, Invalid, NotFound
-from app.services.data import datasets, imports
-from app.services.data.exports import registry
+from app.services.data import datasets
+from app.services.data.exports import registry as schemas
 from app.services.data.exports.annotations import Annotation, annotations_of
 from app.services.data.exports.formats import FORMATS, Format
-from app.services.data.imports import ImportReport
+from app.services.data.imports import registry as formats
+from app.services.data.imports.importing import ImportReport
+from app.services.data.imports.importing import import_file as read_file
 from app.services.projects import projects
 from app.settings import settings
 
 BAD_ROWS_SHOWN = 20
-SCHEMAS = registry.choice("preferences")
+SCHEMAS = schemas.choice("preferences")
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 
@@ -28,9 +29,10 @@ dataset_commands = typer.Typer(help="Dataset versions: immutable snapshots of al
 app.add_typer(dataset_commands, name="dataset")
 
 
-class Kind(StrEnum):
-    comparisons = "comparisons"
-    demonstrations = "demonstrations"
+if TYPE_CHECKING:
+    Kind = str
+else:  # the rows of the table, as choices that typer lists and checks
+    Kind = Literal[*(form.name for form in formats.FORMATS)]
 
 
 @app.command("import")
@@ -39,11 +41,8 @@ def import_file(
     project: ProjectName,
     kind: Annotated[
         Kind,
-        typer.Option(
-            help="comparisons: hh-rlhf transcripts. demonstrations: a prompt and its completion, or messages, as TRL "
-            "has them."
-        ),
-    ] = Kind.comparisons,
+        typer.Option(help=" ".join(f"{form.name}: {form.called}." for form in formats.FORMATS)),
+    ] = formats.FORMATS[0].name,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Import the good rows of a file with bad ones.")] = False,
     create: Annotated[bool, typer.Option("--create", help="Create the project if there is none.")] = False,
     demonstrate: Annotated[
@@ -53,15 +52,13 @@ def import_file(
 ) -> None:
     """Read comparisons or demonstrations into a project, all of the file or nothing. Rows that are there already are
     left alone."""
+    form = formats.named(kind)
 
     async def read(db: AsyncSession) -> ImportReport:
-        if demonstrate and kind is Kind.demonstrations:
+        if demonstrate and form.maker.name == "demonstrations":
             raise Invalid("--demonstrate is for comparisons: a file of demonstrations has no chosen responses.")
         target = await _import_target(db, project, create=create)
-        if kind is Kind.demonstrations:
-            report = await imports.import_demonstrations(db, target, file, skip_bad=skip_bad)
-        else:
-            report = await imports.import_hh(db, target, file, skip_bad=skip_bad, demonstrate=demonstrate)
+        report = await read_file(db, target, file, form, skip_bad=skip_bad, demonstrate=demonstrate)
         _tell_bad_rows(report)
         if report.rows == 0:
             raise Invalid(f"{file} holds no row.")
@@ -74,7 +71,7 @@ def import_file(
 
     report = in_transaction(read)
     print(
-        f"Imported {report.imported:,} of {report.rows:,} {kind} into {project}; "
+        f"Imported {report.imported:,} of {report.rows:,} {form.maker.name} into {project}; "
         f"{report.already_there:,} were there already, {len(report.bad):,} can't be used."
     )
 
@@ -97,7 +94,7 @@ def export(
     version, said = in_transaction(find)
     draft = out.with_name(f".{out.name}.part")
     try:
-        opened = registry.open_export(version, settings().home, schema=schema, annotations=said)
+        opened = schemas.open_export(version, settings().home, schema=schema, annotations=said)
         rows = FORMATS[file_format].write(opened, draft)
         draft.replace(out)
     finally:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
+from app.services.data.imports.registry import FORMATS
 from tests.command_line import Done, runner
 from tests.more_schemas import lengths
 
@@ -155,6 +156,18 @@ def test_a_bad_demonstration_keeps_the_file_out(plumbline: Command, tmp_path: Pa
     assert "1 of 2 rows can't be used" in done.refusal
     assert done.out.startswith("line 2 ")
     assert reason in done.out
+
+
+def test_every_format_of_the_table_can_be_asked_for_and_no_other(
+    plumbline: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no line is broken
+    described = plumbline("import", "--help").out
+    for form in FORMATS:
+        assert f"{form.name}: {form.called}." in described
+    refused = plumbline("import", "file", "-p", "new", "--kind", "songs")
+    assert refused.code == 2
+    assert f"'songs' is not one of {', '.join(repr(form.name) for form in FORMATS)}" in refused.err
 
 
 def test_chosen_responses_are_asked_of_comparisons_alone(plumbline: Command, tmp_path: Path) -> None:
