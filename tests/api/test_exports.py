@@ -21,6 +21,12 @@ __all__ = ["lengths"]
 
 DATASETS = "/api/v1/projects/everyday-help/datasets"
 
+OF_A_JUDGEMENT = [
+    *("judgement_id", "annotator", "prompt", "responses", "task_id", "kind", "answer_type", "choice", "preference"),
+    *("ranks", "criteria", "acceptable", "flags", "safe", "less_harmful", "rationale", "shown_order"),
+    *("guidelines_version", "first_action_ms", "active_ms", "visits", "hurried", "better_response"),
+    *("better_response_of", "served_at", "submitted_at"),
+]
 ROLES = {"system", "user", "assistant"}
 
 
@@ -148,6 +154,7 @@ async def test_judgements_come_whole_one_a_line_and_without_names(exported: Clie
     rows = lines(answer.text)
     assert rows
     for row in rows:
+        assert list(row) == OF_A_JUDGEMENT
         assert len(row["responses"]) == 2
         assert row["preference"] == (4 - row["choice"]) * (1 if row["shown_order"][0] == 0 else -1)
         assert row["annotator"].startswith("annotator-")

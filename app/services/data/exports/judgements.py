@@ -20,13 +20,9 @@ from app.db.tables import (
 from app.services.data.exports.annotations import pseudonyms
 from app.services.data.exports.schema import JudgementSchema
 from app.services.judging.answers import WITH_RESPONSE
+from app.services.judging.columns import EXPORTED
 
 BATCH = 500
-COLUMNS = (
-    "task_id", "kind", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable", "flags", "safe",
-    "less_harmful", "rationale", "shown_order", "guidelines_version", "first_action_ms", "active_ms", "visits",
-    "hurried",
-)  # fmt: skip
 
 
 async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]:
@@ -44,7 +40,7 @@ async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]
                 "annotator": names[judgement.annotator_id],
                 "prompt": messages,
                 "responses": responses[judgement.task_id],
-                **{column: getattr(judgement, column) for column in COLUMNS},
+                **{column: getattr(judgement, column) for column in EXPORTED},
                 "better_response": written,
                 "better_response_of": origin,
                 "served_at": judgement.served_at and judgement.served_at.isoformat(),
