@@ -7,14 +7,11 @@ the label in another, p = P(a better). A loss is the expectation over a label dr
 
 # B = pairs
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from training.algorithms.choices import DirectLoss
 from training.algorithms.losses import bradley_terry
-
-DirectLoss = Literal["sigmoid", "ipo", "robust"]
 
 
 def direct_preference(

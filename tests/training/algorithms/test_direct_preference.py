@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from training.algorithms.direct_preference import DirectLoss, denoised, direct_preference, imitation, smoothed
+from training.algorithms.choices import DirectLoss
+from training.algorithms.direct_preference import denoised, direct_preference, imitation, smoothed
 
 DIFFERENCES = (-30.0, -2.0, 0.0, 0.3, 7.0)
 SETTINGS: list[tuple[DirectLoss, float, float]] = [
