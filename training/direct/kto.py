@@ -137,9 +137,9 @@ class KtoLoop(DirectLoop[KtoConfig]):
             "validation_kl_k2": means.get("kl_k2"),
             "desirable_reward": means.get("desirable_reward"),
             "undesirable_reward": means.get("undesirable_reward"),
-            "margin": margin.mean if margin else None,
-            "margin_low": margin.low if margin else None,
-            "margin_high": margin.high if margin else None,
+            "desirable_margin": margin.mean if margin else None,
+            "desirable_margin_low": margin.low if margin else None,
+            "desirable_margin_high": margin.high if margin else None,
         }
 
     def _all_log_ratios(self, policy: LanguageModel, items: Sequence[int]) -> Tensor:
