@@ -146,7 +146,7 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
         raise NotFound
     is_answered = seen.state == "submitted"
     answer, is_held = await _said(db, seen.id) if is_answered else (None, False)
-    verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.is_told else None
+    verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.shows_verdict else None
     is_practice = seen.purpose == "qualification"
     return TaskView(
         assignment_id=seen.id,

@@ -56,7 +56,7 @@ def gettext(message: str) -> str:
     return _catalogue(_current.get()).gettext(message)
 
 
-def told(error: DomainError) -> str:
+def translated(error: DomainError) -> str:
     """What went wrong, for a person."""
     said = gettext(error.template)
     return said % error.named if error.named else said
