@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from models.architecture import Architecture
-from models.tokenization import TokenizerError, encode_prompts, encode_responses, prepare_tokenizer
-from training.records import Conversation
+from models.tokenization import Conversation, TokenizerError, encode_prompts, encode_responses, prepare_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

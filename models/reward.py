@@ -34,6 +34,7 @@ from models.branches import Branches, branch_hidden_states, last_positions, prom
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.read_out import ReadOut
 from models.tokenization import (
+    Conversation,
     TokenizerError,
     encode_prompts,
     encode_response_texts,
@@ -41,7 +42,6 @@ from models.tokenization import (
     prepare_tokenizer,
     same_tokenizer,
 )
-from training.records import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

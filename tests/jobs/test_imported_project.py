@@ -18,7 +18,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
 from app.services.data.imports import hh_rlhf
 from app.services.data.imports.importing import import_file
-from app.services.loop import round_rows, stages
+from app.services.loop import round_rows, starting
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
@@ -133,10 +133,9 @@ async def real_project(db: AsyncSession, file: Path) -> tuple[Project, str]:
 
 async def run(loop: Loop, project: Project, stage: str) -> Run:
     """Queue a single run, and see it end well."""
-    start = {"sft": stages.start_sft, "reward": stages.start_reward, "dpo": stages.start_dpo}[stage]
 
     async def queue(db: AsyncSession) -> Run:
-        return await start(db, None, await db.get_one(Project, project.id))
+        return await starting.start(db, None, await db.get_one(Project, project.id), stage)
 
     queued = await loop.do(queue)
     await loop.work_off()

@@ -4,7 +4,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,6 +33,7 @@ from training.runtime.optimiser import Trainer, cosine_schedule
 from training.runtime.replicas import Replicas
 from training.runtime.run import Run, State
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Steps
 from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
@@ -41,17 +42,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A phase's steps [first, end) among `total`, of which those before `start` are done."""
+    """A phase's steps [first, end) of the run, of which those before `start` are done."""
 
     phase: str
     first: int
     start: int
     end: int
-    total: int
 
     @property
     def steps(self) -> int:
         return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What a checkpoint holds beside tensors."""
+
+    teacher: dict[str, float]
+    trials: dict[str, list[float]]
 
 
 Phase = Callable[[Stretch], None]
@@ -90,9 +98,9 @@ class RewardBuilder:
         self._trainer = self._new_trainer()
         self._replicas = Replicas(reward_model.model)
         self._share_prompts = reward_model.shares_prompts()
-        self._meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
+        meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
+        self._steps = Steps(run, meter, total=0, checkpoint_steps=config.checkpoint_steps)
         self._untold: Measures = {}
-        self._began = time.perf_counter()
         self._phases: Mapping[PhaseName, Phase] = {
             "distil": self._distil,
             "gentle": self._gentle,
@@ -104,33 +112,31 @@ class RewardBuilder:
         done = self._restore(self._run.resume())
         sample_steps = self._samples.steps if self._needs_samples() else 0
         total = sample_steps + sum(
-            self._steps(method, fold.train) for fold in self._trials.folds for method in self._trials.followed
+            self._steps_of(method, fold.train) for fold in self._trials.folds for method in self._trials.followed
         )
-        likely = total + max(
-            self._steps(method, self._preferences.train) for method in (self.method, *self._trials.methods)
+        self._steps.total = total + max(
+            self._steps_of(method, self._preferences.train) for method in (self.method, *self._trials.methods)
         )
         if done < sample_steps:
-            self._sample(done, sample_steps, likely)
+            self._sample(Stretch("sample", 0, done, sample_steps))
         if self._trials.wait_for_teacher:
             self._trials.hear_teacher(self._teach().held_out_P.tolist())
         first = sample_steps
         for fold in self._trials.folds:
             for method in self._trials.followed:
-                first = self._follow(method, fold.train, first, done, likely, fold)
+                first = self._follow(method, fold.train, first, done, fold)
         if self._trials.folds:
             self.method = self._trials.choose()
         if "distil" not in PHASES[self.method]:
             self._forget_teaching()
-        total += self._steps(self.method, self._preferences.train)
-        self._follow(self.method, self._preferences.train, first, done, total)
+        self._steps.total = total + self._steps_of(self.method, self._preferences.train)
+        self._follow(self.method, self._preferences.train, first, done)
         self._normalise()
 
-    def _follow(
-        self, method: Method, train: Sequence[Pair], first: int, done: int, total: int, fold: Fold | None = None
-    ) -> int:
+    def _follow(self, method: Method, train: Sequence[Pair], first: int, done: int, fold: Fold | None = None) -> int:
         """The phases of a method from the base's own trunk on, as far as they are not done; the step after them. In a
         trial the model is measured where a method ends."""
-        end = first + self._steps(method, train)
+        end = first + self._steps_of(method, train)
         if done > end:
             return end
         self._hear(train)
@@ -141,7 +147,7 @@ class RewardBuilder:
                 self._trainer = self._new_trainer()
             steps = self._phase_steps(name, self._comparisons)
             if done < first + steps:
-                self._phases[name](Stretch("trial" if fold else name, first, max(done, first), first + steps, total))
+                self._phases[name](Stretch("trial" if fold else name, first, max(done, first), first + steps))
             first += steps
             if fold is not None and done <= first:
                 self._trials.measure(PHASES[method][:place], fold, self._centred_differences)
@@ -167,7 +173,7 @@ class RewardBuilder:
             centre(self._reward_model, self._reference)
         return score_differences(self._reward_model, pairs)
 
-    def _steps(self, method: Method, train: Sequence[Pair]) -> int:
+    def _steps_of(self, method: Method, train: Sequence[Pair]) -> int:
         return sum(self._phase_steps(name, comparisons(train)) for name in PHASES[method])
 
     def _phase_steps(self, name: PhaseName, told: Sequence[Comparison]) -> int:
@@ -199,13 +205,12 @@ class RewardBuilder:
             **self._trials.to_json(),
         }
 
-    def _sample(self, start: int, end: int, total: int) -> None:
-        for step in range(start, end):
+    def _sample(self, stretch: Stretch) -> None:
+        for step in self._steps.timed(stretch.start, stretch.end):
             drawn = self._samples.draw(step)
             tokens = sum(len(sample.response_ids) for sample in drawn)
             lengths = [len(sample) for sample in drawn]
             flop = training_flop(self._policy.model, lengths, predicted=tokens, passes=1)
-            stretch = Stretch("sample", 0, step, end, total)
             self._end_of_step(stretch, step, {"length": (tokens, len(drawn))}, tokens=sum(lengths), flop=flop)
 
     @property
@@ -232,6 +237,7 @@ class RewardBuilder:
         )
 
     def _teach(self) -> Teaching:
+        began = time.perf_counter()
         teaching = teach(
             self._policy,
             self._lessons,
@@ -243,8 +249,7 @@ class RewardBuilder:
             seed=teacher_seed(self._config),
         )
         self._targets_NH, self._teacher_figures = teaching.target_NH, teaching.figures
-        self._untold = {"teach_seconds": mean_of(time.perf_counter() - self._began)}
-        self._began = time.perf_counter()
+        self._untold = {"teach_seconds": mean_of(time.perf_counter() - began)}
         return teaching
 
     def _labelled(self) -> list[Example]:
@@ -317,7 +322,7 @@ class RewardBuilder:
         learning_rate: float,
     ) -> None:
         """Steps of the optimiser, with gradients and the rows' lengths by the step's place in the phase."""
-        for step in range(stretch.start, stretch.end):
+        for step in self._steps.timed(stretch.start, stretch.end):
             measures = gradients(step - stretch.first)
             rate = cosine_schedule(step - stretch.first, stretch.steps, peak=learning_rate, warmup_fraction=0.05)
             norm = self._trainer.step(rate)
@@ -393,20 +398,11 @@ class RewardBuilder:
         )
 
     def _end_of_step(self, stretch: Stretch, step: int, measures: Measures, *, tokens: int, flop: float) -> None:
-        seconds = time.perf_counter() - self._began
-        pace = self._meter.measures(tokens=tokens, flop=flop, seconds=seconds)
-        figures = {**measures, **self._untold, "tokens": mean_of(tokens), "seconds": mean_of(seconds), **pace}
+        figures = {**measures, **self._untold, **self._steps.pace(tokens=tokens, flop=flop)}
         self._untold = {}
         if step == stretch.first:
             figures |= self._trials.measures()
-        self._run.metrics.write(step + 1, stretch.total, stretch.phase, figures)
-        self._run.end_of_step(
-            step + 1,
-            every=self._config.checkpoint_steps,
-            phase=stretch.phase,
-            state=lambda: self._state(stretch.phase),
-        )
-        self._began = time.perf_counter()
+        self._steps.end(step, stretch.phase, figures, lambda: self._state(stretch.phase))
 
     def _state(self, phase: str) -> State:
         tensors = self._samples.tensors()
@@ -415,7 +411,7 @@ class RewardBuilder:
             tensors |= pack("optimizer", optimizer_tensors(self._trainer.optimizer))
         if self._targets_NH is not None:
             tensors["targets"] = self._targets_NH
-        return tensors, {"teacher": self._teacher_figures, "trials": self._trials.state()}
+        return tensors, asdict(_Values(self._teacher_figures, self._trials.differences))
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
@@ -425,6 +421,7 @@ class RewardBuilder:
             self._reward_model.model.load_state_dict(unpack("model", checkpoint.tensors))
             load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
         self._targets_NH = checkpoint.tensors.get("targets")
-        self._teacher_figures = dict(checkpoint.values["teacher"])  # type: ignore[call-overload]  # JSON we wrote
-        self._trials.restore(checkpoint.values["trials"])  # type: ignore[arg-type]
+        values = checkpoint.values_as(_Values)
+        self._teacher_figures = values.teacher
+        self._trials.differences = values.trials
         return checkpoint.step

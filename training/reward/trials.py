@@ -8,7 +8,7 @@ take no part, or its accuracy would be that of the luckiest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from training.config import InputError, RewardConfig
 from training.data.examples import Pair
@@ -58,8 +58,8 @@ class Candidate:
 
 def usual_method(config: RewardConfig, train_pairs: int, *, can_distil: bool = True) -> Method:
     """What is kept unless another way is clearly better."""
-    if config.method in PHASES:
-        return cast(Method, config.method)
+    if config.method != "auto" and config.method != "cross_validated":
+        return config.method
     return "distil" if can_distil and train_pairs < config.distil_below_pairs else "finetune"
 
 
@@ -91,7 +91,8 @@ class Trials:
         self.followed: list[Method] = []
         self.candidates: dict[Method, Candidate] = {}
         self._measured: dict[Method, Agreement] = {}
-        self._differences: dict[str, list[float]] = {}
+        self.differences: dict[str, list[float]] = {}
+        """Of the held-out pairs' scores, by method and fold: all that a checkpoint has to hold."""
         prompts = len({pair.a.prompt_id for pair in pairs})
         self.by_teacher = config.method == "auto" and self.usual == "distil" and prompts >= FOLDS
         """Whether the teacher stands in for `distil`."""
@@ -111,20 +112,20 @@ class Trials:
     @property
     def wait_for_teacher(self) -> bool:
         """Whether `hear_teacher` is due."""
-        return self.by_teacher and _key("distil", self.folds[0]) not in self._differences
+        return self.by_teacher and _key("distil", self.folds[0]) not in self.differences
 
     def hear_teacher(self, differences: Sequence[float]) -> None:
         """Of all pairs in turn, each by a teacher that had not seen its fold."""
         for fold in self.folds:
-            self._differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
+            self.differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
 
     def measure(
         self, phases: tuple[PhaseName, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
     ) -> None:
         """Score differences of the fold's held-out pairs, if these phases are a way and not measured yet."""
         for method, those in PHASES.items():
-            if those == phases and _key(method, fold) not in self._differences:
-                self._differences[_key(method, fold)] = score(fold.held_out)
+            if those == phases and _key(method, fold) not in self.differences:
+                self.differences[_key(method, fold)] = score(fold.held_out)
 
     def choose(self) -> Method:
         """The most accurate among the ways that lead the usual one by more than a standard error, else the usual one:
@@ -150,15 +151,8 @@ class Trials:
         measured = self._measured.get(method)
         return cross_validated_figures(measured) if measured else {}
 
-    def state(self) -> dict[str, list[float]]:
-        return self._differences
-
-    def restore(self, differences: Mapping[str, list[float]]) -> None:
-        """Inverse of `state`."""
-        self._differences = dict(differences)
-
     def _told(self, method: Method) -> list[float]:
-        return [difference for fold in self.folds for difference in self._differences[_key(method, fold)]]
+        return [difference for fold in self.folds for difference in self.differences[_key(method, fold)]]
 
 
 def teacher_seed(config: RewardConfig) -> int:

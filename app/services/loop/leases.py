@@ -219,7 +219,7 @@ def _released(state: str) -> dict[str, Any]:
 
 async def _requeue(db: AsyncSession, run: Run, error: str | None) -> None:
     await db.execute(update(Run).where(Run.id == run.id).values(**_released("queued"), error=error))
-    await dispatch.defer_run(db, run.id, stage=run.stage)
+    await runs.send(db, run)
     await runs.announce(db, run)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
+from app.db.tables.lineage import ModelKind
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 
@@ -277,7 +278,7 @@ class RoundIn(In):
 
 class ModelOut(Out):
     id: int
-    kind: Literal["policy", "reward", "cost"]
+    kind: ModelKind
     number: int
     state: Literal["candidate", "promoted", "archived"]
     run_id: int | None

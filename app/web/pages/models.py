@@ -1,7 +1,7 @@
 """Model versions: which one is in use, how good each is, what it was made from; promotion and roll-back."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
+from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.loop import models
 from app.web.pages.access import ManagedProject, OwnedProject
@@ -17,8 +18,6 @@ from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
-
-Kind = Literal["policy", "reward", "cost"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Promote(BaseModel):
 
 
 class RollBack(BaseModel):
-    kind: Kind = "policy"
+    kind: ModelKind = "policy"
     reason: Annotated[str, Field(max_length=2000)] = ""
     away_from: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
 
@@ -77,7 +76,7 @@ async def list_models(request: Request, managed: ManagedProject, db: Db) -> Resp
 
 @router.post("/{kind}/{number}/promote")
 async def promote(
-    kind: Kind,
+    kind: ModelKind,
     number: Annotated[int, Path(ge=1, le=2**31 - 1)],
     project: OwnedProject,
     form: Annotated[Promote, Form()],

@@ -1,11 +1,10 @@
 """Projects: the list with what each is doing now, and the page of one: where its loop stands and what to do next."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Form, Request
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -13,14 +12,16 @@ from starlette.responses import Response
 from app.db.tables import Member, ModelVersion, Project, Round, Run
 from app.db.tables.projects import Role
 from app.services.judging import labels
-from app.services.loop import models, round_rows, rounds, stages
+from app.services.loop import models, round_rows, rounds, starting
 from app.services.loop.round_settings import settings_of
+from app.services.loop.stages.registry import STARTABLE
 from app.services.projects import projects, standing
 from app.services.projects.standing import ProjectOverview
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
 from app.web.words import pace, round_view
+from app.web.words.stages import StageButton, buttons
 
 router = APIRouter(prefix="/projects", include_in_schema=False)
 
@@ -58,7 +59,13 @@ class ProjectPage:
     policy: ModelVersion | None
     policy_parents: dict[str, ModelVersion]
     label_target: int
-    harmlessness: bool
+    by_hand: tuple[StageButton, ...]
+
+
+def _startable(stage: str) -> str:
+    if stage not in STARTABLE:
+        raise ValueError(f"must be one of {', '.join(STARTABLE)}")
+    return stage
 
 
 class StartRound(BaseModel):
@@ -66,7 +73,7 @@ class StartRound(BaseModel):
 
 
 class StartRun(BaseModel):
-    stage: Literal["sft", "reward", "cost", "ppo", "dpo", "generate"]
+    stage: Annotated[str, AfterValidator(_startable)]
 
 
 @router.get("")
@@ -108,15 +115,7 @@ async def start_round(
 async def start_run(
     project: OwnedProject, form: Annotated[StartRun, Form()], principal: CurrentUser, db: Db
 ) -> Response:
-    starters: dict[str, Callable[..., Awaitable[Run]]] = {
-        "sft": stages.start_sft,
-        "reward": stages.start_reward,
-        "cost": stages.start_cost,
-        "ppo": stages.start_ppo,
-        "dpo": stages.start_dpo,
-        "generate": stages.start_generate,
-    }
-    run = await starters[form.stage](db, principal.user_id, project)
+    run = await starting.start(db, principal.user_id, project, form.stage)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 
 
@@ -141,7 +140,7 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
         policy=policy,
         policy_parents=await _parents(db, policy),
         label_target=settings.label_target,
-        harmlessness=settings.harmlessness,
+        by_hand=buttons(harmlessness=settings.harmlessness),
     )
 
 

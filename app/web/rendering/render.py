@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.web import locales
 from app.web.rendering.markdown import render_markdown
-from app.web.words import choices, figures
+from app.web.words import choices, figures, stages
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATES = ROOT / "templates"
@@ -89,6 +89,7 @@ def environment() -> Environment:
     env.filters["markdown"] = render_markdown
     env.filters["urlpath"] = lambda text: quote(str(text), safe="")
     env.filters["ago"] = ago
+    env.filters["stage"] = stages.stage_title
     env.filters.update(figures.FILTERS)
     return env
 
