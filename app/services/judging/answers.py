@@ -25,7 +25,7 @@ WITH_RESPONSE = outerjoin(Judgement, Demonstration, Demonstration.judgement_id =
 
 @dataclass(frozen=True)
 class Answer:
-    """By pane: index 0 is A.
+    """What was said, by pane: index 0 is A.
 
     `choice` counts the segments of the scale from A's end, from 1 on. `ranks`: 1 is best, equal ranks are ties, None
     is unranked; of the best of several, one is 1 and the rest None. `criteria`: 1 = A is better, 0, -1 = B is.
