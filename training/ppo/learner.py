@@ -51,7 +51,7 @@ class Minibatch:
 
     @property
     def tokens(self) -> int:
-        """Of all its responses: what losses of tokens are divided by, so that micro-batches change nothing."""
+        """Tokens of all its responses: what losses of tokens are divided by, so that micro-batches change nothing."""
         return int(self.rollout.mask_BR[self.rows].sum())
 
 
@@ -88,7 +88,7 @@ class Learner:
         return Step(measures, distant)
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
-        """Added to those that policy and critics have."""
+        """Compute the minibatch's gradients, added to those that policy and critics have."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ class Learner:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Go on from what `tensors` gave."""
         set_learnt_weights(self._policy.model, unpack("policy", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
         for name, critic in self._critics.items():

@@ -73,14 +73,14 @@ class TaskView:
 
     @property
     def better_pane(self) -> str | None:
-        """By its letter, the response that the project says is better."""
+        """The letter of the response that the project says is better; None while nothing is said, or neither is."""
         if self.verdict is None or self.verdict.better is None:
             return None
         return PANE_NAMES[self.shown_order.index(self.verdict.better)]
 
     @property
     def answer_type(self) -> AnswerType:
-        """Of an answer that was given, the form in which it was."""
+        """The form of the answer that was given, before one the form that the question asks for."""
         return self.answer.answer_type if self.answer else self.question.answer_type_for(len(self.panes))
 
     @property
@@ -110,7 +110,7 @@ async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Le
 
 
 async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: bool) -> Desk:
-    """As `lease_next`; `ahead` reserves the task after it, too. Whatever is on the desk is served from now on.
+    """The task of `lease_next`, served from now on; with `ahead` also the one after it, reserved and not served.
 
     Raises NotFound for a project that `actor` is not in.
     """

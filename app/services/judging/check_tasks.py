@@ -87,7 +87,7 @@ async def in_place_of_work(db: AsyncSession, actor: Principal, project_id: int, 
 
 
 async def verdict(db: AsyncSession, assignment_id: int) -> Verdict:
-    """On the current answer to a gold task."""
+    """What the project says of the current answer to a gold task."""
     row = await db.execute(
         select(is_right(), GoldAnswer.better, GoldAnswer.explanation)
         .select_from(Judgement)
@@ -98,8 +98,9 @@ async def verdict(db: AsyncSession, assignment_id: int) -> Verdict:
 
 
 def is_right() -> ColumnElement[bool]:
-    """Of Judgement and GoldAnswer: the same response is better, by whatever strength. Where neither is, a tie is
-    right, or on a scale without one, the weakest choice.
+    """A condition on Judgement and GoldAnswer: the same response is better, by whatever strength.
+
+    Where neither is better, a tie is right, or on a scale without one, the weakest choice.
     """
     weakest = case((Judgement.answer_type == "seven", 0), else_=1)
     rank = Judgement.ranks[GoldAnswer.better + 1]

@@ -20,6 +20,7 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 @router.get("")
 async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers each version, what it holds, its files, and how many judgements are new since."""
     overview = await standing.overview(db, managed.project)
     return render.page(
         request,
@@ -34,12 +35,14 @@ async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Re
 
 @router.post("")
 async def cut(request: Request, project: OwnedProject, db: Db) -> Response:
+    """Cuts the next version of the preferences for an owner; without new judgements it is the newest one again."""
     version = await datasets.cut_preferences(db, project, home=settings_of(request).home)
     return render.redirect(f"/projects/{project.slug}/datasets#{version.kind}-{version.number}")
 
 
 @router.get("/{number}/judgements")
 async def download_judgements(number: Number, managed: ManagedProject, db: Db) -> Response:
+    """Sends owners and reviewers a line for each judgement of a version, ties too."""
     version = await datasets.get_version(db, managed.project, number)
     return await exports.export_judgements(db, managed.project, version)
 
@@ -54,5 +57,6 @@ async def download(
     form: Annotated[exports.Format, Query(alias="format")] = "jsonl",
     raw: bool = False,
 ) -> Response:
+    """Sends owners and reviewers the rows of a version, `raw` ones with who said how much."""
     version = await datasets.get_version(db, managed.project, number, kind)
     return await exports.export(db, managed.project, version, settings_of(request).home, form=form, raw=raw)
