@@ -11,7 +11,8 @@ from typing import Any
 from babel.dates import format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
-from app.services.loop.stages.figures import FIGURES, Form
+from app.services.loop.stages.figures import Form
+from app.services.loop.stages.registry import FIGURES
 from app.web import locales
 from app.web.locales import gettext
 

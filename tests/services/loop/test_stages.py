@@ -10,8 +10,8 @@ from app.db.tables import Run
 from app.db.tables.runs import RoundStep, StageName
 from app.services.loop.round_settings import RoundSettings
 from app.services.loop.round_steps import STAGE_OF_STEP
-from app.services.loop.stages.figures import FIGURES
-from app.services.loop.stages.registry import STAGES, STARTABLE, TRAINING, queue_of
+from app.services.loop.stages.figures import SHARED
+from app.services.loop.stages.registry import FIGURES, STAGES, STARTABLE, TRAINING, queue_of
 from tests.factories import make_project
 from training.stages.registry import STAGES as TRAINED
 
@@ -56,8 +56,14 @@ def test_what_an_owner_starts_by_hand_can_say_what_it_works_on() -> None:
 
 
 def test_every_figure_of_a_stage_has_words_and_every_word_is_of_some_stages_figure() -> None:
-    told = {name for stage in STAGES.values() for name in stage.figures}
-    assert told == set(FIGURES)
+    assert {name for stage in STAGES.values() for name in stage.figures} == set(SHARED)
+
+
+def test_what_one_stage_alone_has_is_no_other_stages_and_none_that_they_share() -> None:
+    own = [name for stage in STAGES.values() for name in stage.own_figures]
+    assert len(set(own)) == len(own)
+    assert set(own) | set(SHARED) == set(FIGURES)
+    assert not set(own) & set(SHARED)
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))

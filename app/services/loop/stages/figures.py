@@ -1,6 +1,7 @@
 """Figures of results that pages have words for, in the order in which they are told.
 
-One table for all stages, because they share most of them: a stage names those that its result may hold.
+One table for all stages, because they share most of them: a stage names those that its result may hold. What no other
+stage has may stand in the stage's own file; it is told after these.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class Words:
     of_pairs: str | None = None
 
 
-FIGURES: Mapping[str, Words] = {
+SHARED: Mapping[str, Words] = {
     "proxy_win_rate": Words(phrase("Preferred over the reference by the reward model"), "share"),
     "accuracy": Words(phrase("Agreement with held-out judgements"), "share"),
     "accuracy_difference": Words(phrase("Accuracy against the previous model"), "points"),
@@ -38,9 +39,6 @@ FIGURES: Mapping[str, Words] = {
     "reference_reward": Words(phrase("Reward of the reference"), "number"),
     "distinct_2": Words(phrase("Distinct word pairs"), "share"),
     "nll": Words(phrase("Held-out loss per token"), "nats", of_pairs=phrase("Held-out loss per pair")),
-    "completions": Words(phrase("Responses written"), "count"),
-    "pairs_made": Words(phrase("Pairs chosen"), "count"),
-    "rows": Words(phrase("Judgements written down"), "count"),
     "train_pairs": Words(phrase("Pairs trained on"), "count"),
     "validation_pairs": Words(phrase("Pairs held out"), "count"),
     "ties": Words(phrase("Ties"), "count"),

@@ -9,6 +9,7 @@ from app.services.dispatch import QueueName
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
 from app.services.loop.stages.evaluate import EVALUATE
+from app.services.loop.stages.figures import SHARED, Words
 from app.services.loop.stages.gate import GATE
 from app.services.loop.stages.generate import GENERATE
 from app.services.loop.stages.ppo import PPO
@@ -27,6 +28,11 @@ TRAINING: Mapping[str, TrainingStage] = {
 }
 STARTABLE: Mapping[str, Stage] = {name: stage for name, stage in STAGES.items() if stage.button is not None}
 """Those that an owner starts by hand."""
+FIGURES: Mapping[str, Words] = {
+    **SHARED,
+    **{name: words for stage in STAGES.values() for name, words in stage.own_figures.items()},
+}
+"""Every figure of a result that pages have words for, in the order of telling."""
 
 
 def queue_of(name: str) -> QueueName:

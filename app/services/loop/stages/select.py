@@ -5,6 +5,7 @@ from app.db.tables import Round
 from app.phrases import phrase
 from app.services.judging import labels
 from app.services.loop import selection
+from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import Work, WorkerStage
 
 
@@ -40,4 +41,9 @@ def _note(made: int, wanted: int, places: int) -> str:
     return f"Made {made} new pairs, all that there were of the {wanted} asked for."
 
 
-SELECT = WorkerStage(name="select", title=phrase("Select"), perform=_perform, figures=("pairs_made",))
+SELECT = WorkerStage(
+    name="select",
+    title=phrase("Select"),
+    perform=_perform,
+    own_figures={"pairs_made": Words(phrase("Pairs chosen"), "count")},
+)

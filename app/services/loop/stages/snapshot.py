@@ -3,6 +3,7 @@
 from app.db.base import Json
 from app.phrases import phrase
 from app.services.data import datasets
+from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import Work, WorkerStage
 
 
@@ -11,4 +12,9 @@ async def _perform(work: Work) -> Json:
     return {"dataset_version_id": version.id, "number": version.number, "rows": version.row_count}
 
 
-SNAPSHOT = WorkerStage(name="snapshot", title=phrase("Snapshot"), perform=_perform, figures=("rows",))
+SNAPSHOT = WorkerStage(
+    name="snapshot",
+    title=phrase("Snapshot"),
+    perform=_perform,
+    own_figures={"rows": Words(phrase("Judgements written down"), "count")},
+)

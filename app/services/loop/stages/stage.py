@@ -15,6 +15,7 @@ from app.db.base import Json
 from app.db.tables import Project, Run
 from app.db.tables.lineage import ModelKind
 from app.services.loop.artifacts import Manifest
+from app.services.loop.stages.figures import Words
 from training.records import Record
 
 # Runs of one project differ in their seeds by their ids, projects by their own.
@@ -139,7 +140,9 @@ class Stage:
     charts: tuple[Chart, ...] = ()
     """The first is the large one."""
     figures: tuple[str, ...] = ()
-    """Those of its result that pages have words for: names in `figures.FIGURES`."""
+    """Those of its result that pages have words for: names in `figures.SHARED`."""
+    own_figures: Mapping[str, Words] = field(default_factory=dict)
+    """Words for what no other stage has."""
 
 
 @dataclass(frozen=True, kw_only=True)
