@@ -4,13 +4,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from models.choices import ReadOutKind
+
 OVERALL = "overall"
-ReadOutKind = Literal["mean", "worst", "conservative"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
-from app.services.data import imports
+from app.services.data.imports import hh_rlhf
+from app.services.data.imports.importing import import_file
 from app.services.loop import round_rows, starting
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
@@ -125,7 +126,7 @@ async def real_project(db: AsyncSession, file: Path) -> tuple[Project, str]:
     project = await make_project(db)
     project.round_settings = TINY
     project.opens_next_round = True
-    report = await imports.import_hh(db, project, file, skip_bad=True, demonstrate=True)
+    report = await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=True, demonstrate=True)
     assert len(report.bad) == 1
     return project, await invite(db, project, "Anna")
 

@@ -17,6 +17,7 @@ from training.records import (
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
+    UnpairedRecord,
     conversation,
     write_records,
 )
@@ -48,7 +49,7 @@ def preference_of(a: str, b: str) -> float:
 
 
 def write_world(folder: Path) -> None:
-    """demonstrations, prompts, preferences (and the first few of them) and held_out as JSONL files."""
+    """demonstrations, prompts, preferences, verdicts (and the first few of either) and held_out as JSONL files."""
     rng = random.Random(0)
     by_id = prompts()
     write_records(
@@ -62,6 +63,9 @@ def write_world(folder: Path) -> None:
     preferences = _preferences(rng, by_id, 900)
     write_records(folder / "preferences.jsonl", preferences)
     write_records(folder / "few_preferences.jsonl", preferences[:240])
+    verdicts = [verdict for pair in preferences[:450] for verdict in _verdicts(pair)]
+    write_records(folder / "verdicts.jsonl", verdicts)
+    write_records(folder / "few_verdicts.jsonl", verdicts[:240])
 
 
 def _preferences(rng: random.Random, by_id: Mapping[str, Conversation], count: int) -> list[PreferenceRecord]:
@@ -73,6 +77,14 @@ def _preferences(rng: random.Random, by_id: Mapping[str, Conversation], count: i
         split = "validation" if key in validation else "train"
         records.append(PreferenceRecord(key, by_id[key], a, b, preference_of(a, b), 1.0, split, "toy"))  # type: ignore[arg-type]
     return records
+
+
+def _verdicts(pair: PreferenceRecord) -> list[UnpairedRecord]:
+    """Of a pair's responses, each by itself."""
+    return [
+        UnpairedRecord(pair.prompt_id, pair.prompt, text, GOOD_WORD in text.split(), split=pair.split, source="toy")
+        for text in (pair.response_a, pair.response_b)
+    ]
 
 
 def write_config(path: Path, **settings: object) -> Path:

@@ -7,15 +7,16 @@ from typing import TypeVar
 from models.backbone import LanguageModel
 from models.reward import RewardModel
 from training.config import InputError
-from training.data.examples import Example, Pair, Prompt
+from training.data.examples import Example, Judged, Pair, Prompt
 from training.records import (
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
     ResponseRecord,
+    UnpairedRecord,
 )
 
-AnsweredT = TypeVar("AnsweredT", DemonstrationRecord, ResponseRecord, PreferenceRecord)
+AnsweredT = TypeVar("AnsweredT", DemonstrationRecord, ResponseRecord, PreferenceRecord, UnpairedRecord)
 
 
 def encode_prompts(
@@ -87,6 +88,15 @@ def encode_pairs(
         for record, (a, b) in _fitting(model, records, *sides, max_length=max_length)
     ]
     return pairs, len(records) - len(pairs)
+
+
+def encode_judged(
+    model: LanguageModel, records: Sequence[UnpairedRecord], *, max_length: int
+) -> tuple[list[Judged], int]:
+    """Responses that fit, and how many do not."""
+    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
+    judged = [Judged(example, record.desirable, record.weight) for record, (example,) in fitting]
+    return judged, len(records) - len(judged)
 
 
 def _fitting(

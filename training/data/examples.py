@@ -1,4 +1,4 @@
-"""Prompts, responses and pairs as token ids."""
+"""Prompts, responses and what was said of them, as token ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +50,15 @@ class Pair:
     criteria: Mapping[str, float] = field(default_factory=dict)
     safe_a: bool | None = None
     safe_b: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A response that was judged by itself."""
+
+    example: Example
+    desirable: bool
+    weight: float
 
 
 def pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:

@@ -6,19 +6,19 @@ from typing import Literal, TypeVar
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
-from training.records import (
-    PreferenceRecord,
-    Record,
-    read_records,
-)
+from training.records import PreferenceRecord, Record, UnpairedRecord, read_records
 from training.runtime.artifact import kind_of, verify
 
 RecordT = TypeVar("RecordT", bound=Record)
+JudgedT = TypeVar("JudgedT", PreferenceRecord, UnpairedRecord)
 
 
 def open_language_model(location: str) -> LanguageModel:
-    """A verified policy. Raises `InputError`."""
+    """A verified policy. Raises `InputError`, also for a model that was made to judge: with tied embeddings it lacks no
+    weight, but it never learnt to write."""
     verify(location)
+    if kind_of(location) not in (None, "policy"):
+        raise InputError(f"{location} is a {kind_of(location)} model, and a policy is needed")
     try:
         return load_language_model(location)
     except ModelError as error:
@@ -48,12 +48,17 @@ def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
     return records
 
 
-def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+def load_splits(path: Path, kind: type[JudgedT]) -> tuple[list[JudgedT], list[JudgedT]]:
     """Training and validation records, of which no prompt is in both. Raises `InputError`."""
-    records = load(path, PreferenceRecord)
+    records = load(path, kind)
     train = [record for record in records if record.split == "train"]
     validation = [record for record in records if record.split == "validation"]
     shared = {record.prompt_id for record in train} & {record.prompt_id for record in validation}
     if shared:
         raise InputError(f"prompt {sorted(shared)[0]} is in both splits: validation would measure memory")
     return train, validation
+
+
+def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+    """Training and validation pairs, as `load_splits` has them."""
+    return load_splits(path, PreferenceRecord)

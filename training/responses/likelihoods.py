@@ -9,8 +9,9 @@ from torch import Tensor
 
 from models.backbone import LanguageModel, response_log_probabilities
 from training.algorithms.masking import length_mask, scatter_rows
+from training.config.values import Precision
 from training.data.batches import length_batches
-from training.runtime.precision import Precision, products_in
+from training.runtime.precision import products_in
 
 
 @torch.no_grad()

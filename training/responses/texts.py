@@ -7,7 +7,7 @@ from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.tokenization import encode_prompts
 from training.data.examples import Prompt
-from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord
+from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord, UnpairedRecord
 from training.responses.written import written
 
 SHOWN = 4
@@ -48,7 +48,8 @@ def sample_texts(
 
 
 def first_prompts(
-    policy: LanguageModel, records: Sequence[PromptRecord | DemonstrationRecord | PreferenceRecord]
+    policy: LanguageModel,
+    records: Sequence[PromptRecord | DemonstrationRecord | PreferenceRecord | UnpairedRecord],
 ) -> list[Prompt]:
     """The first few different prompts that leave room for a response."""
     conversations = {record.prompt: record.prompt_id for record in records}

@@ -11,18 +11,17 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from models.backbone import hidden_states
+from training.config.values import Precision
 from training.runtime.artifact import write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Precision = Literal["float32", "bfloat16", "fastest"]
 
 CHOICE = "precision.json"
 WORTH = 1.1

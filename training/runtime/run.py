@@ -128,7 +128,7 @@ def _claim(path: Path, identity: str) -> None:
         return
     try:
         claimed = json.loads(path.read_bytes())["identity"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read") from error
     if claimed != identity:
         raise InputError(f"{path.parent} holds a run with another configuration or other inputs")

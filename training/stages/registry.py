@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
+from training.config.kto import KtoConfig
 from training.config.ppo import PpoConfig
 from training.config.reward import RewardConfig
 from training.config.sampling import EvaluateConfig, GenerateConfig
@@ -26,6 +27,7 @@ STAGES: Mapping[str, type[StageConfig]] = {
     "cost": CostConfig,
     "ppo": PpoConfig,
     "dpo": DpoConfig,
+    "kto": KtoConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "embed": EmbedConfig,

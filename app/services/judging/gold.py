@@ -110,6 +110,7 @@ async def write(
         raise Invalid("Two of the responses are the same.")
     if any(len(text) > LONGEST_TEXT for text in (prompt, *texts)):
         raise Invalid("That text is too long to be stored.")
+    known.check(len(texts))  # before anything is made: the page that catches this commits
     asked = NewPrompt((("user", _clean(prompt)),), source="gold")
     prompt_id = (await prompts.put(db, project, [asked]))[asked.digest]
     task = Task(project_id=project.id, prompt_id=prompt_id, purpose=known.purpose, quota=EVERYBODY)

@@ -15,11 +15,11 @@ from app.security import Principal
 from app.services import conditions, events
 from app.services.judging import assignments, labels, statements
 from app.services.judging.answers import Answer
+from app.services.judging.columns import SUBMISSION
 from app.services.judging.statements import Held, Recorded
 
 KEY_LENGTH = 200
 LONGEST_MS = 7 * 24 * 3600 * 1000
-MOST_VISITS = 32_767
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,11 @@ def _said(actor: Principal, held: Held, submission: Submission) -> Json:
         "kind": kind,
         "is_check": held.purpose != "label",
         "shown_order": held.shown_order,
-        **submission.answer.to_row(held.shown_order),
-        "idempotency_key": submission.idempotency_key,
         "body_digest": submission.digest(held.assignment_id),
         "guidelines_version": held.guidelines_version,
         "served_at": held.given_at,
-        "first_action_ms": submission.first_action_ms,
-        "active_ms": submission.active_ms,
-        "visits": None if submission.visits is None else min(submission.visits, MOST_VISITS),
-        "hurried": submission.hurried,
-        "client_version": submission.client_version,
+        **submission.answer.to_row(held.shown_order),
+        **{column.name: column.kept_of(submission, held.shown_order) for column in SUBMISSION},
     }
 
 

@@ -30,6 +30,7 @@ from app.db.prepared import Prepared
 from app.db.tables import Assignment, Completion, Judgement, Member, Project, Prompt, Round, Task, TaskCompletion
 from app.db.tables.judging import TaskPurpose
 from app.services import conditions
+from app.services.judging.columns import SAID
 from app.services.projects.checks import Checks
 from app.services.projects.question import Question
 
@@ -321,12 +322,8 @@ class Recorded:
 
 
 def _record(*more: str) -> ReturningInsert[int, datetime, datetime | None, bool]:
-    columns = (
-        *("kind", "is_check", "shown_order", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable"),
-        *("flags", "safe", "less_harmful", "rationale", "idempotency_key", "body_digest", "guidelines_version"),
-        *("served_at", "first_action_ms", "active_ms", "visits", "hurried", "client_version", *more),
-    )
-    said = {name: bindparam(f"said_{name}", type_=Judgement.__table__.c[name].type) for name in columns}
+    columns = Judgement.__table__.c
+    said = {name: bindparam(f"said_{name}", type_=columns[name].type) for name in (*SAID, *more)}
     return (
         insert_or_not(Judgement)
         .values(project_id=PROJECT, task_id=TASK, assignment_id=ASSIGNMENT, annotator_id=ACTOR, **said)

@@ -80,7 +80,7 @@ async def metrics_since(db: AsyncSession, run_id: int, step: int = -1) -> list[M
 
 
 def log_tail(run: Run, home: Path, max_bytes: int = 65_536) -> str:
-    """The end of what the training process printed, from a whole line on; empty when there is none."""
+    """The end of what the training process printed, from a whole line on if one begins there; empty without a log."""
     if run.folder is None:
         return ""
     try:
@@ -91,7 +91,7 @@ def log_tail(run: Run, home: Path, max_bytes: int = 65_536) -> str:
     except FileNotFoundError:
         return ""
     if size > max_bytes:
-        tail = tail.partition(b"\n")[2]
+        tail = tail.partition(b"\n")[2] or tail
     return tail.decode(errors="replace")
 
 

@@ -122,8 +122,9 @@ def ask(project: Project, question: Question, guidelines: str, *, overlap: int, 
         raise Invalid("A task is judged by 1 to 100 people.")
     if lease_seconds not in range(60, 604_801):
         raise Invalid("A task is reserved for a minute at least and a week at most.")
-    if guidelines.strip() != project.guidelines.strip():
-        project.guidelines = guidelines.replace("\0", "").replace("\r\n", "\n").strip()
+    said = guidelines.replace("\0", "").replace("\r\n", "\n").strip()  # browsers end the lines of a form by CRLF
+    if said != project.guidelines.strip():
+        project.guidelines = said
         project.guidelines_version += 1
     project.question = question.to_json()
     project.overlap = overlap

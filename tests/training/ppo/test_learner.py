@@ -13,7 +13,8 @@ from models.backbone import load_language_model, response_log_probabilities, sav
 from models.reward import load_reward_model, save_reward_model, scores
 from tests.models.directories import FAMILIES, write_directory
 from tests.training import tiny
-from training.algorithms.kl import ESTIMATORS, Estimator
+from training.algorithms.choices import Estimator
+from training.algorithms.kl import ESTIMATORS
 from training.config import PpoConfig
 from training.ppo.learner import Learner, Minibatch, Step, learner_of
 from training.ppo.models import Players
