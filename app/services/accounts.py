@@ -101,7 +101,7 @@ async def create_user(
 
 
 async def find_user(db: AsyncSession, name_or_email: str) -> User:
-    """The user with this e-mail address, or with this name where one person alone has it.
+    """The person with this e-mail address, or with this name where one alone has it.
 
     Raises NotFound, or Conflict for a shared name.
     """

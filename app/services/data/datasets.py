@@ -102,7 +102,7 @@ async def cut_demonstrations(
 
 
 async def demonstrations(db: AsyncSession, project_id: int, split: Split) -> list[DemonstrationRecord]:
-    """The demonstrations that count, in the order in which they came: none of a judgement that was changed."""
+    """The demonstrations that count, in the order in which they came: not of a judgement that was changed."""
     rows = await db.execute(
         select(Prompt.id, Prompt.messages, Demonstration.text)
         .join(Demonstration, Demonstration.prompt_id == Prompt.id)

@@ -25,12 +25,12 @@ WITH_RESPONSE = outerjoin(Judgement, Demonstration, Demonstration.judgement_id =
 
 @dataclass(frozen=True)
 class Answer:
-    """What an annotator says of one task, by pane: index 0 is A.
+    """What was said, by pane: index 0 is A.
 
-    `choice` counts the segments of the scale from A's end, from 1 on. `ranks`: 1 is best, equal ranks are ties, None is
-    unranked; of the best of several, one is 1 and the rest None. `criteria`: 1 = A is better, 0, -1 = B is. `safe` says
-    it of each of two; `less_harmful` as a criterion, and of two of which one is safe it follows. `response` is a better
-    one, made of that in pane `response_of` or written anew (None).
+    `choice` counts the segments of the scale from A's end, from 1 on. `ranks`: 1 is best, equal ranks are ties, None
+    is unranked; of the best of several, one is 1 and the rest None. `criteria`: 1 = A is better, 0, -1 = B is.
+    `safe` says it of each of two; `less_harmful` as a criterion, and of two of which one is safe it follows.
+    `response` is a better one, made of that in pane `response_of` or written anew (None).
     """
 
     choice: int | None = None

@@ -110,7 +110,9 @@ async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Le
 
 
 async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: bool) -> Desk:
-    """The task of `lease_next`, served from now on; with `ahead` also the one after it, reserved and not served.
+    """The desk of `actor`, filled as `lease_next` does; `ahead` reserves the task after it, too.
+
+    Whatever is on the desk is served from now on.
 
     Raises NotFound for a project that `actor` is not in.
     """

@@ -98,9 +98,8 @@ async def verdict(db: AsyncSession, assignment_id: int) -> Verdict:
 
 
 def is_right() -> ColumnElement[bool]:
-    """A condition on Judgement and GoldAnswer: the same response is better, by whatever strength.
-
-    Where neither is better, a tie is right, or on a scale without one, the weakest choice.
+    """Condition on Judgement and GoldAnswer: the same response is better, by whatever strength. Where neither is, a
+    tie is right, or on a scale without one, the weakest choice.
     """
     weakest = case((Judgement.answer_type == "seven", 0), else_=1)
     rank = Judgement.ranks[GoldAnswer.better + 1]

@@ -153,7 +153,7 @@ async def explain(db: AsyncSession, project: Project, task_id: int, *, better: i
 
 
 async def in_project(db: AsyncSession, project: Project) -> list[GoldTask]:
-    """Gold tasks and those of the qualification round: the ones in use first, then newest first."""
+    """The project's gold tasks, those in use first, newest first."""
     is_right = check_tasks.is_right()
     rows = await db.execute(
         select(Task, GoldAnswer, func.count(Judgement.id), func.count(Judgement.id).filter(is_right))
