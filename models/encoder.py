@@ -42,7 +42,7 @@ class PairFormat:
 
     @classmethod
     def of(cls, tokenizer: "PreTrainedTokenizerBase") -> Self:
-        """How the tokenizer puts two texts together. Raises `ModelError` if it can't pad, or marks no ends of the two."""
+        """How the tokenizer joins two texts. Raises `ModelError` if it can't pad, or marks no ends of the two."""
         encoded = tokenizer("a", "a", return_special_tokens_mask=True)
         ids, special = cast(list[int], encoded["input_ids"]), cast(list[int], encoded["special_tokens_mask"])
         parts = [

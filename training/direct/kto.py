@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class KtoLoop(DirectLoop[KtoConfig]):
-    """Items are those of a plan: judged responses, then mismatched ones."""
+    """The loop of KTO. Items are those of a plan: judged responses, then mismatched ones."""
 
     phase = "kto"
     layout = 1
@@ -157,7 +157,7 @@ class KtoLoop(DirectLoop[KtoConfig]):
 
 
 def log_probabilities(policy: LanguageModel, examples: Sequence[Example], temperature: float) -> Tensor:
-    """(B,) of whole responses, EOS included, all in one pass."""
+    """(B,) log-probabilities of whole responses, EOS included, all in one pass."""
     responses = [example.response_ids for example in examples]
     log_probability_N, _ = response_log_probabilities(
         policy.model, [example.prompt_ids for example in examples], responses, policy.pad_id, temperature
