@@ -10,20 +10,8 @@ from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 # Those of `app.services.loop.stages.registry`, which a test holds against these.
 StageName = Literal[
-    "sft",
-    "reward",
-    "cost",
-    "ppo",
-    "dpo",
-    "generate",
-    "evaluate",
-    "select",
-    "snapshot",
-    "gate",
-    "promote",
-    "import",
-    "export",
-]
+    "sft", "reward", "cost", "ppo", "dpo", "kto", "generate", "evaluate", "select", "snapshot", "gate", "promote",
+]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
     "select",

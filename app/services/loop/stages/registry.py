@@ -12,6 +12,7 @@ from app.services.loop.stages.evaluate import EVALUATE
 from app.services.loop.stages.figures import SHARED, Words
 from app.services.loop.stages.gate import GATE
 from app.services.loop.stages.generate import GENERATE
+from app.services.loop.stages.kto import KTO
 from app.services.loop.stages.ppo import PPO
 from app.services.loop.stages.promote import PROMOTE
 from app.services.loop.stages.reward import REWARD
@@ -20,9 +21,10 @@ from app.services.loop.stages.sft import SFT
 from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
 
-STAGES: Mapping[str, Stage] = {
-    stage.name: stage for stage in (REWARD, COST, PPO, DPO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE)
-}
+_ALL: tuple[Stage, ...] = (
+    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE,
+)  # fmt: skip
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {
     name: stage for name, stage in STAGES.items() if isinstance(stage, TrainingStage)
 }
