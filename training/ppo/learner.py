@@ -51,7 +51,7 @@ class Minibatch:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all its responses: what losses of tokens are divided by, so that micro-batches change nothing."""
+        """Of all its responses: what losses of tokens are divided by, so that micro-batches change nothing."""
         return int(self.rollout.mask_BR[self.rows].sum())
 
 
@@ -88,7 +88,7 @@ class Learner:
         return Step(measures, distant)
 
     def gradients(self, minibatch: Minibatch, *, critic_only: bool = False) -> Measures:
-        """Compute the minibatch's gradients, added to those that policy and critics have."""
+        """Added to those that policy and critics have."""
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:

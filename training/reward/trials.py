@@ -156,7 +156,7 @@ class Trials:
 
 
 def teacher_seed(config: RewardConfig) -> int:
-    """The seed of the folds that the teacher holds out."""
+    """Of the folds that the teacher holds out."""
     return derived_seed(config.seed, "folds")
 
 

@@ -70,7 +70,6 @@ CurrentUser = Annotated[Principal, Depends(require_principal)]
 
 
 async def require_admin(principal: CurrentUser) -> Principal:
-    """Whoever is signed in, if an admin. Raises Forbidden."""
     if not principal.is_admin:
         raise Forbidden
     return principal
