@@ -250,7 +250,7 @@ def read_records(path: str | Path, kind: type[RecordT]) -> list[RecordT]:
 
 
 def iterate_records(path: str | Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """As `read_records`, one at a time."""
+    """The records of `read_records` one at a time; its errors come with the row that they are about."""
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():

@@ -59,7 +59,10 @@ def cross_validated_strength(
     fold_P: Tensor,
     strengths: Sequence[float] = STRENGTHS,
 ) -> CrossValidation:
-    """Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero."""
+    """Choose the strength of `fit_bradley_terry` by the loss on held-out folds.
+
+    Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero.
+    """
     margins = {strength: torch.zeros(len(fold_P), dtype=torch.float64) for strength in strengths}
     for fold in fold_P.unique():
         held = fold_P == fold

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class DpoLoop(DirectLoop[DpoConfig]):
-    """Items are pairs, those to learn from first."""
+    """The loop of DPO. Items are pairs, those to learn from first."""
 
     phase = "dpo"
     layout = 2

@@ -31,7 +31,7 @@ def read_kept(folder: Path, key: str) -> Tensor | None:
 
 
 def keep(folder: Path, key: str, log_probabilities: Tensor) -> None:
-    """Write in full or not at all; two runs that write at once write the same."""
+    """Write the log-probabilities in full or not at all; two runs that write at once write the same."""
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"sha256": _sha256(key, log_probabilities)}
     write_tensors(_path(folder, key), {KEPT: log_probabilities}, metadata=metadata)

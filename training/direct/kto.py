@@ -111,7 +111,7 @@ def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
 
 
 class KtoLoop(DirectLoop[KtoConfig]):
-    """Items are those of a plan: judged responses, then mismatched ones."""
+    """The loop of KTO. Items are those of a plan: judged responses, then mismatched ones."""
 
     phase = "kto"
     layout = 1
@@ -276,7 +276,7 @@ def _of_several_prompts(examples: Sequence[Example]) -> bool:
 
 
 def log_probabilities(policy: LanguageModel, examples: Sequence[Example], temperature: float) -> Tensor:
-    """(B,) of whole responses, EOS included, all in one pass."""
+    """(B,) log-probabilities of whole responses, EOS included, all in one pass."""
     responses = [example.response_ids for example in examples]
     log_probability_N, _ = response_log_probabilities(
         policy.model, [example.prompt_ids for example in examples], responses, policy.pad_id, temperature

@@ -85,7 +85,7 @@ class DirectConfig(Protocol):
 
 
 class DirectLoop(ABC, Generic[ConfigT]):
-    """Both phases; steps count through them."""
+    """The reference scores the data's items, then the policy learns from them; steps count through both phases."""
 
     phase: ClassVar[str]
     """In which the policy learns."""
@@ -132,7 +132,7 @@ class DirectLoop(ABC, Generic[ConfigT]):
         )
 
     def train(self) -> None:
-        """Both phases; the policy is a plain model again at their end."""
+        """Run both phases; the policy is a plain model again at their end."""
         checkpoint = self._run.resume()
         if checkpoint is not None:
             checkpoint.require_layout(self.layout)

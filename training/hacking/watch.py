@@ -70,7 +70,7 @@ class Watch:
         self._evaluations: list[Evaluation] = []
 
     def evaluate(self, iteration: int) -> Measures:
-        """Of the policy after so many iterations."""
+        """Judge samples of the policy after so many iterations, and write the report anew."""
         if self._judge is None:
             reference, _ = self._sample(self._reference, REFERENCE_SAMPLES, "reference")
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
@@ -107,7 +107,7 @@ class Watch:
         return [evaluation.to_json() for evaluation in self._evaluations]
 
     def restore(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Inverse of `state`."""
+        """Go on from the evaluations that `state` gave."""
         self._evaluations = [Evaluation.from_json(row) for row in rows]
 
     def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
@@ -187,7 +187,7 @@ class Watch:
 
 
 def audited(samples: Samples, prompts: Sequence[Prompt]) -> dict[str, list[dict[str, object]]]:
-    """For people to look at: what earns most, and what earns most beyond the held-out reward model."""
+    """Responses for people to look at: what earns most, and what earns most beyond the held-out reward model."""
     lists = {"reward": samples.reward_B}
     if samples.held_out_B is not None:
         lists["beyond_held_out"] = _standardised(samples.reward_B) - _standardised(samples.held_out_B)

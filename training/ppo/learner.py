@@ -103,7 +103,7 @@ class Learner:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Go on from what `tensors` gave."""
         set_learnt_weights(self._policy.model, unpack("policy", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
         for name, critic in self._critics.items():

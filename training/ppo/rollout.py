@@ -158,7 +158,7 @@ def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tenso
 def score_responses(
     players: Players, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
 ) -> Scored:
-    """Raises `InputError` when a score is not finite."""
+    """What all models of the run say of the responses. Raises `InputError` when a score is not finite."""
     prompt_ids = [prompt.token_ids for prompt in prompts]
     sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]

@@ -15,7 +15,9 @@ from training.preferences.intervals import Interval, clustered, clustered_propor
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """On held-out pairs; ties count in `ties` and nowhere else, equal scores as half right."""
+    """How far a reward model agrees with people on held-out pairs; ties count in `ties` and nowhere else, equal scores
+    as half right.
+    """
 
     pairs: int
     ties: int
@@ -36,7 +38,7 @@ class Agreement:
 
 
 def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
-    """From each pair's score of A minus score of B."""
+    """Measure agreement, given each pair's score of A minus score of B."""
     judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.preference != 0.5]
     ties = len(pairs) - len(judged)
     if not judged:
@@ -56,8 +58,11 @@ def negative_log_likelihood(difference_P: Tensor, preference_P: Tensor) -> float
 
 
 def cross_validated_figures(measured: Agreement) -> dict[str, float]:
-    """With few labels the validation pairs are too few to tell a good reward model from a coin. Training pairs are nine
-    times as many; this is of them, each judged by a fit that had not seen its prompt."""
+    """Agreement on the training pairs, each judged by a fit that had not seen its prompt.
+
+    With few labels the validation pairs are too few to tell a good reward model from a coin. Training pairs are nine
+    times as many.
+    """
     if measured.accuracy is None:
         return {}
     return {

@@ -19,7 +19,7 @@ LEAST_COEFFICIENT = 1e-2  # nor infinite, however often the model is wrong
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """All but the temperature measured on `pairs` judged pairs of which the temperature knew nothing."""
+    """How sure a reward model is: all but the temperature measured on `pairs` of which the temperature knew nothing."""
 
     pairs: int
     temperature: float

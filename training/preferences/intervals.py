@@ -60,8 +60,9 @@ def clustered_difference(
 
 
 def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
-    """As `clustered`, for values in [0, 1]; when all are equal a bootstrap knows no doubt, so Wilson's interval
-    over the clusters takes its place."""
+    """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where all values are equal: a
+    bootstrap knows no doubt then.
+    """
     if len(set(values)) > 1:
         return clustered(values, clusters, seed=seed)
     return wilson(values[0] * len(set(clusters)), len(set(clusters)))

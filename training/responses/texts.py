@@ -48,7 +48,7 @@ def sample_texts(
 
 
 def first_prompts(policy: LanguageModel, records: Sequence[Prompted]) -> list[Prompt]:
-    """The first few different ones that leave room for a response."""
+    """The first few different prompts that leave room for a response."""
     conversations = {record.prompt: record.prompt_id for record in records}
     # One after the other: there may be many, of which the first few are wanted.
     encoded = (

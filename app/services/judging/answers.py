@@ -148,7 +148,7 @@ class Answer:
 
     @classmethod
     def of(cls, judgement: Judgement, response: str = "", response_position: int | None = None) -> Self:
-        """As its author saw it."""
+        """A stored judgement by pane again, as its author saw it."""
         order = judgement.shown_order
         said = {column.name: column.read_of(judgement, order) for column in ANSWER if not column.follows}
         pane = None if response_position is None else order.index(response_position)

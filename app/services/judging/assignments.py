@@ -73,14 +73,14 @@ class TaskView:
 
     @property
     def better_pane(self) -> str | None:
-        """By its letter, the response that the project says is better."""
+        """The letter of the response that the project says is better; None while nothing is said, or neither is."""
         if self.verdict is None or self.verdict.better is None:
             return None
         return PANE_NAMES[self.shown_order.index(self.verdict.better)]
 
     @property
     def answer_type(self) -> AnswerType:
-        """Of an answer that was given, the form in which it was."""
+        """The form of the answer that was given, before one the form that the question asks for."""
         return self.answer.answer_type if self.answer else self.question.answer_type_for(len(self.panes))
 
     @property

@@ -106,7 +106,7 @@ class Column:
         return getattr(said, self.said_as or self.name)
 
     def kept_of(self, said: object, order: Order) -> Any:
-        """The same as it is stored."""
+        """What an answer or a submission holds, as it is stored."""
         return self.turn.keep(self.said_in(said), order)
 
     def read_of(self, judgement: Judgement, order: Order) -> Any:

@@ -82,7 +82,7 @@ async def renew(db: AsyncSession, run_id: int, token: int, *, lease_seconds: flo
 
 
 async def standing(db: AsyncSession, run_id: int, token: int) -> Standing:
-    """As `renew`, without renewing."""
+    """Whether the run is still held under `token` and whether its end was asked for, without renewing the lease."""
     row = (
         await db.execute(
             select(Run.cancel_requested_at.is_not(None).label("cancel_requested")).where(

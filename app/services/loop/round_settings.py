@@ -84,7 +84,7 @@ def settings_of_round(round_: Round) -> RoundSettings:
 
 
 def limit_cost(project: Project, limit: float) -> None:
-    """Of the rounds and runs that start from here on and are given a cost model."""
+    """Set the mean cost that rounds and runs from here on may reach where they are given a cost model."""
     ppo = {name: value for name, value in project.round_settings.get("ppo", {}).items() if name != "cost_limit"}
     if limit:
         ppo["cost_limit"] = limit

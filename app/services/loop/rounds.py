@@ -29,7 +29,7 @@ STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
 
 
 def steps_of(settings: RoundSettings) -> tuple[RoundStep, ...]:
-    """Those that a round with such settings takes, the last of which is `done`."""
+    """The steps that a round with such settings takes, the last of which is `done`."""
     return tuple(step for step in STEPS if step != "cost" or settings.harmlessness)
 
 

@@ -22,6 +22,7 @@ SCHEMAS = registry.choice("preferences")
 
 @router.get("/projects/{slug}/datasets", summary="List dataset versions")
 async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page[DatasetOut]:
+    """Versions of preferences and of demonstrations, newest first; 403 for annotators."""
     return await read_page(
         db,
         select(DatasetVersion).where(DatasetVersion.project_id == project.id),

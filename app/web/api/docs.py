@@ -58,6 +58,7 @@ class Operation:
 
 @router.get("/api/docs", dependencies=[Depends(may_read_docs)])
 async def show_docs(request: Request) -> Response:
+    """Shows every call with its fields, and every error, to people who are signed in and to programs with a token."""
     document = routes.openapi(request.app.version)
     shown = list(operations(document))
     return render.page(

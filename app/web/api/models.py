@@ -22,6 +22,7 @@ router = APIRouter(tags=["models"])
 async def list_models(
     project: ManagedProject, db: Db, paging: Paging, kind: Annotated[ModelKind | None, Query()] = None
 ) -> Page[ModelOut]:
+    """Policies, reward models and cost models, newest first, or those of one `kind`; 403 for annotators."""
     statement = select(ModelVersion).where(ModelVersion.project_id == project.id)
     if kind is not None:
         statement = statement.where(ModelVersion.kind == kind)
@@ -30,6 +31,9 @@ async def list_models(
 
 @router.get("/projects/{slug}/models/{kind}/{number}", summary="Read a model version")
 async def read_model(project: ManagedProject, kind: ModelKind, number: Id, db: Db) -> ModelOut:
+    """A version with its figures and the ids of all that it was made from; 404 for a number that its kind doesn't have,
+    403 for annotators.
+    """
     return ModelOut.model_validate(await _version(db, project, kind, number))
 
 
@@ -46,6 +50,7 @@ async def promote(
 
 @router.post("/projects/{slug}/roll-back", summary="Go back to the model version in use before")
 async def roll_back(project: OwnedProject, body: RollBackIn, caller: Caller, db: Db) -> ModelOut:
+    """Puts the version that was in use before the present one back and returns it; 409 when there is none."""
     version = await models.roll_back(db, caller.user_id, project, kind=body.kind, reason=body.reason)
     await db.refresh(version)
     return ModelOut.model_validate(version)

@@ -79,4 +79,7 @@ async def submit_judgement(
     "/assignments/{assignment_id}/skip", status_code=status.HTTP_204_NO_CONTENT, summary="Hand a task back unanswered"
 )
 async def skip(assignment_id: Id, body: SkipIn, caller: Caller, db: Db) -> None:
+    """Gives the task back for good: it never comes to you again; 409 for a task that you have judged or of a
+    qualification round, 404 for anybody else's assignment.
+    """
     await assignments.skip(db, caller, assignment_id, reason=body.reason)

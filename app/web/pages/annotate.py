@@ -181,6 +181,7 @@ async def submit(request: Request, slug: str, assignment_id: int, principal: Cur
 async def skip(
     request: Request, slug: str, assignment_id: int, form: Annotated[SkipForm, Form()], principal: CurrentUser
 ) -> Response:
+    """Gives a task back for good and leads the annotator on to the next one."""
     async with transaction(sessions_of(request)) as db:
         await assignments.skip(db, principal, assignment_id, reason=form.reason)
     return await _go_on(request, slug, principal, assignment_id, Done(None))

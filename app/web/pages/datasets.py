@@ -40,6 +40,7 @@ class Download:
 
 @router.get("")
 async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers each version, what it holds, its files, and how many judgements are new since."""
     overview = await standing.overview(db, managed.project)
     return render.page(
         request,
@@ -55,12 +56,14 @@ async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Re
 
 @router.post("")
 async def cut(request: Request, project: OwnedProject, db: Db) -> Response:
+    """Cuts the next version of the preferences for an owner; without new judgements it is the newest one again."""
     version = await datasets.cut_preferences(db, project, home=settings_of(request).home)
     return render.redirect(f"/projects/{project.slug}/datasets#{version.kind}-{version.number}")
 
 
 @router.get("/{number}/judgements")
 async def download_judgements(number: Number, managed: ManagedProject, db: Db) -> Response:
+    """Sends owners and reviewers a line for each judgement of a version, ties too."""
     version = await datasets.get_version(db, managed.project, number)
     return await downloads.judgement_rows(db, managed.project, version)
 
@@ -76,6 +79,7 @@ async def download(
     raw: bool = False,
     schema: str | None = None,
 ) -> Response:
+    """Sends owners and reviewers the rows of a version, `raw` ones with who said how much."""
     version = await datasets.get_version(db, managed.project, number, kind)
     home = settings_of(request).home
     return await downloads.records(db, managed.project, version, home, form=form, raw=raw, schema=schema)

@@ -58,6 +58,7 @@ class RollBack(BaseModel):
 
 @router.get("")
 async def list_models(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers all versions, what each was made from, and what was in use when."""
     views = await _views(db, managed.project)
     history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
@@ -83,6 +84,7 @@ async def promote(
     principal: CurrentUser,
     db: Db,
 ) -> Response:
+    """Puts a version into use for an owner. Raises Conflict if another is in use by now than the page showed."""
     version = await db.scalar(
         select(ModelVersion).where(
             ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
@@ -98,6 +100,9 @@ async def promote(
 async def roll_back(
     project: OwnedProject, form: Annotated[RollBack, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Puts the version before back into use for an owner. Raises Conflict if there is none, or if another is in use by
+    now than the page showed.
+    """
     await models.roll_back(db, principal.user_id, project, kind=form.kind, reason=form.reason, away_from=form.away_from)
     return render.redirect(f"/projects/{project.slug}/models")
 

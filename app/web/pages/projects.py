@@ -78,6 +78,7 @@ class StartRun(BaseModel):
 
 @router.get("")
 async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Response:
+    """Shows people their projects, and what each is doing now where they are more than annotators."""
     visible = list(await db.scalars(projects.visible_to(principal).order_by(Project.name, Project.id)))
     roles = await _roles(db, principal.user_id)
     listed = []
@@ -94,6 +95,7 @@ async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Res
 
 @router.get("/{slug}")
 async def show_project(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers where the loop stands, its last rounds, and what can be started by hand."""
     return render.page(request, "projects/show.html", managed=managed, page=await _page(db, managed.project))
 
 
@@ -107,6 +109,7 @@ async def show_state(request: Request, managed: ManagedProject, db: Db) -> Respo
 async def start_round(
     project: OwnedProject, form: Annotated[StartRound, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Opens the next round for an owner. Raises Conflict while one is active."""
     await rounds.start(db, principal.user_id, project, label_target=form.label_target)
     return render.redirect(f"/projects/{project.slug}")
 
@@ -115,6 +118,7 @@ async def start_round(
 async def start_run(
     project: OwnedProject, form: Annotated[StartRun, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Queues a run outside of any round for an owner. Raises Conflict where it lacks what it works on."""
     run = await starting.start(db, principal.user_id, project, form.stage)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/projects/{slug}/question", include_in_schema=False)
 
 
 class QuestionForm(BaseModel):
-    """As it is typed: names one a line, a share as per cent. An unticked box is not sent."""
+    """The question as it is typed: names one a line, a share as per cent. An unticked box is not sent."""
 
     answer_type: str = "seven"
     size: int = USUAL_SIZE
@@ -74,6 +74,7 @@ class QuestionForm(BaseModel):
 
 @router.get("")
 async def show_question(request: Request, managed: ManagedProject) -> Response:
+    """Shows owners and reviewers what annotators are asked, in a form that only owners may send."""
     return _page(request, managed, QuestionForm.of(managed))
 
 

@@ -69,6 +69,7 @@ def _choice(request: Request, cookie: str, choices: tuple[str, ...]) -> str | No
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
+    """Jinja as all pages use it, made once: everything is escaped, and an unknown name is an error."""
     env = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -114,4 +115,5 @@ def static_digest() -> str:
 
 
 def static_url(path: str) -> str:
+    """Where browsers find a file of `static/`: below its digest, so that they may keep it for ever."""
     return f"/static/{static_digest()}/{path}"

@@ -16,16 +16,19 @@ from app.settings import Settings
 
 
 def sessions_of(request: Request) -> SessionFactory:
+    """Sessions of the application, for an endpoint that needs more than one transaction."""
     sessions: SessionFactory = request.app.state.sessions
     return sessions
 
 
 def settings_of(request: Request) -> Settings:
+    """The settings that the application was made with."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 async def get_db(request: Request) -> AsyncIterator[AsyncSession]:
+    """A transaction for the endpoint: committed when it returns, rolled back when it raises."""
     async with transaction(sessions_of(request)) as db:
         yield db
 
@@ -57,6 +60,7 @@ MaybeUser = Annotated[Principal | None, Depends(principal_or_nobody)]
 
 
 async def require_principal(principal: MaybeUser) -> Principal:
+    """Whoever is signed in. Raises NotSignedIn, which pages answer by leading to the sign-in page."""
     if principal is None:
         raise NotSignedIn
     return principal

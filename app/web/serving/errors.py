@@ -20,6 +20,7 @@ API = "/api/"
 
 
 def install(app: FastAPI) -> None:
+    """Have every error but crashes answered here."""
     app.add_exception_handler(DomainError, _domain_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
@@ -59,6 +60,7 @@ def _problem(request: Request, status: int, name: str, message: str, details: di
 
 
 def request_id(request: Request) -> str:
+    """What the log calls the request; empty before it has a name."""
     return str(getattr(request.state, "request_id", ""))
 
 

@@ -32,6 +32,7 @@ class Figure:
 
 
 def count(value: float) -> str:
+    """A whole number with the reader's separators: “12,345”."""
     return format_decimal(round(value), locale=locales.current())
 
 

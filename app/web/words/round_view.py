@@ -54,6 +54,7 @@ def no_round(project: Project) -> tuple[StepView, ...]:
 
 
 async def view(db: AsyncSession, entry: Round) -> RoundView:
+    """A round with its steps as people see it; for several, `views` asks less of the database."""
     (seen,) = await views(db, [entry])
     return seen
 

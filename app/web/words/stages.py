@@ -21,7 +21,7 @@ def stage_title(name: str) -> str:
 
 
 def buttons(*, harmlessness: bool) -> tuple[StageButton, ...]:
-    """Those of a project whose rounds hold harm to a limit, or don't."""
+    """The stages that an owner may start in a project whose rounds hold harm to a limit, or don't."""
     shown = []
     for name, stage in STARTABLE.items():
         button = stage.button

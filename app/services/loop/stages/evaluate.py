@@ -12,7 +12,7 @@ from app.services.loop.stages.stage import Inputs, Next, Outcome, Settings, Trai
 
 
 async def inputs_for(db: AsyncSession, project: Project, policy: ModelVersion) -> Json:
-    """By the reward model that the policy was trained against, or by today's if it was trained without one.
+    """Ids of the models; judged by the reward model of the policy's training, or by today's if it had none.
 
     Raises Conflict for a policy that was not trained on judgements.
     """
