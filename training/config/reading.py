@@ -8,28 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from training.config.cost import CostConfig
-from training.config.dpo import DpoConfig
-from training.config.embed import EmbedConfig
-from training.config.ppo import PpoConfig
-from training.config.reward import RewardConfig
-from training.config.sampling import EvaluateConfig, GenerateConfig
-from training.config.sft import SftConfig
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Range
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
-
-STAGES: Mapping[str, type[StageConfig]] = {
-    "sft": SftConfig,
-    "reward": RewardConfig,
-    "cost": CostConfig,
-    "ppo": PpoConfig,
-    "dpo": DpoConfig,
-    "generate": GenerateConfig,
-    "evaluate": EvaluateConfig,
-    "embed": EmbedConfig,
-}
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
 MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "held_out_reward", "previous_reward", "base"})

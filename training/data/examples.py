@@ -1,4 +1,4 @@
-"""Prompts, responses and pairs as token ids."""
+"""Prompts, responses and what was said of them, as token ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ def pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:
 
 
 def unpack_examples(tensors: Mapping[str, Tensor], prompts: Sequence[Prompt]) -> list[Example]:
-    """Inverse of `pack_examples`; sample i answers prompt i, counted round and round."""
+    """The samples that `pack_examples` packed; sample i answers prompt i, counted round and round."""
 
     parts = tensors["samples.tokens"].split(tensors["samples.lengths"].tolist())
     chosen = [prompts[index % len(prompts)] for index in range(len(parts))]

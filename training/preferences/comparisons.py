@@ -28,7 +28,7 @@ class Preferences:
 
     @property
     def pairs(self) -> list[Pair]:
-        """Those to learn from first."""
+        """All pairs, those to learn from first."""
         return [*self.train, *self.validation]
 
 
@@ -44,7 +44,7 @@ class Comparison:
 
     @cached_property
     def places(self) -> tuple[tuple[int, int], ...]:
-        """Of each pair's A and B among the responses."""
+        """The places of each pair's A and B among the responses."""
         place = {response: index for index, response in enumerate(self.responses)}
         return tuple((place[pair.a], place[pair.b]) for pair in self.pairs)
 
@@ -69,7 +69,10 @@ class Comparison:
 def load_preferences(
     path: Path, model: LanguageModel | RewardModel, *, max_length: int, of_harm: bool = False
 ) -> Preferences:
-    """Raises `InputError` where nothing can be learnt, or nothing honestly measured."""
+    """Pairs from a file of records. Raises `InputError` where nothing can be learnt, or nothing honestly measured.
+
+    With `of_harm` the less harmful response is the better one, where the file says which it is.
+    """
     train_records, validation_records = load_comparisons(path)
     if of_harm and any(record.less_harmful is not None for record in (*train_records, *validation_records)):
         train_records, validation_records = by_harm(train_records), by_harm(validation_records)
@@ -85,8 +88,9 @@ def load_preferences(
 
 
 def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
-    """With the less harmful response as the better one; without those of which nobody said which it is. How much better
-    a response is says nothing of harm."""
+    """Records with the less harmful response as the better one, but for those of which nobody said which it is. How
+    much better a response is says nothing of harm.
+    """
     return [
         replace(record, preference=record.less_harmful, strength=None)
         for record in records
@@ -110,7 +114,7 @@ def comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
 
 
 def safety_labels(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
-    """Of A and of B: 1 safe, -1 unsafe, 0 unknown."""
+    """Labels of the pairs' A and B: 1 safe, -1 unsafe, 0 unknown."""
     return [_SIGN[pair.safe_a] for pair in pairs], [_SIGN[pair.safe_b] for pair in pairs]
 
 

@@ -1,17 +1,26 @@
 """Many completions of a policy, in resumable batches."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.tokenization import decode_response
 from training.data.examples import Prompt
 from training.records import CompletionRecord
-from training.runtime.metrics import mean_of
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Steps
 from training.runtime.throughput import Meter, training_flop
+
+PHASE = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What is done, for a checkpoint."""
+
+    completions: Sequence[Mapping[str, object]]
 
 
 def sample_completions(
@@ -39,12 +48,10 @@ def sample_completions(
     start = 0
     if checkpoint is not None:
         start = checkpoint.step
-        rows = checkpoint.values["completions"]
-        assert isinstance(rows, list)
-        done = [CompletionRecord.from_json(row) for row in rows]
+        done = [CompletionRecord.from_json(row) for row in checkpoint.values_as(_Values).completions]
     meter = Meter(policy.model, batch_tokens=batch_size)
-    for step in range(start, len(batches)):
-        began = time.perf_counter()
+    steps = Steps(run, meter, total=len(batches), checkpoint_steps=checkpoint_steps)
+    for step in steps.timed(start, len(batches)):
         batch = batches[step]
         sampled = sample_responses(
             policy,
@@ -66,30 +73,21 @@ def sample_completions(
             )
             for (index, sample), response in zip(batch, sampled, strict=True)
         ]
-        seconds = time.perf_counter() - began
         tokens = sum(len(response.token_ids) for response in sampled)
         lengths = [
             len(prompts[index].token_ids) + len(response.token_ids)
             for (index, _), response in zip(batch, sampled, strict=True)
         ]
         flop = training_flop(policy.model, lengths, predicted=tokens, passes=1)
-        run.metrics.write(
-            step + 1,
-            len(batches),
-            "generate",
+        steps.end(
+            step,
+            PHASE,
             {
                 "length": (tokens, len(sampled)),
                 "eos_rate": (sum(response.ended_with_eos for response in sampled), len(sampled)),
-                "tokens": mean_of(sum(lengths)),
-                "seconds": mean_of(seconds),
-                **meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds),
+                **steps.pace(tokens=sum(lengths), flop=flop),
             },
-        )
-        run.end_of_step(
-            step + 1,
-            every=checkpoint_steps,
-            phase="generate",
-            state=lambda: ({}, {"completions": [record.to_json() for record in done]}),  # noqa: B023  called at once
+            lambda: ({}, asdict(_Values([record.to_json() for record in done]))),  # noqa: B023  called at once
         )
     order = {prompt.prompt_id: position for position, prompt in enumerate(prompts)}
     return sorted(done, key=lambda record: (order[record.prompt_id], record.sample))

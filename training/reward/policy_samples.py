@@ -30,7 +30,7 @@ class PolicySamples:
         return -(-self._config.reference_samples // BATCH)
 
     def draw(self, step: int) -> list[Example]:
-        """Those of one step."""
+        """Sample the responses of one step."""
         begin = step * BATCH
         count = min(BATCH, self._config.reference_samples - begin)
         batch = [self._prompt(place) for place in range(begin, begin + count)]
@@ -50,8 +50,10 @@ class PolicySamples:
         return drawn
 
     def as_read_by(self, reward_model: RewardModel) -> Sequence[Example]:
-        """All of them, by the reward model's tokenizer; asked for once they are all there. Raises `InputError` where a
-        decoder has too few positions: an encoder cuts what is too long."""
+        """All samples, by the reward model's tokenizer; asked for once they are all there.
+
+        Raises `InputError` where a decoder has too few positions: an encoder cuts what is too long.
+        """
         if self._read is None:
             self._read = self.drawn if reward_model.reads_ids_of(self._policy) else self._encoded_by(reward_model)
             longest = max(map(len, self._read))
@@ -63,7 +65,7 @@ class PolicySamples:
         return pack_examples(self.drawn)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Go on from the samples that `tensors` gave."""
         self.drawn = unpack_examples(tensors, self._prompts)
 
     def _encoded_by(self, reward_model: RewardModel) -> Sequence[Example]:

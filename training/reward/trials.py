@@ -8,25 +8,25 @@ take no part, or its accuracy would be that of the luckiest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from training.config import InputError, RewardConfig
 from training.data.examples import Pair
 from training.preferences.agreement import Agreement, accuracy_difference, agreement, cross_validated_figures
 from training.preferences.folds import prompt_folds
 from training.preferences.intervals import Z_95
-from training.reward.teacher import FOLDS
+from training.reward.phases import Distil, Finetune, Gentle, Learning, Mismatch
+from training.reward.teacher import FOLDS, teacher_seed
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.seeds import derived_seed
 
 Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
-PhaseName = Literal["distil", "gentle", "mismatch", "finetune"]
 
-PHASES: Mapping[Method, tuple[PhaseName, ...]] = {
-    "distil": ("distil",),
-    "distil_finetune": ("distil", "gentle"),
-    "finetune": ("finetune",),
-    "mismatch_finetune": ("mismatch", "finetune"),
+PHASES: Mapping[Method, tuple[type[Learning], ...]] = {
+    "distil": (Distil,),
+    "distil_finetune": (Distil, Gentle),
+    "finetune": (Finetune,),
+    "mismatch_finetune": (Mismatch, Finetune),
 }
 # What cross-validation follows: `distil` is measured on the way of `distil_finetune`.
 TRIALS: tuple[Method, ...] = ("distil_finetune", "finetune", "mismatch_finetune")
@@ -57,9 +57,9 @@ class Candidate:
 
 
 def usual_method(config: RewardConfig, train_pairs: int, *, can_distil: bool = True) -> Method:
-    """What is kept unless another way is clearly better."""
-    if config.method in PHASES:
-        return cast(Method, config.method)
+    """The way to learn that is kept unless another is clearly better."""
+    if config.method != "auto" and config.method != "cross_validated":
+        return config.method
     return "distil" if can_distil and train_pairs < config.distil_below_pairs else "finetune"
 
 
@@ -91,7 +91,8 @@ class Trials:
         self.followed: list[Method] = []
         self.candidates: dict[Method, Candidate] = {}
         self._measured: dict[Method, Agreement] = {}
-        self._differences: dict[str, list[float]] = {}
+        self.differences: dict[str, list[float]] = {}
+        """Of the held-out pairs' scores, by method and fold: all that a checkpoint has to hold."""
         prompts = len({pair.a.prompt_id for pair in pairs})
         self.by_teacher = config.method == "auto" and self.usual == "distil" and prompts >= FOLDS
         """Whether the teacher stands in for `distil`."""
@@ -101,7 +102,7 @@ class Trials:
                     f"cross_validated: {config.folds} folds need as many prompts, and {prompts} were judged"
                 )
             self.folds = folds_of(pairs, config.folds, derived_seed(config.seed, "trials"))
-            self.methods = [method for method, phases in PHASES.items() if can_distil or "distil" not in phases]
+            self.methods = [method for method, phases in PHASES.items() if can_distil or Distil not in phases]
             self.followed = [method for method in TRIALS if method in self.methods]
         elif self.by_teacher:
             self.folds = folds_of(pairs, FOLDS, teacher_seed(config))
@@ -111,20 +112,20 @@ class Trials:
     @property
     def wait_for_teacher(self) -> bool:
         """Whether `hear_teacher` is due."""
-        return self.by_teacher and _key("distil", self.folds[0]) not in self._differences
+        return self.by_teacher and _key("distil", self.folds[0]) not in self.differences
 
     def hear_teacher(self, differences: Sequence[float]) -> None:
-        """Of all pairs in turn, each by a teacher that had not seen its fold."""
+        """Take score differences of all pairs in turn, each by a teacher that had not seen its fold."""
         for fold in self.folds:
-            self._differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
+            self.differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
 
     def measure(
-        self, phases: tuple[PhaseName, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
+        self, phases: tuple[type[Learning], ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
     ) -> None:
         """Score differences of the fold's held-out pairs, if these phases are a way and not measured yet."""
         for method, those in PHASES.items():
-            if those == phases and _key(method, fold) not in self._differences:
-                self._differences[_key(method, fold)] = score(fold.held_out)
+            if those == phases and _key(method, fold) not in self.differences:
+                self.differences[_key(method, fold)] = score(fold.held_out)
 
     def choose(self) -> Method:
         """The most accurate among the ways that lead the usual one by more than a standard error, else the usual one:
@@ -150,20 +151,8 @@ class Trials:
         measured = self._measured.get(method)
         return cross_validated_figures(measured) if measured else {}
 
-    def state(self) -> dict[str, list[float]]:
-        return self._differences
-
-    def restore(self, differences: Mapping[str, list[float]]) -> None:
-        """Inverse of `state`."""
-        self._differences = dict(differences)
-
     def _told(self, method: Method) -> list[float]:
-        return [difference for fold in self.folds for difference in self._differences[_key(method, fold)]]
-
-
-def teacher_seed(config: RewardConfig) -> int:
-    """Of the folds that the teacher holds out."""
-    return derived_seed(config.seed, "folds")
+        return [difference for fold in self.folds for difference in self.differences[_key(method, fold)]]
 
 
 def _key(method: Method, fold: Fold) -> str:

@@ -2,16 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from training.config import InputError
 from training.runtime.artifact import file_sha256, sync, write_json
+
+ValuesT = TypeVar("ValuesT")
 
 _KEPT = 2
 """The newest, and the one before it in case the newest cannot be read."""
@@ -25,6 +29,16 @@ class Checkpoint:
     phase: str
     tensors: Mapping[str, Tensor]
     values: Mapping[str, object]
+
+    def require_layout(self, layout: int) -> None:
+        """Raises `InputError` unless the values say that they and the tensors are laid out so."""
+        if self.values.get("layout") != layout:
+            raise InputError("the checkpoint of this run was written by another version: start a new run")
+
+    def values_as(self, kind: Callable[..., ValuesT]) -> ValuesT:
+        """The values as the dataclass whose `asdict` they are. Its types are taken at its word: a run reads nothing
+        but what it wrote itself."""
+        return kind(**self.values)
 
 
 class CheckpointStore:
@@ -113,7 +127,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`."""
+    """Give the optimizer the state that `optimizer_tensors` took."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)

@@ -25,7 +25,7 @@ class Cancelled(Exception):
 
 
 class Cancellation:
-    """Set by a signal handler, read by the loops between two steps."""
+    """Whether the run was asked to stop: set by a signal handler, read by the loops between two steps."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -2,7 +2,6 @@
 
 # N = response tokens of the batch, V = vocabulary
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from training.runtime.optimiser import Trainer, cosine_schedule
 from training.runtime.replicas import Replicas
 from training.runtime.run import Cancellation, Run, State
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Steps
 from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Plan:
     tokens: int
 
 
-def run_sft(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     """Train on response tokens (prompts are context only), publish the policy, report held-out loss."""
     lineage = lineage_of(
         "sft",
@@ -151,9 +151,14 @@ def _train(
 
     whole = config.loss == "full"
     replicas = Replicas(policy.model)
-    meter = Meter(policy.model, batch_tokens=config.batch_tokens)
-    for step in range(start, total):
-        began = time.perf_counter()
+    steps = Steps(
+        run,
+        Meter(policy.model, batch_tokens=config.batch_tokens),
+        total=total,
+        checkpoint_steps=config.checkpoint_steps,
+        last_samples=lambda: sample_texts({"policy": policy}, shown, seed=derived_seed(config.seed, "samples")),
+    )
+    for step in steps.timed(start, total):
         batch = [examples[index] for index in plan.batches[step]]
         tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in batch)
 
@@ -166,24 +171,9 @@ def _train(
         rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
         norm = trainer.step(rate)
         lengths = [len(example) for example in batch]
-        seconds = time.perf_counter() - began
         flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
-        seed = derived_seed(config.seed, "samples")
-        run.metrics.write(
-            step + 1,
-            total,
-            PHASE,
-            {
-                "loss": (loss, tokens),
-                "learning_rate": mean_of(rate),
-                "gradient_norm": mean_of(norm),
-                "tokens": mean_of(sum(lengths)),
-                "seconds": mean_of(seconds),
-                **meter.measures(tokens=sum(lengths), flop=flop, seconds=seconds),
-            },
-            samples=sample_texts({"policy": policy}, shown, seed=seed) if step + 1 == total else (),
-        )
-        run.end_of_step(step + 1, every=config.checkpoint_steps, phase=PHASE, state=state)
+        measures = {"loss": (loss, tokens), "learning_rate": mean_of(rate), "gradient_norm": mean_of(norm)}
+        steps.end(step, PHASE, measures | steps.pace(tokens=sum(lengths), flop=flop), state)
 
 
 def loss_sum(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -17,14 +17,12 @@ from app.db.tables import (
     Task,
     TaskCompletion,
 )
+from app.services.data.exports.annotations import pseudonyms
+from app.services.data.exports.schema import JudgementSchema
 from app.services.judging.answers import WITH_RESPONSE
+from app.services.judging.columns import EXPORTED
 
 BATCH = 500
-COLUMNS = (
-    "task_id", "kind", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable", "flags", "safe",
-    "less_harmful", "rationale", "shown_order", "guidelines_version", "first_action_ms", "active_ms", "visits",
-    "hurried",
-)  # fmt: skip
 
 
 async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]:
@@ -42,25 +40,13 @@ async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]
                 "annotator": names[judgement.annotator_id],
                 "prompt": messages,
                 "responses": responses[judgement.task_id],
-                **{column: getattr(judgement, column) for column in COLUMNS},
+                **{column: getattr(judgement, column) for column in EXPORTED},
                 "better_response": written,
                 "better_response_of": origin,
                 "served_at": judgement.served_at and judgement.served_at.isoformat(),
                 "submitted_at": judgement.submitted_at.isoformat(),
             }
         after = batch[-1][0].id
-
-
-async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int | None, str]:
-    """The people of a project, numbered by their first judgement in it; nobody is whom imported ones are by."""
-    first = func.min(Judgement.id)
-    people = await db.scalars(
-        select(Judgement.annotator_id)
-        .where(Judgement.project_id == project_id, Judgement.annotator_id.is_not(None))
-        .group_by(Judgement.annotator_id)
-        .order_by(first)
-    )
-    return {None: "imported"} | {person: f"annotator-{number}" for number, person in enumerate(people, 1)}
 
 
 async def _batch(db: AsyncSession, version_id: int, after: int) -> list[Any]:
@@ -89,3 +75,6 @@ async def _responses(db: AsyncSession, task_ids: list[int]) -> dict[int, list[st
     for task_id, text in texts:
         found.setdefault(task_id, []).append(text)
     return found
+
+
+SCHEMA = JudgementSchema(name="judgements", called="judgements", kind="preferences", rows=rows)

@@ -1,31 +1,17 @@
 """Demonstrations from elsewhere, in TRL's schemas, as our own are exported: lines of {"prompt", "completion"}, each a
 text or a list of messages, or of {"messages"} whose last is the response."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-from app.services.data.files import BadRow, RowError, json_object, read_rows, text_of
+from app.services.data.imports.demonstrations import DEMONSTRATIONS
+from app.services.data.imports.files import RowError, json_object, text_of
+from app.services.data.imports.format import ImportFormat
+from app.services.data.imports.rows import DemonstrationRow, Turn
 
 ROLES = ("system", "user", "assistant")
 
-Turn = tuple[str, str]
 
-
-@dataclass(frozen=True)
-class Shown:
-    """A conversation that ends with the user, and the response to imitate."""
-
-    prompt: tuple[Turn, ...]
-    response: str
-
-
-def read_demonstrations(file: Path) -> Iterator[Shown | BadRow]:
-    """Every row of the file. Raises Invalid when it can't be read to its end."""
-    return read_rows(file, parse_demonstration)
-
-
-def parse_demonstration(content: bytes) -> Shown:
+def parse(content: bytes) -> DemonstrationRow:
     """Raises RowError with the reason when the row can't be used."""
     row = json_object(content)
     if "messages" in row:
@@ -39,7 +25,7 @@ def parse_demonstration(content: bytes) -> Shown:
         raise RowError("has no turn of the user right before the response")
     if not all(text for _, text in turns):
         raise RowError("has an empty turn")
-    return Shown(tuple(prompt), response)
+    return DemonstrationRow(tuple(prompt), response)
 
 
 def _said(value: object, name: str, role: str) -> Sequence[Turn]:
@@ -55,3 +41,8 @@ def _turns(value: object, name: str) -> Sequence[Turn]:
             raise RowError(f"has a message in {name!r} that no {', '.join(ROLES[:-1])} or {ROLES[-1]} says")
         turns.append((str(message["role"]), text_of(message.get("content"), name).strip()))
     return turns
+
+
+FORMAT = ImportFormat(
+    "demonstrations", "a prompt and its completion, or messages, as TRL has them", DEMONSTRATIONS, parse
+)

@@ -1,37 +1,21 @@
 """hh-rlhf transcripts: lines of {"chosen", "rejected"}, two whole conversations that differ in their last response.
 
 What real files hold and what becomes of it: turns of one speaker in a row are one turn (a model that wrote "Human:" or
-"Assistant:" itself); every other oddity is a `BadRow`.
+"Assistant:" itself); every other oddity makes a bad row.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-from app.services.data.files import BadRow, RowError, json_object, read_rows, text_of
+from app.services.data.imports.comparisons import COMPARISONS
+from app.services.data.imports.files import RowError, json_object, text_of
+from app.services.data.imports.format import ImportFormat
+from app.services.data.imports.rows import ComparisonRow, Turn
 
 MARKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
-Turn = tuple[str, str]
 
-
-@dataclass(frozen=True)
-class Pair:
-    """A conversation that ends with the user, and the two responses to it."""
-
-    prompt: tuple[Turn, ...]
-    chosen: str
-    rejected: str
-
-
-def read_pairs(file: Path) -> Iterator[Pair | BadRow]:
-    """Every row of the file. Raises Invalid when it can't be read to its end."""
-    return read_rows(file, parse_row)
-
-
-def parse_row(content: bytes) -> Pair:
+def parse(content: bytes) -> ComparisonRow:
     """Raises RowError with the reason when the row can't be used."""
     row = json_object(content)
     chosen, rejected = (_turns(text_of(row.get(name), name), name) for name in ("chosen", "rejected"))
@@ -39,7 +23,7 @@ def parse_row(content: bytes) -> Pair:
         raise RowError("holds two different conversations: they differ before the last response")
     if chosen[-1] == rejected[-1]:
         raise RowError("holds the same response twice")
-    return Pair(tuple(chosen[:-1]), chosen[-1][1], rejected[-1][1])
+    return ComparisonRow(tuple(chosen[:-1]), chosen[-1][1], rejected[-1][1])
 
 
 def _turns(text: str, name: str) -> list[Turn]:
@@ -64,3 +48,6 @@ def _turns(text: str, name: str) -> list[Turn]:
     if not all(said for _, said in turns):
         raise RowError(f"has an empty turn in {name!r}")
     return turns
+
+
+FORMAT = ImportFormat("comparisons", "hh-rlhf transcripts", COMPARISONS, parse)

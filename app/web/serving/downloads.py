@@ -1,10 +1,8 @@
 """A dataset version as a file: for the pages and the API alike."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.background import BackgroundTask
@@ -12,57 +10,64 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from app.db.tables import DatasetVersion, Project
-from app.services.data import datasets, exports, judgement_rows
+from app.services.data.exports import judgements
+from app.services.data.exports.annotations import annotations_of
+from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
+from app.services.data.exports.registry import open_export
 
-Format = Literal["jsonl", "parquet"]
-
-JSON_LINES = "application/x-ndjson"
-PARQUET = "application/vnd.apache.parquet"
 CHUNK_BYTES = 65_536
 
 
-async def export(
-    db: AsyncSession, project: Project, version: DatasetVersion, home: Path, *, form: Format, raw: bool
+async def records(
+    db: AsyncSession,
+    project: Project,
+    version: DatasetVersion,
+    home: Path,
+    *,
+    form: Format,
+    raw: bool,
+    schema: str | None = None,
 ) -> Response:
     """The rows of a version, straight from its verified file and never all in memory.
 
     `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it.
     """
-    annotations = await exports.annotations(db, version) if raw else None
-    await run_in_threadpool(datasets.verify, version, home)
-    name = f"{project.slug}-{version.kind}-{version.number}{'-raw' if raw else ''}.{form}"
+    said = await annotations_of(db, version) if raw else None
+    export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
+    named = "".join(f"-{part}" for part in (schema, "raw" if raw else None) if part)
+    name = f"{project.slug}-{version.kind}-{version.number}{named}.{form}"
     if form == "jsonl":
         return StreamingResponse(
-            _chunks(exports.stream_jsonl(version, home, annotations=annotations)),
-            media_type=JSON_LINES,
-            headers=_attached(name),
+            _chunks(json_lines(export)), media_type=FORMATS[form].media_type, headers=_attached(name)
         )
     folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
     file = Path(folder.name) / name
-    await run_in_threadpool(exports.write_parquet, version, home, file, annotations=annotations)
-    return FileResponse(
-        file, media_type=PARQUET, headers=_attached(name), background=BackgroundTask(run_in_threadpool, folder.cleanup)
-    )
+    await run_in_threadpool(FORMATS[form].write, export, file)
+    return _sent(folder, file, form)
 
 
-async def export_judgements(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
+async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
     """A row for each judgement of the version, by way of a file: no session is held while it is sent."""
     folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
-    name = f"{project.slug}-{version.kind}-{version.number}-judgements.jsonl"
-    file = Path(folder.name) / name
+    file = Path(folder.name) / f"{project.slug}-{version.kind}-{version.number}-{judgements.SCHEMA.name}.jsonl"
     with file.open("w", encoding="utf-8") as lines:
-        async for row in judgement_rows.rows(db, version):
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        async for row in judgements.rows(db, version):
+            lines.write(json_line(row))
+    return _sent(folder, file, "jsonl")
+
+
+def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:
+    """The file, and its folder gone once it was sent."""
     return FileResponse(
         file,
-        media_type=JSON_LINES,
-        headers=_attached(name),
+        media_type=FORMATS[form].media_type,
+        headers=_attached(file.name),
         background=BackgroundTask(run_in_threadpool, folder.cleanup),
     )
 
 
 def _attached(name: str) -> dict[str, str]:
-    # Slugs, kinds and numbers are plain ASCII, so the name needs no quoting rules.
+    # Slugs, kinds, schemas and numbers are plain ASCII, so the name needs no quoting rules.
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
 
 
