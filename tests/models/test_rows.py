@@ -8,7 +8,7 @@ from models.backbone import response_positions
 from models.branches import Branches, arranged, last_positions, predicting_positions, visibility
 from models.packing import first_fit
 
-no_time_limit = settings(max_examples=60, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 responses = st.lists(st.lists(st.integers(3, 9), min_size=1, max_size=5), min_size=1, max_size=4)
 branches = st.builds(Branches, st.lists(st.integers(3, 9), min_size=1, max_size=6), responses)
 rows_of_branches = st.lists(branches, min_size=1, max_size=5)

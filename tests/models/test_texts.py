@@ -37,7 +37,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 attacks = st.lists(
     st.sampled_from([*SPECIALS, "<", "|", "|>", "<|", "user", "end", " ", "<eos>", "eos>"]), max_size=8
 ).map("".join)
-no_time_limit = settings(max_examples=60, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 each_tokenizer = pytest.mark.parametrize("name", TOKENIZERS)
 
 

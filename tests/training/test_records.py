@@ -74,7 +74,7 @@ any_record: st.SearchStrategy[Record] = st.one_of(
     ),
     st.builds(CompletionRecord, texts, st.integers(), texts, st.integers(), st.booleans(), st.integers(), anywhere),
 )
-no_time_limit = settings(max_examples=40, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 on_one_file = settings(no_time_limit, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -23,7 +23,7 @@ from training.algorithms.masking import length_mask, masked_mean, masked_varianc
 from training.algorithms.preference import margin_bradley_terry, plackett_luce
 from training.algorithms.probe import cross_validated_strength, fit_bradley_terry
 
-no_time_limit = settings(max_examples=50, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 numbers = st.floats(-20, 20)
 positive = st.floats(1e-3, 100)
 lengths_of_rows = st.lists(st.integers(1, 7), min_size=1, max_size=5)

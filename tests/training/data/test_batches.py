@@ -13,7 +13,7 @@ from training.data.batches import draw, length_batches, row_batches, shuffled_ba
 lengths_of_rows = st.lists(st.integers(1, 60), max_size=60)
 budgets = st.integers(1, 200)
 seeds = st.integers(0, 2**40)
-no_time_limit = settings(max_examples=60, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 
 
 def padded(batch: list[int], lengths: list[int]) -> int:

@@ -39,7 +39,7 @@ from training.hacking.watch import AUDITED, audited
 
 REFERENCE = samples_of(0, per_prompt=8)
 NOW = samples_of(1)
-no_time_limit = settings(max_examples=50, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 
 
 def said(*texts: str, rewards: tuple[float, ...] = (), lengths: tuple[int, ...] = ()) -> Samples:

@@ -19,7 +19,7 @@ from training.preferences.intervals import clustered, clustered_proportion, wils
 from training.preferences.subsets import subset_figures
 from training.records import PreferenceRecord, conversation
 
-no_time_limit = settings(max_examples=50, deadline=None)
+no_time_limit = settings(max_examples=30, deadline=None)
 
 
 def pair(prompt_id: str, preference: float, *, weight: float = 1.0, group: str = "", number: int = 0) -> Pair:

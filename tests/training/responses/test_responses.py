@@ -33,10 +33,8 @@ def run_in(folder: Path, cancellation: Cancellation | None = None) -> Run:
 def completions(
     policy: LanguageModel, run: Run, prompts: Sequence[Prompt] = PROMPTS, **change: int
 ) -> list[CompletionRecord]:
-    settings = {"batch_size": 5, "seed": 4, "checkpoint_steps": 1} | change
-    return sample_completions(
-        policy, prompts, samples_per_prompt=PER_PROMPT, temperature=0.9, max_new_tokens=10, run=run, **settings
-    )
+    settings = {"samples_per_prompt": PER_PROMPT, "batch_size": 5, "seed": 4, "checkpoint_steps": 1} | change
+    return sample_completions(policy, prompts, temperature=0.9, max_new_tokens=10, run=run, **settings)
 
 
 def test_every_prompt_is_answered_as_often_as_was_asked_in_the_order_of_prompts(
@@ -56,6 +54,12 @@ def test_responses_to_one_prompt_differ(policy: LanguageModel, tmp_path: Path) -
     found = completions(policy, run_in(tmp_path / "out"))
     texts = {prompt.prompt_id: {one.text for one in found if one.prompt_id == prompt.prompt_id} for prompt in PROMPTS}
     assert sum(len(told) for told in texts.values()) > 2 * len(PROMPTS)
+
+
+def test_no_two_batches_draw_the_same_numbers(policy: LanguageModel, tmp_path: Path) -> None:
+    found = completions(policy, run_in(tmp_path / "out"), PROMPTS[:1], samples_per_prompt=12, batch_size=4)
+    texts = [one.text for one in found]
+    assert texts[:4] != texts[4:8] != texts[8:]
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 4])

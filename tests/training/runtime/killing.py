@@ -1,7 +1,8 @@
-"""A process that ends at any of the moments at which something of it reaches the disk."""
+"""A process that ends at any of the moments at which something of it reaches the disk; and what has reached it."""
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +35,19 @@ def kills(work: Callable[[], object]) -> Iterator[int]:
                 return
         yield survived
     raise AssertionError("it never ends")
+
+
+def not_flushed(work: Callable[[], object], folder: Path) -> list[str]:
+    """Files that `work` leaves in a folder or below, and that a loss of power just after it might empty."""
+    flush, flushed = os.fsync, set()
+
+    def fsync(descriptor: int) -> None:
+        flush(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        work()
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    return [path.name for path in files if path.stat().st_ino not in flushed]

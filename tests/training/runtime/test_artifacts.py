@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.training.runtime.killing import kills
+from tests.training.runtime.killing import kills, not_flushed
 from training.config import GenerateConfig, InputError
+from training.records import PromptRecord, conversation, write_records
 from training.runtime.artifact import (
     Lineage,
     code_version,
@@ -148,6 +149,20 @@ def test_a_kill_while_publishing_leaves_nothing_or_all(tmp_path: Path) -> None:
     assert seen == {False, True}
     verify(artifact)
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda folder: publish(folder / "artifact", "policy", LINEAGE, write_model),
+        lambda folder: write_json(folder / "value.json", 1),
+        lambda folder: write_tensors(folder / "one.safetensors", {"one": torch.ones(1)}),
+        lambda folder: write_records(folder / "records.jsonl", [PromptRecord("p", conversation(("user", "hi")))]),
+    ],
+    ids=["publish", "write_json", "write_tensors", "write_records"],
+)
+def test_every_file_is_on_disk_when_it_has_its_name(work: Callable[[Path], object], tmp_path: Path) -> None:
+    assert not_flushed(lambda: work(tmp_path), tmp_path) == []
 
 
 def test_a_kill_while_publishing_again_never_leaves_a_mixture(artifact: Path, tmp_path: Path) -> None:

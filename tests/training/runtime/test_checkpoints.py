@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from tests.training.runtime.killing import kills
+from tests.training.runtime.killing import kills, not_flushed
 from training.runtime.checkpoint import Checkpoint, CheckpointStore, load_optimizer, optimizer_tensors, pack, unpack
 
 FILES = ("tensors.safetensors", "state.json", "manifest.json")
@@ -121,6 +121,10 @@ def test_a_kill_while_saving_a_step_again_leaves_a_whole_checkpoint(tmp_path: Pa
         store(tmp_path).save(checkpoint(step))
     for _ in kills(lambda: store(tmp_path).save(checkpoint(2))):
         assert loaded_step(tmp_path) in (1, 2)
+
+
+def test_every_file_of_a_checkpoint_is_on_disk_when_it_has_its_name(tmp_path: Path) -> None:
+    assert not_flushed(lambda: store(tmp_path).save(checkpoint(1)), tmp_path / "checkpoints") == []
 
 
 def test_what_a_kill_left_half_done_is_cleared_away_with_the_rest(tmp_path: Path) -> None:
