@@ -6,11 +6,7 @@ from typing import Literal, TypeVar
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
-from training.records import (
-    PreferenceRecord,
-    Record,
-    read_records,
-)
+from training.records import PreferenceRecord, Record, read_records
 from training.runtime.artifact import kind_of, verify
 
 RecordT = TypeVar("RecordT", bound=Record)

@@ -10,7 +10,7 @@ from training.preferences.intervals import Interval, clustered, clustered_propor
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """On held-out pairs; ties count in `ties` and nowhere else, equal scores as half right."""
+    """How a model did on held-out pairs; ties count in `ties` and nowhere else, equal scores as half right."""
 
     pairs: int
     ties: int
@@ -31,7 +31,7 @@ class Agreement:
 
 
 def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
-    """From each pair's score of A minus score of B."""
+    """Compare what people preferred with each pair's score of A minus score of B."""
     judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.preference != 0.5]
     ties = len(pairs) - len(judged)
     if not judged:
@@ -43,8 +43,8 @@ def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
 
 
 def cross_validated_figures(measured: Agreement) -> dict[str, float]:
-    """With few labels the validation pairs are too few to tell a good reward model from a coin. Training pairs are nine
-    times as many; this is of them, each judged by a fit that had not seen its prompt."""
+    """Agreement on training pairs, each judged by a fit that had not seen its prompt. With few labels the validation
+    pairs are too few to tell a good reward model from a coin, and training pairs are nine times as many."""
     if measured.accuracy is None:
         return {}
     return {

@@ -19,7 +19,7 @@ LEAST_COEFFICIENT = 1e-2  # nor infinite, however often the model is wrong
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """All but the temperature measured on `pairs` judged pairs of which the temperature knew nothing."""
+    """Errors before and after division by a temperature, on `pairs` judged pairs of which it knew nothing."""
 
     pairs: int
     temperature: float

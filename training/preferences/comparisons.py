@@ -1,6 +1,4 @@
-"""Preferences as models learn them: what was said of the responses to one prompt, and a reward model's loss of it."""
-
-# B = responses of a batch, P = pairs, G = rankings, K = responses of one ranking
+"""Preferences as models learn them: the pairs of one judgement together, with the weights that they share."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -17,6 +15,8 @@ from training.data.examples import Example, Pair
 from training.data.opening import load_comparisons
 from training.records import PreferenceRecord
 
+_SIGN = {True: 1.0, False: -1.0, None: 0.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
@@ -28,7 +28,7 @@ class Preferences:
 
     @property
     def pairs(self) -> list[Pair]:
-        """Those to learn from first."""
+        """All pairs, those to learn from first."""
         return [*self.train, *self.validation]
 
 
@@ -44,12 +44,12 @@ class Comparison:
 
     @cached_property
     def places(self) -> tuple[tuple[int, int], ...]:
-        """Of each pair's A and B among the responses."""
+        """Where each pair's A and B stand among the responses."""
         place = {response: index for index, response in enumerate(self.responses)}
         return tuple((place[pair.a], place[pair.b]) for pair in self.pairs)
 
     def rows(self, width: int, *, share_prompts: bool) -> list[Branches]:
-        """The responses as they are computed."""
+        """The rows that the responses are computed in: one after one prompt, or each after a prompt of its own."""
         row = Branches(self.responses[0].prompt_ids, [response.response_ids for response in self.responses])
         return arranged([row], width, share_prompts=share_prompts)
 
@@ -69,7 +69,8 @@ class Comparison:
 def load_preferences(
     path: Path, model: LanguageModel | RewardModel, *, max_length: int, of_harm: bool = False
 ) -> Preferences:
-    """Raises `InputError` where nothing can be learnt, or nothing honestly measured."""
+    """The pairs of a file that fit; `of_harm` by which is the less harmful, in a file that says so. Raises `InputError`
+    where nothing can be learnt, or nothing honestly measured."""
     train_records, validation_records = load_comparisons(path)
     if of_harm and any(record.less_harmful is not None for record in (*train_records, *validation_records)):
         train_records, validation_records = by_harm(train_records), by_harm(validation_records)
@@ -85,8 +86,8 @@ def load_preferences(
 
 
 def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
-    """With the less harmful response as the better one; without those of which nobody said which it is. How much better
-    a response is says nothing of harm."""
+    """Records whose better response is the less harmful one, without those of which nobody said which it is. How much
+    better a response is says nothing of harm."""
     return [
         replace(record, preference=record.less_harmful, strength=None)
         for record in records
@@ -110,13 +111,10 @@ def comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
 
 
 def safety_labels(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
-    """Of A and of B: 1 safe, -1 unsafe, 0 unknown."""
+    """What is known of all A and of all B: 1 safe, -1 unsafe, 0 unknown."""
     return [_SIGN[pair.safe_a] for pair in pairs], [_SIGN[pair.safe_b] for pair in pairs]
 
 
-_SIGN = {True: 1.0, False: -1.0, None: 0.0}
-
-
 def _judgement(index: int, pair: Pair) -> Hashable:
-    """The same for pairs of one ranking and of nothing else."""
+    """A key that pairs of one ranking have in common, and no other pairs."""
     return (pair.a.prompt_id, pair.group) if pair.group else index

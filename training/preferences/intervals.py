@@ -42,7 +42,7 @@ def clustered(values: Sequence[float], clusters: Sequence[Hashable], *, seed: in
 
 
 def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
-    """As `clustered`, for values in [0, 1]; when all are equal a bootstrap knows no doubt, so Wilson's interval
+    """What `clustered` is, for values in [0, 1]; when all are equal a bootstrap knows no doubt, so Wilson's interval
     over the clusters takes its place."""
     if len(set(values)) > 1:
         return clustered(values, clusters, seed=seed)

@@ -1,6 +1,6 @@
 """What a reward model is worth on pairs that it has not seen."""
 
-# P = pairs
+# P = pairs, H = heads
 
 from collections.abc import Sequence
 
@@ -35,8 +35,8 @@ def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dic
 
 
 def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, object]:
-    """Of several heads: how far each member of the ensemble agrees with people, and each criterion with what was said
-    of it."""
+    """How far each member of an ensemble agrees with people, and each criterion with what was said of it; nothing where
+    there is one head."""
     read_out = reward_model.read_out
     if read_out.heads == 1 or not pairs:
         return {}
@@ -56,7 +56,8 @@ def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
 
 
 def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
-    """The model that this one would replace, on the same validation pairs."""
+    """How the model that this one would replace does on the same validation pairs. Raises `InputError` if it can't read
+    them."""
     if config.previous_reward is None:
         return {}
     previous_model = open_reward_model(config.previous_reward)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
@@ -9,7 +10,7 @@ from models.generation import sample_responses
 from models.reward import RewardModel
 from models.tokenization import decode_response
 from training.config import InputError, RewardConfig
-from training.data.examples import Example, Prompt, pack_examples, unpack_examples
+from training.data.examples import Example, Prompt
 from training.runtime.seeds import derived_seed
 
 BATCH = 128
@@ -30,7 +31,7 @@ class PolicySamples:
         return -(-self._config.reference_samples // BATCH)
 
     def draw(self, step: int) -> list[Example]:
-        """Those of one step."""
+        """Draw the samples of one step."""
         begin = step * BATCH
         count = min(BATCH, self._config.reference_samples - begin)
         batch = [self._prompt(place) for place in range(begin, begin + count)]
@@ -50,8 +51,8 @@ class PolicySamples:
         return drawn
 
     def as_read_by(self, reward_model: RewardModel) -> Sequence[Example]:
-        """All of them, by the reward model's tokenizer; asked for once they are all there. Raises `InputError` where a
-        decoder has too few positions: an encoder cuts what is too long."""
+        """All samples in the reward model's own token ids; asked for once they are all there. Raises `InputError` where
+        a decoder has too few positions: an encoder cuts what is too long."""
         if self._read is None:
             self._read = self.drawn if reward_model.reads_ids_of(self._policy) else self._encoded_by(reward_model)
             longest = max(map(len, self._read))
@@ -60,14 +61,24 @@ class PolicySamples:
         return self._read
 
     def tensors(self) -> dict[str, Tensor]:
-        return pack_examples(self.drawn)
+        """The responses drawn so far, for a checkpoint; whose prompts they answer follows from their places."""
+        flat = [token for sample in self.drawn for token in sample.response_ids]
+        return {
+            "samples.tokens": torch.tensor(flat, dtype=torch.int32),
+            "samples.lengths": torch.tensor([len(sample.response_ids) for sample in self.drawn], dtype=torch.int32),
+        }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Inverse of `tensors`."""
-        self.drawn = unpack_examples(tensors, self._prompts)
+        parts = tensors["samples.tokens"].split(tensors["samples.lengths"].tolist())
+        prompts = [self._prompt(place) for place in range(len(parts))]
+        self.drawn = [
+            Example(prompt.prompt_id, prompt.token_ids, tuple(part.tolist()))
+            for prompt, part in zip(prompts, parts, strict=True)
+        ]
 
     def _encoded_by(self, reward_model: RewardModel) -> Sequence[Example]:
-        """From their text."""
+        """The samples' texts, encoded anew."""
         prompts = [self._prompt(place) for place in range(len(self.drawn))]
         encoded = reward_model.encode_samples(
             (prompt.conversation for prompt in prompts),

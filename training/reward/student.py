@@ -37,8 +37,9 @@ class Judgements:
 
     @classmethod
     def of(cls, config: RewardConfig, read_out: ReadOut, train: Sequence[Pair]) -> Self:
-        told = comparisons(train)
-        return cls(told, lessons_of(config, read_out, told))
+        """What the heads of a read-out hear of the pairs."""
+        judged = comparisons(train)
+        return cls(judged, lessons_of(config, read_out, judged))
 
     @property
     def responses(self) -> list[Example]:
@@ -85,6 +86,7 @@ class Taught:
         return teaching
 
     def forget(self) -> None:
+        """Be as before the teacher was asked."""
         self.target_NH = None
         self.figures = {}
 

@@ -33,7 +33,7 @@ _PROBE_REPEATS = 3
 
 
 def products_in(precision: Precision) -> AbstractContextManager[object]:
-    """Products begun within are computed in `precision`. Of the calling thread alone."""
+    """A context in which the calling thread computes its products in `precision`."""
     return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
@@ -48,7 +48,7 @@ def settled_precision(wanted: Precision, model: "PreTrainedModel", out: Path) ->
 
 
 def faster_precision(model: "PreTrainedModel") -> Precision:
-    """By passes forward and back over some hundred tokens, in turns. Leaves no gradient behind."""
+    """The one in which passes forward and back over some hundred tokens are faster. Leaves no gradient behind."""
     size = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     ids_BT = (torch.arange(_PROBE_TOKENS) % size).view(-1, _PROBE_LENGTH)
     seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
