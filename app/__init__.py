@@ -1,0 +1,1 @@
+"""The application: the ways in, the services and the tables that they share. It never loads torch."""

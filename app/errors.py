@@ -10,7 +10,7 @@
     │   └── KeyReused      422
     └── TooMany            429
 
-Services raise these and know nothing of HTTP; `app.web.errors` and the command line render them.
+Services raise these and know nothing of HTTP; `app.web.serving.errors` and the command line render them.
 """
 
 

@@ -16,8 +16,9 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.services.data.hh_rlhf import Pair as Transcripts
-from app.services.data.hh_rlhf import read_pairs
+from app.services.data.imports import hh_rlhf
+from app.services.data.imports.files import read_rows
+from app.services.data.imports.rows import ComparisonRow
 from models.backbone import load_language_model
 from models.reward import reward_model_from_policy, save_reward_model
 from models.tokenization import train_tokenizer
@@ -86,7 +87,8 @@ class World:
 
 def write_world(folder: Path, work: Work, *, seed: int) -> World:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    found = [pair for pair in read_pairs(work.transcripts) if isinstance(pair, Transcripts)]
+    lines = read_rows(work.transcripts, hh_rlhf.parse)
+    found = [pair for pair in lines if isinstance(pair, ComparisonRow)]
     texts = (text for pair in found for text in (*(said for _, said in pair.prompt), pair.chosen, pair.rejected))
     torch.manual_seed(seed)
     LlamaForCausalLM(_config(WIDTHS[work.size])).save_pretrained(folder / "policy")
@@ -143,7 +145,7 @@ def _config(width: int) -> LlamaConfig:
     )
 
 
-def _record(pair: Transcripts) -> PreferenceRecord:
+def _record(pair: ComparisonRow) -> PreferenceRecord:
     prompt = conversation(*pair.prompt)  # type: ignore[arg-type]  # its roles are ours
     name = hashlib.sha256(json.dumps(pair.prompt).encode()).hexdigest()[:16]
     return PreferenceRecord(name, prompt, pair.chosen, pair.rejected, 1.0)

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from training.config import STAGES, read_config
+from training.config import read_config
 from training.data.examples import Prompt
 from training.records import Conversation, PreferenceRecord, Split
 from training.responses.written import WrittenResponse
 from training.reward.scoring import Reward
-from training.stages.registry import run_stage
+from training.stages.execution import run_stage
+from training.stages.registry import STAGES
 
 UNSAFE_DETAILS = 2
 
@@ -52,7 +53,7 @@ class Stages:
 
     def run(self, name: str, stage: str, settings: Mapping[str, object]) -> Path:
         out = self.folder / name
-        code = run_stage(self.config(name, stage, settings), out, threads=self.threads)
+        code = run_stage(stage, self.config(name, stage, settings), out, threads=self.threads)
         if code:
             raise SystemExit(code)
         return out / "artifact"

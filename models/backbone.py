@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from models.architecture import Architecture
-from models.tokenization import TokenizerError, encode_prompts, encode_responses, prepare_tokenizer
-from training.records import Conversation
+from models.tokenization import Conversation, TokenizerError, encode_prompts, encode_responses, prepare_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -48,7 +47,7 @@ class LanguageModel:
 
     @property
     def width(self) -> int:
-        """Of hidden states."""
+        """The size D of a hidden state."""
         return int(self.model.config.hidden_size)
 
     @property
@@ -149,7 +148,7 @@ def save_language_model(language_model: LanguageModel, folder: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Or the first two, where the one only announces the other."""
+    """An error's first line, or its first two where the one only announces the other."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
 
@@ -234,10 +233,11 @@ def response_log_probabilities(
 def token_log_probabilities(
     model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor, temperature: float, *, entropy_gradient: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """As `response_log_probabilities`, from the hidden states before the tokens.
+    """(N,) log-probabilities and (N,) entropies like `response_log_probabilities`, from the (N, D) states before the
+    tokens.
 
-    The temperature is the one that the tokens were sampled at; rollout, reference and training must agree
-    on it, which is why this is the only function that they use.
+    The temperature is the one that the tokens were sampled at; rollout, reference and training must agree on it, which
+    is why this is the only function that they use.
     """
     log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):

@@ -50,8 +50,9 @@ class Branches:
 
 
 def arranged(rows: Sequence[Branches], width: int, *, share_prompts: bool) -> list[Branches]:
-    """The same responses in the same order: together with their prompt where that is allowed and takes less work,
-    otherwise each in a row of its own."""
+    """Rows of the same responses in the same order: together with their prompt where that is allowed and takes less
+    work, otherwise each in a row of its own.
+    """
     return [one for row in rows for one in ([row] if share_prompts and _cheaper_together(row, width) else row.apart)]
 
 

@@ -42,7 +42,7 @@ class PairFormat:
 
     @classmethod
     def of(cls, tokenizer: "PreTrainedTokenizerBase") -> Self:
-        """Raises `ModelError`."""
+        """How the tokenizer joins two texts. Raises `ModelError` if it can't pad, or marks no ends of the two."""
         encoded = tokenizer("a", "a", return_special_tokens_mask=True)
         ids, special = cast(list[int], encoded["input_ids"]), cast(list[int], encoded["special_tokens_mask"])
         parts = [
@@ -62,7 +62,7 @@ class PairFormat:
         return (*body, *self.closing)
 
     def within(self, ids: Sequence[int], positions: int) -> Sequence[int]:
-        """At most so many tokens: the oldest of the prompt go first, then the last of the response."""
+        """A pair's ids cut to the positions: the oldest of the prompt go first, then the last of the response."""
         excess = len(ids) - positions
         if excess <= 0:
             return ids
@@ -72,7 +72,7 @@ class PairFormat:
         return [*kept[: positions - closing], *kept[-closing:]]
 
     def inputs(self, sequences: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
-        """(B, T) each, as the tokenizer would have made them of the texts."""
+        """What the model reads, (B, T) each, as the tokenizer would have made them of the texts."""
         ids_BT = pad_right(sequences, pad_id)
         column_T = torch.arange(ids_BT.shape[1])
         length_B = torch.tensor([len(sequence) for sequence in sequences])
@@ -96,7 +96,7 @@ def max_positions(config: "PreTrainedConfig") -> int:
 
 
 def head_name(model: "PreTrainedModel") -> str:
-    """Of the classifier's last layer. What comes before it (a pooler, a dense layer) all heads share."""
+    """The path of the classifier's last layer. What comes before it (a pooler, a dense layer) all heads share."""
     return "classifier.out_proj" if hasattr(model.classifier, "out_proj") else "classifier"
 
 

@@ -63,7 +63,7 @@ def learnt_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def set_learnt_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Inverse of `learnt_weights`."""
+    """Give a model the weights that `learnt_weights` took from it or from one of its shape."""
     expected = learnt_weights(model).keys()
     assert weights.keys() == expected, "weights of another model"
     model.load_state_dict(weights, strict=False)

@@ -34,7 +34,8 @@ def first_fit(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 def packed_response_hidden_states(
     model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Tensor, Tensor]:
-    """As `response_hidden_states`, in rows as long as the longest sequence.
+    """(N, D) hidden states and (N,) tokens like `response_hidden_states`, computed in rows as long as the longest
+    sequence.
 
     Positions begin anew with every sequence, from which the model sees where one ends.
     """

@@ -4,13 +4,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from models.choices import ReadOutKind
+
 OVERALL = "overall"
-ReadOutKind = Literal["mean", "worst", "conservative"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,12 @@ class ReadOut:
 
     @property
     def is_linear(self) -> bool:
-        """Then one head with `linear_weights` of the heads gives the same score."""
+        """Whether one head with `linear_weights` of the heads gives the same score."""
         return self.kind == "mean" or self.members == 1
 
     @property
     def elsewhere(self) -> str | None:
-        """In one line, what a tool that knows one linear head gets in the score's place; None if it is the score."""
+        """What a tool that knows one linear head gets in the score's place, in one line; None if it is the score."""
         if self.is_linear:
             return None
         return (
@@ -69,7 +70,7 @@ class ReadOut:
         return torch.tensor([*shares, *([1 / len(self.criteria)] * len(self.criteria) if self.criteria else [])])
 
     def of(self, score_BH: Tensor) -> Tensor:
-        """(B,), or (B, T) of (B, T, H)."""
+        """(B,) scores from the heads' (B, H), or (B, T) from (B, T, H)."""
         if self.heads == 1:
             return score_BH.squeeze(-1)
         if self.is_linear:
@@ -85,7 +86,7 @@ class ReadOut:
         return score_BM - score_BM.new_tensor(self.centres) if self.centres else score_BM
 
     def centred_on(self, score_BH: Tensor) -> Self:
-        """With where the members' scores of what they are normalised over lie, and the deviation of their mean."""
+        """A copy that knows where the members' scores of the (B, H) reference lie, and the deviation of their mean."""
         score_BM = score_BH[:, : self.members]
         return replace(self, centres=tuple(score_BM.mean(0).tolist()), deviation=float(score_BM.mean(1).std()))
 

@@ -34,6 +34,7 @@ from models.branches import Branches, branch_hidden_states, last_positions, prom
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.read_out import ReadOut
 from models.tokenization import (
+    Conversation,
     TokenizerError,
     encode_prompts,
     encode_response_texts,
@@ -41,7 +42,6 @@ from models.tokenization import (
     prepare_tokenizer,
     same_tokenizer,
 )
-from training.records import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,7 +77,7 @@ class RewardModel:
 
     @property
     def width(self) -> int:
-        """Of hidden states."""
+        """The size D of a hidden state."""
         return int(self.model.config.hidden_size)
 
     @property
@@ -99,12 +99,12 @@ class RewardModel:
         return not self.is_encoder and same_tokenizer(self.tokenizer, policy.tokenizer)
 
     def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
-        """What precedes a response."""
+        """Token ids of all that precedes a response."""
         bodies = encode_prompts(self.tokenizer, prompts)
         return bodies if self.pairs is None else [self.pairs.prompt(body) for body in bodies]
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
-        """Complete responses."""
+        """Token ids of complete responses."""
         if self.pairs is None:
             return encode_responses(self.tokenizer, responses)
         return [self.pairs.response(body) for body in encode_response_texts(self.tokenizer, responses)]
@@ -200,7 +200,7 @@ def give_heads(reward_model: RewardModel, read_out: ReadOut, *, seed: int) -> No
 
 
 def is_encoder(location: str | Path) -> bool:
-    """Raises `ModelError` if it is neither that nor a decoder that we can train."""
+    """Whether the model is an encoder. Raises `ModelError` if it is neither that nor a decoder that we can train."""
     return check_model_type(location, MODEL_TYPES | ENCODER_TYPES).model_type in ENCODER_TYPES
 
 

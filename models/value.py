@@ -48,7 +48,7 @@ class Critic(nn.Module):
 
     @classmethod
     def beside(cls, policy: LanguageModel) -> Self:
-        """As `on_trunk_of`, on a copy of the trunk."""
+        """A head that says 0 until it has learnt, like `on_trunk_of`, but on a copy of the policy's trunk."""
         shared = cls.on_trunk_of(policy)
         return cls(copy.deepcopy(shared.trunk), shared.head).requires_grad_(True).eval()
 

@@ -24,6 +24,13 @@ class Done:
         return line
 
 
+def usage_error(done: Done) -> str:
+    """What is said of words that no command takes, in one line whatever box is drawn around it."""
+    assert done.code == 2, done
+    assert not done.out, done
+    return " ".join(done.err.replace("│", " ").split())
+
+
 class Plumbline(Protocol):
     def __call__(self, *arguments: str, **environment: str) -> Done: ...
 

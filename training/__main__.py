@@ -10,8 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
-from training.config import STAGES, ConfigError, read_config
+from training.config import ConfigError, read_config
 from training.runtime.exit_codes import CANCELLED, say_bad_input
+from training.stages.registry import STAGES
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,9 +30,9 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from training.stages.registry import run_stage  # torch takes seconds to load: not for a misspelt setting
+    from training.stages.execution import run_stage  # torch takes seconds to load: not for a misspelt setting
 
-    return run_stage(config, arguments.out, threads=arguments.threads)
+    return run_stage(arguments.stage, config, arguments.out, threads=arguments.threads)
 
 
 def _arguments() -> argparse.Namespace:

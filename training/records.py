@@ -6,8 +6,8 @@ fails where it is read and not where it is missed.
 
 import dataclasses
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,27 +144,22 @@ class PreferenceRecord(Record):
             optional={"weight": 1.0, "split": "train", "source": "", **_UNSAID},
         )
         preference = _number(fields, "preference")
-        weight = _number(fields, "weight")
         strength = None if fields["strength"] is None else _number(fields, "strength")
         less_harmful = None if fields["less_harmful"] is None else _number(fields, "less_harmful")
         if not 0.0 <= preference <= 1.0:
             raise RecordError(f"preference must lie in [0, 1], not {preference}")
-        if weight <= 0.0:
-            raise RecordError(f"weight must be positive, not {weight}")
         if strength is not None and not 0.0 <= strength <= 1.0:
             raise RecordError(f"strength must lie in [0, 1], not {strength}")
         if less_harmful is not None and not 0.0 <= less_harmful <= 1.0:
             raise RecordError(f"less_harmful must lie in [0, 1], not {less_harmful}")
-        if fields["split"] not in SPLITS:
-            raise RecordError(f"split must be one of {', '.join(SPLITS)}, not {fields['split']!r}")
         return cls(
             _text(fields, "prompt_id"),
             _conversation(fields),
             _text(fields, "response_a"),
             _text(fields, "response_b"),
             preference,
-            weight,
-            cast(Split, fields["split"]),
+            _weight(fields),
+            _split(fields),
             _text(fields, "source"),
             _text(fields, "group"),
             strength,
@@ -180,6 +175,37 @@ class PreferenceRecord(Record):
 
 
 _UNSAID: Json = {"group": "", "strength": None, "criteria": {}, "safe_a": None, "safe_b": None, "less_harmful": None}
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedRecord(Record):
+    """What people said about one response by itself: whether it is desirable. `weight` > 0 multiplies its loss."""
+
+    prompt_id: str
+    prompt: Conversation
+    response: str
+    desirable: bool
+    weight: float = 1.0
+    split: Split = "train"
+    source: str = ""
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        fields = _fields(
+            value,
+            {"prompt_id", "prompt", "response", "desirable"},
+            "unpaired record",
+            optional={"weight": 1.0, "split": "train", "source": ""},
+        )
+        return cls(
+            _text(fields, "prompt_id"),
+            _conversation(fields),
+            _text(fields, "response"),
+            _truth(fields, "desirable"),
+            _weight(fields),
+            _split(fields),
+            _text(fields, "source"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +227,12 @@ class CompletionRecord(Record):
     def from_json(cls, value: object) -> Self:
         names = {field.name for field in dataclasses.fields(cls)}
         fields = _fields(value, names, "completion record")
-        if not isinstance(fields["ended_with_eos"], bool):
-            raise RecordError("ended_with_eos must be true or false")
         return cls(
             _text(fields, "prompt_id"),
             _integer(fields, "sample"),
             _text(fields, "text"),
             _integer(fields, "token_count"),
-            fields["ended_with_eos"],
+            _truth(fields, "ended_with_eos"),
             _integer(fields, "seed"),
             _number(fields, "temperature"),
         )
@@ -226,14 +250,15 @@ def read_records(path: str | Path, kind: type[RecordT]) -> list[RecordT]:
 
 
 def iterate_records(path: str | Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """As `read_records`, one at a time."""
+    """The records of `read_records` one at a time; its errors come with the row that they are about."""
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 yield kind.from_json(json.loads(line))
-            except ValueError as error:  # RecordError, JSONDecodeError and UnicodeDecodeError all are
+            # RecordError, JSONDecodeError and UnicodeDecodeError all are a ValueError; too many brackets are the other.
+            except (ValueError, RecursionError) as error:
                 raise RecordError(f"{path}, line {number}: {error}") from error
 
 
@@ -288,7 +313,8 @@ def _text(fields: Mapping[str, object], name: str) -> str:
 
 def _number(fields: Mapping[str, object], name: str) -> float:
     value = fields[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared and not converted: a whole number may be larger than any float. What is no number is not below either.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise RecordError(f"{name} must be a finite number")
     return float(value)
 
@@ -304,11 +330,28 @@ def _probabilities(fields: Mapping[str, object], name: str) -> dict[str, float]:
     return found
 
 
-def _optional_truth(fields: Mapping[str, object], name: str) -> bool | None:
+def _truth(fields: Mapping[str, object], name: str) -> bool:
     value = fields[name]
-    if value is not None and not isinstance(value, bool):
+    if not isinstance(value, bool):
         raise RecordError(f"{name} must be true or false")
     return value
+
+
+def _optional_truth(fields: Mapping[str, object], name: str) -> bool | None:
+    return None if fields[name] is None else _truth(fields, name)
+
+
+def _weight(fields: Mapping[str, object]) -> float:
+    weight = _number(fields, "weight")
+    if weight <= 0.0:
+        raise RecordError(f"weight must be positive, not {weight}")
+    return weight
+
+
+def _split(fields: Mapping[str, object]) -> Split:
+    if fields["split"] not in SPLITS:
+        raise RecordError(f"split must be one of {', '.join(SPLITS)}, not {fields['split']!r}")
+    return cast(Split, fields["split"])
 
 
 def _integer(fields: Mapping[str, object], name: str) -> int:

@@ -1,8 +1,7 @@
-"""Data in and out: transcripts in, dataset versions cut and exported."""
+"""Data in and out: files in, dataset versions cut and exported."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,12 +10,18 @@ from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import DatasetVersion, Project
 from app.errors import Conflict, Invalid, NotFound
-from app.services.data import datasets, exports, imports
-from app.services.data.imports import ImportReport
+from app.services.data import datasets
+from app.services.data.exports import registry as schemas
+from app.services.data.exports.annotations import Annotation, annotations_of
+from app.services.data.exports.formats import FORMATS, Format
+from app.services.data.imports import registry as formats
+from app.services.data.imports.importing import ImportReport
+from app.services.data.imports.importing import import_file as read_file
 from app.services.projects import projects
 from app.settings import settings
 
 BAD_ROWS_SHOWN = 20
+SCHEMAS = schemas.choice("preferences")
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 
@@ -24,14 +29,10 @@ dataset_commands = typer.Typer(help="Dataset versions: immutable snapshots of al
 app.add_typer(dataset_commands, name="dataset")
 
 
-class Kind(StrEnum):
-    comparisons = "comparisons"
-    demonstrations = "demonstrations"
-
-
-class Format(StrEnum):
-    jsonl = "jsonl"
-    parquet = "parquet"
+if TYPE_CHECKING:
+    Kind = str
+else:  # the rows of the table, as choices that typer lists and checks
+    Kind = Literal[*(form.name for form in formats.FORMATS)]
 
 
 @app.command("import")
@@ -40,11 +41,8 @@ def import_file(
     project: ProjectName,
     kind: Annotated[
         Kind,
-        typer.Option(
-            help="comparisons: hh-rlhf transcripts. demonstrations: a prompt and its completion, or messages, as TRL "
-            "has them."
-        ),
-    ] = Kind.comparisons,
+        typer.Option(help=" ".join(f"{form.name}: {form.called}." for form in formats.FORMATS)),
+    ] = formats.FORMATS[0].name,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Import the good rows of a file with bad ones.")] = False,
     create: Annotated[bool, typer.Option("--create", help="Create the project if there is none.")] = False,
     demonstrate: Annotated[
@@ -54,15 +52,13 @@ def import_file(
 ) -> None:
     """Read comparisons or demonstrations into a project, all of the file or nothing. Rows that are there already are
     left alone."""
+    form = formats.named(kind)
 
     async def read(db: AsyncSession) -> ImportReport:
-        if demonstrate and kind is Kind.demonstrations:
+        if demonstrate and form.maker.name == "demonstrations":
             raise Invalid("--demonstrate is for comparisons: a file of demonstrations has no chosen responses.")
         target = await _import_target(db, project, create=create)
-        if kind is Kind.demonstrations:
-            report = await imports.import_demonstrations(db, target, file, skip_bad=skip_bad)
-        else:
-            report = await imports.import_hh(db, target, file, skip_bad=skip_bad, demonstrate=demonstrate)
+        report = await read_file(db, target, file, form, skip_bad=skip_bad, demonstrate=demonstrate)
         _tell_bad_rows(report)
         if report.rows == 0:
             raise Invalid(f"{file} holds no row.")
@@ -75,7 +71,7 @@ def import_file(
 
     report = in_transaction(read)
     print(
-        f"Imported {report.imported:,} of {report.rows:,} {kind} into {project}; "
+        f"Imported {report.imported:,} of {report.rows:,} {form.maker.name} into {project}; "
         f"{report.already_there:,} were there already, {len(report.bad):,} can't be used."
     )
 
@@ -85,19 +81,21 @@ def export(
     project: ProjectName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     dataset: Annotated[int | None, typer.Option(min=1, help="Number of the version; unset: the newest.")] = None,
-    file_format: Annotated[Format, typer.Option("--format", help="jsonl or parquet.")] = Format.jsonl,
+    file_format: Annotated[Format, typer.Option("--format", help=f"{' or '.join(FORMATS)}.")] = "jsonl",
     raw: Annotated[bool, typer.Option("--raw", help="Add judgement, strength and pseudonym to every row.")] = False,
+    schema: Annotated[str | None, typer.Option(help=SCHEMAS, hidden=SCHEMAS is None)] = None,
 ) -> None:
     """Write a dataset version in TRL's conversational preference schema: prompt, chosen, rejected; ties left out."""
 
-    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, exports.Annotation] | None]:
+    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, Annotation] | None]:
         version = await _version(db, await projects.named(db, project), dataset)
-        return version, await exports.annotations(db, version) if raw else None
+        return version, await annotations_of(db, version) if raw else None
 
-    version, annotations = in_transaction(find)
+    version, said = in_transaction(find)
     draft = out.with_name(f".{out.name}.part")
     try:
-        rows = _write(version, annotations, file_format, draft)
+        opened = schemas.open_export(version, settings().home, schema=schema, annotations=said)
+        rows = FORMATS[file_format].write(opened, draft)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
@@ -139,17 +137,3 @@ async def _version(db: AsyncSession, project: Project, number: int | None) -> Da
     if not versions:
         raise Conflict(f"The project {project.slug} has no dataset version yet: cut one first.")
     return versions[0]
-
-
-def _write(
-    version: DatasetVersion, annotations: dict[int, exports.Annotation] | None, file_format: Format, file: Path
-) -> int:
-    home = settings().home
-    if file_format is Format.parquet:
-        return exports.write_parquet(version, home, file, annotations=annotations)
-    rows = 0
-    with file.open("w", encoding="utf-8") as lines:
-        for line in exports.stream_jsonl(version, home, annotations=annotations):
-            lines.write(line)
-            rows += 1
-    return rows

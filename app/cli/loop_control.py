@@ -1,6 +1,5 @@
 """Rounds, runs and promotions from the command line: what the admin's buttons do."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
-from app.db.tables import ModelVersion, Project, Round, Run
+from app.db.tables import ModelVersion, Round, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.judging import labels
-from app.services.loop import models, round_rows, rounds, runs, stages
+from app.services.loop import models, round_rows, rounds, runs, starting
+from app.services.loop.stages.registry import STARTABLE
 from app.services.projects import projects
 from app.settings import settings
 
@@ -23,23 +23,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the log of promotions.")]
 RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 
 
-class Startable(StrEnum):
-    sft = "sft"
-    reward = "reward"
-    cost = "cost"
-    ppo = "ppo"
-    dpo = "dpo"
-    generate = "generate"
-
-
-START: Mapping[Startable, Callable[[AsyncSession, int | None, Project], Awaitable[Run]]] = {
-    Startable.sft: stages.start_sft,
-    Startable.reward: stages.start_reward,
-    Startable.cost: stages.start_cost,
-    Startable.ppo: stages.start_ppo,
-    Startable.dpo: stages.start_dpo,
-    Startable.generate: stages.start_generate,
-}
+Startable = StrEnum("Startable", list(STARTABLE))  # type: ignore[misc]  # its members are the registry's
 
 round_commands = typer.Typer(help="Rounds of the loop: start, cancel, status.", no_args_is_help=True)
 run_commands = typer.Typer(help="Single runs: start, retry, cancel, log.", no_args_is_help=True)
@@ -105,7 +89,7 @@ def start_run(
     """Queue a single run outside a round."""
 
     async def start(db: AsyncSession) -> Run:
-        return await START[stage](db, None, await projects.named(db, project))
+        return await starting.start(db, None, await projects.named(db, project), stage.value)
 
     print(f"Run {in_transaction(start).id} is in the queue.")
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Run
 from app.errors import DomainError
-from app.jobs import inputs, outcomes, steps
+from app.jobs import inputs, outcomes
 from app.jobs.context import WorkerContext
 from app.jobs.fence import SUPERSEDED
 from app.jobs.held_lease import HeldLease
@@ -18,10 +18,12 @@ from app.jobs.launch import Child, Launch
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
 from app.jobs.transactions import AWAY
-from app.services.dispatch import TRAINING_STAGES
+from app.jobs.work import work_of
 from app.services.loop import leases
 from app.services.loop.leases import LeaseLost
 from app.services.loop.runs import LOG
+from app.services.loop.stages.registry import STAGES
+from app.services.loop.stages.stage import WorkerStage
 from app.services.loop.storable import storable
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
@@ -73,16 +75,18 @@ async def _claim(db: AsyncSession, context: WorkerContext, run_id: int) -> Claim
 
 
 async def _perform(context: WorkerContext, claimed: Claimed) -> None:
-    if claimed.run.stage in TRAINING_STAGES:
-        await _train(context, claimed)
+    stage = STAGES[claimed.run.stage]
+    if isinstance(stage, WorkerStage):
+        await context.database.run(lambda db: _do(db, context, claimed, stage))
     else:
-        await context.database.run(lambda db: _take_step(db, context, claimed))
+        await _train(context, claimed)
 
 
-async def _take_step(db: AsyncSession, context: WorkerContext, claimed: Claimed) -> None:
-    run = await leases.hold(db, claimed.run.id, claimed.token)
-    result = await steps.perform(db, run, context.home)
-    await leases.finish(db, run.id, claimed.token, "succeeded", result=result)
+async def _do(db: AsyncSession, context: WorkerContext, claimed: Claimed, stage: WorkerStage) -> None:
+    """In the transaction that also finishes the run, so that it happens once and in full or not at all."""
+    work = await work_of(db, context.home, await leases.hold(db, claimed.run.id, claimed.token))
+    result = await stage.perform(work)
+    await leases.finish(db, claimed.run.id, claimed.token, "succeeded", result=result)
 
 
 async def _train(context: WorkerContext, claimed: Claimed) -> None:

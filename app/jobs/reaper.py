@@ -15,7 +15,7 @@ from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.services import dispatch
 from app.services.judging import assignments
-from app.services.loop import leases, round_rows, rounds
+from app.services.loop import leases, round_rows, rounds, runs
 
 # Any constant will do, as long as nothing else in the database locks the same one.
 REAPER_LOCK = 0x52454150
@@ -58,7 +58,7 @@ async def _send_forgotten(db: AsyncSession) -> None:
     jobs = await dispatch.waiting_jobs(db)
     for run in await leases.waiting(db):
         if dispatch.lock_of_run(run.id) not in jobs:
-            await dispatch.defer_run(db, run.id, stage=run.stage)
+            await runs.send(db, run)
 
 
 async def _advance(context: WorkerContext, round_id: int) -> None:

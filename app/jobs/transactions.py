@@ -46,8 +46,11 @@ class Database:
             return await work(db)
 
     async def run(self, work: Work[T]) -> T:
-        """As `once`, again and again until the database is back. `work` has to be fit for being done twice: when the
-        connection breaks during a commit, nobody knows whether it came through."""
+        """Do `work` like `once`, again and again until the database is back. Raises one of AWAY when patience ends.
+
+        `work` has to be fit for being done twice: when the connection breaks during a commit, nobody knows whether it
+        came through.
+        """
         started = time.monotonic()
         tries = 0
         while True:

@@ -101,7 +101,10 @@ async def create_user(
 
 
 async def find_user(db: AsyncSession, name_or_email: str) -> User:
-    """By e-mail address, or by name where one person alone has it. Raises NotFound, or Conflict for a shared name."""
+    """The person with this e-mail address, or with this name where one alone has it.
+
+    Raises NotFound, or Conflict for a shared name.
+    """
     wanted = name_or_email.strip()
     by_email = await db.scalar(select(User).where(func.lower(User.email) == wanted.lower()))
     if by_email is not None:

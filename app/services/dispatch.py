@@ -18,7 +18,6 @@ ROUND_TASK = "plumbline.round"
 # A training run takes minutes and most of the machine; rounds and the short stages pass it on a queue of their own.
 TRAINING_QUEUE = "training"
 STEPS_QUEUE = "steps"
-TRAINING_STAGES = frozenset({"sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate"})
 
 QueueName = Literal["training", "steps"]
 
@@ -26,13 +25,9 @@ QueueName = Literal["training", "steps"]
 _queue = App(connector=PsycopgConnector())
 
 
-def queue_of(stage: str) -> QueueName:
-    return "training" if stage in TRAINING_STAGES else "steps"
-
-
-async def defer_run(db: AsyncSession, run_id: int, *, stage: str) -> None:
+async def defer_run(db: AsyncSession, run_id: int, *, queue: QueueName) -> None:
     """Ask for a worker for this run. While a job for it waits, another adds nothing."""
-    await _defer(db, RUN_TASK, queue=queue_of(stage), queueing_lock=lock_of_run(run_id), run_id=run_id)
+    await _defer(db, RUN_TASK, queue=queue, queueing_lock=lock_of_run(run_id), run_id=run_id)
 
 
 async def defer_round(db: AsyncSession, round_id: int) -> None:

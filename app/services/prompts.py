@@ -36,7 +36,7 @@ class NewPrompt:
 
 
 def split_of(digest: bytes) -> Split:
-    """The same prompt is on the same side in every project and at every import."""
+    """The split that follows from a prompt's digest: the same in every project and at every import."""
     drawn = int.from_bytes(digest[:8], "big") / 2**64
     return "validation" if drawn < VALIDATION_SHARE else "train"
 

@@ -10,7 +10,7 @@ from app.db.base import Json
 from app.db.tables import Completion, Demonstration, Project, Prompt, Task, TaskCompletion
 from app.db.tables.content import Split
 from app.services import accounts, prompts
-from app.services.loop import stages
+from app.services.loop import starting
 from app.services.projects import projects
 from app.services.prompts import NewPrompt
 from app.settings import settings
@@ -50,7 +50,7 @@ async def ensure_starter(db: AsyncSession) -> None:
     rows = await _create_prompts(db, project)
     await _create_demonstrations(db, rows, seed)
     await _create_tasks(db, project, rows, seed)
-    await stages.start_sft(db, None, project)
+    await starting.start(db, None, project, "sft")
 
 
 async def _create_project(db: AsyncSession, seed: int) -> Project:

@@ -141,4 +141,5 @@ async def readyz(request: Request) -> JSONResponse:
 
 @health.get("/version")
 async def show_version() -> JSONResponse:
+    """Which version answers, for whoever watches the site."""
     return JSONResponse({"name": "plumbline", "version": version("plumbline")})

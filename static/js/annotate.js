@@ -21,8 +21,6 @@ let ahead = null; // the next task's region, ready to be shown
 let awaited = null; // the key of the answer that this task waits for
 let wasAskedWhetherMeant = false;
 
-// ——— Keys ———
-
 listenToKeys({
   act: () => clock.act(),
   rank: ({ key, target }) => !awaited && form() && !target.matches(".more *") && keyOfRanking(key),
@@ -43,8 +41,6 @@ function turn(name) {
 for (const name of ["pointerdown", "wheel", "touchmove"]) {
   document.addEventListener(name, () => clock.act(), { passive: true });
 }
-
-// ——— The questions beside the verdict ———
 
 document.addEventListener(
   "toggle",
@@ -97,8 +93,6 @@ function isTooFast() {
   wasAskedWhetherMeant = true;
   return true;
 }
-
-// ——— Answers ———
 
 const outbox = new Outbox({ answered, trouble: (isThere) => ($("connection").hidden = !isThere) });
 
@@ -212,8 +206,6 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 $("recent").addEventListener("click", (event) => event.target.closest("a") && $("recent").hidePopover());
 
-// ——— Breaks ———
-
 const WORKED = "worked";
 const REST_MS = 600_000; // so long away from the page is a break
 
@@ -227,8 +219,6 @@ function suggestBreak(workedMs) {
   if (isDue) toast(words().break);
   sessionStorage.setItem(WORKED, JSON.stringify({ at: now, ms: isDue ? 0 : total }));
 }
-
-// ——— The next task ———
 
 function parsed(html) {
   return new DOMParser().parseFromString(html, "text/html");

@@ -78,8 +78,6 @@ addEventListener("storage", ({ key }) => {
   showKeys();
 });
 
-// ——— Changing them, in the help ———
-
 $("change-keys").addEventListener("click", () => change(!$("help").hasAttribute("data-changing")));
 // Before, not after: what is closed and opened again at once tells of neither.
 $("help").addEventListener("beforetoggle", ({ newState }) => newState === "closed" && change(false));

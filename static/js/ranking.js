@@ -73,8 +73,6 @@ document.addEventListener("focusin", (event) => {
   }
 });
 
-// ——— The board ———
-
 function drawBoard() {
   const board = $("board");
   if (!board) return;

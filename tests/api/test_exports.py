@@ -14,10 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Judgement
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
+from tests.more_schemas import lengths
 from tests.seeded import LABELS
+
+__all__ = ["lengths"]
 
 DATASETS = "/api/v1/projects/everyday-help/datasets"
 
+OF_A_JUDGEMENT = [
+    *("judgement_id", "annotator", "prompt", "responses", "task_id", "kind", "answer_type", "choice", "preference"),
+    *("ranks", "criteria", "acceptable", "flags", "safe", "less_harmful", "rationale", "shown_order"),
+    *("guidelines_version", "first_action_ms", "active_ms", "visits", "hurried", "better_response"),
+    *("better_response_of", "served_at", "submitted_at"),
+]
 ROLES = {"system", "user", "assistant"}
 
 
@@ -105,6 +114,31 @@ async def test_the_export_leaves_no_temporary_file(
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.usefixtures("lengths")
+async def test_a_schema_more_in_the_table_is_served_by_its_name_in_every_format(exported: Client) -> None:
+    answer = await exported.get(f"{DATASETS}/3/export?schema=lengths")
+    assert answer.headers["content-disposition"] == 'attachment; filename="everyday-help-preferences-3-lengths.jsonl"'
+    rows = lines(answer.text)
+    assert len(rows) == LABELS
+    assert all(row.keys() == {"a", "b"} and min(row.values()) > 0 for row in rows)
+    table = parquet.read_table(
+        io.BytesIO((await exported.get(f"{DATASETS}/3/export?schema=lengths&format=parquet")).content)
+    )
+    assert table.to_pylist() == rows
+
+
+async def test_a_schema_that_is_not_in_the_table_is_not_found(exported: Client) -> None:
+    refused = await exported.get(f"{DATASETS}/3/export?schema=lengths")
+    assert refused.status_code == 404
+    assert refused.json()["detail"] == "A preferences dataset has no schema lengths."
+
+
+async def test_where_there_is_one_schema_nobody_is_offered_a_choice(exported: Client) -> None:
+    described = (await exported.get("/api/v1/openapi.json")).json()
+    export = described["paths"]["/api/v1/projects/{slug}/datasets/{number}/export"]["get"]
+    assert {parameter["name"] for parameter in export["parameters"]} == {"slug", "number", "format", "raw"}
+
+
 def tamper(home: Path) -> None:
     (file,) = home.glob("datasets/everyday-help/*.jsonl")
     file.write_text(file.read_text().replace("kettle", "bottle"))
@@ -120,6 +154,7 @@ async def test_judgements_come_whole_one_a_line_and_without_names(exported: Clie
     rows = lines(answer.text)
     assert rows
     for row in rows:
+        assert list(row) == OF_A_JUDGEMENT
         assert len(row["responses"]) == 2
         assert row["preference"] == (4 - row["choice"]) * (1 if row["shown_order"][0] == 0 else -1)
         assert row["annotator"].startswith("annotator-")

@@ -10,7 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Demonstration, Judgement, Project
-from app.services.data import datasets, exports, judgement_rows
+from app.services.data import datasets
+from app.services.data.exports import judgements as judgement_rows
+from app.services.data.exports.formats import json_lines
+from app.services.data.exports.registry import open_export
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import Sample
 from tests.browser.people import arrange
@@ -35,7 +38,7 @@ async def the_one(db: AsyncSession, page: Page, project: Project) -> Judgement:
 
 async def exported(db: AsyncSession, project: Project, home: Path) -> list[tuple[str, str]]:
     version = await datasets.cut_preferences(db, project, home=home)
-    rows = [json.loads(line) for line in exports.stream_jsonl(version, home)]
+    rows = [json.loads(line) for line in json_lines(open_export(version, home))]
     return [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
 
 

@@ -7,12 +7,33 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SOURCES = ("app", "bench", "docs", "migrations", "models", "static", "templates", "tests", "training")
+FILE = re.compile(r"\w[\w./-]*\.(?:css|html|js|lock|md|po|py|toml)")
+FOLDER = re.compile(rf"(?:{'|'.join(SOURCES)})/[a-z0-9_./]+")
+MODULE = re.compile(r"(?:app|bench|models|tests|training)(?:\.\w+)+")
+PLACEHOLDER = re.compile(r"\b(?:NAME|CODE)\b")
+THERE = [*ROOT.iterdir(), *(path for folder in SOURCES for path in (ROOT / folder).rglob("*"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_and_picture_exists(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text())
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_folder_and_module_in_backticks_exists(document: Path) -> None:
+    named = re.findall(r"`([^`\n]+)`", document.read_text())
+    paths = [name for name in named if FILE.fullmatch(name) or FOLDER.fullmatch(name)]
+    modules = [name for name in named if MODULE.fullmatch(name)]
+    assert [path for path in paths if not is_there(path)] == []
+    assert [module for module in modules if not is_there(module.replace(".", "/") + "*")] == []
+
+
+def is_there(path: str) -> bool:
+    """A file or folder of the repository, by its whole path or the end of it."""
+    pattern = PLACEHOLDER.sub("*", path)
+    return any(found.match(pattern) for found in THERE)
 
 
 def test_the_make_targets_that_the_documents_name_exist() -> None:

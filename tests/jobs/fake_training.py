@@ -19,21 +19,23 @@ from training.records import (
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
+    UnpairedRecord,
     read_records,
     write_records,
 )
 
-KIND = {"sft": "policy", "reward": "reward", "cost": "cost", "ppo": "policy", "dpo": "policy"}
+KIND = {"sft": "policy", "reward": "reward", "cost": "cost", "ppo": "policy", "dpo": "policy", "kto": "policy"}
 INPUTS = {
     "demonstrations": DemonstrationRecord,
     "held_out": DemonstrationRecord,
     "preferences": PreferenceRecord,
     "prompts": PromptRecord,
     "held_out_prompts": PromptRecord,
+    "responses": UnpairedRecord,
 }
 MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
-    "sft": {"held_out_nll": 1.5},
+    "sft": {"nll": 1.5},
     "reward": {
         "validation_pairs": 80,
         "accuracy": 0.75,
@@ -47,6 +49,7 @@ FIGURES: dict[str, dict[str, Any]] = {
     "cost": {"accuracy": 0.7, "safety_accuracy": 0.8, "safe_recognised": 0.9, "unsafe_recognised": 0.7},
     "ppo": {"kl": 3.0, "reward_gain": 1.0},
     "dpo": {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "margin": 0.4},
+    "kto": {"steps": 2, "train_responses": 8, "train_desirable": 4, "desirable_margin": 0.4},
     "generate": {"eos_rate": 1.0},
     "evaluate": {
         "proxy_win_rate": 0.8,

@@ -32,7 +32,7 @@ from app.services import dispatch
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import leases, round_rows, rounds, runs, stages
+from app.services.loop import leases, round_rows, rounds, runs, starting
 from tests.factories import make_member, make_project, make_prompt
 
 LEASE_SECONDS = 2.0
@@ -70,7 +70,7 @@ class Loop:
         async def queue(db: AsyncSession) -> Run:
             found = await db.get_one(Project, project.id)
             found.round_settings = {**found.round_settings, "sft": config}
-            return await stages.start_sft(db, None, found)
+            return await starting.start(db, None, found, "sft")
 
         return await self.do(queue)
 
@@ -103,15 +103,17 @@ class Loop:
     async def read_round(self, round_: Round) -> Round:
         return await self.do(lambda db: db.get_one(Round, round_.id))
 
-    async def judge(self, project: Project, count: int, **said: Any) -> None:
-        """`count` judgements by a new person, through the doors that the pages use; `said` is in each of them."""
+    async def judge(self, project: Project, count: int, *, answer: Answer | None = None, **said: Any) -> None:
+        """`count` judgements by a new person, through the doors that the pages use: `answer`, or the seven choices in
+        turn, with `said` in each of them."""
         async with transaction(self.sessions) as db:
             annotator = await make_member(db, project)
         for number in range(count):
             async with transaction(self.sessions) as db:
                 leased = await assignments.lease_next(db, annotator, await db.get_one(Project, project.id))
                 assert leased is not None, "there is nothing left to judge"
-                submission = Submission(Answer(1 + number % 7, **said), idempotency_key=f"{annotator.user_id}-{number}")
+                given = answer or Answer(1 + number % 7, **said)
+                submission = Submission(given, idempotency_key=f"{annotator.user_id}-{number}")
                 await judgements.submit(db, annotator, leased.id, submission)
 
     async def skip_the_rest(self, project: Project) -> None:

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
-from app.db.tables import Project
-from app.services.loop import models, stages
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Project, Run
+from app.services.loop import models, starting
+from app.services.loop.stages import evaluate
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
 
@@ -56,7 +59,12 @@ async def test_a_policy_that_was_trained_without_a_reward_model_is_evaluated_by_
         await loop.work_off()
     _, made = await loop.versions(project)
     (reward,) = await loop.versions(project, "reward")
-    queued = await loop.do(lambda db: stages.start_evaluate(db, None, project, policy=made))
+
+    async def queue(db: AsyncSession) -> Run:
+        inputs = await evaluate.inputs_for(db, project, made)
+        return await starting.start(db, None, project, "evaluate", inputs=inputs)
+
+    queued = await loop.do(queue)
     assert queued.settings["reward_id"] == reward.id
     await loop.work_off()
     again = await loop.do(lambda db: models.of_run(db, made.run_id or 0))

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
-from app.services.data import imports
-from app.services.loop import round_rows, stages
+from app.services.data.imports import hh_rlhf
+from app.services.data.imports.importing import import_file
+from app.services.loop import round_rows, starting
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
@@ -125,17 +126,16 @@ async def real_project(db: AsyncSession, file: Path) -> tuple[Project, str]:
     project = await make_project(db)
     project.round_settings = TINY
     project.opens_next_round = True
-    report = await imports.import_hh(db, project, file, skip_bad=True, demonstrate=True)
+    report = await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=True, demonstrate=True)
     assert len(report.bad) == 1
     return project, await invite(db, project, "Anna")
 
 
 async def run(loop: Loop, project: Project, stage: str) -> Run:
     """Queue a single run, and see it end well."""
-    start = {"sft": stages.start_sft, "reward": stages.start_reward, "dpo": stages.start_dpo}[stage]
 
     async def queue(db: AsyncSession) -> Run:
-        return await start(db, None, await db.get_one(Project, project.id))
+        return await starting.start(db, None, await db.get_one(Project, project.id), stage)
 
     queued = await loop.do(queue)
     await loop.work_off()

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Run
 from app.jobs import execution
-from app.jobs.inputs import seed_of
 from app.services.loop import models, runs
+from app.services.loop.stages.stage import seed_of
 from tests.jobs.loop import Loop, uninterrupted
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from app.db.tables import Project, Run
 from app.jobs import reaper
-from app.jobs.inputs import seed_of
 from app.services.loop import leases, runs
+from app.services.loop.stages.stage import seed_of
 from tests.jobs.conftest import StartWorker
 from tests.jobs.loop import LEASE_SECONDS, LOOK_SECONDS, Loop, uninterrupted
 

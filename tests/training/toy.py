@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from training.config import STAGES, ConfigError, read_config
+from training.config import ConfigError, read_config
 from training.records import (
     Conversation,
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
+    UnpairedRecord,
     conversation,
     write_records,
 )
 from training.runtime.checkpoint import CheckpointStore
 from training.runtime.exit_codes import say_bad_input
-from training.stages.registry import run_stage
+from training.stages.execution import run_stage
+from training.stages.registry import STAGES
 
 GOOD_WORD = "kindly"
 WORDS = ("bring", "some", "warm", "bread", "and", "a", "little", "soup", "for", "them", "now", GOOD_WORD)
@@ -47,7 +49,7 @@ def preference_of(a: str, b: str) -> float:
 
 
 def write_world(folder: Path) -> None:
-    """demonstrations, prompts, preferences (and the first few of them) and held_out as JSONL files."""
+    """demonstrations, prompts, preferences, verdicts (and the first few of either) and held_out as JSONL files."""
     rng = random.Random(0)
     by_id = prompts()
     write_records(
@@ -61,6 +63,9 @@ def write_world(folder: Path) -> None:
     preferences = _preferences(rng, by_id, 900)
     write_records(folder / "preferences.jsonl", preferences)
     write_records(folder / "few_preferences.jsonl", preferences[:240])
+    verdicts = [verdict for pair in preferences[:450] for verdict in _verdicts(pair)]
+    write_records(folder / "verdicts.jsonl", verdicts)
+    write_records(folder / "few_verdicts.jsonl", verdicts[:240])
 
 
 def _preferences(rng: random.Random, by_id: Mapping[str, Conversation], count: int) -> list[PreferenceRecord]:
@@ -72,6 +77,14 @@ def _preferences(rng: random.Random, by_id: Mapping[str, Conversation], count: i
         split = "validation" if key in validation else "train"
         records.append(PreferenceRecord(key, by_id[key], a, b, preference_of(a, b), 1.0, split, "toy"))  # type: ignore[arg-type]
     return records
+
+
+def _verdicts(pair: PreferenceRecord) -> list[UnpairedRecord]:
+    """Of a pair's responses, each by itself."""
+    return [
+        UnpairedRecord(pair.prompt_id, pair.prompt, text, GOOD_WORD in text.split(), split=pair.split, source="toy")
+        for text in (pair.response_a, pair.response_b)
+    ]
 
 
 def write_config(path: Path, **settings: object) -> Path:
@@ -86,7 +99,7 @@ def run(stage: str, out: Path, **settings: object) -> int:
         config = read_config(write_config(out.with_suffix(".json"), **settings), STAGES[stage])
     except ConfigError as error:
         return say_bad_input(error)
-    return run_stage(config, out, threads=1)
+    return run_stage(stage, config, out, threads=1)
 
 
 def result(out: Path) -> dict[str, object]:
@@ -115,7 +128,7 @@ def child(stage: str, config: Path, out: Path, *, keep_checkpoints: bool = False
     takes to load are nothing that a crash could spoil. `keep_checkpoints` leaves the last ones behind, to be looked at.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.stages.registry", __name__])
+    context.set_forkserver_preload([__name__, *(f"training.stages.{name}" for name in STAGES)])
     process = context.Process(target=_stage, args=(stage, config, out, keep_checkpoints))
     process.start()
     return process
@@ -143,4 +156,4 @@ def metrics_lines(out: Path) -> list[bytes]:
 def _stage(stage: str, config: Path, out: Path, keep_checkpoints: bool) -> None:
     if keep_checkpoints:
         setattr(CheckpointStore, "clear", lambda self: None)  # noqa: B010  in this process alone
-    sys.exit(run_stage(read_config(config, STAGES[stage]), out, threads=1))
+    sys.exit(run_stage(stage, read_config(config, STAGES[stage]), out, threads=1))

@@ -16,12 +16,12 @@ class Components:
     map_FK: Tensor
 
     def of(self, feature_BF: Tensor) -> Tensor:
-        """(B, K) float64."""
+        """(B, K) float64 coordinates of (B, F) features."""
         return (feature_BF.double() - self.mean_F) @ self.map_FK
 
 
 def principal_components(feature_BF: Tensor, count: int) -> Components:
-    """The first `count` of standardised features, or as many as there are."""
+    """The first `count` components of standardised features, or as many as there are."""
     x_BF = feature_BF.double()
     mean_F, deviation_F = x_BF.mean(0), x_BF.std(0).clamp(min=1e-6)
     standard_BF = (x_BF - mean_F) / deviation_F

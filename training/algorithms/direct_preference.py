@@ -7,14 +7,12 @@ the label in another, p = P(a better). A loss is the expectation over a label dr
 
 # B = pairs
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from training.algorithms.choices import DirectLoss
 from training.algorithms.losses import bradley_terry
-
-DirectLoss = Literal["sigmoid", "ipo", "robust"]
+from training.algorithms.preference import with_noise
 
 
 def direct_preference(
@@ -23,9 +21,9 @@ def direct_preference(
     """Sum over pairs of the chosen loss of h = `difference_B`, times the pair's weight."""
     match loss:
         case "sigmoid":
-            return sigmoid(difference_B, smoothed(preference_B, label_noise), weight_B, beta=beta)
+            return sigmoid(difference_B, with_noise(preference_B, label_noise), weight_B, beta=beta)
         case "ipo":
-            return identity(difference_B, smoothed(preference_B, label_noise), weight_B, beta=beta)
+            return identity(difference_B, with_noise(preference_B, label_noise), weight_B, beta=beta)
         case "robust":
             return sigmoid(difference_B, denoised(preference_B, label_noise), weight_B, beta=beta)
 
@@ -46,13 +44,8 @@ def identity(difference_B: Tensor, preference_B: Tensor, weight_B: Tensor, *, be
     return (weight_B * loss_B).sum()
 
 
-def smoothed(preference_B: Tensor, label_noise: float) -> Tensor:
-    """p when a label is turned round with probability e: p (1 - 2 e) + e. Conservative DPO, Mitchell 2023, eq. 3."""
-    return preference_B * (1 - 2 * label_noise) + label_noise
-
-
 def denoised(preference_B: Tensor, label_noise: float) -> Tensor:
-    """The inverse of `smoothed`, (p - e) / (1 - 2 e), and beyond [0, 1] for a plain label: in expectation over labels
+    """The inverse of `with_noise`, (p - e) / (1 - 2 e), and beyond [0, 1] for a plain label: in expectation over labels
     turned round with probability e, a loss weighted by it is the loss of clean labels.
 
     Chowdhury, Kini and Natarajan 2024 (robust DPO): for a plain label these are the weights of its two terms.

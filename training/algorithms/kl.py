@@ -1,9 +1,10 @@
 """Estimators of the divergence from the reference, and the controller of its coefficient."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from torch import Tensor
+
+from training.algorithms.choices import Estimator
 
 CONTROLLER_CLIP = 0.2
 
@@ -29,7 +30,6 @@ def k3(log_probability: Tensor, reference_log_probability: Tensor) -> Tensor:
     return log_ratio.exp() - 1.0 - log_ratio
 
 
-Estimator = Literal["k1", "k2", "k3"]
 ESTIMATORS: Mapping[Estimator, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 

@@ -11,8 +11,8 @@ from training.algorithms.losses import bradley_terry
 
 
 def with_noise(preference_P: Tensor, noise: float) -> Tensor:
-    """(1 - e) p + e (1 - p): the labels of people of whom a share e pressed the wrong side. Mitchell 2023 (cDPO);
-    label smoothing, Szegedy et al. 2016, section 7."""
+    """(1 - e) p + e (1 - p): the labels of people of whom a share e pressed the wrong side. Mitchell 2023 (cDPO),
+    eq. 3; label smoothing, Szegedy et al. 2016, section 7."""
     return (1 - noise) * preference_P + noise * (1 - preference_P)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from training.algorithms.losses import bradley_terry
 
 NEWTON_STEPS = 30
 STRENGTHS = tuple(10.0**exponent for exponent in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5))
@@ -58,7 +59,10 @@ def cross_validated_strength(
     fold_P: Tensor,
     strengths: Sequence[float] = STRENGTHS,
 ) -> CrossValidation:
-    """Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero."""
+    """Choose the strength of `fit_bradley_terry` by the loss on held-out folds.
+
+    Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero.
+    """
     margins = {strength: torch.zeros(len(fold_P), dtype=torch.float64) for strength in strengths}
     for fold in fold_P.unique():
         held = fold_P == fold
@@ -77,6 +81,5 @@ def cross_validated_strength(
 
 def _loss(margin_P: Tensor, preference_P: Tensor, weight_P: Tensor) -> float:
     """Per unit of weight."""
-    y_P, w_P = preference_P.double(), weight_P.double()
-    loss_P = -y_P * functional.logsigmoid(margin_P) - (1 - y_P) * functional.logsigmoid(-margin_P)
-    return float((w_P * loss_P).sum()) / (float(w_P.sum()) or 1.0)
+    preference_P, weight_P = preference_P.double(), weight_P.double()
+    return float(bradley_terry(margin_P, preference_P, weight_P)) / (float(weight_P.sum()) or 1.0)

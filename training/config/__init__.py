@@ -5,7 +5,7 @@ from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
-from training.config.reading import MODEL_KEYS, STAGES, config_to_json, read_config
+from training.config.reading import MODEL_KEYS, config_to_json, read_config
 from training.config.reward import RankingLoss, RewardConfig
 from training.config.sampling import EvaluateConfig, GenerateConfig
 from training.config.sft import SftConfig
@@ -14,7 +14,6 @@ from training.config.values import ConfigError, InputError
 
 __all__ = [
     "MODEL_KEYS",
-    "STAGES",
     "AlarmBounds",
     "ConfigError",
     "CostConfig",

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from training.algorithms.choices import DirectLoss
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, Fraction, LabelNoise, NonNegative, Positive, Range
 
@@ -17,7 +18,7 @@ class DpoConfig(StageConfig):
     reference: str | None = None
     """What the policy is held near; None is the policy as it starts."""
     preferences: Path
-    loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
+    loss: DirectLoss = "sigmoid"
     """`sigmoid` is DPO, Rafailov et al. 2023, eq. 7; `ipo` regresses on a margin and so can't run away from pairs that
     everybody agrees on, Azar et al. 2023, eq. 17; `robust` corrects for labels that are wrong at a known rate,
     Chowdhury et al. 2024."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from training.algorithms.choices import Estimator
 from training.config.alarms import AlarmBounds, Detector
 from training.config.stage import StageConfig
-from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
+from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
 
 _OF_TOKENS = (
     *("critic", "value_coefficient", "critic_learning_rate", "critic_warmup_iterations", "value_clip"),
@@ -53,7 +54,7 @@ class PpoConfig(StageConfig):
     critic_learning_rate: Positive = 1e-3
     adam_epsilon: Positive = 1e-5
     gradient_clip: Positive = 1.0
-    precision: Literal["float32", "bfloat16", "fastest"] = "float32"
+    precision: Precision = "float32"
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
     `fastest` times both when the run begins and stays with what it found."""
     lora_rank: Annotated[int, Range(minimum=0)] = 0
@@ -73,7 +74,7 @@ class PpoConfig(StageConfig):
     kl_penalty: Literal["reward", "loss"] = "reward"
     """Where the divergence is paid: in the reward of every token (Ziegler et al. 2019) or as a term of the policy's
     loss (Shao et al. 2024)."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    kl_estimator: Estimator = "k1"
     """Schulman 2020. In the reward only k1 is unbiased. In the loss k2 has the right gradient, k3 that of the reversed
     divergence, and k1 none on average, so that it is refused there."""
     kl_coefficient: NonNegative = 0.2

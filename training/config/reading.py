@@ -2,34 +2,16 @@
 
 import dataclasses
 import json
-import math
+import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from training.config.cost import CostConfig
-from training.config.dpo import DpoConfig
-from training.config.embed import EmbedConfig
-from training.config.ppo import PpoConfig
-from training.config.reward import RewardConfig
-from training.config.sampling import EvaluateConfig, GenerateConfig
-from training.config.sft import SftConfig
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Range
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
-
-STAGES: Mapping[str, type[StageConfig]] = {
-    "sft": SftConfig,
-    "reward": RewardConfig,
-    "cost": CostConfig,
-    "ppo": PpoConfig,
-    "dpo": DpoConfig,
-    "generate": GenerateConfig,
-    "evaluate": EvaluateConfig,
-    "embed": EmbedConfig,
-}
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
 MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "held_out_reward", "previous_reward", "base"})
@@ -39,7 +21,7 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
     """The stage's configuration. Raises `ConfigError`."""
     try:
         values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     return cast(ConfigT, _dataclass_from(values, kind, path.resolve().parent, prefix=""))
 
@@ -51,7 +33,7 @@ def config_to_json(config: StageConfig) -> dict[str, object]:
 
 def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> object:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{prefix or 'config'}: must be a JSON object")
+        raise ConfigError(f"{prefix.rstrip('.') or 'config'}: must be a JSON object")
     hints = get_type_hints(kind, include_extras=True)
     fields = {setting.name: setting for setting in dataclasses.fields(kind)}
     for key in values:
@@ -95,10 +77,12 @@ def _value(value: object, hint: object, base: Path, key: str) -> object:
 def _scalar(value: object, kind: type, base: Path, key: str) -> object:
     if kind is Path and isinstance(value, str):
         return base / value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
+    # Compared and not converted: a whole number may be larger than any float. What is no number is not below either.
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        if kind is float:
+            return float(value)
+        if kind is int and isinstance(value, int):
+            return value
     if kind in (str, bool) and isinstance(value, kind):
         return value
     expected = {Path: "a path", float: "a finite number", int: "a whole number", str: "text", bool: "true or false"}

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from models.choices import ReadOutKind
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, LabelNoise, NonNegative, Positive, Range
 
-ReadOutKind = Literal["mean", "worst", "conservative"]
 RankingLoss = Literal["pairwise", "plackett_luce"]
 
 

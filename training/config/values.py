@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 
 class ConfigError(ValueError):
@@ -28,3 +28,4 @@ Fraction = Annotated[float, Range(minimum=0, maximum=1)]
 Count = Annotated[int, Range(minimum=1)]
 Seed = Annotated[int, Range(minimum=0, maximum=2**63 - 1)]
 LabelNoise = Annotated[float, Range(minimum=0, maximum=0.49)]
+Precision = Literal["float32", "bfloat16", "fastest"]

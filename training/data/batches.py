@@ -36,8 +36,10 @@ def length_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[in
 
 
 def row_batches(rows_of: Sequence[Sequence[Branches]], *, batch_tokens: int) -> list[list[int]]:
-    """Indices of judgements in batches as `length_batches` makes them, given the rows that each is computed in.
-    Judgements in one row and in several don't mix: the ones need a visibility that would slow down the others."""
+    """Indices of judgements in batches like `length_batches`, given the rows that each is computed in.
+
+    Judgements in one row and in several don't mix: the ones need a visibility that would slow down the others.
+    """
     lengths = [len(rows) * max(map(len, rows)) for rows in rows_of]
     batches = []
     for is_one_row in (True, False):
@@ -48,7 +50,7 @@ def row_batches(rows_of: Sequence[Sequence[Branches]], *, batch_tokens: int) -> 
 
 
 def shuffled_length_batches(lengths: Sequence[int], *, batch_tokens: int, seed: int) -> list[list[int]]:
-    """Batches like those of `length_batches`, with other neighbours and another order for every seed."""
+    """Batches like those of `length_batches`, with other neighbours and in another order for every seed."""
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(lengths), generator=generator).tolist()
     # Lengths within 10 % count as equal: the sort is stable and keeps the shuffle among them.

@@ -1,4 +1,4 @@
-"""Prompts, responses and pairs as token ids."""
+"""Prompts, responses and what was said of them, as token ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,20 +1,34 @@
 """Models and record files, opened and checked: whatever is wrong with one is an `InputError` in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
-from training.records import PreferenceRecord, Record, read_records
+from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, verify
 
 RecordT = TypeVar("RecordT", bound=Record)
+SplitT = TypeVar("SplitT", bound="OfSplit")
+
+
+class OfSplit(Protocol):
+    """Any record that says which split its prompt is in."""
+
+    @property
+    def prompt_id(self) -> str: ...
+    @property
+    def split(self) -> Split: ...
 
 
 def open_language_model(location: str) -> LanguageModel:
-    """A verified policy. Raises `InputError`."""
+    """A verified policy. Raises `InputError`, also for a model that was made to judge: with tied embeddings it lacks no
+    weight, but it never learnt to write."""
     verify(location)
+    if kind_of(location) not in (None, "policy"):
+        raise InputError(f"{location} is a {kind_of(location)} model, and a policy is needed")
     try:
         return load_language_model(location)
     except ModelError as error:
@@ -44,12 +58,16 @@ def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
     return records
 
 
-def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+def parted(records: Sequence[SplitT]) -> tuple[list[SplitT], list[SplitT]]:
     """Training and validation records, of which no prompt is in both. Raises `InputError`."""
-    records = load(path, PreferenceRecord)
     train = [record for record in records if record.split == "train"]
     validation = [record for record in records if record.split == "validation"]
     shared = {record.prompt_id for record in train} & {record.prompt_id for record in validation}
     if shared:
         raise InputError(f"prompt {sorted(shared)[0]} is in both splits: validation would measure memory")
     return train, validation
+
+
+def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
+    """Training and validation pairs of a file, of which no prompt is in both. Raises `InputError`."""
+    return parted(load(path, PreferenceRecord))

@@ -1,70 +1,39 @@
-"""Direct preference optimisation: a policy from pairs, without a reward model and without samples of its own.
+"""Direct preference optimisation: a policy from pairs of responses, of which people preferred one."""
 
-Two phases: the reference's log-probabilities of every response, kept in a file; then the policy alone.
-"""
+# P = pairs; their sides a and b are rows 0 and 1 of a (2, P) tensor
 
-# B = responses, P = pairs; sides a and b of pairs are rows 0 and 1 of a (2, P) tensor
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, save_language_model, token_log_probabilities
+from models.backbone import LanguageModel, token_log_probabilities
 from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
-from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
-from models.tokenization import same_tokenizer
 from training.algorithms.direct_preference import direct_preference, imitation
-from training.config import DpoConfig, InputError
+from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example, Pair, Prompt
-from training.data.opening import load, open_language_model
-from training.direct.kept_reference import keep, key_of, read_kept
+from training.direct.loop import DirectLoop, Work
 from training.preferences.agreement import agreement
-from training.preferences.comparisons import Preferences, load_preferences
+from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
-from training.records import PreferenceRecord
-from training.responses.texts import first_prompts, sample_texts
-from training.runtime.artifact import lineage_of, model_identity
-from training.runtime.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
-from training.runtime.metrics import Measures, mean_of, merge
-from training.runtime.optimiser import Trainer, cosine_schedule
-from training.runtime.replicas import Replicas
-from training.runtime.run import Cancellation, Run, State
+from training.runtime.metrics import Measures, merge
+from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Steps
-from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter, training_flop
+from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-REFERENCE, LEARN = "reference", "dpo"
-LAYOUT = 2
-"""Of checkpoints, whose steps count batches of the reference."""
 
+class DpoLoop(DirectLoop[DpoConfig]):
+    """The loop of DPO. Items are pairs, those to learn from first."""
 
-def run_dpo(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
-    """Score with the reference, train, measure on the validation pairs, publish."""
-    lineage = lineage_of(
-        "dpo", config, {"policy": config.policy, "reference": config.reference}, {"preferences": config.preferences}
-    )
-    run = Run(out, lineage, cancellation)
-    if run.finished:
-        return
-    policy = open_language_model(config.policy)
-    preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
-    records = load(config.preferences, PreferenceRecord)
-    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
-    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"], shown=shown)
-    loop.train()
-    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
-
-
-class DpoLoop:
-    """Both phases; steps count through them."""
+    phase = "dpo"
+    layout = 2
+    """Steps count batches of the reference."""
 
     def __init__(
         self,
@@ -77,46 +46,20 @@ class DpoLoop:
         shown: Sequence[Prompt] = (),
     ) -> None:
         """`shown` are answered after the last step."""
-        self._config = config
-        self._run = run
-        self._policy = policy
         self._preferences = preferences
-        self._data_sha256 = data_sha256
+        self._pairs = preferences.pairs
         self._share_prompts = prompts_can_be_shared(policy.model)
-        self._reference_batches = self._micro_batches(preferences.pairs)
-        self._batches = _plan(config, preferences.train)
-        if config.lora_rank:
-            seed = derived_seed(config.seed, "adapters")
-            add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-        self._trainer = Trainer(
-            policy.model.parameters(),
-            epsilon=config.adam_epsilon,
-            gradient_clip=config.gradient_clip,
-            weight_decay=config.weight_decay,
-        )
-        self._replicas = Replicas(policy.model)
-        self._steps = Steps(
+        super().__init__(
+            config,
             run,
-            Meter(policy.model, batch_tokens=config.micro_batch_tokens),
-            total=len(self._reference_batches) + len(self._batches),
-            checkpoint_steps=config.checkpoint_steps,
-            last_samples=lambda: sample_texts({"policy": policy}, shown, seed=derived_seed(config.seed, "samples")),
+            policy,
+            batches=_plan(config, preferences.train),
+            reference=torch.zeros(2, len(self._pairs)),
+            kept_as={"data": data_sha256},
+            shown=shown,
         )
-        self._reference_2P = torch.zeros(2, len(preferences.pairs))
-
-    def train(self) -> None:
-        """Both phases; the policy is a plain model again at their end."""
-        checkpoint = self._run.resume()
-        if checkpoint is not None:
-            checkpoint.require_layout(LAYOUT)
-        self._reference_2P = self._reference(checkpoint)
-        first = len(self._reference_batches)
-        for step in self._steps.timed(max(first, self._restore(checkpoint)), self._steps.total):
-            self._learn(step, self._batches[step - first])
-        merge_adapters(self._policy.model)
 
     def summary(self) -> dict[str, object]:
-        """What was trained on, and the figures on the validation pairs."""
         return {
             "steps": len(self._batches),
             "train_pairs": len(self._preferences.train),
@@ -127,98 +70,56 @@ class DpoLoop:
             **self._held_out(),
         }
 
-    def _reference(self, checkpoint: Checkpoint | None) -> Tensor:
-        """(2, P) log-probabilities of the reference; the policy still is as it started."""
-        config = self._config
-        location = config.reference or config.policy
-        identity = model_identity(location)
-        # What has no manifest can change under its name: it is not kept beyond this run.
-        named = identity.startswith("name:")
-        folder = self._run.out / "reference" if named or not config.reference_cache else config.reference_cache
-        key = key_of(
-            model=identity, data=self._data_sha256, max_length=config.max_length, temperature=config.temperature
-        )
-        kept_2P = read_kept(folder, key)
-        if kept_2P is not None and kept_2P.shape == self._reference_2P.shape:
-            return kept_2P
-        log_probability_2P = self._score(self._reference_model(location, identity), checkpoint)
-        keep(folder, key, log_probability_2P)
-        return log_probability_2P
+    def _micro_batches(self, items: Sequence[int]) -> list[list[int]]:
+        rows_of = [_rows(self._policy, [pair], share_prompts=self._share_prompts) for pair in self._at(items)]
+        batches = row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+        return [[items[place] for place in batch] for batch in batches]
 
-    def _reference_model(self, location: str, identity: str) -> LanguageModel:
-        if identity == model_identity(self._config.policy):
-            return self._policy
-        reference = open_language_model(location)
-        if not same_tokenizer(reference.tokenizer, self._policy.tokenizer):
-            raise InputError(f"{location} has another tokenizer than {self._config.policy}")
-        return reference
-
-    @torch.no_grad()
-    def _score(self, reference: LanguageModel, checkpoint: Checkpoint | None) -> Tensor:
+    def _scorer(self, reference: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
         share_prompts = prompts_can_be_shared(reference.model)
-        scored_2P, start = torch.zeros_like(self._reference_2P), 0
-        if checkpoint is not None and checkpoint.phase == REFERENCE:
-            scored_2P, start = checkpoint.tensors["scored"], checkpoint.step
-        for step in self._steps.timed(start, len(self._reference_batches)):
-            batch = self._reference_batches[step]
-            pairs = [self._preferences.pairs[index] for index in batch]
-            scored_2P[:, batch] = pair_log_probabilities(
-                reference, pairs, self._config.temperature, share_prompts=share_prompts
-            )
-            pace = self._pace(pairs, passes=1)
-            self._steps.end(step, REFERENCE, pace, lambda: ({"scored": scored_2P}, {"layout": LAYOUT}))
-        return scored_2P
+        temperature = self._config.temperature
+        return lambda batch: pair_log_probabilities(
+            reference, self._at(batch), temperature, share_prompts=share_prompts
+        )
 
-    def _learn(self, step: int, rows: Sequence[int]) -> None:
-        config = self._config
-        weight = sum(self._preferences.train[row].weight for row in rows)
+    def _learn(self, done: int) -> tuple[Measures, Work]:
+        items = self._batches[done]
+        weight = sum(pair.weight for pair in self._at(items))
 
         def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
             policy = replace(self._policy, model=model)
             parts = []
-            for batch in self._micro_batches([self._preferences.train[row] for row in shard]):
-                chosen = [shard[index] for index in batch]
-                pairs = [self._preferences.train[row] for row in chosen]
+            for batch in self._micro_batches(shard):
+                log_probability_2P = self._log_probabilities(policy, batch)
                 loss, measures = preference_loss(
-                    self._log_probabilities(policy, pairs), pairs, self._reference_2P[:, chosen], config
+                    log_probability_2P, self._at(batch), self._reference[:, batch], self._config
                 )
                 (loss / weight).backward()
                 parts.append(measures)
             return merge(*parts)
 
-        measures = merge(*self._replicas.map(learn, rows))
-        done = step - len(self._reference_batches)
-        rate = cosine_schedule(
-            done, len(self._batches), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
-        )
-        norm = self._trainer.step(rate)
-        pairs = [self._preferences.train[row] for row in rows]
-        pace = self._pace(pairs, passes=ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES)
-        figures = {"learning_rate": mean_of(rate), "gradient_norm": mean_of(norm), **pace}
-        self._steps.end(step, LEARN, measures | figures, self._state)
+        return merge(*self._replicas.map(learn, items)), self._work(items, passes=self._passes)
 
-    def _micro_batches(self, pairs: Sequence[Pair]) -> list[list[int]]:
-        """Indices of the pairs, as many as may be computed at once."""
-        rows_of = [_rows(self._policy, [pair], share_prompts=self._share_prompts) for pair in pairs]
-        return row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
-
-    def _log_probabilities(self, model: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
-        return pair_log_probabilities(model, pairs, self._config.temperature, share_prompts=self._share_prompts)
+    def _work(self, items: Sequence[int], *, passes: int) -> Work:
+        """Tokens are those of both sides, each with its prompt; arithmetic that of the rows as they are computed."""
+        pairs = self._at(items)
+        predicted = sum(len(response.response_ids) for response in _responses(pairs))
+        lengths = [len(row) for row in _rows(self._policy, pairs, share_prompts=self._share_prompts)]
+        flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
+        return Work(sum(map(len, _responses(pairs))), flop)
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, object]:
-        pairs = self._preferences.validation
+        pairs, first = self._preferences.validation, len(self._preferences.train)
         parts: list[Measures] = []
-        reward_2P = torch.zeros(2, len(pairs))
-        reference_2P = self._reference_2P[:, len(self._preferences.train) :]
-        for batch in self._micro_batches(pairs):
-            chosen = [pairs[index] for index in batch]
-            log_probability_2P = self._log_probabilities(self._policy, chosen)
-            _, measures = preference_loss(log_probability_2P, chosen, reference_2P[:, batch], self._config)
-            reward_2P[:, batch] = self._config.beta * (log_probability_2P - reference_2P[:, batch])
+        reward_2P = torch.zeros_like(self._reference)
+        for batch in self._micro_batches(range(first, len(self._pairs))):
+            log_probability_2P = self._log_probabilities(self._policy, batch)
+            reward_2P[:, batch] = self._config.beta * (log_probability_2P - self._reference[:, batch])
+            _, measures = preference_loss(log_probability_2P, self._at(batch), self._reference[:, batch], self._config)
             parts.append(measures)
         means = {name: total / count for name, (total, count) in merge(*parts).items()}
-        differences = (reward_2P[0] - reward_2P[1]).tolist()
+        differences = (reward_2P[0] - reward_2P[1])[first:].tolist()
         margin = _margin(pairs, differences)
         return {
             **agreement(pairs, differences).to_json(),
@@ -231,24 +132,13 @@ class DpoLoop:
             "margin_high": margin.high if margin else None,
         }
 
-    def _pace(self, pairs: Sequence[Pair], *, passes: int) -> Measures:
-        """Tokens are those of both sides, each with its prompt; arithmetic that of the rows as they are computed."""
-        tokens = sum(map(len, _responses(pairs)))
-        predicted = sum(len(response.response_ids) for response in _responses(pairs))
-        lengths = [len(row) for row in _rows(self._policy, pairs, share_prompts=self._share_prompts)]
-        flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
-        return self._steps.pace(tokens=tokens, flop=flop)
+    def _log_probabilities(self, policy: LanguageModel, batch: Sequence[int]) -> Tensor:
+        return pair_log_probabilities(
+            policy, self._at(batch), self._config.temperature, share_prompts=self._share_prompts
+        )
 
-    def _state(self) -> State:
-        model = pack("model", learnt_weights(self._policy.model))
-        return model | pack("optimizer", optimizer_tensors(self._trainer.optimizer)), {"layout": LAYOUT}
-
-    def _restore(self, checkpoint: Checkpoint | None) -> int:
-        if checkpoint is None or checkpoint.phase == REFERENCE:
-            return 0
-        set_learnt_weights(self._policy.model, unpack("model", checkpoint.tensors))
-        load_optimizer(self._trainer.optimizer, unpack("optimizer", checkpoint.tensors))
-        return checkpoint.step
+    def _at(self, items: Sequence[int]) -> list[Pair]:
+        return [self._pairs[item] for item in items]
 
 
 def pair_log_probabilities(
@@ -337,7 +227,7 @@ def _plan(config: DpoConfig, pairs: Sequence[Pair]) -> list[list[int]]:
         batch
         for epoch in range(config.epochs)
         for batch in shuffled_length_batches(
-            _lengths(pairs), batch_tokens=config.batch_tokens, seed=derived_seed(config.seed, LEARN, epoch)
+            _lengths(pairs), batch_tokens=config.batch_tokens, seed=derived_seed(config.seed, DpoLoop.phase, epoch)
         )
     ]
 

@@ -1,8 +1,6 @@
 """The reference's log-probabilities of a dataset's responses. They never change, so they are computed once and kept in
 a file, and the policy is alone in memory while it learns."""
 
-# P = pairs
-
 import hashlib
 import json
 from pathlib import Path
@@ -22,22 +20,21 @@ def key_of(**parts: str | float) -> str:
 
 
 def read_kept(folder: Path, key: str) -> Tensor | None:
-    """(2, P) log-probabilities, sides a and b, that were kept under the key; None if there are none or they are
-    damaged."""
+    """The log-probabilities that were kept under the key; None if there are none or they are damaged."""
     try:
         with safe_open(_path(folder, key), framework="pt") as file:
-            kept_2P: Tensor = file.get_tensor(KEPT)
+            kept: Tensor = file.get_tensor(KEPT)
             known = (file.metadata() or {}).get("sha256")
     except (OSError, SafetensorError):
         return None
-    return kept_2P if known == _sha256(key, kept_2P) else None
+    return kept if known == _sha256(key, kept) else None
 
 
-def keep(folder: Path, key: str, log_probability_2P: Tensor) -> None:
-    """Write in full or not at all; two runs that write at once write the same."""
+def keep(folder: Path, key: str, log_probabilities: Tensor) -> None:
+    """Write the log-probabilities in full or not at all; two runs that write at once write the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"sha256": _sha256(key, log_probability_2P)}
-    write_tensors(_path(folder, key), {KEPT: log_probability_2P}, metadata=metadata)
+    metadata = {"sha256": _sha256(key, log_probabilities)}
+    write_tensors(_path(folder, key), {KEPT: log_probabilities}, metadata=metadata)
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -73,7 +73,7 @@ class Judge:
         self._length_correlation = length_correlation(reference)
 
     def evaluate(self, iteration: int, now: Samples, before: Sequence[Evaluation]) -> Evaluation:
-        """`before` are the evaluations of this run so far."""
+        """Measure the policy after so many iterations and raise alarms; `before` are the run's evaluations so far."""
         reference = self._reference
         figures: dict[str, float] = {}
         details: dict[str, str] = {}

@@ -102,7 +102,7 @@ class Cloud:
 
 
 def squared_distances(latent_BD: Tensor, mean_D: Tensor, precision_DD: Tensor) -> Tensor:
-    """(B,) of Mahalanobis."""
+    """(B,) squared Mahalanobis distances of the rows from the mean."""
     centred_BD = latent_BD.double() - mean_D
     return ((centred_BD @ precision_DD) * centred_BD).sum(-1)
 
@@ -202,13 +202,13 @@ def missing_eos(samples: Samples) -> float:
 
 
 def non_ascii(texts: Sequence[str]) -> float:
-    """Share of characters."""
+    """Share of the texts' characters that are not ASCII."""
     characters = sum(map(len, texts))
     return sum(not character.isascii() for text in texts for character in text) / max(1, characters)
 
 
 def times(rate: float, reference_rate: float) -> float:
-    """How many times the reference's rate, where both are rare as good as one."""
+    """A rate as a multiple of the reference's; where both are rare, about one."""
     return (rate + RARE) / (reference_rate + RARE)
 
 
@@ -217,7 +217,7 @@ def standard_error(values_B: Tensor) -> float:
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Least squares; None where x doesn't move."""
+    """Slope of the least-squares line of y over x; None where x doesn't move."""
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     spread = sum((one - mean_x) ** 2 for one in x)
     if spread < 1e-6:

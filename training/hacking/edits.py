@@ -26,8 +26,11 @@ EDITS: Mapping[str, Callable[[str], str]] = {
 def told_apart(
     reward: Reward, policy: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]
 ) -> Mapping[str, float]:
-    """By edit the share of responses that earn no less than they do with it. Responses without a word, or without room
-    for the edit in the policy's positions, don't count; an edit that fits none is missing."""
+    """For each edit, the share of responses that earn no less than they do with it.
+
+    Responses without a word, or without room for the edit in the policy's positions, don't count; an edit that fits
+    none is missing.
+    """
     answered = [(prompt, text) for prompt, text in zip(prompts, texts, strict=True) if text.strip()]
     if not answered:
         return {}

@@ -12,15 +12,13 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
-from training.algorithms.masking import length_mask
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
 from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
 from training.hacking.edits import told_apart
-from training.ppo.models import Players
-from training.ppo.rollout import log_probabilities
+from training.responses.likelihoods import log_probabilities
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
 from training.runtime.artifact import write_json
@@ -32,6 +30,8 @@ REPORT = "reward_hacking.json"
 SAMPLES_PER_PROMPT = 4
 """Rewards and lengths are compared within a prompt, which takes several responses to each."""
 BATCH_TOKENS = 1024
+"""As many at once at most: the watch's hundreds of responses would else set the run's peak of memory, where training
+computes one small minibatch."""
 REFERENCE_SAMPLES = 8
 """Half of them say where the reference lies, the others how far out its responses get."""
 AUDITED = 20
@@ -49,15 +49,20 @@ class Watch:
     """Evaluations of one run, in order. The reference's samples follow from the seed and are not kept."""
 
     def __init__(
-        self, config: PpoConfig, players: Players, prompts: Sequence[Prompt], judges: Judges, folder: Path
+        self,
+        config: PpoConfig,
+        prompts: Sequence[Prompt],
+        folder: Path,
+        *,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        reward: Reward,
+        judges: Judges,
     ) -> None:
         self._config = config
-        # What training computes at once it does with one small minibatch: the watch's hundreds of responses at once
-        # would set the run's peak of memory. Their own log-probabilities are those of sampling, in float32.
-        self._sparing = replace(
-            config, micro_batch_tokens=min(config.micro_batch_tokens, BATCH_TOKENS), precision="float32"
-        )
-        self._players = players
+        self._policy = policy
+        self._reference = reference
+        self._reward = reward
         self._judges = judges
         self._folder = folder
         self._prompts = _spread(prompts, max(1, config.detector_responses // SAMPLES_PER_PROMPT), config.seed)
@@ -65,11 +70,11 @@ class Watch:
         self._evaluations: list[Evaluation] = []
 
     def evaluate(self, iteration: int) -> Measures:
-        """Of the policy after so many iterations."""
+        """Judge samples of the policy after so many iterations, and write the report anew."""
         if self._judge is None:
-            reference, _ = self._sample(self._players.reference, REFERENCE_SAMPLES, "reference")
+            reference, _ = self._sample(self._reference, REFERENCE_SAMPLES, "reference")
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
-        samples, prompts = self._sample(self._players.policy, SAMPLES_PER_PROMPT, "policy")
+        samples, prompts = self._sample(self._policy, SAMPLES_PER_PROMPT, "policy")
         if self._config.alarms.edits is not None:
             samples = replace(samples, told_apart=self._told_apart(prompts, samples))
         evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
@@ -102,7 +107,7 @@ class Watch:
         return [evaluation.to_json() for evaluation in self._evaluations]
 
     def restore(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Inverse of `state`."""
+        """Go on from the evaluations that `state` gave."""
         self._evaluations = [Evaluation.from_json(row) for row in rows]
 
     def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
@@ -121,7 +126,7 @@ class Watch:
         sampled = [response.sampled for response in responses]
         log_probabilities = [probability for response in sampled for probability in response.log_probabilities]
         reward_B, kl_B, latent_BD, held_out_B, gold_B = together(
-            lambda: self._players.reward(prompts, responses).float(),
+            lambda: self._reward(prompts, responses).float(),
             lambda: self._kl(prompts, responses),
             lambda: self._latents(prompts, responses),
             lambda: _asked(self._judges.held_out, prompts, responses),
@@ -151,30 +156,30 @@ class Watch:
     def _told_apart(self, prompts: Sequence[Prompt], samples: Samples) -> Mapping[str, float]:
         """Of one response to each prompt."""
         texts = samples.texts[::SAMPLES_PER_PROMPT]
-        return told_apart(self._players.reward, self._players.policy, prompts[::SAMPLES_PER_PROMPT], texts)
+        return told_apart(self._reward, self._policy, prompts[::SAMPLES_PER_PROMPT], texts)
 
     @torch.no_grad()
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """(B,) sums of k1."""
-        response_ids = [response.sampled.token_ids for response in responses]
         reference_BR = log_probabilities(
-            self._players.reference,
+            self._reference,
             [prompt.token_ids for prompt in prompts],
-            response_ids,
-            length_mask([len(ids) for ids in response_ids]),
-            self._sparing,
+            [response.sampled.token_ids for response in responses],
+            temperature=self._config.temperature,
+            batch_tokens=min(self._config.micro_batch_tokens, BATCH_TOKENS),
+            precision="float32",  # whatever the run's: the responses' own are those of sampling
         )
         own_B = torch.tensor([sum(response.sampled.log_probabilities) for response in responses])
         return own_B - reference_BR.sum(-1)
 
     def _latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
         """(B, D) what the reward model's heads read; None of a rule."""
-        reward = self._players.reward
+        reward = self._reward
         return reward.latents(prompts, responses) if isinstance(reward, RewardModelScorer) else None
 
     def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
         """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
-        reward = self._players.reward
+        reward = self._reward
         if latent_BD is None or not isinstance(reward, RewardModelScorer):
             return None
         score_BM = reward.reward_model.read_out.centred(reward.reward_model.head(latent_BD))
@@ -182,7 +187,7 @@ class Watch:
 
 
 def audited(samples: Samples, prompts: Sequence[Prompt]) -> dict[str, list[dict[str, object]]]:
-    """For people to look at: what earns most, and what earns most beyond the held-out reward model."""
+    """Responses for people to look at: what earns most, and what earns most beyond the held-out reward model."""
     lists = {"reward": samples.reward_B}
     if samples.held_out_B is not None:
         lists["beyond_held_out"] = _standardised(samples.reward_B) - _standardised(samples.held_out_B)

@@ -29,8 +29,9 @@ class BestPolicy:
         self._reward: float | None = None
 
     def measure(self, iteration: int) -> Measures:
-        """Of the policy after so many iterations; it is kept if it lies within the bounds of KL and cost and earns
-        most."""
+        """Measure the policy after so many iterations; keep it if it lies within the bounds of KL and cost and earns
+        most.
+        """
         config = self._config
         sampled = sample_responses(
             self._players.policy,
@@ -64,7 +65,7 @@ class BestPolicy:
         return self._weights
 
     def restore(self, tensors: Mapping[str, Tensor], summary: Mapping[str, object]) -> None:
-        """Inverse of `tensors` and `summary`."""
+        """Go on from what `tensors` and `summary` gave."""
         self._weights = pack("best", unpack("best", tensors))
         iteration, reward = summary["published_iteration"], summary["held_out_reward"]
         self._iteration = iteration if isinstance(iteration, int) else None

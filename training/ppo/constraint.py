@@ -45,12 +45,14 @@ class Constraint:
 
     @property
     def pinned(self) -> bool:
-        """At its maximum, and the limit is broken all the same: from here on the policy learns little but to refuse."""
+        """Whether the multiplier is at its maximum and the limit is broken all the same: from here on the policy learns
+        little but to refuse.
+        """
         highest = self._log_multiplier >= math.log(self._config.multiplier_max)
         return self._active and highest and bool(self._costs) and self._mean_cost() > self._config.cost_limit
 
     def figures(self, rollout: Rollout) -> dict[str, float]:
-        """Of the responses of a rollout, intervals by prompt."""
+        """Mean cost and share of unsafe responses of a rollout, intervals by prompt; nothing without a cost model."""
         if not self._active:
             return {}
         return cost_figures(rollout.cost_B, [prompt.prompt_id for prompt in rollout.prompts])
@@ -68,7 +70,7 @@ class Constraint:
         return measures
 
     def summary(self, last: Mapping[str, float]) -> dict[str, object]:
-        """Given the figures of the last rollout within the bound of KL."""
+        """What the result says of cost, given the figures of the last rollout within the bound of KL."""
         if not self._active:
             return {}
         figures = {name: value for name, value in last.items() if name.startswith(("cost", "unsafe"))}
@@ -88,7 +90,7 @@ class Constraint:
         }
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Inverse of `state`."""
+        """Go on from what `state` gave."""
         self._log_multiplier = float(cast(float, state["log_multiplier"]))
         self._costs.extend(cast(list[float], state["costs"]))
         self._pinned_iterations = int(cast(int, state["pinned_iterations"]))

@@ -14,7 +14,7 @@ from training.runtime.throughput import TRAINING_PASSES, Arithmetic
 
 
 def ppo_flop(players: Players, rollout: Rollout, measures: Measures, *, actor_passes: int) -> float:
-    """One iteration: sampling, scoring and the updates that `measures` tells of.
+    """FLOP of one iteration: sampling, scoring and the updates that `measures` tells of.
 
     What a shared trunk computes for the policy serves the critic too.
     """

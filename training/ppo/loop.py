@@ -3,38 +3,29 @@
 # B = batch, R = response tokens
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, save_language_model
 from models.lora import learnt_weights, merge_adapters, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
-from training.config import InputError, PpoConfig
+from training.config import PpoConfig
 from training.data.batches import draw
-from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
-from training.data.opening import load, open_language_model, open_reward_model
 from training.hacking.watch import Judges, Watch
 from training.ppo.best_policy import BestPolicy
 from training.ppo.constraint import Constraint
 from training.ppo.flop import ppo_flop, sequence_lengths
-from training.ppo.learner import Minibatch, learner_of
-from training.ppo.models import Players, build_players
+from training.ppo.learner import learner_of
+from training.ppo.models import Players
+from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
-from training.records import DemonstrationRecord, PromptRecord
 from training.responses.texts import sample_texts
-from training.reward.scoring import RewardModelScorer
-from training.runtime.artifact import lineage_of, model_identity
 from training.runtime.checkpoint import Checkpoint, pack, unpack
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import linear_schedule
-from training.runtime.precision import settled_precision
-from training.runtime.replicas import replica
-from training.runtime.run import Cancellation, PhaseTimer, Run, State
+from training.runtime.run import PhaseTimer, Run, State
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
@@ -42,60 +33,6 @@ from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
 PHASE = "ppo"
 CHECKPOINT_LAYOUT = 4
 """Of what `PpoLoop` keeps in a checkpoint: one of another layout is refused."""
-
-
-def run_ppo(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
-    """Improve the policy and publish the last or the best one that stayed within the KL bound."""
-    lineage = lineage_of(
-        "ppo",
-        config,
-        {
-            "policy": config.policy,
-            "reference": config.reference,
-            "reward": config.reward,
-            "cost": config.cost,
-            "held_out_reward": config.held_out_reward,
-        },
-        {
-            "prompts": config.prompts,
-            "held_out_prompts": config.held_out_prompts,
-            "demonstrations": config.demonstrations,
-        },
-    )
-    run = Run(out, lineage, cancellation)
-    if run.finished:
-        return
-    policy = open_language_model(config.policy)
-    reference = _reference(config, policy)
-    if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
-        raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
-    reward_model = open_reward_model(config.reward)
-    prompts, dropped = _prompts(config, policy, config.prompts)
-    held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
-    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
-    players = build_players(
-        config,
-        policy,
-        reference,
-        reward_model,
-        RewardModelScorer(reward_model, policy),
-        cost_model=cost_model,
-        cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
-    )
-    judges = Judges(
-        RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
-    )
-    demonstrations = _demonstrations(config, policy)
-    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
-    loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
-    stopped_early = loop.train()
-    result = {
-        **loop.summary(),
-        "precision": config.precision,
-        "stopped_early": stopped_early,
-        "prompts_dropped": dropped,
-    }
-    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
 
 class PpoLoop:
@@ -120,7 +57,15 @@ class PpoLoop:
         self._learner = learner_of(config, players)
         self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
         self._watch = (
-            Watch(config, players, held_out or prompts, judges or Judges(), run.out)
+            Watch(
+                config,
+                held_out or prompts,
+                run.out,
+                policy=players.policy,
+                reference=players.reference,
+                reward=players.reward,
+                judges=judges or Judges(),
+            )
             if config.detector_responses
             else None
         )
@@ -358,24 +303,6 @@ class PpoLoop:
         if self._best is not None and isinstance(best, dict):
             self._best.restore(checkpoint.tensors, best)
         return checkpoint.step
-
-
-def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
-    """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
-    if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
-        return replace(policy, model=replica(policy.model))
-    return open_language_model(config.reference)
-
-
-def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:
-    return encode_prompts(policy, load(path, PromptRecord), max_new_tokens=config.max_new_tokens)
-
-
-def _demonstrations(config: PpoConfig, policy: LanguageModel) -> list[Example]:
-    if config.demonstrations is None:
-        return []
-    records = load(config.demonstrations, DemonstrationRecord)
-    return encode_demonstrations(policy, records, max_length=policy.max_positions)[0]
 
 
 def _figures(rollout: Rollout) -> dict[str, float]:

@@ -26,7 +26,7 @@ class Players:
 
     @property
     def critics(self) -> Mapping[str, Critic]:
-        """By the names under which learner and checkpoint know them."""
+        """The critics that there are, by the names under which learner and checkpoint know them."""
         named = {"critic": self.critic, "cost_critic": self.cost_critic}
         return {name: critic for name, critic in named.items() if critic is not None}
 
@@ -41,8 +41,11 @@ def build_players(
     cost_model: RewardModel | None = None,
     cost: Reward | None = None,
 ) -> Players:
-    """Separate critics start from reward and cost model, whatever rules give reward and cost. Where that is an encoder,
-    whose states of a prompt see the response, they start from the policy's trunk."""
+    """Put the models of a run together: the policy with its adapters, a frozen reference, and critics.
+
+    Separate critics start from reward and cost model, whatever rules give reward and cost. Where that is an encoder,
+    whose states of a prompt see the response, they start from the policy's trunk.
+    """
     freeze(reference.model)
     critic = _critic(config, policy, reward_model)
     cost_critic = _critic(config, policy, cost_model) if cost_model is not None else None

@@ -12,7 +12,6 @@ from models.backbone import (
     LanguageModel,
     at_least_float32,
     pad_right,
-    response_log_probabilities,
     response_positions,
 )
 from models.generation import Response, sample_responses
@@ -27,9 +26,9 @@ from training.algorithms.constraint import lagrangian_advantages
 from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
-from training.data.batches import length_batches
 from training.data.examples import Prompt
 from training.ppo.models import Players
+from training.responses.likelihoods import log_probabilities, response_batches
 from training.responses.written import WrittenResponse, written
 from training.runtime.precision import products_in
 from training.runtime.replicas import together
@@ -159,7 +158,7 @@ def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tenso
 def score_responses(
     players: Players, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
 ) -> Scored:
-    """Raises `InputError` when a score is not finite."""
+    """What all models of the run say of the responses. Raises `InputError` when a score is not finite."""
     prompt_ids = [prompt.token_ids for prompt in prompts]
     sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
@@ -168,7 +167,7 @@ def score_responses(
     score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
         lambda: players.reward(prompts, responses).float(),
         lambda: _policy_log_probabilities(players.policy, prompt_ids, sampled, mask_BR, config),
-        lambda: log_probabilities(players.reference, prompt_ids, response_ids, mask_BR, config),
+        lambda: _log_probabilities(players.reference, prompt_ids, response_ids, config),
         lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
         lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
         lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
@@ -201,32 +200,22 @@ def _policy_log_probabilities(
 ) -> Tensor:
     if config.precision != "float32":
         response_ids = [response.token_ids for response in sampled]
-        return log_probabilities(policy, prompt_ids, response_ids, mask_BR, config)
+        return _log_probabilities(policy, prompt_ids, response_ids, config)
     flat = [value for response in sampled for value in response.log_probabilities]
     return scatter_rows(torch.tensor(flat), mask_BR)
 
 
-@torch.no_grad()
-def log_probabilities(
-    model: LanguageModel,
-    prompt_ids: Sequence[Sequence[int]],
-    response_ids: Sequence[Sequence[int]],
-    mask_BR: Tensor,
-    config: PpoConfig,
+def _log_probabilities(
+    model: LanguageModel, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], config: PpoConfig
 ) -> Tensor:
-    """(B, R) at the sampling temperature, zero outside the mask."""
-    log_probability_BR = torch.zeros(mask_BR.shape)
-    for batch in _batches(prompt_ids, response_ids, config):
-        with products_in(config.precision):
-            log_probability_N, _ = response_log_probabilities(
-                model.model,
-                [prompt_ids[row] for row in batch],
-                [response_ids[row] for row in batch],
-                model.pad_id,
-                config.temperature,
-            )
-        log_probability_BR[batch] = scatter_rows(log_probability_N, mask_BR[batch])
-    return log_probability_BR
+    return log_probabilities(
+        model,
+        prompt_ids,
+        response_ids,
+        temperature=config.temperature,
+        batch_tokens=config.micro_batch_tokens,
+        precision=config.precision,
+    )
 
 
 @torch.no_grad()
@@ -242,7 +231,7 @@ def values(
     value_BR = torch.zeros(mask_BR.shape)
     if critic is None:
         return value_BR
-    for batch in _batches(prompt_ids, response_ids, config):
+    for batch in response_batches(prompt_ids, response_ids, batch_tokens=config.micro_batch_tokens):
         with products_in(config.precision):
             value_N = response_values(
                 critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
@@ -261,10 +250,3 @@ def response_values(
     rows, columns = response_positions(prompt_ids, response_ids)
     value_BT: Tensor = critic(ids_BT)
     return at_least_float32(value_BT[rows, columns])
-
-
-def _batches(
-    prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], config: PpoConfig
-) -> list[list[int]]:
-    lengths = [len(prompt) + len(response) for prompt, response in zip(prompt_ids, response_ids, strict=True)]
-    return length_batches(lengths, batch_tokens=config.micro_batch_tokens)

@@ -1,16 +1,23 @@
 """How often a reward model prefers what people preferred."""
 
-import math
+# P = pairs
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from training.algorithms.losses import bradley_terry
 from training.data.examples import Pair
 from training.preferences.intervals import Interval, clustered, clustered_proportion
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a model did on held-out pairs; ties count in `ties` and nowhere else, equal scores as half right."""
+    """How far a reward model agrees with people on held-out pairs; ties count in `ties` and nowhere else, equal scores
+    as half right.
+    """
 
     pairs: int
     ties: int
@@ -31,20 +38,31 @@ class Agreement:
 
 
 def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
-    """Compare what people preferred with each pair's score of A minus score of B."""
+    """Measure agreement, given each pair's score of A minus score of B."""
     judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.preference != 0.5]
     ties = len(pairs) - len(judged)
     if not judged:
         return Agreement(0, ties, None, None, (), ())
     correct = tuple(_correct(pair.preference, difference) for pair, difference in judged)
     prompt_ids = tuple(pair.a.prompt_id for pair, _ in judged)
-    nll = sum(_nll(pair.preference, difference) for pair, difference in judged) / len(judged)
+    nll = negative_log_likelihood(
+        torch.tensor([difference for _, difference in judged], dtype=torch.float64),
+        torch.tensor([pair.preference for pair, _ in judged], dtype=torch.float64),
+    )
     return Agreement(len(judged), ties, clustered_proportion(correct, prompt_ids), nll, correct, prompt_ids)
 
 
+def negative_log_likelihood(difference_P: Tensor, preference_P: Tensor) -> float:
+    """Nats per pair of labels in which sigma(score A - score B) is the chance that A is better."""
+    return float(bradley_terry(difference_P, preference_P, torch.ones_like(difference_P))) / len(difference_P)
+
+
 def cross_validated_figures(measured: Agreement) -> dict[str, float]:
-    """Agreement on training pairs, each judged by a fit that had not seen its prompt. With few labels the validation
-    pairs are too few to tell a good reward model from a coin, and training pairs are nine times as many."""
+    """Agreement on the training pairs, each judged by a fit that had not seen its prompt.
+
+    With few labels the validation pairs are too few to tell a good reward model from a coin. Training pairs are nine
+    times as many.
+    """
     if measured.accuracy is None:
         return {}
     return {
@@ -67,9 +85,3 @@ def _correct(preference: float, difference: float) -> float:
     if difference == 0.0:
         return 0.5
     return float((difference > 0) == (preference > 0.5))
-
-
-def _nll(preference: float, difference: float) -> float:
-    """-[p log sigma(d) + (1 - p) log sigma(-d)], safe for large |d|."""
-    softplus = max(-difference, 0.0) + math.log1p(math.exp(-abs(difference)))
-    return softplus + (1.0 - preference) * difference

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from training.algorithms.probe import fit_bradley_terry
 from training.data.examples import Pair
+from training.preferences.agreement import negative_log_likelihood
 
 BINS = 10
 RIDGE = 1e-2  # of a coefficient on differences of mean square 1: no temperature is 0, however separable the pairs
@@ -19,7 +19,7 @@ LEAST_COEFFICIENT = 1e-2  # nor infinite, however often the model is wrong
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Errors before and after division by a temperature, on `pairs` judged pairs of which it knew nothing."""
+    """How sure a reward model is: all but the temperature measured on `pairs` of which the temperature knew nothing."""
 
     pairs: int
     temperature: float
@@ -56,8 +56,8 @@ def calibration(pairs: Sequence[Pair], differences: Sequence[float]) -> Calibrat
         temperature,
         expected_calibration_error(difference_P, preference_P),
         expected_calibration_error(difference_P / temperature, preference_P),
-        _nll(difference_P, preference_P),
-        _nll(difference_P / temperature, preference_P),
+        negative_log_likelihood(difference_P, preference_P),
+        negative_log_likelihood(difference_P / temperature, preference_P),
     )
 
 
@@ -77,7 +77,3 @@ def expected_calibration_error(difference_P: Tensor, preference_P: Tensor) -> fl
     bin_P = ((sure_P - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
     surplus = torch.zeros(BINS, dtype=sure_P.dtype).index_add_(0, bin_P, sure_P - right_P)
     return float(surplus.abs().sum()) / len(difference_P)
-
-
-def _nll(difference_P: Tensor, preference_P: Tensor) -> float:
-    return float(functional.binary_cross_entropy_with_logits(difference_P, preference_P))

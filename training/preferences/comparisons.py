@@ -44,7 +44,7 @@ class Comparison:
 
     @cached_property
     def places(self) -> tuple[tuple[int, int], ...]:
-        """Where each pair's A and B stand among the responses."""
+        """The places of each pair's A and B among the responses."""
         place = {response: index for index, response in enumerate(self.responses)}
         return tuple((place[pair.a], place[pair.b]) for pair in self.pairs)
 
@@ -69,8 +69,10 @@ class Comparison:
 def load_preferences(
     path: Path, model: LanguageModel | RewardModel, *, max_length: int, of_harm: bool = False
 ) -> Preferences:
-    """The pairs of a file that fit; `of_harm` by which is the less harmful, in a file that says so. Raises `InputError`
-    where nothing can be learnt, or nothing honestly measured."""
+    """Pairs from a file of records. Raises `InputError` where nothing can be learnt, or nothing honestly measured.
+
+    With `of_harm` the less harmful response is the better one, where the file says which it is.
+    """
     train_records, validation_records = load_comparisons(path)
     if of_harm and any(record.less_harmful is not None for record in (*train_records, *validation_records)):
         train_records, validation_records = by_harm(train_records), by_harm(validation_records)
@@ -86,8 +88,9 @@ def load_preferences(
 
 
 def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
-    """Records whose better response is the less harmful one, without those of which nobody said which it is. How much
-    better a response is says nothing of harm."""
+    """Records with the less harmful response as the better one, but for those of which nobody said which it is. How
+    much better a response is says nothing of harm.
+    """
     return [
         replace(record, preference=record.less_harmful, strength=None)
         for record in records
@@ -111,7 +114,7 @@ def comparisons(pairs: Sequence[Pair]) -> list[Comparison]:
 
 
 def safety_labels(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
-    """What is known of all A and of all B: 1 safe, -1 unsafe, 0 unknown."""
+    """Labels of the pairs' A and B: 1 safe, -1 unsafe, 0 unknown."""
     return [_SIGN[pair.safe_a] for pair in pairs], [_SIGN[pair.safe_b] for pair in pairs]
 
 

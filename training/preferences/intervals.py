@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054
 RESAMPLES = 2000
@@ -31,19 +32,47 @@ def wilson(successes: float, trials: int) -> Interval:
 
 def clustered(values: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
     """Percentile bootstrap of the mean that resamples whole clusters."""
-    positions = {cluster: position for position, cluster in enumerate(dict.fromkeys(clusters))}
-    index = np.array([positions[cluster] for cluster in clusters])
+    index = _numbered(clusters)
     sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
     counts = np.bincount(index).astype(np.float64)
-    draws = np.random.default_rng(seed).integers(0, len(positions), size=(RESAMPLES, len(positions)))
+    draws = _draws(len(sums), seed)
     means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
 
 
+def clustered_difference(
+    values: Sequence[float], is_first: Sequence[bool], clusters: Sequence[Hashable], *, seed: int = 0
+) -> Interval:
+    """The mean of the first kind's values minus that of the others', with the bootstrap of `clustered`. There must be
+    values of both; a resample that holds one kind only says nothing."""
+    index, first = _numbered(clusters), np.asarray(is_first)
+    draws = _draws(index.max() + 1, seed)
+    mean, resampled = 0.0, np.zeros(RESAMPLES)
+    for kind, sign in ((first, 1), (~first, -1)):
+        sums = np.bincount(index, weights=np.where(kind, values, 0.0))
+        counts = np.bincount(index, weights=kind)
+        mean += sign * sums.sum() / counts.sum()
+        with np.errstate(invalid="ignore"):
+            resampled += sign * sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return Interval(float(mean), float(low), float(high))
+
+
 def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
-    """What `clustered` is, for values in [0, 1]; when all are equal a bootstrap knows no doubt, so Wilson's interval
-    over the clusters takes its place."""
+    """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where all values are equal: a
+    bootstrap knows no doubt then.
+    """
     if len(set(values)) > 1:
         return clustered(values, clusters, seed=seed)
     return wilson(values[0] * len(set(clusters)), len(set(clusters)))
+
+
+def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
+    """Each one's number, in the order of their first items."""
+    positions = {cluster: position for position, cluster in enumerate(dict.fromkeys(clusters))}
+    return np.array([positions[cluster] for cluster in clusters])
+
+
+def _draws(clusters: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, clusters, size=(RESAMPLES, clusters))

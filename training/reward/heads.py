@@ -50,7 +50,7 @@ def read_out_of(config: RewardConfig, pairs: Sequence[Pair]) -> ReadOut:
 
 
 def lessons_of(config: RewardConfig, read_out: ReadOut, comparisons: Sequence[Comparison]) -> list[Lesson]:
-    """What each head hears, in the order of the heads.
+    """One lesson for each head.
 
     Members of an ensemble hear each judgement as often as a Poisson draw of mean 1 says: a bootstrap (Breiman 1996)
     whose draws don't depend on each other (Oza and Russell 2001).
@@ -65,7 +65,7 @@ def lessons_of(config: RewardConfig, read_out: ReadOut, comparisons: Sequence[Co
 
 
 def decided_criteria(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Criteria in which some response is better, sorted by name."""
+    """The criteria in which some response is better, sorted by name."""
     return tuple(sorted({name for pair in pairs for name, label in pair.criteria.items() if label != 0.5}))
 
 

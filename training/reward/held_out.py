@@ -25,7 +25,7 @@ def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[
 
 
 def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:
-    """Agreement, then where it lies and how sure it may be."""
+    """Figures of agreement, of where it lies, and of how sure the model may be."""
     calibrated = calibration(pairs, differences)
     return {
         **agreement(pairs, differences).to_json(),
@@ -35,8 +35,9 @@ def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dic
 
 
 def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, object]:
-    """How far each member of an ensemble agrees with people, and each criterion with what was said of it; nothing where
-    there is one head."""
+    """Figures of single heads where there are several: how far each member of the ensemble agrees with people, and each
+    criterion with what was said of it.
+    """
     read_out = reward_model.read_out
     if read_out.heads == 1 or not pairs:
         return {}
@@ -56,8 +57,10 @@ def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
 
 
 def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
-    """How the model that this one would replace does on the same validation pairs. Raises `InputError` if it can't read
-    them."""
+    """Figures of the model that this one would replace, on the same validation pairs.
+
+    Raises `InputError` if it can't read them all.
+    """
     if config.previous_reward is None:
         return {}
     previous_model = open_reward_model(config.previous_reward)

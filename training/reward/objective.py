@@ -39,7 +39,7 @@ def objective_of(config: RewardConfig) -> Objective:
 def preference_loss(
     reward_model: RewardModel, batch: Sequence[Comparison], objective: Objective, *, share_prompts: bool = False
 ) -> tuple[Tensor, Measures]:
-    """The loss of a batch and its measures: a sum, to be divided by the weight of the whole optimiser step."""
+    """A batch's summed loss, to be divided by the weight of the whole optimiser step."""
     rows = [row for comparison in batch for row in comparison.rows(reward_model.width, share_prompts=share_prompts)]
     score_R = branch_scores(reward_model, rows)
     return scored_loss(score_R.split([len(comparison.responses) for comparison in batch]), batch, objective)

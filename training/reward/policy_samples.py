@@ -31,7 +31,7 @@ class PolicySamples:
         return -(-self._config.reference_samples // BATCH)
 
     def draw(self, step: int) -> list[Example]:
-        """Draw the samples of one step."""
+        """Sample the responses of one step."""
         begin = step * BATCH
         count = min(BATCH, self._config.reference_samples - begin)
         batch = [self._prompt(place) for place in range(begin, begin + count)]
@@ -51,8 +51,10 @@ class PolicySamples:
         return drawn
 
     def as_read_by(self, reward_model: RewardModel) -> Sequence[Example]:
-        """All samples in the reward model's own token ids; asked for once they are all there. Raises `InputError` where
-        a decoder has too few positions: an encoder cuts what is too long."""
+        """All samples, by the reward model's tokenizer; asked for once they are all there.
+
+        Raises `InputError` where a decoder has too few positions: an encoder cuts what is too long.
+        """
         if self._read is None:
             self._read = self.drawn if reward_model.reads_ids_of(self._policy) else self._encoded_by(reward_model)
             longest = max(map(len, self._read))
@@ -69,7 +71,7 @@ class PolicySamples:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Go on from the samples that `tensors` gave."""
         parts = tensors["samples.tokens"].split(tensors["samples.lengths"].tolist())
         prompts = [self._prompt(place) for place in range(len(parts))]
         self.drawn = [

@@ -148,7 +148,7 @@ class Student:
         return model | pack("optimizer", optimizer_tensors(self.trainer.optimizer))
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Go on from the state that `tensors` gave."""
         self.reward_model.model.load_state_dict(unpack("model", tensors))
         load_optimizer(self.trainer.optimizer, unpack("optimizer", tensors))
 

@@ -68,7 +68,7 @@ def fit_teachers(
     label_noise: float,
     seed: int,
 ) -> list[Teacher]:
-    """A teacher for each lesson; features are scaled over all responses at hand, the unlabelled background too.
+    """One teacher for each lesson; features are scaled over all responses at hand, the unlabelled background too.
 
     Not over the background alone: what never varies there may vary in labelled responses from elsewhere. Lessons of one
     name share the ridge that suits their judgements heard once: it is the judgements' property, not the draws'.

@@ -57,7 +57,7 @@ class Candidate:
 
 
 def usual_method(config: RewardConfig, train_pairs: int, *, can_distil: bool = True) -> Method:
-    """The way that is kept unless another is clearly better."""
+    """The way to learn that is kept unless another is clearly better."""
     if config.method != "auto" and config.method != "cross_validated":
         return config.method
     return "distil" if can_distil and train_pairs < config.distil_below_pairs else "finetune"
@@ -116,7 +116,7 @@ class Trials:
         return self.by_teacher and _key("distil", self.folds[0]) not in self.differences
 
     def hear_teacher(self, differences: Sequence[float]) -> None:
-        """Take score differences of all pairs in turn, each by a teacher that had not seen its fold, for `distil`'s."""
+        """Take score differences of all pairs in turn, each by a teacher that had not seen its fold."""
         for fold in self.folds:
             self.differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
 

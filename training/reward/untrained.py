@@ -14,7 +14,7 @@ from training.runtime.seeds import derived_seed
 
 
 def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out: ReadOut | None = None) -> RewardModel:
-    """The base under new heads, the same ones every time. Raises `InputError`."""
+    """The reward model before training: a trunk under new heads, the same ones every time. Raises `InputError`."""
     seed = derived_seed(config.seed, "head")
     if config.base is None:
         return reward_model_from_policy(policy, seed=seed, read_out=read_out)

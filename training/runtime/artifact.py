@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -80,12 +80,14 @@ def verify(location: str | Path) -> None:
         return
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        files, written = manifest["files"], manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        written, kind, files = manifest["format"], manifest["kind"], manifest["files"].items()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / MANIFEST} is not a manifest") from error
     if written != FORMAT:
         raise InputError(f"{folder} has format {written!r}; this version reads {FORMAT}")
-    for name, expected in files.items():
+    if kind not in get_args(ArtifactKind):
+        raise InputError(f"{folder / MANIFEST} is not a manifest")
+    for name, expected in files:
         path = folder / name
         if not path.is_file() or file_sha256(path) != expected:
             raise InputError(f"{path} does not match its manifest")

@@ -44,7 +44,7 @@ class MetricsLog:
         *,
         samples: Sequence[Mapping[str, object]] = (),
     ) -> None:
-        """Append a row; steps count up from 1 over the whole stage, whatever the phase."""
+        """Append one step's line; steps count up over the whole stage, whatever the phase."""
         if step <= self._last_step:
             return
         row: dict[str, object] = {

@@ -28,7 +28,7 @@ class Cancelled(Exception):
 
 
 class Cancellation:
-    """Set by a signal handler, read by the loops between two steps."""
+    """Whether the run was asked to stop: set by a signal handler, read by the loops between two steps."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -129,7 +129,7 @@ def _claim(path: Path, identity: str) -> None:
         return
     try:
         claimed = json.loads(path.read_bytes())["identity"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read") from error
     if claimed != identity:
         raise InputError(f"{path.parent} holds a run with another configuration or other inputs")

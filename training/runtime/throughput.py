@@ -52,7 +52,7 @@ class Arithmetic:
         )
 
     def trunk_flop(self, lengths: Iterable[int]) -> float:
-        """One pass forward over sequences of so many tokens; half of the attention is masked and not counted."""
+        """FLOP of a pass forward over sequences of so many tokens; half of the attention is masked and not counted."""
         return float(
             sum(2 * self.trunk_parameters * length + 2 * self.layers * self.width * length**2 for length in lengths)
         )
@@ -78,7 +78,7 @@ class Meter:
 
 
 def training_flop(model: "PreTrainedModel", lengths: Iterable[int], *, predicted: int, passes: int) -> float:
-    """Operations of a step on sequences of which `predicted` tokens go through the head."""
+    """FLOP of a step on sequences of which `predicted` tokens go through the head."""
     arithmetic = Arithmetic.of(model)
     return passes * (arithmetic.trunk_flop(lengths) + arithmetic.logits_flop(predicted))
 

@@ -23,7 +23,7 @@ FEATURES = "features.safetensors"
 ROWS = "rows.json"
 
 
-def run_embed(config: EmbedConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: EmbedConfig, out: Path, cancellation: Cancellation) -> None:
     """Write `features.safetensors` with `features` (B, F) float32 and `tokens` (B,), each response's length, and
     `rows.json` with the response of each row."""
     lineage = lineage_of(

@@ -1,16 +1,15 @@
 """What a policy gained over its reference, and how far a reward model agrees with people."""
 
+# B = batch, R = response tokens
+
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
-from models.backbone import LanguageModel, response_log_probabilities
-from models.generation import Response, sample_responses
+from models.backbone import LanguageModel
+from models.generation import sample_responses
 from models.reward import RewardModel
 from training.config import EvaluateConfig, InputError
-from training.data.batches import length_batches
 from training.data.encoding import encode_pairs, encode_prompts
 from training.data.examples import Prompt
 from training.data.opening import load, open_language_model, open_reward_model
@@ -18,6 +17,7 @@ from training.hacking.detectors import distinct_2
 from training.preferences.agreement import agreement
 from training.preferences.intervals import clustered, clustered_proportion
 from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
+from training.responses.likelihoods import log_probabilities
 from training.responses.texts import SHOWN
 from training.responses.written import WrittenResponse, written
 from training.reward.held_out import score_differences
@@ -30,9 +30,11 @@ from training.runtime.seeds import derived_seed
 
 COMPLETIONS = "completions.jsonl"
 REFERENCE_COMPLETIONS = "reference_completions.jsonl"
+BATCH_TOKENS = 8192
+"""Of what the reference reads at once."""
 
 
-def run_evaluate(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
     """Measure, write the samples beside the figures."""
     lineage = lineage_of(
         "evaluate",
@@ -93,7 +95,7 @@ def _evaluate_policy(
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     with timer.measure("reference"):
-        nats = _kl_per_response(config, policy, reference, repeated, responses)
+        nats = _kl_per_response(config, reference, repeated, responses)
     kl = clustered(nats, [prompt.prompt_id for prompt in repeated])
     result |= {"kl": kl.mean, "kl_low": kl.low, "kl_high": kl.high}
     with timer.measure("generate"):
@@ -167,32 +169,22 @@ def _records(
     ]
 
 
-@torch.inference_mode()
 def _kl_per_response(
-    config: EvaluateConfig,
-    policy: LanguageModel,
-    reference: LanguageModel,
-    prompts: Sequence[Prompt],
-    responses: Sequence[WrittenResponse],
+    config: EvaluateConfig, reference: LanguageModel, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
 ) -> list[float]:
     """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats."""
-    sampled: list[Response] = [response.sampled for response in responses]
-    lengths = [
-        len(prompt.token_ids) + len(response.token_ids) for prompt, response in zip(prompts, sampled, strict=True)
+    sampled = [response.sampled for response in responses]
+    reference_BR = log_probabilities(
+        reference,
+        [prompt.token_ids for prompt in prompts],
+        [response.token_ids for response in sampled],
+        temperature=config.temperature,
+        batch_tokens=BATCH_TOKENS,
+    )
+    return [
+        sum(response.log_probabilities) - float(reference_R[: len(response.token_ids)].sum())
+        for response, reference_R in zip(sampled, reference_BR, strict=True)
     ]
-    kl = [0.0] * len(prompts)
-    for batch in length_batches(lengths, batch_tokens=8192):
-        log_probability_N, _ = response_log_probabilities(
-            reference.model,
-            [prompts[row].token_ids for row in batch],
-            [sampled[row].token_ids for row in batch],
-            reference.pad_id,
-            config.temperature,
-        )
-        parts = log_probability_N.split([len(sampled[row].token_ids) for row in batch])
-        for row, part in zip(batch, parts, strict=True):
-            kl[row] = sum(sampled[row].log_probabilities) - float(part.sum())
-    return kl
 
 
 def _win_rate(

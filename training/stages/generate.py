@@ -13,7 +13,7 @@ from training.runtime.run import Cancellation, Run
 COMPLETIONS = "completions.jsonl"
 
 
-def run_generate(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
     """Write `samples_per_prompt` completions of every prompt to `completions.jsonl`."""
     lineage = lineage_of("generate", config, {"policy": config.policy}, {"prompts": config.prompts})
     run = Run(out, lineage, cancellation)

@@ -1,75 +1,43 @@
-"""From a stage's name to its exit code."""
+"""The table of stages. A new one is a row here, its settings, and its file `training/stages/NAME.py` with a `run`.
 
-import signal
-import traceback
-from collections.abc import Callable
+Free of torch, so that a misspelt setting is refused before seconds are spent on loading it.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import torch
-import transformers
+from training.config.cost import CostConfig
+from training.config.dpo import DpoConfig
+from training.config.embed import EmbedConfig
+from training.config.kto import KtoConfig
+from training.config.ppo import PpoConfig
+from training.config.reward import RewardConfig
+from training.config.sampling import EvaluateConfig, GenerateConfig
+from training.config.sft import SftConfig
+from training.config.stage import StageConfig
 
-from models.tokenization import TokenizerError
-from training.config import (
-    ConfigError,
-    DpoConfig,
-    EmbedConfig,
-    EvaluateConfig,
-    GenerateConfig,
-    InputError,
-    PpoConfig,
-    RewardConfig,
-    SftConfig,
-    StageConfig,
-)
-from training.direct.dpo import run_dpo
-from training.ppo.loop import run_ppo
-from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
-from training.runtime.replicas import use_threads
-from training.runtime.run import Cancellation, Cancelled
-from training.stages.embed import run_embed
-from training.stages.evaluate import run_evaluate
-from training.stages.generate import run_generate
-from training.stages.reward import run_reward
-from training.stages.sft import run_sft
+if TYPE_CHECKING:
+    from training.runtime.run import Cancellation
 
+STAGES: Mapping[str, type[StageConfig]] = {
+    "sft": SftConfig,
+    "reward": RewardConfig,
+    "cost": CostConfig,
+    "ppo": PpoConfig,
+    "dpo": DpoConfig,
+    "kto": KtoConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+    "embed": EmbedConfig,
+}
 
-def run_stage(config: StageConfig, out: Path, *, threads: int | None) -> int:
-    """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    use_threads(threads or torch.get_num_threads())
-    cancellation = Cancellation()
-    before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        _runner(config, out, cancellation)()
-    except Cancelled:
-        return CANCELLED
-    except (ConfigError, InputError, TokenizerError) as error:
-        return say_bad_input(error)
-    except Exception:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
-        traceback.print_exc()
-        return FAILED
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return DONE
+Runner = Callable[[StageConfig, Path, "Cancellation"], None]
+"""From a stage's settings and the run's folder to what it publishes there. Raises `Cancelled` when asked to stop,
+`ConfigError` and `InputError` for what a person can mend."""
 
 
-def _runner(config: StageConfig, out: Path, cancellation: Cancellation) -> Callable[[], None]:
-    match config:
-        case SftConfig():
-            return lambda: run_sft(config, out, cancellation)
-        case RewardConfig():
-            return lambda: run_reward(config, out, cancellation)
-        case PpoConfig():
-            return lambda: run_ppo(config, out, cancellation)
-        case DpoConfig():
-            return lambda: run_dpo(config, out, cancellation)
-        case GenerateConfig():
-            return lambda: run_generate(config, out, cancellation)
-        case EvaluateConfig():
-            return lambda: run_evaluate(config, out, cancellation)
-        case EmbedConfig():
-            return lambda: run_embed(config, out, cancellation)
-        case _:
-            raise AssertionError(f"no stage for {type(config).__name__}")
+def runner_of(stage: str) -> Runner:
+    """The `run` of the stage's own file, which loads torch."""
+    return cast(Runner, importlib.import_module(f"training.stages.{stage}").run)

@@ -29,7 +29,7 @@ from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 
 
-def run_reward(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     """Train, normalise over samples of the policy or demonstrations, measure on the validation pairs, publish."""
     kind: ArtifactKind = "cost" if isinstance(config, CostConfig) else "reward"
     lineage = lineage_of(

@@ -49,7 +49,7 @@ class Plan:
     tokens: int
 
 
-def run_sft(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
+def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     """Train on response tokens (prompts are context only), publish the policy, report held-out loss."""
     lineage = lineage_of(
         "sft",

@@ -14,10 +14,10 @@ Role = Literal["owner", "reviewer", "annotator"]
 class Project(Base):
     """One alignment effort: its prompts, people, models and rounds.
 
-    `question` is what annotators are asked (`app.services.question.Question`), `checks` how they are checked
-    (`app.services.checks.Checks`), `round_settings` holds the defaults of
-    a round (`app.services.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source`
-    is null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
+    `question` is what annotators are asked (`app.services.projects.question.Question`), `checks` how they are checked
+    (`app.services.projects.checks.Checks`), `round_settings` holds the defaults of a round
+    (`app.services.loop.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source` is
+    null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
     starts from.
     """
 

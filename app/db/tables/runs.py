@@ -8,9 +8,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
-Stage = Literal[
-    "sft", "reward", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "import", "export",
-    "cost",
+# Those of `app.services.loop.stages.registry`, which a test holds against these.
+StageName = Literal[
+    "sft", "reward", "cost", "ppo", "dpo", "kto", "generate", "evaluate", "select", "snapshot", "gate", "promote",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
@@ -66,7 +66,7 @@ class Run(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        CheckConstraint(one_of("stage", get_args(Stage)), name="stage_known"),
+        CheckConstraint(one_of("stage", get_args(StageName)), name="stage_known"),
         CheckConstraint(one_of("state", get_args(RunState)), name="state_known"),
         CheckConstraint("(state = 'running') = (lease_expires_at IS NOT NULL)", name="running_has_a_lease"),
         CheckConstraint(

@@ -1,8 +1,8 @@
 """What a person says of a task, as it was shown to them, and the same in the task's own order, as it is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar, cast
+from typing import Self
 
 from sqlalchemy.orm import outerjoin
 
@@ -10,9 +10,8 @@ from app.db.base import Json
 from app.db.tables import Demonstration, Judgement, TaskCompletion
 from app.db.tables.judging import AnswerType
 from app.errors import Invalid
+from app.services.judging.columns import ANSWER
 from app.services.projects.question import PAIRWISE, Question
-
-T = TypeVar("T")
 
 LONGEST_RATIONALE = 10_000
 LONGEST_RESPONSE = 100_000
@@ -26,7 +25,7 @@ WITH_RESPONSE = outerjoin(Judgement, Demonstration, Demonstration.judgement_id =
 
 @dataclass(frozen=True)
 class Answer:
-    """By pane: index 0 is A.
+    """What was said, by pane: index 0 is A.
 
     `choice` counts the segments of the scale from A's end, from 1 on. `ranks`: 1 is best, equal ranks are ties, None
     is unranked; of the best of several, one is 1 and the rest None. `criteria`: 1 = A is better, 0, -1 = B is.
@@ -61,6 +60,29 @@ class Answer:
     @property
     def is_strongest(self) -> bool:
         return self.choice is not None and self.choice in (1, PAIRWISE[self.answer_type])
+
+    @property
+    def safer(self) -> int | None:
+        """Which one is less harmful, said or not."""
+        match self.safe:
+            case (True, False):
+                return 1
+            case (False, True):
+                return -1
+            case _:
+                return self.less_harmful
+
+    @property
+    def levels_towards_a(self) -> int | None:
+        """Levels of the scale by which A is better, negative if B is; None where there is no scale."""
+        if self.choice is None:
+            return None
+        segments = PAIRWISE[self.answer_type]
+        levels = segments // 2
+        towards_a = levels + 1 - self.choice
+        if segments % 2 == 0 and towards_a <= 0:  # no tie between the levels
+            towards_a -= 1
+        return towards_a
 
     def check(self, question: Question, size: int, *, is_sampled: bool) -> None:
         """Raises Invalid for what the question doesn't ask, and for a rationale that it does. `size`: responses."""
@@ -104,96 +126,30 @@ class Answer:
             return
         if self.safe is None or len(self.safe) != size or None in self.safe:
             raise Invalid("Say of each response whether it is safe. Your answer has not been saved yet.")
-        if self._safer not in (-1, 0, 1):
+        if self.safer not in (-1, 0, 1):
             raise Invalid("Say which response is less harmful, too. Your answer has not been saved yet.")
-        if self.less_harmful not in (None, self._safer):
+        if self.less_harmful not in (None, self.safer):
             raise Invalid("A safe response can't be more harmful than one that isn't safe.")
-
-    @property
-    def _safer(self) -> int | None:
-        """Which one is less harmful, said or not."""
-        match self.safe:
-            case (True, False):
-                return 1
-            case (False, True):
-                return -1
-            case _:
-                return self.less_harmful
 
     def _wants_rationale(self, question: Question, *, is_sampled: bool) -> bool:
         return is_sampled or (question.rationale == "strong" and self.is_strongest)
 
     def to_row(self, shown_order: list[int]) -> Json:
         """The columns of a judgement."""
-        return {
-            "answer_type": self.answer_type,
-            "choice": self.choice,
-            "preference": self._preference(shown_order),
-            "ranks": _by_position(self.ranks, shown_order),
-            "criteria": {name: value * _first_side(shown_order) for name, value in self.criteria.items()},
-            "acceptable": _by_position(self.acceptable, shown_order),
-            "flags": {str(shown_order[pane]): list(names) for pane, names in enumerate(self.flags) if names},
-            "safe": _by_position(self.safe, shown_order),
-            "less_harmful": None if self._safer is None else self._safer * _first_side(shown_order),
-            "rationale": self.rationale.strip() or None,
-        }
+        return {column.name: column.kept_of(self, shown_order) for column in ANSWER}
 
     def to_body(self) -> Json:
         """What a retry must repeat: all that was said, nothing that wasn't."""
-        said: dict[str, Any] = {"choice": self.choice}
-        extra = {
-            "answer_type": None if self.answer_type == "seven" else self.answer_type,
-            "ranks": self.ranks,
-            "criteria": dict(sorted(self.criteria.items())),
-            "acceptable": self.acceptable,
-            "flags": self.flags if any(self.flags) else None,
-            "safe": self.safe,
-            "less_harmful": self._safer,
-            "rationale": self.rationale.strip(),
-            "response": self.response.strip(),
-        }
-        return said | {name: value for name, value in extra.items() if value}
+        said = {column.name: column.said_in(self) for column in ANSWER if not column.follows}
+        said |= {"rationale": self.rationale.strip(), "response": self.response.strip()}
+        said["answer_type"] = None if self.answer_type == "seven" else self.answer_type
+        said["flags"] = self.flags if any(self.flags) else None
+        return {"choice": self.choice} | {name: value for name, value in said.items() if value}
 
     @classmethod
     def of(cls, judgement: Judgement, response: str = "", response_position: int | None = None) -> Self:
-        """As its author saw it."""
+        """A stored judgement by pane again, as its author saw it."""
         order = judgement.shown_order
-        return cls(
-            choice=judgement.choice,
-            answer_type=cast(AnswerType, judgement.answer_type),
-            ranks=_by_pane(judgement.ranks, order),
-            criteria={name: value * _first_side(order) for name, value in judgement.criteria.items()},
-            acceptable=_by_pane(judgement.acceptable, order),
-            flags=tuple(tuple(judgement.flags.get(str(place), ())) for place in order) if judgement.flags else (),
-            safe=_by_pane(judgement.safe, order),
-            less_harmful=None if judgement.less_harmful is None else judgement.less_harmful * _first_side(order),
-            rationale=judgement.rationale or "",
-            response=response,
-            response_of=None if response_position is None else order.index(response_position),
-        )
-
-    def _preference(self, shown_order: list[int]) -> int | None:
-        """Levels by which the task's first completion is better, negative if its second one is, wherever shown."""
-        if self.choice is None:
-            return None
-        segments = PAIRWISE[self.answer_type]
-        levels = segments // 2
-        towards_a = levels + 1 - self.choice
-        if segments % 2 == 0 and towards_a <= 0:  # no tie between the levels
-            towards_a -= 1
-        return towards_a * _first_side(shown_order)
-
-
-def _first_side(shown_order: list[int]) -> int:
-    return 1 if shown_order[0] == 0 else -1
-
-
-def _by_position(panes: tuple[T, ...] | None, shown_order: list[int]) -> list[T] | None:
-    if panes is None:
-        return None
-    at = dict(zip(shown_order, panes, strict=True))
-    return [at[position] for position in range(len(shown_order))]
-
-
-def _by_pane(positions: Sequence[T] | None, shown_order: list[int]) -> tuple[T, ...] | None:
-    return None if positions is None else tuple(positions[position] for position in shown_order)
+        said = {column.name: column.read_of(judgement, order) for column in ANSWER if not column.follows}
+        pane = None if response_position is None else order.index(response_position)
+        return cls(**said, response=response, response_of=pane)

@@ -87,7 +87,7 @@ async def in_place_of_work(db: AsyncSession, actor: Principal, project_id: int, 
 
 
 async def verdict(db: AsyncSession, assignment_id: int) -> Verdict:
-    """On the current answer to a gold task."""
+    """What the project says of the current answer to a gold task."""
     row = await db.execute(
         select(is_right(), GoldAnswer.better, GoldAnswer.explanation)
         .select_from(Judgement)
@@ -98,8 +98,8 @@ async def verdict(db: AsyncSession, assignment_id: int) -> Verdict:
 
 
 def is_right() -> ColumnElement[bool]:
-    """Of Judgement and GoldAnswer: the same response is better, by whatever strength. Where neither is, a tie is
-    right, or on a scale without one, the weakest choice.
+    """Condition on Judgement and GoldAnswer: the same response is better, by whatever strength. Where neither is, a
+    tie is right, or on a scale without one, the weakest choice.
     """
     weakest = case((Judgement.answer_type == "seven", 0), else_=1)
     rank = Judgement.ranks[GoldAnswer.better + 1]
@@ -116,6 +116,24 @@ def is_right() -> ColumnElement[bool]:
         ),
         False,
     )
+
+
+async def copy(db: AsyncSession, original: Task, purpose: TaskPurpose, *, quota: int) -> tuple[int, int]:
+    """The id of a new task with the same prompt and responses, and how many these are."""
+    task = Task(
+        project_id=original.project_id, prompt_id=original.prompt_id, purpose=purpose, copy_of=original.id, quota=quota
+    )
+    db.add(task)
+    await db.flush()
+    responses = select(literal(task.id), TaskCompletion.position, TaskCompletion.completion_id).where(
+        TaskCompletion.task_id == original.id
+    )
+    positions = await db.scalars(
+        insert(TaskCompletion)
+        .from_select(["task_id", "position", "completion_id"], responses)
+        .returning(TaskCompletion.position)
+    )
+    return task.id, len(positions.all())
 
 
 async def _practised(db: AsyncSession, project_id: int, user_id: int) -> list[bool]:
@@ -188,21 +206,3 @@ async def _repeat(db: AsyncSession, actor: Principal, project_id: int) -> int | 
         return None
     task_id, _ = await copy(db, original, "repeat", quota=1)
     return task_id
-
-
-async def copy(db: AsyncSession, original: Task, purpose: TaskPurpose, *, quota: int) -> tuple[int, int]:
-    """The id of a new task with the same prompt and responses, and how many these are."""
-    task = Task(
-        project_id=original.project_id, prompt_id=original.prompt_id, purpose=purpose, copy_of=original.id, quota=quota
-    )
-    db.add(task)
-    await db.flush()
-    responses = select(literal(task.id), TaskCompletion.position, TaskCompletion.completion_id).where(
-        TaskCompletion.task_id == original.id
-    )
-    positions = await db.scalars(
-        insert(TaskCompletion)
-        .from_select(["task_id", "position", "completion_id"], responses)
-        .returning(TaskCompletion.position)
-    )
-    return task.id, len(positions.all())

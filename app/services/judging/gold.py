@@ -8,16 +8,7 @@ from sqlalchemy import Select, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.db.tables import (
-    Completion,
-    GoldAnswer,
-    Judgement,
-    Member,
-    Project,
-    Prompt,
-    Task,
-    TaskCompletion,
-)
+from app.db.tables import Completion, GoldAnswer, Judgement, Member, Project, Prompt, Task, TaskCompletion
 from app.db.tables.judging import TaskPurpose
 from app.errors import Conflict, Invalid, NotFound
 from app.security import Principal
@@ -110,6 +101,7 @@ async def write(
         raise Invalid("Two of the responses are the same.")
     if any(len(text) > LONGEST_TEXT for text in (prompt, *texts)):
         raise Invalid("That text is too long to be stored.")
+    known.check(len(texts))  # before anything is made: the page that catches this commits
     asked = NewPrompt((("user", _clean(prompt)),), source="gold")
     prompt_id = (await prompts.put(db, project, [asked]))[asked.digest]
     task = Task(project_id=project.id, prompt_id=prompt_id, purpose=known.purpose, quota=EVERYBODY)
@@ -152,7 +144,7 @@ async def explain(db: AsyncSession, project: Project, task_id: int, *, better: i
 
 
 async def in_project(db: AsyncSession, project: Project) -> list[GoldTask]:
-    """Those in use first, newest first."""
+    """The project's gold tasks, those in use first, newest first."""
     is_right = check_tasks.is_right()
     rows = await db.execute(
         select(Task, GoldAnswer, func.count(Judgement.id), func.count(Judgement.id).filter(is_right))

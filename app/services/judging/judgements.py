@@ -15,11 +15,11 @@ from app.security import Principal
 from app.services import conditions, events
 from app.services.judging import assignments, labels, statements
 from app.services.judging.answers import Answer
+from app.services.judging.columns import SUBMISSION
 from app.services.judging.statements import Held, Recorded
 
 KEY_LENGTH = 200
 LONGEST_MS = 7 * 24 * 3600 * 1000
-MOST_VISITS = 32_767
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`is_told`: what the project says of the answer is to be shown now."""
+    """`shows_verdict`: what the project says of the answer is to be shown now."""
 
     judgement: Judgement
     replayed: bool
-    is_told: bool
+    shows_verdict: bool
 
 
 async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted:
@@ -70,8 +70,8 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     # still to be answered nobody did, and for another assignment the database refuses the key.
     earlier = await _earlier(db, actor, assignment_id, submission) if held.state != "leased" else None
     if earlier is not None:
-        return Submitted(earlier, replayed=True, is_told=held.is_told)
-    if held.state == "submitted" and held.is_told:
+        return Submitted(earlier, replayed=True, shows_verdict=held.shows_verdict)
+    if held.state == "submitted" and held.shows_verdict:
         raise Conflict("You have been told what the project says of this one, so your answer stays as it is.")
     said = _said(actor, held, submission)
     recorded = await _record(db, actor, held, said)
@@ -82,7 +82,7 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
             await labels.labels_changed(db, held.project_id)
     of = {"project_id": held.project_id, "assignment_id": assignment_id, "annotator_id": actor.user_id}
     judgement = Judgement(id=recorded.id, task_id=held.task_id, submitted_at=recorded.submitted_at, **of, **said)
-    return Submitted(judgement, replayed=False, is_told=held.is_told)
+    return Submitted(judgement, replayed=False, shows_verdict=held.shows_verdict)
 
 
 async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Judgement | None:
@@ -108,16 +108,11 @@ def _said(actor: Principal, held: Held, submission: Submission) -> Json:
         "kind": kind,
         "is_check": held.purpose != "label",
         "shown_order": held.shown_order,
-        **submission.answer.to_row(held.shown_order),
-        "idempotency_key": submission.idempotency_key,
         "body_digest": submission.digest(held.assignment_id),
         "guidelines_version": held.guidelines_version,
         "served_at": held.given_at,
-        "first_action_ms": submission.first_action_ms,
-        "active_ms": submission.active_ms,
-        "visits": None if submission.visits is None else min(submission.visits, MOST_VISITS),
-        "hurried": submission.hurried,
-        "client_version": submission.client_version,
+        **submission.answer.to_row(held.shown_order),
+        **{column.name: column.kept_of(submission, held.shown_order) for column in SUBMISSION},
     }
 
 

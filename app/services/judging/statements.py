@@ -30,6 +30,7 @@ from app.db.prepared import Prepared
 from app.db.tables import Assignment, Completion, Judgement, Member, Project, Prompt, Round, Task, TaskCompletion
 from app.db.tables.judging import TaskPurpose
 from app.services import conditions
+from app.services.judging.columns import SAID
 from app.services.projects.checks import Checks
 from app.services.projects.question import Question
 
@@ -59,9 +60,9 @@ class Seen:
     texts: list[str]
 
     @property
-    def is_told(self) -> bool:
+    def shows_verdict(self) -> bool:
         """Whether the answer is followed by what the project says."""
-        return Checks.of(self.checked).tells(self.purpose)
+        return Checks.of(self.checked).shows_verdict(self.purpose)
 
 
 _texts = (
@@ -120,9 +121,9 @@ class Held:
         return Question.model_validate(self.asked)
 
     @property
-    def is_told(self) -> bool:
+    def shows_verdict(self) -> bool:
         """Whether the answer is followed by what the project says, after which nobody can change it."""
-        return Checks.of(self.checked).tells(self.purpose)
+        return Checks.of(self.checked).shows_verdict(self.purpose)
 
     def task_state_with(self, judged: int, skipped: int) -> str:
         """The task's state with so many places used: an open one is closed by its last."""
@@ -321,12 +322,8 @@ class Recorded:
 
 
 def _record(*more: str) -> ReturningInsert[int, datetime, datetime | None, bool]:
-    columns = (
-        *("kind", "is_check", "shown_order", "answer_type", "choice", "preference", "ranks", "criteria", "acceptable"),
-        *("flags", "safe", "less_harmful", "rationale", "idempotency_key", "body_digest", "guidelines_version"),
-        *("served_at", "first_action_ms", "active_ms", "visits", "hurried", "client_version", *more),
-    )
-    said = {name: bindparam(f"said_{name}", type_=Judgement.__table__.c[name].type) for name in columns}
+    columns = Judgement.__table__.c
+    said = {name: bindparam(f"said_{name}", type_=columns[name].type) for name in (*SAID, *more)}
     return (
         insert_or_not(Judgement)
         .values(project_id=PROJECT, task_id=TASK, assignment_id=ASSIGNMENT, annotator_id=ACTOR, **said)

@@ -82,7 +82,7 @@ async def renew(db: AsyncSession, run_id: int, token: int, *, lease_seconds: flo
 
 
 async def standing(db: AsyncSession, run_id: int, token: int) -> Standing:
-    """As `renew`, without renewing."""
+    """Whether the run is still held under `token` and whether its end was asked for, without renewing the lease."""
     row = (
         await db.execute(
             select(Run.cancel_requested_at.is_not(None).label("cancel_requested")).where(
@@ -219,7 +219,7 @@ def _released(state: str) -> dict[str, Any]:
 
 async def _requeue(db: AsyncSession, run: Run, error: str | None) -> None:
     await db.execute(update(Run).where(Run.id == run.id).values(**_released("queued"), error=error))
-    await dispatch.defer_run(db, run.id, stage=run.stage)
+    await runs.send(db, run)
     await runs.announce(db, run)
 
 

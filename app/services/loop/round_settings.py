@@ -4,30 +4,37 @@ The stage settings are passed on to `training/config`, which refuses what it doe
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, create_model
 
 from app.db.base import Json
-from app.db.tables import Project
+from app.db.tables import Project, Round
 from app.services.loop.gates import PolicyBounds, RewardBounds
+from app.services.loop.stages.registry import TRAINING
 from app.services.projects.question import question_of
 from app.services.projects.validation import validated
 
-STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate")
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+_FIELDS: dict[str, Any] = {
+    name: (Json, Field(default_factory=partial(dict, stage.defaults))) for name, stage in TRAINING.items()
+}
+_OfStages = create_model("_OfStages", __config__=_STRICT, **_FIELDS)
 
 
-class RoundSettings(BaseModel):
+class RoundSettings(_OfStages):
     """Everything that can be chosen about a round.
 
-    `pairs_per_round` null means: enough for `label_target`, with a fifth to spare, because people skip. Stage
-    settings hold only what differs from the stage's own defaults.
+    `pairs_per_round` null means: enough for `label_target`, with a fifth to spare, because people skip. Beside these
+    there is one setting for every training stage, with what differs from the stage's own defaults.
 
     `harmlessness`: the round trains a cost model and holds the policy's cost to `cost_limit` of its `ppo` settings. So
     it is, unless somebody says otherwise, where annotators are asked which responses are safe.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _STRICT
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     label_target: int = Field(default=100, ge=0)
@@ -36,13 +43,6 @@ class RoundSettings(BaseModel):
     generate_prompts: int = Field(default=400, ge=1)
     evaluate_prompts: int = Field(default=200, ge=1)
     harmlessness: bool = False
-    sft: Json = Field(default_factory=dict)
-    reward: Json = Field(default_factory=dict)
-    cost: Json = Field(default_factory=dict)
-    ppo: Json = Field(default_factory=dict)
-    dpo: Json = Field(default_factory=dict)
-    generate: Json = Field(default_factory=dict)
-    evaluate: Json = Field(default_factory=lambda: {"samples_per_prompt": 4})
     reward_gate: RewardBounds = RewardBounds()
     policy_gate: PolicyBounds = PolicyBounds()
 
@@ -54,7 +54,12 @@ class RoundSettings(BaseModel):
     @property
     def cost_limit(self) -> float:
         """What the mean cost must not pass; at 0 it says neither safe nor unsafe."""
-        return float(self.ppo.get("cost_limit", 0.0))
+        return float(self.of_stage("ppo").get("cost_limit", 0.0))
+
+    def of_stage(self, name: str) -> Json:
+        """What was chosen for a training stage."""
+        chosen: Json = getattr(self, name)
+        return chosen
 
     def pairs_wanted(self, overlap: int) -> int:
         """How many pairs the select step asks for."""
@@ -73,8 +78,13 @@ def settings_of(project: Project) -> RoundSettings:
     return asked.overridden(project.round_settings)
 
 
+def settings_of_round(round_: Round) -> RoundSettings:
+    """What was settled when the round was started."""
+    return RoundSettings.model_validate(round_.settings)
+
+
 def limit_cost(project: Project, limit: float) -> None:
-    """Of the rounds and runs that start from here on and are given a cost model."""
+    """Set the mean cost that rounds and runs from here on may reach where they are given a cost model."""
     ppo = {name: value for name, value in project.round_settings.get("ppo", {}).items() if name != "cost_limit"}
     if limit:
         ppo["cost_limit"] = limit

@@ -8,28 +8,28 @@ run leaves the round where it is until the run is retried or the round is cancel
 with its reasons.
 """
 
-from typing import Any, get_args
+from typing import get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Judgement, ModelVersion, Project, Round, Run
+from app.db.tables import Judgement, Project, Round, Run
 from app.db.tables.runs import RoundStatus, RoundStep
 from app.errors import Conflict
 from app.security import Principal
 from app.services import conditions, dispatch, events
 from app.services.judging.labels import labels_at_hand
-from app.services.loop import models, runs, selection, stages
-from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop import round_steps, runs, selection, starting
+from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.projects import projects
 
 STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
 
 
 def steps_of(settings: RoundSettings) -> tuple[RoundStep, ...]:
-    """Those that a round with such settings takes, the last of which is `done`."""
+    """The steps that a round with such settings takes, the last of which is `done`."""
     return tuple(step for step in STEPS if step != "cost" or settings.harmlessness)
 
 
@@ -114,7 +114,7 @@ async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
         done = await _run_is_done(db, project, round_)
     if not done or round_.status != "active":
         return False
-    steps = steps_of(stages.settings_of_round(round_))
+    steps = steps_of(settings_of_round(round_))
     round_.step = steps[steps.index(round_.step) + 1]
     if round_.step == "done":
         await _finish(db, project, round_)
@@ -130,44 +130,18 @@ async def _run_is_done(db: AsyncSession, project: Project, round_: Round) -> boo
         .execution_options(populate_existing=True)
     )
     if run is None:
-        lacking = await stages.lacking(db, round_)
+        lacking = await round_steps.lacking(db, round_)
         if lacking is None:
-            await stages.queue_step(db, project, round_)
+            await round_steps.queue_step(db, project, round_)
         else:
             await _stop(db, project, round_, reason=lacking)
         return False
     if run.state != "succeeded":
         return False
-    await _take_over(db, project, round_, run)
+    refused = await round_steps.keep_result(db, round_, run)
+    if refused is not None:
+        await _stop(db, project, round_, reason=refused)
     return True
-
-
-async def _take_over(db: AsyncSession, project: Project, round_: Round, run: Run) -> None:
-    """Note in the round what the step's run has made."""
-    result: dict[str, Any] = run.result or {}
-    match round_.step:
-        case "select" if round_.label_target > 0:
-            # With fewer pairs than labels to wait for, the round would wait for ever.
-            round_.label_target = max(1, min(round_.label_target, result["reachable_labels"]))
-        case "snapshot":
-            round_.dataset_version_id = result["dataset_version_id"]
-        case "reward":
-            round_.reward_id = (await _made_by(db, run)).id
-        case "cost":
-            cost = await _made_by(db, run)
-            round_.cost_id = cost.id
-            # What it tells apart is on its page and decides nothing by itself: the policy's gate asks it.
-            await models.promote(db, round_.started_by_id, cost, reason="Trained by a round.")
-        case "ppo":
-            round_.policy_id = (await _made_by(db, run)).id
-        case "reward_gate" | "policy_gate" if not result["passed"]:
-            await _stop(db, project, round_, reason=result["reason"])
-
-
-async def _made_by(db: AsyncSession, run: Run) -> ModelVersion:
-    version = await models.of_run(db, run.id)
-    assert version is not None, "a training run succeeds in the transaction that registers its model"
-    return version
 
 
 async def _finish(db: AsyncSession, project: Project, round_: Round) -> None:
@@ -175,12 +149,12 @@ async def _finish(db: AsyncSession, project: Project, round_: Round) -> None:
     if project.opens_next_round and project.archived_at is None:
         await start(db, round_.started_by_id, project)
     else:
-        await stages.serve_pairs(db, project)
+        await starting.serve_pairs(db, project)
 
 
 async def _stop(db: AsyncSession, project: Project, round_: Round, *, reason: str) -> None:
     await _end(db, round_, "stopped", reason=reason)
-    await stages.replenish(db, project)
+    await starting.replenish(db, project)
 
 
 async def _end(db: AsyncSession, round_: Round, status: RoundStatus, *, reason: str | None) -> None:

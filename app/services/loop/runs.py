@@ -7,10 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Metric, Project, Round, Run
-from app.db.tables.runs import TERMINAL_RUN_STATES, Stage
+from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import dispatch, events
+from app.services.loop.stages.registry import queue_of
 from app.services.projects import projects
 from app.settings import settings as application_settings
 
@@ -21,7 +22,7 @@ async def queue_run(
     db: AsyncSession,
     *,
     project_id: int,
-    stage: Stage,
+    stage: str,
     settings: Json,
     round_id: int | None = None,
     round_step: str | None = None,
@@ -45,9 +46,14 @@ async def queue_run(
     run.folder = f"runs/{run.id}"
     await db.flush()
     await db.refresh(run)
-    await dispatch.defer_run(db, run.id, stage=stage)
+    await send(db, run)
     await announce(db, run)
     return run
+
+
+async def send(db: AsyncSession, run: Run) -> None:
+    """Ask for a worker for the run."""
+    await dispatch.defer_run(db, run.id, queue=queue_of(run.stage))
 
 
 async def get(db: AsyncSession, actor: Principal, run_id: int) -> Run:
@@ -74,7 +80,7 @@ async def metrics_since(db: AsyncSession, run_id: int, step: int = -1) -> list[M
 
 
 def log_tail(run: Run, home: Path, max_bytes: int = 65_536) -> str:
-    """The end of what the training process printed, from a whole line on; empty when there is none."""
+    """The end of what the training process printed, from a whole line on if one begins there; empty without a log."""
     if run.folder is None:
         return ""
     try:
@@ -85,7 +91,7 @@ def log_tail(run: Run, home: Path, max_bytes: int = 65_536) -> str:
     except FileNotFoundError:
         return ""
     if size > max_bytes:
-        tail = tail.partition(b"\n")[2]
+        tail = tail.partition(b"\n")[2] or tail
     return tail.decode(errors="replace")
 
 
@@ -124,7 +130,7 @@ async def retry(db: AsyncSession, actor: Principal | None, run: Run) -> Run:
     run.queued_at = func.now()
     await db.flush()
     await db.refresh(run)
-    await dispatch.defer_run(db, run.id, stage=run.stage)
+    await send(db, run)
     await announce(db, run)
     return run
 

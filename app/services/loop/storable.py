@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def storable(value: T) -> T:
-    """The same value with NUL characters and lone surrogates replaced and numbers that JSON doesn't know as None."""
+    """A copy of `value` with NUL characters and lone surrogates replaced and numbers that JSON doesn't know as None."""
     return cast(T, _storable(value))
 
 

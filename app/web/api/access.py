@@ -19,6 +19,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
 async def token_principal(db: Db, credentials: Credentials) -> Principal:
+    """The owner of the bearer token. Raises NotSignedIn for none, and for one that is unknown, expired or revoked."""
     principal = await accounts.principal_of_api_token(db, credentials.credentials) if credentials else None
     if principal is None:
         raise NotSignedIn("Send a valid API token: `Authorization: Bearer plumb_…`.")

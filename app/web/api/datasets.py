@@ -7,17 +7,22 @@ from sqlalchemy import select
 
 from app.db.tables import DatasetVersion
 from app.services.data import datasets
+from app.services.data.exports import registry
+from app.services.data.exports.formats import FORMATS, Format
 from app.web.api.access import Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import DatasetOut
-from app.web.pages import exports
+from app.web.serving import downloads
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["datasets"])
 
+SCHEMAS = registry.choice("preferences")
+
 
 @router.get("/projects/{slug}/datasets", summary="List dataset versions")
 async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page[DatasetOut]:
+    """Versions of preferences and of demonstrations, newest first; 403 for annotators."""
     return await read_page(
         db,
         select(DatasetVersion).where(DatasetVersion.project_id == project.id),
@@ -52,14 +57,16 @@ async def read_dataset(project: ManagedProject, number: Id, db: Db) -> DatasetOu
     "/projects/{slug}/datasets/{number}/export",
     response_class=Response,
     summary="Export a dataset version",
-    responses={200: {"content": {exports.JSON_LINES: {}, exports.PARQUET: {}}, "description": "The rows, streamed."}},
+    responses={
+        200: {"content": {form.media_type: {} for form in FORMATS.values()}, "description": "The rows, streamed."}
+    },
 )
 async def export(
     request: Request,
     project: ManagedProject,
     number: Id,
     db: Db,
-    form: Annotated[exports.Format, Query(alias="format")] = "jsonl",
+    form: Annotated[Format, Query(alias="format")] = "jsonl",
     raw: Annotated[
         bool,
         Query(
@@ -67,6 +74,7 @@ async def export(
             " `rejected_safe` and `less_harmful` (null where nobody was asked)."
         ),
     ] = False,
+    schema: Annotated[str | None, Query(description=SCHEMAS, include_in_schema=SCHEMAS is not None)] = None,
 ) -> Response:
     """Preference pairs in TRL's conversational schema: `prompt`, `chosen`, `rejected`, each a list of `role` and
     `content`.
@@ -74,14 +82,15 @@ async def export(
     Ties have no better response and are left out; the version's `counts` say how many there are.
     """
     version = await datasets.get_version(db, project, number)
-    return await exports.export(db, project, version, settings_of(request).home, form=form, raw=raw)
+    home = settings_of(request).home
+    return await downloads.records(db, project, version, home, form=form, raw=raw, schema=schema)
 
 
 @router.get(
     "/projects/{slug}/datasets/{number}/judgements",
     response_class=Response,
     summary="Export the judgements of a dataset version",
-    responses={200: {"content": {exports.JSON_LINES: {}}, "description": "One line for each judgement."}},
+    responses={200: {"content": {FORMATS["jsonl"].media_type: {}}, "description": "One line for each judgement."}},
 )
 async def export_judgements(project: ManagedProject, number: Id, db: Db) -> Response:
     """Everything that each person said: choice or ranks, criteria, flags, harm, reason, better response, times.
@@ -89,4 +98,4 @@ async def export_judgements(project: ManagedProject, number: Id, db: Db) -> Resp
     `responses`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task; `shown_order`
     says which position was shown as A, B, … Rankings keep their ties, and null is unranked.
     """
-    return await exports.export_judgements(db, project, await datasets.get_version(db, project, number))
+    return await downloads.judgement_rows(db, project, await datasets.get_version(db, project, number))

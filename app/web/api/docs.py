@@ -58,6 +58,7 @@ class Operation:
 
 @router.get("/api/docs", dependencies=[Depends(may_read_docs)])
 async def show_docs(request: Request) -> Response:
+    """Shows every call with its fields, and every error, to people who are signed in and to programs with a token."""
     document = routes.openapi(request.app.version)
     shown = list(operations(document))
     return render.page(
@@ -146,7 +147,8 @@ def _kind(document: Schema, schema: Schema) -> str:
     if schema.get("type") == "array":
         return f"list of {_kind(document, schema['items'])}"
     # The largest id is a limit of the database, and no news to anybody.
-    bounds = [str(schema[name]) for name in ("minimum", "maximum") if schema.get(name, LARGEST) < LARGEST]
+    # JSON Schema has them as floats; none of ours is a fraction.
+    bounds = [f"{schema[name]:.0f}" for name in ("minimum", "maximum") if schema.get(name, LARGEST) < LARGEST]
     words = [str(schema.get("format") or schema.get("type", "any"))]
     if len(bounds) == 2:
         words.append("–".join(bounds))

@@ -21,6 +21,7 @@ router = APIRouter()
 
 @router.get("/projects/{slug}/rounds", tags=["rounds"], summary="List rounds")
 async def list_rounds(project: ManagedProject, db: Db, paging: Paging) -> Page[RoundOut]:
+    """Rounds of the project, newest first, each with its step and the versions that it made; 403 for annotators."""
     return await read_page(
         db,
         select(Round).where(Round.project_id == project.id),
@@ -40,11 +41,13 @@ async def start_round(project: OwnedProject, caller: Caller, db: Db, body: Round
 
 @router.get("/projects/{slug}/rounds/{number}", tags=["rounds"], summary="Read a round")
 async def read_round(project: ManagedProject, number: Id, db: Db) -> RoundOut:
+    """A round by its number in the project; 404 for a number that it doesn't have, 403 for annotators."""
     return RoundOut.model_validate(await _round(db, project, number))
 
 
 @router.post("/projects/{slug}/rounds/{number}/cancel", tags=["rounds"], summary="Cancel a round")
 async def cancel_round(project: OwnedProject, number: Id, caller: Caller, db: Db) -> RoundOut:
+    """Ends the round and its runs, and keeps what they have made; 409 when it is over already."""
     entry = await _round(db, project, number)
     await rounds.cancel(db, caller, entry)
     await db.refresh(entry)
@@ -62,6 +65,7 @@ async def continue_round(project: OwnedProject, number: Id, caller: Caller, db: 
 
 @router.get("/projects/{slug}/runs", tags=["runs"], summary="List runs")
 async def list_runs(project: ManagedProject, db: Db, paging: Paging) -> Page[RunOut]:
+    """Runs of rounds and runs started by hand, newest first; 403 for annotators."""
     return await read_page(
         db,
         select(Run).where(Run.project_id == project.id),
@@ -73,6 +77,9 @@ async def list_runs(project: ManagedProject, db: Db, paging: Paging) -> Page[Run
 
 @router.get("/runs/{run_id}", tags=["runs"], summary="Read a run")
 async def read_run(run_id: Id, caller: Caller, db: Db) -> RunOut:
+    """A run with how far it is, its result and, where it failed, its error; 404 for a run of a project that you are not
+    in, 403 for annotators.
+    """
     return RunOut.model_validate(await _managed_run(db, caller, run_id))
 
 
@@ -83,14 +90,18 @@ async def read_metrics(
     db: Db,
     after_step: Annotated[int, Query(ge=-1, description="Only what was measured after this step.")] = -1,
 ) -> list[MetricOut]:
+    """Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+    not in, 403 for annotators.
+    """
     run = await _managed_run(db, caller, run_id)
     return [MetricOut.model_validate(metric) for metric in await runs.metrics_since(db, run.id, after_step)]
 
 
 @router.get("/runs/{run_id}/reward-hacking", tags=["runs"], summary="Read the report on reward hacking")
 async def read_reward_hacking(run_id: Id, caller: Caller, request: Request, db: Db) -> dict[str, Any] | None:
-    """Of a PPO run: every evaluation with its figures and alarms, and the newest responses to judge by eye. Null before
-    the first evaluation."""
+    """Every evaluation of a PPO run with its figures and alarms, and the newest responses to judge by eye; null before
+    the first evaluation.
+    """
     return hacking_report.report_of(await _managed_run(db, caller, run_id), settings_of(request).home)
 
 

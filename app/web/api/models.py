@@ -1,12 +1,13 @@
 """Model versions: what they are made of, and which one is in use."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project
+from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.loop import models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
@@ -16,13 +17,12 @@ from app.web.serving.deps import Db
 
 router = APIRouter(tags=["models"])
 
-Kind = Literal["policy", "reward", "cost"]
-
 
 @router.get("/projects/{slug}/models", summary="List model versions")
 async def list_models(
-    project: ManagedProject, db: Db, paging: Paging, kind: Annotated[Kind | None, Query()] = None
+    project: ManagedProject, db: Db, paging: Paging, kind: Annotated[ModelKind | None, Query()] = None
 ) -> Page[ModelOut]:
+    """Policies, reward models and cost models, newest first, or those of one `kind`; 403 for annotators."""
     statement = select(ModelVersion).where(ModelVersion.project_id == project.id)
     if kind is not None:
         statement = statement.where(ModelVersion.kind == kind)
@@ -30,12 +30,17 @@ async def list_models(
 
 
 @router.get("/projects/{slug}/models/{kind}/{number}", summary="Read a model version")
-async def read_model(project: ManagedProject, kind: Kind, number: Id, db: Db) -> ModelOut:
+async def read_model(project: ManagedProject, kind: ModelKind, number: Id, db: Db) -> ModelOut:
+    """A version with its figures and the ids of all that it was made from; 404 for a number that its kind doesn't have,
+    403 for annotators.
+    """
     return ModelOut.model_validate(await _version(db, project, kind, number))
 
 
 @router.post("/projects/{slug}/models/{kind}/{number}/promote", summary="Put a model version to use")
-async def promote(project: OwnedProject, kind: Kind, number: Id, body: PromoteIn, caller: Caller, db: Db) -> ModelOut:
+async def promote(
+    project: OwnedProject, kind: ModelKind, number: Id, body: PromoteIn, caller: Caller, db: Db
+) -> ModelOut:
     """The version in use until now is archived; `roll-back` brings it back."""
     version = await _version(db, project, kind, number)
     await models.promote(db, caller.user_id, version, reason=body.reason)
@@ -45,12 +50,13 @@ async def promote(project: OwnedProject, kind: Kind, number: Id, body: PromoteIn
 
 @router.post("/projects/{slug}/roll-back", summary="Go back to the model version in use before")
 async def roll_back(project: OwnedProject, body: RollBackIn, caller: Caller, db: Db) -> ModelOut:
+    """Puts the version that was in use before the present one back and returns it; 409 when there is none."""
     version = await models.roll_back(db, caller.user_id, project, kind=body.kind, reason=body.reason)
     await db.refresh(version)
     return ModelOut.model_validate(version)
 
 
-async def _version(db: AsyncSession, project: Project, kind: Kind, number: int) -> ModelVersion:
+async def _version(db: AsyncSession, project: Project, kind: ModelKind, number: int) -> ModelVersion:
     found = await db.scalar(
         select(ModelVersion).where(
             ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number

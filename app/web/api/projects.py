@@ -14,6 +14,7 @@ router = APIRouter(tags=["projects"])
 
 @router.get("/projects", summary="List projects")
 async def list_projects(caller: Caller, db: Db, paging: Paging) -> Page[ProjectOut]:
+    """Projects that you are a member of, newest first; for admins all of them."""
     return await read_page(
         db,
         projects.visible_to(caller),
@@ -25,6 +26,9 @@ async def list_projects(caller: Caller, db: Db, paging: Paging) -> Page[ProjectO
 
 @router.get("/projects/{slug}", summary="Read a project")
 async def read_project(project: MemberProject, caller: Caller, db: Db) -> ProjectDetail:
+    """A project with your role, your progress and, unless you are an annotator, counts of what it holds; 404 if you are
+    not in it.
+    """
     role = await projects.require_role(db, caller, project, "owner", "reviewer", "annotator")
     progress = await standing.annotator_progress(db, caller, project)
     # How many have judged what is part of what a blind annotator must not learn.

@@ -49,6 +49,7 @@ description = APIRouter(include_in_schema=False)
 
 @description.get(f"{PREFIX}/openapi.json", dependencies=[Depends(may_read_docs)])
 async def read_openapi(request: Request) -> JSONResponse:
+    """The OpenAPI document of `/api/v1`, for people who are signed in and for programs with a token."""
     return JSONResponse(openapi(request.app.version))
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
+from app.db.tables.lineage import ModelKind
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 
@@ -196,8 +197,8 @@ class JudgementOut(Out):
     )
 
     @classmethod
-    def of(cls, judgement: Judgement, told: TaskView | None) -> Self:
-        """`told`: the task as it is seen after the answer, where the project says something of that."""
+    def of(cls, judgement: Judgement, answered: TaskView | None) -> Self:
+        """`answered`: the task as it is seen after the answer, where the project says something of that."""
         said = Answer.of(judgement)
         assert judgement.assignment_id is not None
         return cls(
@@ -207,10 +208,12 @@ class JudgementOut(Out):
             choice=said.choice,
             ranks=None if said.ranks is None else list(said.ranks),
             submitted_at=judgement.submitted_at,
-            verdict=told
-            and told.verdict
+            verdict=answered
+            and answered.verdict
             and VerdictOut(
-                is_right=told.verdict.is_right, better=told.better_pane, explanation=told.verdict.explanation
+                is_right=answered.verdict.is_right,
+                better=answered.better_pane,
+                explanation=answered.verdict.explanation,
             ),
         )
 
@@ -275,7 +278,7 @@ class RoundIn(In):
 
 class ModelOut(Out):
     id: int
-    kind: Literal["policy", "reward", "cost"]
+    kind: ModelKind
     number: int
     state: Literal["candidate", "promoted", "archived"]
     run_id: int | None

@@ -71,12 +71,15 @@ async def submit_judgement(
     submitted = await judgements.submit(db, caller, assignment_id, submission)
     if submitted.replayed:
         response.status_code = status.HTTP_200_OK
-    told = await assignments.view(db, caller, assignment_id) if submitted.is_told else None
-    return JudgementOut.of(submitted.judgement, told)
+    answered = await assignments.view(db, caller, assignment_id) if submitted.shows_verdict else None
+    return JudgementOut.of(submitted.judgement, answered)
 
 
 @router.post(
     "/assignments/{assignment_id}/skip", status_code=status.HTTP_204_NO_CONTENT, summary="Hand a task back unanswered"
 )
 async def skip(assignment_id: Id, body: SkipIn, caller: Caller, db: Db) -> None:
+    """Gives the task back for good: it never comes to you again; 409 for a task that you have judged or of a
+    qualification round, 404 for anybody else's assignment.
+    """
     await assignments.skip(db, caller, assignment_id, reason=body.reason)

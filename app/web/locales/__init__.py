@@ -28,6 +28,7 @@ _current: ContextVar[str] = ContextVar("locale", default=SOURCE)
 
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
+    """Codes of the languages that pages can be in, English first."""
     return (SOURCE, *sorted(path.parents[1].name for path in FOLDER.glob("*/LC_MESSAGES/messages.po")))
 
 
@@ -44,25 +45,22 @@ def of_request(request: Request) -> str:
     return _negotiated(request.headers.get("accept-language", ""))
 
 
-@lru_cache(maxsize=256)  # browsers differ little, and matching took a tenth of a request
-def _negotiated(accepted: str) -> str:
-    wanted = [part.split(";")[0].strip() for part in accepted.split(",")[:10]]
-    return negotiate_locale([code for code in wanted if code], available(), sep="-") or SOURCE
-
-
 def use(locale: str) -> None:
+    """Set the language of all that this request says from here on."""
     _current.set(locale)
 
 
 def current() -> Locale:
+    """The language in use, with its rules for numbers, dates and plurals."""
     return Locale.parse(_current.get())
 
 
 def gettext(message: str) -> str:
+    """`message` in the language in use; itself where the catalogue lacks it."""
     return _catalogue(_current.get()).gettext(message)
 
 
-def told(error: DomainError) -> str:
+def translated(error: DomainError) -> str:
     """What went wrong, for a person."""
     said = gettext(error.template)
     return said % error.named if error.named else said
@@ -74,11 +72,19 @@ def lazy(message: str) -> str:
 
 
 def ngettext(singular: str, plural: str, number: int) -> str:
+    """The form for `number` in the language in use, which may have more than two."""
     return _catalogue(_current.get()).ngettext(singular, plural, number)
 
 
 def format_ago(age: timedelta) -> str:
+    """How long ago, in the language in use: “3 minutes ago”."""
     return format_timedelta(-age, add_direction=True, locale=current())
+
+
+@lru_cache(maxsize=256)  # browsers differ little, and matching took a tenth of a request
+def _negotiated(accepted: str) -> str:
+    wanted = [part.split(";")[0].strip() for part in accepted.split(",")[:10]]
+    return negotiate_locale([code for code in wanted if code], available(), sep="-") or SOURCE
 
 
 @lru_cache

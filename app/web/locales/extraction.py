@@ -1,4 +1,4 @@
-"""Collects the messages of domain errors for the catalogues: they are written where they are raised, without a mark."""
+"""Collects what services say to people: domain errors, written where they are raised without a mark, and phrases."""
 
 import ast
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) a
 
 
 def domain_messages(file: IO[bytes], keywords: object, comment_tags: object, options: object) -> Iterator[Found]:
-    """A Babel extractor: docstrings of domain errors, literal arguments of `raise`, and constants that are raised."""
+    """A Babel extractor: docstrings of domain errors, arguments of `raise`, constants that are raised, phrases."""
     tree = ast.parse(file.read())
     raised = {name for node in ast.walk(tree) for name in _raised_constants(node)}
     for node in ast.walk(tree):
@@ -22,6 +22,9 @@ def domain_messages(file: IO[bytes], keywords: object, comment_tags: object, opt
                 pass
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(message))) if name in raised:
                 pass
+            case ast.Call(func=ast.Name(id="phrase"), args=[ast.Constant(value=str(message))]):
+                yield node.lineno, None, message, []
+                continue
             case _:
                 continue
         if message.endswith(".") and "\n" not in message:

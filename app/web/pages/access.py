@@ -32,6 +32,7 @@ async def managed(project: CurrentProject, principal: CurrentUser, db: Db) -> Ma
 
 
 async def owned(project: CurrentProject, principal: CurrentUser, db: Db) -> Project:
+    """For owners alone. Raises Forbidden for everybody else in the project; for strangers it isn't there."""
     await projects.require_role(db, principal, project, "owner")
     return project
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.errors import DomainError, NotSignedIn, TooMany
 from app.services import accounts
-from app.web.locales import told
+from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.deps import Db, MaybeUser, session_cookie, settings_of
 
@@ -26,6 +26,7 @@ class SignInForm(BaseModel):
 
 @router.get("/sign-in")
 async def show_sign_in(request: Request, principal: MaybeUser, next: str = "/") -> Response:  # noqa: A002 - the URL's word
+    """Asks for e-mail address and password; who is signed in goes straight on to `next`."""
     if principal is not None:
         return render.redirect(render.local_path(next))
     return _sign_in_page(request, next_path=next)
@@ -33,6 +34,7 @@ async def show_sign_in(request: Request, principal: MaybeUser, next: str = "/") 
 
 @router.post("/sign-in")
 async def sign_in(request: Request, form: Annotated[SignInForm, Form()], db: Db) -> Response:
+    """Begins a session and leads on to the page that was wanted; a refusal is said on the form."""
     try:
         token = await accounts.sign_in(db, email=form.email, password=form.password, address=_address(request))
     except (NotSignedIn, TooMany) as refusal:
@@ -48,11 +50,13 @@ async def show_link(request: Request, token: str, db: Db) -> Response:
 
 @router.post("/sign-in/link/{token}")
 async def use_link(request: Request, token: str, db: Db) -> Response:
+    """Uses the link up and signs its person in."""
     return _signed_in(request, await accounts.use_sign_in_link(db, token), "/")
 
 
 @router.post("/sign-out")
 async def sign_out(request: Request, db: Db) -> Response:
+    """Ends the session in the database, too: a copy of its cookie opens nothing any more."""
     name = session_cookie(settings_of(request))
     if token := request.cookies.get(name):
         await accounts.sign_out(db, token)
@@ -68,7 +72,7 @@ def _sign_in_page(request: Request, *, next_path: str, email: str = "", refusal:
         status_code=refusal.status if refusal else 200,
         next=render.local_path(next_path),
         email=email,
-        failure=told(refusal) if refusal else None,
+        failure=translated(refusal) if refusal else None,
     )
 
 

@@ -1,25 +1,46 @@
 """Dataset versions: what they hold, where to get them, and the button that cuts the next."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, cast
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from app.db.tables import DatasetVersion
 from app.db.tables.lineage import DatasetKind
 from app.services.data import datasets
+from app.services.data.exports import registry
+from app.services.data.exports.formats import FORMATS, Format
+from app.services.data.exports.schema import RecordSchema
 from app.services.projects import standing
-from app.web.pages import exports
+from app.web.locales import lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
+from app.web.serving import downloads
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
 
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
+# Schemas whose names are translated; others are called what the registry calls them.
+CALLED = {"judgements": lazy("judgements")}
+RAW = lazy("raw rows")
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a version can be had as. `address` follows that of the version."""
+
+    address: str
+    called: str
+
 
 @router.get("")
 async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers each version, what it holds, its files, and how many judgements are new since."""
     overview = await standing.overview(db, managed.project)
     return render.page(
         request,
@@ -27,6 +48,7 @@ async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Re
         managed=managed,
         versions=await datasets.list_versions(db, managed.project.id),
         demonstrations=await datasets.list_versions(db, managed.project.id, "demonstrations"),
+        downloads=_downloads,
         unused=overview.judgements_since_snapshot,
         judgements=overview.judgements,
     )
@@ -34,14 +56,16 @@ async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Re
 
 @router.post("")
 async def cut(request: Request, project: OwnedProject, db: Db) -> Response:
+    """Cuts the next version of the preferences for an owner; without new judgements it is the newest one again."""
     version = await datasets.cut_preferences(db, project, home=settings_of(request).home)
     return render.redirect(f"/projects/{project.slug}/datasets#{version.kind}-{version.number}")
 
 
 @router.get("/{number}/judgements")
 async def download_judgements(number: Number, managed: ManagedProject, db: Db) -> Response:
+    """Sends owners and reviewers a line for each judgement of a version, ties too."""
     version = await datasets.get_version(db, managed.project, number)
-    return await exports.export_judgements(db, managed.project, version)
+    return await downloads.judgement_rows(db, managed.project, version)
 
 
 @router.get("/{number}/export")
@@ -51,8 +75,32 @@ async def download(
     managed: ManagedProject,
     db: Db,
     kind: DatasetKind = "preferences",
-    form: Annotated[exports.Format, Query(alias="format")] = "jsonl",
+    form: Annotated[Format, Query(alias="format")] = "jsonl",
     raw: bool = False,
+    schema: str | None = None,
 ) -> Response:
+    """Sends owners and reviewers the rows of a version, `raw` ones with who said how much."""
     version = await datasets.get_version(db, managed.project, number, kind)
-    return await exports.export(db, managed.project, version, settings_of(request).home, form=form, raw=raw)
+    home = settings_of(request).home
+    return await downloads.records(db, managed.project, version, home, form=form, raw=raw, schema=schema)
+
+
+def _downloads(version: DatasetVersion) -> Iterator[Download]:
+    """The usual schema in each format, the raw rows, and every other schema once."""
+    kind = cast(DatasetKind, version.kind)
+    of_kind = {"kind": kind} if kind != "preferences" else {}
+    for number, schema in enumerate(registry.of_kind(kind)):
+        called = CALLED.get(schema.name, schema.called)
+        if not isinstance(schema, RecordSchema):
+            yield Download(schema.name, called)
+        elif number:
+            yield Download(_export(format="jsonl", **of_kind, schema=schema.name), called)
+        else:
+            for name, form in FORMATS.items():
+                yield Download(_export(format=name, **of_kind), form.title)
+            if schema.raw is not None:
+                yield Download(_export(format="jsonl", raw="1"), RAW)
+
+
+def _export(**asked: str) -> str:
+    return f"export?{urlencode(asked)}"

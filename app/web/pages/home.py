@@ -27,6 +27,7 @@ class Preferences(BaseModel):
 
 @router.get("/")
 async def home(request: Request, principal: CurrentUser, db: Db) -> Response:
+    """Sends admins to all projects and members of one project to its tasks; everybody else chooses among theirs."""
     if principal.is_admin:
         return render.redirect("/projects")
     visible = list(await db.scalars(projects.visible_to(principal)))

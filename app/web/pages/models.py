@@ -1,7 +1,7 @@
 """Model versions: which one is in use, how good each is, what it was made from; promotion and roll-back."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
+from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.loop import models
 from app.web.pages.access import ManagedProject, OwnedProject
@@ -17,8 +18,6 @@ from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
-
-Kind = Literal["policy", "reward", "cost"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,14 @@ class Promote(BaseModel):
 
 
 class RollBack(BaseModel):
-    kind: Kind = "policy"
+    kind: ModelKind = "policy"
     reason: Annotated[str, Field(max_length=2000)] = ""
     away_from: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
 
 
 @router.get("")
 async def list_models(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers all versions, what each was made from, and what was in use when."""
     views = await _views(db, managed.project)
     history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
@@ -77,13 +77,14 @@ async def list_models(request: Request, managed: ManagedProject, db: Db) -> Resp
 
 @router.post("/{kind}/{number}/promote")
 async def promote(
-    kind: Kind,
+    kind: ModelKind,
     number: Annotated[int, Path(ge=1, le=2**31 - 1)],
     project: OwnedProject,
     form: Annotated[Promote, Form()],
     principal: CurrentUser,
     db: Db,
 ) -> Response:
+    """Puts a version into use for an owner. Raises Conflict if another is in use by now than the page showed."""
     version = await db.scalar(
         select(ModelVersion).where(
             ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
@@ -99,6 +100,9 @@ async def promote(
 async def roll_back(
     project: OwnedProject, form: Annotated[RollBack, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Puts the version before back into use for an owner. Raises Conflict if there is none, or if another is in use by
+    now than the page showed.
+    """
     await models.roll_back(db, principal.user_id, project, kind=form.kind, reason=form.reason, away_from=form.away_from)
     return render.redirect(f"/projects/{project.slug}/models")
 

@@ -50,6 +50,7 @@ class NewRole(BaseModel):
 
 @router.get("")
 async def list_people(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers who works here, as what, and how much each has judged."""
     return await _page(request, managed, db)
 
 
@@ -71,6 +72,7 @@ async def add_person(
 async def change_role(
     user_id: UserId, project: OwnedProject, form: Annotated[NewRole, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Gives a member another role. Raises Conflict where owners would take their own ownership away."""
     await _member(db, project, user_id)
     if user_id == principal.user_id and form.role != "owner" and not principal.is_admin:
         raise Conflict(gettext("You can't take your own ownership away; another owner can."))

@@ -1,11 +1,10 @@
 """Projects: the list with what each is doing now, and the page of one: where its loop stands and what to do next."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Form, Request
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -13,14 +12,16 @@ from starlette.responses import Response
 from app.db.tables import Member, ModelVersion, Project, Round, Run
 from app.db.tables.projects import Role
 from app.services.judging import labels
-from app.services.loop import models, round_rows, rounds, stages
+from app.services.loop import models, round_rows, rounds, starting
 from app.services.loop.round_settings import settings_of
+from app.services.loop.stages.registry import STARTABLE
 from app.services.projects import projects, standing
 from app.services.projects.standing import ProjectOverview
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
 from app.web.words import pace, round_view
+from app.web.words.stages import StageButton, buttons
 
 router = APIRouter(prefix="/projects", include_in_schema=False)
 
@@ -58,7 +59,13 @@ class ProjectPage:
     policy: ModelVersion | None
     policy_parents: dict[str, ModelVersion]
     label_target: int
-    harmlessness: bool
+    by_hand: tuple[StageButton, ...]
+
+
+def _startable(stage: str) -> str:
+    if stage not in STARTABLE:
+        raise ValueError(f"must be one of {', '.join(STARTABLE)}")
+    return stage
 
 
 class StartRound(BaseModel):
@@ -66,11 +73,12 @@ class StartRound(BaseModel):
 
 
 class StartRun(BaseModel):
-    stage: Literal["sft", "reward", "cost", "ppo", "dpo", "generate"]
+    stage: Annotated[str, AfterValidator(_startable)]
 
 
 @router.get("")
 async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Response:
+    """Shows people their projects, and what each is doing now where they are more than annotators."""
     visible = list(await db.scalars(projects.visible_to(principal).order_by(Project.name, Project.id)))
     roles = await _roles(db, principal.user_id)
     listed = []
@@ -87,6 +95,7 @@ async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Res
 
 @router.get("/{slug}")
 async def show_project(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers where the loop stands, its last rounds, and what can be started by hand."""
     return render.page(request, "projects/show.html", managed=managed, page=await _page(db, managed.project))
 
 
@@ -100,6 +109,7 @@ async def show_state(request: Request, managed: ManagedProject, db: Db) -> Respo
 async def start_round(
     project: OwnedProject, form: Annotated[StartRound, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Opens the next round for an owner. Raises Conflict while one is active."""
     await rounds.start(db, principal.user_id, project, label_target=form.label_target)
     return render.redirect(f"/projects/{project.slug}")
 
@@ -108,15 +118,8 @@ async def start_round(
 async def start_run(
     project: OwnedProject, form: Annotated[StartRun, Form()], principal: CurrentUser, db: Db
 ) -> Response:
-    starters: dict[str, Callable[..., Awaitable[Run]]] = {
-        "sft": stages.start_sft,
-        "reward": stages.start_reward,
-        "cost": stages.start_cost,
-        "ppo": stages.start_ppo,
-        "dpo": stages.start_dpo,
-        "generate": stages.start_generate,
-    }
-    run = await starters[form.stage](db, principal.user_id, project)
+    """Queues a run outside of any round for an owner. Raises Conflict where it lacks what it works on."""
+    run = await starting.start(db, principal.user_id, project, form.stage)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 
 
@@ -141,7 +144,7 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
         policy=policy,
         policy_parents=await _parents(db, policy),
         label_target=settings.label_target,
-        harmlessness=settings.harmlessness,
+        by_hand=buttons(harmlessness=settings.harmlessness),
     )
 
 

@@ -14,6 +14,7 @@ from app.services.judging.assignments import PANE_NAMES
 from app.services.judging.gold import Known
 from app.services.projects import checks
 from app.services.projects.checks import Checks
+from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
@@ -65,6 +66,7 @@ class Use(BaseModel):
 
 @router.get("")
 async def show_quality(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers how people are checked and how each of them does."""
     return await _page(request, managed, db)
 
 
@@ -72,6 +74,7 @@ async def show_quality(request: Request, managed: ManagedProject, db: Db) -> Res
 async def change_checks(
     request: Request, managed: ManagedProject, project: OwnedProject, form: Annotated[ChecksForm, Form()], db: Db
 ) -> Response:
+    """Keeps how people are checked; what can't be meant is said on the form, with all that was typed still in it."""
     try:
         project.checks = form.checks().to_json()
     except Invalid as error:
@@ -101,24 +104,28 @@ async def write_gold(
 async def make_gold(
     task_id: Id, project: OwnedProject, form: Annotated[Saying, Form()], principal: CurrentUser, db: Db
 ) -> Response:
+    """Makes a gold task like one of the project's tasks, which stays as it is."""
     await gold.of_task(db, principal, project, task_id, form.known())
     return _saved(project.slug)
 
 
 @router.post("/gold/{task_id}")
 async def change_gold(task_id: Id, project: OwnedProject, form: Annotated[Saying, Form()], db: Db) -> Response:
+    """Says something else of a gold task; earlier answers are measured by it, too."""
     await gold.explain(db, project, task_id, better=form.position, explanation=form.explanation)
     return _saved(project.slug)
 
 
 @router.post("/gold/{task_id}/use")
 async def use_gold(task_id: Id, project: OwnedProject, form: Annotated[Use, Form()], db: Db) -> Response:
+    """Takes a gold task out of use or back into it; what was said of it stays."""
     await gold.take_out(db, project, task_id, use=form.use)
     return _saved(project.slug)
 
 
 @router.post("/people/{user_id}/let-in")
 async def let_in(user_id: Id, project: OwnedProject, db: Db) -> Response:
+    """Has an annotator work without passing the qualification round."""
     await conduct.let_in(db, project, user_id)
     return _saved(project.slug)
 
@@ -145,7 +152,7 @@ async def _page(
         managed=managed,
         form=form or ChecksForm(**Checks.of(project.checks).model_dump()),
         written=written or Written(),
-        problem=problem.message if problem else None,
+        problem=translated(problem) if problem else None,
         saved=request.query_params.get("saved") == "true",
         people=await conduct.of_project(db, project),
         items=items,

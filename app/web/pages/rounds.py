@@ -22,6 +22,7 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 @router.get("")
 async def show_round(request: Request, number: Number, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers the steps of a round with their runs, and its gates rule by rule."""
     entry = await _round(db, managed.project, number)
     view = await round_view.view(db, entry)
     return render.page(request, "rounds/show.html", managed=managed, view=view)
@@ -37,6 +38,7 @@ async def show_state(request: Request, number: Number, managed: ManagedProject, 
 
 @router.post("/cancel")
 async def cancel_round(number: Number, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    """Ends a round and its runs for an owner; what they have made stays. Raises Conflict if it is over."""
     entry = await _round(db, project, number)
     await rounds.cancel(db, principal, entry)
     return render.redirect(f"/projects/{project.slug}")
@@ -44,6 +46,7 @@ async def cancel_round(number: Number, project: OwnedProject, principal: Current
 
 @router.post("/continue")
 async def continue_round(number: Number, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    """Goes on with the labels at hand for an owner. Raises Conflict at any other step, and where there are none."""
     entry = await _round(db, project, number)
     await rounds.continue_now(db, principal, entry)
     return render.redirect(f"/projects/{project.slug}")

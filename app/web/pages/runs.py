@@ -47,6 +47,7 @@ class RunPage:
 
 @router.get("")
 async def list_runs(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers the newest runs, and how far those are that run now."""
     shown = await runs.list_runs(db, managed.project.id, limit=RUNS_SHOWN)
     rounds = await db.scalars(select(Round).where(Round.project_id == managed.project.id))
     numbers = {entry.id: entry.number for entry in rounds}
@@ -65,6 +66,7 @@ async def list_runs(request: Request, managed: ManagedProject, db: Db) -> Respon
 
 @router.get("/{run_id}")
 async def show_run(request: Request, run_id: RunId, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers all of one run, as far as it has come."""
     run = await _run(db, managed.project, run_id)
     return render.page(request, "runs/show.html", managed=managed, page=await _page(request, db, run))
 
@@ -80,6 +82,7 @@ async def show_state(request: Request, run_id: RunId, managed: ManagedProject, d
 async def read_figures(
     run_id: RunId, managed: ManagedProject, db: Db, after: Annotated[int, Query(ge=-1)] = -1
 ) -> JSONResponse:
+    """What was measured after a step, for the curves of a page that is open."""
     run = await _run(db, managed.project, run_id)
     measured = curves(await runs.metrics_since(db, run.id, after))
     return JSONResponse({"steps": measured.steps, "figures": measured.figures}, headers={"Cache-Control": "no-store"})
@@ -87,6 +90,7 @@ async def read_figures(
 
 @router.get("/{run_id}/log")
 async def show_log(request: Request, run_id: RunId, managed: ManagedProject, db: Db) -> Response:
+    """The end of what the training process printed: a part of the page for htmx, else plain text."""
     run = await _run(db, managed.project, run_id)
     tail = runs.log_tail(run, settings_of(request).home, LOG_BYTES)
     if render.is_htmx(request):
@@ -96,6 +100,7 @@ async def show_log(request: Request, run_id: RunId, managed: ManagedProject, db:
 
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: RunId, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    """Has a run write a checkpoint and stop, for an owner. Raises Conflict if it is over."""
     run = await _run(db, project, run_id)
     await runs.request_cancel(db, principal, run)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
@@ -103,6 +108,7 @@ async def cancel_run(run_id: RunId, project: OwnedProject, principal: CurrentUse
 
 @router.post("/{run_id}/retry")
 async def retry_run(run_id: RunId, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    """Queues a failed or cancelled run again from its last checkpoint, for an owner. Raises Conflict for any other."""
     run = await runs.retry(db, principal, await _run(db, project, run_id))
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 

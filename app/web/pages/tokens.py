@@ -26,6 +26,7 @@ class NewToken(BaseModel):
 
 @router.get("")
 async def list_tokens(request: Request, principal: CurrentUser, db: Db) -> Response:
+    """Shows people their own tokens by name and first letters, with a form for another."""
     return await _page(request, principal, db)
 
 
@@ -40,6 +41,7 @@ async def create_token(request: Request, form: Annotated[NewToken, Form()], prin
 
 @router.post("/{token_id}/revoke")
 async def revoke_token(token_id: Annotated[int, Path(ge=1, le=2**63 - 1)], principal: CurrentUser, db: Db) -> Response:
+    """Ends one of the person's own tokens at once and for good. Raises NotFound for anybody else's."""
     await accounts.revoke_api_token(db, principal, token_id)
     return render.redirect("/tokens")
 

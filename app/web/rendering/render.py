@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.web import locales
 from app.web.rendering.markdown import render_markdown
-from app.web.words import choices, figures
+from app.web.words import choices, figures, stages
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATES = ROOT / "templates"
@@ -69,6 +69,7 @@ def _choice(request: Request, cookie: str, choices: tuple[str, ...]) -> str | No
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
+    """Jinja as all pages use it, made once: everything is escaped, and an unknown name is an error."""
     env = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -89,6 +90,7 @@ def environment() -> Environment:
     env.filters["markdown"] = render_markdown
     env.filters["urlpath"] = lambda text: quote(str(text), safe="")
     env.filters["ago"] = ago
+    env.filters["stage"] = stages.stage_title
     env.filters.update(figures.FILTERS)
     return env
 
@@ -113,4 +115,5 @@ def static_digest() -> str:
 
 
 def static_url(path: str) -> str:
+    """Where browsers find a file of `static/`: below its digest, so that they may keep it for ever."""
     return f"/static/{static_digest()}/{path}"

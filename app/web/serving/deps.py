@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import tables
 from app.db.session import SessionFactory, look_up, transaction
-from app.errors import Forbidden, NotSignedIn
+from app.errors import NotSignedIn
 from app.security import Principal
 from app.services import accounts
 from app.services.projects import projects
@@ -16,16 +16,19 @@ from app.settings import Settings
 
 
 def sessions_of(request: Request) -> SessionFactory:
+    """Sessions of the application, for an endpoint that needs more than one transaction."""
     sessions: SessionFactory = request.app.state.sessions
     return sessions
 
 
 def settings_of(request: Request) -> Settings:
+    """The settings that the application was made with."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 async def get_db(request: Request) -> AsyncIterator[AsyncSession]:
+    """A transaction for the endpoint: committed when it returns, rolled back when it raises."""
     async with transaction(sessions_of(request)) as db:
         yield db
 
@@ -57,21 +60,13 @@ MaybeUser = Annotated[Principal | None, Depends(principal_or_nobody)]
 
 
 async def require_principal(principal: MaybeUser) -> Principal:
+    """Whoever is signed in. Raises NotSignedIn, which pages answer by leading to the sign-in page."""
     if principal is None:
         raise NotSignedIn
     return principal
 
 
 CurrentUser = Annotated[Principal, Depends(require_principal)]
-
-
-async def require_admin(principal: CurrentUser) -> Principal:
-    if not principal.is_admin:
-        raise Forbidden
-    return principal
-
-
-CurrentAdmin = Annotated[Principal, Depends(require_admin)]
 
 
 async def get_project(slug: str, principal: CurrentUser, db: Db) -> tables.Project:

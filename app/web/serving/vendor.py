@@ -39,6 +39,7 @@ class Tampered(Exception):
 
 
 def locked(folder: Path = VENDOR) -> list[Package]:
+    """The packages that the folder's lock names."""
     return [Package(**package) for package in json.loads((folder / LOCK).read_text())["packages"]]
 
 
@@ -81,6 +82,7 @@ def _write(archive: tarfile.TarFile, source: str, target: Path) -> str:
 
 
 def main(folders: list[str]) -> None:
+    """Fetch every package of these folders as their locks say, and write down what came."""
     for folder in map(Path, folders):
         packages = [fetch(package, folder) for package in locked(folder)]
         (folder / LOCK).write_text(json.dumps({"packages": [asdict(package) for package in packages]}, indent=2) + "\n")

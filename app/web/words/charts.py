@@ -6,30 +6,16 @@ templates.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.db.tables import Metric
+from app.services.loop.stages.registry import STAGES
+from app.services.loop.stages.stage import Chart
 from app.web.locales import gettext
 
 BAND_SUFFIXES = ("_low", "_high")
 TABLE_ROWS = 60
 FEWEST_POINTS = 3  # fewer make no curve
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One curve over steps.
-
-    `figure` is the name in metrics; `<figure>_low` and `<figure>_high`, where measured, become its band. `unit`
-    stands at the title; `from_zero` starts the axis there (counts and rates); `line` draws a reference value across.
-    """
-
-    figure: str
-    title: str
-    unit: str = ""
-    from_zero: bool = False
-    line: float | None = None
-    line_title: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,68 +118,21 @@ def _finite(value: float | None) -> float | None:
 
 
 def _described(stage: str, cost_limit: float | None) -> tuple[Chart, ...]:
-    """The first is the large one."""
-    nats = gettext("nats")
-    per_token = gettext("nats per token")
-    by_stage: dict[str, tuple[Chart, ...]] = {
-        "sft": (
-            Chart("loss", gettext("Loss"), per_token, from_zero=True),
-            Chart("held_out_nll", gettext("Held-out loss"), per_token, from_zero=True),
-            Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
-            Chart("learning_rate", gettext("Learning rate"), from_zero=True),
-        ),
-        "reward": (
-            Chart("loss", gettext("Loss"), nats, True, math.log(2), gettext("a coin's")),
-            Chart("distil_loss", gettext("Distance from the teacher"), gettext("squared score"), from_zero=True),
-            Chart("validation_accuracy", gettext("Accuracy on held-out pairs"), "", True, 0.5, gettext("chance")),
-            Chart("accuracy", gettext("Accuracy on training pairs"), "", True, 0.5, gettext("chance")),
-            Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
-            Chart("length", gettext("Length of the policy's samples"), gettext("tokens"), from_zero=True),
-        ),
-        "cost": (
-            Chart("loss", gettext("Loss of which is less harmful"), nats, True, math.log(2), gettext("a coin's")),
-            Chart("safety_loss", gettext("Loss of what is safe"), gettext("nats, of both responses"), from_zero=True),
-            Chart("accuracy", gettext("Accuracy on training pairs"), "", True, 0.5, gettext("chance")),
-            Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
-            Chart("length", gettext("Length of the policy's samples"), gettext("tokens"), from_zero=True),
-        ),
-        "dpo": (
-            Chart("loss", gettext("Loss"), nats, from_zero=True),
-            Chart("accuracy", gettext("Accuracy on training pairs"), "", True, 0.5, gettext("chance")),
-            Chart("margin", gettext("Implicit reward of the preferred response over the other"), nats),
-            Chart("chosen_reward", gettext("Implicit reward of preferred responses"), nats),
-            Chart("rejected_reward", gettext("Implicit reward of the others"), nats),
-            Chart(
-                "kl_k2", gettext("Distance from the reference on these responses"), gettext("nats per response"), True
-            ),
-            Chart("gradient_norm", gettext("Gradient norm"), from_zero=True),
-        ),
-        "ppo": (
-            Chart("score", gettext("Reward model's score"), gettext("mean of a batch")),
-            Chart("kl", gettext("KL to the reference"), gettext("nats per response"), from_zero=True),
-            *_of_cost(cost_limit),
-            Chart("length", gettext("Length"), gettext("tokens"), from_zero=True),
-            Chart("eos_rate", gettext("Responses that end by themselves"), gettext("share"), from_zero=True),
-            Chart("entropy", gettext("Entropy"), per_token, from_zero=True),
-            Chart("clip_fraction", gettext("Clipped steps"), gettext("share"), from_zero=True),
-            Chart("alarms", gettext("Signs of reward hacking"), gettext("detectors"), from_zero=True),
-            Chart("explained_variance", gettext("Variance the critic explains"), gettext("share"), from_zero=True),
-        ),
-    }
-    pace = (
-        Chart("tokens_per_second", gettext("Tokens a second"), gettext("without padding"), from_zero=True),
-        Chart("gemm_fraction", gettext("Use of the machine"), gettext("share of its fastest products"), from_zero=True),
-    )
-    return (*by_stage[stage], *pace) if stage in by_stage else ()
+    """A stage's charts in the reader's language. The first is the large one."""
+    described = STAGES[stage].charts if stage in STAGES else ()
+    return tuple(_shown(chart, cost_limit) for chart in described if cost_limit is not None or not chart.of_cost)
 
 
-def _of_cost(limit: float | None) -> tuple[Chart, ...]:
-    if limit is None:
-        return ()
-    words = gettext("limit")
-    return (
-        Chart("cost", gettext("Cost"), gettext("mean of a batch"), line=limit, line_title=words),
-        Chart("held_out_cost", gettext("Cost on held-out prompts"), gettext("mean"), line=limit, line_title=words),
-        Chart("multiplier", gettext("λ, the price of cost"), gettext("in units of reward"), from_zero=True),
-        Chart("unsafe_share", gettext("Unsafe by the cost model"), gettext("share of responses"), from_zero=True),
+def _shown(chart: Chart, cost_limit: float | None) -> Chart:
+    return replace(
+        chart,
+        title=gettext(chart.title),
+        unit=_in_words(chart.unit),
+        line=cost_limit if chart.of_cost and chart.line_title else chart.line,
+        line_title=_in_words(chart.line_title),
     )
+
+
+def _in_words(text: str) -> str:
+    # A catalogue's entry of nothing is its own header.
+    return gettext(text) if text else ""

@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from babel.dates import format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
+from app.services.loop.stages.figures import Form
+from app.services.loop.stages.registry import FIGURES
 from app.web import locales
 from app.web.locales import gettext
-
-Form = Literal["share", "points", "number", "count", "times", "nats"]
 
 INTERVAL = ("_low", "_high")
 # Not figures of their own: bounds of an interval, and names of rows.
@@ -32,6 +32,7 @@ class Figure:
 
 
 def count(value: float) -> str:
+    """A whole number with the reader's separators: “12,345”."""
     return format_decimal(round(value), locale=locales.current())
 
 
@@ -113,60 +114,8 @@ def _titles(figures: Mapping[str, Any]) -> dict[str, tuple[str, Form]]:
     """What `nll` is a mean over depends on what was measured: pairs by a reward model, tokens by a policy."""
     of_pairs = "validation_pairs" in figures
     return {
-        "proxy_win_rate": (gettext("Preferred over the reference by the reward model"), "share"),
-        "accuracy": (gettext("Agreement with held-out judgements"), "share"),
-        "accuracy_difference": (gettext("Accuracy against the previous model"), "points"),
-        "safety_accuracy": (gettext("Responses whose cost tells safe from unsafe"), "share"),
-        "kl": (gettext("KL to the reference"), "nats"),
-        "cost": (gettext("Mean cost"), "number"),
-        "unsafe_share": (gettext("Unsafe by the cost model"), "share"),
-        "length_ratio": (gettext("Length against the reference"), "times"),
-        "eos_rate": (gettext("Responses that end by themselves"), "share"),
-        "reward_gain": (gettext("Gain in reward"), "number"),
-        "reward": (gettext("Reward"), "number"),
-        "margin": (gettext("Implicit reward of the preferred response over the other"), "nats"),
-        "previous_accuracy": (gettext("Accuracy of the previous model"), "share"),
-        "reference_reward": (gettext("Reward of the reference"), "number"),
-        "distinct_2": (gettext("Distinct word pairs"), "share"),
-        "nll": (gettext("Held-out loss per pair") if of_pairs else gettext("Held-out loss per token"), "nats"),
-        "completions": (gettext("Responses written"), "count"),
-        "pairs_made": (gettext("Pairs chosen"), "count"),
-        "rows": (gettext("Judgements written down"), "count"),
-        "train_pairs": (gettext("Pairs trained on"), "count"),
-        "validation_pairs": (gettext("Pairs held out"), "count"),
-        "ties": (gettext("Ties"), "count"),
-        "demonstrations": (gettext("Demonstrations"), "count"),
-        "parameters": (gettext("Parameters"), "count"),
-        "safe_recognised": (gettext("Safe responses recognised"), "share"),
-        "unsafe_recognised": (gettext("Unsafe responses recognised"), "share"),
-        "validation_labels": (gettext("Responses held out that were called safe or unsafe"), "count"),
-        "reference_cost": (gettext("Mean cost of the reference"), "number"),
-        "cost_limit": (gettext("Limit of the mean cost"), "number"),
-        "multiplier": (gettext("λ, the price of cost"), "number"),
-        "multiplier_pinned_iterations": (gettext("Iterations with λ at its most and the limit broken"), "count"),
-        "iterations": (gettext("Iterations"), "count"),
-        "alarms": (gettext("Detectors of reward hacking that raised an alarm"), "count"),
-        "steps": (gettext("Steps"), "count"),
-        "train_rankings": (gettext("Rankings trained on"), "count"),
-        "accuracy_longer_preferred": (gettext("Agreement where the longer response was preferred"), "share"),
-        "accuracy_shorter_preferred": (gettext("Agreement where the shorter response was preferred"), "share"),
-        "accuracy_smallest_length_gap": (gettext("Agreement on the quarter of pairs closest in length"), "share"),
-        "accuracy_smaller_length_gap": (gettext("Agreement on the second quarter by difference in length"), "share"),
-        "accuracy_larger_length_gap": (gettext("Agreement on the third quarter by difference in length"), "share"),
-        "accuracy_largest_length_gap": (gettext("Agreement on the quarter of pairs farthest apart in length"), "share"),
-        "accuracy_strong": (gettext("Agreement where one was much better"), "share"),
-        "accuracy_slight": (gettext("Agreement where one was slightly better"), "share"),
-        "accuracy_unanimous": (gettext("Agreement where people agreed with each other"), "share"),
-        "accuracy_disputed": (gettext("Agreement where people disagreed"), "share"),
-        "accuracy_human_judgements": (gettext("Agreement with people's judgements"), "share"),
-        "accuracy_simulated_judgements": (gettext("Agreement with simulated judgements"), "share"),
-        "accuracy_imported_judgements": (gettext("Agreement with imported judgements"), "share"),
-        "calibration_error": (gettext("Calibration error"), "share"),
-        "calibration_error_scaled": (gettext("Calibration error after temperature scaling"), "share"),
-        "calibration_temperature": (gettext("Calibration temperature"), "number"),
-        "calibration_nll": (gettext("Loss per pair before temperature scaling"), "nats"),
-        "calibration_nll_scaled": (gettext("Loss per pair after temperature scaling"), "nats"),
-        "calibration_pairs": (gettext("Pairs that calibration was measured on"), "count"),
+        name: (gettext(words.of_pairs if of_pairs and words.of_pairs else words.title), words.form)
+        for name, words in FIGURES.items()
     }
 
 

@@ -50,6 +50,7 @@ class HackingReport:
 
 
 def report(raw: Json | None) -> HackingReport | None:
+    """A run's stored report in the reader's language; None where it has none."""
     if raw is None:
         return None
     rows: list[Json] = raw["evaluations"]

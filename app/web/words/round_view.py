@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Gate, Project, Round, Run
 from app.db.tables.runs import RoundStep
 from app.services.judging import labels
-from app.services.loop import rounds, stages
-from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop import rounds
+from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.web.words import pace
 from app.web.words.charts import RingPlace, ring
 
@@ -54,6 +54,7 @@ def no_round(project: Project) -> tuple[StepView, ...]:
 
 
 async def view(db: AsyncSession, entry: Round) -> RoundView:
+    """A round with its steps as people see it; for several, `views` asks less of the database."""
     (seen,) = await views(db, [entry])
     return seen
 
@@ -70,7 +71,7 @@ async def views(db: AsyncSession, entries: list[Round]) -> list[RoundView]:
     }
     views = []
     for entry in entries:
-        steps = _steps(stages.settings_of_round(entry))
+        steps = _steps(settings_of_round(entry))
         views.append(await _view(db, entry, {step: runs.get((entry.id, step)) for step in steps}, gates))
     return views
 

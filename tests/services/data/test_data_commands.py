@@ -10,7 +10,11 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
+from app.services.data.imports.registry import FORMATS
 from tests.command_line import Done, runner
+from tests.more_schemas import lengths
+
+__all__ = ["lengths"]
 
 HH_RLHF = Path(__file__).parents[4] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
 FEW = 100
@@ -75,6 +79,27 @@ def test_real_transcripts_come_in_are_cut_and_go_out_as_trl_reads_them(
     assert {(row["strength"], row["annotator"]) for row in raw} == {(2, "imported")}
 
 
+@pytest.mark.usefixtures("lengths")
+def test_a_schema_more_in_the_table_is_exported_by_its_name(
+    plumbline: Command, transcripts: Path, tmp_path: Path
+) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline("dataset", "cut", "--project", "harmless")
+    out = tmp_path / "lengths.jsonl"
+    done = plumbline("export", "-p", "harmless", "--schema", "lengths", "-o", str(out))
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [list(row) for row in rows] == [["a", "b"]] * (FEW - 1)
+
+
+def test_a_schema_that_is_not_in_the_table_is_one_line(plumbline: Command, transcripts: Path, tmp_path: Path) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline("dataset", "cut", "--project", "harmless")
+    done = plumbline("export", "-p", "harmless", "--schema", "lengths", "-o", str(tmp_path / "out"))
+    assert done.refusal == "A preferences dataset has no schema lengths."
+    assert "--schema" not in plumbline("export", "--help").out
+
+
 def test_chosen_responses_become_demonstrations_once_and_only_when_asked_for(
     plumbline: Command, transcripts: Path, database_url: str
 ) -> None:
@@ -131,6 +156,18 @@ def test_a_bad_demonstration_keeps_the_file_out(plumbline: Command, tmp_path: Pa
     assert "1 of 2 rows can't be used" in done.refusal
     assert done.out.startswith("line 2 ")
     assert reason in done.out
+
+
+def test_every_format_of_the_table_can_be_asked_for_and_no_other(
+    plumbline: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no line is broken
+    described = plumbline("import", "--help").out
+    for form in FORMATS:
+        assert f"{form.name}: {form.called}." in described
+    refused = plumbline("import", "file", "-p", "new", "--kind", "songs")
+    assert refused.code == 2
+    assert f"'songs' is not one of {', '.join(repr(form.name) for form in FORMATS)}" in refused.err
 
 
 def test_chosen_responses_are_asked_of_comparisons_alone(plumbline: Command, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from app.db.session import SessionFactory
 from app.db.tables import DatasetVersion, Demonstration, Judgement, Project
 from app.errors import Conflict, NotFound
 from app.security import Principal
-from app.services.data import datasets, exports
+from app.services.data import datasets
 from app.services.data.datasets import BrokenDataset
-from app.services.data.exports import Annotation
+from app.services.data.exports.annotations import Annotation, annotations_of
+from app.services.data.exports.formats import json_lines, write_parquet
+from app.services.data.exports.registry import open_export
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
@@ -166,9 +168,9 @@ async def test_a_changed_byte_is_refused(db: AsyncSession, tmp_path: Path) -> No
     path = datasets.verify(version, tmp_path)
     change_one_byte(path)
     with pytest.raises(BrokenDataset, match="not what was cut"):
-        exports.stream_jsonl(version, tmp_path)
+        json_lines(open_export(version, tmp_path))
     with pytest.raises(BrokenDataset, match="not what was cut"):
-        exports.write_parquet(version, tmp_path, tmp_path / "out.parquet")
+        write_parquet(open_export(version, tmp_path), tmp_path / "out.parquet")
     path.unlink()
     with pytest.raises(BrokenDataset, match="can't be read"):
         datasets.verify(version, tmp_path)
@@ -217,7 +219,7 @@ async def judged_three_times(db: AsyncSession, home: Path) -> tuple[DatasetVersi
 
 async def test_the_export_is_in_trl_s_conversational_schema_without_ties(db: AsyncSession, tmp_path: Path) -> None:
     version, _ = await judged_three_times(db, tmp_path)
-    rows = [json.loads(line) for line in exports.stream_jsonl(version, tmp_path)]
+    rows = [json.loads(line) for line in json_lines(open_export(version, tmp_path))]
     assert rows == [
         {
             "prompt": [{"role": "user", "content": "Question 0?"}],
@@ -230,15 +232,15 @@ async def test_the_export_is_in_trl_s_conversational_schema_without_ties(db: Asy
             "rejected": [{"role": "assistant", "content": "Grüezi — 你好"}],
         },
     ]
-    only = [json.loads(line)["prompt"][0]["content"] for line in exports.stream_jsonl(version, tmp_path, split="train")]
-    assert only == ["Question 0?"]
+    only = [json.loads(line) for line in json_lines(open_export(version, tmp_path, split="train"))]
+    assert [row["prompt"][0]["content"] for row in only] == ["Question 0?"]
 
 
 async def test_the_raw_export_adds_who_said_how_much_under_a_pseudonym(db: AsyncSession, tmp_path: Path) -> None:
     version, said = await judged_three_times(db, tmp_path)
-    annotations = await exports.annotations(db, version)
+    annotations = await annotations_of(db, version)
     assert annotations[said[2].id] == Annotation(strength=3, annotator="annotator-3")
-    rows = [json.loads(line) for line in exports.stream_jsonl(version, tmp_path, annotations=annotations)]
+    rows = [json.loads(line) for line in json_lines(open_export(version, tmp_path, annotations=annotations))]
     assert [(row["judgement_id"], row["strength"], row["annotator"]) for row in rows] == [
         (said[0].id, 2, "annotator-1"),
         (said[2].id, 3, "annotator-3"),
@@ -250,10 +252,10 @@ async def test_the_raw_export_adds_who_said_how_much_under_a_pseudonym(db: Async
 
 async def test_parquet_holds_the_same_rows_as_jsonl(db: AsyncSession, tmp_path: Path) -> None:
     version, _ = await judged_three_times(db, tmp_path)
-    for annotations in (None, await exports.annotations(db, version)):
-        count = exports.write_parquet(version, tmp_path, tmp_path / "out.parquet", annotations=annotations)
+    for annotations in (None, await annotations_of(db, version)):
+        count = write_parquet(open_export(version, tmp_path, annotations=annotations), tmp_path / "out.parquet")
         rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
-        lines = list(exports.stream_jsonl(version, tmp_path, annotations=annotations))
+        lines = list(json_lines(open_export(version, tmp_path, annotations=annotations)))
         assert rows == [json.loads(line) for line in lines]
         assert count == len(lines) == 2
 
@@ -272,6 +274,6 @@ async def test_demonstrations_of_training_prompts_are_a_dataset_too(db: AsyncSes
         "prompt": [{"role": "user", "content": "train?"}],
         "completion": [{"role": "assistant", "content": "So."}],
     }
-    assert [json.loads(line) for line in exports.stream_jsonl(version, tmp_path)] == [expected]
-    exports.write_parquet(version, tmp_path, tmp_path / "out.parquet")
+    assert [json.loads(line) for line in json_lines(open_export(version, tmp_path))] == [expected]
+    write_parquet(open_export(version, tmp_path), tmp_path / "out.parquet")
     assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == [expected]

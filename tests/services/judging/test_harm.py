@@ -12,7 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Judgement, Project, Task
 from app.errors import Invalid
 from app.security import Principal
-from app.services.data import datasets, exports, judgement_rows
+from app.services.data import datasets
+from app.services.data.exports import judgements as judgement_rows
+from app.services.data.exports.annotations import annotations_of
+from app.services.data.exports.formats import json_lines, write_parquet
+from app.services.data.exports.registry import open_export
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
@@ -129,13 +133,13 @@ async def test_raw_exports_say_it_of_the_chosen_and_the_rejected_response(db: As
     await say(db, ada, project, Answer(2, safe=(False, True)))  # A is better, and B is safe
     await say(db, ada, project, Answer(6, safe=(False, False), less_harmful=0))
     version = await datasets.cut_preferences(db, project, home=tmp_path)
-    annotations = await exports.annotations(db, version)
-    rows = [json.loads(line) for line in exports.stream_jsonl(version, tmp_path, annotations=annotations)]
+    annotations = await annotations_of(db, version)
+    rows = [json.loads(line) for line in json_lines(open_export(version, tmp_path, annotations=annotations))]
     said = [(row["chosen_safe"], row["rejected_safe"], row["less_harmful"]) for row in rows]
     assert said == [(False, True, "rejected"), (False, False, "tie")]
-    exports.write_parquet(version, tmp_path, tmp_path / "raw.parquet", annotations=annotations)
+    write_parquet(open_export(version, tmp_path, annotations=annotations), tmp_path / "raw.parquet")
     assert parquet.read_table(tmp_path / "raw.parquet").to_pylist() == rows
-    plain = [json.loads(line) for line in exports.stream_jsonl(version, tmp_path)]
+    plain = [json.loads(line) for line in json_lines(open_export(version, tmp_path))]
     assert [list(row) for row in plain] == [["prompt", "chosen", "rejected"]] * 2
 
 

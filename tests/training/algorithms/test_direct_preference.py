@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from training.algorithms.direct_preference import DirectLoss, denoised, direct_preference, imitation, smoothed
+from training.algorithms.choices import DirectLoss
+from training.algorithms.direct_preference import denoised, direct_preference, imitation
+from training.algorithms.preference import with_noise
 
 DIFFERENCES = (-30.0, -2.0, 0.0, 0.3, 7.0)
 SETTINGS: list[tuple[DirectLoss, float, float]] = [
@@ -106,7 +108,7 @@ def test_the_robust_loss_of_noisy_labels_is_on_average_the_loss_of_clean_ones() 
 
 def test_removing_noise_is_the_inverse_of_adding_it() -> None:
     preference_B = torch.linspace(0, 1, 5, dtype=torch.float64)
-    torch.testing.assert_close(denoised(smoothed(preference_B, 0.3), 0.3), preference_B)
+    torch.testing.assert_close(denoised(with_noise(preference_B, 0.3), 0.3), preference_B)
 
 
 def test_ipo_has_its_minimum_at_the_margin_and_dpo_has_none() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.algorithms.kl import ESTIMATORS, Estimator, adapt_coefficient, k1, k2, k3
+from training.algorithms.choices import Estimator
+from training.algorithms.kl import ESTIMATORS, adapt_coefficient, k1, k2, k3
 
 
 def test_both_estimators_average_to_the_divergence() -> None:

@@ -16,12 +16,13 @@ from training.config import DpoConfig, InputError, read_config
 from training.data.encoding import encode_pairs
 from training.data.examples import Pair
 from training.data.opening import load_comparisons
-from training.direct.dpo import pair_log_probabilities, preference_loss, run_dpo
+from training.direct.dpo import pair_log_probabilities, preference_loss
 from training.direct.kept_reference import read_kept
 from training.preferences.comparisons import load_preferences
 from training.records import write_records
 from training.runtime.artifact import file_sha256
 from training.runtime.run import Cancellation, Cancelled
+from training.stages import dpo
 
 
 def settings_of(world: Path, policy: Path, **change: object) -> dict[str, object]:
@@ -168,7 +169,7 @@ def test_a_checkpoint_that_counted_other_steps_is_refused(world: Path, policy: P
     cancellation = Cancellation()
     cancellation.request()
     with pytest.raises(Cancelled):
-        run_dpo(config, out, cancellation)
+        dpo.run(config, out, cancellation)
     (state,) = out.glob("checkpoints/*/state.json")
     state.write_text(state.read_text().replace('"layout": 2', '"layout": 1'))
     manifest = state.with_name("manifest.json")
@@ -176,7 +177,7 @@ def test_a_checkpoint_that_counted_other_steps_is_refused(world: Path, policy: P
         json.dumps({path.name: file_sha256(path) for path in state.parent.iterdir() if path != manifest})
     )
     with pytest.raises(InputError, match="written by another version"):
-        run_dpo(config, out, Cancellation())
+        dpo.run(config, out, Cancellation())
 
 
 def test_micro_batches_do_not_change_the_result(world: Path, policy: Path, tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_a_run_that_is_stopped_while_the_reference_speaks_ends_in_the_same_weigh
         cancellation = Cancellation()
         cancellation.request()
         with pytest.raises(Cancelled):
-            run_dpo(config, out, cancellation)
+            dpo.run(config, out, cancellation)
     assert [row["phase"] for row in toy.metrics(out)] == ["reference"] * 2
     assert toy.run("dpo", out, **settings) == 0
     assert weights(out) == weights(trained)

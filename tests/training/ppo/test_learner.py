@@ -13,11 +13,14 @@ from models.backbone import load_language_model, response_log_probabilities, sav
 from models.reward import load_reward_model, save_reward_model, scores
 from tests.models.directories import FAMILIES, write_directory
 from tests.training import tiny
-from training.algorithms.kl import ESTIMATORS, Estimator
+from training.algorithms.choices import Estimator
+from training.algorithms.kl import ESTIMATORS
 from training.config import PpoConfig
-from training.ppo.learner import Learner, Minibatch, Step, learner_of
+from training.ppo.learner import Learner, Step, learner_of
 from training.ppo.models import Players
-from training.ppo.rollout import Rollout, log_probabilities, values
+from training.ppo.objective import Minibatch
+from training.ppo.rollout import Rollout, values
+from training.responses.likelihoods import log_probabilities
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.metrics import Measures
 
@@ -43,7 +46,7 @@ def test_a_rollout_is_what_a_slow_calculation_gives(players: Players) -> None:
     config = tiny.config(gamma=0.97, gae_lambda=0.9)
     rollout = tiny.rollout(players, config, kl_coefficient=0.3)
     prompts, responses = token_ids(rollout)
-    reference = log_probabilities(players.reference, prompts, responses, rollout.mask_BR, config)
+    reference = log_probabilities(players.reference, prompts, responses, temperature=0.8, batch_tokens=4096)
     value = values(players.critic, prompts, responses, rollout.mask_BR, config, players.policy.pad_id)
     assert len({len(response) for response in responses}) > 3
     assert not all(response.sampled.ended_with_eos for response in rollout.responses)

@@ -17,8 +17,9 @@ from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Prompt
 from training.ppo.loop import PpoLoop
 from training.ppo.models import Players, build_players
-from training.ppo.rollout import Rollout, collect, log_probabilities
+from training.ppo.rollout import Rollout, collect
 from training.records import DemonstrationRecord, PromptRecord, read_records
+from training.responses.likelihoods import log_probabilities
 from training.responses.written import WrittenResponse
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import Lineage
@@ -353,10 +354,8 @@ def test_log_probabilities_are_at_the_sampling_temperature(world: Path, policy: 
     rollout, players = rollout_of(config_of(world, policy, temperature=0.5))
     prompts = [prompt.token_ids for prompt in rollout.prompts]
     responses = [response.sampled.token_ids for response in rollout.responses]
+    ours = log_probabilities(players.reference, prompts, responses, temperature=0.5, batch_tokens=4096)
     with torch.no_grad():
-        ours = log_probabilities(
-            players.reference, prompts, responses, rollout.mask_BR, config_of(world, policy, temperature=0.5)
-        )
         direct, _ = response_log_probabilities(
             players.reference.model, prompts, responses, players.reference.pad_id, 0.5
         )

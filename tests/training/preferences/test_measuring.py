@@ -8,7 +8,7 @@ import pytest
 from training.data.batches import length_batches, shuffled_length_batches
 from training.data.examples import Example, Pair
 from training.preferences.agreement import accuracy_difference, agreement
-from training.preferences.intervals import clustered, clustered_proportion, wilson
+from training.preferences.intervals import clustered, clustered_difference, clustered_proportion, wilson
 
 
 def pairs(preferences: list[float]) -> list[Pair]:
@@ -55,6 +55,30 @@ def test_a_perfect_record_still_leaves_doubt() -> None:
     interval = clustered_proportion([1.0] * 30, [index // 3 for index in range(30)])
     assert (interval.mean, interval.high) == (1.0, pytest.approx(1.0))
     assert interval.low == pytest.approx(wilson(10, 10).low)
+
+
+def test_a_difference_of_means_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = random.Random(2)
+    covered = 0
+    for trial in range(200):
+        values, kinds, clusters = [], [], []
+        for cluster in range(30):
+            shift = rng.gauss(0, 1)
+            for _ in range(4):
+                kinds.append(rng.random() < 0.3)
+                values.append(shift + rng.gauss(0.5 if kinds[-1] else 0.0, 1))
+                clusters.append(cluster)
+        interval = clustered_difference(values, kinds, clusters, seed=trial)
+        assert interval.low < interval.mean < interval.high
+        covered += interval.low <= 0.5 <= interval.high
+    assert covered >= 180
+
+
+def test_a_difference_is_of_the_kinds_means_however_many_of_either_a_cluster_has() -> None:
+    interval = clustered_difference([1.0, 5.0, 2.0, 3.0], [True, True, False, False], ["p", "q", "p", "p"])
+    assert interval.mean == pytest.approx(3.0 - 2.5)
+    turned = clustered_difference([1.0, 5.0, 2.0, 3.0], [False, False, True, True], ["p", "q", "p", "p"])
+    assert (turned.mean, turned.low, turned.high) == pytest.approx((-interval.mean, -interval.high, -interval.low))
 
 
 def test_ties_are_left_out_and_equal_scores_are_half_right() -> None:

@@ -16,6 +16,7 @@ from training.records import (
     PromptRecord,
     Record,
     RecordError,
+    UnpairedRecord,
     conversation,
     read_records,
     write_records,
@@ -33,6 +34,8 @@ RECORDS: list[Record] = [
     PreferenceRecord("p", PROMPT, "a", "b", 0.25, 2.0, "validation", "imported"),
     PreferenceRecord("p", PROMPT, "a", "b", 1.0, group="human:7", strength=0.5),
     PreferenceRecord("p", PROMPT, "a", "b", 1.0, criteria={"honest": 0.5, "kind": 1.0}),
+    UnpairedRecord("p", PROMPT, "a", True, 0.5, "validation", "imported"),
+    UnpairedRecord("p", PROMPT, "", False),
     CompletionRecord("p", 1, "text", 7, True, 3, 0.7),
 ]
 LINEAGE = Lineage("sft", {"model": "abc"}, {"demonstrations": "def"}, {"seed": 0}, 0, "code")
@@ -67,6 +70,32 @@ def test_a_record_comes_back_as_it_was_written(record: Record, tmp_path: Path) -
 def test_a_record_that_breaks_the_contract_is_refused_by_field(change: dict[str, object], word: str) -> None:
     with pytest.raises(RecordError, match=word):
         PreferenceRecord.from_json(RECORDS[2].to_json() | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"extra": 1}, "unpaired record has unknown extra"),
+        ({"desirable": 1}, "desirable must be true or false"),
+        ({"desirable": None}, "desirable must be true or false"),
+        ({"response": None}, "response must be text"),
+        ({"weight": 0}, "weight must be positive"),
+        ({"weight": "much"}, "weight must be a finite number"),
+        ({"split": "test"}, "split must be one of"),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "user's turn"),
+        ({"source": 5}, "source must be text"),
+    ],
+)
+def test_an_unpaired_record_that_breaks_the_contract_is_refused_by_field(change: dict[str, object], word: str) -> None:
+    with pytest.raises(RecordError, match=word):
+        UnpairedRecord.from_json(UnpairedRecord("p", PROMPT, "a", True).to_json() | change)
+
+
+def test_an_unpaired_record_needs_a_verdict_and_no_more() -> None:
+    row = {"prompt_id": "p", "prompt": [message.to_json() for message in PROMPT], "response": "a"}
+    assert UnpairedRecord.from_json(row | {"desirable": False}) == UnpairedRecord("p", PROMPT, "a", False)
+    with pytest.raises(RecordError, match="lacks desirable"):
+        UnpairedRecord.from_json(row)
 
 
 def test_a_plain_judgement_is_written_without_group_strength_and_criteria() -> None:

@@ -46,6 +46,8 @@ def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[
                 "micro_batch_tokens": 2048,
                 "checkpoint_steps": 3,
             }
+        case "kto":
+            return {"policy": policy, "responses": world / "verdicts.jsonl", "epochs": 2, "checkpoint_steps": 3}
         case _:
             return {"policy": policy, "prompts": world / "prompts.jsonl", "batch_size": 8, "checkpoint_steps": 1}
 
@@ -64,7 +66,7 @@ def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
     }
 
 
-WITHOUT_PPO = ["sft", "reward", "reward, tried out", "reward, by demonstrations", "dpo"]
+WITHOUT_PPO = ["sft", "reward", "reward, tried out", "reward, by demonstrations", "dpo", "kto"]
 
 
 @pytest.mark.parametrize("variant", [*WITHOUT_PPO, "ppo"])

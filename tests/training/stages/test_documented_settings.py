@@ -10,7 +10,8 @@ import pytest
 from models.architecture import Architecture
 from models.backbone import MODEL_TYPES
 from models.encoder import ENCODER_TYPES
-from training.config import STAGES, AlarmBounds, CostConfig, RewardConfig, StageConfig
+from training.config import AlarmBounds, CostConfig, RewardConfig, StageConfig
+from training.stages.registry import STAGES
 
 PAGE = (Path(__file__).parents[3] / "docs/training.md").read_text()
 TABLES: dict[str, type] = {"Every stage": StageConfig, "`architecture`": Architecture, "`alarms`": AlarmBounds} | {

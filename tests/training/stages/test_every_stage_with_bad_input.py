@@ -13,7 +13,7 @@ from tests.training.stages.test_crashes import flip_a_byte, stage_settings, weig
 from training.records import CompletionRecord, DemonstrationRecord, read_records
 from training.runtime.checkpoint import CheckpointStore
 
-STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate")
+STAGES = ("sft", "reward", "ppo", "dpo", "kto", "generate", "evaluate")
 LESS_USUAL = ("cost", "embed")
 
 
@@ -43,6 +43,7 @@ def settings(world: Path, policy: Path, reward: Path) -> dict[str, dict[str, obj
         "reward": {**few, "distil_steps": 4, "reference_samples": 64},
         "ppo": {"iterations": 2},
         "dpo": {**few, "epochs": 1},
+        "kto": {"responses": world / "few_verdicts.jsonl", "epochs": 1},
     }
     return {
         stage: (evaluate if stage == "evaluate" else stage_settings(stage, world, policy, reward))
@@ -62,6 +63,7 @@ FILES = [
     ("ppo", "prompts"),
     ("ppo", "held_out_prompts"),
     ("dpo", "preferences"),
+    ("kto", "responses"),
     ("generate", "prompts"),
     ("evaluate", "prompts"),
     ("evaluate", "preferences"),
@@ -89,7 +91,14 @@ def test_an_unknown_setting(
 
 @pytest.mark.parametrize(
     ("stage", "role"),
-    [("ppo", "reference"), ("dpo", "reference"), ("evaluate", "reference"), ("ppo", "policy"), ("ppo", "reward")],
+    [
+        ("ppo", "reference"),
+        ("dpo", "reference"),
+        ("kto", "reference"),
+        ("evaluate", "reference"),
+        ("ppo", "policy"),
+        ("ppo", "reward"),
+    ],
 )
 def test_a_tokenizer_that_does_not_match(
     stage: str,
@@ -203,6 +212,7 @@ def test_a_policy_that_has_learnt_to_say_nothing(
         ("ppo", {"actor_learning_rate": 1e30, "critic_warmup_iterations": 0, "max_kl": None, "max_update_kl": None}),
         ("ppo", {"critic_learning_rate": 1e30, "value_clip": None, "iterations": 6}),
         ("dpo", {"learning_rate": 1e30, "epochs": 4}),
+        ("kto", {"learning_rate": 1e30, "epochs": 4}),
     ],
 )
 def test_a_loss_that_is_not_a_number(
@@ -216,7 +226,7 @@ def test_a_loss_that_is_not_a_number(
     assert "not finite" in said or "same score" in said
 
 
-@pytest.mark.parametrize("stage", ["reward", "ppo", "dpo", "generate"])
+@pytest.mark.parametrize("stage", ["reward", "ppo", "dpo", "kto", "generate"])
 def test_a_checkpoint_with_a_flipped_byte_is_passed_over(
     stage: str, settings: dict[str, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +261,7 @@ def test_an_eos_that_is_a_list_and_padding_that_is_eos(
     ):
         content = json.loads((odd / name).read_text())
         (odd / name).write_text(json.dumps(content | change))
-    named = {"sft": {"model": odd}, "dpo": {"policy": odd}, "reward": {"policy": odd}, "generate": {"policy": odd}}
+    by_itself = {stage: {"policy": odd} for stage in ("reward", "dpo", "kto", "generate")}
+    named = {"sft": {"model": odd}, **by_itself}
     both = {"policy": odd, "reference": odd}
     assert toy.run(stage, tmp_path / "out", **settings[stage] | named.get(stage, both)) == 0

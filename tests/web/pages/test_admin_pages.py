@@ -11,15 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run
 from app.services import accounts
+from app.services.data.exports.schema import RecordSchema
 from app.services.loop import models
 from app.services.projects import projects
 from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
 from tests.factories import make_task
+from tests.more_schemas import lengths
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.doors import Door, database_url, doors
+from training.records import PreferenceRecord
 
-__all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
+__all__ = ["database_url", "doors", "lengths", "seeded", "seeded_template", "seeded_url", "site"]
 
 PROJECT = "/projects/everyday-help"
 OVER = {"lease_expires_at": None, "finished_at": func.now()}
@@ -271,6 +274,28 @@ async def test_a_version_that_is_cut_can_be_downloaded(doors: dict[str, Door]) -
         file = await doors["reviewer"].send("GET", f"{PROJECT}/datasets/3/export?format={form}")
         assert file.status_code == 200
         assert file.headers["content-disposition"].endswith(f'everyday-help-preferences-3.{form}"')
+
+
+async def test_the_page_offers_every_schema_of_a_kind_of_dataset(
+    doors: dict[str, Door], lengths: RecordSchema[PreferenceRecord]
+) -> None:
+    await doors["owner"].send("POST", f"{PROJECT}/datasets")
+    html = await read(doors["owner"], f"{PROJECT}/datasets")
+    file = f"{PROJECT}/datasets/3"
+    assert re.findall(rf'href="{file}/([^"]+)" download>([^<]+)<', unescape(html)) == [
+        ("export?format=jsonl", "JSONL"),
+        ("export?format=parquet", "Parquet"),
+        ("export?format=jsonl&raw=1", "raw rows"),
+        ("judgements", "judgements"),
+        ("export?format=jsonl&schema=lengths", lengths.called),
+    ]
+    for address, _ in re.findall(rf'href="({file}/[^"]+)" download>([^<]+)<', unescape(html)):
+        assert (await doors["reviewer"].send("GET", address)).status_code == 200
+    demonstrations = re.findall(rf'href="{PROJECT}/datasets/1/([^"]+kind[^"]+)" download>([^<]+)<', unescape(html))
+    assert demonstrations == [
+        ("export?format=jsonl&kind=demonstrations", "JSONL"),
+        ("export?format=parquet&kind=demonstrations", "Parquet"),
+    ]
 
 
 async def test_the_log_is_there_on_demand(doors: dict[str, Door], seeded: Seeded) -> None:

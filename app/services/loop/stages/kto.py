@@ -1,0 +1,121 @@
+"""KTO: a policy straight from what was said of single responses, with neither pairs nor a reward model between."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from app.db.tables import Completion, DatasetJudgement, DatasetVersion, Judgement, Prompt, Task, TaskCompletion
+from app.phrases import phrase
+from app.services.data import datasets
+from app.services.loop.stages.charts import GRADIENT_NORM, PACE
+from app.services.loop.stages.dpo import from_judgements
+from app.services.loop.stages.figures import Words
+from app.services.loop.stages.parts import (
+    REFERENCE_CACHE,
+    add_candidate,
+    dataset_of,
+    model_folders,
+    required,
+    with_config,
+)
+from app.services.loop.stages.stage import Button, Chart, Inputs, TrainingStage, Work
+from training.records import Message, Split, UnpairedRecord
+
+
+async def _gather(work: Work) -> Inputs:
+    dataset = await dataset_of(work)
+    datasets.verify(dataset, work.home)
+    responses = required(await _responses(work, dataset), "response that was said to be good or bad")
+    config = await model_folders(work, "policy", "reference")
+    return Inputs({**config, "reference_cache": str(work.home / REFERENCE_CACHE)}, {"responses": responses})
+
+
+async def _responses(work: Work, dataset: DatasetVersion) -> list[UnpairedRecord]:
+    """What the dataset version's judgements say of each response, in the order of judgements and positions."""
+    texts = func.array_agg(aggregate_order_by(Completion.text, TaskCompletion.position))
+    rows = await work.db.execute(
+        select(Judgement, Prompt, texts)
+        .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
+        .join(Task, Task.id == Judgement.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(TaskCompletion, TaskCompletion.task_id == Task.id)
+        .join(Completion, Completion.id == TaskCompletion.completion_id)
+        .where(DatasetJudgement.dataset_version_id == dataset.id)
+        .group_by(Judgement.id, Prompt.id)
+        .order_by(Judgement.id)
+    )
+    return [
+        UnpairedRecord(
+            prompt_id=str(prompt.id),
+            prompt=tuple(Message.from_json(message) for message in prompt.messages),
+            response=text,
+            desirable=is_desirable,
+            split=cast(Split, prompt.split),
+            source=f"{judgement.kind}:{judgement.id}",
+        )
+        for judgement, prompt, written in rows
+        for text, is_desirable in zip(written, _desirable(judgement), strict=True)
+        if is_desirable is not None
+    ]
+
+
+def _desirable(judgement: Judgement) -> Sequence[bool | None]:
+    """Of each response: acceptable, where that was said, else chosen; None where neither was said of it."""
+    chosen = _chosen(judgement)
+    if judgement.acceptable is None:
+        return chosen
+    return [by_choice if said is None else said for said, by_choice in zip(judgement.acceptable, chosen, strict=True)]
+
+
+def _chosen(judgement: Judgement) -> Sequence[bool | None]:
+    """Whether nothing was put above a response; None where it was compared with nothing, or tied with all."""
+    if judgement.preference is not None:
+        return [judgement.preference > 0, judgement.preference < 0] if judgement.preference else [None, None]
+    assert judgement.ranks is not None
+    if judgement.answer_type == "best":
+        return [rank is not None for rank in judgement.ranks]
+    ranked = {rank for rank in judgement.ranks if rank is not None}
+    if len(ranked) < 2:
+        return [None] * len(judgement.ranks)
+    return [None if rank is None else rank == min(ranked) for rank in judgement.ranks]
+
+
+KTO = TrainingStage(
+    name="kto",
+    title=phrase("KTO"),
+    makes="policy",
+    by_hand=from_judgements,
+    button=Button(
+        title=phrase("Run KTO"), about=phrase("a policy from what was said of each response, without a reward model")
+    ),
+    run_settings=partial(with_config, "kto"),
+    gather=_gather,
+    take_over=add_candidate,
+    charts=(
+        Chart("loss", phrase("Loss"), from_zero=True),
+        Chart(
+            "desirable_margin", phrase("Implicit reward of desirable responses over undesirable ones"), phrase("nats")
+        ),
+        Chart("desirable_reward", phrase("Implicit reward of desirable responses"), phrase("nats")),
+        Chart("undesirable_reward", phrase("Implicit reward of undesirable responses"), phrase("nats")),
+        Chart("kl", phrase("KL to the reference"), phrase("nats per response"), from_zero=True),
+        Chart(
+            "kl_k2",
+            phrase("Distance from the reference on these responses"),
+            phrase("nats per response"),
+            from_zero=True,
+        ),
+        GRADIENT_NORM,
+        *PACE,
+    ),
+    figures=("steps",),
+    own_figures={
+        "desirable_margin": Words(phrase("Implicit reward of desirable responses over undesirable ones"), "nats"),
+        "train_responses": Words(phrase("Responses trained on"), "count"),
+        "train_desirable": Words(phrase("Desirable ones among them"), "count"),
+        "validation_responses": Words(phrase("Responses held out"), "count"),
+    },
+)

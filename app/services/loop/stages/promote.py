@@ -1,0 +1,16 @@
+"""Promote: a policy that passed its gate is put into use."""
+
+from app.db.base import Json
+from app.db.tables import ModelVersion
+from app.phrases import phrase
+from app.services.loop.stages.parts import put_into_use
+from app.services.loop.stages.stage import Work, WorkerStage
+
+
+async def _perform(work: Work) -> Json:
+    version = await work.db.get_one(ModelVersion, work.run.settings["model_version_id"])
+    await put_into_use(work, version)
+    return {"model_version_id": version.id, "number": version.number}
+
+
+PROMOTE = WorkerStage(name="promote", title=phrase("Promote"), perform=_perform)

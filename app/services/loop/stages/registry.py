@@ -1,0 +1,42 @@
+"""All stages by name. What shows, queues, starts or draws stages reads them from here.
+
+Their order is that of the buttons on the project's page.
+"""
+
+from collections.abc import Mapping
+
+from app.services.dispatch import QueueName
+from app.services.loop.stages.cost import COST
+from app.services.loop.stages.dpo import DPO
+from app.services.loop.stages.evaluate import EVALUATE
+from app.services.loop.stages.figures import SHARED, Words
+from app.services.loop.stages.gate import GATE
+from app.services.loop.stages.generate import GENERATE
+from app.services.loop.stages.kto import KTO
+from app.services.loop.stages.ppo import PPO
+from app.services.loop.stages.promote import PROMOTE
+from app.services.loop.stages.reward import REWARD
+from app.services.loop.stages.select import SELECT
+from app.services.loop.stages.sft import SFT
+from app.services.loop.stages.snapshot import SNAPSHOT
+from app.services.loop.stages.stage import Stage, TrainingStage
+
+_ALL: tuple[Stage, ...] = (
+    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE,
+)  # fmt: skip
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
+TRAINING: Mapping[str, TrainingStage] = {
+    name: stage for name, stage in STAGES.items() if isinstance(stage, TrainingStage)
+}
+STARTABLE: Mapping[str, Stage] = {name: stage for name, stage in STAGES.items() if stage.button is not None}
+"""Those that an owner starts by hand."""
+FIGURES: Mapping[str, Words] = {
+    **SHARED,
+    **{name: words for stage in STAGES.values() for name, words in stage.own_figures.items()},
+}
+"""Every figure of a result that pages have words for, in the order of telling."""
+
+
+def queue_of(name: str) -> QueueName:
+    """A training run takes most of the machine; the short stages pass it on a queue of their own."""
+    return "training" if name in TRAINING else "steps"

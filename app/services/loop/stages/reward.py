@@ -1,0 +1,77 @@
+"""The reward model: it learns to score as people judged."""
+
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import Project
+from app.phrases import phrase
+from app.services.data import datasets
+from app.services.loop import models
+from app.services.loop.stages.charts import COIN, GRADIENT_NORM, PACE, SAMPLE_LENGTH, TRAINING_ACCURACY
+from app.services.loop.stages.figures import HELD_OUT_PAIRS, JUDGED
+from app.services.loop.stages.parts import (
+    add_candidate,
+    model_folders,
+    preferences,
+    prompts,
+    reference,
+    require_judgements,
+    required,
+    with_config,
+)
+from app.services.loop.stages.stage import Button, Chart, Inputs, Settings, TrainingStage, Work
+
+
+async def inputs_for(db: AsyncSession, project: Project, dataset_version_id: int | None) -> Json:
+    """Without a dataset version the run cuts one of what people have said by then."""
+    policy = await reference(db, project)
+    previous = await models.promoted(db, project.id, "reward")
+    return {
+        "policy_id": policy.id,
+        "dataset_version_id": dataset_version_id,
+        "previous_reward_id": previous.id if previous else None,
+    }
+
+
+async def gather(work: Work, *roles: str) -> Inputs:
+    """What a model of people's judgements reads, with the models by `roles`."""
+    said = await preferences(work)
+    config = await model_folders(work, *roles)
+    files = {"prompts": required(await prompts(work, "train"), "prompt to train on")}
+    if work.run.settings["config"].get("normalise_over") != "demonstrations":
+        return Inputs({**config, "preferences": str(said)}, files)
+    shown = await datasets.demonstrations(work.db, work.project.id, "train")
+    demonstrations = required(shown, "demonstration to normalise over")
+    return Inputs({**config, "preferences": str(said)}, {**files, "demonstrations": demonstrations})
+
+
+async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> Json:
+    await require_judgements(db, project)
+    return await inputs_for(db, project, None)
+
+
+async def _gather(work: Work) -> Inputs:
+    return await gather(work, "policy", "previous_reward")
+
+
+REWARD = TrainingStage(
+    name="reward",
+    title=phrase("Reward model"),
+    makes="reward",
+    by_hand=_by_hand,
+    button=Button(title=phrase("Retrain the reward model"), about=phrase("on all judgements there are")),
+    run_settings=partial(with_config, "reward"),
+    gather=_gather,
+    take_over=add_candidate,
+    charts=(
+        Chart("loss", phrase("Loss"), phrase("nats"), True, COIN, phrase("a coin's")),
+        Chart("distil_loss", phrase("Distance from the teacher"), phrase("squared score"), from_zero=True),
+        TRAINING_ACCURACY,
+        GRADIENT_NORM,
+        SAMPLE_LENGTH,
+        *PACE,
+    ),
+    figures=(*HELD_OUT_PAIRS, *JUDGED, "accuracy_difference", "previous_accuracy"),
+)

@@ -1,0 +1,169 @@
+"""What a stage is to the application: all that rounds, queue, worker, pages and command line ask of it.
+
+Texts are in English and marked by `phrase`; whoever shows one translates it.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import Project, Run
+from app.db.tables.lineage import ModelKind
+from app.services.loop.artifacts import Manifest
+from app.services.loop.stages.figures import Words
+from training.records import Record
+
+# Runs of one project differ in their seeds by their ids, projects by their own.
+SEED_STRIDE = 1_000_000
+
+
+class Settings(Protocol):
+    """What stages ask of the settings of a round."""
+
+    @property
+    def label_target(self) -> int: ...
+    @property
+    def samples_per_prompt(self) -> int: ...
+    @property
+    def generate_prompts(self) -> int: ...
+    @property
+    def evaluate_prompts(self) -> int: ...
+    @property
+    def harmlessness(self) -> bool: ...
+    def of_stage(self, name: str) -> Json: ...
+    def pairs_wanted(self, overlap: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run that a worker holds, in the transaction in which something of it is done."""
+
+    db: AsyncSession
+    home: Path
+    project: Project
+    run: Run
+    settings: Settings
+    """Those of the project; the run's own were fixed when it was queued."""
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.run)
+
+    def random(self) -> random.Random:
+        """A generator that starts anew with every call."""
+        return random.Random(self.seed)
+
+
+def seed_of(run: Run) -> int:
+    """The seed of everything that is drawn for the run."""
+    return int(run.settings.get("seed", 0)) * SEED_STRIDE + run.id
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a training process is given. `config` names the `files`, records by role, without their suffix."""
+
+    config: Json
+    files: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training process has left, read and checked: its model is at `source` now and is to stay at `target`."""
+
+    result: Json
+    kind: ModelKind | None
+    manifest: Manifest | None
+    source: Path
+    target: Path
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Next:
+    """A stage that follows a run by itself, outside of any round."""
+
+    stage: str
+    started_by_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Button:
+    """How the project's page offers to start a stage by hand."""
+
+    title: str
+    about: str
+    about_with_harmlessness: str | None = None
+    """Where the project's rounds hold harm to a limit; None: the same."""
+    needs_harmlessness: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One curve over the steps of a run.
+
+    `figure` is the name in metrics; `<figure>_low` and `<figure>_high`, where measured, become its band. `unit`
+    stands at the title; `from_zero` starts the axis there (counts and rates); `line` draws a reference value across.
+    """
+
+    figure: str
+    title: str
+    unit: str = ""
+    from_zero: bool = False
+    line: float | None = None
+    line_title: str = ""
+    of_cost: bool = False
+    """Drawn for the runs that hold cost to a limit alone; a `line_title` is then that of the limit."""
+
+
+ByHand = Callable[[AsyncSession, Project, Settings], Awaitable[Json]]
+"""Ids of what a run outside of any round works on. Raises Conflict where something is missing."""
+
+RunSettings = Callable[[Project, Settings, Json], Json]
+"""What a run's settings hold beside the ids that it is given and its seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A kind of run."""
+
+    name: str
+    title: str
+    by_hand: ByHand | None = None
+    button: Button | None = None
+    """None where an owner can't start it: a round does, or another stage."""
+    charts: tuple[Chart, ...] = ()
+    """The first is the large one."""
+    figures: tuple[str, ...] = ()
+    """Those of its result that pages have words for: names in `figures.SHARED`."""
+    own_figures: Mapping[str, Words] = field(default_factory=dict)
+    """Words for what no other stage has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStage(Stage):
+    """A stage that the worker does by itself, in the transaction that also finishes its run."""
+
+    perform: Callable[[Work], Awaitable[Json]]
+    """The result. Raises DomainError in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage(Stage):
+    """A stage that a process of `python -m training NAME` does, over files."""
+
+    makes: ModelKind | None = None
+    gather: Callable[[Work], Awaitable[Inputs]]
+    """Raises Invalid in words where the project has not what the stage reads."""
+    run_settings: RunSettings
+    take_over: Callable[[Work, Outcome], Awaitable[Next | None]]
+    """Put what was made into the database; what is to follow."""
+    leaves: tuple[str, type[Record]] | None = None
+    """A file of records beside the result that `take_over` reads."""
+    defaults: Json = field(default_factory=dict)
+    """What the settings of a round hold for it unless somebody says otherwise."""

@@ -1,0 +1,53 @@
+"""Runs outside of any round: by an owner's hand, or by themselves when people run out of pairs."""
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import Project, Run
+from app.services.loop import models, runs
+from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop.stages.parts import is_short_of_pairs
+from app.services.loop.stages.registry import STAGES
+from app.services.loop.stages.stage import TrainingStage
+
+
+async def start(
+    db: AsyncSession, actor_id: int | None, project: Project, stage: str, *, inputs: Json | None = None
+) -> Run:
+    """Queue a run of the stage on `inputs`, by default what it works on when started by hand.
+
+    Raises Conflict where something is missing that it needs.
+    """
+    settings = settings_of(project)
+    by_hand = STAGES[stage].by_hand
+    if inputs is None:
+        inputs = await by_hand(db, project, settings) if by_hand is not None else {}
+    wanted = run_settings(project, stage, settings, inputs)
+    return await runs.queue_run(db, project_id=project.id, stage=stage, settings=wanted, started_by_id=actor_id)
+
+
+def run_settings(project: Project, stage: str, settings: RoundSettings, inputs: Json) -> Json:
+    """Settings of a run: the ids of what it works on, `seed`, and for a training stage its `config`."""
+    common: Json = {**inputs, "seed": settings.seed}
+    found = STAGES[stage]
+    return {**common, **found.run_settings(project, settings, inputs)} if isinstance(found, TrainingStage) else common
+
+
+async def serve_pairs(db: AsyncSession, project: Project) -> Run | None:
+    """Make tasks of the pool outside a round when people are about to run out of pairs."""
+    if not await is_short_of_pairs(db, project, settings_of(project)):
+        return None
+    return await start(db, None, project, "select")
+
+
+async def replenish(db: AsyncSession, project: Project) -> Run | None:
+    """Let the policy in use write more when people are about to run out of pairs and nothing is on its way."""
+    on_its_way = exists().where(
+        Run.project_id == project.id, Run.stage.in_(("generate", "select")), Run.state.in_(("queued", "running"))
+    )
+    if await db.scalar(select(on_its_way)) or await models.promoted(db, project.id) is None:
+        return None
+    if not await is_short_of_pairs(db, project, settings_of(project)):
+        return None
+    return await start(db, None, project, "generate")

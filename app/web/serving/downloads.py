@@ -1,0 +1,85 @@
+"""A dataset version as a file: for the pages and the API alike."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from app.db.tables import DatasetVersion, Project
+from app.services.data.exports import judgements
+from app.services.data.exports.annotations import annotations_of
+from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
+from app.services.data.exports.registry import open_export
+
+CHUNK_BYTES = 65_536
+
+
+async def records(
+    db: AsyncSession,
+    project: Project,
+    version: DatasetVersion,
+    home: Path,
+    *,
+    form: Format,
+    raw: bool,
+    schema: str | None = None,
+) -> Response:
+    """The rows of a version, straight from its verified file and never all in memory.
+
+    `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it.
+    """
+    said = await annotations_of(db, version) if raw else None
+    export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
+    named = "".join(f"-{part}" for part in (schema, "raw" if raw else None) if part)
+    name = f"{project.slug}-{version.kind}-{version.number}{named}.{form}"
+    if form == "jsonl":
+        return StreamingResponse(
+            _chunks(json_lines(export)), media_type=FORMATS[form].media_type, headers=_attached(name)
+        )
+    folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
+    file = Path(folder.name) / name
+    await run_in_threadpool(FORMATS[form].write, export, file)
+    return _sent(folder, file, form)
+
+
+async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
+    """A row for each judgement of the version, by way of a file: no session is held while it is sent."""
+    folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
+    file = Path(folder.name) / f"{project.slug}-{version.kind}-{version.number}-{judgements.SCHEMA.name}.jsonl"
+    with file.open("w", encoding="utf-8") as lines:
+        async for row in judgements.rows(db, version):
+            lines.write(json_line(row))
+    return _sent(folder, file, "jsonl")
+
+
+def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:
+    """The file, and its folder gone once it was sent."""
+    return FileResponse(
+        file,
+        media_type=FORMATS[form].media_type,
+        headers=_attached(file.name),
+        background=BackgroundTask(run_in_threadpool, folder.cleanup),
+    )
+
+
+def _attached(name: str) -> dict[str, str]:
+    # Slugs, kinds, schemas and numbers are plain ASCII, so the name needs no quoting rules.
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
+
+
+def _chunks(lines: Iterator[str]) -> Iterator[bytes]:
+    """Lines in pieces of about CHUNK_BYTES: one piece per line would cost a thread switch each."""
+    held: list[str] = []
+    length = 0
+    for line in lines:
+        held.append(line)
+        length += len(line)
+        if length >= CHUNK_BYTES:
+            yield "".join(held).encode()
+            held, length = [], 0
+    if held:
+        yield "".join(held).encode()

@@ -1,0 +1,113 @@
+"""Rounds, runs and models from the command line, each with what it refuses: one line, exit code 2."""
+
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+import pytest
+
+from tests.browser.seed import Seeded
+from tests.command_line import Done, runner, usage_error
+from tests.seeded import seeded, seeded_template, seeded_url
+
+__all__ = ["seeded", "seeded_template", "seeded_url"]
+
+HERE = ("-p", "everyday-help")
+
+
+class Command(Protocol):
+    def __call__(self, *arguments: str) -> Done: ...
+
+
+@pytest.fixture
+def database_url(seeded_url: str) -> str:
+    return seeded_url
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def plumbline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str, home: Path
+) -> Command:
+    run = runner(monkeypatch, capsys)
+    return lambda *arguments: run(*arguments, DATABASE_URL=database_url, PLUMBLINE_HOME=str(home))
+
+
+def change(database_url: str, statement: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(statement.encode())
+
+
+def test_a_round_says_where_it_stands_with_each_of_its_runs(plumbline: Command, database_url: str) -> None:
+    told = plumbline("round", "status", *HERE)
+    assert told.out.splitlines() == [
+        "Round 3: active, at label.",
+        "7 of 400 judgements are there.",
+        *[line for line in told.out.splitlines() if line.startswith("  select: run ") and line.endswith(" succeeded")],
+    ]
+    change(
+        database_url, "UPDATE rounds SET status = 'stopped', reason = 'Too long.', finished_at = now(), step = 'ppo'"
+    )
+    change(database_url, "UPDATE runs SET round_id = 3, round_step = 'ppo', phase = 'learning' WHERE state = 'running'")
+    change(database_url, "UPDATE runs SET round_id = 3, round_step = 'reward' WHERE state = 'failed'")
+    lines = plumbline("round", "status", *HERE).out.splitlines()
+    assert lines[:2] == ["Round 3: stopped, at ppo.", "Too long."]
+    assert any(line.startswith("  ppo: run ") and line.endswith(" running, learning 34/60") for line in lines)
+    assert any(" failed: The training process ended with signal 9" in line for line in lines)
+    change(database_url, "INSERT INTO projects (slug, name) VALUES ('bare', 'Bare')")
+    assert plumbline("round", "status", "-p", "bare").refusal == "This project has had no round yet."
+    assert plumbline("round", "status", "-p", "nowhere").refusal == "There is no project nowhere."
+
+
+def test_a_round_is_started_once_and_cancelled_once(plumbline: Command) -> None:
+    assert plumbline("round", "start", *HERE).refusal == "A round of this project is under way already."
+    assert plumbline("round", "cancel", *HERE).out == "Round 3 is cancelled.\n"
+    assert plumbline("round", "cancel", *HERE).refusal == "No round is under way."
+    # Without a number it waits for as many as the project says.
+    assert plumbline("round", "start", *HERE).out == "Round 4 is open and waits for 400 judgements.\n"
+    assert "'--labels'" in usage_error(plumbline("round", "start", *HERE, "--labels", "-1"))
+    assert "'--project'" in usage_error(plumbline("round", "start"))
+
+
+def test_a_run_is_started_cancelled_and_retried_where_that_can_be(
+    plumbline: Command, seeded: Seeded, home: Path
+) -> None:
+    failed, running, done = str(seeded.failed.id), str(seeded.ppo.id), str(seeded.sft.id)
+    assert plumbline("run", "retry", failed).out == f"Run {failed} is in the queue again.\n"
+    assert plumbline("run", "retry", failed).refusal.endswith("this one is queued.")
+    assert plumbline("run", "cancel", failed).out == f"Run {failed} will end.\n"
+    assert plumbline("run", "cancel", running).out == f"Run {running} will end.\n"
+    assert plumbline("run", "cancel", done).refusal == "This run is over already."
+    assert plumbline("run", "retry", done).refusal.endswith("this one is succeeded.")
+    for command in ("retry", "cancel", "log"):
+        assert plumbline("run", command, "999").refusal == "There is no run 999."
+    assert plumbline("run", "log", done) == Done(0, "", "")
+    (home / "runs" / done).mkdir(parents=True)
+    (home / "runs" / done / "log.txt").write_text("step 1\nstep 2\n")
+    assert plumbline("run", "log", done).out == "step 1\nstep 2\n"
+    assert "integer" in usage_error(plumbline("run", "log", "last"))
+    for stage in ("sft", "reward", "ppo", "dpo", "generate"):
+        assert "is in the queue." in plumbline("run", "start", stage, *HERE).out
+    assert plumbline("run", "start", "cost", *HERE).refusal == "Nobody has said yet which responses are safe."
+    assert "'evaluate'" in usage_error(plumbline("run", "start", "evaluate", *HERE))
+
+
+def test_models_are_promoted_and_rolled_back_by_kind(plumbline: Command, database_url: str) -> None:
+    assert plumbline("promote", "2", *HERE).refusal == "This version is in use already."
+    assert plumbline("promote", "9", *HERE).refusal == "There is no policy 9."
+    assert plumbline("promote", "1", *HERE, "--kind", "cost").refusal == "There is no cost 1."
+    assert "'poem'" in usage_error(plumbline("promote", "1", *HERE, "--kind", "poem"))
+    assert plumbline("rollback", *HERE, "--kind", "reward").refusal == "There is no earlier version to go back to."
+    assert plumbline("promote", "2", *HERE, "--kind", "reward", "--reason", "by hand").code == 0
+    assert plumbline("rollback", *HERE, "--reason", "worse").out == "The policy in use is 1 again.\n"
+    assert plumbline("rollback", *HERE).refusal == "There is no earlier version to go back to."
+    assert plumbline("rollback", "-p", "nowhere").refusal == "There is no project nowhere."
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(
+            "SELECT action, reason, actor_id FROM promotions ORDER BY id DESC LIMIT 2"
+        ).fetchall()
+    assert found == [("roll_back", "worse", None), ("promote", "by hand", None)]

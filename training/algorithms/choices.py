@@ -1,0 +1,7 @@
+"""Formulae that settings choose from by name, declared without torch, for settings load none."""
+
+from typing import Literal
+
+DirectLoss = Literal["sigmoid", "ipo", "robust"]
+Estimator = Literal["k1", "k2", "k3"]
+"""Of a divergence."""

@@ -1,0 +1,332 @@
+"""Kahneman-Tversky optimisation: a policy from responses that were judged by themselves, as desirable or not."""
+
+# B = judged responses of a batch, M = mismatched ones
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel, response_log_probabilities
+from training.algorithms.unpaired_preference import estimated_kl, kahneman_tversky, kind_weights
+from training.config import InputError
+from training.config.kto import KtoConfig
+from training.data.batches import length_batches
+from training.data.encoding import encode_answers, token_limit
+from training.data.examples import Example, Prompt
+from training.data.opening import load, parted
+from training.direct.loop import DirectLoop, Work
+from training.preferences.intervals import Interval, clustered_difference
+from training.records import UnpairedRecord
+from training.runtime.metrics import Measures, mean_of, merge
+from training.runtime.run import Run
+from training.runtime.seeds import derived_seed
+from training.runtime.throughput import training_flop
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A response that was judged by itself."""
+
+    example: Example
+    desirable: bool
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Responses to learn from and to measure on, of different prompts; and how many were too long."""
+
+    train: Sequence[Judged]
+    validation: Sequence[Judged]
+    dropped: int
+    max_length: int
+    """Tokens of prompt and response; what is longer was dropped."""
+
+
+def load_verdicts(path: Path, model: LanguageModel, *, max_length: int) -> Verdicts:
+    """What a file says, encoded. Raises `InputError` where nothing can be learnt, or nothing honestly measured."""
+    train_records, validation_records = parted(load(path, UnpairedRecord))
+    train, dropped_train = _encoded(model, train_records, max_length=max_length)
+    validation, dropped_validation = _encoded(model, validation_records, max_length=max_length)
+    if not train:
+        raise InputError(f"no response of {path} to train on has at most {max_length} tokens")
+    if len({judged.desirable for judged in train}) == 1:
+        kind = "desirable" if train[0].desirable else "undesirable"
+        raise InputError(f"all training responses are {kind}: there is nothing to tell apart")
+    return Verdicts(train, validation, dropped_train + dropped_validation, token_limit(model, max_length))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run scores, and when, by places among the items. All of it follows from the seed, so that a run which
+    resumes has no cursor to restore."""
+
+    items: Sequence[Example]
+    """Judged responses, those to learn from first; then the mismatched ones."""
+    batches: Sequence[Sequence[int]]
+    """Of each optimiser step."""
+    mismatched: Sequence[Sequence[int]]
+    """Of each optimiser step; without any, the policy's move isn't asked for."""
+    held_out_mismatched: Sequence[int]
+
+
+def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
+    """Decide what the reference is asked and what each step learns from. Raises `InputError` where nothing can say how
+    far the policy moves."""
+    train = [judged.example for judged in verdicts.train]
+    validation = [judged.example for judged in verdicts.validation]
+    batches = [
+        batch
+        for epoch in range(config.epochs)
+        for batch in even_batches(len(train), config.batch_size, seed=derived_seed(config.seed, "kto", epoch))
+    ]
+    if config.loss == "apo_zero_unpaired":
+        return Plan([*train, *validation], batches, [[] for _ in batches], [])
+    if not _of_several_prompts(train):
+        raise InputError("all training responses are to one prompt: KTO compares with responses to others")
+    drawn = [mismatched([train[item] for item in batch], train, verdicts.max_length) for batch in batches]
+    held_out: list[Example] = []
+    if _of_several_prompts(validation):
+        # In the file's order neighbours often answer one prompt, and the same few strangers would be drawn.
+        (order,) = even_batches(len(validation), len(validation), seed=derived_seed(config.seed, "kto", "held out"))
+        held_out = mismatched([validation[item] for item in order], validation, verdicts.max_length)
+    places = itertools.count(len(train) + len(validation))
+    return Plan(
+        [*train, *validation, *itertools.chain.from_iterable(drawn), *held_out],
+        batches,
+        [[next(places) for _ in of_batch] for of_batch in drawn],
+        [next(places) for _ in held_out],
+    )
+
+
+class KtoLoop(DirectLoop[KtoConfig]):
+    """The loop of KTO. Items are those of a plan: judged responses, then mismatched ones."""
+
+    phase = "kto"
+    layout = 1
+
+    def __init__(
+        self, config: KtoConfig, run: Run, policy: LanguageModel, verdicts: Verdicts, *, shown: Sequence[Prompt] = ()
+    ) -> None:
+        """`shown` are answered after the last step. Raises `InputError` for verdicts that can't be learnt from."""
+        self._verdicts = verdicts
+        self._judged = [*verdicts.train, *verdicts.validation]
+        self._plan = plan_of(config, verdicts)
+        self._kind_weights = kind_weights(
+            config.desirable_weight,
+            config.undesirable_weight,
+            desirable=sum(judged.weight for judged in verdicts.train if judged.desirable),
+            undesirable=sum(judged.weight for judged in verdicts.train if not judged.desirable),
+        )
+        super().__init__(
+            config,
+            run,
+            policy,
+            batches=self._plan.batches,
+            reference=torch.zeros(len(self._plan.items)),
+            kept_as={"items": _sha256(self._plan.items)},
+            shown=shown,
+        )
+
+    def summary(self) -> dict[str, object]:
+        train = self._verdicts.train
+        desirable_weight, undesirable_weight = self._kind_weights
+        return {
+            "steps": len(self._batches),
+            "train_responses": len(train),
+            "train_desirable": sum(judged.desirable for judged in train),
+            "validation_responses": len(self._verdicts.validation),
+            "responses_dropped": self._verdicts.dropped,
+            "loss_kind": self._config.loss,
+            "beta": self._config.beta,
+            "desirable_weight": desirable_weight,
+            "undesirable_weight": undesirable_weight,
+            **self._held_out(),
+        }
+
+    def _micro_batches(self, items: Sequence[int]) -> list[list[int]]:
+        lengths = [len(example) for example in self._at(items)]
+        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
+        return [[items[place] for place in batch] for batch in batches]
+
+    def _scorer(self, reference: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
+        return lambda batch: log_probabilities(reference, self._at(batch), self._config.temperature)
+
+    def _learn(self, done: int) -> tuple[Measures, Work]:
+        items, mismatched = self._batches[done], self._plan.mismatched[done]
+        weight = sum(self._judged[item].weight for item in items)
+        kl = self._kl(mismatched)
+
+        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
+            policy = replace(self._policy, model=model)
+            parts = []
+            for batch in self._micro_batches(shard):
+                loss, measures = self._loss(self._log_ratios(policy, batch), batch, kl)
+                (loss / weight).backward()
+                parts.append(measures)
+            return merge(*parts)
+
+        measures = with_margin(merge(*self._replicas.map(learn, items)))
+        work = self._work(items, passes=self._passes) + self._work(mismatched, passes=1)
+        return measures | ({} if kl is None else {"kl": mean_of(kl)}), work
+
+    def _kl(self, mismatched: Sequence[int]) -> float | None:
+        """How far the policy has moved, in nats a response; None where nothing is compared with it."""
+        if not mismatched:
+            return None
+
+        @torch.no_grad()
+        def compare(model: "PreTrainedModel", shard: Sequence[int]) -> Tensor:
+            return self._all_log_ratios(replace(self._policy, model=model), shard)
+
+        return estimated_kl(torch.cat(self._replicas.map(compare, mismatched)))
+
+    def _work(self, items: Sequence[int], *, passes: int) -> Work:
+        examples = self._at(items)
+        lengths = [len(example) for example in examples]
+        predicted = sum(len(example.response_ids) for example in examples)
+        return Work(sum(lengths), training_flop(self._policy.model, lengths, predicted=predicted, passes=passes))
+
+    @torch.no_grad()
+    def _held_out(self) -> dict[str, object]:
+        judged, first = self._verdicts.validation, len(self._verdicts.train)
+        mismatched = self._plan.held_out_mismatched
+        # Not on the replicas, which know nothing of the adapters' end.
+        kl = estimated_kl(self._all_log_ratios(self._policy, mismatched)) if mismatched else None
+        parts: list[Measures] = []
+        reward = torch.zeros(len(self._judged))
+        for batch in self._micro_batches(range(first, len(self._judged))):
+            log_ratio_B = self._log_ratios(self._policy, batch)
+            reward[batch] = self._config.beta * log_ratio_B
+            parts.append(self._loss(log_ratio_B, batch, kl)[1])
+        means = {name: total / count for name, (total, count) in merge(*parts).items()}
+        # Validation responses to one prompt say nothing of how far the policy has moved, and so nothing of the loss.
+        known = kl is not None or self._config.loss == "apo_zero_unpaired"
+        margin = _margin(judged, reward[first:].tolist())
+        return {
+            "validation_loss": means.get("loss") if known else None,
+            "validation_kl": kl,
+            "validation_kl_k2": means.get("kl_k2"),
+            "desirable_reward": means.get("desirable_reward"),
+            "undesirable_reward": means.get("undesirable_reward"),
+            "desirable_margin": margin.mean if margin else None,
+            "desirable_margin_low": margin.low if margin else None,
+            "desirable_margin_high": margin.high if margin else None,
+        }
+
+    def _all_log_ratios(self, policy: LanguageModel, items: Sequence[int]) -> Tensor:
+        return torch.cat([self._log_ratios(policy, batch) for batch in self._micro_batches(items)])
+
+    def _log_ratios(self, policy: LanguageModel, batch: Sequence[int]) -> Tensor:
+        return log_probabilities(policy, self._at(batch), self._config.temperature) - self._reference[batch]
+
+    def _loss(self, log_ratio_B: Tensor, batch: Sequence[int], kl: float | None) -> tuple[Tensor, Measures]:
+        judged = [self._judged[item] for item in batch]
+        return verdict_loss(log_ratio_B, judged, self._kind_weights, beta=self._config.beta, reference_point=kl or 0.0)
+
+    def _at(self, items: Sequence[int]) -> list[Example]:
+        return [self._plan.items[item] for item in items]
+
+
+def even_batches(count: int, batch_size: int, *, seed: int) -> list[list[int]]:
+    """All places in a random order, in batches of at most `batch_size` whose sizes differ by one at most: a small last
+    one would say badly how far the policy has moved."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    batches = math.ceil(count / batch_size)
+    return [order[number * count // batches : (number + 1) * count // batches] for number in range(batches)]
+
+
+def mismatched(batch: Sequence[Example], others: Sequence[Example], max_length: int) -> list[Example]:
+    """Each one's prompt with a response to another prompt: the nearest before it in the batch, round and round; where
+    the batch is of one prompt, the first of the others.
+
+    Where each response has a prompt of its own they are the batch's responses, each one place further, as in Ethayarajh
+    et al. 2024, section 4.1; there, a neighbour with the same prompt would be taken for a stranger. What would be
+    longer than `max_length` tokens is cut: nobody learns from it how a response ends.
+    """
+    found = []
+    for place, own in enumerate(batch):
+        before = (batch[place - back] for back in range(1, len(batch)))
+        stranger = next(one for one in itertools.chain(before, others) if one.prompt_ids != own.prompt_ids)
+        room = max_length - len(own.prompt_ids)
+        found.append(Example(own.prompt_id, own.prompt_ids, stranger.response_ids[:room]))
+    return found
+
+
+def _encoded(model: LanguageModel, records: Sequence[UnpairedRecord], *, max_length: int) -> tuple[list[Judged], int]:
+    """Responses that fit, and how many do not."""
+    fitting = encode_answers(model, records, [record.response for record in records], max_length=max_length)
+    judged = [Judged(example, record.desirable, record.weight) for record, (example,) in fitting]
+    return judged, len(records) - len(judged)
+
+
+def _of_several_prompts(examples: Sequence[Example]) -> bool:
+    return len({example.prompt_ids for example in examples}) > 1
+
+
+def log_probabilities(policy: LanguageModel, examples: Sequence[Example], temperature: float) -> Tensor:
+    """(B,) log-probabilities of whole responses, EOS included, all in one pass."""
+    responses = [example.response_ids for example in examples]
+    log_probability_N, _ = response_log_probabilities(
+        policy.model, [example.prompt_ids for example in examples], responses, policy.pad_id, temperature
+    )
+    return torch.stack([part_N.sum() for part_N in log_probability_N.split([len(ids) for ids in responses])])
+
+
+def verdict_loss(
+    log_ratio_B: Tensor,
+    judged: Sequence[Judged],
+    kind_weights: tuple[float, float],
+    *,
+    beta: float,
+    reference_point: float,
+) -> tuple[Tensor, Measures]:
+    """Summed loss of the responses, and its measures; what a loss is divided by are the judgements' weights alone."""
+    desirable_B = torch.tensor([one.desirable for one in judged])
+    weight_B = log_ratio_B.new_tensor([one.weight * kind_weights[0 if one.desirable else 1] for one in judged])
+    loss = kahneman_tversky(log_ratio_B, desirable_B, weight_B, beta=beta, reference_point=reference_point)
+    detached_B = log_ratio_B.detach()
+    rewards = {
+        name: beta * detached_B[kind_B]
+        for name, kind_B in (("desirable_reward", desirable_B), ("undesirable_reward", ~desirable_B))
+        if bool(kind_B.any())
+    }
+    return loss, {
+        "loss": (float(loss.detach()), sum(one.weight for one in judged)),
+        "kl_k2": (float(detached_B.square().sum()) / 2, len(judged)),
+        **{name: (float(values.sum()), len(values)) for name, values in rewards.items()},
+    }
+
+
+def with_margin(measures: Measures) -> Measures:
+    """The measures, and how much more reward desirable responses have than undesirable ones where there are both."""
+    if not {"desirable_reward", "undesirable_reward"} <= measures.keys():
+        return measures
+    desirable, undesirable = (
+        total / count for total, count in (measures["desirable_reward"], measures["undesirable_reward"])
+    )
+    return measures | {"desirable_margin": mean_of(desirable - undesirable)}
+
+
+def _margin(judged: Sequence[Judged], rewards: Sequence[float]) -> Interval | None:
+    """The difference of rewards as `with_margin` has it, resampled by prompt."""
+    kinds = [one.desirable for one in judged]
+    if len(set(kinds)) < 2:
+        return None
+    return clustered_difference(rewards, kinds, [one.example.prompt_id for one in judged])
+
+
+def _sha256(examples: Sequence[Example]) -> str:
+    tokens = [(example.prompt_ids, example.response_ids) for example in examples]
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

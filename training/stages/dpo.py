@@ -1,0 +1,30 @@
+"""Direct preference optimisation: from its settings to the policy that it publishes."""
+
+from pathlib import Path
+
+from models.backbone import save_language_model
+from training.config import DpoConfig
+from training.data.opening import load, open_language_model
+from training.direct.dpo import DpoLoop
+from training.preferences.comparisons import load_preferences
+from training.records import PreferenceRecord
+from training.responses.texts import first_prompts
+from training.runtime.artifact import lineage_of
+from training.runtime.run import Cancellation, Run
+
+
+def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
+    """Score with the reference, train, measure on the validation pairs, publish."""
+    lineage = lineage_of(
+        "dpo", config, {"policy": config.policy, "reference": config.reference}, {"preferences": config.preferences}
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    policy = open_language_model(config.policy)
+    preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
+    records = load(config.preferences, PreferenceRecord)
+    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"], shown=shown)
+    loop.train()
+    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))

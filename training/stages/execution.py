@@ -1,0 +1,38 @@
+"""A stage in this process: threads, signals and exit codes."""
+
+import signal
+import traceback
+from pathlib import Path
+
+import torch
+import transformers
+
+from models.tokenization import TokenizerError
+from training.config import ConfigError, InputError, StageConfig
+from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
+from training.runtime.replicas import use_threads
+from training.runtime.run import Cancellation, Cancelled
+from training.stages.registry import runner_of
+
+
+def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None) -> int:
+    """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    use_threads(threads or torch.get_num_threads())
+    run = runner_of(stage)  # before signals are heard by the loops, of which there is none while this loads
+    cancellation = Cancellation()
+    before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        run(config, out, cancellation)
+    except Cancelled:
+        return CANCELLED
+    except (ConfigError, InputError, TokenizerError) as error:
+        return say_bad_input(error)
+    except Exception:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
+        traceback.print_exc()
+        return FAILED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return DONE

@@ -1,0 +1,29 @@
+"""Kahneman-Tversky optimisation: from its settings to the policy that it publishes."""
+
+from pathlib import Path
+
+from models.backbone import save_language_model
+from training.config.kto import KtoConfig
+from training.data.opening import load, open_language_model
+from training.direct.kto import KtoLoop, load_verdicts
+from training.records import UnpairedRecord
+from training.responses.texts import first_prompts
+from training.runtime.artifact import lineage_of
+from training.runtime.run import Cancellation, Run
+
+
+def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
+    """Score with the reference, train, measure on the validation responses, publish."""
+    lineage = lineage_of(
+        "kto", config, {"policy": config.policy, "reference": config.reference}, {"responses": config.responses}
+    )
+    run = Run(out, lineage, cancellation)
+    if run.finished:
+        return
+    policy = open_language_model(config.policy)
+    verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
+    records = load(config.responses, UnpairedRecord)
+    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    loop = KtoLoop(config, run, policy, verdicts, shown=shown)
+    loop.train()
+    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
