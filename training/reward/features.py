@@ -26,8 +26,8 @@ EXAMPLES_AT_ONCE = 512  # features of more would fill the memory
 
 @torch.inference_mode()
 def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Tensor:
-    """(B, F) what linear models read of responses: of a reward model the (B, D) states that its heads read, of a policy
-    `response_features`."""
+    """What linear models read of responses, (B, F): the states that a reward model's heads read, which are (B, D), or a
+    policy's `response_features`."""
     if isinstance(model, LanguageModel):
         return response_features(model, examples)
     found = torch.zeros(len(examples), model.head.in_features)

@@ -1,6 +1,6 @@
 """What gives a response its reward."""
 
-# B = batch, H = heads, M = members of an ensemble
+# B = batch, D = hidden size, H = heads, M = members of an ensemble
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -44,7 +44,7 @@ class RewardModelScorer:
 
     @torch.inference_mode()
     def latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """(B, D): what the heads read of each response."""
+        """What the heads read of each response, (B, D)."""
         sequences = self._token_ids(prompts, responses)
         latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
         for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=self._batch_tokens):
@@ -52,7 +52,7 @@ class RewardModelScorer:
         return latent_BD
 
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over what scores
+        """What each member of the ensemble says, (B, M), in deviations of the score from its own mean over what scores
         are normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
         raw_BH = batched_scores_by_head(
             self._reward_model, self._token_ids(prompts, responses), batch_tokens=self._batch_tokens
@@ -78,7 +78,7 @@ class RewardModelScorer:
 def batched_scores(
     reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
 ) -> Tensor:
-    """(B,) raw scores in order, computed in batches of similar length."""
+    """Raw scores in order, (B,), computed in batches of similar length."""
     return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences, batch_tokens=batch_tokens))
 
 
@@ -86,7 +86,7 @@ def batched_scores(
 def batched_scores_by_head(
     reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
 ) -> Tensor:
-    """(B, H): as `batched_scores`, of each head."""
+    """Raw scores of each head, (B, H), as `batched_scores` computes them."""
     raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
     for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
         raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch])
