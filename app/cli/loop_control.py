@@ -1,6 +1,5 @@
 """Rounds, runs and promotions from the command line: what the admin's buttons do."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.judging import labels
 from app.services.loop import models, round_rows, rounds, runs, starting
-from app.services.loop.stages.registry import STARTABLE
+from app.services.loop.stages.registry import Startable
 from app.services.projects import projects
 from app.settings import settings
 
@@ -22,8 +21,6 @@ ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's
 Reason = Annotated[str, typer.Option(help="Why, for the log of promotions.")]
 RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 
-
-Startable = StrEnum("Startable", list(STARTABLE))  # type: ignore[misc]  # its members are the registry's
 
 round_commands = typer.Typer(help="Rounds of the loop: start, cancel, status.", no_args_is_help=True)
 run_commands = typer.Typer(help="Single runs: start, retry, cancel, log.", no_args_is_help=True)

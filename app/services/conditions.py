@@ -2,14 +2,7 @@
 
 from sqlalchemy import ColumnElement, exists
 
-from app.db.tables import (
-    Assignment,
-    Completion,
-    DatasetJudgement,
-    Judgement,
-    Task,
-    TaskCompletion,
-)
+from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Task, TaskCompletion
 
 
 def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:

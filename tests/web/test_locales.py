@@ -116,7 +116,7 @@ def test_an_error_with_a_number_in_it_is_told_in_the_readers_language(language: 
     assert str(refused.value) == "A choice is a whole number from 1 to 7."
     try:
         locales.use(language)
-        assert locales.told(refused.value) == said
+        assert locales.translated(refused.value) == said
     finally:
         locales.use(locales.SOURCE)
 

@@ -4,7 +4,6 @@ from training.config.alarms import AlarmBounds
 from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
-from training.config.kto import KtoConfig
 from training.config.ppo import PpoConfig
 from training.config.reading import MODEL_KEYS, config_to_json, read_config
 from training.config.reward import RankingLoss, RewardConfig
@@ -23,7 +22,6 @@ __all__ = [
     "EvaluateConfig",
     "GenerateConfig",
     "InputError",
-    "KtoConfig",
     "PpoConfig",
     "RankingLoss",
     "RewardConfig",

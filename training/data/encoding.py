@@ -2,21 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from models.backbone import LanguageModel
 from models.reward import RewardModel
 from training.config import InputError
-from training.data.examples import Example, Judged, Pair, Prompt
+from training.data.examples import Example, Pair, Prompt
 from training.records import (
+    Conversation,
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
     ResponseRecord,
-    UnpairedRecord,
 )
 
-AnsweredT = TypeVar("AnsweredT", DemonstrationRecord, ResponseRecord, PreferenceRecord, UnpairedRecord)
+PromptedT = TypeVar("PromptedT", bound="Prompted")
+
+
+class Prompted(Protocol):
+    """Any record about a prompt."""
+
+    @property
+    def prompt_id(self) -> str: ...
+    @property
+    def prompt(self) -> Conversation: ...
 
 
 def encode_prompts(
@@ -46,7 +55,7 @@ def encode_demonstrations(
     model: LanguageModel | RewardModel, records: Sequence[DemonstrationRecord], *, max_length: int
 ) -> tuple[list[Example], int]:
     """Examples of at most `max_length` tokens, and how many were longer. Raises `InputError` if none fits."""
-    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
+    fitting = encode_answers(model, records, [record.response for record in records], max_length=max_length)
     if not fitting:
         raise InputError(f"every demonstration is longer than {token_limit(model, max_length)} tokens")
     return [example for _, (example,) in fitting], len(records) - len(fitting)
@@ -61,7 +70,7 @@ def encode_responses_to(
         response_id for response_id, count in Counter(row.response_id for row in records).items() if count > 1
     ]:
         raise InputError(f"response_id {twice[0]} is of more than one response")
-    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
+    fitting = encode_answers(model, records, [record.response for record in records], max_length=max_length)
     if not fitting:
         raise InputError(f"every response is longer than {token_limit(model, max_length)} tokens")
     return [example for _, (example,) in fitting], [record.response_id for record, _ in fitting]
@@ -85,24 +94,16 @@ def encode_pairs(
             record.safe_a,
             record.safe_b,
         )
-        for record, (a, b) in _fitting(model, records, *sides, max_length=max_length)
+        for record, (a, b) in encode_answers(model, records, *sides, max_length=max_length)
     ]
     return pairs, len(records) - len(pairs)
 
 
-def encode_judged(
-    model: LanguageModel, records: Sequence[UnpairedRecord], *, max_length: int
-) -> tuple[list[Judged], int]:
-    """Responses that fit, and how many do not."""
-    fitting = _fitting(model, records, [record.response for record in records], max_length=max_length)
-    judged = [Judged(example, record.desirable, record.weight) for record, (example,) in fitting]
-    return judged, len(records) - len(judged)
-
-
-def _fitting(
-    model: LanguageModel | RewardModel, records: Sequence[AnsweredT], *responses: Sequence[str], max_length: int
-) -> list[tuple[AnsweredT, tuple[Example, ...]]]:
-    """Records with an example for each of their responses, those of which all fit."""
+def encode_answers(
+    model: LanguageModel | RewardModel, records: Sequence[PromptedT], *responses: Sequence[str], max_length: int
+) -> list[tuple[PromptedT, tuple[Example, ...]]]:
+    """Records with an example for each of their `responses`, one list of which is given for each that a record has;
+    those of which all fit."""
     limit = token_limit(model, max_length)
     prompts = model.encode_prompts(record.prompt for record in records)
     sides = zip(*(model.encode_responses(texts) for texts in responses), strict=True)

@@ -52,15 +52,6 @@ class Pair:
     safe_b: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A response that was judged by itself."""
-
-    example: Example
-    desirable: bool
-    weight: float
-
-
 def pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:
     """Samples of prompts in turn, for a checkpoint."""
     flat = [token for example in examples for token in example.response_ids]

@@ -1,16 +1,26 @@
 """Models and record files, opened and checked: whatever is wrong with one is an `InputError` in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
-from training.records import PreferenceRecord, Record, UnpairedRecord, read_records
+from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, verify
 
 RecordT = TypeVar("RecordT", bound=Record)
-JudgedT = TypeVar("JudgedT", PreferenceRecord, UnpairedRecord)
+SplitT = TypeVar("SplitT", bound="OfSplit")
+
+
+class OfSplit(Protocol):
+    """Any record that says which split its prompt is in."""
+
+    @property
+    def prompt_id(self) -> str: ...
+    @property
+    def split(self) -> Split: ...
 
 
 def open_language_model(location: str) -> LanguageModel:
@@ -48,9 +58,8 @@ def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
     return records
 
 
-def load_splits(path: Path, kind: type[JudgedT]) -> tuple[list[JudgedT], list[JudgedT]]:
+def parted(records: Sequence[SplitT]) -> tuple[list[SplitT], list[SplitT]]:
     """Training and validation records, of which no prompt is in both. Raises `InputError`."""
-    records = load(path, kind)
     train = [record for record in records if record.split == "train"]
     validation = [record for record in records if record.split == "validation"]
     shared = {record.prompt_id for record in train} & {record.prompt_id for record in validation}
@@ -60,5 +69,5 @@ def load_splits(path: Path, kind: type[JudgedT]) -> tuple[list[JudgedT], list[Ju
 
 
 def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
-    """Training and validation pairs, as `load_splits` has them."""
-    return load_splits(path, PreferenceRecord)
+    """Training and validation pairs of a file, of which no prompt is in both. Raises `InputError`."""
+    return parted(load(path, PreferenceRecord))

@@ -9,7 +9,8 @@ Two phases: the reference's log-probabilities of every item, kept in a file; the
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Self, TypeVar
+from pathlib import Path
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from models.backbone import LanguageModel
 from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
 from models.tokenization import same_tokenizer
-from training.config import DpoConfig, InputError, KtoConfig
+from training.config import InputError
 from training.data.examples import Prompt
 from training.data.opening import open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
@@ -32,7 +33,7 @@ from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
 
-ConfigT = TypeVar("ConfigT", bound=DpoConfig | KtoConfig)
+ConfigT = TypeVar("ConfigT", bound="DirectConfig")
 
 REFERENCE = "reference"
 
@@ -46,6 +47,41 @@ class Work:
 
     def __add__(self, other: Self) -> "Work":
         return Work(self.tokens + other.tokens, self.flop + other.flop)
+
+
+class DirectConfig(Protocol):
+    """What the loop asks of a stage's settings."""
+
+    @property
+    def policy(self) -> str: ...
+    @property
+    def reference(self) -> str | None: ...
+    @property
+    def reference_cache(self) -> Path | None: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def micro_batch_tokens(self) -> int: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_fraction(self) -> float: ...
+    @property
+    def adam_epsilon(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def gradient_clip(self) -> float: ...
+    @property
+    def lora_rank(self) -> int: ...
+    @property
+    def lora_alpha(self) -> float: ...
+    @property
+    def checkpoint_steps(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
 
 
 class DirectLoop(ABC, Generic[ConfigT]):

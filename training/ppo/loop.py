@@ -17,8 +17,9 @@ from training.hacking.watch import Judges, Watch
 from training.ppo.best_policy import BestPolicy
 from training.ppo.constraint import Constraint
 from training.ppo.flop import ppo_flop, sequence_lengths
-from training.ppo.learner import Minibatch, learner_of
+from training.ppo.learner import learner_of
 from training.ppo.models import Players
+from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
 from training.responses.texts import sample_texts
 from training.runtime.checkpoint import Checkpoint, pack, unpack

@@ -6,8 +6,8 @@ from itertools import islice
 from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.tokenization import encode_prompts
+from training.data.encoding import Prompted
 from training.data.examples import Prompt
-from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord, UnpairedRecord
 from training.responses.written import written
 
 SHOWN = 4
@@ -47,10 +47,7 @@ def sample_texts(
     ]
 
 
-def first_prompts(
-    policy: LanguageModel,
-    records: Sequence[PromptRecord | DemonstrationRecord | PreferenceRecord | UnpairedRecord],
-) -> list[Prompt]:
+def first_prompts(policy: LanguageModel, records: Sequence[Prompted]) -> list[Prompt]:
     """The first few different prompts that leave room for a response."""
     conversations = {record.prompt: record.prompt_id for record in records}
     # One after the other: there may be many, of which the first few are wanted.

@@ -17,10 +17,12 @@ from models.backbone import LanguageModel
 from training.algorithms.components import Components, principal_components
 from training.algorithms.preference import with_noise
 from training.algorithms.probe import CrossValidation, cross_validated_strength, fit_bradley_terry
+from training.config import RewardConfig
 from training.data.examples import Example
 from training.preferences.folds import prompt_folds
 from training.reward.features import LIKELIHOOD_FEATURES, prompt_features, response_features
 from training.reward.heads import Lesson
+from training.runtime.seeds import derived_seed
 
 FOLDS = 5
 # A coefficient of a likelihood feature may be this much larger than one of a hidden unit at the same cost: seven
@@ -96,3 +98,8 @@ def fit_teachers(
         coefficient_I = fit_bradley_terry(difference_PI, preference_P, heard_P, strength=chosen.strength)
         teachers.append(Teacher(products, deviation_I, coefficient_I, chosen))
     return teachers
+
+
+def teacher_seed(config: RewardConfig) -> int:
+    """The seed of the folds that teachers hold out."""
+    return derived_seed(config.seed, "folds")

@@ -15,18 +15,18 @@ from training.data.examples import Pair
 from training.preferences.agreement import Agreement, accuracy_difference, agreement, cross_validated_figures
 from training.preferences.folds import prompt_folds
 from training.preferences.intervals import Z_95
-from training.reward.teacher import FOLDS
+from training.reward.phases import Distil, Finetune, Gentle, Learning, Mismatch
+from training.reward.teacher import FOLDS, teacher_seed
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.seeds import derived_seed
 
 Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
-PhaseName = Literal["distil", "gentle", "mismatch", "finetune"]
 
-PHASES: Mapping[Method, tuple[PhaseName, ...]] = {
-    "distil": ("distil",),
-    "distil_finetune": ("distil", "gentle"),
-    "finetune": ("finetune",),
-    "mismatch_finetune": ("mismatch", "finetune"),
+PHASES: Mapping[Method, tuple[type[Learning], ...]] = {
+    "distil": (Distil,),
+    "distil_finetune": (Distil, Gentle),
+    "finetune": (Finetune,),
+    "mismatch_finetune": (Mismatch, Finetune),
 }
 # What cross-validation follows: `distil` is measured on the way of `distil_finetune`.
 TRIALS: tuple[Method, ...] = ("distil_finetune", "finetune", "mismatch_finetune")
@@ -102,7 +102,7 @@ class Trials:
                     f"cross_validated: {config.folds} folds need as many prompts, and {prompts} were judged"
                 )
             self.folds = folds_of(pairs, config.folds, derived_seed(config.seed, "trials"))
-            self.methods = [method for method, phases in PHASES.items() if can_distil or "distil" not in phases]
+            self.methods = [method for method, phases in PHASES.items() if can_distil or Distil not in phases]
             self.followed = [method for method in TRIALS if method in self.methods]
         elif self.by_teacher:
             self.folds = folds_of(pairs, FOLDS, teacher_seed(config))
@@ -120,7 +120,7 @@ class Trials:
             self.differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
 
     def measure(
-        self, phases: tuple[PhaseName, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
+        self, phases: tuple[type[Learning], ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
     ) -> None:
         """Score differences of the fold's held-out pairs, if these phases are a way and not measured yet."""
         for method, those in PHASES.items():
@@ -153,11 +153,6 @@ class Trials:
 
     def _told(self, method: Method) -> list[float]:
         return [difference for fold in self.folds for difference in self.differences[_key(method, fold)]]
-
-
-def teacher_seed(config: RewardConfig) -> int:
-    """Of the folds that the teacher holds out."""
-    return derived_seed(config.seed, "folds")
 
 
 def _key(method: Method, fold: Fold) -> str:

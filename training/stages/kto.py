@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from models.backbone import save_language_model
-from training.config import KtoConfig
+from training.config.kto import KtoConfig
 from training.data.opening import load, open_language_model
-from training.direct.kto import KtoLoop
-from training.direct.unpaired import load_verdicts
+from training.direct.kto import KtoLoop, load_verdicts
 from training.records import UnpairedRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of

@@ -51,14 +51,6 @@ class BrokenDataset(Conflict):
     """The file of a dataset version is missing or was changed."""
 
 
-@dataclass(frozen=True)
-class _File:
-    """What was written: path relative to the home folder, and its fingerprint."""
-
-    path: str
-    sha256: str
-
-
 async def cut_preferences(
     db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
 ) -> DatasetVersion:
@@ -265,6 +257,14 @@ async def _cut(
     db.add(version)
     await db.flush()
     return version, True
+
+
+@dataclass(frozen=True)
+class _File:
+    """What was written: path relative to the home folder, and its fingerprint."""
+
+    path: str
+    sha256: str
 
 
 def _write(home: Path, slug: str, kind: DatasetKind, records: Iterable[Record], latest: DatasetVersion | None) -> _File:

@@ -117,68 +117,15 @@ async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: b
     Raises NotFound for a project that `actor` is not in.
     """
     # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
-    member = await membership.membership(db, actor, project_id)
+    member = await membership.locked(db, actor, project_id)
     held = await _held_leases(db, actor, project_id, member)
     current = held[0] if held else await _give(db, actor, project_id, member, slot=0, is_served=True)
     following = held[1] if len(held) > 1 else None
     if ahead and current is not None and following is None:
         if not held:
-            member = await membership.membership(db, actor, project_id)  # the first one moved the balance
+            member = await membership.locked(db, actor, project_id)  # the first one moved the balance
         following = await _give(db, actor, project_id, member, slot=1 - current.slot, is_served=False)
     return Desk(current, following)
-
-
-async def _give(
-    db: AsyncSession, actor: Principal, project_id: int, member: Membership, *, slot: int, is_served: bool
-) -> Lease | None:
-    """A new lease on a check that is due, else on the most urgent free task, if there is one."""
-    order = draw_order(len(PANE_NAMES), member.side_balance)
-    wanted: dict[str, object] = {"project": project_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
-    wanted |= {"lease": _lease_time(member), "guidelines": member.guidelines_version}
-    wanted |= {"order": order, "lean": _lean(order)}
-    checks = Checks.of(member.checked)
-    practice = await _practice(db, actor, project_id, member, checks)
-    if practice is not None:
-        # One at a time, none ahead: each answer is talked over before the next.
-        is_ready = is_served and practice.can_go_on
-        task_id = await check_tasks.for_practice(db, actor, project_id) if is_ready else None
-    else:
-        task_id = await check_tasks.in_place_of_work(db, actor, project_id, checks)
-    if task_id is not None:
-        return await statements.LEASE_CHECK.first(db, **wanted, task=task_id)
-    return None if practice is not None else await _most_urgent(db, actor, project_id, wanted)
-
-
-async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, wanted: dict[str, object]) -> Lease | None:
-    given = await statements.LEASE.first(db, **wanted)
-    if given is None:
-        await reclaim_expired(db, project_id, eligible_for=actor)
-        given = await _any_or_in_turn(db, wanted)
-    if given is None and wanted["is_served"]:
-        took_back = await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor)
-        given = await _any_or_in_turn(db, wanted) if took_back else None
-    return given
-
-
-async def _practice(
-    db: AsyncSession, actor: Principal, project_id: int, member: Membership, checks: Checks
-) -> Standing | None:
-    """As `practice_of`, and whoever has passed is qualified from here on."""
-    standing = await check_tasks.standing(
-        db, project_id, actor.user_id, checks, role=member.role, qualified_at=member.qualified_at
-    )
-    if standing is None or not standing.has_passed:
-        return standing
-    await db.execute(
-        update(Member)
-        .where(Member.project_id == project_id, Member.user_id == actor.user_id)
-        .values(qualified_at=func.now())
-    )
-    return None
-
-
-async def _any_or_in_turn(db: AsyncSession, wanted: dict[str, object]) -> Lease | None:
-    return await statements.LEASE_ANY.first(db, **wanted) or await statements.LEASE_IN_TURN.first(db, **wanted)
 
 
 async def reclaim_expired(
@@ -192,40 +139,6 @@ async def reclaim_expired(
     return await _reclaim(db, Assignment.lease_expires_at <= func.now(), project_id, eligible_for=eligible_for)
 
 
-def _fetched_ahead_long_ago() -> ColumnElement[bool]:
-    grace = timedelta(seconds=AHEAD_GRACE_SECONDS)
-    return Assignment.served_at.is_(None) & (Assignment.leased_at <= func.now() - grace)
-
-
-async def _reclaim(
-    db: AsyncSession, condition: ColumnElement[bool], project_id: int | None, *, eligible_for: Principal | None
-) -> int:
-    ran_out = (Assignment.state == "leased", condition)
-    expired = select(Assignment.task_id).where(*ran_out).order_by(Assignment.lease_expires_at).limit(RECLAIM_BATCH)
-    if project_id is not None:
-        expired = expired.where(Assignment.project_id == project_id)
-    tasks = select(Task.id).where(Task.id.in_(expired.scalar_subquery()))
-    if eligible_for is not None:
-        tasks = tasks.where(*conditions.eligible_for(eligible_for.user_id))
-    locked = tasks.with_for_update(skip_locked=True).cte("locked")
-    freed = (
-        update(Assignment)
-        .where(Assignment.task_id == locked.c.id, *ran_out)
-        .values(state="expired", closed_at=func.now())
-        .returning(Assignment.task_id)
-        .cte("freed")
-    )
-    places = select(freed.c.task_id, func.count().label("count")).group_by(freed.c.task_id).subquery()
-    reclaimed = await db.execute(
-        update(Task)
-        .where(Task.id == places.c.task_id)
-        .values(taken=Task.taken - places.c.count)
-        .returning(places.c.count)
-        .execution_options(synchronize_session=False)
-    )
-    return sum(reclaimed.scalars())
-
-
 async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskView:
     """Raises NotFound for an assignment of anybody else."""
     seen = await statements.VIEW.first(db, assignment=assignment_id, actor=actor.user_id)
@@ -233,7 +146,7 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
         raise NotFound
     is_answered = seen.state == "submitted"
     answer, is_held = await _said(db, seen.id) if is_answered else (None, False)
-    verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.is_told else None
+    verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.shows_verdict else None
     is_practice = seen.purpose == "qualification"
     return TaskView(
         assignment_id=seen.id,
@@ -270,18 +183,6 @@ async def practice_of(db: AsyncSession, actor: Principal, project_id: int) -> St
     return None if standing is None or standing.has_passed else standing
 
 
-async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
-    """The current answer, and whether a dataset version holds it."""
-    judgement, is_held, response, position = (
-        await db.execute(
-            select(Judgement, conditions.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
-            .select_from(WITH_RESPONSE)
-            .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
-        )
-    ).one()
-    return Answer.of(judgement, response or "", position), is_held
-
-
 async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason: str) -> None:
     """Give the task back for good: it never comes back to `actor`. Skipping twice is skipping once.
 
@@ -311,11 +212,6 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
     if policy == "retire" and await _skips(db, task) >= held.question.retire_after:
         task.state = "retired"
         await db.flush()
-
-
-async def _skips(db: AsyncSession, task: Task) -> int:
-    skips = select(func.count()).where(Assignment.task_id == task.id, Assignment.state == "skipped")
-    return await db.scalar(skips) or 0
 
 
 async def recent(db: AsyncSession, actor: Principal, project: Project, limit: int = 10) -> list[RecentJudgement]:
@@ -354,6 +250,120 @@ async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
     return held
 
 
+def draw_order(size: int, side_balance: int) -> list[int]:
+    """The order in which the completions of a task are shown: at random, turned round if that upsets the balance.
+
+    `side_balance` counts for one annotator how often position 0 was shown before position 1 less how often after it.
+    """
+    order = random.sample(range(size), size)
+    too_much = abs(side_balance) >= BALANCE_BOUND and _lean(order) * side_balance > 0
+    return order[::-1] if too_much else order
+
+
+async def _give(
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, *, slot: int, is_served: bool
+) -> Lease | None:
+    """A new lease on a check that is due, else on the most urgent free task, if there is one."""
+    order = draw_order(len(PANE_NAMES), member.side_balance)
+    wanted: dict[str, object] = {"project": project_id, "actor": actor.user_id, "slot": slot, "is_served": is_served}
+    wanted |= {"lease": _lease_time(member), "guidelines": member.guidelines_version}
+    wanted |= {"order": order, "lean": _lean(order)}
+    checks = Checks.of(member.checked)
+    practice = await _practice(db, actor, project_id, member, checks)
+    if practice is not None:
+        # One at a time, none ahead: each answer is talked over before the next.
+        is_ready = is_served and practice.can_go_on
+        task_id = await check_tasks.for_practice(db, actor, project_id) if is_ready else None
+    else:
+        task_id = await check_tasks.in_place_of_work(db, actor, project_id, checks)
+    if task_id is not None:
+        return await statements.LEASE_CHECK.first(db, **wanted, task=task_id)
+    return None if practice is not None else await _most_urgent(db, actor, project_id, wanted)
+
+
+async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, wanted: dict[str, object]) -> Lease | None:
+    given = await statements.LEASE.first(db, **wanted)
+    if given is None:
+        await reclaim_expired(db, project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted)
+    if given is None and wanted["is_served"]:
+        took_back = await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor)
+        given = await _any_or_in_turn(db, wanted) if took_back else None
+    return given
+
+
+async def _practice(
+    db: AsyncSession, actor: Principal, project_id: int, member: Membership, checks: Checks
+) -> Standing | None:
+    """How far `actor` is, as `practice_of` says it, and whoever has passed is qualified from here on."""
+    standing = await check_tasks.standing(
+        db, project_id, actor.user_id, checks, role=member.role, qualified_at=member.qualified_at
+    )
+    if standing is None or not standing.has_passed:
+        return standing
+    await db.execute(
+        update(Member)
+        .where(Member.project_id == project_id, Member.user_id == actor.user_id)
+        .values(qualified_at=func.now())
+    )
+    return None
+
+
+async def _any_or_in_turn(db: AsyncSession, wanted: dict[str, object]) -> Lease | None:
+    return await statements.LEASE_ANY.first(db, **wanted) or await statements.LEASE_IN_TURN.first(db, **wanted)
+
+
+def _fetched_ahead_long_ago() -> ColumnElement[bool]:
+    grace = timedelta(seconds=AHEAD_GRACE_SECONDS)
+    return Assignment.served_at.is_(None) & (Assignment.leased_at <= func.now() - grace)
+
+
+async def _reclaim(
+    db: AsyncSession, condition: ColumnElement[bool], project_id: int | None, *, eligible_for: Principal | None
+) -> int:
+    ran_out = (Assignment.state == "leased", condition)
+    expired = select(Assignment.task_id).where(*ran_out).order_by(Assignment.lease_expires_at).limit(RECLAIM_BATCH)
+    if project_id is not None:
+        expired = expired.where(Assignment.project_id == project_id)
+    tasks = select(Task.id).where(Task.id.in_(expired.scalar_subquery()))
+    if eligible_for is not None:
+        tasks = tasks.where(*conditions.eligible_for(eligible_for.user_id))
+    locked = tasks.with_for_update(skip_locked=True).cte("locked")
+    freed = (
+        update(Assignment)
+        .where(Assignment.task_id == locked.c.id, *ran_out)
+        .values(state="expired", closed_at=func.now())
+        .returning(Assignment.task_id)
+        .cte("freed")
+    )
+    places = select(freed.c.task_id, func.count().label("count")).group_by(freed.c.task_id).subquery()
+    reclaimed = await db.execute(
+        update(Task)
+        .where(Task.id == places.c.task_id)
+        .values(taken=Task.taken - places.c.count)
+        .returning(places.c.count)
+        .execution_options(synchronize_session=False)
+    )
+    return sum(reclaimed.scalars())
+
+
+async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
+    """The current answer, and whether a dataset version holds it."""
+    judgement, is_held, response, position = (
+        await db.execute(
+            select(Judgement, conditions.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
+            .select_from(WITH_RESPONSE)
+            .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
+        )
+    ).one()
+    return Answer.of(judgement, response or "", position), is_held
+
+
+async def _skips(db: AsyncSession, task: Task) -> int:
+    skips = select(func.count()).where(Assignment.task_id == task.id, Assignment.state == "skipped")
+    return await db.scalar(skips) or 0
+
+
 async def _held_leases(db: AsyncSession, actor: Principal, project_id: int, member: Membership) -> list[Lease]:
     """The leases of `actor`, the one on the desk first; one that ran out but was given to nobody else goes on."""
     mine = {"project": project_id, "actor": actor.user_id, "lease": _lease_time(member)}
@@ -374,16 +384,6 @@ async def _held_leases(db: AsyncSession, actor: Principal, project_id: int, memb
 
 def _lease_time(member: Membership) -> timedelta:
     return timedelta(seconds=member.lease_seconds)
-
-
-def draw_order(size: int, side_balance: int) -> list[int]:
-    """The order in which the completions of a task are shown: at random, turned round if that upsets the balance.
-
-    `side_balance` counts for one annotator how often position 0 was shown before position 1 less how often after it.
-    """
-    order = random.sample(range(size), size)
-    too_much = abs(side_balance) >= BALANCE_BOUND and _lean(order) * side_balance > 0
-    return order[::-1] if too_much else order
 
 
 def _lean(order: list[int]) -> int:

@@ -118,6 +118,24 @@ def is_right() -> ColumnElement[bool]:
     )
 
 
+async def copy(db: AsyncSession, original: Task, purpose: TaskPurpose, *, quota: int) -> tuple[int, int]:
+    """The id of a new task with the same prompt and responses, and how many these are."""
+    task = Task(
+        project_id=original.project_id, prompt_id=original.prompt_id, purpose=purpose, copy_of=original.id, quota=quota
+    )
+    db.add(task)
+    await db.flush()
+    responses = select(literal(task.id), TaskCompletion.position, TaskCompletion.completion_id).where(
+        TaskCompletion.task_id == original.id
+    )
+    positions = await db.scalars(
+        insert(TaskCompletion)
+        .from_select(["task_id", "position", "completion_id"], responses)
+        .returning(TaskCompletion.position)
+    )
+    return task.id, len(positions.all())
+
+
 async def _practised(db: AsyncSession, project_id: int, user_id: int) -> list[bool]:
     """Whether each answer in the qualification round was right, oldest first."""
     rows = await db.scalars(
@@ -188,21 +206,3 @@ async def _repeat(db: AsyncSession, actor: Principal, project_id: int) -> int | 
         return None
     task_id, _ = await copy(db, original, "repeat", quota=1)
     return task_id
-
-
-async def copy(db: AsyncSession, original: Task, purpose: TaskPurpose, *, quota: int) -> tuple[int, int]:
-    """The id of a new task with the same prompt and responses, and how many these are."""
-    task = Task(
-        project_id=original.project_id, prompt_id=original.prompt_id, purpose=purpose, copy_of=original.id, quota=quota
-    )
-    db.add(task)
-    await db.flush()
-    responses = select(literal(task.id), TaskCompletion.position, TaskCompletion.completion_id).where(
-        TaskCompletion.task_id == original.id
-    )
-    positions = await db.scalars(
-        insert(TaskCompletion)
-        .from_select(["task_id", "position", "completion_id"], responses)
-        .returning(TaskCompletion.position)
-    )
-    return task.id, len(positions.all())

@@ -8,16 +8,7 @@ from sqlalchemy import Select, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.db.tables import (
-    Completion,
-    GoldAnswer,
-    Judgement,
-    Member,
-    Project,
-    Prompt,
-    Task,
-    TaskCompletion,
-)
+from app.db.tables import Completion, GoldAnswer, Judgement, Member, Project, Prompt, Task, TaskCompletion
 from app.db.tables.judging import TaskPurpose
 from app.errors import Conflict, Invalid, NotFound
 from app.security import Principal

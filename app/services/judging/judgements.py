@@ -52,11 +52,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`is_told`: what the project says of the answer is to be shown now."""
+    """`shows_verdict`: what the project says of the answer is to be shown now."""
 
     judgement: Judgement
     replayed: bool
-    is_told: bool
+    shows_verdict: bool
 
 
 async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Submitted:
@@ -70,8 +70,8 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     # still to be answered nobody did, and for another assignment the database refuses the key.
     earlier = await _earlier(db, actor, assignment_id, submission) if held.state != "leased" else None
     if earlier is not None:
-        return Submitted(earlier, replayed=True, is_told=held.is_told)
-    if held.state == "submitted" and held.is_told:
+        return Submitted(earlier, replayed=True, shows_verdict=held.shows_verdict)
+    if held.state == "submitted" and held.shows_verdict:
         raise Conflict("You have been told what the project says of this one, so your answer stays as it is.")
     said = _said(actor, held, submission)
     recorded = await _record(db, actor, held, said)
@@ -82,7 +82,7 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
             await labels.labels_changed(db, held.project_id)
     of = {"project_id": held.project_id, "assignment_id": assignment_id, "annotator_id": actor.user_id}
     judgement = Judgement(id=recorded.id, task_id=held.task_id, submitted_at=recorded.submitted_at, **of, **said)
-    return Submitted(judgement, replayed=False, is_told=held.is_told)
+    return Submitted(judgement, replayed=False, shows_verdict=held.shows_verdict)
 
 
 async def _earlier(db: AsyncSession, actor: Principal, assignment_id: int, submission: Submission) -> Judgement | None:

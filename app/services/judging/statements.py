@@ -60,9 +60,9 @@ class Seen:
     texts: list[str]
 
     @property
-    def is_told(self) -> bool:
+    def shows_verdict(self) -> bool:
         """Whether the answer is followed by what the project says."""
-        return Checks.of(self.checked).tells(self.purpose)
+        return Checks.of(self.checked).shows_verdict(self.purpose)
 
 
 _texts = (
@@ -121,9 +121,9 @@ class Held:
         return Question.model_validate(self.asked)
 
     @property
-    def is_told(self) -> bool:
+    def shows_verdict(self) -> bool:
         """Whether the answer is followed by what the project says, after which nobody can change it."""
-        return Checks.of(self.checked).tells(self.purpose)
+        return Checks.of(self.checked).shows_verdict(self.purpose)
 
     def task_state_with(self, judged: int, skipped: int) -> str:
         """The task's state with so many places used: an open one is closed by its last."""

@@ -36,8 +36,8 @@ class Checks(BaseModel):
     def of(cls, stored: Json) -> Self:
         return cls.model_validate(stored)
 
-    def tells(self, purpose: TaskPurpose) -> bool:
-        """Whether people are told what the project says of such a task, once they have answered."""
+    def shows_verdict(self, purpose: TaskPurpose) -> bool:
+        """Whether people see what the project says of such a task, once they have answered."""
         return purpose == "qualification" or (purpose == "gold" and self.tells_gold)
 
     def to_json(self) -> Json:

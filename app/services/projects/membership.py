@@ -9,10 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.prepared import Prepared
-from app.db.tables import (
-    Member,
-    Project,
-)
+from app.db.tables import Member, Project
 from app.db.tables.projects import Role
 from app.errors import NotFound
 from app.security import Principal
@@ -30,7 +27,7 @@ class Membership:
     checked: Json
 
 
-_MEMBERSHIP = Prepared(
+_STATEMENT = Prepared(
     Membership,
     select(
         Member.role,
@@ -50,7 +47,7 @@ _MEMBERSHIP = Prepared(
 )
 
 
-async def membership(db: AsyncSession, actor: Principal, project_id: int) -> Membership:
+async def locked(db: AsyncSession, actor: Principal, project_id: int) -> Membership:
     """What `actor` is in the project, locked; an admin's row is made at the first need of one. Raises NotFound."""
     if actor.is_admin:
         await db.execute(
@@ -58,7 +55,7 @@ async def membership(db: AsyncSession, actor: Principal, project_id: int) -> Mem
             .values(project_id=project_id, user_id=actor.user_id, role="owner")
             .on_conflict_do_nothing(index_elements=["project_id", "user_id"])
         )
-    member = await _MEMBERSHIP.first(db, project=project_id, actor=actor.user_id)
+    member = await _STATEMENT.first(db, project=project_id, actor=actor.user_id)
     if member is None:
         raise NotFound
     return member

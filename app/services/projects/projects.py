@@ -1,4 +1,4 @@
-"""Projects: who sees them, who does what in them, and how far they are."""
+"""Projects: who sees them, who does what in them, and what they ask."""
 
 import re
 from functools import cache
@@ -9,10 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import (
-    Member,
-    Project,
-)
+from app.db.tables import Member, Project
 from app.db.tables.projects import Role
 from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
@@ -25,20 +22,6 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 def visible_to(actor: Principal) -> Select[Project]:
     """The projects that `actor` may see: the one statement that every look at projects starts from."""
     return _visible() if actor.is_admin else _visible(actor.user_id)
-
-
-def _visible(member_id: int | ColumnElement[int] | None = None) -> Select[Project]:
-    projects = select(Project).where(Project.archived_at.is_(None))
-    if member_id is None:
-        return projects
-    return projects.where(exists().where(Member.project_id == Project.id, Member.user_id == member_id))
-
-
-@cache
-def _named(*, is_admin: bool) -> Select[Project]:
-    """By the parameters `slug` and `actor`. Made once: almost every request asks it."""
-    visible = _visible() if is_admin else _visible(bindparam("actor", type_=BigInteger))
-    return visible.where(Project.slug == bindparam("slug"))
 
 
 async def get(db: AsyncSession, actor: Principal, slug: str) -> Project:
@@ -140,3 +123,17 @@ async def add_member(db: AsyncSession, project: Project, user_id: int, role: Rol
         .values(project_id=project.id, user_id=user_id, role=role)
         .on_conflict_do_update(index_elements=["project_id", "user_id"], set_={"role": role})
     )
+
+
+def _visible(member_id: int | ColumnElement[int] | None = None) -> Select[Project]:
+    projects = select(Project).where(Project.archived_at.is_(None))
+    if member_id is None:
+        return projects
+    return projects.where(exists().where(Member.project_id == Project.id, Member.user_id == member_id))
+
+
+@cache
+def _named(*, is_admin: bool) -> Select[Project]:
+    """The project of the parameters `slug` and `actor`. Made once: almost every request asks it."""
+    visible = _visible() if is_admin else _visible(bindparam("actor", type_=BigInteger))
+    return visible.where(Project.slug == bindparam("slug"))

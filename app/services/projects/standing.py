@@ -6,14 +6,7 @@ from typing import get_args
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import (
-    Completion,
-    Demonstration,
-    Judgement,
-    Project,
-    Prompt,
-    Task,
-)
+from app.db.tables import Completion, Demonstration, Judgement, Project, Prompt, Task
 from app.db.tables.content import Split
 from app.security import Principal
 from app.services.conditions import eligible_for, held_by_a_dataset, labels_of

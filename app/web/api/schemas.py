@@ -197,8 +197,8 @@ class JudgementOut(Out):
     )
 
     @classmethod
-    def of(cls, judgement: Judgement, told: TaskView | None) -> Self:
-        """`told`: the task as it is seen after the answer, where the project says something of that."""
+    def of(cls, judgement: Judgement, answered: TaskView | None) -> Self:
+        """`answered`: the task as it is seen after the answer, where the project says something of that."""
         said = Answer.of(judgement)
         assert judgement.assignment_id is not None
         return cls(
@@ -208,10 +208,12 @@ class JudgementOut(Out):
             choice=said.choice,
             ranks=None if said.ranks is None else list(said.ranks),
             submitted_at=judgement.submitted_at,
-            verdict=told
-            and told.verdict
+            verdict=answered
+            and answered.verdict
             and VerdictOut(
-                is_right=told.verdict.is_right, better=told.better_pane, explanation=told.verdict.explanation
+                is_right=answered.verdict.is_right,
+                better=answered.better_pane,
+                explanation=answered.verdict.explanation,
             ),
         )
 

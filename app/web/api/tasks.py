@@ -71,8 +71,8 @@ async def submit_judgement(
     submitted = await judgements.submit(db, caller, assignment_id, submission)
     if submitted.replayed:
         response.status_code = status.HTTP_200_OK
-    told = await assignments.view(db, caller, assignment_id) if submitted.is_told else None
-    return JudgementOut.of(submitted.judgement, told)
+    answered = await assignments.view(db, caller, assignment_id) if submitted.shows_verdict else None
+    return JudgementOut.of(submitted.judgement, answered)
 
 
 @router.post(

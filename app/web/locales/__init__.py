@@ -45,12 +45,6 @@ def of_request(request: Request) -> str:
     return _negotiated(request.headers.get("accept-language", ""))
 
 
-@lru_cache(maxsize=256)  # browsers differ little, and matching took a tenth of a request
-def _negotiated(accepted: str) -> str:
-    wanted = [part.split(";")[0].strip() for part in accepted.split(",")[:10]]
-    return negotiate_locale([code for code in wanted if code], available(), sep="-") or SOURCE
-
-
 def use(locale: str) -> None:
     """Set the language of all that this request says from here on."""
     _current.set(locale)
@@ -66,7 +60,7 @@ def gettext(message: str) -> str:
     return _catalogue(_current.get()).gettext(message)
 
 
-def told(error: DomainError) -> str:
+def translated(error: DomainError) -> str:
     """What went wrong, for a person."""
     said = gettext(error.template)
     return said % error.named if error.named else said
@@ -85,6 +79,12 @@ def ngettext(singular: str, plural: str, number: int) -> str:
 def format_ago(age: timedelta) -> str:
     """How long ago, in the language in use: “3 minutes ago”."""
     return format_timedelta(-age, add_direction=True, locale=current())
+
+
+@lru_cache(maxsize=256)  # browsers differ little, and matching took a tenth of a request
+def _negotiated(accepted: str) -> str:
+    wanted = [part.split(";")[0].strip() for part in accepted.split(",")[:10]]
+    return negotiate_locale([code for code in wanted if code], available(), sep="-") or SOURCE
 
 
 @lru_cache

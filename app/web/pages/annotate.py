@@ -1,4 +1,4 @@
-"""The annotator's page: one pair at a time, judged by one key and Enter.
+"""The annotator's page: one comparison at a time, judged by one key and Enter.
 
 Every step is a plain form or link that works without JavaScript; with it, the same answers arrive as the one region
 `#pair`.
@@ -24,7 +24,7 @@ from app.services.judging.check_tasks import Standing
 from app.services.judging.statements import Lease
 from app.services.projects import projects, standing
 from app.services.projects.question import question_of
-from app.web.locales import told
+from app.web.locales import translated
 from app.web.pages import answer_form
 from app.web.rendering import render
 from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of
@@ -41,7 +41,7 @@ class SkipForm(BaseModel):
 
 
 @dataclass(frozen=True)
-class Pair:
+class Comparison:
     """A task on the desk and the key of its next submission. `is_reopened`: an earlier one, looked at again.
 
     `refused` is an answer that could not be saved, and `problem` why; the form holds it still.
@@ -89,22 +89,23 @@ async def show_page(
     assignment: int | None = None,
     done: int | None = None,
 ) -> Response:
-    """The pair that is leased to this person, or the earlier one that `assignment` names. `done` was just dealt
-    with.
+    """The comparison that is leased to this person, or the earlier one that `assignment` names.
+
+    `done` was just dealt with.
     """
-    pair: Pair | None
+    comparison: Comparison | None
     if assignment is not None:
-        pair, previous_id = await _reopen(db, principal, project, assignment)
+        comparison, previous_id = await _reopen(db, principal, project, assignment)
     else:
-        pair, previous_id = await _current(db, principal, project), done or await _latest(db, principal, project)
+        comparison, previous_id = await _current(db, principal, project), done or await _latest(db, principal, project)
     return render.page(
         request,
         "annotate/page.html",
         project=project,
         progress=await standing.annotator_progress(db, principal, project),
         break_minutes=question_of(project).break_minutes,
-        pair=pair,
-        practice=await _practice(db, principal, project, pair),
+        comparison=comparison,
+        practice=await _practice(db, principal, project, comparison),
         previous_id=previous_id,
         done=Done((await assignments.view(db, principal, done)).answer) if done is not None else None,
     )
@@ -114,29 +115,31 @@ async def show_page(
 async def show_next(
     request: Request, project: CurrentProject, principal: CurrentUser, db: Db, waiting: bool = False
 ) -> Response:
-    """The region with the leased pair. A page that is `waiting` shows already that there is none, and gets 204 for
-    it.
+    """The region with the leased comparison.
+
+    A page that is `waiting` shows already that there is none, and gets 204 for it.
     """
-    pair = await _current(db, principal, project)
-    if pair is None and waiting:
+    comparison = await _current(db, principal, project)
+    if comparison is None and waiting:
         return Response(status_code=204)
     previous_id = await _latest(db, principal, project)
-    return _region(request, project, pair, previous_id, practice=await _practice(db, principal, project, pair))
+    practice = await _practice(db, principal, project, comparison)
+    return _region(request, project, comparison, previous_id, practice=practice)
 
 
 @router.get("/annotate/pairs/{assignment_id}")
 async def show_earlier(
     request: Request, project: CurrentProject, principal: CurrentUser, db: Db, assignment_id: int
 ) -> Response:
-    """The region with an earlier pair and what was said of it."""
+    """The region with an earlier comparison and what was said of it."""
     return _region(request, project, *await _reopen(db, principal, project, assignment_id))
 
 
 @router.get("/annotate/ahead")
 async def show_ahead(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
-    """The pair after the one on the desk, for a page that puts it there without asking again."""
+    """The comparison after the one on the desk, for a page that puts it there without asking again."""
     desk = await assignments.lease(db, principal, project.id, ahead=True)
-    return _ahead(request, await _pair_of(db, principal, desk.ahead), previous=desk.current)
+    return _ahead(request, await _comparison_of(db, principal, desk.ahead), previous=desk.current)
 
 
 @router.get("/annotate/recent")
@@ -154,7 +157,7 @@ async def show_recent(request: Request, project: CurrentProject, principal: Curr
 
 @router.post("/assignments/{assignment_id}/judgement")
 async def submit(request: Request, slug: str, assignment_id: int, principal: CurrentUser) -> Response:
-    """Save an answer. A page that shows the next pair already says so in `shown`, and gets the one after it."""
+    """Save an answer. A page that shows the next comparison already says so in `shown`, and gets the one after it."""
     form = await request.form()
     submission = answer_form.read(form)
     try:
@@ -166,8 +169,8 @@ async def submit(request: Request, slug: str, assignment_id: int, principal: Cur
         raise
     except Invalid as error:
         return await _refused(request, slug, principal, assignment_id, submission.answer, error)
-    if submitted.is_told:
-        return await _tell(request, slug, principal, assignment_id)
+    if submitted.shows_verdict:
+        return await _show_verdict(request, slug, principal, assignment_id)
     shown = form.get("shown")
     if isinstance(shown, str) and shown.isdigit():
         return await _go_on_from(request, slug, principal, submitted.judgement, int(shown))
@@ -185,31 +188,31 @@ async def skip(
 
 
 async def _go_on(request: Request, slug: str, principal: Principal, done_id: int, done: Done) -> Response:
-    """The next pair, in a transaction of its own: who waits for a task must hold no lock on the last one."""
+    """The next comparison, in a transaction of its own: who waits for a task must hold no lock on the last one."""
     if not render.is_htmx(request):
         return render.redirect(f"/projects/{slug}/annotate?done={done_id}")
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
-        pair = await _current(db, principal, project)
-        practice = await _practice(db, principal, project, pair)
-    return _region(request, project, pair, done_id, done, practice=practice)
+        comparison = await _current(db, principal, project)
+        practice = await _practice(db, principal, project, comparison)
+    return _region(request, project, comparison, done_id, done, practice=practice)
 
 
 async def _go_on_from(request: Request, slug: str, principal: Principal, done: Judgement, shown_id: int) -> Response:
-    """The pair after the one that is shown already; if that one isn't this person's any more, a whole new region."""
+    """The comparison after the one that is shown already; if that isn't this person's any more, a whole new region."""
     async with transaction(sessions_of(request)) as db:
         desk = await assignments.lease(db, principal, done.project_id, ahead=True)
         if desk.current is None or desk.current.id != shown_id:
             project = await projects.get(db, principal, slug)
-            pair = await _pair_of(db, principal, desk.current)
-            practice = await _practice(db, principal, project, pair)
-            return _region(request, project, pair, done.assignment_id, practice=practice)
-        ahead = await _pair_of(db, principal, desk.ahead)
+            comparison = await _comparison_of(db, principal, desk.current)
+            practice = await _practice(db, principal, project, comparison)
+            return _region(request, project, comparison, done.assignment_id, practice=practice)
+        ahead = await _comparison_of(db, principal, desk.ahead)
     return _ahead(request, ahead, previous=desk.current)
 
 
-async def _tell(request: Request, slug: str, principal: Principal, assignment_id: int) -> Response:
-    """The same pair with what was said of it, and what the project says."""
+async def _show_verdict(request: Request, slug: str, principal: Principal, assignment_id: int) -> Response:
+    """The same comparison with what was said of it, and what the project says."""
     if not render.is_htmx(request):
         return render.redirect(f"/projects/{slug}/annotate?assignment={assignment_id}")
     async with transaction(sessions_of(request)) as db:
@@ -217,9 +220,9 @@ async def _tell(request: Request, slug: str, principal: Principal, assignment_id
         return _region(request, project, *await _reopen(db, principal, project, assignment_id))
 
 
-def _ahead(request: Request, pair: Pair | None, *, previous: Lease | None) -> Response:
+def _ahead(request: Request, comparison: Comparison | None, *, previous: Lease | None) -> Response:
     previous_id = previous.id if previous else None
-    return render.partial(request, "annotate/_ahead.html", pair=pair, previous_id=previous_id)
+    return render.partial(request, "annotate/_ahead.html", comparison=comparison, previous_id=previous_id)
 
 
 async def _refused(
@@ -228,16 +231,16 @@ async def _refused(
     """The same form again, with all that was filled in, and what is missing."""
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
-        pair, previous_id = await _reopen(db, principal, project, assignment_id)
-    pair = replace(pair, refused=answer, problem=told(error))
+        comparison, previous_id = await _reopen(db, principal, project, assignment_id)
+    comparison = replace(comparison, refused=answer, problem=translated(error))
     if render.is_htmx(request):
-        return _region(request, project, pair, previous_id, status_code=error.status)
+        return _region(request, project, comparison, previous_id, status_code=error.status)
     async with transaction(sessions_of(request)) as db:
         progress = await standing.annotator_progress(db, principal, project)
     return render.page(
         request, "annotate/page.html", status_code=error.status,
         project=project, progress=progress, break_minutes=question_of(project).break_minutes,
-        pair=pair, previous_id=previous_id, done=None,
+        comparison=comparison, previous_id=previous_id, done=None,
     )  # fmt: skip
 
 
@@ -256,44 +259,46 @@ async def _lost(
 def _region(
     request: Request,
     project: Project,
-    pair: Pair | None,
+    comparison: Comparison | None,
     previous_id: int | None,
     done: Done | None = None,
     *,
     practice: Standing | None = None,
     status_code: int = 200,
 ) -> Response:
-    template = "annotate/_pair.html" if pair else "annotate/_empty.html"
+    template = "annotate/_comparison.html" if comparison else "annotate/_empty.html"
     return render.partial(
         request, template, status_code=status_code,
-        project=project, pair=pair, practice=practice, previous_id=previous_id, done=done,
+        project=project, comparison=comparison, practice=practice, previous_id=previous_id, done=done,
     )  # fmt: skip
 
 
-async def _practice(db: AsyncSession, principal: Principal, project: Project, pair: Pair | None) -> Standing | None:
-    """Why there is no pair, if that is so because this person has not qualified."""
-    return None if pair else await assignments.practice_of(db, principal, project.id)
+async def _practice(
+    db: AsyncSession, principal: Principal, project: Project, comparison: Comparison | None
+) -> Standing | None:
+    """Why there is no comparison, if that is so because this person has not qualified."""
+    return None if comparison else await assignments.practice_of(db, principal, project.id)
 
 
-async def _current(db: AsyncSession, principal: Principal, project: Project) -> Pair | None:
-    return await _pair_of(db, principal, await assignments.lease_next(db, principal, project))
+async def _current(db: AsyncSession, principal: Principal, project: Project) -> Comparison | None:
+    return await _comparison_of(db, principal, await assignments.lease_next(db, principal, project))
 
 
-async def _pair_of(db: AsyncSession, principal: Principal, lease: Lease | None) -> Pair | None:
+async def _comparison_of(db: AsyncSession, principal: Principal, lease: Lease | None) -> Comparison | None:
     if lease is None:
         return None
-    return Pair(await assignments.view(db, principal, lease.id), key=secrets.token_urlsafe(16))
+    return Comparison(await assignments.view(db, principal, lease.id), key=secrets.token_urlsafe(16))
 
 
 async def _reopen(
     db: AsyncSession, principal: Principal, project: Project, assignment_id: int
-) -> tuple[Pair, int | None]:
-    """An earlier pair, and the one that was judged before it."""
+) -> tuple[Comparison, int | None]:
+    """An earlier comparison, and the one that was judged before it."""
     task = await assignments.view(db, principal, assignment_id)
     said = [judgement.assignment_id for judgement in await assignments.recent(db, principal, project)]
     before = said[said.index(assignment_id) + 1 :] if assignment_id in said else said
-    pair = Pair(task, key=secrets.token_urlsafe(16), is_reopened=task.state != "leased")
-    return pair, before[0] if before else None
+    comparison = Comparison(task, key=secrets.token_urlsafe(16), is_reopened=task.state != "leased")
+    return comparison, before[0] if before else None
 
 
 async def _latest(db: AsyncSession, principal: Principal, project: Project) -> int | None:

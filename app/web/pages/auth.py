@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.errors import DomainError, NotSignedIn, TooMany
 from app.services import accounts
-from app.web.locales import told
+from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.deps import Db, MaybeUser, session_cookie, settings_of
 
@@ -72,7 +72,7 @@ def _sign_in_page(request: Request, *, next_path: str, email: str = "", refusal:
         status_code=refusal.status if refusal else 200,
         next=render.local_path(next_path),
         email=email,
-        failure=told(refusal) if refusal else None,
+        failure=translated(refusal) if refusal else None,
     )
 
 

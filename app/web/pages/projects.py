@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Form, Request
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -14,7 +14,7 @@ from app.db.tables.projects import Role
 from app.services.judging import labels
 from app.services.loop import models, round_rows, rounds, starting
 from app.services.loop.round_settings import settings_of
-from app.services.loop.stages.registry import STARTABLE
+from app.services.loop.stages.registry import Startable
 from app.services.projects import projects, standing
 from app.services.projects.standing import ProjectOverview
 from app.web.pages.access import ManagedProject, OwnedProject
@@ -62,18 +62,12 @@ class ProjectPage:
     by_hand: tuple[StageButton, ...]
 
 
-def _startable(stage: str) -> str:
-    if stage not in STARTABLE:
-        raise ValueError(f"must be one of {', '.join(STARTABLE)}")
-    return stage
-
-
 class StartRound(BaseModel):
     label_target: Annotated[int | None, Field(ge=0, le=10_000_000)] = None
 
 
 class StartRun(BaseModel):
-    stage: Annotated[str, AfterValidator(_startable)]
+    stage: Startable
 
 
 @router.get("")
@@ -119,7 +113,7 @@ async def start_run(
     project: OwnedProject, form: Annotated[StartRun, Form()], principal: CurrentUser, db: Db
 ) -> Response:
     """Queues a run outside of any round for an owner. Raises Conflict where it lacks what it works on."""
-    run = await starting.start(db, principal.user_id, project, form.stage)
+    run = await starting.start(db, principal.user_id, project, form.stage.value)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 
 

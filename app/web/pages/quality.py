@@ -14,7 +14,7 @@ from app.services.judging.assignments import PANE_NAMES
 from app.services.judging.gold import Known
 from app.services.projects import checks
 from app.services.projects.checks import Checks
-from app.web.locales import told
+from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
@@ -152,7 +152,7 @@ async def _page(
         managed=managed,
         form=form or ChecksForm(**Checks.of(project.checks).model_dump()),
         written=written or Written(),
-        problem=told(problem) if problem else None,
+        problem=translated(problem) if problem else None,
         saved=request.query_params.get("saved") == "true",
         people=await conduct.of_project(db, project),
         items=items,

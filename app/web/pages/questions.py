@@ -12,7 +12,7 @@ from app.services.loop.round_settings import settings_of
 from app.services.projects import projects
 from app.services.projects import question as questions
 from app.services.projects.question import INSTRUCTGPT_FLAGS, Question, question_of
-from app.web.locales import told
+from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import Db
@@ -88,7 +88,7 @@ async def change_question(
         projects.ask(project, question, form.guidelines, overlap=form.overlap, lease_seconds=form.lease_minutes * 60)
         round_settings.limit_cost(project, form.cost_limit)
     except Invalid as error:
-        return _page(request, managed, form, problem=told(error), status_code=error.status)
+        return _page(request, managed, form, problem=translated(error), status_code=error.status)
     await db.flush()
     return render.redirect(f"/projects/{project.slug}/question?saved=true")
 

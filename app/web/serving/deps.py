@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import tables
 from app.db.session import SessionFactory, look_up, transaction
-from app.errors import Forbidden, NotSignedIn
+from app.errors import NotSignedIn
 from app.security import Principal
 from app.services import accounts
 from app.services.projects import projects
@@ -67,15 +67,6 @@ async def require_principal(principal: MaybeUser) -> Principal:
 
 
 CurrentUser = Annotated[Principal, Depends(require_principal)]
-
-
-async def require_admin(principal: CurrentUser) -> Principal:
-    if not principal.is_admin:
-        raise Forbidden
-    return principal
-
-
-CurrentAdmin = Annotated[Principal, Depends(require_admin)]
 
 
 async def get_project(slug: str, principal: CurrentUser, db: Db) -> tables.Project:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn
-from app.web.locales import gettext, told
+from app.web.locales import gettext, translated
 from app.web.rendering import render
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
     if isinstance(error, NotSignedIn) and not request.url.path.startswith(API):
         return _to_sign_in(request)
-    return respond(request, error.status, type(error).__name__, told(error))
+    return respond(request, error.status, type(error).__name__, translated(error))
 
 
 def _to_sign_in(request: Request) -> Response:
@@ -89,9 +89,9 @@ def _sign_in(wanted: str) -> str:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return respond(request, 404, "NotFound", told(NotFound()))
+        return respond(request, 404, "NotFound", translated(NotFound()))
     if error.status_code == 403:
-        return respond(request, 403, "Forbidden", told(Forbidden()))
+        return respond(request, 403, "Forbidden", translated(Forbidden()))
     response = respond(request, error.status_code, "HTTPError", error.detail)
     response.headers.update(error.headers or {})
     return response
@@ -100,7 +100,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _impossible_value(request: Request, error: Exception) -> Response:
     """A value that no column can hold, in a form or an address: a number beyond 64 bits, a NUL in a text."""
     log.info("request.impossible_value", error=str(error.__cause__))
-    return respond(request, 422, "Invalid", told(Invalid()))
+    return respond(request, 422, "Invalid", translated(Invalid()))
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

@@ -411,5 +411,5 @@ async def test_a_retried_answer_tells_the_same_again(db: AsyncSession, sessions:
     for is_again in (False, True):
         async with sessions() as other, other.begin():
             submitted = await judgements.submit(other, ada, view.assignment_id, submission)
-        assert (submitted.is_told, submitted.replayed) == (True, is_again)
+        assert (submitted.shows_verdict, submitted.replayed) == (True, is_again)
     assert await db.scalar(select(func.count()).select_from(Judgement)) == 1

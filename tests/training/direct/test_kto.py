@@ -16,11 +16,11 @@ from tests.training.direct.test_dpo import means as means_of_phase
 from tests.training.stages.test_bad_input import refused
 from tests.training.stages.test_crashes import weights
 from training.algorithms.unpaired_preference import estimated_kl
-from training.config import KtoConfig, read_config
-from training.data.examples import Example, Judged
+from training.config import read_config
+from training.config.kto import KtoConfig
+from training.data.examples import Example
 from training.direct.kept_reference import read_kept
-from training.direct.kto import log_probabilities, verdict_loss
-from training.direct.unpaired import load_verdicts, mismatched, plan_of
+from training.direct.kto import Judged, load_verdicts, log_probabilities, mismatched, plan_of, verdict_loss
 from training.records import UnpairedRecord, read_records, write_records
 from training.runtime.replicas import use_threads
 from training.runtime.run import Cancellation, Cancelled
@@ -84,12 +84,12 @@ def said_the_good_word(world: Path, policy: Path, out: Path) -> int:
 
 def test_it_learns_what_people_called_desirable_and_says_how_sure_that_is(trained: Path) -> None:
     result = toy.result(trained)
-    assert result["margin_low"] > 0.1  # type: ignore[operator]
-    assert result["margin_low"] < result["margin"] < result["margin_high"]  # type: ignore[operator]
+    assert result["desirable_margin_low"] > 0.1  # type: ignore[operator]
+    assert result["desirable_margin_low"] < result["desirable_margin"] < result["desirable_margin_high"]  # type: ignore[operator]
     margin = result["desirable_reward"] - result["undesirable_reward"]  # type: ignore[operator]
-    assert result["margin"] == pytest.approx(margin, abs=1e-6)
+    assert result["desirable_margin"] == pytest.approx(margin, abs=1e-6)
     assert means(trained, "loss")[-1] < means(trained, "loss")[0]
-    assert means(trained, "margin")[-1] > 0.1
+    assert means(trained, "desirable_margin")[-1] > 0.1
 
 
 def test_the_policy_says_the_desirable_word_more_often(
@@ -101,7 +101,7 @@ def test_the_policy_says_the_desirable_word_more_often(
     for seed in (1, 2):
         settings = settings_of(world, policy, **few(world) | {"epochs": 3}, seed=seed)
         assert toy.run("kto", tmp_path / f"{seed}", **settings) == 0
-        assert toy.result(tmp_path / f"{seed}")["margin_low"] > 0  # type: ignore[operator]
+        assert toy.result(tmp_path / f"{seed}")["desirable_margin_low"] > 0  # type: ignore[operator]
         counts.append(said_the_good_word(world, tmp_path / f"{seed}" / "artifact", tmp_path / f"after {seed}"))
     assert min(counts) > 2 * before
 
@@ -110,7 +110,7 @@ def test_it_starts_at_the_reference(trained: Path, briefly_trained: Path) -> Non
     for out in (trained, briefly_trained):
         assert means(out, "kl_k2")[0] == pytest.approx(0.0, abs=1e-6)
         assert means(out, "kl")[0] == pytest.approx(0.0, abs=1e-5)
-        assert means(out, "margin")[0] == pytest.approx(0.0, abs=1e-5)
+        assert means(out, "desirable_margin")[0] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_the_published_model_is_a_plain_policy_with_its_lineage(trained: Path) -> None:
@@ -364,7 +364,7 @@ def test_without_mismatched_responses_the_loss_is_that_of_a_policy_that_stands_s
     assert not means(out, "kl")
     result = toy.result(out)
     assert (result["loss_kind"], result["validation_kl"]) == ("apo_zero_unpaired", None)
-    assert result["margin"] > 0  # type: ignore[operator]
+    assert result["desirable_margin"] > 0  # type: ignore[operator]
     (kept,) = (out / "reference").iterdir()
     values = read_kept(kept.parent, kept.stem)
     assert values is not None
@@ -375,7 +375,7 @@ def test_adapters_learn_alone_and_a_plain_model_is_published(world: Path, policy
     settings = settings_of(world, policy, **few(world) | {"epochs": 3}, lora_rank=8)
     assert toy.run("kto", tmp_path / "out", **settings) == 0
     assert means(tmp_path / "out", "kl_k2")[0] == pytest.approx(0.0, abs=1e-6)
-    assert toy.result(tmp_path / "out")["margin_low"] > 0  # type: ignore[operator]
+    assert toy.result(tmp_path / "out")["desirable_margin_low"] > 0  # type: ignore[operator]
     before, after = (
         load_language_model(location).model.state_dict() for location in (policy, tmp_path / "out" / "artifact")
     )
@@ -399,9 +399,9 @@ HELD_OUT = (
     "validation_kl_k2",
     "desirable_reward",
     "undesirable_reward",
-    "margin",
-    "margin_low",
-    "margin_high",
+    "desirable_margin",
+    "desirable_margin_low",
+    "desirable_margin_high",
 )
 
 

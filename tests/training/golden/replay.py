@@ -15,8 +15,9 @@ from models.reward import RewardModel
 from tests.training.golden import problem
 from training.config import PpoConfig
 from training.data.examples import Prompt
-from training.ppo.learner import Learner, Minibatch
+from training.ppo.learner import Learner
 from training.ppo.models import Players, build_players
+from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, assess
 from training.records import conversation
 from training.responses.written import WrittenResponse

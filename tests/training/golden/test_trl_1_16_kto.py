@@ -21,10 +21,9 @@ from models.backbone import load_language_model
 from tests.training import toy
 from tests.training.golden import judgements, unpaired
 from tests.training.golden.test_trl_1_16 import write_model
-from training.config import KtoConfig
+from training.config.kto import KtoConfig
 from training.direct.kept_reference import read_kept
-from training.direct.kto import log_probabilities
-from training.direct.unpaired import even_batches, load_verdicts, plan_of
+from training.direct.kto import even_batches, load_verdicts, log_probabilities, plan_of
 from training.records import UnpairedRecord, conversation, write_records
 from training.runtime.optimiser import Trainer
 from training.runtime.seeds import derived_seed

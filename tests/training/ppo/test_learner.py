@@ -16,8 +16,9 @@ from tests.training import tiny
 from training.algorithms.choices import Estimator
 from training.algorithms.kl import ESTIMATORS
 from training.config import PpoConfig
-from training.ppo.learner import Learner, Minibatch, Step, learner_of
+from training.ppo.learner import Learner, Step, learner_of
 from training.ppo.models import Players
+from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, values
 from training.responses.likelihoods import log_probabilities
 from training.runtime.checkpoint import Checkpoint, CheckpointStore

@@ -6,7 +6,8 @@ import torch
 from models.backbone import load_language_model, response_log_probabilities
 from tests.training import toy
 from tests.training.ppo.test_ppo import config_of, means, rollout_of
-from training.ppo.learner import Minibatch, learner_of
+from training.ppo.learner import learner_of
+from training.ppo.objective import Minibatch
 from training.runtime import precision
 from training.runtime.artifact import write_json
 

@@ -1,7 +1,7 @@
 """What goes wrong, as a page, as a toast or as a problem for programs; and what the log keeps of it."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -68,7 +68,7 @@ async def client(site: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def logged() -> list[Any]:
+def logged() -> Iterator[list[Any]]:
     """The lines that are logged meanwhile."""
     capture = LogCapture()
     before = structlog.get_config()

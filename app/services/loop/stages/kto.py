@@ -96,7 +96,9 @@ KTO = TrainingStage(
     take_over=add_candidate,
     charts=(
         Chart("loss", phrase("Loss"), from_zero=True),
-        Chart("margin", phrase("Implicit reward of desirable responses over undesirable ones"), phrase("nats")),
+        Chart(
+            "desirable_margin", phrase("Implicit reward of desirable responses over undesirable ones"), phrase("nats")
+        ),
         Chart("desirable_reward", phrase("Implicit reward of desirable responses"), phrase("nats")),
         Chart("undesirable_reward", phrase("Implicit reward of undesirable responses"), phrase("nats")),
         Chart("kl", phrase("KL to the reference"), phrase("nats per response"), from_zero=True),

@@ -4,6 +4,7 @@ Their order is that of the buttons on the project's page.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from app.services.dispatch import QueueName
 from app.services.loop.stages.cost import COST
@@ -30,6 +31,8 @@ TRAINING: Mapping[str, TrainingStage] = {
 }
 STARTABLE: Mapping[str, Stage] = {name: stage for name, stage in STAGES.items() if stage.button is not None}
 """Those that an owner starts by hand."""
+Startable = StrEnum("Startable", list(STARTABLE))  # type: ignore[misc]  # whose members are the table's
+"""The same names, for forms and commands that offer them."""
 FIGURES: Mapping[str, Words] = {
     **SHARED,
     **{name: words for stage in STAGES.values() for name, words in stage.own_figures.items()},

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.examples import Example
-from training.direct.unpaired import even_batches, mismatched
+from training.direct.kto import even_batches, mismatched
 
 MAX_LENGTH = 8
 EXAMPLES = st.builds(

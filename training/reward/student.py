@@ -1,0 +1,158 @@
+"""The reward model while it learns: what it hears of the judgements, and what a teacher has told it."""
+
+# B = responses, N = response tokens of all in turn, H = heads
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from models.backbone import LanguageModel
+from models.read_out import ReadOut
+from models.reward import RewardModel
+from training.config import InputError, RewardConfig
+from training.data.examples import Example, Pair
+from training.preferences.comparisons import Comparison, comparisons
+from training.reward.distillation import Teaching, teach
+from training.reward.heads import Lesson, lessons_of
+from training.reward.objective import objective_of
+from training.reward.policy_samples import PolicySamples
+from training.reward.teacher import teacher_seed
+from training.reward.untrained import untrained_reward_model
+from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.runtime.metrics import Measures, mean_of
+from training.runtime.optimiser import Trainer
+from training.runtime.replicas import Replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Judgements:
+    """What people said of training pairs, and what each head hears of it."""
+
+    comparisons: Sequence[Comparison]
+    lessons: Sequence[Lesson]
+
+    @classmethod
+    def of(cls, config: RewardConfig, read_out: ReadOut, train: Sequence[Pair]) -> Self:
+        told = comparisons(train)
+        return cls(told, lessons_of(config, read_out, told))
+
+    @property
+    def responses(self) -> list[Example]:
+        """All that were judged, comparison by comparison."""
+        return [response for comparison in self.comparisons for response in comparison.responses]
+
+
+class Taught:
+    """What a teacher said of the samples and the judged responses, from when it is asked until it is forgotten."""
+
+    def __init__(
+        self,
+        config: RewardConfig,
+        policy: LanguageModel,
+        reward_model: RewardModel,
+        samples: PolicySamples,
+        validation: Sequence[Pair],
+    ) -> None:
+        self._config = config
+        self._policy = policy
+        self._reward_model = reward_model
+        self._samples = samples
+        self._validation = validation
+        self._untold: Measures = {}
+        self.target_NH: Tensor | None = None
+        """As in `Teaching`; None while there is nothing to learn from a teacher."""
+        self.figures: dict[str, float] = {}
+
+    def ask(self, judgements: Judgements) -> Teaching:
+        """Fit a teacher for each head and keep what it says."""
+        began = time.perf_counter()
+        teaching = teach(
+            self._policy,
+            judgements.lessons,
+            self._validation,
+            self._samples.drawn,
+            judgements.responses,
+            members=self._reward_model.read_out.members,
+            label_noise=self._config.label_noise,
+            seed=teacher_seed(self._config),
+        )
+        self.target_NH, self.figures = teaching.target_NH, teaching.figures
+        self._untold = {"teach_seconds": mean_of(time.perf_counter() - began)}
+        return teaching
+
+    def forget(self) -> None:
+        self.target_NH = None
+        self.figures = {}
+
+    def measures(self) -> Measures:
+        """How long asking took, told once."""
+        told, self._untold = self._untold, {}
+        return told
+
+    def compare(self, raw_B: Tensor) -> None:
+        """Add to the figures how the student's raw scores of the samples go with the teacher's. Raises `InputError`
+        where the teacher has learnt nothing."""
+        assert self.target_NH is not None
+        lengths = torch.tensor([len(sample.response_ids) for sample in self._samples.drawn])
+        whole_B = self._reward_model.read_out.of(self.target_NH[lengths.cumsum(0) - 1])
+        if not float(whole_B.std()) > 0:
+            raise InputError("the training pairs contradict each other: nothing tells better responses from worse")
+        stacked = torch.stack([raw_B, whole_B])
+        self.figures["student_teacher_correlation"] = float(torch.corrcoef(stacked)[0, 1])
+
+
+class Student:
+    """A reward model that learns, with what all phases of it share."""
+
+    def __init__(
+        self,
+        config: RewardConfig,
+        policy: LanguageModel,
+        reward_model: RewardModel,
+        samples: PolicySamples,
+        taught: Taught,
+    ) -> None:
+        self._policy = policy
+        self.config = config
+        self.reward_model = reward_model
+        self.samples = samples
+        self.taught = taught
+        self.objective = objective_of(config)
+        self.share_prompts = reward_model.shares_prompts()
+        self.replicas = Replicas(reward_model.model)
+        self.trainer = self._new_trainer()
+
+    @property
+    def read_samples(self) -> Sequence[Example]:
+        """The policy's samples as the reward model reads them."""
+        return self.samples.as_read_by(self.reward_model)
+
+    def start_over(self) -> None:
+        """Be as before anything was learnt, in place: the replicas share the model's memory."""
+        fresh = untrained_reward_model(self.config, self._policy, self.reward_model.read_out)
+        self.reward_model.model.load_state_dict(fresh.model.state_dict())
+
+    def renew_trainer(self) -> None:
+        """Forget the moments of gradients, which were of another loss."""
+        self.trainer = self._new_trainer()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and the optimiser's state."""
+        model = pack("model", self.reward_model.model.state_dict())
+        return model | pack("optimizer", optimizer_tensors(self.trainer.optimizer))
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        self.reward_model.model.load_state_dict(unpack("model", tensors))
+        load_optimizer(self.trainer.optimizer, unpack("optimizer", tensors))
+
+    def _new_trainer(self) -> Trainer:
+        return Trainer(
+            self.reward_model.model.parameters(),
+            epsilon=self.config.adam_epsilon,
+            gradient_clip=self.config.gradient_clip,
+        )
