@@ -95,7 +95,7 @@ class Watch:
         return {
             "held_out": self._judges.held_out is not None,
             "gold": self._judges.gold is not None,
-            "evaluations": self.state(),
+            "evaluations": [evaluation.to_json() for evaluation in self._evaluations],
         }
 
     @property
@@ -103,12 +103,14 @@ class Watch:
         """Detectors that raised an alarm at some time."""
         return len({alarm.detector for evaluation in self._evaluations for alarm in evaluation.alarms})
 
-    def state(self) -> list[dict[str, object]]:
-        return [evaluation.to_json() for evaluation in self._evaluations]
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Everything that a checkpoint has to hold of it."""
+        return tuple(self._evaluations)
 
-    def restore(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Go on from the evaluations that `state` gave."""
-        self._evaluations = [Evaluation.from_json(row) for row in rows]
+    def restore(self, evaluations: Sequence[Evaluation]) -> None:
+        """Go on after the `evaluations` of a checkpoint."""
+        self._evaluations = list(evaluations)
 
     def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
         prompts = [prompt for prompt in self._prompts for _ in range(samples_per_prompt)]

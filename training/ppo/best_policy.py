@@ -1,6 +1,7 @@
 """Which policy of a run is the best, by what it earns on prompts that nothing is learnt from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
@@ -16,6 +17,14 @@ from training.runtime.metrics import Measures, mean_of
 from training.runtime.seeds import derived_seed
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """After which iteration a policy earned most, and what; None until one lay within the bounds."""
+
+    published_iteration: int | None = None
+    held_out_reward: float | None = None
+
+
 class BestPolicy:
     """Keeps the weights of the policy with the highest reward so far. Every policy answers with the same random
     numbers, so that they are compared on equal terms."""
@@ -25,8 +34,7 @@ class BestPolicy:
         self._players = players
         self._prompts = prompts
         self._weights: dict[str, Tensor] = {}
-        self._iteration: int | None = None
-        self._reward: float | None = None
+        self._found = Best()
 
     def measure(self, iteration: int) -> Measures:
         """Measure the policy after so many iterations; keep it if it lies within the bounds of KL and cost and earns
@@ -46,8 +54,8 @@ class BestPolicy:
         cost = float(scored.cost_B.mean())
         within_bound = config.max_kl is None or kl <= config.max_kl
         within_bound = within_bound and (config.cost is None or cost <= config.cost_limit)
-        if within_bound and (self._reward is None or reward > self._reward):
-            self._reward, self._iteration = reward, iteration
+        if within_bound and (self._found.held_out_reward is None or reward > self._found.held_out_reward):
+            self._found = Best(iteration, reward)
             self._weights = pack("best", learnt_weights(self._players.policy.model))
         count = len(self._prompts)
         measures: Measures = {"held_out_reward": mean_of(reward, count), "held_out_kl": mean_of(kl, count)}
@@ -59,14 +67,18 @@ class BestPolicy:
             set_learnt_weights(self._players.policy.model, unpack("best", self._weights))
 
     def summary(self) -> dict[str, object]:
-        return {"published_iteration": self._iteration, "held_out_reward": self._reward}
+        """The result's figures of it."""
+        return asdict(self._found)
+
+    @property
+    def found(self) -> Best:
+        """What a checkpoint holds of it beside `tensors`."""
+        return self._found
 
     def tensors(self) -> dict[str, Tensor]:
         return self._weights
 
-    def restore(self, tensors: Mapping[str, Tensor], summary: Mapping[str, object]) -> None:
-        """Go on from what `tensors` and `summary` gave."""
+    def restore(self, tensors: Mapping[str, Tensor], found: Best) -> None:
+        """Go on from `tensors` and `found` of a checkpoint."""
         self._weights = pack("best", unpack("best", tensors))
-        iteration, reward = summary["published_iteration"], summary["held_out_reward"]
-        self._iteration = iteration if isinstance(iteration, int) else None
-        self._reward = reward if isinstance(reward, float) else None
+        self._found = found

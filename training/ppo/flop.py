@@ -1,15 +1,9 @@
 """The arithmetic of one iteration of PPO."""
 
-from typing import TYPE_CHECKING
-
 from training.ppo.models import Players
 from training.ppo.rollout import Rollout
 from training.reward.scoring import RewardModelScorer
 from training.runtime.metrics import Measures
-
-if TYPE_CHECKING:
-    pass
-
 from training.runtime.throughput import TRAINING_PASSES, Arithmetic
 
 
