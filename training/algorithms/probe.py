@@ -34,7 +34,8 @@ def fit_bradley_terry(
 ) -> Tensor:
     """(F,) float64 coefficients that minimise the weighted Bradley-Terry loss + strength / 2 |w|^2, by Newton.
 
-    The problem is strictly convex, so that `start_F` says only how soon it ends, when the step is negligible.
+    The problem is strictly convex, so that `start_F`, the fit under a stronger ridge, says only how soon it ends, when
+    the step is negligible. Steps aren't damped: from any other start but zero they may lead away.
     """
     x_PF, y_P, w_P = difference_PF.double(), preference_P.double(), weight_P.double()
     identity_FF = torch.eye(x_PF.shape[1], dtype=torch.float64)
