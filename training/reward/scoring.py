@@ -14,6 +14,8 @@ from training.data.batches import length_batches
 from training.data.examples import Prompt
 from training.responses.written import WrittenResponse
 
+BATCH_TOKENS = 2048
+
 
 class Reward(Protocol):
     """(B,) scores of responses to prompts: on any scale whose deviation is about one, the higher the better."""
@@ -28,14 +30,13 @@ class RewardModelScorer:
     is encoded anew.
     """
 
-    def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 2048) -> None:
+    def __init__(self, reward_model: RewardModel, policy: LanguageModel) -> None:
         self._reward_model = reward_model
         self._shares_ids = reward_model.reads_ids_of(policy)
-        self._batch_tokens = batch_tokens
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         sequences = self._token_ids(prompts, responses)
-        raw_B = batched_scores(self._reward_model, sequences, batch_tokens=self._batch_tokens)
+        raw_B = batched_scores(self._reward_model, sequences)
         return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
 
     @property
@@ -47,16 +48,14 @@ class RewardModelScorer:
         """What the heads read of each response, (B, D)."""
         sequences = self._token_ids(prompts, responses)
         latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
-        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=self._batch_tokens):
+        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
             latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch])
         return latent_BD
 
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """What each member of the ensemble says, (B, M), in deviations of the score from its own mean over what scores
         are normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
-        raw_BH = batched_scores_by_head(
-            self._reward_model, self._token_ids(prompts, responses), batch_tokens=self._batch_tokens
-        )
+        raw_BH = batched_scores_by_head(self._reward_model, self._token_ids(prompts, responses))
         centred_BM = self._reward_model.read_out.centred(raw_BH)
         mean = 0.0 if self._reward_model.read_out.centres else self._reward_model.score_mean
         return (centred_BM - mean) / self._reward_model.score_std
@@ -75,19 +74,15 @@ class RewardModelScorer:
         return [prompt + response for prompt, response in encoded]
 
 
-def batched_scores(
-    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
-) -> Tensor:
+def batched_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Raw scores in order, (B,), computed in batches of similar length."""
-    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences, batch_tokens=batch_tokens))
+    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences))
 
 
 @torch.inference_mode()
-def batched_scores_by_head(
-    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
-) -> Tensor:
+def batched_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Raw scores of each head, (B, H), as `batched_scores` computes them."""
     raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
-    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
+    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
         raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch])
     return raw_BH
