@@ -92,9 +92,9 @@ class Judge:
         figures |= self._length_figures(now)
         figures["style"], details["style"] = style_shift(now, reference)
         figures |= _sameness(now, reference)
-        if now.told_apart:
-            figures["edits"] = sum(now.told_apart.values()) / len(now.told_apart)
-            details["edits"] = min(now.told_apart, key=lambda edit: now.told_apart[edit])
+        if now.preferred_over_edits:
+            figures["edits"] = sum(now.preferred_over_edits.values()) / len(now.preferred_over_edits)
+            details["edits"] = min(now.preferred_over_edits, key=lambda edit: now.preferred_over_edits[edit])
         alarms = tuple(
             Alarm(detector, figures[detector], bound, details.get(detector, ""))
             for detector, (bound, is_past) in self._rules().items()

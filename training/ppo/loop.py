@@ -19,7 +19,7 @@ from training.ppo.constraint import Constraint
 from training.ppo.flop import ppo_flop, sequence_lengths
 from training.ppo.learner import learner_of
 from training.ppo.loop_values import LoopValues
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
 from training.responses.texts import sample_texts
@@ -42,7 +42,7 @@ class PpoLoop:
     def __init__(
         self,
         config: PpoConfig,
-        players: Players,
+        models: PpoModels,
         prompts: Sequence[Prompt],
         run: Run,
         *,
@@ -51,26 +51,26 @@ class PpoLoop:
         judges: Judges | None = None,
     ) -> None:
         self._config = config
-        self._players = players
+        self._models = models
         self._prompts = prompts
         self._run = run
         self._demonstrations = demonstrations
-        self._learner = learner_of(config, players)
-        self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
+        self._learner = learner_of(config, models)
+        self._best = BestPolicy(config, models, held_out) if config.publish == "best" else None
         self._watch = (
             Watch(
                 config,
                 held_out or prompts,
                 run.out,
-                policy=players.policy,
-                reference=players.reference,
-                reward=players.reward,
+                policy=models.policy,
+                reference=models.reference,
+                reward=models.reward,
                 judges=judges or Judges(),
             )
             if config.detector_responses
             else None
         )
-        self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
+        self._meter = Meter(models.policy.model, batch_tokens=config.micro_batch_tokens)
         self._steps = Steps(run, self._meter, total=config.iterations, checkpoint_steps=config.checkpoint_steps)
         self._kl_coefficient = config.kl_coefficient
         self._constraint = Constraint(config)
@@ -94,11 +94,11 @@ class PpoLoop:
         if stopped_early == "alarm":
             self._published_row = iterations = self._quiet_iteration
         if stopped_early is not None:
-            set_learnt_weights(self._players.policy.model, unpack("good.policy", self._good))
+            set_learnt_weights(self._models.policy.model, unpack("good.policy", self._good))
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
-        merge_adapters(self._players.policy.model)
+        merge_adapters(self._models.policy.model)
         return stopped_early
 
     def summary(self) -> dict[str, object]:
@@ -176,7 +176,7 @@ class PpoLoop:
 
     def _roll_out(self, iteration: int, timer: PhaseTimer) -> Rollout:
         return collect(
-            self._players,
+            self._models,
             self._draw_prompts(iteration),
             self._config,
             kl_coefficient=self._kl_coefficient,
@@ -186,7 +186,7 @@ class PpoLoop:
         )
 
     def _measures(self, rollout: Rollout) -> Measures:
-        of_critic = _critic_measures(rollout) if self._players.critic is not None else {}
+        of_critic = _critic_measures(rollout) if self._models.critic is not None else {}
         return {
             **_rollout_measures(rollout, self._kl_coefficient),
             **of_critic,
@@ -206,7 +206,7 @@ class PpoLoop:
             **{f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()},
             **self._meter.measures(
                 tokens=sum(sequence_lengths(rollout)),
-                flop=ppo_flop(self._players, rollout, measures, actor_passes=passes),
+                flop=ppo_flop(self._models, rollout, measures, actor_passes=passes),
                 seconds=sum(timer.seconds.get(phase, 0.0) for phase in ("generate", "score", "train")),
             ),
         }
@@ -215,7 +215,7 @@ class PpoLoop:
         """What to go back to: the policy, or everything that learns where the run would go on from it."""
         if self._config.kl_roll_backs:
             return pack("good", self._learner.tensors())
-        return pack("good.policy", learnt_weights(self._players.policy.model))
+        return pack("good.policy", learnt_weights(self._models.policy.model))
 
     def _roll_back(self) -> bool:
         """Return to the last good policy and hold it more tightly; false when that was done too often."""
@@ -240,7 +240,7 @@ class PpoLoop:
                     Minibatch(rollout, rows.tolist(), self._kl_coefficient, self._draw_demonstrations(place)),
                     actor_rate=self._rate(iteration, config.actor_learning_rate),
                     critic_rate=self._rate(iteration, config.critic_learning_rate),
-                    critic_only=bool(self._players.critics) and iteration < config.critic_warmup_iterations,
+                    critic_only=bool(self._models.critics) and iteration < config.critic_warmup_iterations,
                 )
                 # Of the first step alone: it begins at the policy that sampled, where every ratio has to be 1.
                 ratio_error = step.measures.pop("ratio_error", None)
@@ -290,7 +290,7 @@ class PpoLoop:
         prompts = self._prompts[: config.sample_texts]
         seed = derived_seed(config.seed, "samples")
         return sample_texts(
-            {"policy": self._players.policy, "reference": self._players.reference},
+            {"policy": self._models.policy, "reference": self._models.reference},
             prompts,
             seed=seed,
             max_new_tokens=config.max_new_tokens,
