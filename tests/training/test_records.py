@@ -18,6 +18,7 @@ from training.records import (
     Record,
     RecordError,
     ResponseRecord,
+    UnpairedRecord,
     conversation,
     iterate_records,
     read_records,
@@ -34,6 +35,7 @@ ONE_OF_EACH: tuple[Record, ...] = (
         *({"brief": 1.0}, True, False, 0.75),
     ),
     CompletionRecord("p", 0, "text", 3, True, 7, 0.7),
+    UnpairedRecord("p", PROMPT, "text", True, 2.0, "validation", "human:1"),
 )
 KINDS = [type(record) for record in ONE_OF_EACH]
 FIELDS = [(record, field.name) for record in ONE_OF_EACH for field in dataclasses.fields(record)]
@@ -44,6 +46,7 @@ anywhere = st.floats(allow_nan=False, allow_infinity=False)
 messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), texts)
 prompts = st.builds(lambda before, last: (*before, Message("user", last)), st.lists(messages, max_size=3), texts)
 truths = st.none() | st.booleans()
+weights = st.floats(0, exclude_min=True, allow_infinity=False)
 judgements = st.builds(
     PreferenceRecord,
     prompt_id=texts,
@@ -51,7 +54,7 @@ judgements = st.builds(
     response_a=texts,
     response_b=texts,
     preference=probabilities,
-    weight=st.floats(0, exclude_min=True, allow_infinity=False),
+    weight=weights,
     split=st.sampled_from(["train", "validation"]),
     source=texts,
     group=texts,
@@ -66,6 +69,9 @@ any_record: st.SearchStrategy[Record] = st.one_of(
     st.builds(DemonstrationRecord, texts, prompts, texts),
     st.builds(ResponseRecord, texts, texts, prompts, texts),
     judgements,
+    st.builds(
+        UnpairedRecord, texts, prompts, texts, st.booleans(), weights, st.sampled_from(["train", "validation"]), texts
+    ),
     st.builds(CompletionRecord, texts, st.integers(), texts, st.integers(), st.booleans(), st.integers(), anywhere),
 )
 no_time_limit = settings(max_examples=40, deadline=None)
@@ -170,9 +176,17 @@ def test_a_probability_beyond_its_ends_is_refused(name: str, number: float) -> N
 
 
 @given(weight=st.floats(max_value=0, allow_infinity=False))
-def test_a_weight_that_would_turn_a_judgement_round_or_drop_it_is_refused(weight: float) -> None:
+@pytest.mark.parametrize("record", [ONE_OF_EACH[3], ONE_OF_EACH[5]])
+def test_a_weight_that_would_turn_a_judgement_round_or_drop_it_is_refused(record: Record, weight: float) -> None:
     with pytest.raises(RecordError, match="weight must be positive"):
-        PreferenceRecord.from_json(ONE_OF_EACH[3].to_json() | {"weight": weight})
+        type(record).from_json(record.to_json() | {"weight": weight})
+
+
+@pytest.mark.parametrize("record", [ONE_OF_EACH[3], ONE_OF_EACH[5]])
+@pytest.mark.parametrize("split", ["test", "Train", "", None, 1])
+def test_a_judgement_is_to_be_learnt_from_or_measured_on(record: Record, split: object) -> None:
+    with pytest.raises(RecordError, match=f"split must be one of train, validation, not {split!r}"):
+        type(record).from_json(record.to_json() | {"split": split})
 
 
 @pytest.mark.parametrize("digits", [400, 4000])

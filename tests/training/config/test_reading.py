@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 
 import pytest
 
-from training.config import MODEL_KEYS, STAGES, ConfigError, StageConfig, config_to_json, read_config
+from training.config import MODEL_KEYS, ConfigError, StageConfig, config_to_json, read_config
 from training.config.values import Range
+from training.stages.registry import STAGES
 
 WITH: dict[tuple[str, str], dict[str, object]] = {
     ("reward", "variance_penalty"): {"heads": 2, "read_out": "conservative"},

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.training import toy
-from training.records import PreferenceRecord, ResponseRecord, read_records, write_records
+from training.records import PreferenceRecord, ResponseRecord, UnpairedRecord, read_records, write_records
 
 Runs = Callable[[str], Path]
 """A run's folder by its name: a stage, or a stage and how it was run."""
@@ -23,6 +23,7 @@ RUNS = (
     "ppo, with everything",
     "ppo, rloo",
     "dpo",
+    "kto",
     "generate",
     "evaluate",
     "embed",
@@ -63,6 +64,8 @@ def settings_of(name: str, run: Runs, policy: Path, folder: Path) -> Mapping[str
             return asked | {"reference": policy} | ppo_settings(name, run, folder)
         case "dpo":
             return {"policy": policy, **pairs, "batch_tokens": 4096}
+        case "kto":
+            return {"policy": policy, "responses": folder / "verdicts.jsonl"}
         case "generate":
             return asked | {"max_new_tokens": MAX_NEW_TOKENS}
         case "evaluate":
@@ -146,6 +149,7 @@ def write_files(world: Path, folder: Path) -> None:
     rows = read_records(world / "preferences.jsonl", PreferenceRecord)[PAIRS]
     write_records(folder / "pairs.jsonl", with_all_that_is_asked(rows))
     write_records(folder / "harm.jsonl", [replace(row, **harm_of(row)) for row in rows])
+    write_records(folder / "verdicts.jsonl", [verdict for row in rows for verdict in verdicts_of(row)])
     responses = [
         ResponseRecord(str(number), row.prompt_id, row.prompt, row.response_a) for number, row in enumerate(rows)
     ]
@@ -166,6 +170,14 @@ def with_all_that_is_asked(rows: list[PreferenceRecord]) -> list[PreferenceRecor
     ]
     judged = [row for row in told if row.preference != 0.5 and row.split == "validation"]
     return [*told, judged[0], replace(judged[1], preference=1 - judged[1].preference)]
+
+
+def verdicts_of(row: PreferenceRecord) -> list[UnpairedRecord]:
+    """Each response by itself: desirable if it has the good word."""
+    return [
+        UnpairedRecord(row.prompt_id, row.prompt, text, toy.GOOD_WORD in text.split(), split=row.split)
+        for text in (row.response_a, row.response_b)
+    ]
 
 
 def brevity(row: PreferenceRecord) -> float:

@@ -25,7 +25,7 @@ from training.config.alarms import Detector
 from training.hacking.detectors import STYLES
 from training.hacking.edits import EDITS
 
-DRAWN = ("sft", "reward", "cost", "ppo", "dpo")
+DRAWN = ("sft", "reward", "cost", "ppo", "dpo", "kto")
 PAGE = (Path(__file__).parents[3] / "docs/training.md").read_text()
 MADE_BY_THE_APPLICATION = {"pairs_made", "rows"}
 """Figures that a page tells and no stage measures."""
@@ -75,6 +75,7 @@ METRICS: dict[str, set[str]] = {
     | {"kl_loss", "ptx_loss", "epochs_cut"},
     "ppo, rloo": RLOO,
     "dpo": {*LEARNT, "learning_rate", "accuracy", "margin", "chosen_reward", "rejected_reward", "kl_k2"},
+    "kto": {*LEARNT, "learning_rate", "kl", "kl_k2", "desirable_reward", "undesirable_reward", "desirable_margin"},
     "generate": {*PACE, "length", "eos_rate"},
     "embed": {"length"},
 }
@@ -118,6 +119,10 @@ RESULTS: dict[str, set[str]] = {
     | with_interval("margin")
     | {"steps", "train_pairs", "ties", "pairs_dropped", "loss_kind", "beta"}
     | {"chosen_reward", "rejected_reward", "validation_loss", "validation_kl_k2"},
+    "kto": with_interval("desirable_margin")
+    | {"steps", "train_responses", "train_desirable", "validation_responses", "responses_dropped", "loss_kind", "beta"}
+    | {"desirable_weight", "undesirable_weight", "desirable_reward", "undesirable_reward"}
+    | {"validation_loss", "validation_kl", "validation_kl_k2"},
     "generate": {"completions", "prompts_dropped", "tokens", "eos_rate"},
     "evaluate": AGREEMENT
     | DESCRIBED
@@ -223,6 +228,7 @@ def test_steps_count_up_to_the_last_and_hold_finite_sums_with_counts(name: str, 
         ("cost", ["sample", "finetune"]),
         ("ppo", ["ppo"]),
         ("dpo", ["reference", "dpo"]),
+        ("kto", ["reference", "kto"]),
         ("generate", ["generate"]),
         ("evaluate", ["policy", "preferences"]),
         ("embed", ["embed"]),
