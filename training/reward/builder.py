@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from models.backbone import LanguageModel
 from models.reward import RewardModel
 from training.config import RewardConfig
+from training.config.reward import Method
 from training.data.examples import Example, Pair, Prompt
 from training.preferences.comparisons import Preferences, comparisons
 from training.reward.held_out import score_differences
@@ -16,7 +17,7 @@ from training.reward.phases import Distil, Phase, Sampling
 from training.reward.policy_samples import PolicySamples
 from training.reward.scoring import batched_scores
 from training.reward.student import Judgements, Student, Taught
-from training.reward.trials import PHASES, Fold, Method, Trials
+from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
 from training.runtime.run import Run, State
 from training.runtime.steps import Steps

@@ -8,9 +8,9 @@ take no part, or its accuracy would be that of the luckiest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from training.config import InputError, RewardConfig
+from training.config.reward import Method
 from training.data.examples import Pair
 from training.preferences.agreement import Agreement, accuracy_difference, agreement, cross_validated_figures
 from training.preferences.folds import prompt_folds
@@ -19,8 +19,6 @@ from training.reward.phases import Distil, Finetune, Gentle, Learning, Mismatch
 from training.reward.teacher import FOLDS, teacher_seed
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.seeds import derived_seed
-
-Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
 
 PHASES: Mapping[Method, tuple[type[Learning], ...]] = {
     "distil": (Distil,),
