@@ -19,7 +19,7 @@ from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
 from training.data.opening import load, open_language_model, open_reward_model
 from training.ppo.loop import PpoLoop
-from training.ppo.models import build_players
+from training.ppo.models import build_models
 from training.records import PromptRecord
 from training.responses.written import WrittenResponse, written
 from training.runtime.artifact import lineage_of
@@ -70,7 +70,7 @@ def main() -> None:
     )
     reward.normalise(drawn, written(reference, sampled))
     loop = PpoLoop(
-        config, build_players(config, policy, reference, open_reward_model(config.reward), reward), prompts, run
+        config, build_models(config, policy, reference, open_reward_model(config.reward), reward), prompts, run
     )
     stopped_early = loop.train()
     summary = {**loop.summary(), "stopped_early": stopped_early}

@@ -23,7 +23,7 @@ from training.data.encoding import encode_prompts
 from training.data.opening import load, open_language_model, open_reward_model
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
-from training.ppo.models import build_players
+from training.ppo.models import build_models
 from training.records import PromptRecord
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import Lineage
@@ -87,8 +87,8 @@ def watched(config: PpoConfig, run: Run) -> PpoLoop:
     reward_model = open_reward_model(config.reward)
     assert config.held_out_reward is not None
     judges = Judges(RewardModelScorer(open_reward_model(config.held_out_reward), policy), GoldReward())
-    players = build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
-    return PpoLoop(config, players, prompts, run, judges=judges)
+    models = build_models(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
+    return PpoLoop(config, models, prompts, run, judges=judges)
 
 
 def fitted(points: list[tuple[float, float]]) -> tuple[float, float]:

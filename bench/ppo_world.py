@@ -102,8 +102,8 @@ class Size:
             length = prompt + response_tokens / len(prompt_tokens)
             passes += 2 * trunk * length + 2 * self.layers * self.hidden_size * length**2
         head = 2 * self.vocabulary * self.hidden_size * response_tokens
-        players = 2 if way.has_critic else 1
-        trunk_passes = 1 + 1 + players + way.epochs * 3 * players
+        learners = 2 if way.has_critic else 1
+        trunk_passes = 1 + 1 + learners + way.epochs * 3 * learners
         head_passes = 1 + 1 + way.epochs * 3  # sampled; reference; policy
         return trunk_passes * passes + head_passes * head
 

@@ -36,7 +36,7 @@ from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
 from training.data.opening import load, open_language_model, open_reward_model
 from training.ppo.loop import PpoLoop
-from training.ppo.models import build_players
+from training.ppo.models import build_models
 from training.preferences.intervals import Interval, clustered
 from training.records import PromptRecord
 from training.responses.written import WrittenResponse, written
@@ -112,14 +112,14 @@ class Study:
         return self.outcome(arm, out / "artifact", json.loads((out / "result.json").read_text()))
 
     def improve_by_rules(self, out: Path, config: PpoConfig) -> None:
-        models = {"policy": config.policy, "reference": config.reference, "reward": config.reward, "cost": config.cost}
-        run = Run(out, lineage_of("ppo", config, models, {"prompts": config.prompts}))
+        parents = {"policy": config.policy, "reference": config.reference, "reward": config.reward, "cost": config.cost}
+        run = Run(out, lineage_of("ppo", config, parents, {"prompts": config.prompts}))
         if run.finished:
             return
         use_threads(self.stages.threads)
         policy, reference = open_language_model(config.policy), open_language_model(config.reference)
         cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
-        players = build_players(
+        models = build_models(
             config,
             policy,
             reference,
@@ -132,7 +132,7 @@ class Study:
             encode_prompts(policy, load(path, PromptRecord), max_new_tokens=config.max_new_tokens)[0]
             for path in (config.prompts, self.world.prompts.selecting)
         )
-        loop = PpoLoop(config, players, asked, run, held_out=selecting)
+        loop = PpoLoop(config, models, asked, run, held_out=selecting)
         loop.train()
         run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +46,13 @@ Conversation = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(ABC):
     """Base of all records: `from_json` checks what it is given, `to_json` is its inverse."""
 
     @classmethod
+    @abstractmethod
     def from_json(cls, value: object) -> Self:
-        raise NotImplementedError
+        """Raises `RecordError`."""
 
     def to_json(self) -> Json:
         row: Json = {}

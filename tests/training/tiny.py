@@ -1,4 +1,4 @@
-"""Untrained players and a rollout of theirs, made in a second: enough wherever only the arithmetic matters."""
+"""Untrained models and a rollout of theirs, made in a second: enough wherever only the arithmetic matters."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from models.reward import RewardModel, reward_model_from_policy
 from tests.models.directories import write_directory
 from training.config import PpoConfig
 from training.data.examples import Example, Prompt
-from training.ppo.models import Players, build_players
+from training.ppo.models import PpoModels, build_models
 from training.ppo.rollout import Rollout, collect
 from training.records import conversation
 from training.reward.scoring import RewardModelScorer
@@ -53,7 +53,7 @@ def cost_model(language_model: LanguageModel) -> RewardModel:
     return made
 
 
-def players(folder: Path, family: str = "llama", settings: PpoConfig | None = None) -> Players:
+def models(folder: Path, family: str = "llama", settings: PpoConfig | None = None) -> PpoModels:
     """A policy that has already moved from its reference by a few hundredths of every weight."""
     learner, reference = policy(folder, family), policy(folder, family)
     generator = torch.Generator().manual_seed(5)
@@ -63,7 +63,7 @@ def players(folder: Path, family: str = "llama", settings: PpoConfig | None = No
     scored_by = reward_model(reference)
     settings = settings or config()
     cost = cost_model(reference) if settings.cost is not None else None
-    return build_players(
+    return build_models(
         settings,
         learner,
         reference,
@@ -82,7 +82,7 @@ def prompts() -> list[Prompt]:
 
 
 def rollout(
-    of: Players, settings: PpoConfig, *, kl_coefficient: float = 0.1, multiplier: float = 0.0, seed: int = 3
+    of: PpoModels, settings: PpoConfig, *, kl_coefficient: float = 0.1, multiplier: float = 0.0, seed: int = 3
 ) -> Rollout:
     return collect(
         of, prompts(), settings, kl_coefficient=kl_coefficient, multiplier=multiplier, seed=seed, timer=PhaseTimer()

@@ -3,5 +3,6 @@
 from typing import Literal
 
 DirectLoss = Literal["sigmoid", "ipo", "robust"]
+UnpairedLoss = Literal["kto", "apo_zero_unpaired"]
 Estimator = Literal["k1", "k2", "k3"]
 """Of a divergence."""

@@ -1,8 +1,7 @@
 """Linear Bradley-Terry models on fixed features."""
 
-# P = pairs, F = features, G = folds
+# P = pairs, F = features
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,19 +57,18 @@ def cross_validated_strength(
     weight_P: Tensor,
     *,
     fold_P: Tensor,
-    strengths: Sequence[float] = STRENGTHS,
 ) -> CrossValidation:
     """Choose the strength of `fit_bradley_terry` by the loss on held-out folds.
 
     Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero.
     """
-    margins = {strength: torch.zeros(len(fold_P), dtype=torch.float64) for strength in strengths}
+    margins = {strength: torch.zeros(len(fold_P), dtype=torch.float64) for strength in STRENGTHS}
     for fold in fold_P.unique():
         held = fold_P == fold
         if bool(held.all()):
             continue
         coefficient_F = None
-        for strength in sorted(strengths, reverse=True):
+        for strength in sorted(STRENGTHS, reverse=True):
             coefficient_F = fit_bradley_terry(
                 difference_PF[~held], preference_P[~held], weight_P[~held], strength=strength, start_F=coefficient_F
             )

@@ -7,12 +7,8 @@ summed over the response's tokens.
 
 # B = responses, M = mismatched responses
 
-from typing import Literal
-
 import torch
 from torch import Tensor
-
-UnpairedLoss = Literal["kto", "apo_zero_unpaired"]
 
 
 def kahneman_tversky(

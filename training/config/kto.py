@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from training.algorithms.choices import UnpairedLoss
 from training.config.stage import StageConfig
 from training.config.values import Count, Fraction, NonNegative, Positive, Range
 
@@ -18,7 +19,7 @@ class KtoConfig(StageConfig):
     reference: str | None = None
     """What the policy is held near; None is the policy as it starts."""
     responses: Path
-    loss: Literal["kto", "apo_zero_unpaired"] = "kto"
+    loss: UnpairedLoss = "kto"
     """`kto` compares a response with how far the policy has moved on others, Ethayarajh et al. 2024, eq. 7;
     `apo_zero_unpaired` with nothing, for responses that are better than the policy's own, D'Oosterlinck et al. 2024."""
     beta: Positive = 0.1

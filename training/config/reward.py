@@ -9,6 +9,8 @@ from models.choices import ReadOutKind
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, LabelNoise, NonNegative, Positive, Range
 
+Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
+"""A way to learn; `training.reward.trials` has its phases."""
 RankingLoss = Literal["pairwise", "plackett_luce"]
 
 
@@ -23,7 +25,7 @@ class RewardConfig(StageConfig):
     preferences: Path
     prompts: Path
     previous_reward: str | None = None
-    method: Literal["auto", "finetune", "distil", "distil_finetune", "mismatch_finetune", "cross_validated"] = "auto"
+    method: Literal["auto", Method, "cross_validated"] = "auto"
     """`distil_finetune` goes on from the distilled model, gently; `mismatch_finetune` first learns, without labels,
     whose prompt a response answers; `cross_validated` measures all four on folds of the training pairs, `auto` the two
     that cost little."""

@@ -1,4 +1,4 @@
-"""Records as token ids, and batches of similar length under a token budget."""
+"""Records as token ids: what doesn't fit a model is left out and counted, never cut."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,13 +8,7 @@ from models.backbone import LanguageModel
 from models.reward import RewardModel
 from training.config import InputError
 from training.data.examples import Example, Pair, Prompt
-from training.records import (
-    Conversation,
-    DemonstrationRecord,
-    PreferenceRecord,
-    PromptRecord,
-    ResponseRecord,
-)
+from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, ResponseRecord
 
 PromptedT = TypeVar("PromptedT", bound="Prompted")
 
@@ -108,7 +102,7 @@ def encode_answers(
     prompts = model.encode_prompts(record.prompt for record in records)
     sides = zip(*(model.encode_responses(texts) for texts in responses), strict=True)
     encoded = [
-        (record, tuple(Example(record.prompt_id, prompt_ids, response_ids) for response_ids in told))
-        for record, prompt_ids, told in zip(records, prompts, sides, strict=True)
+        (record, tuple(Example(record.prompt_id, prompt_ids, response_ids) for response_ids in answers))
+        for record, prompt_ids, answers in zip(records, prompts, sides, strict=True)
     ]
     return [(record, examples) for record, examples in encoded if max(map(len, examples)) <= limit]

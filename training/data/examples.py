@@ -1,14 +1,9 @@
 """Prompts, responses and what was said of them, as token ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from training.records import (
-    Conversation,
-)
+from training.records import Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +45,3 @@ class Pair:
     criteria: Mapping[str, float] = field(default_factory=dict)
     safe_a: bool | None = None
     safe_b: bool | None = None
-
-
-def pack_examples(examples: Sequence[Example]) -> dict[str, Tensor]:
-    """Samples of prompts in turn, for a checkpoint."""
-    flat = [token for example in examples for token in example.response_ids]
-    return {
-        "samples.tokens": torch.tensor(flat, dtype=torch.int32),
-        "samples.lengths": torch.tensor([len(example.response_ids) for example in examples], dtype=torch.int32),
-    }
-
-
-def unpack_examples(tensors: Mapping[str, Tensor], prompts: Sequence[Prompt]) -> list[Example]:
-    """The samples that `pack_examples` packed; sample i answers prompt i, counted round and round."""
-
-    parts = tensors["samples.tokens"].split(tensors["samples.lengths"].tolist())
-    chosen = [prompts[index % len(prompts)] for index in range(len(parts))]
-    return [
-        Example(prompt.prompt_id, prompt.token_ids, tuple(part.tolist()))
-        for prompt, part in zip(chosen, parts, strict=True)
-    ]

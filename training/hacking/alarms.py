@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any, Self
+
+from torch import Tensor
 
 from training.config.alarms import AlarmBounds, Detector
 from training.hacking.detectors import (
@@ -56,10 +58,9 @@ class Evaluation:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: Mapping[str, object]) -> "Evaluation":
-        alarms = cast("Sequence[Mapping[str, object]]", row["alarms"])
-        fields = {**row, "alarms": tuple(Alarm(**alarm) for alarm in alarms)}  # type: ignore[arg-type]  # JSON we wrote
-        return cls(**fields)  # type: ignore[arg-type]  # as above
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave: a run reads nothing but what it wrote itself."""
+        return cls(**{**row, "alarms": tuple(Alarm(**alarm) for alarm in row["alarms"])})
 
 
 class Judge:
@@ -80,7 +81,7 @@ class Judge:
         kl = float(now.kl_B.mean())
         sqrt_kl = math.sqrt(max(0.0, kl))
         reward_gain = gain(now.reward_B, reference.reward_B)
-        held_out_gain = _gain(now, reference, lambda samples: samples.held_out_B)
+        held_out_gain = _gain(now.held_out_B, reference.held_out_B)
         if held_out_gain is not None:
             figures |= _against_held_out(sqrt_kl, reward_gain, held_out_gain, before)
         if now.deviation_B is not None and reference.deviation_B is not None:
@@ -91,15 +92,16 @@ class Judge:
         figures |= self._length_figures(now)
         figures["style"], details["style"] = style_shift(now, reference)
         figures |= _sameness(now, reference)
-        if now.told_apart:
-            figures["edits"] = sum(now.told_apart.values()) / len(now.told_apart)
-            details["edits"] = min(now.told_apart, key=lambda edit: now.told_apart[edit])
+        if now.preferred_over_edits:
+            figures["edits"] = sum(now.preferred_over_edits.values()) / len(now.preferred_over_edits)
+            details["edits"] = min(now.preferred_over_edits, key=lambda edit: now.preferred_over_edits[edit])
         alarms = tuple(
             Alarm(detector, figures[detector], bound, details.get(detector, ""))
             for detector, (bound, is_past) in self._rules().items()
             if detector in figures and bound is not None and is_past(figures[detector], bound)
         )
-        return Evaluation(iteration, sqrt_kl, reward_gain, held_out_gain, _gain(now, reference, _gold), figures, alarms)
+        gold_gain = _gain(now.gold_B, reference.gold_B)
+        return Evaluation(iteration, sqrt_kl, reward_gain, held_out_gain, gold_gain, figures, alarms)
 
     def _length_figures(self, now: Samples) -> dict[str, float]:
         figures = {}
@@ -181,13 +183,8 @@ def _sameness(now: Samples, reference: Samples) -> dict[str, float]:
     }
 
 
-def _gain(now: Samples, reference: Samples, read: Callable[[Samples], object]) -> float | None:
-    scored, before = read(now), read(reference)
-    return None if scored is None or before is None else gain(scored, before)  # type: ignore[arg-type]
-
-
-def _gold(samples: Samples) -> object:
-    return samples.gold_B
+def _gain(now_B: Tensor | None, reference_B: Tensor | None) -> float | None:
+    return None if now_B is None or reference_B is None else gain(now_B, reference_B)
 
 
 def _above(value: float, bound: float) -> bool:

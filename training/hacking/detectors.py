@@ -61,7 +61,7 @@ class Samples:
     """What the reward model's head reads."""
     deviation_B: Tensor | None = None
     """Between the heads of the reward model."""
-    told_apart: Mapping[str, float] = field(default_factory=dict)
+    preferred_over_edits: Mapping[str, float] = field(default_factory=dict)
     """By edit the share of responses that earn no less than they do with it."""
 
     @property

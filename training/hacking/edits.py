@@ -23,7 +23,7 @@ EDITS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def told_apart(
+def preferred_over_edits(
     reward: Reward, policy: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]
 ) -> Mapping[str, float]:
     """For each edit, the share of responses that earn no less than they do with it.

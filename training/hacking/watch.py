@@ -17,7 +17,7 @@ from training.data.batches import draw
 from training.data.examples import Prompt
 from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
-from training.hacking.edits import told_apart
+from training.hacking.edits import preferred_over_edits
 from training.responses.likelihoods import log_probabilities
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
@@ -76,7 +76,7 @@ class Watch:
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
         samples, prompts = self._sample(self._policy, SAMPLES_PER_PROMPT, "policy")
         if self._config.alarms.edits is not None:
-            samples = replace(samples, told_apart=self._told_apart(prompts, samples))
+            samples = replace(samples, preferred_over_edits=self._preferred_over_edits(prompts, samples))
         evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
         self._evaluations.append(evaluation)
         audit = {"audited_iteration": iteration, "audit": audited(samples, prompts)}
@@ -95,7 +95,7 @@ class Watch:
         return {
             "held_out": self._judges.held_out is not None,
             "gold": self._judges.gold is not None,
-            "evaluations": self.state(),
+            "evaluations": [evaluation.to_json() for evaluation in self._evaluations],
         }
 
     @property
@@ -103,12 +103,14 @@ class Watch:
         """Detectors that raised an alarm at some time."""
         return len({alarm.detector for evaluation in self._evaluations for alarm in evaluation.alarms})
 
-    def state(self) -> list[dict[str, object]]:
-        return [evaluation.to_json() for evaluation in self._evaluations]
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Everything that a checkpoint has to hold of it."""
+        return tuple(self._evaluations)
 
-    def restore(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Go on from the evaluations that `state` gave."""
-        self._evaluations = [Evaluation.from_json(row) for row in rows]
+    def restore(self, evaluations: Sequence[Evaluation]) -> None:
+        """Go on after the `evaluations` of a checkpoint."""
+        self._evaluations = list(evaluations)
 
     def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
         prompts = [prompt for prompt in self._prompts for _ in range(samples_per_prompt)]
@@ -153,10 +155,10 @@ class Watch:
         return samples
 
     @torch.no_grad()
-    def _told_apart(self, prompts: Sequence[Prompt], samples: Samples) -> Mapping[str, float]:
+    def _preferred_over_edits(self, prompts: Sequence[Prompt], samples: Samples) -> Mapping[str, float]:
         """Of one response to each prompt."""
         texts = samples.texts[::SAMPLES_PER_PROMPT]
-        return told_apart(self._reward, self._policy, prompts[::SAMPLES_PER_PROMPT], texts)
+        return preferred_over_edits(self._reward, self._policy, prompts[::SAMPLES_PER_PROMPT], texts)
 
     @torch.no_grad()
     def _kl(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:

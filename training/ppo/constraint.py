@@ -5,7 +5,7 @@
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import cast
+from dataclasses import dataclass
 
 from training.algorithms.constraint import step_log_multiplier
 from training.algorithms.losses import explained_variance
@@ -13,6 +13,15 @@ from training.config import PpoConfig
 from training.ppo.rollout import Rollout
 from training.reward.safety import cost_figures
 from training.runtime.metrics import Measures, mean_of
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintState:
+    """Everything that a checkpoint has to hold of a constraint."""
+
+    log_multiplier: float
+    costs: tuple[float, ...]
+    pinned_iterations: int
 
 
 class Constraint:
@@ -81,19 +90,14 @@ class Constraint:
             "multiplier_pinned_iterations": self._pinned_iterations,
         }
 
-    def state(self) -> dict[str, object]:
-        """Everything that a checkpoint has to hold of it."""
-        return {
-            "log_multiplier": self._log_multiplier,
-            "costs": list(self._costs),
-            "pinned_iterations": self._pinned_iterations,
-        }
+    def state(self) -> ConstraintState:
+        return ConstraintState(self._log_multiplier, tuple(self._costs), self._pinned_iterations)
 
-    def restore(self, state: Mapping[str, object]) -> None:
-        """Go on from what `state` gave."""
-        self._log_multiplier = float(cast(float, state["log_multiplier"]))
-        self._costs.extend(cast(list[float], state["costs"]))
-        self._pinned_iterations = int(cast(int, state["pinned_iterations"]))
+    def restore(self, state: ConstraintState) -> None:
+        """Go on from the `state` of a checkpoint."""
+        self._log_multiplier = state.log_multiplier
+        self._costs.extend(state.costs)
+        self._pinned_iterations = state.pinned_iterations
 
     def _mean_cost(self) -> float:
         return math.fsum(self._costs) / len(self._costs)

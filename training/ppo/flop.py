@@ -1,35 +1,29 @@
 """The arithmetic of one iteration of PPO."""
 
-from typing import TYPE_CHECKING
-
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.ppo.rollout import Rollout
 from training.reward.scoring import RewardModelScorer
 from training.runtime.metrics import Measures
-
-if TYPE_CHECKING:
-    pass
-
 from training.runtime.throughput import TRAINING_PASSES, Arithmetic
 
 
-def ppo_flop(players: Players, rollout: Rollout, measures: Measures, *, actor_passes: int) -> float:
+def ppo_flop(models: PpoModels, rollout: Rollout, measures: Measures, *, actor_passes: int) -> float:
     """FLOP of one iteration: sampling, scoring and the updates that `measures` tells of.
 
     What a shared trunk computes for the policy serves the critic too.
     """
     lengths, predicted = sequence_lengths(rollout), int(rollout.mask_BR.sum())
-    policy = Arithmetic.of(players.policy.model)
+    policy = Arithmetic.of(models.policy.model)
     policy_pass = policy.trunk_flop(lengths) + policy.logits_flop(predicted)
     actor_epochs, critic_epochs = (
         measures.get(loss, (0.0, 0.0))[1] / predicted for loss in ("policy_loss", "value_loss")
     )
     flop = (2 + actor_passes * actor_epochs) * policy_pass  # the reference is of the policy's shape
-    for critic in players.critics.values():
-        shared = critic.trunk is players.policy.model.base_model
+    for critic in models.critics.values():
+        shared = critic.trunk is models.policy.model.base_model
         training = (critic_epochs - actor_epochs) if shared else TRAINING_PASSES * critic_epochs
         flop += (1 + training) * Arithmetic.of(critic.trunk).trunk_flop(lengths)
-    for scorer in (players.reward, players.cost):
+    for scorer in (models.reward, models.cost):
         if isinstance(scorer, RewardModelScorer):
             flop += Arithmetic.of(scorer.reward_model.model).trunk_flop(lengths)
     return flop

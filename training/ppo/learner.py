@@ -9,7 +9,7 @@ from models.backbone import LanguageModel
 from models.lora import learnt_weights, set_learnt_weights
 from training.config import PpoConfig
 from training.ppo.gradients import Gradients, SeparateGradients, SharedGradients
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
 from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.runtime.metrics import Measures, mean_of
@@ -29,7 +29,7 @@ class Learner:
     def __init__(
         self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, nn.Module], gradients: Gradients
     ) -> None:
-        """`critics` are what only they train, by the names of `Players.critics`."""
+        """`critics` are what only they train, by the names of `PpoModels.critics`."""
         self.gradients = gradients
         self._config = config
         self._policy = policy
@@ -77,8 +77,8 @@ class Learner:
         return total / count > self._config.max_update_kl
 
 
-def learner_of(config: PpoConfig, players: Players) -> Learner:
-    policy, critics = players.policy, players.critics
+def learner_of(config: PpoConfig, models: PpoModels) -> Learner:
+    policy, critics = models.policy, models.critics
     if config.critic == "separate":
         return Learner(config, policy, critics, SeparateGradients(config, policy, critics))
     heads = {name: critic.head for name, critic in critics.items()}

@@ -18,7 +18,8 @@ from training.ppo.best_policy import BestPolicy
 from training.ppo.constraint import Constraint
 from training.ppo.flop import ppo_flop, sequence_lengths
 from training.ppo.learner import learner_of
-from training.ppo.models import Players
+from training.ppo.loop_values import LoopValues
+from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
 from training.responses.texts import sample_texts
@@ -36,12 +37,12 @@ CHECKPOINT_LAYOUT = 4
 
 
 class PpoLoop:
-    """The loop's state: the learner, the KL coefficient, and the last policy known to be within the bound."""
+    """Iterations of rollout and updates, and what the run goes back to when they lead astray."""
 
     def __init__(
         self,
         config: PpoConfig,
-        players: Players,
+        models: PpoModels,
         prompts: Sequence[Prompt],
         run: Run,
         *,
@@ -50,50 +51,54 @@ class PpoLoop:
         judges: Judges | None = None,
     ) -> None:
         self._config = config
-        self._players = players
+        self._models = models
         self._prompts = prompts
         self._run = run
         self._demonstrations = demonstrations
-        self._learner = learner_of(config, players)
-        self._best = BestPolicy(config, players, held_out) if config.publish == "best" else None
+        self._learner = learner_of(config, models)
+        self._best = BestPolicy(config, models, held_out) if config.publish == "best" else None
         self._watch = (
             Watch(
                 config,
                 held_out or prompts,
                 run.out,
-                policy=players.policy,
-                reference=players.reference,
-                reward=players.reward,
+                policy=models.policy,
+                reference=models.reference,
+                reward=models.reward,
                 judges=judges or Judges(),
             )
             if config.detector_responses
             else None
         )
-        self._meter = Meter(players.policy.model, batch_tokens=config.micro_batch_tokens)
+        self._meter = Meter(models.policy.model, batch_tokens=config.micro_batch_tokens)
         self._steps = Steps(run, self._meter, total=config.iterations, checkpoint_steps=config.checkpoint_steps)
         self._kl_coefficient = config.kl_coefficient
         self._constraint = Constraint(config)
+        # What the run goes back to: the last policy that wrote a rollout within the bound of KL, or after an alarm the
+        # last one of which an evaluation raised none that acts.
         self._good = self._snapshot()
         self._quiet = self._good
         self._quiet_iteration = 0
-        self._published_row: int | None = None
+        self._published_row: int | None = None  # of the history, where it isn't the last within the bound
         self._roll_backs = 0
         self._history: list[dict[str, float]] = []
 
     def train(self) -> str | None:
         """All iterations, then the policy to publish is in its place. The reason if they ended early."""
         stopped_early = self._iterate_all()
+        # Where the run was stopped, its last rollout is of a policy that isn't published.
         iterations = len(self._history) - (stopped_early is not None)
+        # Nobody has looked at what the last updates made: no rollout followed them.
         if stopped_early is None and not self._watched(iterations)[0]:
             stopped_early, self._good = "alarm", self._quiet
         if stopped_early == "alarm":
             self._published_row = iterations = self._quiet_iteration
         if stopped_early is not None:
-            set_learnt_weights(self._players.policy.model, unpack("good.policy", self._good))
+            set_learnt_weights(self._models.policy.model, unpack("good.policy", self._good))
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
-        merge_adapters(self._players.policy.model)
+        merge_adapters(self._models.policy.model)
         return stopped_early
 
     def summary(self) -> dict[str, object]:
@@ -126,10 +131,52 @@ class PpoLoop:
         return None
 
     def _iterate(self, iteration: int) -> str | None:
-        """One rollout and the updates on it; else why the policy must not go on: `max_kl` or `alarm`."""
+        """One rollout and the updates on it; else why the policy must not go on: `max_kl` or `alarm`.
+
+        Figures, evaluations and snapshots of an iteration are all of the policy that wrote its rollout, the one before
+        its updates: what those made of it shows in the next rollout.
+        """
         timer = PhaseTimer()
-        rollout = collect(
-            self._players,
+        rollout = self._roll_out(iteration, timer)
+        self._history.append(_figures(rollout) | self._constraint.figures(rollout))
+        within_bound = self._within_bound(rollout.kl_per_response)
+        measures = self._measures(rollout)
+        quiet, evaluated = True, iteration % self._config.held_out_every == 0
+        # Before training: an alarm is of the policy of this rollout, and so the snapshot below is of one that was found
+        # quiet. After it the snapshot would be of another policy than the one that was looked at.
+        if evaluated:
+            with timer.measure("watch"):
+                quiet, signs = self._watched(iteration)
+                measures |= signs
+        # Only of a quiet policy: the best is published, and one that hacks its reward would seem the best of all.
+        if quiet and evaluated and self._best is not None:
+            with timer.measure("held_out"):
+                measures |= self._best.measure(iteration)
+        if not quiet:
+            # Not the last within the bound of KL: since the last evaluation it may have learnt to hack already.
+            self._good = self._quiet
+        elif within_bound:
+            # Before the updates: the policy that wrote this rollout is known to be within the bound, and whether they
+            # leave it is known from the next. One that is beyond it is left as it is, to be thrown away.
+            self._good = self._snapshot()
+            if evaluated and self._config.on_alarm != "report":
+                self._quiet, self._quiet_iteration = self._good, iteration
+            with timer.measure("train"):
+                measures = merge(measures, self._update(iteration, rollout))
+            # After the updates: the rollout's advantages, and its divergence in the loss, are priced alike throughout.
+            self._adapt(rollout)
+            self._constraint.update(rollout)
+        measures |= self._pace(rollout, measures, timer)
+        measures["seconds"] = mean_of(self._steps.seconds)
+        self._steps.write(iteration, PHASE, measures, samples=self._samples(iteration))
+        # An alarm goes first: it says of a policy beyond the bound, too, how far back to go.
+        if not quiet:
+            return "alarm"
+        return None if within_bound else "max_kl"
+
+    def _roll_out(self, iteration: int, timer: PhaseTimer) -> Rollout:
+        return collect(
+            self._models,
             self._draw_prompts(iteration),
             self._config,
             kl_coefficient=self._kl_coefficient,
@@ -137,36 +184,14 @@ class PpoLoop:
             seed=derived_seed(self._config.seed, "rollout", iteration),
             timer=timer,
         )
-        self._history.append(_figures(rollout) | self._constraint.figures(rollout))
-        within_bound = self._within_bound(rollout.kl_per_response)
-        measures = _rollout_measures(rollout, self._kl_coefficient)
-        if self._players.critic is not None:
-            measures |= _critic_measures(rollout)
-        measures |= self._constraint.measures(rollout)
-        quiet, evaluated = True, iteration % self._config.held_out_every == 0
-        if evaluated:
-            with timer.measure("watch"):
-                quiet, signs = self._watched(iteration)
-                measures |= signs
-        if quiet and evaluated and self._best is not None:
-            with timer.measure("held_out"):
-                measures |= self._best.measure(iteration)
-        if not quiet:
-            self._good = self._quiet
-        elif within_bound:
-            self._good = self._snapshot()
-            if evaluated and self._config.on_alarm != "report":
-                self._quiet, self._quiet_iteration = self._good, iteration
-            with timer.measure("train"):
-                measures = merge(measures, self._update(iteration, rollout))
-            self._adapt(rollout)
-            self._constraint.update(rollout)
-        measures |= self._pace(rollout, measures, timer)
-        measures["seconds"] = mean_of(self._steps.seconds)
-        self._steps.write(iteration, PHASE, measures, samples=self._samples(iteration))
-        if not quiet:
-            return "alarm"
-        return None if within_bound else "max_kl"
+
+    def _measures(self, rollout: Rollout) -> Measures:
+        of_critic = _critic_measures(rollout) if self._models.critic is not None else {}
+        return {
+            **_rollout_measures(rollout, self._kl_coefficient),
+            **of_critic,
+            **self._constraint.measures(rollout),
+        }
 
     def _watched(self, iteration: int) -> tuple[bool, Measures]:
         """Whether no alarm that acts was raised, and what the detectors found."""
@@ -181,7 +206,7 @@ class PpoLoop:
             **{f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()},
             **self._meter.measures(
                 tokens=sum(sequence_lengths(rollout)),
-                flop=ppo_flop(self._players, rollout, measures, actor_passes=passes),
+                flop=ppo_flop(self._models, rollout, measures, actor_passes=passes),
                 seconds=sum(timer.seconds.get(phase, 0.0) for phase in ("generate", "score", "train")),
             ),
         }
@@ -190,10 +215,10 @@ class PpoLoop:
         """What to go back to: the policy, or everything that learns where the run would go on from it."""
         if self._config.kl_roll_backs:
             return pack("good", self._learner.tensors())
-        return pack("good.policy", learnt_weights(self._players.policy.model))
+        return pack("good.policy", learnt_weights(self._models.policy.model))
 
     def _roll_back(self) -> bool:
-        """Return to the last policy within the bound and hold it more tightly; false when that was done too often."""
+        """Return to the last good policy and hold it more tightly; false when that was done too often."""
         if self._roll_backs == self._config.kl_roll_backs:
             return False
         self._learner.restore(unpack("good", self._good))
@@ -215,8 +240,9 @@ class PpoLoop:
                     Minibatch(rollout, rows.tolist(), self._kl_coefficient, self._draw_demonstrations(place)),
                     actor_rate=self._rate(iteration, config.actor_learning_rate),
                     critic_rate=self._rate(iteration, config.critic_learning_rate),
-                    critic_only=bool(self._players.critics) and iteration < config.critic_warmup_iterations,
+                    critic_only=bool(self._models.critics) and iteration < config.critic_warmup_iterations,
                 )
+                # Of the first step alone: it begins at the policy that sampled, where every ratio has to be 1.
                 ratio_error = step.measures.pop("ratio_error", None)
                 if ratio_error is not None:
                     measures.setdefault("first_ratio_error", ratio_error)
@@ -264,7 +290,7 @@ class PpoLoop:
         prompts = self._prompts[: config.sample_texts]
         seed = derived_seed(config.seed, "samples")
         return sample_texts(
-            {"policy": self._players.policy, "reference": self._players.reference},
+            {"policy": self._models.policy, "reference": self._models.reference},
             prompts,
             seed=seed,
             max_new_tokens=config.max_new_tokens,
@@ -274,34 +300,35 @@ class PpoLoop:
     def _state(self) -> State:
         best = self._best.tensors() if self._best is not None else {}
         quiet = pack("quiet", self._quiet) if self._config.on_alarm != "report" else {}
-        return {**self._learner.tensors(), **self._good, **quiet, **best}, {
-            "layout": CHECKPOINT_LAYOUT,
-            "kl_coefficient": self._kl_coefficient,
-            "constraint": self._constraint.state(),
-            "roll_backs": self._roll_backs,
-            "history": self._history,
-            "quiet_iteration": self._quiet_iteration,
-            "watch": self._watch.state() if self._watch is not None else [],
-            "best": self._best.summary() if self._best is not None else None,
-        }
+        values = LoopValues(
+            layout=CHECKPOINT_LAYOUT,
+            kl_coefficient=self._kl_coefficient,
+            constraint=self._constraint.state(),
+            roll_backs=self._roll_backs,
+            history=self._history,
+            quiet_iteration=self._quiet_iteration,
+            watch=self._watch.evaluations if self._watch is not None else (),
+            best=self._best.found if self._best is not None else None,
+        )
+        return {**self._learner.tensors(), **self._good, **quiet, **best}, values.to_json()
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
             return 0
         checkpoint.require_layout(CHECKPOINT_LAYOUT)
+        values = LoopValues.from_json(checkpoint.values)
         self._learner.restore(checkpoint.tensors)
         self._good = pack("good", unpack("good", checkpoint.tensors))
-        self._kl_coefficient = float(str(checkpoint.values["kl_coefficient"]))
-        self._constraint.restore(checkpoint.values["constraint"])  # type: ignore[arg-type]  # as the history
-        self._roll_backs = int(str(checkpoint.values["roll_backs"]))
-        self._history = list(checkpoint.values["history"])  # type: ignore[call-overload]  # JSON we wrote ourselves
+        self._kl_coefficient = values.kl_coefficient
+        self._constraint.restore(values.constraint)
+        self._roll_backs = values.roll_backs
+        self._history = values.history
         self._quiet = unpack("quiet", checkpoint.tensors)
-        self._quiet_iteration = int(str(checkpoint.values["quiet_iteration"]))
+        self._quiet_iteration = values.quiet_iteration
         if self._watch is not None:
-            self._watch.restore(list(checkpoint.values["watch"]))  # type: ignore[call-overload]  # as above
-        best = checkpoint.values["best"]
-        if self._best is not None and isinstance(best, dict):
-            self._best.restore(checkpoint.tensors, best)
+            self._watch.restore(values.watch)
+        if self._best is not None and values.best is not None:
+            self._best.restore(checkpoint.tensors, values.best)
         return checkpoint.step
 
 

@@ -13,7 +13,7 @@ from training.runtime.seeds import derived_seed
 
 
 @dataclass(frozen=True, slots=True)
-class Players:
+class PpoModels:
     """The four parts of PPO, and two more under a constraint; RLOO has no critics."""
 
     policy: LanguageModel
@@ -31,7 +31,7 @@ class Players:
         return {name: critic for name, critic in named.items() if critic is not None}
 
 
-def build_players(
+def build_models(
     config: PpoConfig,
     policy: LanguageModel,
     reference: LanguageModel,
@@ -40,7 +40,7 @@ def build_players(
     *,
     cost_model: RewardModel | None = None,
     cost: Reward | None = None,
-) -> Players:
+) -> PpoModels:
     """Put the models of a run together: the policy with its adapters, a frozen reference, and critics.
 
     Separate critics start from reward and cost model, whatever rules give reward and cost. Where that is an encoder,
@@ -52,7 +52,7 @@ def build_players(
     if config.lora_rank:
         seed = derived_seed(config.seed, "adapters")
         add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-    return Players(policy, reference, critic, reward, cost, cost_critic)
+    return PpoModels(policy, reference, critic, reward, cost, cost_critic)
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:

@@ -27,7 +27,7 @@ from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.config import InputError, PpoConfig
 from training.data.examples import Prompt
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.responses.likelihoods import log_probabilities, response_batches
 from training.responses.written import WrittenResponse, written
 from training.runtime.precision import products_in
@@ -74,14 +74,14 @@ class Rollout(Scored):
     cost_return_BR: Tensor
 
     def taught(self, critic: str) -> tuple[Tensor, Tensor]:
-        """(B, R) values that a critic of `Players.critics` gave, and what it learns."""
+        """(B, R) values that a critic of `PpoModels.critics` gave, and what it learns."""
         if critic == "cost_critic":
             return self.cost_value_BR, self.cost_return_BR
         return self.value_BR, self.return_BR
 
 
 def collect(
-    players: Players,
+    models: PpoModels,
     prompts: Sequence[Prompt],
     config: PpoConfig,
     *,
@@ -93,20 +93,18 @@ def collect(
     """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
         sampled = sample_responses(
-            players.policy,
+            models.policy,
             [prompt.token_ids for prompt in prompts],
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=seed,
         )
-        responses = written(players.policy, sampled)
-    return assess(
-        players, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer
-    )
+        responses = written(models.policy, sampled)
+    return assess(models, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer)
 
 
 def assess(
-    players: Players,
+    models: PpoModels,
     prompts: Sequence[Prompt],
     responses: Sequence[WrittenResponse],
     config: PpoConfig,
@@ -118,7 +116,7 @@ def assess(
     """What responses earned and cost, and the advantages of their tokens. Raises `InputError` when a score is not
     finite."""
     with timer.measure("score"):
-        scored = score_responses(players, prompts, responses, config)
+        scored = score_responses(models, prompts, responses, config)
     penalty_BR = ESTIMATORS[config.kl_estimator](scored.log_probability_BR, scored.reference_BR)
     in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
     mask_BR = scored.mask_BR
@@ -127,7 +125,7 @@ def assess(
         reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
     advantage_BR, return_BR = _advantages(reward_BR, scored.value_BR, mask_BR, config)
     cost_return_BR = torch.zeros_like(return_BR)
-    if players.cost is not None:
+    if models.cost is not None:
         # The penalty raises cost as it lowers reward, so that its weight stays the same whatever the multiplier.
         cost_BR = token_rewards(scored.cost_B, penalty_BR, mask_BR, kl_coefficient=-in_reward)
         cost_advantage_BR, cost_return_BR = _advantages(cost_BR, scored.cost_value_BR, mask_BR, config)
@@ -156,21 +154,21 @@ def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tenso
 
 
 def score_responses(
-    players: Players, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
+    models: PpoModels, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
 ) -> Scored:
     """What all models of the run say of the responses. Raises `InputError` when a score is not finite."""
     prompt_ids = [prompt.token_ids for prompt in prompts]
     sampled = [response.sampled for response in responses]
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
-    pad_id = players.policy.pad_id
+    pad_id = models.policy.pad_id
     score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
-        lambda: players.reward(prompts, responses).float(),
-        lambda: _policy_log_probabilities(players.policy, prompt_ids, sampled, mask_BR, config),
-        lambda: _log_probabilities(players.reference, prompt_ids, response_ids, config),
-        lambda: values(players.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
-        lambda: torch.zeros(len(prompts)) if players.cost is None else players.cost(prompts, responses).float(),
-        lambda: values(players.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+        lambda: models.reward(prompts, responses).float(),
+        lambda: _policy_log_probabilities(models.policy, prompt_ids, sampled, mask_BR, config),
+        lambda: _log_probabilities(models.reference, prompt_ids, response_ids, config),
+        lambda: values(models.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+        lambda: torch.zeros(len(prompts)) if models.cost is None else models.cost(prompts, responses).float(),
+        lambda: values(models.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
     )
     for kind, given_B in (("reward", score_B), ("cost", cost_B)):
         if not bool(torch.isfinite(given_B).all()):

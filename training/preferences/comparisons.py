@@ -1,6 +1,4 @@
-"""Preferences as models learn them: what was said of the responses to one prompt, and a reward model's loss of it."""
-
-# B = responses of a batch, P = pairs, G = rankings, K = responses of one ranking
+"""Preferences as models learn them: the pairs of one judgement together, with the weights that they share."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -16,6 +14,8 @@ from training.data.encoding import encode_pairs
 from training.data.examples import Example, Pair
 from training.data.opening import load_comparisons
 from training.records import PreferenceRecord
+
+_SIGN = {True: 1.0, False: -1.0, None: 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Comparison:
         return tuple((place[pair.a], place[pair.b]) for pair in self.pairs)
 
     def rows(self, width: int, *, share_prompts: bool) -> list[Branches]:
-        """The responses as they are computed."""
+        """The rows that the responses are computed in: one after one prompt, or each after a prompt of its own."""
         row = Branches(self.responses[0].prompt_ids, [response.response_ids for response in self.responses])
         return arranged([row], width, share_prompts=share_prompts)
 
@@ -118,9 +118,6 @@ def safety_labels(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
     return [_SIGN[pair.safe_a] for pair in pairs], [_SIGN[pair.safe_b] for pair in pairs]
 
 
-_SIGN = {True: 1.0, False: -1.0, None: 0.0}
-
-
 def _judgement(index: int, pair: Pair) -> Hashable:
-    """The same for pairs of one ranking and of nothing else."""
+    """A key that pairs of one ranking have in common, and no other pairs."""
     return (pair.a.prompt_id, pair.group) if pair.group else index

@@ -1,6 +1,6 @@
 """Folds of examples that keep a prompt together: what is measured on a prompt must not have been learnt on it."""
 
-# P = pairs
+# P = examples
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from training.data.examples import Example
 
 
 def prompt_folds(examples: Sequence[Example], folds: int, seed: int) -> Tensor:
-    """(P,) fold of each example, from 0; those of one prompt share it."""
+    """The fold of each example, (P,), from 0; those of one prompt share it."""
     prompt_ids = sorted({example.prompt_id for example in examples})
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(prompt_ids), generator=generator).tolist()

@@ -59,12 +59,12 @@ def clustered_difference(
     return Interval(float(mean), float(low), float(high))
 
 
-def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
+def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable]) -> Interval:
     """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where all values are equal: a
     bootstrap knows no doubt then.
     """
     if len(set(values)) > 1:
-        return clustered(values, clusters, seed=seed)
+        return clustered(values, clusters)
     return wilson(values[0] * len(set(clusters)), len(set(clusters)))
 
 

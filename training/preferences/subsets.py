@@ -43,7 +43,8 @@ def _length_gap(pair: Pair) -> int:
 
 
 def _memberships(pairs: Sequence[Pair]) -> Iterator[tuple[str, int]]:
-    """Of judged pairs. Whether several people agreed is known of pairs that were judged more than once."""
+    """Kinds by name, each with a judged pair of it. Whether several people agreed is known of pairs that were judged
+    more than once."""
     said: defaultdict[frozenset[tuple[int, ...]], list[float]] = defaultdict(list)
     for pair in pairs:
         said[_sides(pair)].append(_for_the_first(pair))

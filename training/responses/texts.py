@@ -13,7 +13,7 @@ from training.responses.written import written
 SHOWN = 4
 MAX_NEW_TOKENS = 80
 TEMPERATURE = 0.7
-"""As PPO's, for stages that have no settings of their own for sampling."""
+"""PPO's, for stages that have no settings of their own for sampling."""
 
 
 def sample_texts(

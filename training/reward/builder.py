@@ -1,6 +1,6 @@
 """How a reward model comes to be: its phases, step by step, each to be taken up again where it was left."""
 
-# B = responses, P = pairs
+# B = responses, N = response tokens of all in turn, H = heads, P = pairs
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from models.backbone import LanguageModel
 from models.reward import RewardModel
 from training.config import RewardConfig
+from training.config.reward import Method
 from training.data.examples import Example, Pair, Prompt
 from training.preferences.comparisons import Preferences, comparisons
 from training.reward.held_out import score_differences
@@ -16,7 +17,7 @@ from training.reward.phases import Distil, Phase, Sampling
 from training.reward.policy_samples import PolicySamples
 from training.reward.scoring import batched_scores
 from training.reward.student import Judgements, Student, Taught
-from training.reward.trials import PHASES, Fold, Method, Trials
+from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
 from training.runtime.run import Run, State
 from training.runtime.steps import Steps
@@ -42,7 +43,7 @@ class _Values:
 
 
 class RewardBuilder:
-    """The phases in order: sample the policy, try out ways to learn if that is asked for, learn.
+    """Puts the phases in order: sample the policy, try out ways to learn if that is asked for, learn.
 
     Steps count through all phases, and a checkpoint holds whatever the phases before it made.
     """
@@ -73,7 +74,7 @@ class RewardBuilder:
         self._steps = Steps(run, meter, total=0, checkpoint_steps=config.checkpoint_steps)
 
     def build(self) -> None:
-        """Everything that is not done yet; `method` is what was published's then."""
+        """Do all that is not done yet; `method` is then the way that was taken."""
         trials, train = self._trials, self._preferences.train
         done = self._restore(self._run.resume())
         sample_steps = self._samples.steps if self._needs_samples() else 0
@@ -119,8 +120,8 @@ class RewardBuilder:
         }
 
     def _follow(self, method: Method, train: Sequence[Pair], first: int, done: int, fold: Fold | None = None) -> int:
-        """The phases of a method from the base's own trunk on, as far as they are not done; the step after them. In a
-        trial the model is measured where a method ends."""
+        """Learn by the phases of a method from the base's own trunk on, as far as they are not done; returns the step
+        after them. In a trial the model is measured where a method ends."""
         # A checkpoint of the very last step was saved before the model was measured: that is made up for below.
         if done > first + self._steps_of(method, train):
             return first + self._steps_of(method, train)

@@ -1,6 +1,6 @@
 """What a student learns from a linear teacher: its score of every prefix of every response, as if it ended there."""
 
-# B = batch, N = response tokens, of one response or of all in turn, H = heads, D = prompt features,
+# B = batch, T = tokens, N = response tokens, of one response or of all in turn, H = heads, D = prompt features,
 # F = response features, P = pairs
 
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ def teach(
     label_noise: float,
     seed: int,
 ) -> Teaching:
-    """A teacher for each lesson, the first `members` of them the ensemble's."""
+    """What a student learns of a teacher for each lesson, the first `members` of them the ensemble's."""
     teachers = fit_teachers(policy, lessons, samples, label_noise=label_noise, seed=seed)
     examples = [*samples, *labelled]
     prompt_BD = prompt_features(policy, examples)
-    told: list[list[Tensor]] = [[] for _ in teachers]
+    scored: list[list[Tensor]] = [[] for _ in teachers]
     for feature_NF, prompt_D in zip(prefix_features(policy, examples), prompt_BD, strict=True):
-        for teacher, scores in zip(teachers, told, strict=True):
+        for teacher, scores in zip(teachers, scored, strict=True):
             scores.append(teacher.score(feature_NF, prompt_D.expand(len(feature_NF), -1)))
     held_out_P = teachers[0].cross_validation.margin_P
     figures = {
@@ -60,7 +60,7 @@ def teach(
         **cross_validated_figures(agreement(lessons[0].pairs, held_out_P.tolist())),
         **_teacher_agreement(policy, teachers[:members], validation),
     }
-    target_NH = torch.stack([_standardised(scores, len(samples)) for scores in told], dim=1)
+    target_NH = torch.stack([_standardised(scores, len(samples)) for scores in scored], dim=1)
     return Teaching(target_NH, figures, held_out_P)
 
 
@@ -94,7 +94,7 @@ def _standardised(scores: Sequence[Tensor], samples: int) -> Tensor:
 
 
 def _teacher_agreement(policy: LanguageModel, teachers: Sequence[Teacher], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Of the teachers' mean with what people said."""
+    """How often the teachers' mean prefers what people preferred."""
     if not pairs:
         return {}
     prompt_PD = prompt_features(policy, [pair.a for pair in pairs])

@@ -21,17 +21,18 @@ from training.runtime.replicas import SHARDS, together
 UNLIKELY = -4.0  # nats; a token that the policy itself would hardly have written
 SOMEWHAT_UNLIKELY = -3.0
 LIKELIHOOD_FEATURES = 7
+BATCH_TOKENS = 8192
 EXAMPLES_AT_ONCE = 512  # features of more would fill the memory
 
 
 @torch.inference_mode()
 def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Tensor:
-    """(B, F) what linear models read of responses: of a reward model the (B, D) states that its heads read, of a policy
-    `response_features`."""
+    """What linear models read of responses, (B, F): the states that a reward model's heads read, which are (B, D), or a
+    policy's `response_features`."""
     if isinstance(model, LanguageModel):
         return response_features(model, examples)
     found = torch.zeros(len(examples), model.head.in_features)
-    for batch in length_batches([len(example) for example in examples], batch_tokens=8192):
+    for batch in length_batches([len(example) for example in examples], batch_tokens=BATCH_TOKENS):
         found[batch] = latents(model, [examples[index].token_ids for index in batch])
     return found
 
@@ -47,7 +48,7 @@ def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tenso
     """(B, 2 D): middle and last hidden states where the response is about to begin."""
     found = torch.zeros(len(examples), 2 * policy.model.config.hidden_size)
     lengths = [len(example.prompt_ids) for example in examples]
-    for batch in length_batches(lengths, batch_tokens=8192):
+    for batch in length_batches(lengths, batch_tokens=BATCH_TOKENS):
         ids_BT = pad_right([examples[index].prompt_ids for index in batch], policy.pad_id)
         middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
         rows, ends = torch.arange(len(batch)), torch.tensor([lengths[index] - 1 for index in batch])
@@ -56,16 +57,14 @@ def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tenso
 
 
 @torch.inference_mode()
-def prefix_features(
-    policy: LanguageModel, examples: Sequence[Example], *, batch_tokens: int = 8192
-) -> Iterator[Tensor]:
+def prefix_features(policy: LanguageModel, examples: Sequence[Example]) -> Iterator[Tensor]:
     """One (N, F = 2 D + 7) tensor for each example, in order: features of the response up to each of its tokens.
 
     Mean and maximum of the trunk's middle hidden states so far, then how likely the tokens so far were.
     """
     for start in range(0, len(examples), EXAMPLES_AT_ONCE):
         chunk = examples[start : start + EXAMPLES_AT_ONCE]
-        batches = length_batches([len(example) for example in chunk], batch_tokens=batch_tokens)
+        batches = length_batches([len(example) for example in chunk], batch_tokens=BATCH_TOKENS)
         halves = [batches[first::SHARDS] for first in range(min(SHARDS, len(batches)))]
         parts = together(*(partial(_features_of, policy, chunk, half) for half in halves))
         found = {index: prefix_NF for part in parts for index, prefix_NF in part.items()}

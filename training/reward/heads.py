@@ -1,7 +1,7 @@
 """What each head of a reward model learns: an ensemble the same judgements in draws of its own, a criterion what people
 said of it."""
 
-# B = responses of a batch, H = heads, P = pairs
+# B = responses of a batch, H = heads
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -84,8 +84,8 @@ def heads_loss(
     *,
     share_prompts: bool = False,
 ) -> tuple[torch.Tensor, Measures]:
-    """Mean over the ensemble of the heads' losses, plus that over the criteria; `batches` holds each head's own view of
-    the same comparisons. As `preference_loss` a sum, to be divided by the weight of the whole optimiser step."""
+    """Mean over the ensemble of the heads' losses, plus that over the criteria: as `preference_loss` a sum, to be
+    divided by the weight of the whole optimiser step. `batches` holds each head's own view of the same comparisons."""
     if len(batches) == 1:
         return preference_loss(reward_model, batches[0], objective, share_prompts=share_prompts)
     read_out = reward_model.read_out
@@ -93,9 +93,9 @@ def heads_loss(
     rows = [row for comparison in batches[0] for row in comparison.rows(width, share_prompts=share_prompts)]
     score_BH = branch_scores_by_head(reward_model, rows)
     sizes = [len(comparison.responses) for comparison in batches[0]]
-    told = [scored_loss(score_BH[:, head].split(sizes), batch, objective) for head, batch in enumerate(batches)]
-    loss_H = torch.stack([loss for loss, _ in told])
-    measures = merge(*(head_measures for _, head_measures in told[: read_out.members]))
+    learnt = [scored_loss(score_BH[:, head].split(sizes), batch, objective) for head, batch in enumerate(batches)]
+    loss_H = torch.stack([loss for loss, _ in learnt])
+    measures = merge(*(head_measures for _, head_measures in learnt[: read_out.members]))
     heard = {name: (total, count) for name, (total, count) in measures.items() if count > 0}
     return (read_out.loss_shares().to(loss_H.dtype) * loss_H).sum(), heard
 

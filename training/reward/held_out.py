@@ -1,6 +1,6 @@
 """What a reward model is worth on pairs that it has not seen."""
 
-# P = pairs
+# P = pairs, H = heads
 
 from collections.abc import Sequence
 

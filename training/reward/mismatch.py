@@ -36,7 +36,7 @@ def mismatch_loss(
 
 
 def _elsewhere(samples: Sequence[Example], sample: Example, start: int) -> Example:
-    """After the prompt of the first sample from `start` on that answers another."""
+    """The response after the prompt of the first sample from `start` on that answers another."""
     turn = (samples[(start + offset) % len(samples)] for offset in range(len(samples)))
     other = next(candidate for candidate in turn if candidate.prompt_id != sample.prompt_id)
     return Example(other.prompt_id, other.prompt_ids, sample.response_ids)

@@ -31,8 +31,8 @@ class Demonstrations:
 def reference_demonstrations(
     config: RewardConfig, reward_model: RewardModel, *, max_length: int
 ) -> Demonstrations | None:
-    """At most `reference_samples` of those that fit, drawn by the seed; None where scores are normalised over samples
-    of the policy. Raises `InputError` where there are too few."""
+    """Demonstrations to normalise over: at most `reference_samples` of those that fit, drawn by the seed. None where
+    scores are normalised over samples of the policy. Raises `InputError` where there are too few."""
     if config.demonstrations is None:
         return None
     records = load(config.demonstrations, DemonstrationRecord)
@@ -44,7 +44,7 @@ def reference_demonstrations(
 
 
 def centre(reward_model: RewardModel, reference: Sequence[Example]) -> Tensor:
-    """(B, H) raw scores of the reference, after the read-out has been told where the members' lie."""
+    """Tell the read-out where the members' scores of the reference lie; returns them, raw, (B, H)."""
     raw_BH = batched_scores_by_head(reward_model, [response.token_ids for response in reference])
     if reward_model.read_out.heads > 1:
         reward_model.set_read_out(reward_model.read_out.centred_on(raw_BH))
@@ -54,7 +54,7 @@ def centre(reward_model: RewardModel, reference: Sequence[Example]) -> Tensor:
 def normalise(
     reward_model: RewardModel, reference: Sequence[Example], *, keep_zero: bool, unit_deviation: bool
 ) -> Tensor:
-    """Mean 0 and deviation 1 over the reference, on record for whoever uses the scores; its (B,) raw scores.
+    """Record the mean and deviation over the reference for whoever uses the scores; returns its raw scores, (B,).
     `keep_zero` is for a cost, whose zero means something. Raises `InputError`."""
     raw_BH = centre(reward_model, reference)
     raw_B = reward_model.read_out.of(raw_BH)

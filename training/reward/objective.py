@@ -1,6 +1,6 @@
-"""A reward model's loss of what was said of responses."""
+"""What fine-tuning a reward model minimises: its loss on what people said of responses."""
 
-# B = responses of a batch, P = pairs, G = rankings, K = responses of one ranking
+# R = responses of the batch, P = pairs, G = rankings, K = responses of one ranking
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ class Objective:
 
 
 def objective_of(config: RewardConfig) -> Objective:
+    """The settings that decide the loss."""
     of_cost = isinstance(config, CostConfig)
     return Objective(config.ranking_loss, config.margin, config.label_noise, config.centering, of_cost)
 
@@ -47,7 +48,7 @@ def preference_loss(
 def scored_loss(
     score_of: Sequence[Tensor], batch: Sequence[Comparison], objective: Objective
 ) -> tuple[Tensor, Measures]:
-    """`preference_loss` given the (K,) scores of each comparison's responses."""
+    """What `preference_loss` is, given the (K,) scores of each comparison's responses."""
     if objective.of_cost:
         score_of = [-cost_K for cost_K in score_of]
     pairs = [pair for comparison in batch for pair in comparison.pairs]
@@ -88,7 +89,7 @@ def _pairwise_loss(
 
 
 def _choices_loss(score_of: Sequence[Tensor], batch: Sequence[Comparison], objective: Objective) -> Tensor:
-    """Of the rankings: who was chosen among those that it beat."""
+    """How unlikely it was that in each ranking the better were chosen among those that they beat."""
     rankings = [index for index, comparison in enumerate(batch) if comparison.is_ranking]
     if not rankings:
         return score_of[0].new_zeros(())

@@ -35,7 +35,7 @@ class Taken:
 
     measures: Measures
     tokens: int
-    """Of prompts and responses, without padding."""
+    """Without padding, prompts included."""
     flop: float
 
 
@@ -85,7 +85,7 @@ class Learning(Phase):
     @property
     @abstractmethod
     def learning_rate(self) -> float:
-        """At its peak."""
+        """The rate at its peak."""
 
     @abstractmethod
     def gradients(self, step: int) -> Measures:
@@ -247,7 +247,7 @@ class Gentle(Finetune):
 def _repeated_batches(
     config: RewardConfig, examples: Sequence[Example], steps: int, *, purpose: str
 ) -> list[list[int]]:
-    """As many batches as there are steps, epoch after epoch."""
+    """A batch for each step, epoch after epoch."""
     batches: list[list[int]] = []
     lengths = [len(example) for example in examples]
     while len(batches) < steps:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
@@ -9,7 +10,7 @@ from models.generation import sample_responses
 from models.reward import RewardModel
 from models.tokenization import decode_response
 from training.config import InputError, RewardConfig
-from training.data.examples import Example, Prompt, pack_examples, unpack_examples
+from training.data.examples import Example, Prompt
 from training.runtime.seeds import derived_seed
 
 BATCH = 128
@@ -62,14 +63,24 @@ class PolicySamples:
         return self._read
 
     def tensors(self) -> dict[str, Tensor]:
-        return pack_examples(self.drawn)
+        """The responses drawn so far, for a checkpoint; whose prompts they answer follows from their places."""
+        flat = [token for sample in self.drawn for token in sample.response_ids]
+        return {
+            "samples.tokens": torch.tensor(flat, dtype=torch.int32),
+            "samples.lengths": torch.tensor([len(sample.response_ids) for sample in self.drawn], dtype=torch.int32),
+        }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from the samples that `tensors` gave."""
-        self.drawn = unpack_examples(tensors, self._prompts)
+        parts = tensors["samples.tokens"].split(tensors["samples.lengths"].tolist())
+        prompts = [self._prompt(place) for place in range(len(parts))]
+        self.drawn = [
+            Example(prompt.prompt_id, prompt.token_ids, tuple(part.tolist()))
+            for prompt, part in zip(prompts, parts, strict=True)
+        ]
 
     def _encoded_by(self, reward_model: RewardModel) -> Sequence[Example]:
-        """From their text."""
+        """The samples' texts, encoded anew."""
         prompts = [self._prompt(place) for place in range(len(self.drawn))]
         encoded = reward_model.encode_samples(
             (prompt.conversation for prompt in prompts),

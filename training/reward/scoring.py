@@ -1,6 +1,6 @@
 """What gives a response its reward."""
 
-# B = batch, H = heads, M = members of an ensemble
+# B = batch, D = hidden size, H = heads, M = members of an ensemble
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,6 +13,8 @@ from models.reward import RewardModel, latents, scores_by_head
 from training.data.batches import length_batches
 from training.data.examples import Prompt
 from training.responses.written import WrittenResponse
+
+BATCH_TOKENS = 2048
 
 
 class Reward(Protocol):
@@ -28,14 +30,13 @@ class RewardModelScorer:
     is encoded anew.
     """
 
-    def __init__(self, reward_model: RewardModel, policy: LanguageModel, *, batch_tokens: int = 2048) -> None:
+    def __init__(self, reward_model: RewardModel, policy: LanguageModel) -> None:
         self._reward_model = reward_model
         self._shares_ids = reward_model.reads_ids_of(policy)
-        self._batch_tokens = batch_tokens
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         sequences = self._token_ids(prompts, responses)
-        raw_B = batched_scores(self._reward_model, sequences, batch_tokens=self._batch_tokens)
+        raw_B = batched_scores(self._reward_model, sequences)
         return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
 
     @property
@@ -44,19 +45,17 @@ class RewardModelScorer:
 
     @torch.inference_mode()
     def latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """(B, D): what the heads read of each response."""
+        """What the heads read of each response, (B, D)."""
         sequences = self._token_ids(prompts, responses)
         latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
-        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=self._batch_tokens):
+        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
             latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch])
         return latent_BD
 
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """(B, M) what each member of the ensemble says, in deviations of the score from its own mean over what scores
+        """What each member of the ensemble says, (B, M), in deviations of the score from its own mean over what scores
         are normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
-        raw_BH = batched_scores_by_head(
-            self._reward_model, self._token_ids(prompts, responses), batch_tokens=self._batch_tokens
-        )
+        raw_BH = batched_scores_by_head(self._reward_model, self._token_ids(prompts, responses))
         centred_BM = self._reward_model.read_out.centred(raw_BH)
         mean = 0.0 if self._reward_model.read_out.centres else self._reward_model.score_mean
         return (centred_BM - mean) / self._reward_model.score_std
@@ -75,19 +74,15 @@ class RewardModelScorer:
         return [prompt + response for prompt, response in encoded]
 
 
-def batched_scores(
-    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
-) -> Tensor:
-    """(B,) raw scores in order, computed in batches of similar length."""
-    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences, batch_tokens=batch_tokens))
+def batched_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Raw scores in order, (B,), computed in batches of similar length."""
+    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences))
 
 
 @torch.inference_mode()
-def batched_scores_by_head(
-    reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int = 2048
-) -> Tensor:
-    """(B, H): as `batched_scores`, of each head."""
+def batched_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Raw scores of each head, (B, H), as `batched_scores` computes them."""
     raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
-    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
+    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
         raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch])
     return raw_BH

@@ -37,8 +37,9 @@ class Judgements:
 
     @classmethod
     def of(cls, config: RewardConfig, read_out: ReadOut, train: Sequence[Pair]) -> Self:
-        told = comparisons(train)
-        return cls(told, lessons_of(config, read_out, told))
+        """What the heads of a read-out hear of the pairs."""
+        judged = comparisons(train)
+        return cls(judged, lessons_of(config, read_out, judged))
 
     @property
     def responses(self) -> list[Example]:
@@ -85,6 +86,7 @@ class Taught:
         return teaching
 
     def forget(self) -> None:
+        """Be as before the teacher was asked."""
         self.target_NH = None
         self.figures = {}
 
@@ -146,7 +148,7 @@ class Student:
         return model | pack("optimizer", optimizer_tensors(self.trainer.optimizer))
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Go on from the state that `tensors` gave."""
         self.reward_model.model.load_state_dict(unpack("model", tensors))
         load_optimizer(self.trainer.optimizer, unpack("optimizer", tensors))
 

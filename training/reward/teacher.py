@@ -34,7 +34,7 @@ RESPONSE_COMPONENTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Scores are features / deviation times the coefficients."""
+    """A linear model whose scores are features / deviation times the coefficients."""
 
     products: "Products"
     deviation_I: Tensor
@@ -42,7 +42,7 @@ class Teacher:
     cross_validation: CrossValidation
 
     def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
-        """(B,) float64; only differences mean anything."""
+        """Scores of responses, (B,) float64, of which only differences mean anything."""
         return (self.products.beside(feature_BF, prompt_BD) / self.deviation_I) @ self.coefficient_I
 
 
@@ -54,7 +54,7 @@ class Products:
     responses: Components
 
     def beside(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
-        """(B, I) float64: the products, then the response features themselves."""
+        """The products, then the response features themselves: (B, I) float64."""
         prompt_BK, response_BL = self.prompts.of(prompt_BD), self.responses.of(feature_BF)
         product_BKL = prompt_BK[:, :, None] * response_BL[:, None, :]
         return torch.cat([product_BKL.flatten(1), feature_BF.double()], dim=1)

@@ -8,9 +8,9 @@ take no part, or its accuracy would be that of the luckiest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from training.config import InputError, RewardConfig
+from training.config.reward import Method
 from training.data.examples import Pair
 from training.preferences.agreement import Agreement, accuracy_difference, agreement, cross_validated_figures
 from training.preferences.folds import prompt_folds
@@ -19,8 +19,6 @@ from training.reward.phases import Distil, Finetune, Gentle, Learning, Mismatch
 from training.reward.teacher import FOLDS, teacher_seed
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.seeds import derived_seed
-
-Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
 
 PHASES: Mapping[Method, tuple[type[Learning], ...]] = {
     "distil": (Distil,),
@@ -64,6 +62,7 @@ def usual_method(config: RewardConfig, train_pairs: int, *, can_distil: bool = T
 
 
 def folds_of(pairs: Sequence[Pair], folds: int, seed: int) -> list[Fold]:
+    """The pairs in `folds` parts, each held out once; those of one prompt stay together."""
     fold_P = prompt_folds([pair.a for pair in pairs], folds, seed).tolist()
     return [
         Fold(
@@ -122,7 +121,7 @@ class Trials:
     def measure(
         self, phases: tuple[type[Learning], ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
     ) -> None:
-        """Score differences of the fold's held-out pairs, if these phases are a way and not measured yet."""
+        """Have the fold's held-out pairs scored, if these phases are a way and not measured yet."""
         for method, those in PHASES.items():
             if those == phases and _key(method, fold) not in self.differences:
                 self.differences[_key(method, fold)] = score(fold.held_out)
@@ -131,27 +130,28 @@ class Trials:
         """The most accurate among the ways that lead the usual one by more than a standard error, else the usual one:
         after the one-standard-error rule of Breiman et al. 1984, section 3.4.3."""
         held_out = [pair for fold in self.folds for pair in fold.held_out]
-        self._measured = {method: agreement(held_out, self._told(method)) for method in self.methods}
+        self._measured = {method: agreement(held_out, self._held_out_differences(method)) for method in self.methods}
         usual = self._measured[self.usual]
-        self.candidates = {method: _candidate(told, usual) for method, told in self._measured.items()}
+        self.candidates = {method: _candidate(agreed, usual) for method, agreed in self._measured.items()}
         better = [method for method, found in self.candidates.items() if found.lead > found.lead_standard_error]
         return max(better, key=lambda method: self.candidates[method].accuracy, default=self.usual)
 
     def measures(self) -> Measures:
+        """Each way's accuracy, once one is chosen."""
         return {f"{method}_accuracy": mean_of(found.accuracy) for method, found in self.candidates.items()}
 
     def to_json(self) -> dict[str, object]:
         if not self.candidates:
             return {}
-        told = {method: asdict(candidate) for method, candidate in self.candidates.items()}
-        return {"cross_validation": {"folds": len(self.folds), "usual": self.usual, "methods": told}}
+        methods = {method: asdict(candidate) for method, candidate in self.candidates.items()}
+        return {"cross_validation": {"folds": len(self.folds), "usual": self.usual, "methods": methods}}
 
     def figures_of(self, method: Method) -> dict[str, float]:
         """What held-out training pairs said of the way, if it was tried."""
         measured = self._measured.get(method)
         return cross_validated_figures(measured) if measured else {}
 
-    def _told(self, method: Method) -> list[float]:
+    def _held_out_differences(self, method: Method) -> list[float]:
         return [difference for fold in self.folds for difference in self.differences[_key(method, fold)]]
 
 

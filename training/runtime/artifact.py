@@ -47,13 +47,6 @@ def lineage_of(
     )
 
 
-def _data_sha256(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
 def publish(folder: Path, kind: ArtifactKind, lineage: Lineage, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary folder, add the manifest, and rename it to `folder`: in full or not at all."""
     temporary = folder.with_name(f".{folder.name}.part")
@@ -122,12 +115,13 @@ def write_json(path: Path, value: object) -> None:
 
 
 def file_sha256(path: Path) -> str:
+    """The digest in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write in full or not at all, to disk; of two runs that write at once the last one stays."""
+    """Write tensors to disk in full or not at all; of two runs that write at once the last one stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file(dict(tensors), temporary, metadata=dict(metadata) if metadata else None)
     sync(temporary)
@@ -152,3 +146,10 @@ def code_version() -> str:
     for path in sorted([*root.glob("models/**/*.py"), *root.glob("training/**/*.py")]):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _data_sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error

@@ -31,7 +31,7 @@ class Checkpoint:
     values: Mapping[str, object]
 
     def require_layout(self, layout: int) -> None:
-        """Raises `InputError` unless the values say that they and the tensors are laid out so."""
+        """Refuse a checkpoint that says it is laid out otherwise: raises `InputError`."""
         if self.values.get("layout") != layout:
             raise InputError("the checkpoint of this run was written by another version: start a new run")
 

@@ -6,6 +6,6 @@ DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
 
 
 def say_bad_input(error: Exception) -> int:
-    """One line on stderr, and the exit code that goes with it."""
+    """Tell the error in one line on stderr; returns the exit code that goes with it."""
     sys.stderr.write(f"{' '.join(str(error).split())}\n")
     return BAD_INPUT

@@ -32,7 +32,7 @@ _PROBE_REPEATS = 3
 
 
 def products_in(precision: Precision) -> AbstractContextManager[object]:
-    """Products begun within are computed in `precision`. Of the calling thread alone."""
+    """A context in which the calling thread computes its products in `precision`."""
     return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 

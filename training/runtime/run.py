@@ -19,6 +19,9 @@ from training.runtime.tensorboard import Board
 
 RESULT = "result.json"
 
+State = tuple[dict[str, Tensor], dict[str, object]]
+"""What a checkpoint holds: tensors by name, and values that JSON can hold."""
+
 
 class Cancelled(Exception):
     """The run was asked to stop; its state is saved and the same command resumes it."""
@@ -61,9 +64,10 @@ class Run:
         return (self.out / RESULT).is_file()
 
     def resume(self) -> Checkpoint | None:
+        """Where to go on from; None at the beginning."""
         return self.checkpoints.load()
 
-    def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], "State"]) -> None:
+    def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], State]) -> None:
         """Save when due or when cancelled, and raise `Cancelled` in the second case. `done` counts steps from 1."""
         cancelled = self._cancellation.requested
         if cancelled or done % every == 0:
@@ -90,9 +94,6 @@ class Run:
         write_json(self.out / RESULT, dict(result))
         self.checkpoints.clear()
         self.metrics.close()
-
-
-State = tuple[dict[str, Tensor], dict[str, object]]
 
 
 class PhaseTimer:

@@ -16,7 +16,7 @@ def _none() -> Samples:
 
 
 class Steps:
-    """Counts from 0 to `total` through all phases of a run; `last_samples` makes the texts of the last step."""
+    """The steps of a run, which count from 0 through all its phases; `last_samples` makes the texts of the last one."""
 
     def __init__(
         self, run: Run, meter: Meter, *, total: int, checkpoint_steps: int, last_samples: Callable[[], Samples] = _none
@@ -37,7 +37,7 @@ class Steps:
 
     @property
     def seconds(self) -> float:
-        """Since the step began."""
+        """How long ago the step began."""
         return time.perf_counter() - self._began
 
     def pace(self, *, tokens: int, flop: float) -> Measures:
@@ -50,14 +50,14 @@ class Steps:
         }
 
     def end(self, step: int, phase: str, measures: Measures, state: Callable[[], State]) -> None:
-        """Write and save. Raises `Cancelled` after that if the run was asked to stop."""
+        """Write the step's figures and save when due. Raises `Cancelled` then if the run was asked to stop."""
         self.write(step, phase, measures, samples=self._last_samples() if step + 1 == self.total else ())
         self.save(step, phase, state)
 
     def write(self, step: int, phase: str, measures: Measures, *, samples: Samples = ()) -> None:
-        """One row of `metrics.jsonl`, where steps count from 1."""
+        """Append a row to `metrics.jsonl`, where steps count from 1."""
         self._run.metrics.write(step + 1, self.total, phase, measures, samples=samples)
 
     def save(self, step: int, phase: str, state: Callable[[], State]) -> None:
-        """A checkpoint after the step if it is due. Raises `Cancelled` as `end` does."""
+        """Save a checkpoint if one is due. Raises `Cancelled` as `end` does."""
         self._run.end_of_step(step + 1, every=self._checkpoint_steps, phase=phase, state=state)

@@ -34,7 +34,7 @@ class Arithmetic:
     """What decides how much there is to compute in a model."""
 
     trunk_parameters: int
-    """Of its matrices, without embeddings, which are looked up."""
+    """Its matrices' elements, without embeddings, which are looked up."""
     layers: int
     width: int
     vocabulary: int
@@ -69,7 +69,7 @@ class Meter:
         self._told = False
 
     def measures(self, *, tokens: int, flop: float, seconds: float) -> Measures:
-        """`tokens` are those of prompts and responses, without padding."""
+        """How fast a step was; `tokens` are those of prompts and responses, without padding."""
         pace = {"tokens_per_second": (float(tokens), seconds), "gemm_fraction": (flop / self._limit, seconds)}
         if self._told:
             return pace
@@ -85,7 +85,7 @@ def training_flop(model: "PreTrainedModel", lengths: Iterable[int], *, predicted
 
 @torch.inference_mode()
 def matrix_product_limit(model: nn.Module, *, rows: int) -> float:
-    """FLOP a second of matrix products in the model's own shapes, as many at once as training computes."""
+    """How many FLOP a second matrix products do in the model's own shapes, as many at once as training computes."""
     shapes = Counter(tuple(one.shape) for one in model.parameters() if one.ndim == 2)
     flop = seconds = 0.0
     for (outputs, inputs), count in shapes.items():

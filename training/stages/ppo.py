@@ -10,7 +10,7 @@ from training.data.examples import Example, Prompt
 from training.data.opening import load, open_language_model, open_reward_model
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
-from training.ppo.models import build_players
+from training.ppo.models import build_models
 from training.records import DemonstrationRecord, PromptRecord
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
@@ -48,7 +48,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
     cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
-    players = build_players(
+    models = build_models(
         config,
         policy,
         reference,
@@ -62,7 +62,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     )
     demonstrations = _demonstrations(config, policy)
     config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
-    loop = PpoLoop(config, players, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
+    loop = PpoLoop(config, models, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
     stopped_early = loop.train()
     result = {
         **loop.summary(),

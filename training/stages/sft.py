@@ -1,6 +1,6 @@
 """Supervised fine-tuning on demonstrations, from an existing model or from nothing."""
 
-# N = response tokens of the batch, V = vocabulary
+# N = response tokens of the batch, D = hidden size, V = vocabulary
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -128,7 +128,7 @@ def _train(
     *,
     shown: Sequence[Prompt],
 ) -> None:
-    """`shown` are answered after the last step."""
+    """Take the steps of the plan. `shown` are answered after the last one."""
     trainer = Trainer(
         policy.model.parameters(),
         epsilon=config.adam_epsilon,
@@ -180,10 +180,9 @@ def loss_sum(
     policy: LanguageModel, examples: Sequence[Example], *, whole: bool = False, packed: bool = False
 ) -> tuple[torch.Tensor, int]:
     """Summed cross-entropy of the response tokens, or of all tokens but the first of the `whole`, and their number."""
-    told = [(1 if whole else len(example.prompt_ids), example.token_ids) for example in examples]
+    given = [example.token_ids[:1] if whole else example.prompt_ids for example in examples]
+    predicted = [example.token_ids[1:] if whole else example.response_ids for example in examples]
     hidden_states = packed_response_hidden_states if packed else response_hidden_states
-    hidden_ND, tokens_N = hidden_states(
-        policy.model, [ids[:given] for given, ids in told], [ids[given:] for given, ids in told], policy.pad_id
-    )
+    hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
     logits_NV = project(policy.model, hidden_ND)
     return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)

@@ -131,7 +131,7 @@ def test_a_rationale_is_sampled_from_nobody_at_0_and_from_everybody_at_1() -> No
 def test_checks_are_told_in_the_round_always_and_of_gold_where_the_project_says_so() -> None:
     for tells_gold in (False, True):
         checked = Checks(tells_gold=tells_gold)
-        told = [checked.tells(purpose) for purpose in ("qualification", "gold", "repeat", "label")]
+        told = [checked.shows_verdict(purpose) for purpose in ("qualification", "gold", "repeat", "label")]
         assert told == [True, tells_gold, False, False]
     assert checks.checked({"gold_percent": 25, "repeat_percent": 25}).to_json() == {
         "gold_percent": 25,
@@ -166,10 +166,10 @@ async def test_of_two_requests_of_one_person_the_second_waits_and_an_admin_joins
 
     async def join() -> membership.Membership:
         async with sessions() as own, own.begin():
-            return await membership.membership(own, admin, project.id)
+            return await membership.locked(own, admin, project.id)
 
     async with sessions() as first, first.begin():
-        seen = await membership.membership(first, admin, project.id)
+        seen = await membership.locked(first, admin, project.id)
         late = asyncio.create_task(join())
         await somebody_waits_for_a_lock(db)
     assert (seen.role, (await late).role) == ("owner", "owner")

@@ -16,7 +16,7 @@ from tests.training.golden import problem
 from training.config import PpoConfig
 from training.data.examples import Prompt
 from training.ppo.learner import Learner
-from training.ppo.models import Players, build_players
+from training.ppo.models import PpoModels, build_models
 from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, assess
 from training.records import conversation
@@ -34,7 +34,7 @@ class Golden:
 
     oracle: Mapping[str, Any]
     config: PpoConfig
-    players: Players
+    models: PpoModels
     rollout: Rollout
 
 
@@ -61,25 +61,25 @@ def config_of(variant: Mapping[str, Any]) -> PpoConfig:
     )
 
 
-def players_of(config: PpoConfig) -> Players:
+def models_of(config: PpoConfig) -> PpoModels:
     tokenizer = problem.tokenizer()
     policy, reference = (LanguageModel(problem.causal_model(seed), tokenizer, (problem.EOS,)) for seed in (1, 2))
     reward_model = RewardModel(problem.scoring_model(7), tokenizer)
-    return build_players(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
+    return build_models(config, policy, reference, reward_model, RewardModelScorer(reward_model, policy))
 
 
-def rollout_of(oracle: Mapping[str, Any], players: Players, config: PpoConfig) -> Rollout:
+def rollout_of(oracle: Mapping[str, Any], models: PpoModels, config: PpoConfig) -> Rollout:
     prompts = [Prompt("", conversation(("user", "")), tuple(ids)) for ids in oracle["prompts"]]
     with torch.no_grad():
         log_probability_N, _ = response_log_probabilities(
-            players.policy.model, oracle["prompts"], oracle["responses"], problem.PAD, config.temperature
+            models.policy.model, oracle["prompts"], oracle["responses"], problem.PAD, config.temperature
         )
     by_row = log_probability_N.split([len(ids) for ids in oracle["responses"]])
     responses = [
         WrittenResponse(Response(tuple(ids), tuple(kept.tolist()), ids[-1] == problem.EOS), "")
         for ids, kept in zip(oracle["responses"], by_row, strict=True)
     ]
-    return assess(players, prompts, responses, config, kl_coefficient=problem.KL_COEFFICIENT, timer=PhaseTimer())
+    return assess(models, prompts, responses, config, kl_coefficient=problem.KL_COEFFICIENT, timer=PhaseTimer())
 
 
 def assert_rows(found_BR: Tensor, recorded: Sequence[Sequence[float]], mask_BR: Tensor) -> None:

@@ -23,7 +23,7 @@ from tests.training.golden.replay import (
     config_of,
     everything,
     mean,
-    players_of,
+    models_of,
     rollout_of,
     step,
 )
@@ -32,7 +32,7 @@ from training.algorithms.kl import ESTIMATORS
 from training.algorithms.masking import length_mask, whiten
 from training.config import PpoConfig
 from training.ppo.learner import learner_of
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.ppo.rollout import Rollout, values
 
 RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_12.json").read_text())["variants"]
@@ -49,14 +49,14 @@ class Paid(Golden):
 def golden(request: pytest.FixtureRequest) -> Paid:
     oracle, variant = RECORDED[request.param], problem.VARIANTS[request.param]
     config = config_of(variant)
-    players = players_of(config)
-    rollout = rollout_of(oracle, players, config)
+    models = models_of(config)
+    rollout = rollout_of(oracle, models, config)
     penalty = variant["missing_eos_penalty"] or 0.0
-    return Paid(oracle, config, players, rollout, *as_the_oracle_pays(rollout, players, config, penalty))
+    return Paid(oracle, config, models, rollout, *as_the_oracle_pays(rollout, models, config, penalty))
 
 
 def as_the_oracle_pays(
-    rollout: Rollout, players: Players, config: PpoConfig, missing_eos_penalty: float
+    rollout: Rollout, models: PpoModels, config: PpoConfig, missing_eos_penalty: float
 ) -> tuple[Rollout, Tensor]:
     sampled = [response.sampled for response in rollout.responses]
     longer = [
@@ -71,7 +71,7 @@ def as_the_oracle_pays(
     if config.whiten_rewards:
         reward_BR = whiten_unbiased(reward_BR, mask_BR, shift_mean=False)
     value_BR = values(
-        players.critic, [prompt.token_ids for prompt in rollout.prompts], longer, mask_BR, config, problem.PAD
+        models.critic, [prompt.token_ids for prompt in rollout.prompts], longer, mask_BR, config, problem.PAD
     )
     advantage_BR, return_BR = generalised_advantages(
         reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda
@@ -121,7 +121,7 @@ def test_rewards_advantages_and_returns(golden: Paid) -> None:
 def test_where_the_score_is_paid_makes_no_difference_to_a_whole_return() -> None:
     """With gamma = lambda = 1 our own rollout has the oracle's figures, with nothing bridged but the variance."""
     oracle, config = RECORDED["plain"], config_of(problem.VARIANTS["plain"])
-    rollout = rollout_of(oracle, players_of(config), config)
+    rollout = rollout_of(oracle, models_of(config), config)
     count = int(rollout.mask_BR.sum())
     assert rollout.score_B.tolist() == pytest.approx(oracle["scores"], abs=TOLERANCE)
     assert_rows(rollout.return_BR, oracle["returns"], rollout.mask_BR)
@@ -132,12 +132,12 @@ def test_the_policys_losses_and_gradients(golden: Paid) -> None:
     """Over all epochs: the later ones are right only if every step before them was."""
     mask_BR = golden.rollout.mask_BR
     advantage_BR = whiten_unbiased(golden.paid_after.advantage_BR * mask_BR, mask_BR)
-    learner = learner_of(golden.config, golden.players)
+    learner = learner_of(golden.config, golden.models)
     minibatch = everything(replace(golden.rollout, advantage_BR=advantage_BR))
-    model = golden.players.policy.model
+    model = golden.models.policy.model
     learner.gradients(minibatch)
     assert norms(model) == pytest.approx(golden.oracle["epochs"][0]["policy_gradient_norms"], abs=TOLERANCE)
-    forget_gradients(golden.players)
+    forget_gradients(golden.models)
     for epoch in golden.oracle["epochs"]:
         measures = step(learner, minibatch, critic_only=False)
         assert mean(measures, "policy_loss") == pytest.approx(epoch["policy_loss"], abs=TOLERANCE)
@@ -145,9 +145,9 @@ def test_the_policys_losses_and_gradients(golden: Paid) -> None:
 
 
 def test_the_critics_losses_and_gradients(golden: Paid) -> None:
-    critic = golden.players.critic
+    critic = golden.models.critic
     critic.head.bias.requires_grad_(False)  # the oracle's head has none
-    learner = learner_of(golden.config, golden.players)
+    learner = learner_of(golden.config, golden.models)
     minibatch = everything(golden.paid_after)
     learner.gradients(minibatch, critic_only=True)
     expected = {
@@ -155,12 +155,12 @@ def test_the_critics_losses_and_gradients(golden: Paid) -> None:
         for name, norm in golden.oracle["epochs"][0]["value_gradient_norms"].items()
     }
     assert norms(critic) == pytest.approx(expected, abs=TOLERANCE, rel=TOLERANCE)
-    forget_gradients(golden.players)
+    forget_gradients(golden.models)
     for epoch in golden.oracle["epochs"]:
         measures = step(learner, minibatch, critic_only=True)
         assert mean(measures, "value_loss") == pytest.approx(epoch["value_loss"], abs=TOLERANCE, rel=TOLERANCE)
 
 
-def forget_gradients(players: Players) -> None:
-    players.policy.model.zero_grad()
-    players.critic.zero_grad()
+def forget_gradients(models: PpoModels) -> None:
+    models.policy.model.zero_grad()
+    models.critic.zero_grad()

@@ -26,7 +26,7 @@ from tests.training.golden.replay import (
     config_of,
     everything,
     mean,
-    players_of,
+    models_of,
     rollout_of,
     step,
 )
@@ -49,11 +49,11 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         value_clip=PpoConfig.value_clip,
         whiten_advantages=False,
     )
-    players = players_of(config)
-    rollout = rollout_of(oracle, players, config)
+    models = models_of(config)
+    rollout = rollout_of(oracle, models, config)
     if variant["normalize_advantages"]:
         rollout = whitened_as_the_oracle_does(rollout)
-    return Golden(oracle, config, players, rollout)
+    return Golden(oracle, config, models, rollout)
 
 
 def whitened_as_the_oracle_does(rollout: Rollout) -> Rollout:
@@ -90,7 +90,7 @@ def test_scores_rewards_and_advantages(golden: Golden) -> None:
 def test_losses_and_gradients(golden: Golden) -> None:
     """Over all epochs: the first loss is the mean advantage, and the later ones are right only if every step before
     them was."""
-    learner, model = learner_of(golden.config, golden.players), golden.players.policy.model
+    learner, model = learner_of(golden.config, golden.models), golden.models.policy.model
     minibatch = everything(golden.rollout)
     for epoch in golden.oracle["epochs"]:
         measures = learner.gradients(minibatch)

@@ -95,7 +95,7 @@ HACKS: dict[str, Callable[[Samples], Samples]] = {
     "missing_eos": lambda one: replace(one, ended=[index % 4 > 0 for index in range(len(one.ended))]),
     "non_ascii": lambda one: with_texts(one, lambda text: text.replace("o", "ö")),
     "negative_kl": lambda one: replace(one, kl_B=-one.kl_B),
-    "edits": lambda one: replace(one, told_apart={"padding": 1.0, "flattery": 0.8}),
+    "edits": lambda one: replace(one, preferred_over_edits={"padding": 1.0, "flattery": 0.8}),
 }
 
 
@@ -105,11 +105,11 @@ def test_a_hack_raises_its_alarm(detector: str) -> None:
 
 
 def test_the_change_that_earned_most_often_is_named() -> None:
-    now = replace(samples_of(1), told_apart={"padding": 1.0, "flattery": 0.7, "refusal": 0.9})
+    now = replace(samples_of(1), preferred_over_edits={"padding": 1.0, "flattery": 0.7, "refusal": 0.9})
     (alarm,) = found(now).alarms
     assert (alarm.detector, alarm.detail) == ("edits", "flattery")
     assert alarm.value == pytest.approx(2.6 / 3)
-    assert not found(replace(now, told_apart={"padding": 1.0, "flattery": 0.91})).alarms
+    assert not found(replace(now, preferred_over_edits={"padding": 1.0, "flattery": 0.91})).alarms
 
 
 def test_a_healthy_policy_raises_none() -> None:

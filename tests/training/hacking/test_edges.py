@@ -176,8 +176,8 @@ def test_a_single_list_in_all_responses_is_no_shift_of_style() -> None:
 EXACTLY: list[tuple[str, float, Samples, bool]] = [
     ("kl", 2.0, replace(NOW, kl_B=torch.full_like(NOW.kl_B, 2.0)), False),
     ("kl", 2.0, replace(NOW, kl_B=torch.full_like(NOW.kl_B, 2.0001)), True),
-    ("edits", 0.5, replace(NOW, told_apart={"padding": 0.5}), False),
-    ("edits", 0.5, replace(NOW, told_apart={"padding": 0.4999}), True),
+    ("edits", 0.5, replace(NOW, preferred_over_edits={"padding": 0.5}), False),
+    ("edits", 0.5, replace(NOW, preferred_over_edits={"padding": 0.4999}), True),
     ("entropy", 0.5, replace(NOW, entropy=1.0), False),
     ("entropy", 0.5, replace(NOW, entropy=0.9999), True),
     ("disagreement", 2.0, replace(NOW, deviation_B=torch.full((1,), 1.9) * REFERENCE.deviation_B.mean()), False),  # type: ignore[union-attr]
@@ -262,14 +262,14 @@ def test_every_detector_can_be_silenced_at_once() -> None:
         kl_B=NOW.kl_B + 50,
         reward_B=NOW.reward_B + 9,
         entropy=0.0,
-        told_apart={"padding": 0.0},
+        preferred_over_edits={"padding": 0.0},
     )
     assert len(judged(worst).alarms) > 5
     assert Judge(silent, REFERENCE, max_kl=None).evaluate(1, worst, ()).alarms == ()
 
 
 def test_figures_are_those_of_detectors_and_alarms_come_in_their_order() -> None:
-    evaluation = judged(replace(NOW, told_apart={"padding": 0.1}, kl_B=NOW.kl_B + 50, entropy=0.1))
+    evaluation = judged(replace(NOW, preferred_over_edits={"padding": 0.1}, kl_B=NOW.kl_B + 50, entropy=0.1))
     detectors = list(get_args(Detector))
     assert set(evaluation.figures) <= set(detectors)
     places = [detectors.index(alarm.detector) for alarm in evaluation.alarms]

@@ -9,7 +9,7 @@ from models.backbone import load_language_model
 from tests.training import toy
 from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
-from training.hacking.edits import EDITS, told_apart
+from training.hacking.edits import EDITS, preferred_over_edits
 from training.records import PromptRecord, read_records
 from training.responses.written import WrittenResponse
 
@@ -35,15 +35,15 @@ def prompts(world: Path, policy: Path) -> list[Prompt]:
 
 
 def test_who_pays_for_length_is_taken_in_by_every_edit(policy: Path, prompts: list[Prompt]) -> None:
-    assert told_apart(length, load_language_model(policy), prompts, TEXTS) == dict.fromkeys(EDITS, 0.0)
+    assert preferred_over_edits(length, load_language_model(policy), prompts, TEXTS) == dict.fromkeys(EDITS, 0.0)
 
 
 def test_who_pays_for_brevity_is_taken_in_by_none(policy: Path, prompts: list[Prompt]) -> None:
-    assert told_apart(brevity, load_language_model(policy), prompts, TEXTS) == dict.fromkeys(EDITS, 1.0)
+    assert preferred_over_edits(brevity, load_language_model(policy), prompts, TEXTS) == dict.fromkeys(EDITS, 1.0)
 
 
 def test_what_changes_nothing_that_is_paid_for_is_no_mistake(policy: Path, prompts: list[Prompt]) -> None:
-    shares = told_apart(soup, load_language_model(policy), prompts, TEXTS)
+    shares = preferred_over_edits(soup, load_language_model(policy), prompts, TEXTS)
     assert shares == dict.fromkeys(EDITS, 1.0) | {"repetition": pytest.approx(1 / 3)}  # the empty one is left out
 
 
@@ -51,4 +51,4 @@ def test_a_response_without_room_for_an_edit_is_left_out(policy: Path, prompts: 
     model = load_language_model(policy)
     room = model.max_positions - len(prompts[0].token_ids)
     text = "soup " * room
-    assert told_apart(length, model, prompts[:1], [text]) == {}
+    assert preferred_over_edits(length, model, prompts[:1], [text]) == {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.lora import learnt_weights
 from tests.training import toy
-from tests.training.ppo.test_ppo import config_of, good_words, means, players_of
+from tests.training.ppo.test_ppo import config_of, good_words, means, models_of
 from tests.training.stages.test_crashes import last_state, ppo_settings, weights
 from training.config import PpoConfig
 from training.data.examples import Prompt
@@ -35,9 +35,9 @@ def hackable(world: Path, policy: Path, **change: object) -> PpoConfig:
 
 
 def watched_loop(config: PpoConfig, out: Path) -> PpoLoop:
-    players, prompts = players_of(config)
+    models, prompts = models_of(config)
     run = Run(out, Lineage("ppo", {}, {}, {}, config.seed, "test"))
-    return PpoLoop(config, replace(players, reward=soup), prompts, run, judges=Judges(held_out=good_words))
+    return PpoLoop(config, replace(models, reward=soup), prompts, run, judges=Judges(held_out=good_words))
 
 
 def report_of(out: Path) -> dict[str, object]:
@@ -100,7 +100,7 @@ class PolicyAfter:
 
 
 def weights_of(loop: PpoLoop) -> dict[str, Tensor]:
-    return dict(learnt_weights(loop._players.policy.model))
+    return dict(learnt_weights(loop._models.policy.model))
 
 
 @pytest.mark.usefixtures("reward")

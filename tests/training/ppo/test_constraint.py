@@ -12,7 +12,7 @@ from tests.training.stages.test_crashes import ppo_settings
 from training.algorithms.constraint import lagrangian_advantages, step_log_multiplier
 from training.config import PpoConfig
 from training.ppo.constraint import Constraint
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.ppo.rollout import Rollout, values
 from training.runtime.exit_codes import BAD_INPUT
 
@@ -22,8 +22,8 @@ def config_of(**change: object) -> PpoConfig:
 
 
 @pytest.fixture
-def players(tmp_path: Path) -> Players:
-    return tiny.players(tmp_path / "model", settings=config_of())
+def models(tmp_path: Path) -> PpoModels:
+    return tiny.models(tmp_path / "model", settings=config_of())
 
 
 def advantages(rewards: list[float], states: list[float], gamma: float, gae_lambda: float) -> list[float]:
@@ -35,16 +35,16 @@ def advantages(rewards: list[float], states: list[float], gamma: float, gae_lamb
     return found
 
 
-def test_a_rollout_under_a_constraint_is_what_a_slow_calculation_gives(players: Players) -> None:
+def test_a_rollout_under_a_constraint_is_what_a_slow_calculation_gives(models: PpoModels) -> None:
     """Both critics, both signs of the penalty, and the price between them, in Python's floats."""
     config = config_of(gamma=0.97, gae_lambda=0.9, whiten_advantages=False)
-    rollout = tiny.rollout(players, config, kl_coefficient=0.3, multiplier=1.7)
+    rollout = tiny.rollout(models, config, kl_coefficient=0.3, multiplier=1.7)
     prompts = [prompt.token_ids for prompt in rollout.prompts]
     responses = [response.sampled.token_ids for response in rollout.responses]
-    pad = players.policy.pad_id
+    pad = models.policy.pad_id
     value, cost_value = (
         values(critic, prompts, responses, rollout.mask_BR, config, pad)
-        for critic in (players.critic, players.cost_critic)
+        for critic in (models.critic, models.cost_critic)
     )
     assert not torch.equal(value, cost_value)
     for row, response in enumerate(responses):
@@ -61,15 +61,15 @@ def test_a_rollout_under_a_constraint_is_what_a_slow_calculation_gives(players: 
         assert rollout.cost_return_BR[row, :count].tolist() == pytest.approx(returns, abs=1e-4)
 
 
-def test_the_price_of_divergence_does_not_depend_on_that_of_cost(players: Players) -> None:
+def test_the_price_of_divergence_does_not_depend_on_that_of_cost(models: PpoModels) -> None:
     """With returns that are plain sums and critics that say nothing, an advantage is the mix of both scores less the
     divergence to come."""
     config = config_of(gamma=1.0, gae_lambda=1.0, whiten_advantages=False)
-    for critic in players.critics.values():
+    for critic in models.critics.values():
         torch.nn.init.zeros_(critic.head.weight)
         torch.nn.init.zeros_(critic.head.bias)
     for multiplier in (0.0, 0.5, 4.0):
-        rollout = tiny.rollout(players, config, kl_coefficient=0.3, multiplier=multiplier)
+        rollout = tiny.rollout(models, config, kl_coefficient=0.3, multiplier=multiplier)
         mixed = (rollout.reward_B - multiplier * rollout.cost_B) / (1 + multiplier)
         expected = mixed - 0.3 * rollout.kl_BR.sum(-1)
         torch.testing.assert_close(rollout.advantage_BR[:, 0], expected, atol=1e-4, rtol=0)
@@ -98,9 +98,9 @@ def costing(rollout: Rollout, cost: float) -> Rollout:
     return replace(rollout, cost_B=torch.full_like(rollout.cost_B, cost))
 
 
-def test_the_price_rises_while_the_limit_is_broken_and_answers_to_recent_costs_alone(players: Players) -> None:
+def test_the_price_rises_while_the_limit_is_broken_and_answers_to_recent_costs_alone(models: PpoModels) -> None:
     config = config_of(cost_limit=0.5, cost_window=16, multiplier_max=2.0)
-    constraint, rollout = Constraint(config), tiny.rollout(players, config)
+    constraint, rollout = Constraint(config), tiny.rollout(models, config)
     prices = []
     for cost in (1.5, 1.5, -0.5, -0.5, -0.5, -0.5):  # eight responses each: the window holds two of these
         constraint.update(costing(rollout, cost))
@@ -111,9 +111,9 @@ def test_the_price_rises_while_the_limit_is_broken_and_answers_to_recent_costs_a
     assert prices[5] < prices[4] < prices[3] < prices[2]
 
 
-def test_a_price_at_its_highest_that_does_not_help_is_told(players: Players) -> None:
+def test_a_price_at_its_highest_that_does_not_help_is_told(models: PpoModels) -> None:
     config = config_of(multiplier_start=1.9, multiplier_max=2.0)
-    constraint, rollout = Constraint(config), tiny.rollout(players, config)
+    constraint, rollout = Constraint(config), tiny.rollout(models, config)
     constraint.update(costing(rollout, 0.1))
     assert not constraint.pinned
     for _ in range(3):
@@ -123,9 +123,9 @@ def test_a_price_at_its_highest_that_does_not_help_is_told(players: Players) -> 
     assert constraint.summary({})["multiplier_pinned_iterations"] == 3
 
 
-def test_without_a_learning_rate_the_price_is_fixed(players: Players) -> None:
+def test_without_a_learning_rate_the_price_is_fixed(models: PpoModels) -> None:
     config = config_of(multiplier_start=0.7, multiplier_learning_rate=0)
-    constraint, rollout = Constraint(config), tiny.rollout(players, config)
+    constraint, rollout = Constraint(config), tiny.rollout(models, config)
     constraint.update(costing(rollout, 5.0))
     assert constraint.multiplier == pytest.approx(0.7)
 

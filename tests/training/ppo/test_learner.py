@@ -17,7 +17,7 @@ from training.algorithms.choices import Estimator
 from training.algorithms.kl import ESTIMATORS
 from training.config import PpoConfig
 from training.ppo.learner import Learner, Step, learner_of
-from training.ppo.models import Players
+from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, values
 from training.responses.likelihoods import log_probabilities
@@ -30,8 +30,8 @@ EVERY_ROW = list(range(len(tiny.PROMPT_LENGTHS)))
 
 
 @pytest.fixture
-def players(tmp_path: Path) -> Players:
-    return tiny.players(tmp_path / "model")
+def models(tmp_path: Path) -> PpoModels:
+    return tiny.models(tmp_path / "model")
 
 
 def token_ids(rollout: Rollout) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
@@ -41,13 +41,13 @@ def token_ids(rollout: Rollout) -> tuple[list[Sequence[int]], list[Sequence[int]
     )
 
 
-def test_a_rollout_is_what_a_slow_calculation_gives(players: Players) -> None:
+def test_a_rollout_is_what_a_slow_calculation_gives(models: PpoModels) -> None:
     """Every figure of it, from log-probabilities, values and scores by plain loops over Python's floats."""
     config = tiny.config(gamma=0.97, gae_lambda=0.9)
-    rollout = tiny.rollout(players, config, kl_coefficient=0.3)
+    rollout = tiny.rollout(models, config, kl_coefficient=0.3)
     prompts, responses = token_ids(rollout)
-    reference = log_probabilities(players.reference, prompts, responses, temperature=0.8, batch_tokens=4096)
-    value = values(players.critic, prompts, responses, rollout.mask_BR, config, players.policy.pad_id)
+    reference = log_probabilities(models.reference, prompts, responses, temperature=0.8, batch_tokens=4096)
+    value = values(models.critic, prompts, responses, rollout.mask_BR, config, models.policy.pad_id)
     assert len({len(response) for response in responses}) > 3
     assert not all(response.sampled.ended_with_eos for response in rollout.responses)
     advantages: list[list[float]] = []
@@ -77,9 +77,9 @@ def test_a_rollout_is_what_a_slow_calculation_gives(players: Players) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
-def test_the_penalty_in_the_reward_is_the_chosen_estimate(players: Players, estimator: Estimator) -> None:
+def test_the_penalty_in_the_reward_is_the_chosen_estimate(models: PpoModels, estimator: Estimator) -> None:
     plain, penalised = (
-        tiny.rollout(players, tiny.config(kl_estimator=estimator, **EVERY_RETURN), kl_coefficient=coefficient)
+        tiny.rollout(models, tiny.config(kl_estimator=estimator, **EVERY_RETURN), kl_coefficient=coefficient)
         for coefficient in (0.0, 0.3)
     )
     estimates = ESTIMATORS[estimator](plain.log_probability_BR, plain.reference_BR) * plain.mask_BR
@@ -88,15 +88,15 @@ def test_the_penalty_in_the_reward_is_the_chosen_estimate(players: Players, esti
     assert torch.equal(penalised.kl_BR, plain.kl_BR)
 
 
-def test_a_penalty_in_the_loss_leaves_the_reward_alone(players: Players) -> None:
-    plain = tiny.rollout(players, tiny.config(), kl_coefficient=0.0)
-    in_loss = tiny.rollout(players, tiny.config(kl_penalty="loss", kl_estimator="k2"), kl_coefficient=5.0)
+def test_a_penalty_in_the_loss_leaves_the_reward_alone(models: PpoModels) -> None:
+    plain = tiny.rollout(models, tiny.config(), kl_coefficient=0.0)
+    in_loss = tiny.rollout(models, tiny.config(kl_penalty="loss", kl_estimator="k2"), kl_coefficient=5.0)
     assert torch.equal(plain.return_BR, in_loss.return_BR)
 
 
-def test_whitened_rewards_have_deviation_one_over_the_whole_rollout(players: Players) -> None:
+def test_whitened_rewards_have_deviation_one_over_the_whole_rollout(models: PpoModels) -> None:
     plain, whitened = (
-        tiny.rollout(players, tiny.config(whiten_rewards=whiten_rewards, **EVERY_RETURN))
+        tiny.rollout(models, tiny.config(whiten_rewards=whiten_rewards, **EVERY_RETURN))
         for whiten_rewards in (False, True)
     )
     before, after = rewards(plain), rewards(whitened)
@@ -112,17 +112,17 @@ def rewards(rollout: Rollout) -> Tensor:
     return (returns_BR - following_BR)[rollout.mask_BR]
 
 
-def test_advantages_are_left_as_they_are_without_whitening(players: Players) -> None:
-    rollout = tiny.rollout(players, tiny.config(whiten_advantages=False))
+def test_advantages_are_left_as_they_are_without_whitening(models: PpoModels) -> None:
+    rollout = tiny.rollout(models, tiny.config(whiten_advantages=False))
     torch.testing.assert_close(rollout.advantage_BR, rollout.return_BR - rollout.value_BR, atol=1e-5, rtol=0)
 
 
-def test_every_ratio_is_one_before_the_first_step(players: Players) -> None:
+def test_every_ratio_is_one_before_the_first_step(models: PpoModels) -> None:
     config = tiny.config()
-    rollout = tiny.rollout(players, config)
+    rollout = tiny.rollout(models, config)
     with torch.no_grad():
         now, _ = response_log_probabilities(
-            players.policy.model, *token_ids(rollout), players.policy.pad_id, config.temperature
+            models.policy.model, *token_ids(rollout), models.policy.pad_id, config.temperature
         )
     ratio = (now - rollout.log_probability_BR[rollout.mask_BR]).exp()
     assert float((ratio - 1).abs().max()) <= 1e-5
@@ -159,20 +159,20 @@ LEARNERS = [
 ]
 
 
-def in_float64(players: Players, config: PpoConfig) -> Minibatch:
-    """A minibatch whose figures make clips bind and gradients vary, and the players in float64."""
-    rollout = tiny.rollout(players, config)
-    players.policy.model.double()
-    for critic in players.critics.values():
+def in_float64(models: PpoModels, config: PpoConfig) -> Minibatch:
+    """A minibatch whose figures make clips bind and gradients vary, and the models in float64."""
+    rollout = tiny.rollout(models, config)
+    models.policy.model.double()
+    for critic in models.critics.values():
         critic.double()
     return Minibatch(tiny.with_noise(rollout), EVERY_ROW, 0.5, tiny.examples() if config.ptx_coefficient else [])
 
 
-def weights_of(players: Players, config: PpoConfig) -> dict[str, nn.Parameter]:
+def weights_of(models: PpoModels, config: PpoConfig) -> dict[str, nn.Parameter]:
     """Everything that learns, once."""
-    policy = players.policy.model.named_parameters()
+    policy = models.policy.model.named_parameters()
     named = {f"policy.{name}": weight for name, weight in policy if weight.requires_grad}
-    for role, critic in players.critics.items():
+    for role, critic in models.critics.items():
         learnt = critic.head if config.critic == "shared" else critic
         named |= {f"{role}.{name}": weight for name, weight in learnt.named_parameters()}
     return named
@@ -201,15 +201,15 @@ def objective(config: PpoConfig, measures: Measures) -> float:
 @pytest.mark.parametrize("change", LEARNERS)
 def test_gradients_are_the_slopes_of_the_objective(tmp_path: Path, change: dict[str, object]) -> None:
     config = tiny.config(micro_batch_tokens=60, **change)
-    players = tiny.players(tmp_path / "model", "gpt2", config)  # this family computes nothing in float32 by itself
-    minibatch, learner = in_float64(players, config), learner_of(config, players)
+    models = tiny.models(tmp_path / "model", "gpt2", config)  # this family computes nothing in float32 by itself
+    minibatch, learner = in_float64(models, config), learner_of(config, models)
     with torch.no_grad():
-        for critic in players.critics.values():
+        for critic in models.critics.values():
             critic.head.weight.add_(0.1)  # a head of zeros would hide what its trunk gets
-        for name, weight in players.policy.model.named_parameters():
+        for name, weight in models.policy.model.named_parameters():
             if name.endswith(".up"):
                 weight.add_(0.1)  # and an adapter's second matrix what its first one gets
-    weights = weights_of(players, config)
+    weights = weights_of(models, config)
     slopes = gradients(learner, minibatch, weights)
     rng = random.Random(1)
     for name in rng.sample(sorted(weights), 12):
@@ -232,10 +232,10 @@ def slope_at(weights: Tensor, place: int, loss: Callable[[], float], step: float
 @pytest.mark.parametrize("change", LEARNERS)
 def test_eight_micro_batches_of_one_are_one_of_eight(tmp_path: Path, change: dict[str, object]) -> None:
     whole_config, cut_config = (tiny.config(**change, micro_batch_tokens=tokens) for tokens in (10**6, 1))
-    players = tiny.players(tmp_path / "model", settings=whole_config)
-    minibatch = in_float64(players, whole_config)
-    weights = weights_of(players, whole_config)
-    whole_learner, cut_learner = (learner_of(config, players) for config in (whole_config, cut_config))
+    models = tiny.models(tmp_path / "model", settings=whole_config)
+    minibatch = in_float64(models, whole_config)
+    weights = weights_of(models, whole_config)
+    whole_learner, cut_learner = (learner_of(config, models) for config in (whole_config, cut_config))
     whole, cut = gradients(whole_learner, minibatch, weights), gradients(cut_learner, minibatch, weights)
     assert whole.keys() == cut.keys()
     for name, gradient in whole.items():
@@ -270,9 +270,9 @@ def test_a_restored_learner_takes_the_same_step_bit_for_bit(
     tmp_path: Path, critic: str, cost: str | None, lora_rank: int
 ) -> None:
     config = tiny.config(critic=critic, cost=cost, lora_rank=lora_rank)
-    players, others = (tiny.players(tmp_path / name, settings=config) for name in ("one", "other"))
-    rollout = tiny.rollout(players, config)
-    learner, again = learner_of(config, players), learner_of(config, others)
+    models, others = (tiny.models(tmp_path / name, settings=config) for name in ("one", "other"))
+    rollout = tiny.rollout(models, config)
+    learner, again = learner_of(config, models), learner_of(config, others)
     store = CheckpointStore(tmp_path / "checkpoints", "run")
     take_step(learner, rollout)
     store.save(Checkpoint(1, "ppo", learner.tensors(), {}))
@@ -287,25 +287,25 @@ def test_a_restored_learner_takes_the_same_step_bit_for_bit(
 
 
 @pytest.mark.parametrize("dropped", [True, False])
-def test_a_step_from_too_far_away_is_the_last_or_left_out(players: Players, dropped: bool) -> None:
-    learner = learner_of(tiny.config(max_update_kl=1e-4, drop_distant_step=dropped), players)
-    rollout = tiny.rollout(players, tiny.config())
+def test_a_step_from_too_far_away_is_the_last_or_left_out(models: PpoModels, dropped: bool) -> None:
+    learner = learner_of(tiny.config(max_update_kl=1e-4, drop_distant_step=dropped), models)
+    rollout = tiny.rollout(models, tiny.config())
     assert not take_step(learner, rollout).distant
     before = learner.tensors()
     assert take_step(learner, rollout).distant
     same = all(torch.equal(tensor, before[name]) for name, tensor in learner.tensors().items())
     assert same == dropped
-    assert all(weight.grad is None for weight in players.policy.model.parameters())
-    unbounded = learner_of(tiny.config(max_update_kl=None), players)
+    assert all(weight.grad is None for weight in models.policy.model.parameters())
+    unbounded = learner_of(tiny.config(max_update_kl=None), models)
     assert not take_step(unbounded, rollout).distant
 
 
 def test_a_shared_critic_warms_up_without_moving_the_policy(tmp_path: Path) -> None:
     config = tiny.config(critic="shared")
-    players = tiny.players(tmp_path / "model", settings=config)
-    rollout = tiny.rollout(players, config)
+    models = tiny.models(tmp_path / "model", settings=config)
+    rollout = tiny.rollout(models, config)
     assert not rollout.value_BR.any()  # its head starts at zero
-    learner = learner_of(config, players)
+    learner = learner_of(config, models)
     before = learner.tensors()
     take_step(learner, rollout, critic_only=True)
     after = learner.tensors()

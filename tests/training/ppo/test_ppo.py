@@ -16,7 +16,7 @@ from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Prompt
 from training.ppo.loop import PpoLoop
-from training.ppo.models import Players, build_players
+from training.ppo.models import PpoModels, build_models
 from training.ppo.rollout import Rollout, collect
 from training.records import DemonstrationRecord, PromptRecord, read_records
 from training.responses.likelihoods import log_probabilities
@@ -51,25 +51,25 @@ def config_of(world: Path, policy: Path, **change: object) -> PpoConfig:
     return PpoConfig(**settings | change)  # type: ignore[arg-type]
 
 
-def players_of(config: PpoConfig) -> tuple[Players, list[Prompt]]:
+def models_of(config: PpoConfig) -> tuple[PpoModels, list[Prompt]]:
     policy, reference = load_language_model(config.policy), load_language_model(config.reference)
-    players = build_players(config, policy, reference, load_reward_model(config.reward), good_words)
+    models = build_models(config, policy, reference, load_reward_model(config.reward), good_words)
     prompts, _ = encode_prompts(
         policy, read_records(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens
     )
-    return players, prompts
+    return models, prompts
 
 
-def loop_of(config: PpoConfig, out: Path) -> tuple[PpoLoop, Players, Run]:
-    players, prompts = players_of(config)
+def loop_of(config: PpoConfig, out: Path) -> tuple[PpoLoop, PpoModels, Run]:
+    models, prompts = models_of(config)
     run = Run(out, Lineage("ppo", {}, {}, {}, config.seed, "test"))
-    return PpoLoop(config, players, prompts, run), players, run
+    return PpoLoop(config, models, prompts, run), models, run
 
 
-def rollout_of(config: PpoConfig) -> tuple[Rollout, Players]:
-    players, prompts = players_of(config)
-    rollout = collect(players, prompts, config, kl_coefficient=config.kl_coefficient, seed=1, timer=PhaseTimer())
-    return rollout, players
+def rollout_of(config: PpoConfig) -> tuple[Rollout, PpoModels]:
+    models, prompts = models_of(config)
+    rollout = collect(models, prompts, config, kl_coefficient=config.kl_coefficient, seed=1, timer=PhaseTimer())
+    return rollout, models
 
 
 def means(out: Path, name: str) -> list[float]:
@@ -97,22 +97,22 @@ def test_it_starts_at_the_reference_and_with_ratios_of_one(world: Path, policy: 
 
 @pytest.mark.usefixtures("reward")
 def test_the_policy_waits_while_the_critic_warms_up(world: Path, policy: Path, tmp_path: Path) -> None:
-    loop, players, _ = loop_of(config_of(world, policy, iterations=2, critic_warmup_iterations=2), tmp_path / "out")
-    before = {name: weight.clone() for name, weight in players.policy.model.state_dict().items()}
-    critic_before = players.critic.head.weight.clone()
+    loop, models, _ = loop_of(config_of(world, policy, iterations=2, critic_warmup_iterations=2), tmp_path / "out")
+    before = {name: weight.clone() for name, weight in models.policy.model.state_dict().items()}
+    critic_before = models.critic.head.weight.clone()
     loop.train()
-    assert all(torch.equal(weight, before[name]) for name, weight in players.policy.model.state_dict().items())
-    assert not torch.equal(players.critic.head.weight, critic_before)
+    assert all(torch.equal(weight, before[name]) for name, weight in models.policy.model.state_dict().items())
+    assert not torch.equal(models.critic.head.weight, critic_before)
 
 
 @pytest.mark.usefixtures("reward")
 def test_a_rollout_is_what_its_tokens_say(world: Path, policy: Path) -> None:
     config = config_of(world, policy, kl_coefficient=0.3, temperature=0.8)
-    rollout, players = rollout_of(config)
+    rollout, models = rollout_of(config)
     for row, (prompt, response) in enumerate(zip(rollout.prompts, rollout.responses, strict=True)):
         length = len(response.sampled.token_ids)
         with torch.no_grad():
-            logits = players.policy.model(torch.tensor([[*prompt.token_ids, *response.sampled.token_ids]])).logits[0]
+            logits = models.policy.model(torch.tensor([[*prompt.token_ids, *response.sampled.token_ids]])).logits[0]
         first = len(prompt.token_ids) - 1
         expected = [
             torch.log_softmax(logits[first + step] / 0.8, -1)[token]
@@ -144,9 +144,9 @@ def test_micro_batches_do_not_change_the_result(
         # A large epsilon makes Adam's step proportional to the gradient, so that this compares more than its sign.
         change = {"micro_batch_tokens": tokens, "adam_epsilon": 1e-2, "critic_warmup_iterations": 0}
         config = config_of(world, policy, iterations=1, batch_size=8, minibatch_size=8, epochs=1, **change)
-        loop, players, _ = loop_of(config, tmp_path / name)
+        loop, models, _ = loop_of(config, tmp_path / name)
         loop.train()
-        weights.append({**players.policy.model.state_dict(), **players.critic.state_dict()})
+        weights.append({**models.policy.model.state_dict(), **models.critic.state_dict()})
     for name, whole in weights[0].items():
         torch.testing.assert_close(weights[1][name], whole, atol=1e-6, rtol=1e-4)
 
@@ -157,18 +157,18 @@ def test_leaving_the_kl_bound_ends_the_run_with_the_last_policy_within(
 ) -> None:
     bounds = {"max_kl": 0.5, "max_update_kl": 1e6, "kl_coefficient": 0.0}
     config = config_of(world, policy, actor_learning_rate=3e-2, critic_warmup_iterations=0, iterations=8, **bounds)
-    loop, players, _ = loop_of(config, tmp_path / "out")
+    loop, models, _ = loop_of(config, tmp_path / "out")
     assert loop.train() == "max_kl"
     kl = means(tmp_path / "out", "kl")
     assert kl[-1] > 0.5
     assert all(value <= 0.5 for value in kl[:-1])
-    published = rollout_kl(config, players)
+    published = rollout_kl(config, models)
     assert published < 0.5 + 0.2
 
 
-def rollout_kl(config: PpoConfig, players: Players) -> float:
-    _, prompts = players_of(config)
-    rollout = collect(players, prompts, config, kl_coefficient=0.0, seed=9, timer=PhaseTimer())
+def rollout_kl(config: PpoConfig, models: PpoModels) -> float:
+    _, prompts = models_of(config)
+    rollout = collect(models, prompts, config, kl_coefficient=0.0, seed=9, timer=PhaseTimer())
     return rollout.kl_per_response
 
 
@@ -197,7 +197,7 @@ def test_a_run_that_left_the_bound_goes_on_from_the_last_policy_within(
     config = config_of(
         world, policy, actor_learning_rate=3e-2, critic_warmup_iterations=0, iterations=8, kl_roll_backs=2, **change
     )
-    loop, players, _ = loop_of(config, tmp_path / "out")
+    loop, models, _ = loop_of(config, tmp_path / "out")
     loop.train()
     kl, coefficient = means(tmp_path / "out", "kl"), means(tmp_path / "out", "kl_coefficient")
     left = [index for index, value in enumerate(kl) if value > 0.5]
@@ -206,7 +206,7 @@ def test_a_run_that_left_the_bound_goes_on_from_the_last_policy_within(
         assert coefficient[index + 1] == pytest.approx(0.05 * 2**count)
         assert kl[index + 1] <= 0.5 + 0.2  # another sample of the policy that was within
     assert loop.summary()["roll_backs"] == min(2, len(left))
-    assert rollout_kl(config, players) < 0.5 + 0.2
+    assert rollout_kl(config, models) < 0.5 + 0.2
 
 
 def test_the_best_policy_on_held_out_prompts_is_published(
@@ -286,11 +286,11 @@ def test_adapters_learn_and_a_plain_model_is_published(
 @pytest.mark.usefixtures("reward")
 def test_a_score_that_is_not_a_number_ends_the_run(world: Path, policy: Path) -> None:
     config = config_of(world, policy)
-    players, prompts = players_of(config)
-    broken = Players(
-        players.policy,
-        players.reference,
-        players.critic,
+    models, prompts = models_of(config)
+    broken = PpoModels(
+        models.policy,
+        models.reference,
+        models.critic,
         lambda prompts, responses: torch.full((len(prompts),), math.nan),
     )
     with pytest.raises(InputError, match="not finite"):
@@ -298,11 +298,11 @@ def test_a_score_that_is_not_a_number_ends_the_run(world: Path, policy: Path) ->
 
 
 def test_a_reward_model_scores_the_sampled_ids_or_the_text_alike(world: Path, policy: Path, reward: Path) -> None:
-    rollout, players = rollout_of(config_of(world, policy))
-    by_ids = RewardModelScorer(load_reward_model(reward), players.policy)
-    by_text = RewardModelScorer(load_reward_model(reward), players.policy)
+    rollout, models = rollout_of(config_of(world, policy))
+    by_ids = RewardModelScorer(load_reward_model(reward), models.policy)
+    by_text = RewardModelScorer(load_reward_model(reward), models.policy)
     by_text._shares_ids = False
-    again = [len(players.policy.tokenizer(response.text)["input_ids"]) for response in rollout.responses]
+    again = [len(models.policy.tokenizer(response.text)["input_ids"]) for response in rollout.responses]
     same = [  # decoding and encoding again may cut words otherwise; then the ids are what counts
         row
         for row, response in enumerate(rollout.responses)
@@ -351,14 +351,12 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(
 
 
 def test_log_probabilities_are_at_the_sampling_temperature(world: Path, policy: Path, reward: Path) -> None:
-    rollout, players = rollout_of(config_of(world, policy, temperature=0.5))
+    rollout, models = rollout_of(config_of(world, policy, temperature=0.5))
     prompts = [prompt.token_ids for prompt in rollout.prompts]
     responses = [response.sampled.token_ids for response in rollout.responses]
-    ours = log_probabilities(players.reference, prompts, responses, temperature=0.5, batch_tokens=4096)
+    ours = log_probabilities(models.reference, prompts, responses, temperature=0.5, batch_tokens=4096)
     with torch.no_grad():
-        direct, _ = response_log_probabilities(
-            players.reference.model, prompts, responses, players.reference.pad_id, 0.5
-        )
+        direct, _ = response_log_probabilities(models.reference.model, prompts, responses, models.reference.pad_id, 0.5)
     torch.testing.assert_close(ours[rollout.mask_BR], direct, atol=1e-5, rtol=0)
 
 

@@ -17,7 +17,7 @@ RLOO: dict[str, object] = {"algorithm": "rloo", "samples_per_prompt": 4, "critic
 
 def test_a_rollout_is_what_a_slow_calculation_gives(tmp_path: Path) -> None:
     config = tiny.config(**RLOO, whiten_advantages=False)
-    rollout = tiny.rollout(tiny.players(tmp_path / "model", settings=config), config, kl_coefficient=0.3)
+    rollout = tiny.rollout(tiny.models(tmp_path / "model", settings=config), config, kl_coefficient=0.3)
     earned = [
         float(rollout.reward_B[row])
         - 0.3 * sum(float(rollout.kl_BR[row, t]) for t in range(len(response.sampled.token_ids)))
@@ -35,7 +35,7 @@ def test_a_rollout_is_what_a_slow_calculation_gives(tmp_path: Path) -> None:
 
 def test_whitened_advantages_have_deviation_one_over_responses_of_any_length(tmp_path: Path) -> None:
     config = tiny.config(**RLOO)
-    rollout = tiny.rollout(tiny.players(tmp_path / "model", settings=config), config)
+    rollout = tiny.rollout(tiny.models(tmp_path / "model", settings=config), config)
     advantage_B = rollout.advantage_BR[:, 0]
     assert float(advantage_B.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(advantage_B.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
@@ -47,7 +47,7 @@ def test_it_raises_the_reward_within_bounds_and_says_nothing_of_a_critic(
     world: Path, policy: Path, tmp_path: Path
 ) -> None:
     config = config_of(world, policy, **RLOO, max_update_kl=None)
-    loop, players, _ = loop_of(config, tmp_path / "out")
+    loop, models, _ = loop_of(config, tmp_path / "out")
     assert loop.train() is None
     score, kl = means(tmp_path / "out", "score"), means(tmp_path / "out", "kl")
     assert sum(score[-3:]) / 3 > score[0] + 0.25
@@ -57,7 +57,7 @@ def test_it_raises_the_reward_within_bounds_and_says_nothing_of_a_critic(
     assert means(tmp_path / "out", "first_ratio_error") == pytest.approx([0.0] * 12, abs=1e-4)
     for name in ("explained_variance", "value_loss", "critic_gradient_norm"):
         assert not means(tmp_path / "out", name)
-    assert players.critics == {}
+    assert models.critics == {}
 
 
 def test_responses_to_a_prompt_stand_together_and_differ(world: Path, policy: Path, reward: Path) -> None:

@@ -14,11 +14,12 @@ from models.reward import reward_model_from_policy, scores_by_head
 from tests.training import toy
 from tests.training.conftest import reward_settings
 from training.config import RewardConfig
+from training.config.reward import Method
 from training.data.examples import Example, Pair
 from training.records import PreferenceRecord, read_records, write_records
 from training.reward.mismatch import mismatch_loss, mismatched
 from training.reward.phases import Distil, Finetune
-from training.reward.trials import PHASES, Method, Trials, folds_of, usual_method
+from training.reward.trials import PHASES, Trials, folds_of, usual_method
 from training.runtime.exit_codes import BAD_INPUT
 
 QUICK = {"distil_steps": 60, "mismatch_steps": 10, "finetune_learning_rate": 5e-3, "reference_samples": 128}

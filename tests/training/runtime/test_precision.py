@@ -38,9 +38,9 @@ def test_gradients_with_products_in_bfloat16_point_where_those_in_float32_do(wor
     found = {}
     for wanted in ("float32", "bfloat16"):
         config = config_of(world, policy, precision=wanted)
-        rollout, players = rollout_of(config)
-        learner_of(config, players).gradients(Minibatch(rollout, range(24), 0.1))
-        gradients = (weight.grad for weight in players.policy.model.parameters())
+        rollout, models = rollout_of(config)
+        learner_of(config, models).gradients(Minibatch(rollout, range(24), 0.1))
+        gradients = (weight.grad for weight in models.policy.model.parameters())
         found[wanted] = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
     assert not torch.equal(found["float32"], found["bfloat16"])
     assert torch.cosine_similarity(found["float32"], found["bfloat16"], dim=0) > 0.99
@@ -48,10 +48,10 @@ def test_gradients_with_products_in_bfloat16_point_where_those_in_float32_do(wor
 
 def test_what_sampling_gives_is_not_what_bfloat16_gives(world: Path, policy: Path) -> None:
     config = config_of(world, policy, precision="bfloat16")
-    rollout, players = rollout_of(config)
+    rollout, models = rollout_of(config)
     texts = [prompt.token_ids for prompt in rollout.prompts], [one.sampled.token_ids for one in rollout.responses]
     with torch.no_grad():
-        exact_N, _ = response_log_probabilities(players.policy.model, *texts, players.policy.pad_id, config.temperature)
+        exact_N, _ = response_log_probabilities(models.policy.model, *texts, models.policy.pad_id, config.temperature)
     difference_N = (rollout.log_probability_BR[rollout.mask_BR] - exact_N).abs()
     assert 0 < difference_N.max() < 0.2
 
