@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from models.architecture import Architecture
 from models.backbone import LanguageModel, build_language_model
@@ -19,7 +18,7 @@ from training.data.encoding import (
     encode_responses_to,
     token_limit,
 )
-from training.data.examples import Example, Pair, Prompt, pack_examples, unpack_examples
+from training.data.examples import Pair
 from training.data.opening import load, load_comparisons, open_language_model, open_reward_model
 from training.records import (
     Conversation,
@@ -116,18 +115,6 @@ def test_responses_keep_their_ids_and_no_two_may_share_one(policy: LanguageModel
         encode_responses_to(policy, [*records, records[1]], max_length=48)
     with pytest.raises(InputError, match="every response is longer than 3 tokens"):
         encode_responses_to(policy, records, max_length=3)
-
-
-def test_samples_come_back_from_a_checkpoint_with_their_prompts() -> None:
-    prompts = [Prompt(name, QUESTION, ids) for name, ids in (("a", (1, 2)), ("b", (3,)), ("c", (4, 5, 6)))]
-    responses = [(7,), (8, 9), (10, 11, 12), (13, 0), (14,)]
-    samples = [
-        Example(prompts[place % 3].prompt_id, prompts[place % 3].token_ids, ids) for place, ids in enumerate(responses)
-    ]
-    packed = pack_examples(samples)
-    assert {tensor.dtype for tensor in packed.values()} == {torch.int32}
-    assert unpack_examples(packed, prompts) == samples
-    assert unpack_examples(pack_examples([]), prompts) == []
 
 
 def write_pairs(folder: Path, *splits: tuple[str, str]) -> Path:

@@ -13,6 +13,7 @@ from tests.training import tiny
 from training.config import InputError
 from training.data.examples import Example
 from training.responses.written import WrittenResponse, written
+from training.reward import features, scoring
 from training.reward.features import (
     LIKELIHOOD_FEATURES,
     embed,
@@ -82,9 +83,13 @@ def test_a_prefix_has_the_features_of_a_response_that_ended_there(policy: Langua
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 20, 8192])
-def test_features_depend_on_neither_batch_nor_neighbours(policy: LanguageModel, batch_tokens: int) -> None:
-    told = [one[-1] for one in prefix_features(policy, EXAMPLES[::-1], batch_tokens=batch_tokens)][::-1]
-    torch.testing.assert_close(torch.stack(told), response_features(policy, EXAMPLES), atol=1e-4, rtol=1e-4)
+def test_features_depend_on_neither_batch_nor_neighbours(
+    policy: LanguageModel, batch_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected_BF = response_features(policy, EXAMPLES)
+    monkeypatch.setattr(features, "BATCH_TOKENS", batch_tokens)
+    told = [one[-1] for one in prefix_features(policy, EXAMPLES[::-1])][::-1]
+    torch.testing.assert_close(torch.stack(told), expected_BF, atol=1e-4, rtol=1e-4)
 
 
 def test_features_of_a_prompt_know_nothing_of_its_response(policy: LanguageModel) -> None:
@@ -103,11 +108,13 @@ def test_what_the_heads_read_gives_their_scores(reward_model: RewardModel) -> No
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 25, 4096])
-def test_scores_are_in_order_whatever_the_batches(reward_model: RewardModel, batch_tokens: int) -> None:
+def test_scores_are_in_order_whatever_the_batches(
+    reward_model: RewardModel, batch_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sequences = [one.token_ids for one in EXAMPLES]
     alone = [float(batched_scores(reward_model, [one])) for one in sequences]
-    found = batched_scores(reward_model, sequences, batch_tokens=batch_tokens).tolist()
-    assert found == pytest.approx(alone, abs=1e-4)
+    monkeypatch.setattr(scoring, "BATCH_TOKENS", batch_tokens)
+    assert batched_scores(reward_model, sequences).tolist() == pytest.approx(alone, abs=1e-4)
 
 
 def responses_of(policy: LanguageModel) -> list[WrittenResponse]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.backbone import LanguageModel
 from models.reward import RewardModel, reward_model_from_policy
@@ -37,6 +38,7 @@ def test_as_many_samples_are_drawn_as_are_wanted_and_prompts_take_turns(wanted: 
     assert samples.drawn == [one for step in drawn for one in step]
     assert [one.prompt_id for one in samples.drawn] == [prompts[place % 8].prompt_id for place in range(wanted)]
     again = PolicySamples(config(reference_samples=wanted, max_new_tokens=2), policy, prompts)
+    assert {tensor.dtype for tensor in samples.tensors().values()} == {torch.int32}
     again.restore(samples.tensors())
     assert again.drawn == samples.drawn
 
