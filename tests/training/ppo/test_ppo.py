@@ -269,7 +269,7 @@ def test_adapters_learn_and_a_plain_model_is_published(
 ) -> None:
     out = tmp_path / "out"
     settings = ppo_settings(world, policy, reward) | {"batch_size": 48, "minibatch_size": 24, "max_update_kl": None}
-    change = {"lora_rank": 8, "critic": critic, "iterations": 10, "actor_learning_rate": 1e-2, "kl_coefficient": 0.05}
+    change = {"lora_rank": 8, "critic": critic, "iterations": 16, "actor_learning_rate": 1e-2, "kl_coefficient": 0.05}
     assert toy.run("ppo", out, **settings | change) == 0
     score, kl = means(out, "score"), means(out, "kl")
     assert sum(score[-3:]) / 3 > score[0] + 0.25
