@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory
 from app.db.tables import Prompt
 from app.services import dispatch, prompts
+from app.services.loop.stages.registry import queue_of
 from app.services.prompts import NewPrompt
 from tests.factories import make_project
 from tests.waiting import somebody_waits_for_a_lock
@@ -19,7 +20,7 @@ JOBS = text("SELECT queue_name, task_name, queueing_lock, args FROM procrastinat
 
 async def test_a_job_says_where_to_look_and_goes_where_its_stage_is_done(db: AsyncSession) -> None:
     for number, stage in enumerate(("sft", "generate", "select", "gate"), 1):
-        await dispatch.defer_run(db, number, stage=stage)
+        await dispatch.defer_run(db, number, queue=queue_of(stage))
     await dispatch.defer_round(db, 7)
     assert [tuple(row) for row in await db.execute(JOBS)] == [
         ("training", "plumbline.run", "run:1", {"run_id": 1}),
@@ -33,23 +34,23 @@ async def test_a_job_says_where_to_look_and_goes_where_its_stage_is_done(db: Asy
 
 async def test_a_job_that_waits_already_is_not_put_in_again_and_the_transaction_goes_on(db: AsyncSession) -> None:
     for _ in range(3):
-        await dispatch.defer_run(db, 1, stage="sft")
+        await dispatch.defer_run(db, 1, queue=queue_of("sft"))
         await dispatch.defer_round(db, 1)
     assert len((await db.execute(JOBS)).all()) == 2
     await db.execute(text("UPDATE procrastinate_jobs SET status = 'doing' WHERE queueing_lock = 'run:1'"))
     assert await dispatch.waiting_jobs(db) == {"round:1"}
-    await dispatch.defer_run(db, 1, stage="sft")
+    await dispatch.defer_run(db, 1, queue=queue_of("sft"))
     assert await dispatch.waiting_jobs(db) == {"run:1", "round:1"}, "one that is worked on may have looked too early"
 
 
 async def test_of_two_requests_for_one_run_at_once_one_job_is_left(db: AsyncSession, sessions: SessionFactory) -> None:
     async def request() -> str:
         async with sessions() as own, own.begin():
-            await dispatch.defer_run(own, 5, stage="sft")
+            await dispatch.defer_run(own, 5, queue=queue_of("sft"))
             return str(await own.scalar(text("SELECT 'went on'")))
 
     async with sessions() as first, first.begin():
-        await dispatch.defer_run(first, 5, stage="sft")
+        await dispatch.defer_run(first, 5, queue=queue_of("sft"))
         late = asyncio.create_task(request())
         await somebody_waits_for_a_lock(db)
     assert await late == "went on"
