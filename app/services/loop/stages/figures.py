@@ -1,7 +1,7 @@
 """Figures of results that pages have words for, in the order in which they are told.
 
 One table for all stages, because they share most of them: a stage names those that its result may hold. What no other
-stage has may stand in the stage's own file; it is told after these.
+stage has may stand in the stage's own file; it is told before these.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ SHARED: Mapping[str, Words] = {
     "reference_reward": Words(phrase("Reward of the reference"), "number"),
     "distinct_2": Words(phrase("Distinct word pairs"), "share"),
     "nll": Words(phrase("Held-out loss per token"), "nats", of_pairs=phrase("Held-out loss per pair")),
+    "completions": Words(phrase("Responses written"), "count"),
     "train_pairs": Words(phrase("Pairs trained on"), "count"),
     "validation_pairs": Words(phrase("Pairs held out"), "count"),
     "ties": Words(phrase("Ties"), "count"),

@@ -9,7 +9,6 @@ from app.db.base import Json
 from app.db.tables import Completion, Project
 from app.phrases import phrase
 from app.services.loop import round_rows
-from app.services.loop.stages.figures import Words
 from app.services.loop.stages.parts import (
     is_short_of_pairs,
     model_folders,
@@ -83,6 +82,5 @@ GENERATE = TrainingStage(
     gather=_gather,
     take_over=_take_over,
     leaves=("completions.jsonl", CompletionRecord),
-    figures=("eos_rate",),
-    own_figures={"completions": Words(phrase("Responses written"), "count")},
+    figures=("completions", "eos_rate"),
 )

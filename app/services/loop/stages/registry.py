@@ -34,8 +34,8 @@ STARTABLE: Mapping[str, Stage] = {name: stage for name, stage in STAGES.items() 
 Startable = StrEnum("Startable", list(STARTABLE))  # type: ignore[misc]  # whose members are the table's
 """The same names, for forms and commands that offer them."""
 FIGURES: Mapping[str, Words] = {
-    **SHARED,
     **{name: words for stage in STAGES.values() for name, words in stage.own_figures.items()},
+    **SHARED,
 }
 """Every figure of a result that pages have words for, in the order of telling."""
 
