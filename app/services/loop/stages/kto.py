@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.db.tables import Completion, DatasetJudgement, DatasetVersion, Judgement, Prompt, Task, TaskCompletion
 from app.phrases import phrase
-from app.services.data import datasets
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE
 from app.services.loop.stages.dpo import from_judgements
 from app.services.loop.stages.figures import Words
@@ -26,9 +25,7 @@ from training.records import Message, Split, UnpairedRecord
 
 
 async def _gather(work: Work) -> Inputs:
-    dataset = await dataset_of(work)
-    datasets.verify(dataset, work.home)
-    responses = required(await _responses(work, dataset), "response that was said to be good or bad")
+    responses = required(await _responses(work, await dataset_of(work)), "response that was said to be good or bad")
     config = await model_folders(work, "policy", "reference")
     return Inputs({**config, "reference_cache": str(work.home / REFERENCE_CACHE)}, {"responses": responses})
 
