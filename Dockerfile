@@ -17,8 +17,9 @@ RUN python -m venv /opt/venv \
     && pip install --no-cache-dir --no-deps --require-hashes -r web.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
-# Of training the application knows the file contract alone.
-COPY training/__init__.py training/records.py ./training/
+# Of training the application reads records and settings, which need no torch.
+COPY models ./models
+COPY training ./training
 COPY migrations ./migrations
 COPY templates ./templates
 COPY static ./static
@@ -30,8 +31,6 @@ ARG TORCH=torch==2.13.*
 RUN pip install --no-cache-dir "$TORCH" \
     && sed -n '/^# --- web$/,/^# --- dev$/p' requirements.lock > train.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r train.lock
-COPY models ./models
-COPY training ./training
 
 FROM base AS web
 COPY --from=web-build /opt/venv /opt/venv

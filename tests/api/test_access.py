@@ -21,6 +21,7 @@ FOR_OWNERS = {
     "retry_run",
     "promote",
     "roll_back",
+    "change_round_settings",
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
@@ -40,10 +41,18 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "run_id": seeded.failed.id,
         "kind": "policy",
         "number": 1,
+        "group": "ppo",
     }
 
 
-NOWHERE = {"slug": "no-such-project", "assignment_id": 99_999, "run_id": 99_999, "kind": "policy", "number": 1}
+NOWHERE = {
+    "slug": "no-such-project",
+    "assignment_id": 99_999,
+    "run_id": 99_999,
+    "kind": "policy",
+    "number": 1,
+    "group": "ppo",
+}
 
 
 async def test_nobody_gets_anything_without_a_token(calling: As, here: dict[str, object]) -> None:
@@ -129,7 +138,7 @@ async def call(client: Client, route: docs.Operation, values: dict[str, object])
     path = route.path.format(**values)
     # A fresh key each time: the matrix asks about access, other tests about replays.
     headers = {"Idempotency-Key": f"{client.headers.get('authorization', 'nobody')[-8:]}-{route.anchor}"}
-    body = BODIES.get(route.anchor, {}) if route.method == "POST" else None
+    body = BODIES.get(route.anchor, {}) if route.method in ("POST", "PATCH") else None
     return await client.request(route.method, path, json=body, headers=headers)
 
 

@@ -25,6 +25,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         project,
         f"{project}/rounds/2",
         f"{project}/rounds/3",
+        f"{project}/round-settings/ppo",
         f"{project}/question",
         f"{project}/runs",
         f"{project}/runs/{seeded.failed.id}",

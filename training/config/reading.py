@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 import types
 from collections.abc import Mapping
@@ -23,7 +24,12 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    return cast(ConfigT, _dataclass_from(values, kind, path.resolve().parent, prefix=""))
+    return config_from(values, kind, path.resolve().parent)
+
+
+def config_from(values: object, kind: type[ConfigT], folder: Path) -> ConfigT:
+    """The stage's configuration from JSON values, whose paths start at `folder`. Raises `ConfigError`."""
+    return cast(ConfigT, _dataclass_from(values, kind, folder, prefix=""))
 
 
 def config_to_json(config: StageConfig) -> dict[str, object]:
@@ -93,6 +99,8 @@ def _bounded(value: object, bounds: Range, key: str) -> object:
     number = cast(float, value)
     if number <= bounds.above:
         raise ConfigError(f"{key}: must be above {bounds.above:g}, not {number:g}")
+    if number < bounds.minimum and bounds.maximum == math.inf:
+        raise ConfigError(f"{key}: must be at least {bounds.minimum:g}, not {number:g}")
     if not bounds.minimum <= number <= bounds.maximum:
         raise ConfigError(f"{key}: must lie in [{bounds.minimum:g}, {bounds.maximum:g}], not {number:g}")
     return value

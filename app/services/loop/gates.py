@@ -21,9 +21,11 @@ class RewardBounds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_pairs: int = Field(default=30, ge=0)
-    accuracy_low: float = Field(default=0.5, ge=0, le=1)
-    accuracy_loss: float = Field(default=0.0, ge=0, le=1)
+    min_pairs: int = Field(default=30, ge=0, description="Validation pairs that are enough to judge by.")
+    accuracy_low: float = Field(default=0.5, ge=0, le=1, description="The accuracy's lower bound must lie above this.")
+    accuracy_loss: float = Field(
+        default=0.0, ge=0, le=1, description="How much less accurate than the reward model in use it may be."
+    )
 
 
 class PolicyBounds(BaseModel):
@@ -32,13 +34,17 @@ class PolicyBounds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    win_rate_low: float = Field(default=0.5, ge=0, le=1)
-    kl: float = Field(default=12.0, gt=0)
-    eos_rate: float = Field(default=0.95, ge=0, le=1)
-    length_ratio_low: float = Field(default=0.6, ge=0)
-    length_ratio_high: float = Field(default=1.5, gt=0)
-    distinct_2_kept: float = Field(default=0.5, ge=0)
-    cost: float | None = None
+    win_rate_low: float = Field(
+        default=0.5, ge=0, le=1, description="The win rate's lower bound over the reference must lie above this."
+    )
+    kl: float = Field(default=12.0, gt=0, description="Most nats per response to the reference.")
+    eos_rate: float = Field(default=0.95, ge=0, le=1, description="Least share of responses that end by themselves.")
+    length_ratio_low: float = Field(default=0.6, ge=0, description="Least length, in times the reference's.")
+    length_ratio_high: float = Field(default=1.5, gt=0, description="Most length, in times the reference's.")
+    distinct_2_kept: float = Field(
+        default=0.5, ge=0, description="Least variety of word pairs, in times the reference's."
+    )
+    cost: float | None = Field(default=None, description="Most that a response may cost on average; null: no limit.")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, create_model
 
 from app.db.base import Json
 from app.db.tables import Project, Round
+from app.phrases import phrase
 from app.services.loop.gates import PolicyBounds, RewardBounds
 from app.services.loop.stages.registry import TRAINING
 from app.services.projects.question import question_of
@@ -36,15 +37,19 @@ class RoundSettings(_OfStages):
 
     model_config = _STRICT
 
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    label_target: int = Field(default=100, ge=0)
-    pairs_per_round: int | None = Field(default=None, ge=1)
-    samples_per_prompt: int = Field(default=4, ge=2, le=64)
-    generate_prompts: int = Field(default=400, ge=1)
-    evaluate_prompts: int = Field(default=200, ge=1)
-    harmlessness: bool = False
-    reward_gate: RewardBounds = RewardBounds()
-    policy_gate: PolicyBounds = PolicyBounds()
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Of everything that is drawn in the round's runs.")
+    label_target: int = Field(default=100, ge=0, description="The label step ends with so many.")
+    pairs_per_round: int | None = Field(
+        default=None, ge=1, description="Tasks to select; null: enough for label_target, and a fifth to spare."
+    )
+    samples_per_prompt: int = Field(default=4, ge=2, le=64, description="The pairs to judge are chosen among these.")
+    generate_prompts: int = Field(default=400, ge=1, description="Drawn from the training prompts.")
+    evaluate_prompts: int = Field(default=200, ge=1, description="Drawn from the held-out prompts.")
+    harmlessness: bool = Field(
+        default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
+    )
+    reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))
+    policy_gate: PolicyBounds = Field(default=PolicyBounds(), title=phrase("Gate of the policy"))
 
     def overridden(self, values: Mapping[str, Any]) -> Self:
         """These settings with `values` on top; stage settings and bounds are merged key by key. Raises Invalid."""

@@ -211,7 +211,7 @@ def test_by_default_the_teacher_is_asked_once_and_the_chosen_way_tells_its_held_
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"folds": 1}, "folds: must lie in"),
+        ({"folds": 1}, "folds: must be at least 2"),
         ({"folds": 900}, "cross_validated: 900 folds need as many prompts"),
         ({"method": "best"}, "method: must be one of"),
         ({"mismatch_steps": 0}, "mismatch_steps: must lie in"),

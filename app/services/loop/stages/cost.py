@@ -14,7 +14,7 @@ from app.services.loop.stages.charts import COIN, GRADIENT_NORM, PACE, SAMPLE_LE
 from app.services.loop.stages.figures import HELD_OUT_PAIRS, JUDGED
 from app.services.loop.stages.parts import add_candidate, reference, with_config
 from app.services.loop.stages.reward import gather
-from app.services.loop.stages.stage import Button, Chart, Inputs, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import MEMORY, TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work
 
 
 async def inputs_for(db: AsyncSession, project: Project, dataset_version_id: int | None) -> Json:
@@ -46,6 +46,11 @@ COST = TrainingStage(
     run_settings=partial(with_config, "cost"),
     gather=_gather,
     take_over=add_candidate,
+    usual=(
+        Usual("finetune_epochs", phrase("Passes over the judgements"), TIME),
+        Usual("finetune_learning_rate", phrase("Learning rate")),
+        Usual("max_length", phrase("Longest prompt with response, in tokens"), MEMORY),
+    ),
     charts=(
         Chart("loss", phrase("Loss of which is less harmful"), phrase("nats"), True, COIN, phrase("a coin's")),
         Chart("safety_loss", phrase("Loss of what is safe"), phrase("nats, of both responses"), from_zero=True),

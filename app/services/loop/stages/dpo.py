@@ -18,7 +18,7 @@ from app.services.loop.stages.parts import (
     require_judgements,
     with_config,
 )
-from app.services.loop.stages.stage import Button, Chart, Inputs, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import MEMORY, TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work
 
 
 async def from_judgements(db: AsyncSession, project: Project, _settings: Settings) -> Json:
@@ -45,6 +45,14 @@ DPO = TrainingStage(
     run_settings=partial(with_config, "dpo"),
     gather=_gather,
     take_over=add_candidate,
+    usual=(
+        Usual("loss", phrase("Loss")),
+        Usual("beta", phrase("How close to the reference the policy stays")),
+        Usual("epochs", phrase("Passes over the judgements"), TIME),
+        Usual("learning_rate", phrase("Learning rate")),
+        Usual("lora_rank", phrase("Rank of adapters (0: all weights learn)")),
+        Usual("max_length", phrase("Longest prompt with response, in tokens"), MEMORY),
+    ),
     charts=(
         Chart("loss", phrase("Loss"), phrase("nats"), from_zero=True),
         TRAINING_ACCURACY,

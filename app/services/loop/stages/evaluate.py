@@ -8,7 +8,7 @@ from app.errors import Conflict
 from app.phrases import phrase
 from app.services.loop import models
 from app.services.loop.stages.parts import model_folders, prompts, required, sample, to_use
-from app.services.loop.stages.stage import Inputs, Next, Outcome, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import TIME, Inputs, Next, Outcome, Settings, TrainingStage, Usual, Work
 
 
 async def inputs_for(db: AsyncSession, project: Project, policy: ModelVersion) -> Json:
@@ -60,6 +60,11 @@ EVALUATE = TrainingStage(
     gather=_gather,
     take_over=_take_over,
     defaults={"samples_per_prompt": 4},
+    usual=(
+        Usual("samples_per_prompt", phrase("Responses to each prompt"), TIME),
+        Usual("temperature", phrase("Temperature")),
+        Usual("max_new_tokens", phrase("Longest response, in tokens"), TIME),
+    ),
     figures=(
         "proxy_win_rate",
         "kl",

@@ -17,7 +17,7 @@ from app.services.loop.stages.parts import (
     required,
     sample,
 )
-from app.services.loop.stages.stage import Button, Inputs, Next, Outcome, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import TIME, Button, Inputs, Next, Outcome, Settings, TrainingStage, Usual, Work
 from app.services.loop.storable import storable
 from app.services.projects.question import question_of
 from training.records import CompletionRecord
@@ -82,5 +82,9 @@ GENERATE = TrainingStage(
     gather=_gather,
     take_over=_take_over,
     leaves=("completions.jsonl", CompletionRecord),
+    usual=(
+        Usual("temperature", phrase("Temperature")),
+        Usual("max_new_tokens", phrase("Longest response, in tokens"), TIME),
+    ),
     figures=("completions", "eos_rate"),
 )

@@ -20,7 +20,7 @@ from app.services.loop.stages.parts import (
     required,
     with_config,
 )
-from app.services.loop.stages.stage import Button, Chart, Inputs, TrainingStage, Work
+from app.services.loop.stages.stage import MEMORY, TIME, Button, Chart, Inputs, TrainingStage, Usual, Work
 from training.records import Message, Split, UnpairedRecord
 
 
@@ -91,6 +91,14 @@ KTO = TrainingStage(
     run_settings=partial(with_config, "kto"),
     gather=_gather,
     take_over=add_candidate,
+    usual=(
+        Usual("loss", phrase("Loss")),
+        Usual("beta", phrase("How close to the reference the policy stays")),
+        Usual("epochs", phrase("Passes over the judgements"), TIME),
+        Usual("learning_rate", phrase("Learning rate")),
+        Usual("lora_rank", phrase("Rank of adapters (0: all weights learn)")),
+        Usual("max_length", phrase("Longest prompt with response, in tokens"), MEMORY),
+    ),
     charts=(
         Chart("loss", phrase("Loss"), from_zero=True),
         Chart(

@@ -10,7 +10,7 @@ from app.phrases import phrase
 from app.services.data import datasets
 from app.services.loop.stages.charts import PACE, PER_TOKEN
 from app.services.loop.stages.parts import add_candidate, model_folders, prompts, reference, required, sample, to_use
-from app.services.loop.stages.stage import Button, Chart, Inputs, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work
 from training.records import Record
 
 # Enough to tell a policy that got better from one that collapsed, at the price of one rollout; and to see signs of
@@ -82,6 +82,16 @@ PPO = TrainingStage(
     run_settings=_run_settings,
     gather=_gather,
     take_over=add_candidate,
+    usual=(
+        Usual("iterations", phrase("Iterations"), TIME),
+        Usual("batch_size", phrase("Responses of an iteration"), TIME),
+        Usual("max_new_tokens", phrase("Longest response, in tokens"), TIME),
+        Usual("actor_learning_rate", phrase("Learning rate")),
+        Usual("kl_target", phrase("KL to the reference to steer to, in nats a response")),
+        Usual("lora_rank", phrase("Rank of adapters (0: all weights learn)")),
+        Usual("publish", phrase("Which policy is published")),
+        Usual("on_alarm", phrase("On signs of reward hacking")),
+    ),
     charts=(
         Chart("score", phrase("Reward model's score"), phrase("mean of a batch")),
         Chart("kl", phrase("KL to the reference"), phrase("nats per response"), from_zero=True),

@@ -21,7 +21,7 @@ from app.services.loop.stages.parts import (
     required,
     with_config,
 )
-from app.services.loop.stages.stage import Button, Chart, Inputs, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import MEMORY, TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work
 
 
 async def inputs_for(db: AsyncSession, project: Project, dataset_version_id: int | None) -> Json:
@@ -65,6 +65,14 @@ REWARD = TrainingStage(
     run_settings=partial(with_config, "reward"),
     gather=_gather,
     take_over=add_candidate,
+    usual=(
+        Usual("method", phrase("Way to learn")),
+        Usual("finetune_epochs", phrase("Passes over the judgements"), TIME),
+        Usual("finetune_learning_rate", phrase("Learning rate")),
+        Usual("heads", phrase("Members of the ensemble")),
+        Usual("label_noise", phrase("Share of judgements taken to be wrong")),
+        Usual("max_length", phrase("Longest prompt with response, in tokens"), MEMORY),
+    ),
     charts=(
         Chart("loss", phrase("Loss"), phrase("nats"), True, COIN, phrase("a coin's")),
         Chart("distil_loss", phrase("Distance from the teacher"), phrase("squared score"), from_zero=True),

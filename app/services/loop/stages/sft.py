@@ -13,7 +13,19 @@ from app.services.data import datasets
 from app.services.loop import models
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE, PER_TOKEN
 from app.services.loop.stages.parts import register, with_config
-from app.services.loop.stages.stage import Button, Chart, Inputs, Next, Outcome, Settings, TrainingStage, Work
+from app.services.loop.stages.stage import (
+    MEMORY,
+    TIME,
+    Button,
+    Chart,
+    Inputs,
+    Next,
+    Outcome,
+    Settings,
+    TrainingStage,
+    Usual,
+    Work,
+)
 
 
 async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> Json:
@@ -49,6 +61,12 @@ SFT = TrainingStage(
     run_settings=partial(with_config, "sft"),
     gather=_gather,
     take_over=_take_over,
+    usual=(
+        Usual("epochs", phrase("Passes over the demonstrations"), TIME),
+        Usual("learning_rate", phrase("Learning rate")),
+        Usual("max_length", phrase("Longest demonstration, in tokens"), MEMORY),
+        Usual("batch_tokens", phrase("Tokens of one step"), MEMORY),
+    ),
     charts=(
         Chart("loss", phrase("Loss"), PER_TOKEN, from_zero=True),
         GRADIENT_NORM,

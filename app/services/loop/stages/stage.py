@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import Project, Run
 from app.db.tables.lineage import ModelKind
+from app.phrases import phrase
 from app.services.loop.artifacts import Manifest
 from app.services.loop.stages.figures import Words
 from training.records import Record
@@ -121,6 +122,21 @@ class Chart:
     """Drawn for the runs that hold cost to a limit alone; a `line_title` is then that of the limit."""
 
 
+@dataclass(frozen=True)
+class Usual:
+    """A setting that owners usually look at first: its title, and what more of it costs."""
+
+    name: str
+    title: str
+    cost: str = ""
+
+
+# What more of a setting costs.
+TIME = phrase("Twice as much takes about twice as long.")
+MEMORY = phrase("More needs more memory.")
+PEOPLE = phrase("More is more work for people.")
+
+
 ByHand = Callable[[AsyncSession, Project, Settings], Awaitable[Json]]
 """Ids of what a run outside of any round works on. Raises Conflict where something is missing."""
 
@@ -165,5 +181,7 @@ class TrainingStage(Stage):
     """Put what was made into the database; what is to follow."""
     leaves: tuple[str, type[Record]] | None = None
     """A file of records beside the result that `take_over` reads."""
+    usual: tuple[Usual, ...] = ()
+    """The settings that its page shows first."""
     defaults: Json = field(default_factory=dict)
     """What the settings of a round hold for it unless somebody says otherwise."""

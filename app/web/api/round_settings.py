@@ -1,0 +1,83 @@
+"""Settings of rounds, gates and stages: what holds for the next round or run, and what would by default."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.services.loop import settable
+from app.services.loop.settable import Choice, Group
+from app.web.api.access import ManagedProject, OwnedProject
+from app.web.serving.deps import Db
+
+router = APIRouter(tags=["round settings"])
+
+
+class SettingOut(BaseModel):
+    name: str
+    kind: Literal["switch", "choice", "choices", "whole", "number", "text", "weights"] = Field(
+        description="`choices` are any of those listed, `weights` numbers by name."
+    )
+    value: Any = Field(description="What holds for the next round or run.")
+    default: Any = Field(description="What would hold if nobody had chosen.")
+    choices: list[str]
+    minimum: float | None
+    above: float | None
+    maximum: float | None
+    meaning: str
+
+
+class GroupOut(BaseModel):
+    name: str = Field(description="`round`, a gate, or a stage.")
+    settings: list[SettingOut]
+
+
+class ChangeIn(BaseModel):
+    """Settings that are named in neither stay as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    values: Annotated[dict[str, Any], Field(max_length=200)] = {}
+    reset: Annotated[list[str], Field(max_length=200, description="Names that go back to their defaults.")] = []
+
+
+@router.get("/projects/{slug}/round-settings", summary="Read the settings of rounds")
+async def read_round_settings(project: ManagedProject) -> list[GroupOut]:
+    """All settings by group, each with its default, bounds and meaning; 403 for annotators."""
+    return [_out(group, settable.choices_of(project, group)) for group in settable.groups()]
+
+
+@router.patch("/projects/{slug}/round-settings/{group}", summary="Change settings of rounds")
+async def change_round_settings(project: OwnedProject, group: str, body: ChangeIn, db: Db) -> GroupOut:
+    """Holds from the next round or run on. 422 with the sentence of the stage that would refuse it, and nothing is
+    changed; 404 for a group or setting that there isn't."""
+    found = settable.group_named(group)
+    for name in body.reset:
+        settable.reset(project, found, name)
+    settable.change(project, found, body.values)
+    await db.flush()
+    return _out(found, settable.choices_of(project, found))
+
+
+def _out(group: Group, choices: list[Choice]) -> GroupOut:
+    return GroupOut(name=group.name, settings=[_setting(choice) for choice in choices])
+
+
+def _setting(choice: Choice) -> SettingOut:
+    setting = choice.setting
+    return SettingOut(
+        name=setting.name,
+        kind=setting.kind,
+        value=choice.value,
+        default=choice.default,
+        choices=list(setting.choices),
+        minimum=_finite(setting.range.minimum),
+        above=_finite(setting.range.above),
+        maximum=_finite(setting.range.maximum),
+        meaning=setting.meaning,
+    )
+
+
+def _finite(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None

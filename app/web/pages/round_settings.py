@@ -1,0 +1,88 @@
+"""What an owner chooses about rounds, gates and stages: a form for each group, made from the settings themselves."""
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.errors import Invalid
+from app.services.loop import settable
+from app.services.loop.settable import Group
+from app.web.locales import translated
+from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.rendering import render
+from app.web.serving.deps import Db
+from app.web.words.fields import fields_of
+
+router = APIRouter(prefix="/projects/{slug}/round-settings", include_in_schema=False)
+
+WHOLE_GROUP = "*"
+
+
+@router.get("")
+async def show_settings(request: Request, managed: ManagedProject) -> Response:
+    """Shows owners and reviewers the settings of the round itself, and where the others are."""
+    return _page(request, managed, settable.group_named(settable.ROUND))
+
+
+@router.get("/{group}")
+async def show_group(request: Request, group: str, managed: ManagedProject) -> Response:
+    """Shows owners and reviewers what holds for the next round or run, in a form that only owners may send."""
+    return _page(request, managed, settable.group_named(group))
+
+
+@router.post("/{group}")
+async def change_group(
+    request: Request, group: str, managed: ManagedProject, project: OwnedProject, db: Db
+) -> Response:
+    """Stores what differs from the defaults. What is refused is said above the form, with everything still in it."""
+    found = settable.group_named(group)
+    typed = await _typed(request)
+    here = f"/projects/{project.slug}/round-settings/{group}"
+    if "reset" in typed:
+        name = typed["reset"][-1]
+        settable.reset(project, found, None if name == WHOLE_GROUP else name)
+        return render.redirect(f"{here}?saved=true")
+    try:
+        values = {known.name: settable.read(known, typed.get(known.name, ())) for known in found.settings}
+        settable.change(project, found, values)
+    except Invalid as error:
+        return _page(request, managed, found, typed=typed, problem=translated(error), status_code=error.status)
+    await db.flush()
+    return render.redirect(f"{here}?saved=true")
+
+
+async def _typed(request: Request) -> dict[str, list[str]]:
+    """Every field with all of its values: of several boxes any number may be ticked."""
+    form = await request.form()
+    return {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in form}
+
+
+def _page(
+    request: Request,
+    managed: Managed,
+    group: Group,
+    *,
+    typed: Mapping[str, Sequence[str]] | None = None,
+    problem: str | None = None,
+    status_code: int = 200,
+) -> Response:
+    fields = fields_of(settable.choices_of(managed.project, group), typed)
+    return render.page(
+        request,
+        "settings/group.html",
+        status_code=status_code,
+        managed=managed,
+        groups=settable.groups(),
+        changed={known.name for known in settable.groups() if _is_changed(managed, known)},
+        group=group,
+        usual=[field for field in fields if field.is_usual],
+        others=[field for field in fields if not field.is_usual],
+        problem=problem,
+        saved=request.query_params.get("saved") == "true",
+        whole_group=WHOLE_GROUP,
+    )
+
+
+def _is_changed(managed: Managed, group: Group) -> bool:
+    return any(choice.is_changed for choice in settable.choices_of(managed.project, group))

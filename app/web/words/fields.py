@@ -1,0 +1,72 @@
+"""A form's fields, made from what can be set: how each is shown, and what stands in it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from app.services.loop.settable import Choice
+from app.web.locales import gettext
+from training.stages.settings import Setting
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a form. `typed` is what stands in it, or is ticked; `meaning` is English and has code in it.
+
+    `default` is what holds if nobody chooses, None where that is what stands there.
+    """
+
+    name: str
+    kind: str
+    title: str | None
+    meaning: str
+    cost: str
+    typed: tuple[str, ...]
+    choices: tuple[str, ...]
+    minimum: str
+    maximum: str
+    default: str | None
+    is_usual: bool
+
+    @property
+    def text(self) -> str:
+        """What stands in a field that is typed in."""
+        return self.typed[-1] if self.typed else ""
+
+
+def fields_of(choices: Sequence[Choice], typed: Mapping[str, Sequence[str]] | None = None) -> list[Field]:
+    """With what holds in them; with `typed`, which was refused, as it was typed."""
+    return [_field(choice, None if typed is None else typed.get(choice.setting.name, ())) for choice in choices]
+
+
+def _field(choice: Choice, typed: Sequence[str] | None) -> Field:
+    setting = choice.setting
+    return Field(
+        name=setting.name,
+        kind=setting.kind,
+        title=gettext(choice.usual.title) if choice.usual else None,
+        meaning=setting.meaning,
+        cost=gettext(choice.usual.cost) if choice.usual and choice.usual.cost else "",
+        typed=tuple(typed) if typed is not None else _typed(setting, choice.value),
+        choices=setting.choices,
+        minimum=_bound(max(setting.range.minimum, setting.range.above)),
+        maximum=_bound(setting.range.maximum),
+        default=", ".join(_typed(setting, choice.default)) or gettext("nothing") if choice.is_changed else None,
+        is_usual=choice.usual is not None,
+    )
+
+
+def _typed(setting: Setting, value: object) -> tuple[str, ...]:
+    """As somebody would type it."""
+    if setting.kind == "choices":
+        return tuple(cast(Sequence[str], value))
+    if setting.kind == "weights":
+        return ("\n".join(f"{name} = {weight:g}" for name, weight in cast(Mapping[str, float], value).items()),)
+    if setting.kind == "switch":
+        return ("true",) if value else ()
+    return ("" if value is None else str(value),)
+
+
+def _bound(bound: float) -> str:
+    return f"{bound:.16g}" if math.isfinite(bound) else ""
