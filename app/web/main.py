@@ -23,6 +23,7 @@ from app.web.api import routes as api
 from app.web.pages import (
     annotate,
     auth,
+    browse,
     datasets,
     home,
     models,
@@ -55,6 +56,7 @@ ROUTERS = (
     runs.router,
     models.router,
     datasets.router,
+    browse.router,
     questions.router,
     quality.router,
     people.router,

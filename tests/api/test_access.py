@@ -22,10 +22,13 @@ FOR_OWNERS = {
     "promote",
     "roll_back",
     "change_round_settings",
+    "change_rows",
+    "undo_change",
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
 BODIES: dict[str, dict[str, Any]] = {"submit_judgement": {"choice": 2}, "promote": {}, "roll_back": {}, "skip": {}}
+BODIES["change_rows"] = {"change": "retire", "ids": []}
 
 ROUTES = list(docs.operations(routes.openapi("test")))
 
@@ -35,6 +38,9 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
     """Values for the path parameters that exist in the project."""
     assert (await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/datasets")).status_code == 201
     task = (await calling("annotator").get(f"/api/v1/projects/{seeded.project.slug}/next-task")).json()
+    prompt = (await calling("owner").get(f"/api/v1/projects/{seeded.project.slug}/prompts?limit=1")).json()["items"][0]
+    tagging = {"change": "tag", "ids": [prompt["id"]], "value": "seen"}
+    change = await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/changes", json=tagging)
     return {
         "slug": seeded.project.slug,
         "assignment_id": task["assignment_id"],
@@ -42,6 +48,7 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "kind": "policy",
         "number": 1,
         "group": "ppo",
+        "change_id": change.json()["change_id"],
     }
 
 
@@ -52,6 +59,7 @@ NOWHERE = {
     "kind": "policy",
     "number": 1,
     "group": "ppo",
+    "change_id": 99_999,
 }
 
 

@@ -30,6 +30,8 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/runs",
         f"{project}/runs/{seeded.failed.id}",
         f"{project}/models",
+        f"{project}/browse/tasks",
+        f"{project}/browse/prompts?split=train",
         f"{project}/datasets",
         f"{project}/people",
         "/tokens",

@@ -1,5 +1,6 @@
 """Every table of the vocabulary, importable from one place."""
 
+from app.db.tables.changes import BulkChange
 from app.db.tables.content import Completion, Demonstration, Prompt
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
@@ -11,6 +12,7 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "Attempts",
+    "BulkChange",
     "Completion",
     "DatasetJudgement",
     "DatasetVersion",

@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, Json, Key, one_of
@@ -18,7 +19,7 @@ class Prompt(Base):
 
     `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
     so that a prompt never moves between training and validation; held-out prompts are never asked about and never
-    trained on.
+    trained on. What is said of an `excluded` one stays out of dataset versions.
     """
 
     __tablename__ = "prompts"
@@ -30,12 +31,20 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(20))
     topic: Mapped[str | None] = mapped_column(String(200))
     source: Mapped[str] = mapped_column(String(200))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(80)), server_default="{}")
+    excluded: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
         UniqueConstraint("project_id", "digest"),
         CheckConstraint(one_of("split", get_args(Split)), name="split_known"),
         Index("ix_prompts_project_split", "project_id", "split", "id"),
+        Index("ix_prompts_tags", "tags", postgresql_using="gin"),
+        Index(
+            "ix_prompts_words",
+            sql("""jsonb_to_tsvector('simple', messages, '["string"]')"""),
+            postgresql_using="gin",
+        ),
     )
 
 
@@ -63,6 +72,8 @@ class Completion(Base):
 
     __table_args__ = (
         UniqueConstraint("run_id", "prompt_id", "sample"),
+        Index("ix_completions_source", "source", "id", postgresql_where=sql("source <> 'imported'")),
+        Index("ix_completions_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
         Index("ix_completions_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
         CheckConstraint(one_of("source", get_args(CompletionSource)), name="source_known"),
         CheckConstraint("(source = 'policy') = (model_version_id IS NOT NULL)", name="policy_has_a_version"),
@@ -88,6 +99,7 @@ class Demonstration(Base):
 
     __table_args__ = (
         CheckConstraint(one_of("source", get_args(DemonstrationSource)), name="source_known"),
+        Index("ix_demonstrations_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
         CheckConstraint("(source = 'edited') = (completion_id IS NOT NULL)", name="edited_has_an_origin"),
         CheckConstraint("length(btrim(text)) > 0", name="text_not_blank"),
     )

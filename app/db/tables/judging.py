@@ -34,6 +34,8 @@ JudgementKind = Literal["human", "simulated", "imported"]
 # side), a ranking of several, or the best of several.
 AnswerType = Literal["seven", "six", "eight", "ranking", "best"]
 
+IS_BY_SOMEBODY = text("annotator_id IS NOT NULL")
+
 _SIGNED_CHOICE = """CASE answer_type
     WHEN 'seven' THEN 4 - choice
     WHEN 'six' THEN CASE WHEN choice <= 3 THEN 4 - choice ELSE 3 - choice END
@@ -56,7 +58,7 @@ class Task(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), index=True)
     purpose: Mapped[str] = mapped_column(String(20), server_default="label")
     copy_of: Mapped[int | None] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
-    round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"), index=True)
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
     state: Mapped[str] = mapped_column(String(20), server_default="open")
     quota: Mapped[int] = mapped_column(SmallInteger)
     taken: Mapped[int] = mapped_column(SmallInteger, server_default="0")
@@ -81,6 +83,8 @@ class Task(Base):
             postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota"),
         ),
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
+        Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),
+        Index("ix_tasks_judged_twice", "project_id", "id", postgresql_where=text("judged >= 2")),
         Index("ix_tasks_copy_of", "copy_of", postgresql_where=text("copy_of IS NOT NULL")),
     )
 
@@ -259,4 +263,11 @@ class Judgement(Base):
             postgresql_where=text("is_check AND superseded_by IS NULL"),
         ),
         Index("ix_judgements_annotator", "annotator_id", "project_id", "submitted_at"),
+        # What lists are narrowed to. Imported judgements, which are many, are in few of these.
+        Index("ix_judgements_of_people", "project_id", "annotator_id", "id", postgresql_where=IS_BY_SOMEBODY),
+        Index("ix_judgements_flagged", "project_id", "id", postgresql_where=text("flags <> '{}'::jsonb")),
+        Index("ix_judgements_reasons", "project_id", "id", postgresql_where=text("rationale IS NOT NULL")),
+        Index("ix_judgements_hurried", "project_id", "id", postgresql_where=text("hurried")),
+        Index("ix_judgements_replaced", "project_id", "id", postgresql_where=text("superseded_by IS NOT NULL")),
+        Index("ix_judgements_of_checks", "project_id", "id", postgresql_where=text("is_check")),
     )

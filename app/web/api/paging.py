@@ -41,19 +41,21 @@ async def read_page(
 ) -> Page[Out]:
     """One page of `statement`, newest `key` first. Raises Invalid for a cursor that is none of ours."""
     if paging.cursor is not None:
-        statement = statement.where(key < _decode(paging.cursor))
+        statement = statement.where(key < decode(paging.cursor))
     # One more than asked for tells whether there is a next page, without counting.
     rows = (await db.scalars(statement.order_by(None).order_by(key.desc()).limit(paging.limit + 1))).all()
     shown = rows[: paging.limit]
-    following = _encode(shown[-1].id) if len(rows) > paging.limit else None
+    following = encode(shown[-1].id) if len(rows) > paging.limit else None
     return Page(items=[out(row) for row in shown], next_cursor=following)
 
 
-def _encode(key: int) -> str:
+def encode(key: int) -> str:
+    """A cursor that says nothing to whoever gets it."""
     return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> int:
+def decode(cursor: str) -> int:
+    """The key of a cursor. Raises Invalid for one that is none of ours."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         if not text.isdigit() or len(text) > 18:

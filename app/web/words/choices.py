@@ -1,7 +1,9 @@
 """The words of answers: of the scales' segments, and of what was said as a whole."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, Protocol
 
 from app.db.tables.judging import AnswerType
 from app.services.judging.answers import Answer
@@ -17,6 +19,19 @@ class Choice:
     side: str
     word: str
     sentence: str
+
+
+class Stored(Protocol):
+    """A judgement as it is stored, whole or as much of it as this takes."""
+
+    @property
+    def answer_type(self) -> Any: ...
+    @property
+    def choice(self) -> int | None: ...
+    @property
+    def ranks(self) -> Sequence[int | None] | None: ...
+    @property
+    def shown_order(self) -> Sequence[int]: ...
 
 
 TIE = ("none", lazy("tie"), lazy("Both are equally good"))
@@ -56,3 +71,16 @@ def sentence(answer: Answer) -> str:
     if answer.answer_type == "best":
         return gettext("%(letter)s is the best") % {"letter": ranked[0][1]}
     return " > ".join(" = ".join(letter for _, letter in tied) for _, tied in groupby(ranked, key=lambda one: one[0]))
+
+
+def said_as_stored(judgement: Stored) -> str:
+    """“A is better”, A being the first of the responses as stored: so that what people said can be compared."""
+    choice, order = judgement.choice, judgement.shown_order
+    if choice is not None and order[0] != 0:
+        choice = len(SCALES[judgement.answer_type]) + 1 - choice
+    if choice is not None:
+        return SCALES[judgement.answer_type][choice - 1].sentence
+    ranks = judgement.ranks or []
+    if all(rank is None for rank in ranks):
+        return gettext("Nothing is ranked")
+    return sentence(Answer(answer_type=judgement.answer_type, ranks=tuple(ranks)))

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, User
 from app.services import accounts
-from app.web.pages import datasets, models, people, projects, quality, questions, round_settings, rounds, runs
+from app.web.pages import browse, datasets, models, people, projects, quality, questions, round_settings, rounds, runs
 from app.web.serving import events
 from tests.browser.seed import Seeded
 from tests.factories import make_project
@@ -17,7 +17,7 @@ from tests.web.doors import Door, database_url, doors
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
-PAGES = (projects, rounds, round_settings, runs, models, datasets, questions, quality, people, events)
+PAGES = (projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events)
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
 # Streams for ever: tests/browser/test_admin_live.py opens it, here only those who are refused do.
@@ -32,6 +32,9 @@ def here(seeded: Seeded) -> dict[str, object]:
         "run_id": seeded.failed.id,
         "kind": "policy",
         "group": "ppo",
+        "name": "tasks",
+        "prompt_id": 1,
+        "change_id": 1,
         "user_id": seeded.annotator.id,
         "task_id": 1,
     }

@@ -1,0 +1,106 @@
+"""What every list is: a statement, filters with a form of their own, and pages by key, newest first.
+
+Nothing is counted: a page costs the same whether a thousand rows match or a million.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, any_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+
+from app.db.tables import ModelVersion, Project, Round, User
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00]*$")]
+Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Yes = Literal["yes", "no"]
+
+SEARCH = "simple"
+"""The configuration of full-text search: no language's endings are cut, because texts are in any language."""
+
+
+class Filters(BaseModel):
+    """What a list can be narrowed to. A field that is None, or empty in a form, narrows nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    since: date | None = Field(default=None, description="From this day on, UTC.")
+    until: date | None = Field(default=None, description="Up to and with this day, UTC.")
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All of which a row has to meet."""
+        raise NotImplementedError
+
+
+FiltersT = TypeVar("FiltersT", bound=Filters)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of a list; `after` is the key to send for the next page, None at the end."""
+
+    rows: Sequence[Row[Any]]
+    after: int | None
+
+
+@dataclass(frozen=True)
+class Listing(Generic[FiltersT]):
+    """A list of a project. The statement's columns are what a row shows; `key` is one of them."""
+
+    name: str
+    filters: type[FiltersT]
+    key: InstrumentedAttribute[int]
+    statement: Callable[[int], Select[*tuple[Any, ...]]]
+
+    async def page(
+        self, db: AsyncSession, project: Project, filters: FiltersT, *, after: int | None, limit: int
+    ) -> Page:
+        """The rows before the key `after`, which rows that arrive meanwhile don't shift."""
+        statement = self.statement(project.id).where(*filters.conditions())
+        if after is not None:
+            statement = statement.where(self.key < after)
+        # One more than asked for tells whether there is a next page, without counting.
+        rows = (await db.execute(statement.order_by(self.key.desc()).limit(limit + 1))).all()
+        shown = rows[:limit]
+        return Page(shown, shown[-1].id if len(rows) > limit else None)
+
+
+def between(
+    column: InstrumentedAttribute[datetime], since: date | None, until: date | None
+) -> Iterator[ColumnElement[bool]]:
+    """Whole days."""
+    if since is not None:
+        yield column >= datetime.combine(since, time(), UTC)
+    if until is not None:
+        yield column < datetime.combine(until, time(), UTC) + timedelta(days=1)
+
+
+def matches(document: ColumnElement[Any], words: str) -> ColumnElement[bool]:
+    """Every word, `"a phrase"`, `one or other`, `-without`."""
+    return document.op("@@")(func.websearch_to_tsquery(SEARCH, words))
+
+
+def round_of(project_id: InstrumentedAttribute[int], number: int) -> ScalarSelect[int]:
+    """Id of the project's round of this number."""
+    named = aliased(Round)
+    return select(named.id).where(named.project_id == project_id, named.number == number).scalar_subquery()
+
+
+def policy_of(project_id: InstrumentedAttribute[int], number: int) -> ScalarSelect[int]:
+    """Id of the project's policy of this number."""
+    named = aliased(ModelVersion)
+    of_project = (named.project_id == project_id, named.kind == "policy", named.number == number)
+    return select(named.id).where(*of_project).scalar_subquery()
+
+
+def people_named(name: str) -> ColumnElement[Any]:
+    """Any of the people of this name or e-mail address, whatever the case; to be compared with a column."""
+    wanted = name.lower()
+    named = select(User.id).where(or_(func.lower(User.name) == wanted, func.lower(User.email) == wanted))
+    # As an array it is looked up once, and the index of the column is used for whoever is in it.
+    return any_(func.array(named.scalar_subquery()))

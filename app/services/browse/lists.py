@@ -1,0 +1,330 @@
+"""The lists that there are. A new one is filters, a statement and a row of `LISTS`: pages and REST offer what they
+find."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import ColumnElement, Select, and_, cast, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
+from sqlalchemy.orm import aliased
+
+from app.db.tables import (
+    Completion,
+    Demonstration,
+    Judgement,
+    ModelVersion,
+    Prompt,
+    Round,
+    Task,
+    TaskCompletion,
+    User,
+)
+from app.db.tables.content import CompletionSource, DemonstrationSource, Split
+from app.db.tables.judging import JudgementKind, TaskPurpose, TaskState
+from app.services import conditions
+from app.services.browse import documents
+from app.services.browse.listing import (
+    Filters,
+    Listing,
+    Number,
+    Text,
+    Yes,
+    between,
+    matches,
+    people_named,
+    policy_of,
+    round_of,
+)
+
+EXCERPT = 300
+"""Characters of a text that a list shows."""
+
+ListName = Literal["prompts", "responses", "tasks", "judgements", "demonstrations"]
+
+
+class PromptFilters(Filters):
+    search: Text | None = Field(default=None, description="Words of the conversation.")
+    split: Split | None = None
+    tag: Text | None = None
+    topic: Text | None = None
+    source: Text | None = Field(default=None, description="The file that it came from, or its name.")
+    excluded: Yes | None = Field(default=None, description="Kept out of datasets.")
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All of which a prompt has to meet."""
+        if self.search:
+            yield matches(documents.PROMPT, self.search)
+        yield from _of_prompt(self.split, self.tag)
+        if self.topic:
+            yield Prompt.topic == self.topic
+        if self.source:
+            yield Prompt.source == self.source
+        if self.excluded:
+            yield Prompt.excluded == (self.excluded == "yes")
+        yield from between(Prompt.created_at, self.since, self.until)
+
+
+class ResponseFilters(Filters):
+    search: Text | None = Field(default=None, description="Words of the response.")
+    source: CompletionSource | None = None
+    policy: Number | None = Field(default=None, description="Number of the policy that wrote it.")
+    split: Split | None = None
+    tag: Text | None = Field(default=None, description="Of its prompt.")
+    longer_than: Number | None = Field(default=None, description="Characters.")
+    shorter_than: Number | None = Field(default=None, description="Characters.")
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All of which a response has to meet."""
+        if self.search:
+            yield matches(documents.RESPONSE, self.search)
+        if self.source:
+            yield Completion.source == self.source
+        if self.policy:
+            yield Completion.model_version_id == policy_of(Prompt.project_id, self.policy)
+        yield from _of_prompt(self.split, self.tag)
+        if self.longer_than:
+            yield func.length(Completion.text) > self.longer_than
+        if self.shorter_than:
+            yield func.length(Completion.text) < self.shorter_than
+        yield from between(Completion.created_at, self.since, self.until)
+
+
+class TaskFilters(Filters):
+    search: Text | None = Field(default=None, description="Words of the prompt.")
+    state: TaskState | None = None
+    purpose: TaskPurpose | None = None
+    agreement: Literal["divided", "agreed"] | None = Field(
+        default=None, description="Of tasks that two people judged or more."
+    )
+    annotator: Text | None = Field(default=None, description="Name or e-mail address of somebody who judged it.")
+    policy: Number | None = Field(default=None, description="Number of a policy that wrote one of the responses.")
+    round: Number | None = None
+    split: Split | None = None
+    tag: Text | None = Field(default=None, description="Of its prompt.")
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All of which a task has to meet."""
+        if self.search:
+            yield matches(documents.PROMPT, self.search)
+        if self.state:
+            yield Task.state == self.state
+        if self.purpose:
+            yield Task.purpose == self.purpose
+        if self.agreement:
+            yield Task.judged >= 2
+            yield _is_divided() if self.agreement == "divided" else ~_is_divided()
+        if self.annotator:
+            yield exists().where(Judgement.task_id == Task.id, Judgement.annotator_id == people_named(self.annotator))
+        if self.policy:
+            yield exists().where(
+                TaskCompletion.task_id == Task.id,
+                TaskCompletion.completion_id == Completion.id,
+                Completion.model_version_id == policy_of(Task.project_id, self.policy),
+            )
+        if self.round:
+            yield Task.round_id == round_of(Task.project_id, self.round)
+        yield from _of_prompt(self.split, self.tag)
+        yield from between(Task.created_at, self.since, self.until)
+
+
+class JudgementFilters(Filters):
+    annotator: Text | None = Field(default=None, description="Name or e-mail address.")
+    kind: JudgementKind | None = None
+    standing: Literal["current", "replaced", "check"] | None = Field(
+        default=None, description="A changed answer replaces an earlier one; a check is no label."
+    )
+    flag: Text | None = Field(default=None, description="Said of one of the responses.")
+    hurried: Yes | None = None
+    in_dataset: Yes | None = Field(default=None, description="Held by a dataset version.")
+    round: Number | None = None
+    search: Text | None = Field(default=None, description="A part of the reason that was given.")
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All of which a judgement has to meet."""
+        if self.annotator:
+            yield Judgement.annotator_id == people_named(self.annotator)
+        if self.kind:
+            yield Judgement.kind == self.kind
+        if self.standing == "current":
+            yield and_(Judgement.superseded_by.is_(None), ~Judgement.is_check)
+        elif self.standing == "replaced":
+            yield Judgement.superseded_by.is_not(None)
+        elif self.standing == "check":
+            yield and_(Judgement.is_check)
+        if self.flag:
+            yield Judgement.flags != cast("{}", JSONB)
+            path = cast("$.*[*] ? (@ == $flag)", JSONPATH)
+            yield func.jsonb_path_exists(Judgement.flags, path, func.jsonb_build_object("flag", self.flag))
+        if self.hurried:
+            yield and_(Judgement.hurried) if self.hurried == "yes" else ~Judgement.hurried
+        if self.in_dataset:
+            held = conditions.held_by_a_dataset()
+            yield held if self.in_dataset == "yes" else ~held
+        if self.round:
+            yield Task.round_id == round_of(Judgement.project_id, self.round)
+        if self.search:
+            yield Judgement.rationale.is_not(None)
+            yield Judgement.rationale.icontains(self.search, autoescape=True)
+        yield from between(Judgement.submitted_at, self.since, self.until)
+
+
+class DemonstrationFilters(Filters):
+    search: Text | None = Field(default=None, description="Words of the response.")
+    source: DemonstrationSource | None = None
+    author: Text | None = Field(default=None, description="Name or e-mail address.")
+    split: Split | None = None
+    tag: Text | None = Field(default=None, description="Of its prompt.")
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """All of which a demonstration has to meet."""
+        if self.search:
+            yield matches(documents.DEMONSTRATION, self.search)
+        if self.source:
+            yield Demonstration.source == self.source
+        if self.author:
+            yield Demonstration.author_id == people_named(self.author)
+        yield from _of_prompt(self.split, self.tag)
+        yield from between(Demonstration.created_at, self.since, self.until)
+
+
+def _of_prompt(split: Split | None, tag: str | None) -> Iterator[ColumnElement[bool]]:
+    if split:
+        yield Prompt.split == split
+    if tag:
+        yield Prompt.tags.contains([tag])
+
+
+def _is_divided() -> ColumnElement[bool]:
+    """Two people said the opposite of a pair, or put different responses first."""
+    one, other = aliased(Judgement), aliased(Judgement)
+    opposite = or_(
+        func.sign(one.preference) * func.sign(other.preference) < 0,
+        func.array_position(one.ranks, 1) != func.array_position(other.ranks, 1),
+    )
+    found = (
+        select(func.count())
+        .where(
+            one.task_id == Task.id,
+            other.task_id == Task.id,
+            one.id < other.id,
+            one.superseded_by.is_(None),
+            other.superseded_by.is_(None),
+            opposite,
+        )
+        .correlate(Task)
+        .scalar_subquery()
+    )
+    # Counted task by task, in the order of the list: a join of all judgements with themselves takes seconds.
+    return found > 0
+
+
+def _asked() -> ColumnElement[str]:
+    """The beginning of what the person asked last."""
+    return func.left(Prompt.messages[-1]["content"].astext, EXCERPT).label("asked")
+
+
+def _prompts(project_id: int) -> Select[*tuple[Any, ...]]:
+    responses = select(func.count()).where(Completion.prompt_id == Prompt.id).correlate(Prompt).scalar_subquery()
+    return select(
+        Prompt.id,
+        _asked(),
+        Prompt.split,
+        Prompt.topic,
+        Prompt.tags,
+        Prompt.source,
+        Prompt.excluded,
+        responses.label("responses"),
+        Prompt.created_at,
+    ).where(Prompt.project_id == project_id)
+
+
+def _responses(project_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            Completion.id,
+            Completion.prompt_id,
+            func.left(Completion.text, EXCERPT).label("text"),
+            func.length(Completion.text).label("characters"),
+            Completion.source,
+            ModelVersion.number.label("policy"),
+            _asked(),
+            Completion.created_at,
+        )
+        .join(Prompt, Prompt.id == Completion.prompt_id)
+        .outerjoin(ModelVersion, ModelVersion.id == Completion.model_version_id)
+        .where(Prompt.project_id == project_id)
+    )
+
+
+def _tasks(project_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            Task.id,
+            Task.prompt_id,
+            _asked(),
+            Task.state,
+            Task.purpose,
+            Task.judged,
+            Task.quota,
+            Task.skipped,
+            Task.priority,
+            Round.number.label("round"),
+            Task.selection["rule"].astext.label("rule"),
+            Task.created_at,
+        )
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .outerjoin(Round, Round.id == Task.round_id)
+        .where(Task.project_id == project_id)
+    )
+
+
+def _judgements(project_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            Judgement.id,
+            Judgement.task_id,
+            User.name.label("annotator"),
+            Judgement.kind,
+            Judgement.answer_type,
+            Judgement.choice,
+            Judgement.preference,
+            Judgement.ranks,
+            Judgement.shown_order,
+            Judgement.rationale,
+            Judgement.active_ms,
+            Judgement.hurried,
+            Judgement.is_check,
+            Judgement.superseded_by,
+            Judgement.submitted_at,
+        )
+        .join(Task, Task.id == Judgement.task_id)
+        .outerjoin(User, User.id == Judgement.annotator_id)
+        .where(Judgement.project_id == project_id)
+    )
+
+
+def _demonstrations(project_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            Demonstration.id,
+            Demonstration.prompt_id,
+            func.left(Demonstration.text, EXCERPT).label("text"),
+            Demonstration.source,
+            User.name.label("author"),
+            _asked(),
+            Demonstration.created_at,
+        )
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .outerjoin(User, User.id == Demonstration.author_id)
+        .where(Prompt.project_id == project_id)
+    )
+
+
+LISTS: Mapping[ListName, Listing[Any]] = {
+    "prompts": Listing("prompts", PromptFilters, Prompt.id, _prompts),
+    "responses": Listing("responses", ResponseFilters, Completion.id, _responses),
+    "tasks": Listing("tasks", TaskFilters, Task.id, _tasks),
+    "judgements": Listing("judgements", JudgementFilters, Judgement.id, _judgements),
+    "demonstrations": Listing("demonstrations", DemonstrationFilters, Demonstration.id, _demonstrations),
+}

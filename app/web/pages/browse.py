@@ -1,0 +1,171 @@
+"""What a project holds: one list page for all lists, a page for each prompt and each task, and changes with undo."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.errors import Invalid
+from app.services.browse import changes, details
+from app.services.browse.changes import CHANGES, ChangeName
+from app.services.browse.listing import Filters
+from app.services.browse.lists import LISTS, ListName
+from app.services.projects.validation import validated
+from app.web.locales import gettext, ngettext
+from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db
+from app.web.words import browse as words
+from app.web.words import figures
+from app.web.words.choices import said_as_stored
+
+router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
+
+ROWS = 50
+
+Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
+After = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
+
+
+class ChangeForm(BaseModel):
+    """Rows that were ticked, what is to be done to them, and the list to come back to."""
+
+    change: ChangeName
+    ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=changes.AT_ONCE)] = []
+    tag: Annotated[str, Field(max_length=changes.TAG_LENGTH)] = ""
+    split: Annotated[str, Field(max_length=20)] = ""
+    number: Annotated[str, Field(max_length=20)] = ""
+    back: Annotated[str, Field(max_length=2000)] = "/"
+
+
+class UndoForm(BaseModel):
+    back: Annotated[str, Field(max_length=2000)] = "/"
+
+
+@router.get("/browse")
+async def browse(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers the tasks, and where the other lists are."""
+    return await _list(request, managed, db, "tasks", None)
+
+
+@router.get("/browse/{name}")
+async def show_list(request: Request, name: ListName, managed: ManagedProject, db: Db, after: After = None) -> Response:
+    """Shows owners and reviewers a list, narrowed by what the address says."""
+    return await _list(request, managed, db, name, after)
+
+
+@router.post("/browse/changes")
+async def change(
+    project: OwnedProject, form: Annotated[ChangeForm, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    """Changes the rows that were ticked, for an owner, and comes back to the list, which offers to undo it."""
+    kind = CHANGES[form.change]
+    value = getattr(form, kind.value) if kind.value else ""
+    done = await changes.change(db, principal.user_id, project, form.change, form.ids, value)
+    said = {"changed": done.changed, "left": len(done.left), **({"undo": done.change_id} if done.change_id else {})}
+    return render.redirect(_back(form.back, said))
+
+
+@router.post("/browse/changes/{change_id}/undo")
+async def undo(change_id: Id, project: OwnedProject, form: Annotated[UndoForm, Form()], db: Db) -> Response:
+    """Puts back what a change replaced, for an owner. Raises Conflict if that has been done."""
+    done = await changes.undo(db, project, change_id)
+    return render.redirect(_back(form.back, {"undone": done.changed, "left": len(done.left)}))
+
+
+@router.get("/prompts/{prompt_id}")
+async def show_prompt(request: Request, prompt_id: Id, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers a prompt with its responses, tasks and demonstrations."""
+    detail = await details.prompt_of(db, managed.project, prompt_id)
+    return render.page(
+        request,
+        "browse/prompt.html",
+        detail=detail,
+        most=details.MOST,
+        **_shared(request, managed, "prompts", f"/projects/{managed.project.slug}/prompts/{prompt_id}"),
+    )
+
+
+@router.get("/tasks/{task_id}")
+async def show_task(request: Request, task_id: Id, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers a task with everything that was said of it, in the stored order of its responses."""
+    detail = await details.task_of(db, managed.project, task_id)
+    return render.page(
+        request,
+        "browse/task.html",
+        detail=detail,
+        as_stored=said_as_stored,
+        **_shared(request, managed, "tasks", f"/projects/{managed.project.slug}/tasks/{task_id}"),
+    )
+
+
+async def _list(request: Request, managed: ManagedProject, db: Db, name: ListName, after: int | None) -> Response:
+    listing = LISTS[name]
+    given = {key: value for key, value in request.query_params.items() if key in listing.filters.model_fields and value}
+    problem = None
+    filters: Filters = listing.filters()
+    try:
+        filters = validated(listing.filters, given, gettext("Filter"))
+    except Invalid as refused:
+        problem = str(refused)
+    found = await listing.page(db, managed.project, filters, after=after, limit=ROWS)
+    here = f"/projects/{managed.project.slug}/browse/{name}"
+    return render.page(
+        request,
+        "browse/list.html",
+        status_code=422 if problem else 200,
+        fields=words.filter_fields(listing.filters, given),
+        is_narrowed=bool(given),
+        problem=problem,
+        lines=words.lines(name, found.rows),
+        here=here,
+        first=f"{here}?{urlencode(given)}" if after is not None else None,
+        next=f"{here}?{urlencode({**given, 'after': found.after})}" if found.after is not None else None,
+        **_shared(request, managed, name, f"{here}?{urlencode({**given, **({'after': after} if after else {})})}"),
+    )
+
+
+def _shared(request: Request, managed: Managed, name: ListName, back: str) -> dict[str, Any]:
+    """What every page of these shows: the lists, what can be done to rows of one, and what has just been done."""
+    return {
+        "managed": managed,
+        "name": name,
+        "names": words.TITLES,
+        "values": words.WORDS,
+        "word": words.word,
+        "back": back,
+        "offered": {known: kind for known, kind in CHANGES.items() if kind.of == name},
+        "said": _said(request),
+    }
+
+
+def _said(request: Request) -> dict[str, Any]:
+    """What a change that has just been made did, from the address that it led back to."""
+    given = {
+        name: int(value)
+        for name in ("changed", "undone", "left", "undo")
+        if (value := request.query_params.get(name, "")).isdecimal() and len(value) < 19
+    }
+    if "changed" in given:
+        text = ngettext("One row was changed.", "%(count)s rows were changed.", given["changed"])
+    elif "undone" in given:
+        text = ngettext("One row is as it was.", "%(count)s rows are as they were.", given["undone"])
+    else:
+        return {}
+    said = [text % {"count": figures.count(given.get("changed", given.get("undone", 0)))}]
+    if given.get("left"):
+        left = ngettext(
+            "One could not be: people have it, or it was changed since.",
+            "%(count)s could not be: people have them, or they were changed since.",
+            given["left"],
+        )
+        said.append(left % {"count": figures.count(given["left"])})
+    return {"text": " ".join(said), "undo": given.get("undo")}
+
+
+def _back(path: str, said: Mapping[str, Any]) -> str:
+    local = render.local_path(path)
+    return f"{local}{'&' if '?' in local else '?'}{urlencode(said)}"

@@ -1,0 +1,231 @@
+"""The lists of what a project holds, as people read them: filters, columns, and what a row says."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, get_args
+
+from pydantic.fields import FieldInfo
+
+from app.services.browse.listing import Filters
+from app.services.browse.lists import ListName
+from app.web.locales import gettext, lazy
+from app.web.words import figures
+from app.web.words.choices import said_as_stored
+
+TITLES: Mapping[ListName, str] = {
+    "prompts": lazy("Prompts"),
+    "responses": lazy("Responses"),
+    "tasks": lazy("Tasks"),
+    "judgements": lazy("Judgements"),
+    "demonstrations": lazy("Demonstrations"),
+}
+FIELDS: Mapping[str, str] = {
+    "search": lazy("Words"),
+    "split": lazy("Split"),
+    "tag": lazy("Tag"),
+    "topic": lazy("Topic"),
+    "source": lazy("Source"),
+    "excluded": lazy("Kept out of datasets"),
+    "since": lazy("From day"),
+    "until": lazy("To day"),
+    "policy": lazy("Policy number"),
+    "longer_than": lazy("Longer than, in characters"),
+    "shorter_than": lazy("Shorter than, in characters"),
+    "state": lazy("State"),
+    "purpose": lazy("Purpose"),
+    "agreement": lazy("Agreement"),
+    "annotator": lazy("Annotator"),
+    "round": lazy("Round number"),
+    "kind": lazy("Kind"),
+    "standing": lazy("Standing"),
+    "flag": lazy("Flag"),
+    "hurried": lazy("Hurried"),
+    "in_dataset": lazy("In a dataset version"),
+    "author": lazy("Author"),
+}
+WORDS: Mapping[str, str] = {
+    "train": lazy("training"),
+    "validation": lazy("validation"),
+    "held_out": lazy("held out"),
+    "open": lazy("open"),
+    "closed": lazy("closed"),
+    "retired": lazy("retired"),
+    "label": lazy("label"),
+    "qualification": lazy("qualification"),
+    "gold": lazy("gold"),
+    "repeat": lazy("repeat"),
+    "divided": lazy("divided"),
+    "agreed": lazy("agreed"),
+    "human": lazy("by a person"),
+    "simulated": lazy("simulated"),
+    "imported": lazy("imported"),
+    "current": lazy("current"),
+    "replaced": lazy("replaced"),
+    "check": lazy("check"),
+    "starter": lazy("starter"),
+    "policy": lazy("policy"),
+    "person": lazy("person"),
+    "written": lazy("written"),
+    "edited": lazy("edited"),
+    "served": lazy("served model"),
+    "yes": lazy("yes"),
+    "no": lazy("no"),
+}
+
+
+@dataclass(frozen=True)
+class FilterField:
+    """`options` are values with their words; without any the field is typed."""
+
+    name: str
+    title: str
+    input: Literal["select", "search", "number", "date", "text"]
+    value: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`label` is its column's title, for screens too narrow for a table."""
+
+    label: str
+    text: str
+    is_number: bool = False
+    is_long: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a list, as it is read. `path` is where more about it stands, below the project's own."""
+
+    id: int
+    path: str
+    cells: tuple[Cell, ...]
+
+
+def word(value: str | None) -> str:
+    """What a state, a split or a source is called."""
+    return str(WORDS.get(value, value)) if value is not None else "–"
+
+
+def filter_fields(kind: type[Filters], given: Mapping[str, str]) -> list[FilterField]:
+    """A field for each filter, days last."""
+    names = sorted(kind.model_fields, key=lambda name: name in ("since", "until"))
+    return [_filter_field(name, kind.model_fields[name], given.get(name, "")) for name in names]
+
+
+def lines(name: ListName, rows: Sequence[Any]) -> list[Line]:
+    """What each row says."""
+    return [_LINES[name](row) for row in rows]
+
+
+def _filter_field(name: str, field: FieldInfo, value: str) -> FilterField:
+    options = _options(field.annotation)
+    title = str(FIELDS.get(name, name))
+    if options:
+        return FilterField(name, title, "select", value, tuple((option, word(option)) for option in options))
+    inner = {part for part in get_args(field.annotation) if part is not type(None)}
+    if date in inner:
+        return FilterField(name, title, "date", value)
+    if any(int in (part, *get_args(part)) for part in inner):
+        return FilterField(name, title, "number", value)
+    return FilterField(name, title, "search" if name == "search" else "text", value)
+
+
+def _options(annotation: Any) -> tuple[str, ...]:
+    for part in get_args(annotation):
+        if isinstance(part, str):
+            return tuple(get_args(annotation))
+        found = _options(part)
+        if found:
+            return found
+    return ()
+
+
+def _cell(name: str, text: str | None, *, is_number: bool = False, is_long: bool = False) -> Cell:
+    return Cell(str(FIELDS.get(name, name)), text or "–", is_number, is_long)
+
+
+def _prompt(row: Any) -> Line:
+    return Line(
+        row.id,
+        f"/prompts/{row.id}",
+        (
+            Cell(gettext("Prompt"), row.asked or "–", is_long=True),
+            _cell("split", word(row.split)),
+            _cell("tag", ", ".join(row.tags)),
+            _cell("topic", row.topic),
+            _cell("source", row.source),
+            Cell(gettext("Responses"), figures.count(row.responses), is_number=True),
+            Cell(gettext("Datasets"), gettext("kept out") if row.excluded else ""),
+        ),
+    )
+
+
+def _response(row: Any) -> Line:
+    by = gettext("Policy %(number)s") % {"number": row.policy} if row.policy else word(row.source)
+    return Line(
+        row.id,
+        f"/prompts/{row.prompt_id}#response-{row.id}",
+        (
+            Cell(gettext("Response"), row.text, is_long=True),
+            Cell(gettext("Prompt"), row.asked or "–", is_long=True),
+            _cell("source", by),
+            Cell(gettext("Characters"), figures.count(row.characters), is_number=True),
+        ),
+    )
+
+
+def _task(row: Any) -> Line:
+    return Line(
+        row.id,
+        f"/tasks/{row.id}",
+        (
+            Cell(gettext("Prompt"), row.asked or "–", is_long=True),
+            _cell("state", word(row.state)),
+            _cell("purpose", word(row.purpose)),
+            Cell(gettext("Judged"), f"{row.judged} / {row.quota}", is_number=True),
+            _cell("round", figures.count(row.round) if row.round else None),
+            Cell(gettext("Rule"), row.rule or "–"),
+        ),
+    )
+
+
+def _judgement(row: Any) -> Line:
+    seconds = figures.number(row.active_ms / 1000, 2) if row.active_ms is not None else None
+    standing = "replaced" if row.superseded_by else "check" if row.is_check else "current"
+    return Line(
+        row.id,
+        f"/tasks/{row.task_id}#judgement-{row.id}",
+        (
+            Cell(gettext("Answer"), said_as_stored(row)),
+            _cell("annotator", row.annotator or word(row.kind)),
+            _cell("standing", word(standing)),
+            Cell(gettext("Seconds"), seconds or "–", is_number=True),
+            Cell(gettext("Reason"), row.rationale or "–", is_long=True),
+            Cell(gettext("Said"), figures.moment(row.submitted_at)),
+        ),
+    )
+
+
+def _demonstration(row: Any) -> Line:
+    return Line(
+        row.id,
+        f"/prompts/{row.prompt_id}#demonstration-{row.id}",
+        (
+            Cell(gettext("Response"), row.text, is_long=True),
+            Cell(gettext("Prompt"), row.asked or "–", is_long=True),
+            _cell("source", word(row.source)),
+            _cell("author", row.author),
+        ),
+    )
+
+
+_LINES: Mapping[ListName, Callable[[Any], Line]] = {
+    "prompts": _prompt,
+    "responses": _response,
+    "tasks": _task,
+    "judgements": _judgement,
+    "demonstrations": _demonstration,
+}

@@ -1,0 +1,135 @@
+"""Pages of the lists at a million judgements: `python -m bench.lists [--judgements 1000000]`.
+
+A database of its own is filled by SQL with prompts, pairs and judgements of forty people; then every list is asked for
+its first page, a page in the middle, and by each filter, in this process. The goal is 200 ms at p99 over all of these.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db import migrate
+from app.db.embedded import running
+from app.db.session import create_engine, session_factory
+from app.db.tables import Project
+from app.services.browse.lists import LISTS, ListName
+
+GOAL_MS = 200
+REPEATS = 5
+PEOPLE = 40
+SEED = """
+INSERT INTO users (name) SELECT 'Person ' || n FROM generate_series(1, {people}) n;
+INSERT INTO projects (slug, name) VALUES ('lists', 'Lists');
+INSERT INTO prompts (project_id, messages, digest, split, source, tags)
+  SELECT 1, jsonb_build_array(jsonb_build_object('role', 'user', 'content',
+    'How do I ' || md5(n::text) || ' a ' || md5((n % 5000)::text) || '?')),
+    sha256(n::text::bytea), CASE WHEN n % 10 = 0 THEN 'validation' ELSE 'train' END, 'bench',
+    CASE WHEN n % 100 = 0 THEN ARRAY['hard'] ELSE ARRAY[]::varchar[] END
+  FROM generate_series(1, {tasks}) n;
+INSERT INTO completions (prompt_id, text, source)
+  SELECT (n + 1) / 2, 'First ' || md5(n::text) || ', then ' || md5((n % 7000)::text) || repeat(' and so on', n % 9),
+    'imported'
+  FROM generate_series(1, 2 * {tasks}) n;
+INSERT INTO tasks (project_id, prompt_id, state, quota, taken, judged)
+  SELECT 1, n, 'closed', 2, 2, 2 FROM generate_series(1, {tasks}) n;
+INSERT INTO task_completions (task_id, position, completion_id)
+  SELECT (n + 1) / 2, (n + 1) % 2, n FROM generate_series(1, 2 * {tasks}) n;
+INSERT INTO assignments (project_id, task_id, annotator_id, state, shown_order, guidelines_version, lease_expires_at)
+  SELECT 1, (n + 1) / 2, 1 + (n * 7 + n / 2) % {people}, 'submitted', ARRAY[0, 1], 1, now()
+  FROM generate_series(1, 2 * {tasks}) n ON CONFLICT DO NOTHING;
+INSERT INTO judgements (project_id, task_id, assignment_id, annotator_id, kind, choice, preference, shown_order,
+    guidelines_version, idempotency_key, active_ms, submitted_at, rationale, flags)
+  SELECT 1, task_id, id, annotator_id, 'human', 1 + id % 7, 4 - (1 + id % 7), shown_order, 1, id::text, 9000,
+    now() - (id || ' seconds')::interval, CASE WHEN id % 50 = 0 THEN 'because ' || md5(id::text) END,
+    CASE WHEN id % 200 = 0 THEN '{{"0": ["Makes facts up"]}}'::jsonb ELSE '{{}}'::jsonb END
+  FROM assignments;
+"""
+ASKED: dict[ListName, list[dict[str, Any]]] = {
+    "prompts": [{}, {"split": "validation"}, {"tag": "hard"}, {"search": "how"}, {"source": "bench"}],
+    "responses": [{}, {"search": "first"}, {"longer_than": 120}, {"source": "imported"}],
+    "tasks": [{}, {"state": "closed"}, {"agreement": "divided"}, {"agreement": "agreed"}, {"annotator": "Person 3"},
+              {"split": "validation"}, {"tag": "hard"}, {"since": "2020-01-01"}],
+    "judgements": [{}, {"annotator": "Person 3"}, {"flag": "Makes facts up"}, {"hurried": "no"},
+                   {"in_dataset": "no"}, {"standing": "current"}, {"search": "because"}],
+    "demonstrations": [{}],
+}  # fmt: skip
+RARE: dict[ListName, list[dict[str, Any]]] = {
+    "prompts": [{"search": "teapot"}, {"tag": "none"}, {"split": "held_out"}, {"source": "elsewhere"}],
+    "responses": [{"search": "teapot"}, {"source": "policy"}, {"longer_than": 100000}],
+    "tasks": [{"search": "teapot"}, {"state": "open"}, {"annotator": "Nobody"}, {"policy": 3}, {"round": 9}],
+    "judgements": [{"annotator": "Nobody"}, {"flag": "None"}, {"hurried": "yes"}, {"in_dataset": "yes"},
+                   {"standing": "check"}, {"standing": "replaced"}, {"search": "zebra"}],
+}  # fmt: skip
+
+
+async def measure(url: str, judgements: int) -> dict[str, Any]:
+    """Milliseconds of every page that is asked for."""
+    engine = create_engine(url)
+    try:
+        async with session_factory(engine)() as db:
+            await fill(db, judgements)
+            project = await db.get_one(Project, 1)
+            times: dict[str, list[float]] = {}
+            for group in (ASKED, RARE):
+                for name, asked in group.items():
+                    for filters in asked:
+                        times[f"{name} {json.dumps(filters)}"] = await pages(db, project, name, filters)
+    finally:
+        await engine.dispose()
+    every = sorted(ms for measured in times.values() for ms in measured)
+    p99 = every[min(len(every) - 1, int(len(every) * 0.99))]
+    for asked_for, measured in sorted(times.items(), key=lambda entry: -max(entry[1])):
+        print(f"{statistics.median(measured):8.1f} ms median {max(measured):8.1f} ms at most  {asked_for}")
+    return {
+        "bench": "lists",
+        "ratio": round(GOAL_MS / p99, 3),
+        "goal": 1,
+        "judgements": judgements,
+        "p99_ms": round(p99, 1),
+    }
+
+
+async def fill(db: AsyncSession, judgements: int) -> None:
+    """One project with two judgements to each task."""
+    for statement in SEED.format(people=PEOPLE, tasks=judgements // 2).split(";\n"):
+        if statement.strip():
+            await db.execute(text(statement.replace(":", "\\:")))
+    await db.commit()
+    for table in ("prompts", "completions", "tasks", "task_completions", "judgements"):
+        await db.execute(text(f"ANALYZE {table}"))
+    await db.commit()
+
+
+async def pages(db: AsyncSession, project: Project, name: ListName, filters: dict[str, Any]) -> list[float]:
+    """The first page and one in the middle."""
+    listing = LISTS[name]
+    wanted = listing.filters.model_validate(filters)
+    measured = []
+    for after in (None, 250_000):
+        for _ in range(REPEATS):
+            begun = time.perf_counter()
+            await listing.page(db, project, wanted, after=after, limit=50)
+            measured.append((time.perf_counter() - begun) * 1000)
+    return measured
+
+
+def main() -> None:
+    """Fill, measure, print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--judgements", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home, running(Path(home)) as url:
+        migrate.upgrade(url)
+        print(json.dumps(asyncio.run(measure(url, arguments.judgements))))
+
+
+if __name__ == "__main__":
+    main()

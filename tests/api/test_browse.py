@@ -1,0 +1,40 @@
+"""Lists of what a project holds over REST, page by page, and changes of many rows with undo."""
+
+import pytest
+
+from app.services.browse.lists import LISTS
+from tests.api.conftest import As
+
+HERE = "/api/v1/projects/everyday-help"
+
+
+@pytest.mark.parametrize("name", LISTS)
+async def test_every_list_is_read_to_its_end_by_its_cursor(name: str, calling: As) -> None:
+    whole = (await calling("reviewer").get(f"{HERE}/{name}?limit=200")).json()
+    assert whole["next_cursor"] is None or len(whole["items"]) == 200
+    seen: list[int] = []
+    cursor: str | None = ""
+    while cursor is not None and len(seen) < len(whole["items"]):
+        paging = {"limit": "50", **({"cursor": cursor} if cursor else {})}
+        page = (await calling("reviewer").get(f"{HERE}/{name}", params=paging)).json()
+        seen += [row["id"] for row in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen[: len(whole["items"])] == [row["id"] for row in whole["items"]]
+    assert seen
+
+
+async def test_rows_are_changed_and_put_back_by_a_program(calling: As) -> None:
+    owner = calling("owner")
+    (task, *_) = (await owner.get(f"{HERE}/tasks?state=open")).json()["items"]
+    done = (await owner.post(f"{HERE}/changes", json={"change": "retire", "ids": [task["id"]]})).json()
+    assert done["changed"] == 1
+    retired = (await owner.get(f"{HERE}/tasks?state=retired")).json()["items"]
+    assert [row["id"] for row in retired] == [task["id"]]
+    assert (await owner.post(f"{HERE}/changes/{done['change_id']}/undo")).json()["changed"] == 1
+    assert (await owner.get(f"{HERE}/tasks?state=retired")).json()["items"] == []
+    assert (await owner.post(f"{HERE}/changes/{done['change_id']}/undo")).status_code == 409
+
+
+@pytest.mark.parametrize("query", ["state=gone", "cursor=x", "limit=0", "since=yesterday", "search=a%00b"])
+async def test_a_filter_that_is_none_is_refused(query: str, calling: As) -> None:
+    assert (await calling("owner").get(f"{HERE}/tasks?{query}")).status_code == 422
