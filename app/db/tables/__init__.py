@@ -1,6 +1,7 @@
 """Every table of the vocabulary, importable from one place."""
 
 from app.db.tables.content import Completion, Demonstration, Prompt
+from app.db.tables.imports import Import
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
 from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
@@ -17,6 +18,7 @@ __all__ = [
     "Demonstration",
     "Gate",
     "GoldAnswer",
+    "Import",
     "Judgement",
     "Member",
     "Metric",

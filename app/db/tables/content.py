@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,7 +18,7 @@ class Prompt(Base):
 
     `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
     so that a prompt never moves between training and validation; held-out prompts are never asked about and never
-    trained on.
+    trained on. `import_id` is the import that brought it.
     """
 
     __tablename__ = "prompts"
@@ -30,17 +30,23 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(20))
     topic: Mapped[str | None] = mapped_column(String(200))
     source: Mapped[str] = mapped_column(String(200))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{}")
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
         UniqueConstraint("project_id", "digest"),
         CheckConstraint(one_of("split", get_args(Split)), name="split_known"),
         Index("ix_prompts_project_split", "project_id", "split", "id"),
+        Index("ix_prompts_import_id", "import_id", postgresql_where=sql("import_id IS NOT NULL")),
     )
 
 
 class Completion(Base):
-    """A response, with the policy version and sampling settings that made it."""
+    """A response, with the policy version and sampling settings that made it.
+
+    `source_model` is who wrote an imported one, by the name that its file has.
+    """
 
     __tablename__ = "completions"
 
@@ -59,6 +65,7 @@ class Completion(Base):
     token_count: Mapped[int | None]
     ended_with_eos: Mapped[bool | None]
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    source_model: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -84,10 +91,12 @@ class Demonstration(Base):
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     judgement_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id"), unique=True)
     completion_id: Mapped[int | None] = mapped_column(ForeignKey("completions.id"), index=True)
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
         CheckConstraint(one_of("source", get_args(DemonstrationSource)), name="source_known"),
         CheckConstraint("(source = 'edited') = (completion_id IS NOT NULL)", name="edited_has_an_origin"),
         CheckConstraint("length(btrim(text)) > 0", name="text_not_blank"),
+        Index("ix_demonstrations_import_id", "import_id", postgresql_where=sql("import_id IS NOT NULL")),
     )
