@@ -1,4 +1,4 @@
-"""What a row of a file is, whatever its format: a prompt, responses, and what was said of them; or why it can't be used."""
+"""What a row of a file is, whatever its format: a prompt, responses, what was said of them; or why it can't be used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,8 +80,8 @@ class ImportedRow:
     """A prompt by itself has no responses, and responses without statements are to be judged.
 
     One response with a statement that ranks nothing was called acceptable or not by itself. `task` is the file's own
-    name of the comparison: rows that share it are judgements of one task. `line` counts from 1: lines of a text, rows of
-    a table or list.
+    name of the comparison: rows that share it are judgements of one task. `line` counts from 1: lines of a text, rows
+    of a table or list.
     """
 
     line: int
@@ -97,7 +97,7 @@ class ImportedRow:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can't be used: `reason` is the end of a sentence that starts with the row, `field` what it is about."""
+    """A row that can't be used: `reason` ends a sentence that starts with the row, `field` is what it is about."""
 
     line: int
     field: str | None

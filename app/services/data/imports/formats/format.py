@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.errors import Invalid
 from app.services.data.imports.rows import ImportedRow, Raw
 
 Kind = Literal["prompts", "tasks", "judgements", "demonstrations"]
@@ -30,8 +31,8 @@ class Format:
 
     `called`, `strips` and `loses` are phrases for people, to be translated; the latter two are empty where nothing of
     the kind happens. `claims` says of a row whether it is meant to be of this format, however wrong the rest of it is.
-    `parse` makes what a row stands for of it, given its line, and raises RowError. `group` is a field: adjacent rows that
-    share its value are one (`parse` gets them as they came).
+    `parse` makes what a row stands for of it, given its line, and raises RowError. `group` is a field: adjacent rows
+    that share its value are one (`parse` gets them as they came).
     """
 
     name: str
@@ -55,6 +56,19 @@ class Format:
             elif field.required:
                 return None
         return found
+
+    def check(self, columns: Columns, present: Iterable[str]) -> None:
+        """Raises Invalid for columns that people chose and that don't do."""
+        names = {field.name for field in self.fields}
+        there = set(present)
+        for name, column in columns.items():
+            if name not in names:
+                raise Invalid("The format %(format)s has no field %(field)s.", format=self.name, field=name)
+            if column not in there:
+                raise Invalid("The file has no column %(column)s.", column=column)
+        for field in self.fields:
+            if field.required and field.name not in columns:
+                raise Invalid("The format %(format)s needs a column for %(field)s.", format=self.name, field=field.name)
 
 
 @dataclass(frozen=True, slots=True)

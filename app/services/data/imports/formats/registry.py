@@ -3,11 +3,53 @@ they find."""
 
 from collections.abc import Sequence
 
+from app.services.data.imports.formats import (
+    alpaca,
+    arena,
+    argilla,
+    demonstrations,
+    helpsteer,
+    hh_rlhf,
+    label_studio,
+    oasst,
+    plumbline,
+    preferences,
+    prompts,
+    responses,
+    sharegpt,
+    ultrafeedback,
+    unpaired,
+)
 from app.services.data.imports.formats.format import Fit, Format, Recognition
 from app.services.data.imports.rows import Raw
 
 # The more particular before the more general: of two that a file may be of, the first one is proposed.
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    plumbline.JUDGEMENTS,
+    plumbline.RAW_PREFERENCES,
+    label_studio.FORMAT,
+    argilla.FORMAT,
+    hh_rlhf.FORMAT,
+    arena.FORMAT,
+    helpsteer.HELPSTEER3,
+    helpsteer.HELPSTEER2,
+    ultrafeedback.FORMAT,
+    oasst.TREES,
+    oasst.MESSAGES,
+    sharegpt.RANKED,
+    sharegpt.TAGGED,
+    sharegpt.PLAIN,
+    alpaca.RANKED,
+    alpaca.TWO_OUTPUTS,
+    alpaca.PLAIN,
+    preferences.FORMAT,
+    unpaired.FORMAT,
+    responses.JUDGED,
+    responses.FORMAT,
+    demonstrations.FORMAT,
+    prompts.CONVERSATIONS,
+    prompts.PROMPTS,
+)
 
 
 def named(name: str) -> Format | None:
