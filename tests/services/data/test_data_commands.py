@@ -8,9 +8,9 @@ from typing import Protocol
 
 import psycopg
 import pytest
+from app.services.data.imports.registry import FORMATS
 from pyarrow import parquet
 
-from app.services.data.imports.registry import FORMATS
 from tests.command_line import Done, runner
 from tests.more_schemas import lengths
 

@@ -111,20 +111,3 @@ class RowError(ValueError):
         super().__init__(reason)
         self.field = field
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """A conversation that ends with the user, and the two responses to it."""
-
-    prompt: tuple[Turn, ...]
-    chosen: str
-    rejected: str
-
-
-@dataclass(frozen=True)
-class DemonstrationRow:
-    """A conversation that ends with the user, and the response to imitate."""
-
-    prompt: tuple[Turn, ...]
-    response: str

@@ -1,5 +1,6 @@
 """Imports as rows: which there are, what each is read as, and what the first rows of its file stand for."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +14,7 @@ from app.db.tables import Import, Project, Run
 from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.errors import Conflict, Invalid, NotFound
 from app.services.data.imports.formats import registry
-from app.services.data.imports.formats.format import Format, Recognition
+from app.services.data.imports.formats.format import Columns, Format, Recognition
 from app.services.data.imports.reading import read
 from app.services.data.imports.rows import BadRow, ImportedRow
 from app.services.data.imports.sources.source import Source
@@ -75,18 +76,18 @@ async def require_idle(db: AsyncSession, import_: Import) -> None:
 
 
 async def choose(
-    db: AsyncSession, import_: Import, *, form: str, columns: Mapping[str, str], options: Mapping[str, object]
+    db: AsyncSession, home: Path, import_: Import, *, form: str, columns: Columns | None, options: Mapping[str, object]
 ) -> None:
-    """Say what the file is read as; what was counted for another choice is forgotten. Raises Invalid, Conflict."""
+    """Say what the file is read as; what was counted for another choice is forgotten. Raises Invalid, Conflict.
+
+    Without `columns` the format finds its own.
+    """
     if import_.state not in ("uploaded", "checked"):
         raise Conflict("This file was imported already.")
     await require_idle(db, import_)
     chosen = format_named(form)
-    names = {field.name for field in chosen.fields}
-    kept = {field: column for field, column in columns.items() if field in names and column}
-    lacking = [field.called for field in chosen.fields if field.required and field.name not in kept]
-    if lacking:
-        raise Invalid("Say which column has this: %(fields)s.", fields=", ".join(lacking))
+    present = (await asyncio.to_thread(recognise, home, import_)).columns
+    kept = dict(columns_of(chosen, present, columns))
     asked = options_of(options)
     if (import_.format, import_.columns, import_.options) == (form, kept, asked.model_dump()):
         return
@@ -168,6 +169,12 @@ def options_of(values: Mapping[str, object]) -> Options:
         raise Invalid("An imported choice is 1 (much better), 2 (better) or 3 (slightly better).") from None
 
 
-def required_fields(form: Format) -> Sequence[str]:
-    """Names of the fields that a file of this format has to have."""
-    return [field.name for field in form.fields if field.required]
+def columns_of(form: Format, present: Sequence[str], chosen: Columns | None) -> Columns:
+    """The columns that the format's fields are read from, of those that a file has. Raises Invalid."""
+    if chosen is None:
+        found = form.columns(present)
+        if found is not None:
+            return found
+    columns = {field: column for field, column in (chosen or {}).items() if column}
+    form.check(columns, present)
+    return columns

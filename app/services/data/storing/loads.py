@@ -7,10 +7,10 @@ them.
 import asyncio
 import csv
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,6 +30,7 @@ T = TypeVar("T")
 # Any constant will do, as long as nothing else in the database locks the same pair.
 IMPORT_LOCK = 0x494D50
 PER_CENT = 100
+BAD_ROW_COLUMNS = ("line", "field", "reason")
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,8 @@ async def load(db: AsyncSession, project: Project, import_: Import, reading: Rea
             raise HasBadRows(counts)
     if not counts.rows:
         raise Invalid("%(name)s holds no row.", name=import_.file_name)
-    import_.state = "imported"
-    import_.imported_at = await db.scalar(select(func.now()))
-    import_.counts = counts.to_json()
+    now = await db.scalar(select(func.now()))
+    import_.state, import_.imported_at, import_.counts = "imported", now, counts.to_json()
     await db.flush()
     return counts
 
@@ -191,10 +191,16 @@ async def _ahead(items: Iterator[T]) -> AsyncIterator[T]:
 @contextmanager
 def _bad_rows(path: Path) -> Iterator[Callable[[Frame], None]]:
     """Writes the bad rows of frames into a table that people can download; all of them, however many."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("line", "field", "reason"))
-        yield lambda frame: writer.writerows((bad.line, bad.field or "", bad.reason) for bad in frame.bad)
-    draft.replace(path)
+    path.unlink(missing_ok=True)
+    with ExitStack() as opened:
+        tables: list[Any] = []
+
+        def write(frame: Frame) -> None:
+            if frame.bad and not tables:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                tables.append(csv.writer(opened.enter_context(path.open("w", encoding="utf-8", newline=""))))
+                tables[0].writerow(BAD_ROW_COLUMNS)
+            if frame.bad:
+                tables[0].writerows((bad.line, bad.field or "", bad.reason) for bad in frame.bad)
+
+        yield write

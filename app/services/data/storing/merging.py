@@ -14,25 +14,25 @@ from app.db.tables import Project
 from app.services.data.storing.frames import TABLES, Frame
 
 STAGING = """
-CREATE TEMP TABLE staged_rows (
+CREATE TEMP TABLE IF NOT EXISTS staged_rows (
     number int, unit text, key bytea, prompt_digest bytea, task_digest bytea
 ) ON COMMIT DROP;
-CREATE TEMP TABLE staged_prompts (
+CREATE TEMP TABLE IF NOT EXISTS staged_prompts (
     number int, digest bytea, messages jsonb, split text, topic text, tags jsonb
 ) ON COMMIT DROP;
-CREATE TEMP TABLE staged_tasks (number int, prompt_digest bytea, digest bytea, said smallint) ON COMMIT DROP;
-CREATE TEMP TABLE staged_responses (task_digest bytea, position smallint, text text, model text) ON COMMIT DROP;
-CREATE TEMP TABLE staged_statements (
+CREATE TEMP TABLE IF NOT EXISTS staged_tasks (number int, prompt_digest bytea, digest bytea, said smallint) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS staged_responses (task_digest bytea, position smallint, text text, model text) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS staged_statements (
     number int, task_digest bytea, digest bytea, answer_type text, choice smallint, preference smallint,
     ranks smallint[], shown_order smallint[], strength_said boolean, annotator text, criteria jsonb, flags jsonb,
     less_harmful smallint, rationale text, first_action_ms bigint, active_ms bigint, visits smallint, hurried boolean,
     served_at timestamptz, submitted_at timestamptz, acceptable boolean[], safe boolean[]
 ) ON COMMIT DROP;
-CREATE TEMP TABLE staged_demonstrations (
+CREATE TEMP TABLE IF NOT EXISTS staged_demonstrations (
     number int, prompt_digest bytea, task_digest bytea, text text, position smallint
 ) ON COMMIT DROP;
-CREATE TEMP TABLE made_tasks (id bigint, prompt_id bigint, digest bytea) ON COMMIT DROP;
-CREATE TEMP TABLE seen (key bytea PRIMARY KEY) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS made_tasks (id bigint, prompt_id bigint, digest bytea) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS seen (key bytea PRIMARY KEY) ON COMMIT DROP;
 """
 EMPTY = f"TRUNCATE {', '.join(f'staged_{table}' for table in TABLES)}, made_tasks"
 # The rest of a statement's columns tells nothing of whether it is known.
@@ -167,6 +167,7 @@ class Staging:
         connection = (await (await db.connection()).get_raw_connection()).driver_connection
         assert isinstance(connection, AsyncConnection)
         await connection.execute(STAGING)
+        await connection.execute("TRUNCATE seen")
         return cls(connection, project, import_id, source)
 
     async def merge(self, frame: Frame) -> Merged:

@@ -50,8 +50,8 @@ async def undo(db: AsyncSession, project: Project, import_: Import, watch: Watch
     """
     await lock(db, project)
     await require_undoable(db, import_)
-    import_.state = "undone"
-    import_.undone_at = await db.scalar(select(func.now()))
+    now = await db.scalar(select(func.now()))
+    import_.state, import_.undone_at = "undone", now
     await db.flush()  # from here on the database lets its judgements go
     removed: Json = {}
     for done, (name, statement) in enumerate(REMOVALS.items()):

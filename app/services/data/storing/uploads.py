@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import DomainError
+from app.services.data.imports.sources.source import shown
 
 FOLDER = "imports"
 FILE = "file"
@@ -70,14 +71,5 @@ def remove(home: Path, folder: str) -> None:
 
 
 def escaped(name: str) -> str:
-    """A file's name as text: without its folders, and what is no text as \\x and two digits."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    text = last.encode("utf-8", "surrogateescape" if _is_escaped(last) else "replace").decode(
-        "utf-8", "backslashreplace"
-    )
-    printable = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
-    return printable[:LONGEST_NAME] or FILE
-
-
-def _is_escaped(name: str) -> bool:
-    return all("\udc80" <= sign <= "\udcff" for sign in name if "\ud800" <= sign <= "\udfff")
+    """A file's name as text, without its folders."""
+    return shown(name.replace("\\", "/").rstrip("/").rpartition("/")[2])[:LONGEST_NAME] or FILE
