@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, func, insert, literal, select
 from sqlalchemy import cast as sql_cast
@@ -185,7 +185,7 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
             split=cast(Split, row.split),
             source=f"{row.kind}:{row.id}",
             group="" if ranks is None else f"{row.kind}:{row.id}",
-            strength=_strength(row.answer_type, row.preference) if row.kind != "imported" or row.strength_said else None,
+            strength=_strength(row.answer_type, row.preference) if _is_strength_said(row) else None,
             criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
             safe_a=None if row.safe is None else row.safe[0],
             safe_b=None if row.safe is None else row.safe[1],
@@ -216,6 +216,11 @@ def _probability(answer_type: str, preference: int | None, ranks: tuple[int | No
     if rank_a is None or rank_b is None:
         return None
     return 0.5 if rank_a == rank_b else float(rank_a < rank_b)
+
+
+def _is_strength_said(row: Any) -> bool:
+    """Of an imported pair only where its file said it."""
+    return row.kind != "imported" or bool(row.strength_said)
 
 
 def _strength(answer_type: str, preference: int | None) -> float | None:

@@ -85,8 +85,8 @@ def prompt_of(value: object, name: str) -> tuple[Turn, ...]:
 
 
 def whole_prompt(turns: Sequence[Turn], name: str) -> tuple[Turn, ...]:
-    """The turns, of which there is one at least and none that is empty."""
-    if not turns:
+    """The turns, of which none is empty, and one at least is of somebody whom the assistant answers."""
+    if all(role == "assistant" for role, _ in turns):
         raise RowError(name, f"has no prompt in {name!r}")
     for _, text in turns:
         if not text.strip():
