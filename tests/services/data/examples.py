@@ -259,7 +259,8 @@ EXAMPLES = [
                     Statement(
                         (1, 2),
                         criteria={"correctness": 1, "verbosity": 0},
-                        rationale="helpfulness 4, correctness 4, verbosity 1\nhelpfulness 1, correctness 0, verbosity 1",
+                        rationale="helpfulness 4, correctness 4, verbosity 1\n"
+                        "helpfulness 1, correctness 0, verbosity 1",
                     ),
                 )
             ),

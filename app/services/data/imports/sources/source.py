@@ -47,6 +47,7 @@ class Source:
         self._closing = ExitStack()
         self._closing.callback(stream.close)
         self._counted_bytes = 0
+        self._is_read = False
         try:
             self._rows = self._guarded(self._opened())
             self._closing.callback(self._rows.close)
@@ -72,7 +73,9 @@ class Source:
     @property
     def read_bytes(self) -> int:
         """How much of `size_bytes` was read so far."""
-        return self._counted_bytes if self.size_bytes is None else min(self._stream.tell(), self.size_bytes)
+        if self.size_bytes is None:
+            return self._counted_bytes
+        return self.size_bytes if self._is_read else min(self._stream.tell(), self.size_bytes)
 
     def sample(self, count: int) -> Sequence[Raw]:
         """The first good rows, for `recognise`; `rows` gives them again."""
@@ -110,6 +113,7 @@ class Source:
             for row in rows:
                 line = row.line
                 yield row
+            self._is_read = True
         except Damaged as damage:
             raise Invalid(damage.template, **damage.named, name=self.called, line=f"{line:,}") from None
         except OSError as error:
