@@ -18,12 +18,13 @@ from app.jobs.launch import Child, Launch
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
 from app.jobs.transactions import AWAY
+from app.jobs.watched import Unwanted, Watched
 from app.jobs.work import work_of
 from app.services.loop import leases
 from app.services.loop.leases import LeaseLost
 from app.services.loop.runs import LOG
 from app.services.loop.stages.registry import STAGES
-from app.services.loop.stages.stage import WorkerStage
+from app.services.loop.stages.stage import WatchedStage, WorkerStage
 from app.services.loop.storable import storable
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
@@ -78,6 +79,8 @@ async def _perform(context: WorkerContext, claimed: Claimed) -> None:
     stage = STAGES[claimed.run.stage]
     if isinstance(stage, WorkerStage):
         await context.database.run(lambda db: _do(db, context, claimed, stage))
+    elif isinstance(stage, WatchedStage):
+        await _do_watched(context, claimed, stage)
     else:
         await _train(context, claimed)
 
@@ -87,6 +90,35 @@ async def _do(db: AsyncSession, context: WorkerContext, claimed: Claimed, stage:
     work = await work_of(db, context.home, await leases.hold(db, claimed.run.id, claimed.token))
     result = await stage.perform(work)
     await leases.finish(db, claimed.run.id, claimed.token, "succeeded", result=result)
+
+
+async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedStage) -> None:
+    assert claimed.run.folder is not None
+    progress = context.home / claimed.run.folder / "metrics.jsonl"
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(progress))
+    try:
+        async with lease.kept():
+            watch = Watched(context, lease, progress)
+            await context.database.run(lambda db: _do_in_view(db, context, claimed, stage, watch))
+    except Unwanted:
+        if lease.lost.is_set():
+            raise LeaseLost from None
+        if lease.cancel_requested.is_set():
+            await _finish(context, claimed, "cancelled")
+        else:
+            await _give_back(context, claimed, error="The worker was stopped.", counts=False)
+
+
+async def _do_in_view(
+    db: AsyncSession, context: WorkerContext, claimed: Claimed, stage: WatchedStage, watch: Watched
+) -> None:
+    """In one transaction; the row of the run is locked only at its end, so that the lease can be kept until then."""
+    run = await db.get_one(Run, claimed.run.id, populate_existing=True)
+    end = await stage.perform(await work_of(db, context.home, run), watch)
+    await leases.hold(db, run.id, claimed.token)
+    state: leases.FinalState = "succeeded" if end.error is None else "failed"
+    await leases.finish(db, run.id, claimed.token, state, result=end.result, error=end.error)
 
 
 async def _train(context: WorkerContext, claimed: Claimed) -> None:

@@ -1,11 +1,11 @@
-"""Tags and exclusion of prompts, full-text search, and changes of many rows that can be undone."""
+"""Exclusion of prompts, full-text search, what lists are narrowed to, and changes of many rows that can be undone."""
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0017"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -23,8 +23,6 @@ NARROWED = (
 
 
 def upgrade() -> None:
-    tags = sa.Column("tags", sa.ARRAY(sa.String(80)), server_default="{}", nullable=False)
-    op.add_column("prompts", tags)
     op.add_column("prompts", sa.Column("excluded", sa.Boolean(), server_default="false", nullable=False))
     op.create_index("ix_prompts_tags", "prompts", ["tags"], postgresql_using="gin")
     words = sa.text("""jsonb_to_tsvector('simple', messages, '["string"]')""")
@@ -63,4 +61,3 @@ def downgrade() -> None:
         op.drop_index(f"ix_{table}_words", table)
     op.drop_index("ix_prompts_tags", "prompts")
     op.drop_column("prompts", "excluded")
-    op.drop_column("prompts", "tags")

@@ -16,8 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
-from app.services.data.imports import hh_rlhf
-from app.services.data.imports.importing import import_file
 from app.services.loop import round_rows, starting
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
@@ -25,6 +23,7 @@ from app.simulation.loop import invite
 from app.simulation.page import SeenTask
 from app.web.main import create_app
 from tests.factories import make_project
+from tests.importing import import_file
 from tests.jobs.forked import Forked
 from tests.jobs.loop import Loop, result_of
 
@@ -126,8 +125,8 @@ async def real_project(db: AsyncSession, file: Path) -> tuple[Project, str]:
     project = await make_project(db)
     project.round_settings = TINY
     project.opens_next_round = True
-    report = await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=True, demonstrate=True)
-    assert len(report.bad) == 1
+    counts = await import_file(db, project, file, skip_bad=True, demonstrate=True)
+    assert counts.bad == 1
     return project, await invite(db, project, "Anna")
 
 

@@ -2,6 +2,7 @@
 
 from app.db.tables.changes import BulkChange
 from app.db.tables.content import Completion, Demonstration, Prompt
+from app.db.tables.imports import Import
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
 from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
@@ -19,6 +20,7 @@ __all__ = [
     "Demonstration",
     "Gate",
     "GoldAnswer",
+    "Import",
     "Judgement",
     "Member",
     "Metric",

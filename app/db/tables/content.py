@@ -15,11 +15,11 @@ DemonstrationSource = Literal["starter", "imported", "written", "edited"]
 
 
 class Prompt(Base):
-    """A conversation that ends with the user.
+    """A conversation that waits for a response.
 
     `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
     so that a prompt never moves between training and validation; held-out prompts are never asked about and never
-    trained on. What is said of an `excluded` one stays out of dataset versions.
+    trained on. `import_id` is the import that brought it. What is said of an `excluded` one stays out of dataset versions.
     """
 
     __tablename__ = "prompts"
@@ -31,8 +31,9 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(20))
     topic: Mapped[str | None] = mapped_column(String(200))
     source: Mapped[str] = mapped_column(String(200))
-    tags: Mapped[list[str]] = mapped_column(ARRAY(String(80)), server_default="{}")
     excluded: Mapped[bool] = mapped_column(server_default="false")
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{}")
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -45,11 +46,15 @@ class Prompt(Base):
             sql("""jsonb_to_tsvector('simple', messages, '["string"]')"""),
             postgresql_using="gin",
         ),
+        Index("ix_prompts_import_id", "import_id", postgresql_where=sql("import_id IS NOT NULL")),
     )
 
 
 class Completion(Base):
-    """A response, with the policy version and sampling settings that made it."""
+    """A response, with the policy version and sampling settings that made it.
+
+    `source_model` is who wrote an imported one, by the name that its file has.
+    """
 
     __tablename__ = "completions"
 
@@ -68,6 +73,7 @@ class Completion(Base):
     token_count: Mapped[int | None]
     ended_with_eos: Mapped[bool | None]
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    source_model: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -95,6 +101,7 @@ class Demonstration(Base):
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     judgement_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id"), unique=True)
     completion_id: Mapped[int | None] = mapped_column(ForeignKey("completions.id"), index=True)
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -102,4 +109,5 @@ class Demonstration(Base):
         Index("ix_demonstrations_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
         CheckConstraint("(source = 'edited') = (completion_id IS NOT NULL)", name="edited_has_an_origin"),
         CheckConstraint("length(btrim(text)) > 0", name="text_not_blank"),
+        Index("ix_demonstrations_import_id", "import_id", postgresql_where=sql("import_id IS NOT NULL")),
     )

@@ -48,7 +48,8 @@ class Task(Base):
 
     `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
     task was chosen: {"rule", "propensity", ...}. A check (any purpose but `label`) may be a copy of another task: a
-    `repeat` is one of somebody's own earlier tasks, asked again.
+    `repeat` is one of somebody's own earlier tasks, asked again. `import_id` is the import that brought the task with
+    all that is in it; `import_digest` tells its content, so that no project holds the same one twice.
     """
 
     __tablename__ = "tasks"
@@ -66,6 +67,8 @@ class Task(Base):
     skipped: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     priority: Mapped[float] = mapped_column(server_default="0")
     selection: Mapped[Json] = mapped_column(server_default="{}")
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
+    import_digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -86,6 +89,14 @@ class Task(Base):
         Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),
         Index("ix_tasks_judged_twice", "project_id", "id", postgresql_where=text("judged >= 2")),
         Index("ix_tasks_copy_of", "copy_of", postgresql_where=text("copy_of IS NOT NULL")),
+        Index("ix_tasks_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
+        Index(
+            "uq_tasks_import_digest",
+            "project_id",
+            "import_digest",
+            unique=True,
+            postgresql_where=text("import_digest IS NOT NULL"),
+        ),
     )
 
 
@@ -176,7 +187,8 @@ class Judgement(Base):
     `is_check`: said of a task that checks the person. It is no label: no dataset holds it, and no round counts it.
 
     Times are of the pair on screen: `visits` how often its page came to the front, `hurried` that the person confirmed
-    an answer given faster than reading. Imported judgements have no assignment and no annotator.
+    an answer given faster than reading. Imported judgements have no assignment and no annotator; `source_annotator` is
+    the name in their file, `strength_said` whether it told how much better the better response is.
     """
 
     __tablename__ = "judgements"
@@ -208,6 +220,8 @@ class Judgement(Base):
     visits: Mapped[int | None] = mapped_column(SmallInteger)
     hurried: Mapped[bool] = mapped_column(server_default="false")
     client_version: Mapped[str | None] = mapped_column(String(40))
+    source_annotator: Mapped[str | None] = mapped_column(String(200))
+    strength_said: Mapped[bool | None]
     submitted_at: Mapped[datetime] = mapped_column(server_default=func.now())
     superseded_by: Mapped[int | None] = mapped_column(
         ForeignKey("judgements.id", deferrable=True, initially="DEFERRED")
@@ -253,6 +267,9 @@ class Judgement(Base):
             name="imported_has_nobody",
         ),
         CheckConstraint("(assignment_id IS NULL) = (idempotency_key IS NULL)", name="submission_has_a_key"),
+        CheckConstraint(
+            "kind = 'imported' OR (source_annotator IS NULL AND strength_said IS NULL)", name="source_is_a_file"
+        ),
         Index("uq_judgements_current", "assignment_id", unique=True, postgresql_where=text("superseded_by IS NULL")),
         CheckConstraint("NOT is_check OR kind <> 'imported'", name="checks_are_of_people"),
         Index("ix_judgements_project_current", "project_id", "id", postgresql_where=text("superseded_by IS NULL")),
@@ -270,4 +287,5 @@ class Judgement(Base):
         Index("ix_judgements_hurried", "project_id", "id", postgresql_where=text("hurried")),
         Index("ix_judgements_replaced", "project_id", "id", postgresql_where=text("superseded_by IS NOT NULL")),
         Index("ix_judgements_of_checks", "project_id", "id", postgresql_where=text("is_check")),
+        Index("ix_judgements_superseded_by", "superseded_by", postgresql_where=text("superseded_by IS NOT NULL")),
     )

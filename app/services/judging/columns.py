@@ -1,5 +1,6 @@
 """The columns of a judgement, each once: what is written, how an answer is read back, and what is exported follow from
-this list. A column of the table that is neither here nor in `SET_BY_DATABASE` fails a test.
+this list. A column of the table that is neither here nor in `SET_BY_DATABASE` or `SET_BY_IMPORTS` fails a
+test.
 
 People say things by pane, pane 0 being A; what they said is kept by position in the task. `order[pane]` is a position.
 """
@@ -18,6 +19,8 @@ Source = Literal["place", "assignment", "answer", "submission"]
 MOST_VISITS = 32_767
 # The id and the time with the row, what supersedes it with the row of a change.
 SET_BY_DATABASE = ("id", "submitted_at", "superseded_by")
+# Of imported judgements alone.
+SET_BY_IMPORTS = ("source_annotator", "strength_said")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Imports: real hh-rlhf transcripts come in whole, and what is wrong with a file is said by line and reason."""
 
 import asyncio
+import csv
 import gzip
 import json
 from itertools import islice
@@ -15,18 +16,17 @@ from app.db.session import SessionFactory
 from app.db.tables import Completion, Judgement, Project, Prompt, Task, TaskCompletion
 from app.errors import Invalid
 from app.services.data import datasets
-from app.services.data.imports import hh_rlhf, importing
-from app.services.data.imports.files import BadRow, read_rows
-from app.services.data.imports.importing import ImportReport, import_file
-from app.services.data.imports.rows import ComparisonRow
+from app.services.data.storing.frames import ROWS_A_FRAME
+from app.services.data.storing.loads import Counts, HasBadRows
 from app.services.projects import standing
 from app.services.prompts import split_of
 from tests.factories import make_project
+from tests.importing import import_file
 from training.records import PreferenceRecord, read_records
 
 HH_RLHF = Path(__file__).parents[4] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
 FEW = 300
-BAD_AMONG_FEW = BadRow(87, "has an empty response in 'chosen'")
+BAD_LINE = 87
 
 GOOD: dict[str, Any] = {
     "chosen": "\n\nHuman: Hello?\n\nAssistant: Good day.",
@@ -63,14 +63,20 @@ def write(file: Path, *lines: bytes) -> None:
     file.write_bytes(b"".join(lines))
 
 
+def bad_rows_of(file: Path) -> list[int]:
+    """The lines that were told as bad."""
+    with file.with_suffix(".bad.csv").open(encoding="utf-8") as table:
+        return [int(row["line"]) for row in csv.DictReader(table)]
+
+
 async def rows_of(db: AsyncSession, *tables: type) -> list[int]:
     return [await db.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
 
 
 async def test_real_rows_become_prompts_pairs_and_imported_judgements(db: AsyncSession, few_real_rows: Path) -> None:
     project = await make_project(db)
-    report = await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=True)
-    assert report == ImportReport(FEW, FEW - 1, 0, (BAD_AMONG_FEW,))
+    report = await import_file(db, project, few_real_rows, skip_bad=True)
+    assert (report.rows, report.new, report.bad, report.judgements) == (FEW, FEW - 1, 1, FEW - 1)
     assert await rows_of(db, Completion, Task, Judgement) == [2 * (FEW - 1), FEW - 1, FEW - 1]
     task = (await db.execute(select(Task.state, Task.quota, Task.taken, Task.judged).distinct())).one()
     assert tuple(task) == ("closed", 1, 1, 1)
@@ -82,7 +88,7 @@ async def test_every_imported_pair_says_what_the_file_says(
     db: AsyncSession, few_real_rows: Path, tmp_path: Path
 ) -> None:
     project = await make_project(db)
-    await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=True)
+    await import_file(db, project, few_real_rows, skip_bad=True)
     version = await datasets.cut_preferences(db, project, home=tmp_path)
     said = set()
     for record in read_records(tmp_path / version.path, PreferenceRecord):
@@ -103,7 +109,7 @@ async def test_the_place_of_a_response_does_not_tell_whether_it_was_chosen(
     db: AsyncSession, few_real_rows: Path
 ) -> None:
     project = await make_project(db)
-    await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=True)
+    await import_file(db, project, few_real_rows, skip_bad=True)
     first_is_better = await db.scalar(select(func.count()).select_from(Judgement).where(Judgement.preference > 0))
     assert first_is_better is not None
     assert 0.4 < first_is_better / FEW < 0.6
@@ -112,7 +118,7 @@ async def test_the_place_of_a_response_does_not_tell_whether_it_was_chosen(
 async def test_prompts_are_split_by_their_text_alone(db: AsyncSession, few_real_rows: Path) -> None:
     here, there = await make_project(db), await make_project(db)
     for project in (here, there):
-        await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=True)
+        await import_file(db, project, few_real_rows, skip_bad=True)
     splits = []
     for project in (here, there):
         prompts = await db.scalars(select(Prompt).where(Prompt.project_id == project.id))
@@ -124,27 +130,29 @@ async def test_prompts_are_split_by_their_text_alone(db: AsyncSession, few_real_
 
 async def test_one_bad_row_keeps_the_whole_file_out(db: AsyncSession, few_real_rows: Path) -> None:
     project = await make_project(db)
-    report = await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=False)
-    assert report == ImportReport(FEW, 0, 0, (BAD_AMONG_FEW,))
+    with pytest.raises(HasBadRows, match=f"1 of {FEW} rows can't be used"):
+        await import_file(db, project, few_real_rows)
+    assert bad_rows_of(few_real_rows) == [BAD_LINE]
     assert await rows_of(db, Prompt, Completion, Task, TaskCompletion, Judgement) == [0] * 5
 
 
 async def test_a_bad_row_in_a_late_batch_takes_the_early_ones_back(db: AsyncSession, file: Path) -> None:
     project = await make_project(db)
-    good = [line(chosen=transcript(f"Answer {number}")) for number in range(importing.BATCH + 1)]
+    good = [line(chosen=transcript(f"Answer {number}")) for number in range(ROWS_A_FRAME + 1)]
     write(file, *good, b"{}\n")
-    report = await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)
-    assert (report.imported, [bad.line for bad in report.bad]) == (0, [importing.BATCH + 2])
+    with pytest.raises(HasBadRows):
+        await import_file(db, project, file)
+    assert bad_rows_of(file) == [ROWS_A_FRAME + 2]
     assert await rows_of(db, Prompt, Task) == [0, 0]
-    assert (await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=True)).imported == importing.BATCH + 1
+    assert (await import_file(db, project, file, skip_bad=True)).new == ROWS_A_FRAME + 1
 
 
 async def test_the_same_file_again_adds_nothing(db: AsyncSession, few_real_rows: Path) -> None:
     project = await make_project(db)
-    await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=True)
+    await import_file(db, project, few_real_rows, skip_bad=True)
     before = await rows_of(db, Prompt, Completion, Task, Judgement)
-    report = await import_file(db, project, few_real_rows, hh_rlhf.FORMAT, skip_bad=True)
-    assert (report.imported, report.already_there, len(report.bad)) == (0, FEW - 1, 1)
+    report = await import_file(db, project, few_real_rows, skip_bad=True)
+    assert (report.new, report.already_there, report.bad) == (0, FEW - 1, 1)
     assert await rows_of(db, Prompt, Completion, Task, Judgement) == before
 
 
@@ -153,123 +161,52 @@ async def test_two_imports_of_one_file_at_once_bring_it_in_once(
 ) -> None:
     project = await make_project(db)
     write(file, line())
-    await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)
+    await import_file(db, project, file)
     await db.commit()  # the prompt is there already, so that inserting it makes nobody wait
     write(file, *(line(chosen=transcript(f"Answer {number}")) for number in range(FEW)))
 
-    async def one() -> ImportReport:
+    async def one() -> Counts:
         async with sessions() as session, session.begin():
-            return await import_file(session, project, file, hh_rlhf.FORMAT, skip_bad=False)
+            return await import_file(session, project, file)
 
     reports = await asyncio.gather(one(), one())
-    assert sorted((report.imported, report.already_there) for report in reports) == [(0, FEW), (FEW, 0)]
+    assert sorted((report.new, report.already_there) for report in reports) == [(0, FEW), (FEW, 0)]
     assert await rows_of(db, Judgement) == [FEW + 1]
 
 
 async def test_a_pair_that_comes_twice_in_a_file_comes_in_once(db: AsyncSession, file: Path) -> None:
     project = await make_project(db)
     write(file, line() + line())
-    report = await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)
-    assert (report.rows, report.imported, report.already_there) == (2, 1, 1)
+    report = await import_file(db, project, file)
+    assert (report.rows, report.new, report.duplicates) == (2, 1, 1)
 
 
 async def test_the_opposite_opinion_about_a_pair_is_another_judgement(db: AsyncSession, file: Path) -> None:
     project = await make_project(db)
     write(file, line() + line(chosen=GOOD["rejected"], rejected=GOOD["chosen"]))
     for expected in (2, 0):
-        assert (await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)).imported == expected
+        assert (await import_file(db, project, file)).new == expected
     assert await rows_of(db, Prompt, Judgement) == [1, 2]
 
 
 async def test_a_prompt_that_is_held_out_stays_held_out(db: AsyncSession, file: Path) -> None:
     project = await make_project(db)
     write(file, line())
-    await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)
+    await import_file(db, project, file)
     prompt = (await db.scalars(select(Prompt))).one()
     prompt.split = "held_out"
     write(file, line(chosen=transcript("Another")))
-    await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)
+    await import_file(db, project, file)
     assert (await db.scalars(select(Prompt.split))).all() == ["held_out"]
 
 
 async def test_how_much_better_can_be_said_for_the_whole_file(db: AsyncSession, file: Path) -> None:
     project = await make_project(db)
     write(file, line())
-    await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False, choice=1)
+    await import_file(db, project, file, choice=1)
     assert [abs(preference) for preference in await db.scalars(select(Judgement.preference))] == [3]
     with pytest.raises(Invalid, match="much better"):
-        await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False, choice=4)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_plain_and_compressed_files_read_alike_whatever_their_name(file: Path, compressed: bool) -> None:
-    content = line() + line(chosen=transcript("Hi"))
-    write(file, gzip.compress(content) if compressed else content)
-    assert [pair.chosen for pair in read_rows(file, hh_rlhf.parse) if isinstance(pair, ComparisonRow)] == [
-        "Good day.",
-        "Hi",
-    ]
-
-
-def test_a_byte_order_mark_crlf_and_empty_lines_are_no_matter(file: Path) -> None:
-    with_crlf = line(chosen=GOOD["chosen"].replace("\n", "\r\n")).replace(b"\n", b"\r\n")
-    write(file, b"\xef\xbb\xbf" + with_crlf + b"\r\n" + line())
-    first, second = read_rows(file, hh_rlhf.parse)
-    assert first == second == ComparisonRow((("user", "Hello?"),), "Good day.", "What?")
-
-
-BAD_LINES = [
-    (b"not json\n", "is not JSON"),
-    (b'{"chosen": "\n', "is not JSON"),
-    (b"[" * 200_000 + b"\n", "is not JSON"),
-    (b"\xff\xfe\n", "is not UTF-8"),
-    ('{"chosen": "a"}'.encode("utf-16"), "is not UTF-8"),
-    (b"[1, 2]\n", "is not a JSON object"),
-    (b"null\n", "is not a JSON object"),
-    (b"{}\n", "has no text under 'chosen'"),
-    (line(chosen=None), "has no text under 'chosen'"),
-    (line(chosen=["\n\nHuman: a\n\nAssistant: b"]), "has no text under 'chosen'"),
-    (line(rejected=7), "has no text under 'rejected'"),
-    (line(chosen=""), "has no 'Human:' and 'Assistant:' in 'chosen'"),
-    (line(chosen="Good day."), "has no 'Human:' and 'Assistant:' in 'chosen'"),
-    (line(chosen="Well.\n\nHuman: a\n\nAssistant: b"), "has text before the first 'Human:' in 'chosen'"),
-    (line(chosen="\n\nAssistant: b"), "does not start with 'Human:' in 'chosen'"),
-    (line(chosen="\n\nHuman: Hello?"), "does not end with a response in 'chosen'"),
-    (line(rejected=transcript("b\n\nHuman: c")), "does not end with a response in 'rejected'"),
-    (line(rejected=transcript(" ")), "has an empty response in 'rejected'"),
-    (line(rejected="\n\nHuman:\n\nAssistant: b"), "has an empty turn in 'rejected'"),
-    (line(rejected=GOOD["chosen"]), "holds the same response twice"),
-    (line(rejected=GOOD["chosen"] + "  "), "holds the same response twice"),
-    (
-        line(rejected="\n\nHuman: Bye?\n\nAssistant: b"),
-        "holds two different conversations: they differ before the last response",
-    ),
-    (
-        line(rejected=transcript("a\n\nHuman: b\n\nAssistant: c")),
-        "holds two different conversations: they differ before the last response",
-    ),
-    (line(chosen=transcript("a\0b")), "has a NUL character in 'chosen', which no database text can hold"),
-    (line(rejected=transcript("a\ud83d")), "has half a surrogate pair in 'rejected', which is no text"),
-]
-
-
-@pytest.mark.parametrize(("content", "reason"), BAD_LINES)
-async def test_a_bad_row_is_named_by_line_and_reason_and_the_good_ones_can_come_in(
-    db: AsyncSession, file: Path, content: bytes, reason: str
-) -> None:
-    project = await make_project(db)
-    write(file, line() + content.rstrip(b"\n") + b"\n" + line(chosen=transcript("Hi")))
-    report = await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=True)
-    assert report.bad[0] == BadRow(2, reason)
-    assert report.imported == 2
-
-
-def test_a_line_that_no_memory_should_hold_is_a_bad_row(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.data.imports.files.LONGEST_LINE", 1_000)
-    write(file, line() + line(chosen=transcript("a" * 5_000)) + line())
-    rows = list(read_rows(file, hh_rlhf.parse))
-    assert rows[1] == BadRow(2, "is longer than 1,000 bytes")
-    assert rows[0] == rows[2]
+        await import_file(db, project, file, choice=4)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "trailing"])
@@ -286,42 +223,14 @@ async def test_a_damaged_archive_brings_nothing_in_even_when_bad_rows_are_skippe
     write(file, damaged[damage])
     project = await make_project(db)
     with pytest.raises(Invalid, match=r"pairs\.jsonl is damaged"):
-        await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=True)
+        await import_file(db, project, file, skip_bad=True)
     assert await rows_of(db, Prompt, Judgement) == [0, 0]
-
-
-async def test_a_file_that_is_not_there_is_one_clear_line(db: AsyncSession, tmp_path: Path) -> None:
-    project = await make_project(db)
-    for path in (tmp_path / "nothing.jsonl", tmp_path):
-        with pytest.raises(Invalid, match="can't be read"):
-            await import_file(db, project, path, hh_rlhf.FORMAT, skip_bad=True)
-
-
-def test_turns_of_one_speaker_in_a_row_are_one_turn() -> None:
-    row = line(
-        chosen="\n\nHuman: a\n\nHuman: b\n\nAssistant: c\n\nAssistant: d",
-        rejected="\n\nHuman: a\n\nHuman: b\n\nAssistant: e",
-    )
-    assert hh_rlhf.parse(row) == ComparisonRow((("user", "a\n\nb"),), "c\n\nd", "e")
-
-
-def test_a_marker_counts_only_at_the_start_of_a_paragraph() -> None:
-    pair = hh_rlhf.parse(line(chosen=transcript("Say Human: or\nAssistant: as you like.")))
-    assert pair.chosen == "Say Human: or\nAssistant: as you like."
-
-
-def test_the_whole_real_file_reads_with_four_bad_rows() -> None:
-    rows = list(read_rows(HH_RLHF, hh_rlhf.parse))
-    bad = [row for row in rows if isinstance(row, BadRow)]
-    assert len(rows) == 2_312
-    assert [row.line for row in bad] == [87, 517, 926, 1104]
-    assert {row.reason.partition(" in ")[0] for row in bad} == {"has an empty response"}
 
 
 async def test_an_overview_tells_imported_judgements_apart(db: AsyncSession, file: Path) -> None:
     project: Project = await make_project(db)
     write(file, line())
-    await import_file(db, project, file, hh_rlhf.FORMAT, skip_bad=False)
+    await import_file(db, project, file)
     overview = await standing.overview(db, project)
     assert (overview.judgements, overview.judgements_imported, overview.labels_today) == (1, 1, 0)
     assert (overview.annotators, overview.tasks_closed) == (0, 1)

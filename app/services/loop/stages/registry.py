@@ -13,6 +13,7 @@ from app.services.loop.stages.evaluate import EVALUATE
 from app.services.loop.stages.figures import SHARED, Words
 from app.services.loop.stages.gate import GATE
 from app.services.loop.stages.generate import GENERATE
+from app.services.loop.stages.importing import IMPORT
 from app.services.loop.stages.kto import KTO
 from app.services.loop.stages.ppo import PPO
 from app.services.loop.stages.promote import PROMOTE
@@ -23,7 +24,7 @@ from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

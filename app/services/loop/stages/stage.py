@@ -169,6 +169,35 @@ class WorkerStage(Stage):
     """The result. Raises DomainError in words."""
 
 
+@dataclass(frozen=True)
+class End:
+    """How a stage ended that says it itself: `error` is why in vain, in one line."""
+
+    result: Json
+    error: str | None = None
+
+
+class Watch(Protocol):
+    """Who looks on while a worker does a long stage."""
+
+    def tell(self, done: int, total: int, phase: str) -> None:
+        """How far it is."""
+
+    def require_wanted(self) -> None:
+        """Raises what ends the stage when it isn't to go on; all that it wrote is taken back then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedStage(Stage):
+    """A stage that the worker does by itself, too, but that takes long: it tells how far it is, and can be cancelled.
+
+    All of it is one transaction, which ends with the run. Taken up again, it starts anew.
+    """
+
+    perform: Callable[[Work, Watch], Awaitable[End]]
+    """Raises DomainError in words."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage(Stage):
     """A stage that a process of `python -m training NAME` does, over files."""

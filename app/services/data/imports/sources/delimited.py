@@ -1,0 +1,93 @@
+"""CSV and TSV: a header, then a row for each record, which may go over several lines within quotes."""
+
+import codecs
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from app.services.data.imports.rows import BadRow, RawRow
+from app.services.data.imports.sources.bytes import Damaged
+from app.services.data.imports.sources.json_lines import LONGEST_LINE, NOT_UTF8, lines, too_long
+
+DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV"}
+# Columns that make a table of a file without any delimiter.
+ALONE = ("prompt", "question", "instruction", "messages", "conversations")
+
+
+def delimiter_of(head: bytes) -> str | None:
+    """The delimiter of a file that begins like this; None if its first line is no header."""
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").partition(b"\n")[0]
+    line = first.decode("utf-8", "replace").rstrip("\r")
+    outside = "".join(line.split('"')[::2])
+    found, count = max(((sign, outside.count(sign)) for sign in DELIMITERS), key=lambda pair: pair[1])
+    if count:
+        return found
+    return "," if line.strip('" ').lower() in ALONE else None
+
+
+def delimited(stream: BinaryIO, delimiter: str) -> Iterator[RawRow | BadRow]:
+    """Rows by column, counted by the line on which each begins. Raises Damaged for a header that is none."""
+    csv.field_size_limit(LONGEST_LINE)
+    text = _Text(stream)
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    header = _header(reader)
+    size = len(header)
+    while True:
+        text.is_utf8 = text.fits = True
+        line = text.line + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadRow(line, None, f"is not CSV: {error}")
+            continue
+        if not values:
+            continue
+        if not text.fits:
+            yield BadRow(line, None, too_long())
+        elif not text.is_utf8:
+            yield BadRow(line, None, NOT_UTF8)
+        elif len(values) != size:
+            yield BadRow(line, None, f"has {len(values)} values where the header has {size}")
+        else:
+            yield RawRow(line, dict(zip(header, values, strict=True)))
+
+
+class _Text:
+    """Lines as text, and what was wrong with those that were read since one last looked."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._lines = lines(stream)
+        self.line = 0
+        self.is_utf8 = self.fits = True
+
+    def __iter__(self) -> "_Text":
+        return self
+
+    def __next__(self) -> str:
+        content = next(self._lines)
+        self.line += 1
+        if content is None:
+            self.fits = False
+            return "\n"
+        if content.startswith(codecs.BOM_UTF8):
+            content = content.removeprefix(codecs.BOM_UTF8)
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            self.is_utf8 = False
+            return content.decode("utf-8", "replace")
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    try:
+        found = next((values for values in reader if values), [])
+    except csv.Error as error:
+        raise Damaged("%(name)s has no header that can be read: %(why)s.", why=error) from None
+    header = [name.strip() or f"column {number}" for number, name in enumerate(found, 1)]
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
+    if twice:
+        raise Damaged("%(name)s has more than one column %(column)s.", column=twice[0])
+    return header

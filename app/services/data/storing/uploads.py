@@ -1,0 +1,75 @@
+"""Files that were sent in, each in a folder of its own below `imports` in the home folder."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import DomainError
+from app.services.data.imports.sources.source import shown
+
+FOLDER = "imports"
+FILE = "file"
+BAD_ROWS = "bad-rows.csv"
+LONGEST_NAME = 200
+
+
+class TooLarge(DomainError):
+    """That file is too large."""
+
+    status = 413
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it was stored; `folder` is relative to the home folder."""
+
+    name: str
+    folder: str
+    size_bytes: int
+    sha256: str
+
+
+def new_folder() -> str:
+    """One that nobody guesses, relative to the home folder."""
+    return f"{FOLDER}/{secrets.token_hex(8)}"
+
+
+async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_bytes: int) -> Upload:
+    """Store what comes in as it comes. Raises TooLarge, and leaves nothing behind then."""
+    folder = new_folder()
+    path = home / folder / FILE
+    path.parent.mkdir(parents=True)
+    digest = hashlib.sha256()
+    size_bytes = 0
+    try:
+        with path.open("wb") as file:
+            async for chunk in chunks:
+                size_bytes += len(chunk)
+                if size_bytes > most_bytes:
+                    raise TooLarge(
+                        "%(name)s is larger than the %(most)s MB that may be uploaded. Use the command line for it.",
+                        name=escaped(name),
+                        most=most_bytes // 10**6,
+                    )
+                digest.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+    except BaseException:
+        remove(home, folder)
+        raise
+    return Upload(escaped(name), folder, size_bytes, digest.hexdigest())
+
+
+def remove(home: Path, folder: str) -> None:
+    """Everything of one import that lies in files."""
+    for name in (FILE, BAD_ROWS):
+        (home / folder / name).unlink(missing_ok=True)
+    if (home / folder).is_dir():
+        (home / folder).rmdir()
+
+
+def escaped(name: str) -> str:
+    """A file's name as text, without its folders."""
+    return shown(name.replace("\\", "/").rstrip("/").rpartition("/")[2])[:LONGEST_NAME] or FILE
