@@ -20,8 +20,12 @@ CREATE TEMP TABLE IF NOT EXISTS staged_rows (
 CREATE TEMP TABLE IF NOT EXISTS staged_prompts (
     number int, digest bytea, messages jsonb, split text, topic text, tags jsonb
 ) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_tasks (number int, prompt_digest bytea, digest bytea, said smallint) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_responses (task_digest bytea, position smallint, text text, model text) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS staged_tasks (
+    number int, prompt_digest bytea, digest bytea, said smallint
+) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS staged_responses (
+    task_digest bytea, position smallint, text text, model text
+) ON COMMIT DROP;
 CREATE TEMP TABLE IF NOT EXISTS staged_statements (
     number int, task_digest bytea, digest bytea, answer_type text, choice smallint, preference smallint,
     ranks smallint[], shown_order smallint[], strength_said boolean, annotator text, criteria jsonb, flags jsonb,
