@@ -1,4 +1,4 @@
-"""Files into projects by `plumbline import`, and out again: from files, pipes and standard input, dry and in earnest."""
+"""Files into projects by `plumbline import`, and out again: from files, pipes and standard input, dry or in earnest."""
 
 import json
 import os

@@ -18,13 +18,14 @@ from app.services.data.imports.formats.format import Columns, Format, Recognitio
 from app.services.data.imports.reading import read
 from app.services.data.imports.rows import BadRow, ImportedRow
 from app.services.data.imports.sources.source import Source
-from app.services.data.storing import uploads
+from app.services.data.storing import undoing, uploads
 from app.services.data.storing.loads import Reading
 from app.services.data.storing.options import Options
 from app.services.data.storing.uploads import Upload
 
 SAMPLE_ROWS = 50
 SHOWN_ROWS = 5
+LONGEST_PATH = 500
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ async def choose(
     import_.format, import_.columns, import_.options = form, kept, asked.model_dump()
     import_.state, import_.counts = "uploaded", {}
     await db.flush()
+
+
+async def discard(db: AsyncSession, import_: Import) -> str:
+    """Remove an import that brought nothing; its folder, which is the caller's to remove then. Raises Conflict."""
+    if import_.state not in ("uploaded", "checked"):
+        raise Conflict("Rows of this file came in. Undo the import instead.")
+    await require_idle(db, import_)
+    await db.delete(import_)
+    await db.flush()
+    return import_.folder
+
+
+async def holding(db: AsyncSession, import_: Import) -> list[int]:
+    """Numbers of the dataset versions that keep it from being undone."""
+    return await undoing.versions_that_hold(db, import_) if import_.state == "imported" else []
 
 
 def choose_best(import_: Import, recognition: Recognition) -> bool:
