@@ -1,23 +1,22 @@
 """Files into a project: uploaded, checked, stored, and taken back."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.responses import FileResponse
 
 from app.db.session import transaction
 from app.db.tables import Import, Project
 from app.errors import Invalid, NotFound
 from app.services.data.storing import imports, uploads
 from app.services.loop import importing, runs
-from app.services.loop.importing import Action
+from app.services.loop.stages.importing import Action
 from app.services.projects import projects
 from app.web.api.access import Caller, Credentials, Id, ManagedProject, OwnedProject, token_principal
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import NO_NUL, ImportIn, ImportOut, LoadIn
+from app.web.serving import downloads
 from app.web.serving.deps import Db, sessions_of, settings_of
 
 router = APIRouter(tags=["imports"])
@@ -52,12 +51,7 @@ async def upload(
     stored = await uploads.keep(settings.home, name, request.stream(), most_bytes=settings.upload_bytes)
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
-        import_ = await imports.create(db, project, principal.user_id, stored)
-        try:
-            imports.choose_best(import_, await asyncio.to_thread(imports.recognise, settings.home, import_))
-        except Invalid:
-            uploads.remove(settings.home, stored.folder)
-            raise
+        import_ = await imports.create(db, settings.home, project, principal.user_id, stored)
         return ImportOut.model_validate(import_)
 
 
@@ -140,11 +134,8 @@ async def discard_import(request: Request, project: OwnedProject, import_id: Id,
     responses={200: {"content": {"text/csv": {}}, "description": "line, field and reason of each, in a table."}},
 )
 async def read_bad_rows(request: Request, project: ManagedProject, import_id: Id, db: Db) -> Response:
-    """All of them, as the last check or import found them; 404 where there were none."""
-    file = imports.bad_rows_file(settings_of(request).home, await imports.get(db, project, import_id))
-    if not file.exists():
-        raise NotFound
-    return FileResponse(file, media_type="text/csv")
+    """All of them, as the last check or import found them; the heading alone where there were none."""
+    return downloads.bad_rows(settings_of(request).home, project, await imports.get(db, project, import_id))
 
 
 async def _start(db: AsyncSession, actor_id: int, project: Project, import_: Import, action: Action) -> ImportOut:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import FormData, UploadFile
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from app.db.session import transaction
 from app.db.tables import Import, Project, Run, User
@@ -18,13 +18,14 @@ from app.errors import Invalid, NotFound
 from app.services.data.imports.formats.registry import FORMATS
 from app.services.data.storing import imports, uploads
 from app.services.data.storing.imports import Preview
-from app.services.data.storing.uploads import Upload
+from app.services.data.storing.uploads import TooLarge, Upload
 from app.services.loop import importing, runs
-from app.services.loop.importing import Action
+from app.services.loop.stages.importing import Action
 from app.services.projects import projects
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
+from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, sessions_of, settings_of
 from app.web.words import imports as words
 from app.web.words import pace
@@ -73,20 +74,14 @@ async def upload(request: Request, slug: str, principal: CurrentUser) -> Respons
         async with request.form(max_files=1, max_fields=10, max_part_size=LONGEST_PASTE_BYTES) as form:
             stored = await _stored(request, form)
             return_to = _return_to(str(form.get("next", "")))
-    except Invalid as error:
+        async with transaction(sessions_of(request)) as db:
+            import_ = await imports.create(db, home, project, principal.user_id, stored, return_to=return_to)
+            if import_.format is not None:
+                await importing.start(db, principal.user_id, project, import_, "check")
+    except (Invalid, TooLarge) as error:
         async with transaction(sessions_of(request)) as db:
             return await _list(request, db, Managed(project, role), problem=translated(error), status_code=error.status)
-    async with transaction(sessions_of(request)) as db:
-        import_ = await imports.create(db, project, principal.user_id, stored, return_to=return_to)
-        try:
-            recognition = await asyncio.to_thread(imports.recognise, home, import_)
-        except Invalid as error:
-            await db.rollback()
-            uploads.remove(home, stored.folder)
-            return await _list(request, db, Managed(project, role), problem=translated(error), status_code=error.status)
-        if imports.choose_best(import_, recognition):
-            await importing.start(db, principal.user_id, project, import_, "check")
-        return render.redirect(f"/projects/{slug}/imports/{import_.id}")
+    return _to(project, import_.id)
 
 
 @router.get("/{import_id}")
@@ -122,16 +117,15 @@ async def choose_reading(
     columns = {key.removeprefix("column-"): str(value) for key, value in form.items() if key.startswith("column-")}
     options = {"choice": form.get("choice", "2"), "demonstrate": form.get("demonstrate", "false")}
     try:
-        await imports.choose(
-            db, settings_of(request).home, import_,
-            form=name, columns=columns if name == import_.format else None, options=options,
-        )  # fmt: skip
-        await importing.start(db, principal.user_id, project, import_, "check")
+        async with db.begin_nested():
+            await imports.choose(
+                db, settings_of(request).home, import_,
+                form=name, columns=columns if name == import_.format else None, options=options,
+            )  # fmt: skip
+            await importing.start(db, principal.user_id, project, import_, "check")
     except Invalid as error:
-        await db.rollback()
-        return await _show(
-            request, db, managed, await imports.get(db, project, import_id), problem=translated(error), status_code=422
-        )
+        await db.refresh(import_)
+        return await _show(request, db, managed, import_, problem=translated(error), status_code=error.status)
     return _to(project, import_id)
 
 
@@ -183,10 +177,7 @@ async def discard(request: Request, import_id: ImportId, project: OwnedProject, 
 async def download_bad_rows(request: Request, import_id: ImportId, managed: ManagedProject, db: Db) -> Response:
     """Sends owners and reviewers every row that can't be used, with its line, field and reason."""
     import_ = await imports.get(db, managed.project, import_id)
-    file = imports.bad_rows_file(settings_of(request).home, import_)
-    if not file.exists():
-        raise NotFound
-    return FileResponse(file, media_type="text/csv", filename=f"{managed.project.slug}-import-{import_id}-bad-rows.csv")
+    return downloads.bad_rows(settings_of(request).home, managed.project, import_)
 
 
 async def _start(db: AsyncSession, actor_id: int, project: Project, import_: Import, action: Action) -> Response:
@@ -270,7 +261,7 @@ async def _show(
         versions=await imports.holding(db, import_),
         formats={form.name: form for form in FORMATS},
         format_names={form.name: gettext(form.called) for form in FORMATS},
-        gettext=gettext,
+        translate=gettext,
     )
 
 

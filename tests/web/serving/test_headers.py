@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from app.settings import Settings
 from app.web.main import create_app
-from app.web.serving.body_limit import MOST_BYTES
 from app.web.rendering.render import static_digest
+from app.web.serving.body_limit import MOST_BYTES
 from tests.web.conftest import SITE, client_of
 
 PROTECTING = {

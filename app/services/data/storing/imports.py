@@ -37,9 +37,18 @@ class Preview:
 
 
 async def create(
-    db: AsyncSession, project: Project, actor_id: int | None, upload: Upload, *, return_to: str | None = None
+    db: AsyncSession,
+    home: Path,
+    project: Project,
+    actor_id: int | None,
+    upload: Upload,
+    *,
+    return_to: str | None = None,
 ) -> Import:
-    """A row for a file that was stored."""
+    """A row for a file that was stored, to be read as what it most likely is; `format` is None where it is of none.
+
+    Raises Invalid for a file that isn't read, which is removed then.
+    """
     import_ = Import(
         project_id=project.id,
         file_name=upload.name,
@@ -49,6 +58,14 @@ async def create(
         return_to=return_to,
         created_by_id=actor_id,
     )
+    try:
+        best = (await asyncio.to_thread(recognise, home, import_)).best
+    except Invalid:
+        uploads.remove(home, upload.folder)
+        raise
+    if best is not None:
+        import_.format, import_.columns = best.form.name, dict(best.columns)
+        import_.options = Options().model_dump()
     db.add(import_)
     await db.flush()
     await db.refresh(import_)
@@ -110,16 +127,6 @@ async def discard(db: AsyncSession, import_: Import) -> str:
 async def holding(db: AsyncSession, import_: Import) -> list[int]:
     """Numbers of the dataset versions that keep it from being undone."""
     return await undoing.versions_that_hold(db, import_) if import_.state == "imported" else []
-
-
-def choose_best(import_: Import, recognition: Recognition) -> bool:
-    """Read the file as what it most likely is; False where it is of no format that there is."""
-    if recognition.best is None:
-        return False
-    import_.format = recognition.best.form.name
-    import_.columns = dict(recognition.best.columns)
-    import_.options = Options().model_dump()
-    return True
 
 
 def preview(home: Path, import_: Import) -> Preview:

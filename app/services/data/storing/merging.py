@@ -4,10 +4,9 @@ All of it happens in the caller's transaction. What the project has already, by 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
-from psycopg.abc import Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
@@ -198,13 +197,13 @@ class Staging:
         await self._connection.execute(EMPTY)
         for table, content in frame.copies.items():
             into = f"COPY staged_{table}{(columns or {}).get(table, '')} FROM STDIN"
-            async with self._connection.cursor() as cursor, cursor.copy(into) as copy:  # type: ignore[arg-type]
+            async with self._connection.cursor() as cursor, cursor.copy(into) as copy:
                 await copy.write(content)
 
-    async def _changed(self, statement: Query) -> int:
+    async def _changed(self, statement: LiteralString) -> int:
         return (await self._connection.execute(statement, self._values)).rowcount
 
-    async def _row(self, statement: Query) -> tuple[Any, ...]:
-        row = await (await self._connection.execute(statement, self._values)).fetchone()
+    async def _row(self, statement: LiteralString) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = await (await self._connection.execute(statement, self._values)).fetchone()
         assert row is not None
         return row
