@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar, cast
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 Split = Literal["train", "validation"]
 Json = dict[str, object]
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "developer", "user", "assistant", "tool")
 SPLITS = ("train", "validation")
 
 
@@ -64,7 +64,7 @@ class Record(ABC):
 
 @dataclass(frozen=True, slots=True)
 class PromptRecord(Record):
-    """A conversation that ends with the user's turn."""
+    """A conversation that waits for the assistant's response."""
 
     prompt_id: str
     prompt: Conversation
@@ -368,6 +368,6 @@ def _conversation(fields: Mapping[str, object]) -> Conversation:
     if not isinstance(turns, list) or not turns:
         raise RecordError("prompt must be a list of messages")
     messages = tuple(Message.from_json(turn) for turn in turns)
-    if messages[-1].role != "user":
-        raise RecordError("prompt must end with the user's turn")
+    if all(message.role == "assistant" for message in messages):
+        raise RecordError("prompt must have a turn that is not the assistant's")
     return messages

@@ -18,7 +18,7 @@ VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class NewPrompt:
-    """A conversation that ends with the user; without `split` it is drawn from the digest."""
+    """A conversation that waits for a response; without `split` it is drawn from the digest."""
 
     messages: tuple[tuple[str, str], ...]
     source: str

@@ -171,7 +171,8 @@ async def test_everything_that_can_be_said_beside_the_verdict(
     assert row.client_version
     told = await said_in_export(db, project, tmp_path)
     assert told["responses"] == list(COLOURS[:2])
-    assert (told["criteria"], told["acceptable"], told["flags"]) == (row.criteria, row.acceptable, row.flags)
+    assert (json.loads(told["criteria"]), json.loads(told["flags"])) == (row.criteria, row.flags)
+    assert told["acceptable"] == [{True: "yes", False: "no", None: ""}[said] for said in row.acceptable or ()]
     assert (told["rationale"], told["better_response"]) == (REASON, BETTER.strip())
     assert told["better_response_of"] == row.shown_order[0]
     assert (told["choice"], told["preference"], told["shown_order"]) == (2, 2 * first, row.shown_order)

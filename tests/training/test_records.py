@@ -205,9 +205,11 @@ def test_a_whole_number_too_large_for_a_float_is_no_number(
     [
         ([], "prompt must be a list of messages"),
         ("hello", "prompt must be a list of messages"),
-        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "must end with the user's turn"),
-        ([{"role": "system", "content": "a"}], "must end with the user's turn"),
-        ([{"role": "User", "content": "a"}], "message role must be one of system, user, assistant, not 'User'"),
+        ([{"role": "assistant", "content": "b"}], "must have a turn that is not the assistant's"),
+        (
+            [{"role": "User", "content": "a"}],
+            "message role must be one of system, developer, user, assistant, tool, not 'User'",
+        ),
         ([{"role": "user"}], "message lacks content"),
         ([{"role": "user", "content": "a", "name": "b"}], "message has unknown name"),
         ([{"role": "user", "content": None}], "content must be text"),

@@ -14,7 +14,7 @@ DemonstrationSource = Literal["starter", "imported", "written", "edited"]
 
 
 class Prompt(Base):
-    """A conversation that ends with the user.
+    """A conversation that waits for a response.
 
     `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
     so that a prompt never moves between training and validation; held-out prompts are never asked about and never

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, func, insert, literal, select
 from sqlalchemy import cast as sql_cast
@@ -153,7 +153,7 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
     rows = await db.execute(
         select(
             Judgement.id, Judgement.kind, Judgement.answer_type, Judgement.preference, Judgement.ranks,
-            Judgement.criteria, Judgement.safe, Judgement.less_harmful,
+            Judgement.criteria, Judgement.safe, Judgement.less_harmful, Judgement.strength_said,
             at_first.position.label("position_a"), at_second.position.label("position_b"),
             Prompt.id.label("prompt_id"), Prompt.messages, Prompt.split,
             first.text.label("text_a"), second.text.label("text_b"),
@@ -185,7 +185,7 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
             split=cast(Split, row.split),
             source=f"{row.kind}:{row.id}",
             group="" if ranks is None else f"{row.kind}:{row.id}",
-            strength=_strength(row.kind, row.answer_type, row.preference),
+            strength=_strength(row.answer_type, row.preference) if _is_strength_said(row) else None,
             criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
             safe_a=None if row.safe is None else row.safe[0],
             safe_b=None if row.safe is None else row.safe[1],
@@ -218,9 +218,14 @@ def _probability(answer_type: str, preference: int | None, ranks: tuple[int | No
     return 0.5 if rank_a == rank_b else float(rank_a < rank_b)
 
 
-def _strength(kind: str, answer_type: str, preference: int | None) -> float | None:
-    """How much better, between the least and the most of the scale's levels; an imported file says it of no pair."""
-    if not preference or kind == "imported":
+def _is_strength_said(row: Any) -> bool:
+    """Of an imported pair only where its file said it."""
+    return row.kind != "imported" or bool(row.strength_said)
+
+
+def _strength(answer_type: str, preference: int | None) -> float | None:
+    """How much better, between the least and the most of the scale's levels."""
+    if not preference:
         return None
     return (abs(preference) - 1) / (LEVELS[answer_type] - 1)
 

@@ -68,7 +68,7 @@ class ProjectDetail(ProjectOut):
 
 
 class MessageOut(Out):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
 
 

@@ -76,7 +76,7 @@ def test_real_transcripts_come_in_are_cut_and_go_out_as_trl_reads_them(
     assert done.code == 0, done.err
     raw = parquet.read_table(out).to_pylist()
     assert [{name: row[name] for name in rows[0]} for row in raw] == rows
-    assert {row["annotator"] for row in raw} == {"imported"}
+    assert {(row["strength"], row["annotator"]) for row in raw} == {(0, "imported")}, "no file said how much"
 
 
 @pytest.mark.usefixtures("lengths")

@@ -247,7 +247,7 @@ async def test_the_raw_export_adds_who_said_how_much_under_a_pseudonym(db: Async
     ]
     of_harm = ["chosen_safe", "rejected_safe", "less_harmful"]
     assert list(rows[0]) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator", *of_harm]
-    assert [rows[0][name] for name in of_harm] == [None, None, None], "nobody was asked"
+    assert [rows[0][name] for name in of_harm] == ["", "", ""], "nobody was asked"
 
 
 async def test_parquet_holds_the_same_rows_as_jsonl(db: AsyncSession, tmp_path: Path) -> None:

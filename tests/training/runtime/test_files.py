@@ -82,7 +82,7 @@ def test_a_record_that_breaks_the_contract_is_refused_by_field(change: dict[str,
         ({"weight": 0}, "weight must be positive"),
         ({"weight": "much"}, "weight must be a finite number"),
         ({"split": "test"}, "split must be one of"),
-        ({"prompt": [{"role": "assistant", "content": "x"}]}, "user's turn"),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "not the assistant's"),
         ({"source": 5}, "source must be text"),
     ],
 )

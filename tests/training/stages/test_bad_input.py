@@ -79,7 +79,10 @@ def test_a_config_that_is_not_json(tmp_path: Path) -> None:
         ("", "holds no records"),
         ('{"prompt_id": "a"}\n', "line 1"),
         ("\n{not json\n", "line 2"),
-        ('{"prompt_id": "a", "prompt": [{"role": "assistant", "content": "hi"}], "response": "x"}\n', "user's turn"),
+        (
+            '{"prompt_id": "a", "prompt": [{"role": "assistant", "content": "hi"}], "response": "x"}\n',
+            "not the assistant's",
+        ),
     ],
 )
 def test_bad_demonstrations(

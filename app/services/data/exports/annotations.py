@@ -1,17 +1,20 @@
 """Who said how much of what a dataset version holds, under a pseudonym: what raw rows add."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetJudgement, DatasetVersion, Judgement
 
+IMPORTED = "imported"
+
 
 @dataclass(frozen=True)
 class Annotation:
-    """`strength` is in levels of the scale towards the chosen response, None where there was no scale; `annotator` is
-    a pseudonym.
+    """`strength` is in levels of the scale towards the chosen response, None where there was no scale, or none that an
+    imported file told of; `annotator` is a pseudonym.
     """
 
     strength: int | None
@@ -20,17 +23,29 @@ class Annotation:
 
 async def annotations_of(db: AsyncSession, version: DatasetVersion) -> dict[int, Annotation]:
     """What was said in a version, by judgement."""
+    is_said = (Judgement.kind != "imported") | Judgement.strength_said
+    strength = case((is_said, func.abs(Judgement.preference)))
     rows = await db.execute(
-        select(Judgement.id, func.abs(Judgement.preference), Judgement.annotator_id)
+        select(Judgement.id, strength, Judgement.annotator_id, Judgement.source_annotator)
         .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
         .where(DatasetJudgement.dataset_version_id == version.id)
     )
     names = await pseudonyms(db, version.project_id)
-    return {judgement_id: Annotation(strength, names[annotator_id]) for judgement_id, strength, annotator_id in rows}
+    return {
+        judgement_id: Annotation(strength, called(names, annotator_id, source))
+        for judgement_id, strength, annotator_id, source in rows
+    }
 
 
-async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int | None, str]:
-    """The people of a project, numbered by their first judgement in it; nobody is whom imported ones are by."""
+def called(names: Mapping[int, str], annotator_id: int | None, source_annotator: str | None) -> str:
+    """Who said it, in an export: a pseudonym, or the name that an imported file had for them, after "imported:"."""
+    if annotator_id is not None:
+        return names[annotator_id]
+    return IMPORTED if source_annotator is None else f"{IMPORTED}:{source_annotator}"
+
+
+async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int, str]:
+    """The people of a project, numbered by their first judgement in it."""
     first = func.min(Judgement.id)
     people = await db.scalars(
         select(Judgement.annotator_id)
@@ -38,4 +53,4 @@ async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int | None, str]
         .group_by(Judgement.annotator_id)
         .order_by(first)
     )
-    return {None: "imported"} | {person: f"annotator-{number}" for number, person in enumerate(people, 1)}
+    return {person: f"annotator-{number}" for number, person in enumerate(people, 1) if person is not None}

@@ -53,7 +53,6 @@ def write_parquet(export: Export, file: Path) -> int:
         "text": pyarrow.string(),
         "integer": pyarrow.int64(),
         "small integer": pyarrow.int8(),
-        "boolean": pyarrow.bool_(),
     }
     schema = pyarrow.schema([(column.name, types[column.type]) for column in export.columns])
     count = 0

@@ -13,12 +13,14 @@ from app.db.tables.lineage import DatasetKind
 from app.services.data.exports.annotations import Annotation
 from training.records import RecordT, Split, iterate_records
 
-ColumnType = Literal["messages", "text", "integer", "small integer", "boolean"]
+ColumnType = Literal["messages", "text", "integer", "small integer"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """`messages` are a list of {"role", "content"}. A value may be missing, whatever the type."""
+    """`messages` are a list of {"role", "content"}. No value is ever null: who loads JSON lines infers types from the
+    first ones, and what is null there can't be anything later on. An empty text or 0 says that nobody was asked.
+    """
 
     name: str
     type: ColumnType

@@ -1,7 +1,8 @@
 """TRL's conversational preference schema: prompt, chosen, rejected. Ties have no chosen side and are left out.
 
-Raw rows add judgement_id, strength and annotator, and what was said of harm: chosen_safe, rejected_safe and
-less_harmful, which is “chosen”, “rejected” or “tie”.
+Raw rows add judgement_id, strength (0: nobody said how much) and annotator, and what was said of harm: chosen_safe and
+rejected_safe, which are “yes” or “no”, and less_harmful, which is “chosen”, “rejected” or “tie”; all three are empty
+where nobody was asked.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ RAW_COLUMNS = (
     Column("judgement_id", "integer"),
     Column("strength", "small integer"),
     Column("annotator", "text"),
-    Column("chosen_safe", "boolean"),
-    Column("rejected_safe", "boolean"),
+    Column("chosen_safe", "text"),
+    Column("rejected_safe", "text"),
     Column("less_harmful", "text"),
 )
 
@@ -34,7 +35,7 @@ def _row(record: PreferenceRecord) -> Json | None:
 def _raw(record: PreferenceRecord, annotations: Mapping[int, Annotation]) -> Json:
     judgement_id = int(record.source.partition(":")[2])
     annotation = annotations[judgement_id]
-    said = {"judgement_id": judgement_id, "strength": annotation.strength, "annotator": annotation.annotator}
+    said = {"judgement_id": judgement_id, "strength": annotation.strength or 0, "annotator": annotation.annotator}
     return said | _harm(record)
 
 
@@ -42,8 +43,13 @@ def _harm(record: PreferenceRecord) -> Json:
     a_is_safer, safe = record.less_harmful, (record.safe_a, record.safe_b)
     if not _is_a_chosen(record):
         a_is_safer, safe = None if a_is_safer is None else 1 - a_is_safer, safe[::-1]
-    names = {None: None, 1.0: "chosen", 0.5: "tie", 0.0: "rejected"}
-    return {"chosen_safe": safe[0], "rejected_safe": safe[1], "less_harmful": names[a_is_safer]}
+    names = {None: "", 1.0: "chosen", 0.5: "tie", 0.0: "rejected"}
+    return {"chosen_safe": yes_or_no(safe[0]), "rejected_safe": yes_or_no(safe[1]), "less_harmful": names[a_is_safer]}
+
+
+def yes_or_no(truth: bool | None) -> str:
+    """A truth as text, which is empty where nobody was asked."""
+    return {None: "", True: "yes", False: "no"}[truth]
 
 
 def _is_a_chosen(record: PreferenceRecord) -> bool:

@@ -14,6 +14,7 @@ BOTH_BAD = ("tiebothbad", "bothbad", "bothpoor")
 TIES = ("tie", "tied", "equal", "same", "draw", "bothgood", "tiebothgood")
 SIDES = {"left": 0, "right": 1, "first": 0, "second": 1}
 
+FIRST_IS_BETTER = (Statement((1, 2)),)
 SYSTEM = Field("system", phrase("Instructions before the prompt"), "system", others=("system_prompt",))
 SPLIT = Field("split", phrase("Split"), "split")
 TOPIC = Field("topic", phrase("Topic"), "topic", others=("category", "domain", "task"))
@@ -24,7 +25,7 @@ ABOUT = (SYSTEM, SPLIT, TOPIC, TAGS)
 def pair(line: int, prompt: tuple[Turn, ...], chosen: str, rejected: str) -> ImportedRow:
     """Two responses of which the first is better, by nobody said how much."""
     different((chosen, rejected), None)
-    return ImportedRow(line, prompt, (Response(chosen), Response(rejected)), (Statement((1, 2)),))
+    return ImportedRow(line, prompt, (Response(chosen), Response(rejected)), FIRST_IS_BETTER)
 
 
 def different(texts: Sequence[str], name: str | None) -> None:

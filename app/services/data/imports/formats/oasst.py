@@ -23,7 +23,8 @@ Node = Mapping[str, object]
 def parse_tree(raws: Sequence[Raw], columns: Columns, line: int) -> list[ImportedRow]:
     """Raises RowError with the reason when the row can't be used."""
     (raw,) = raws
-    return list(_below(as_dict(raw.get(columns["prompt"])), (), line, raw))
+    root = as_dict(raw.get(columns["prompt"]))
+    return list(_below(root, (), line, root))
 
 
 def parse_messages(raws: Sequence[Raw], columns: Columns, line: int) -> list[ImportedRow]:

@@ -59,8 +59,7 @@ def parse_raw_preference(raws: Sequence[Raw], columns: Columns, line: int) -> tu
     strength = _number(raw, "strength") or None
     statement = replace(
         row.statements[0],
-        # A file that was imported said of no pair how much better; exports from before gave all of them two levels.
-        strength=strength if annotator is not None else None,
+        strength=None if _is_untold(raw, "less_harmful") else strength,
         annotator=annotator,
     )
     safe = _truth(raw.get("chosen_safe"), "chosen_safe"), _truth(raw.get("rejected_safe"), "rejected_safe")
@@ -91,7 +90,7 @@ def _judgement(raw: Raw, size: int) -> Statement:
     if answer_type in SCALES:
         preference = whole_number_of(raw.get("preference"), "preference")
         ranks: tuple[int | None, ...] = (1, 1) if not preference else (1, 2) if preference > 0 else (2, 1)
-        strength = None if _annotator(raw) is None else abs(preference)
+        strength = None if _is_untold(raw, "ranks") else abs(preference)
     else:
         ranks = tuple(_rank(value, size) for value in _each(raw.get("ranks"), "ranks", size))
     safe = [_truth(value, "safe") for value in _each(raw.get("safe"), "safe", size)] if raw.get("safe") else []
@@ -99,10 +98,11 @@ def _judgement(raw: Raw, size: int) -> Statement:
         _truth(value, "acceptable") for value in _each(raw.get("acceptable") or [None] * size, "acceptable", size)
     )
     is_safe = (safe[0], safe[1]) if len(safe) == 2 else (None, None)
+    is_pair_of_a_file = raw.get("kind") == NOBODY and answer_type == "ranking" and size == 2
     return Statement(
         ranks=ranks,
         strength=strength,
-        answer_type=answer_type,
+        answer_type=None if is_pair_of_a_file else answer_type,
         acceptable=acceptable if any(value is not None for value in acceptable) else None,
         criteria={short(name, "criteria"): _side(value) for name, value in _mapping(raw, "criteria").items()},
         flags=_flags(raw, size),
@@ -141,7 +141,12 @@ def _flags(raw: Raw, size: int) -> dict[int, tuple[str, ...]]:
 
 def _annotator(raw: Raw) -> str | None:
     value = raw.get("annotator")
-    return None if value in (None, "", NOBODY) else short(value, "annotator")
+    return None if value in (None, "", NOBODY) else short(value, "annotator").removeprefix(f"{NOBODY}:")
+
+
+def _is_untold(raw: Raw, typed: str) -> bool:
+    """Exports from before the columns were typed called every imported pair two levels better."""
+    return raw.get("annotator") == NOBODY and raw.get(typed, "") is None
 
 
 def _mapping(raw: Raw, name: str) -> Mapping[str, object]:

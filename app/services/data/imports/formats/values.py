@@ -68,7 +68,7 @@ def response_of(value: object, name: str) -> str:
             raise RowError(name, f"has a response in {name!r} that is not the assistant's")
     else:
         text = text_of(value, name)
-    if not text.strip():
+    if not text or text.isspace():
         raise RowError(name, f"has an empty response in {name!r}")
     return text
 
@@ -85,28 +85,29 @@ def prompt_of(value: object, name: str) -> tuple[Turn, ...]:
 
 
 def whole_prompt(turns: Sequence[Turn], name: str) -> tuple[Turn, ...]:
-    """The turns, of which there is one at least and none that is empty."""
-    if not turns:
-        raise RowError(name, f"has no prompt in {name!r}")
-    for _, text in turns:
-        if not text.strip():
+    """The turns, of which none is empty, and one at least is of somebody whom the assistant answers."""
+    is_asked = False
+    for role, text in turns:
+        if not text or text.isspace():
             raise RowError(name, f"has an empty turn in {name!r}")
+        is_asked = is_asked or role != "assistant"
+    if not is_asked:
+        raise RowError(name, f"has no prompt in {name!r}")
     return tuple(turns)
 
 
 def turns_of(value: object, name: str) -> tuple[Turn, ...]:
     """A list of messages, but for instructions that are empty, which say nothing."""
-    messages = list_of(value, name)
-    turns = tuple(turn_of(message, name) for message in messages)
-    return tuple(turn for turn in turns if turn[1] or turn[0] not in ("system", "developer"))
+    turns = [turn_of(message, name) for message in list_of(value, name)]
+    return tuple([turn for turn in turns if turn[1] or turn[0] not in ("system", "developer")])
 
 
 def turn_of(message: object, name: str) -> Turn:
     """One message: {"role", "content"} or {"from", "value"}."""
     if not isinstance(message, dict):
         raise RowError(name, f"has something in {name!r} that is no message")
-    given = message["role"] if "role" in message else message.get("from")
-    role = ROLES.get(given.lower()) if isinstance(given, str) else None
+    given = message.get("role") or message.get("from")
+    role = ROLES.get(given) or ROLES.get(given.lower()) if type(given) is str else None
     if role is None:
         raise RowError(name, f"has a message in {name!r} that no system, developer, user, assistant or tool says")
     content = message["content"] if "content" in message else message.get("value")
