@@ -96,7 +96,7 @@ async def show_state(
 ) -> Response:
     """The part of the page that moves; a page of another state than `shown` is loaded anew."""
     import_ = await imports.get(db, managed.project, import_id)
-    if shown and shown != import_.state and import_.state in ("imported", "undone"):
+    if shown and shown != import_.state:
         return Response(headers={"HX-Refresh": "true"})
     return render.partial(request, "imports/_state.html", managed=managed, page=await _page(db, import_))
 
