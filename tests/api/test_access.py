@@ -24,6 +24,12 @@ FOR_OWNERS = {
     "change_round_settings",
     "change_rows",
     "undo_change",
+    "upload",
+    "check_import",
+    "load_import",
+    "undo_import",
+    "cancel_import",
+    "discard_import",
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
@@ -49,6 +55,7 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "number": 1,
         "group": "ppo",
         "change_id": change.json()["change_id"],
+        "import_id": seeded.imported.id,
     }
 
 
@@ -60,6 +67,7 @@ NOWHERE = {
     "number": 1,
     "group": "ppo",
     "change_id": 99_999,
+    "import_id": 99_999,
 }
 
 
