@@ -65,6 +65,25 @@ async def test_undo_shows_what_was_said_and_a_change_replaces_it(db: AsyncSessio
     assert list(rows) == [2, 6]
 
 
+async def test_a_window_left_behind_keeps_both_answers_until_its_author_decides(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT], rationale="optional")
+    client = await sign_in(annotator)
+    windows = [judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text) for _ in range(2)]
+    action, fields = windows[0]
+    assert (await client.post(action, data={**fields, "choice": "1"})).status_code == 303
+    told = await client.post(action, data={**windows[1][1], "choice": "7", "rationale": "It says why."})
+    assert told.status_code == 409
+    assert "You have answered this already, in another window: A is much better." in told.text
+    assert _checked(told.text) == 7
+    assert "It says why." in told.text
+    assert await _choices(db, project) == [1]
+    again, fields = judgement_form(told.text)
+    assert (await client.post(again, data={**fields, "choice": "7"})).status_code == 303
+    assert await _choices(db, project) == [7]
+
+
 async def test_undo_leads_back_pair_by_pair(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, SHORT])
     client = await sign_in(annotator)
