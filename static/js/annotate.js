@@ -254,6 +254,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   const { ctx } = event.detail;
   if (ctx.response?.status >= 500 || (ctx.target?.id !== "pair" && event.target.id !== "pair")) return;
   arrive();
+  if (ctx.sourceElement?.matches("#skip form")) $("today").querySelector("progress").max -= 1;
   if (pair().querySelector("[data-done]")) announce();
   fetchAhead();
 });
@@ -269,6 +270,7 @@ function arrive() {
   clock = new PairClock();
   guard = new SpeedGuard(Number(pair().dataset.fastestMs ?? 0));
   if (!isReopened()) ahead.arriveAtDesk(pair().dataset.assignment);
+  $("heading").textContent = pair().dataset.heading ?? $("heading").textContent;
   showKeys();
   arriveAtViews();
   arriveAtPanes();

@@ -3,6 +3,10 @@
 import { typeset } from "./tex.js";
 
 const root = document.documentElement;
+const YEAR_SECONDS = 365 * 24 * 3600;
+
+// “Today” goes by the clock of whoever reads it.
+document.cookie = `utc_offset=${-new Date().getTimezoneOffset()}; path=/; max-age=${YEAR_SECONDS}; samesite=lax`;
 
 // Preferences take effect at once; the form alone would load the page again. A language needs that anyway.
 document.addEventListener("submit", async (event) => {

@@ -46,7 +46,7 @@ class ProjectOut(Out):
 class ProgressOut(Out):
     today: int = Field(description="Your judgements since midnight, UTC.")
     total: int
-    open_for_me: int = Field(description="Tasks that you could still be given.")
+    open_for_me: int = Field(description="Tasks that you can still judge, those that are leased to you included.")
 
 
 class CountsOut(Out):

@@ -25,10 +25,11 @@ from app.services.judging.check_tasks import Standing
 from app.services.judging.statements import Lease
 from app.services.projects import projects, standing
 from app.services.projects.question import question_of
+from app.services.projects.standing import Unavailable
 from app.web.locales import gettext, translated
 from app.web.pages import answer_form
 from app.web.rendering import render
-from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of
+from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of, utc_offset_of
 from app.web.words import choices
 
 router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
@@ -60,6 +61,17 @@ class Comparison:
         return self.refused or self.task.answer
 
     @property
+    def heading(self) -> str:
+        """What is to be done, for who hears the page."""
+        match self.task.answer_type:
+            case "ranking":
+                return gettext("Rank the responses")
+            case "best":
+                return gettext("Choose the best response")
+            case _:
+                return gettext("Compare two responses")
+
+    @property
     def fastest_ms(self) -> int:
         """Who answers sooner than this can't have read it all; 0 where that isn't asked."""
         if not self.task.question.fastest_words_per_minute or self.task.answer:
@@ -80,6 +92,14 @@ class Done:
     """What was just done, to be said on the page; a skip has no answer."""
 
     answer: Answer | None
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Why there is no comparison: a qualification round that somebody hasn't passed, or what is left isn't for them."""
+
+    practice: Standing | None
+    unavailable: Unavailable
 
 
 @router.get("/annotate")
@@ -104,10 +124,10 @@ async def show_page(
         request,
         "annotate/page.html",
         project=project,
-        progress=await standing.annotator_progress(db, principal, project),
+        progress=await standing.annotator_progress(db, principal, project, utc_offset=utc_offset_of(request)),
         break_minutes=question_of(project).break_minutes,
         comparison=comparison,
-        practice=await _practice(db, principal, project, comparison),
+        nothing=await _nothing(db, principal, project, comparison),
         previous_id=previous_id,
         done=Done((await assignments.view(db, principal, done)).answer) if done is not None else None,
     )
@@ -125,8 +145,8 @@ async def show_next(
     if comparison is None and waiting:
         return Response(status_code=204)
     previous_id = await _latest(db, principal, project)
-    practice = await _practice(db, principal, project, comparison)
-    return _region(request, project, comparison, previous_id, practice=practice)
+    nothing = await _nothing(db, principal, project, comparison)
+    return _region(request, project, comparison, previous_id, nothing=nothing)
 
 
 @router.get("/annotate/pairs/{assignment_id}")
@@ -158,7 +178,7 @@ async def show_recent(request: Request, project: CurrentProject, principal: Curr
         request,
         "annotate/_recent.html" if render.is_htmx(request) else "annotate/recent.html",
         project=project,
-        progress=await standing.annotator_progress(db, principal, project),
+        progress=await standing.annotator_progress(db, principal, project, utc_offset=utc_offset_of(request)),
         recent=await assignments.recent(db, principal, project),
     )
 
@@ -208,8 +228,8 @@ async def _go_on(request: Request, slug: str, principal: Principal, done_id: int
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         comparison = await _current(db, principal, project)
-        practice = await _practice(db, principal, project, comparison)
-    return _region(request, project, comparison, done_id, done, practice=practice)
+        nothing = await _nothing(db, principal, project, comparison)
+    return _region(request, project, comparison, done_id, done, nothing=nothing)
 
 
 async def _go_on_from(request: Request, slug: str, principal: Principal, done: Judgement, shown: list[int]) -> Response:
@@ -219,8 +239,8 @@ async def _go_on_from(request: Request, slug: str, principal: Principal, done: J
         if desk.current is None or desk.current.id != shown[0]:
             project = await projects.get(db, principal, slug)
             comparison = await _comparison_of(db, principal, desk.current)
-            practice = await _practice(db, principal, project, comparison)
-            return _region(request, project, comparison, done.assignment_id, practice=practice)
+            nothing = await _nothing(db, principal, project, comparison)
+            return _region(request, project, comparison, done.assignment_id, nothing=nothing)
         return await _ahead(request, db, principal, desk)
 
 
@@ -255,7 +275,7 @@ async def _refused(
     if render.is_htmx(request):
         return _region(request, project, comparison, previous_id, status_code=error.status)
     async with transaction(sessions_of(request)) as db:
-        progress = await standing.annotator_progress(db, principal, project)
+        progress = await standing.annotator_progress(db, principal, project, utc_offset=utc_offset_of(request))
     return render.page(
         request, "annotate/page.html", status_code=error.status,
         project=project, progress=progress, break_minutes=question_of(project).break_minutes,
@@ -291,21 +311,23 @@ def _region(
     previous_id: int | None,
     done: Done | None = None,
     *,
-    practice: Standing | None = None,
+    nothing: Nothing | None = None,
     status_code: int = 200,
 ) -> Response:
     template = "annotate/_comparison.html" if comparison else "annotate/_empty.html"
     return render.partial(
         request, template, status_code=status_code,
-        project=project, comparison=comparison, practice=practice, previous_id=previous_id, done=done,
+        project=project, comparison=comparison, nothing=nothing, previous_id=previous_id, done=done,
     )  # fmt: skip
 
 
-async def _practice(
+async def _nothing(
     db: AsyncSession, principal: Principal, project: Project, comparison: Comparison | None
-) -> Standing | None:
-    """Why there is no comparison, if that is so because this person has not qualified."""
-    return None if comparison else await assignments.practice_of(db, principal, project.id)
+) -> Nothing | None:
+    if comparison:
+        return None
+    practice = await assignments.practice_of(db, principal, project.id)
+    return Nothing(practice, await standing.unavailable(db, principal, project))
 
 
 async def _current(db: AsyncSession, principal: Principal, project: Project) -> Comparison | None:

@@ -23,8 +23,9 @@ def tex(state: StateInline, silent: bool) -> bool:
     """`$…$`, `$$…$$`, `\\(…\\)` and `\\[…\\]`, as a rule of markdown-it.
 
     A price isn't TeX, nor is a name in a shell or at an exchange: as in Pandoc, a single dollar opens before a
-    non-space and closes after one, and outside of them no dollar stands next to a letter or digit. What has words between spaces
-    and no sign of TeX is prose. The search for the end is bounded, so that a row of dollars costs linear time.
+    non-space and closes after one, and outside of them no dollar stands next to a letter or digit. What has words
+    between spaces and no sign of TeX is prose. The search for the end is bounded, so that a row of dollars costs linear
+    time.
     """
     source, start = state.src, state.pos
     opening = next((mark for mark in TEX_DELIMITERS if source.startswith(mark, start)), None)
