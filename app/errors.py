@@ -5,7 +5,8 @@
     ├── Forbidden          403
     ├── NotFound           404
     ├── Conflict           409
-    │   └── LeaseExpired   409
+    │   ├── LeaseExpired   409
+    │   └── AnsweredBefore 409
     ├── Invalid            422
     │   └── KeyReused      422
     └── TooMany            429
@@ -56,6 +57,10 @@ class Conflict(DomainError):
 
 class LeaseExpired(Conflict):
     """Your reservation of this task ended and somebody else has taken the last place."""
+
+
+class AnsweredBefore(Conflict):
+    """You have answered this already, in another window. What you say here has not been saved."""
 
 
 class Invalid(DomainError):

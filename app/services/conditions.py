@@ -10,12 +10,16 @@ def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool]
     given = exists().where(
         Assignment.task_id == Task.id, Assignment.annotator_id == user_id, Assignment.state != "expired"
     )
-    written = exists().where(
+    return (Task.state == "open", ~given, ~has_text_of(user_id))
+
+
+def has_text_of(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Condition on Task: this person wrote one of the responses."""
+    return exists().where(
         TaskCompletion.task_id == Task.id,
         TaskCompletion.completion_id == Completion.id,
         Completion.author_id == user_id,
     )
-    return (Task.state == "open", ~given, ~written)
 
 
 def labels_of(project_id: int) -> tuple[ColumnElement[bool], ...]:

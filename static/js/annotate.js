@@ -1,13 +1,17 @@
-// The annotator's page: focus, times, the next task fetched ahead, and answers that are never lost and never
-// sent twice. The server's part arrives as #pair; without this file the same forms and links load whole pages.
+// The annotator's page: focus, times, the next tasks fetched ahead, and answers that are never lost and never sent twice. The
+// server's part arrives as #pair; without this file the same forms and links load whole pages.
 
+import * as ahead from "./ahead.js";
 import { finish, toast } from "./app.js";
+import { suggestBreak } from "./breaks.js";
 import { PairClock } from "./clock.js";
-import { forgetDraft, keepDraft, restoreDraft } from "./drafts.js";
+import { forgetDraft, keepDraft, restoreDraft, saidIn } from "./drafts.js";
+import { SpeedGuard } from "./guard.js";
 import { arriveAtHarm, isHarmSaid } from "./harm.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { Outbox } from "./outbox.js";
-import { arriveAtRanking, countRanked, keyOfRanking, saidOfRanking } from "./ranking.js";
+import { arriveAtPanes } from "./panes.js";
+import { arriveAtRanking, countRanked, keyOfRanking, restartRanking, saidOfRanking } from "./ranking.js";
 import "./scrolling.js";
 import { arriveAtViews } from "./views.js";
 
@@ -17,22 +21,30 @@ const form = () => $("judgement");
 const words = () => $("announcer").dataset;
 
 let clock = new PairClock();
-let ahead = null; // the next task's region, ready to be shown
+let guard = new SpeedGuard(0);
 let awaited = null; // the key of the answer that this task waits for
-let wasAskedWhetherMeant = false;
+let isByKey = false; // whether it is a key that hands the answer over
 
 listenToKeys({
   act: () => clock.act(),
-  rank: ({ key, target }) => !awaited && form() && !target.matches(".more *") && keyOfRanking(key),
-  choose: (value) => awaited || form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click(),
-  confirm: () => (form() ? form().requestSubmit() : document.querySelector('#pair [data-action="Enter"]')?.click()),
+  rank: (key, target) => !awaited && form() && !target.matches(".more *") && keyOfRanking(key, () => guard.isStray()),
+  choose: (value) => awaited || guard.isStray() || form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click(),
+  confirm,
   turn,
 });
+
+function confirm() {
+  isByKey = true;
+  if (form()) form().requestSubmit();
+  else document.querySelector('#pair [data-action="Enter"]')?.click();
+  isByKey = false;
+}
 
 // The next answer to a question beside the verdict, after the last the first again.
 function turn(name) {
   const radios = [...document.querySelectorAll(`#pair [name=${name}]:enabled`)];
   if (!radios.length) return false;
+  if (guard.isStray()) return true;
   if (radios[0].matches("#more *")) $("more").open = true;
   radios[(radios.findIndex((radio) => radio.checked) + 1) % radios.length].click();
   return true;
@@ -86,27 +98,25 @@ function say(problem) {
   $("problem").hidden = !problem;
 }
 
-// Sooner than anybody reads: asked once whether it was meant.
-function isTooFast() {
-  const fastest = Number(pair().dataset.fastestMs);
-  if (clock.activeMs() >= fastest || wasAskedWhetherMeant) return false;
-  wasAskedWhetherMeant = true;
-  return true;
-}
-
-const outbox = new Outbox({ answered, trouble: (isThere) => ($("connection").hidden = !isThere) });
+const outbox = new Outbox(words().person, { answered, trouble: (isThere) => ($("connection").hidden = !isThere) });
 
 document.addEventListener("submit", (event) => {
   if (event.target !== form()) return;
   event.preventDefault();
   if (awaited) return;
-  const problem = missing();
+  const problem = missing() || tooFast();
   form().classList.toggle("asks", Boolean(problem));
   say(problem);
-  if (problem) return;
-  if (isTooFast()) return say(words().fast);
-  hand(pair().hasAttribute("data-reopened") ? null : ahead);
+  if (!problem) hand(pair().hasAttribute("data-reopened") ? null : ahead.take());
 });
+
+// What somebody is asked who answers sooner than anybody reads; the empty string for everybody else.
+function tooFast() {
+  const question = guard.holds(JSON.stringify(saidIn(form())), clock.activeMs());
+  if (!question) return "";
+  restartRanking();
+  return words()[question + (isByKey ? "Key" : "Touch")].replace("%", said());
+}
 
 // Keep the answer, put the next task on the desk if it is there, and send.
 function hand(next) {
@@ -115,9 +125,9 @@ function hand(next) {
   elements.first_action_ms.value = clock.firstActionMs ?? "";
   elements.active_ms.value = activeMs;
   elements.visits.value = clock.visits;
-  elements.hurried.value = wasAskedWhetherMeant;
-  const body = [...new FormData(form()).entries()];
-  if (next) body.push(["shown", next.dataset.assignment]);
+  elements.hurried.value = guard.hasAsked;
+  const body = [...new FormData(form()).entries(), ["annotator", words().person]]; // whoever is signed in when it arrives
+  if (next) body.push(...[next.dataset.assignment, ...ahead.known()].map((id) => ["shown", id]));
   const item = {
     key: elements.idempotency_key.value,
     url: form().action,
@@ -130,23 +140,28 @@ function hand(next) {
   if (next) {
     const done = saved();
     count(item, 1);
-    prepare(null);
     show(next);
     form().closest(".verdict").querySelector(".verdict-start").append(done);
     announce();
-  } else {
-    awaited = item.key;
-    form().setAttribute("aria-busy", "true");
-  }
+  } else awaitAnswer(item.key);
   outbox.push(item);
-  suggestBreak(activeMs);
+  suggestBreak(activeMs, Number(words().breakMinutes) * 60_000, words().break);
+}
+
+function awaitAnswer(key) {
+  awaited = key;
+  form().setAttribute("aria-busy", "true");
+}
+
+function said() {
+  const { choice, best } = form().elements;
+  const radio = [...document.querySelectorAll("#pair :is([name=choice], [name=best]):checked")][0];
+  return choice || best ? radio.getAttribute("aria-label") : saidOfRanking();
 }
 
 function saved() {
-  const { choice, best } = form().elements;
-  const radio = [...document.querySelectorAll("#pair :is([name=choice], [name=best]):checked")][0];
-  const said = choice || best ? radio.getAttribute("aria-label") : saidOfRanking();
-  const done = Object.assign(document.createElement("p"), { className: "done", textContent: words().saved.replace("%", said) });
+  const textContent = words().saved.replace("%", said());
+  const done = Object.assign(document.createElement("p"), { className: "done", textContent });
   done.dataset.done = "";
   return done;
 }
@@ -159,22 +174,31 @@ function answered(item, status, text) {
   if (awaited === item.key) awaited = null;
   const answer = parsed(text);
   const region = answer.querySelector("#pair");
-  if (isSaved !== Boolean(item.shown)) count(item, isSaved ? 1 : -1);
+  const isJudged = isSaved || Boolean(region?.querySelector("#judgement")); // by this answer or by one before it
+  if (isJudged !== Boolean(item.shown)) count(item, isJudged ? 1 : -1);
   const told = region?.querySelector("[data-told]");
   if (told && !isHere) toast(told.textContent); // somebody faster than the connection: what they look at stays
-  if (status === 409 && region?.querySelector("textarea")) return show(region); // what was written is there to be copied
-  if (!isSaved && (item.shown || !region)) {
-    toast(region?.querySelector("[role=alert]:not([hidden])")?.textContent.trim() || words().refused, { error: true });
-  }
+  if (!isSaved && isWritten(region)) return show(region); // to be copied
+  if (!isSaved && (item.shown || !region)) tellRefusal(item, region);
   if (region && isHere && (isSaved || isWaiting)) {
+    if (isSaved && !isWaiting) ahead.forgetAll(); // what was shown isn't ours any more
     show(region);
     if (isSaved) announce();
     return fetchAhead();
   }
   if (!awaited) form()?.removeAttribute("aria-busy");
   if (isWaiting && isSaved) return location.reload(); // sent by a page that has gone
-  if (isHere && isSaved) prepare(answer.querySelector("template#ahead")?.content.querySelector("#pair"));
-  else fetchAhead();
+  if (isSaved && form() && !isReopened()) ahead.keep(answer, pair().dataset.assignment);
+  fetchAhead();
+}
+
+const isWritten = (region) => [...(region?.querySelectorAll("textarea") ?? [])].some(({ value }) => value.trim());
+
+function tellRefusal(item, region) {
+  const problem = region?.querySelector("[role=alert]:not([hidden])")?.textContent.trim();
+  const href = `${location.pathname}?assignment=${item.assignment}`;
+  const link = region?.querySelector("#judgement") && { href, textContent: words().look };
+  toast(problem || words().refused, { error: true, link });
 }
 
 function count(item, by) {
@@ -206,39 +230,16 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 $("recent").addEventListener("click", (event) => event.target.closest("a") && $("recent").hidePopover());
 
-const WORKED = "worked";
-const REST_MS = 600_000; // so long away from the page is a break
-
-function suggestBreak(workedMs) {
-  const now = Date.now();
-  const last = JSON.parse(sessionStorage.getItem(WORKED) ?? "null");
-  const before = last && now - last.at - workedMs < REST_MS ? last.ms : 0;
-  const limit = Number(words().breakMinutes) * 60_000;
-  const total = before + workedMs;
-  const isDue = limit > 0 && total >= limit;
-  if (isDue) toast(words().break);
-  sessionStorage.setItem(WORKED, JSON.stringify({ at: now, ms: isDue ? 0 : total }));
-}
-
 function parsed(html) {
   return new DOMParser().parseFromString(html, "text/html");
 }
 
-function prepare(region) {
-  ahead = region && document.adoptNode(region);
-  if (ahead) finish(ahead);
-  document.documentElement.dataset.ahead = ahead ? "ready" : "none";
-}
+const isReopened = () => pair().hasAttribute("data-reopened");
 
-async function fetchAhead() {
-  if (!form() || pair().hasAttribute("data-reopened") || !outbox.isEmpty) return;
+function fetchAhead() {
   const here = pair().dataset.assignment;
-  if (ahead && ahead.dataset.assignment !== here) return;
-  ahead = null;
-  const response = await fetch(`${location.pathname.replace(/\/$/, "")}/ahead`, { headers: { "HX-Request": "true" } }).catch(() => null);
-  if (!response?.ok || pair()?.dataset.assignment !== here) return;
-  const next = parsed(await response.text()).querySelector("template#ahead");
-  if (next && pair()?.dataset.assignment === here) prepare(next.content.querySelector("#pair"));
+  const isWanted = () => Boolean(form()) && !isReopened() && outbox.isEmpty && pair().dataset.assignment === here;
+  return ahead.fetchAhead(here, isWanted);
 }
 
 function show(region) {
@@ -253,6 +254,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   const { ctx } = event.detail;
   if (ctx.response?.status >= 500 || (ctx.target?.id !== "pair" && event.target.id !== "pair")) return;
   arrive();
+  if (ctx.sourceElement?.matches("#skip form")) $("today").querySelector("progress").max -= 1;
   if (pair().querySelector("[data-done]")) announce();
   fetchAhead();
 });
@@ -266,11 +268,12 @@ function announce() {
 function arrive() {
   clock.stop();
   clock = new PairClock();
-  wasAskedWhetherMeant = false;
-  watchPanes();
+  guard = new SpeedGuard(Number(pair().dataset.fastestMs ?? 0));
+  if (!isReopened()) ahead.arriveAtDesk(pair().dataset.assignment);
+  $("heading").textContent = pair().dataset.heading ?? $("heading").textContent;
   showKeys();
   arriveAtViews();
-  showLastTurn();
+  arriveAtPanes();
   if (form()) {
     form().noValidate = true; // what is missing is said here, not in a bubble
     restoreDraft(form());
@@ -288,47 +291,8 @@ document.addEventListener("input", (event) => {
   say("");
 });
 
-// Where the conversation doesn't fit, what is to be answered is what is seen.
-function showLastTurn() {
-  const scroll = document.querySelector(".conversation-scroll");
-  const turns = scroll?.querySelectorAll(".conversation > .turn") ?? [];
-  if (turns.length > 1) scroll.scrollTop = turns[turns.length - 1].offsetTop - turns[0].offsetTop;
-}
-
-// On a phone the panes lie side by side in one scroller; the tabs follow the one that is seen, the first of several.
-let observer;
-
-function watchPanes() {
-  observer?.disconnect();
-  const panes = document.querySelector(".panes");
-  if (!panes) return;
-  const seen = new Set();
-  observer = new IntersectionObserver(
-    (entries) => {
-      for (const { target, isIntersecting } of entries) isIntersecting ? seen.add(target) : seen.delete(target);
-      const current = [...panes.children].find((pane) => seen.has(pane));
-      if (current) lightTab(current.id);
-    },
-    { root: panes, threshold: 0.6 },
-  );
-  for (const pane of panes.children) observer.observe(pane);
-}
-
-function lightTab(id) {
-  for (const tab of document.querySelectorAll(".pane-tabs a")) {
-    if (tab.hash === `#${id}`) tab.setAttribute("aria-current", "true");
-    else tab.removeAttribute("aria-current");
-  }
-}
-
-// A tab scrolls its pane into view without leaving a step in the history.
-document.addEventListener("click", (event) => {
-  const tab = event.target.closest(".pane-tabs a");
-  if (!tab) return;
-  event.preventDefault();
-  document.querySelector(tab.hash).scrollIntoView({ block: "nearest", inline: "start" });
-});
-
 arrive();
+const unsent = outbox.items.find(({ assignment }) => assignment === pair().dataset.assignment);
+if (unsent) awaitAnswer(unsent.key); // of a page that has gone
 if (outbox.isEmpty) fetchAhead();
 else outbox.send();

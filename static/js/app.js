@@ -3,6 +3,10 @@
 import { typeset } from "./tex.js";
 
 const root = document.documentElement;
+const YEAR_SECONDS = 365 * 24 * 3600;
+
+// “Today” goes by the clock of whoever reads it.
+document.cookie = `utc_offset=${-new Date().getTimezoneOffset()}; path=/; max-age=${YEAR_SECONDS}; samesite=lax`;
 
 // Preferences take effect at once; the form alone would load the page again. A language needs that anyway.
 document.addEventListener("submit", async (event) => {
@@ -31,12 +35,22 @@ new MutationObserver((changes) => {
   }
 }).observe(document.getElementById("toasts"), { childList: true });
 
-export function toast(message, { error = false } = {}) {
+// link: { href, textContent }, a way on from what is said.
+export function toast(message, { error = false, link = null } = {}) {
   const element = document.createElement("div");
   element.className = error ? "toast toast-error" : "toast";
   element.dataset.toast = "";
   element.append(Object.assign(document.createElement("p"), { textContent: message }));
+  if (link) element.lastChild.append(" ", Object.assign(document.createElement("a"), link));
+  if (error) element.append(dismissal());
   document.getElementById("toasts").replaceChildren(element);
+}
+
+function dismissal() {
+  const ariaLabel = document.getElementById("toasts").dataset.dismissal;
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: "×", ariaLabel });
+  button.dataset.dismiss = "";
+  return button;
 }
 
 // A request that got no answer, or one of a broken server. Elements with data-quiet ask again by themselves; a page that deals

@@ -2,7 +2,10 @@
 
 const SHELF = "drafts";
 const KEPT = 20;
-const OF_THE_PAGE = ["idempotency_key", "client_version", "first_action_ms", "active_ms", "visits", "hurried", "answer_type", "size"];
+const OF_THE_PAGE = [
+  ...["idempotency_key", "replaces", "client_version", "answer_type", "size"],
+  ...["first_action_ms", "active_ms", "visits", "hurried"],
+];
 
 const drafts = () => JSON.parse(localStorage.getItem(SHELF) ?? "[]");
 const address = (form) => form.getAttribute("action");
@@ -11,9 +14,13 @@ function keep(entries) {
   localStorage.setItem(SHELF, JSON.stringify(entries.slice(-KEPT)));
 }
 
+// What a person says in the form, as name and value.
+export function saidIn(form) {
+  return [...new FormData(form).entries()].filter(([name]) => !OF_THE_PAGE.includes(name));
+}
+
 export function keepDraft(form) {
-  const said = [...new FormData(form).entries()].filter(([name]) => !OF_THE_PAGE.includes(name));
-  keep([...drafts().filter(([url]) => url !== address(form)), [address(form), said]]);
+  keep([...drafts().filter(([url]) => url !== address(form)), [address(form), saidIn(form)]]);
 }
 
 export function forgetDraft(form) {

@@ -1,9 +1,11 @@
 // The keys of the page, and which of them mean what. A thing to be done is named by the key that it has by default, in data-key and
-// kbd as the server sends them; people can give it another. The digits of the scale and of ranks stay.
+// kbd as the server sends them; people can give it another. A keyboard that writes neither our letters nor our digits is read by
+// the places of its keys.
 
 const SHELF = "keys";
-// In this order: where somebody gave a key of the last three to another thing, it means that.
-const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?", "c", "v", "b"];
+const DIGITS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0"]; // segments of the scale, and ranks
+// In this order: where somebody gave a key of the last ones to another thing, it means that.
+const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?", "c", "v", "b", ...DIGITS];
 const TURNED = { q: "acceptable_a", w: "acceptable_b", c: "safe_a", v: "safe_b", b: "less_harmful" };
 const SILENT = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Tab"];
 const TEXT_FIELDS = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
@@ -15,10 +17,33 @@ let armed = null; // the button of the key that is being changed
 
 const keyOf = (action) => chosen[action] ?? action;
 const actionOf = (key) => ACTIONS.find((action) => keyOf(action) === key);
-const keyIn = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
 const labelOf = (key) => (key === "Escape" ? "Esc" : key);
 
-// page: act(), rank(event), choose(value), confirm(), turn(question); rank says whether the key meant something.
+// What a pressed key stands for: the sign that it writes, if that is a letter or digit of ours or has a meaning here; else a digit of
+// another script for its value, and what another layout writes for its place on a keyboard of the United States.
+function keyIn({ key, code, shiftKey }) {
+  const sign = [...key].length === 1 ? key.toLowerCase() : key;
+  if (/^[a-z0-9]$/.test(sign) || actionOf(sign)) return sign;
+  return valueOf(sign) ?? placeOf(sign, code, shiftKey) ?? sign;
+}
+
+function valueOf(sign) {
+  const isDigit = (point) => /^\p{Nd}$/u.test(String.fromCodePoint(point));
+  const point = sign.codePointAt(0);
+  if (!/^\p{Nd}$/u.test(sign)) return null;
+  let value = 0; // digits stand in rows of ten from zero on
+  while (isDigit(point - value - 1)) value += 1;
+  return String(value % 10);
+}
+
+function placeOf(sign, code = "", shiftKey) {
+  const [, digit] = /^Digit(\d)$/.exec(code) ?? [];
+  if (digit && !shiftKey && [...sign].length === 1) return digit;
+  const [, letter] = /^Key([A-Z])$/.exec(code) ?? [];
+  return letter && /^\P{ASCII}+$/u.test(sign) ? letter.toLowerCase() : null;
+}
+
+// page: act(), rank(key, target), choose(value), confirm(), turn(question); rank says whether the key meant something.
 export function listenToKeys(page) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
@@ -43,12 +68,13 @@ function isForOthers({ key, target }) {
 
 function respond(page, event) {
   const isCovered = Boolean(document.querySelector(".popover:popover-open"));
-  if (!isCovered && page.rank(event)) return true;
-  if (/^[1-8]$/.test(event.key) && !isCovered) {
-    page.choose(event.key);
+  const key = keyIn(event);
+  const action = actionOf(key);
+  if (!isCovered && page.rank(action ?? (key.length > 1 ? key : ""), event.target)) return true;
+  if (!isCovered && /^[1-8]$/.test(action)) {
+    page.choose(action);
     return true;
   }
-  const action = actionOf(keyIn(event));
   if (event.key === "Enter" && event.target.matches("a, button, summary")) return false;
   if (action === "Enter") {
     page.confirm();
@@ -66,7 +92,7 @@ export function showKeys() {
     control.dataset.action ??= control.dataset.key;
     control.dataset.key = keyOf(control.dataset.action);
   }
-  for (const kbd of document.querySelectorAll("kbd")) {
+  for (const kbd of document.querySelectorAll("kbd, .segment-digit")) {
     kbd.dataset.action ??= ACTIONS.find((action) => labelOf(action) === kbd.textContent) ?? "";
     if (kbd.dataset.action) kbd.textContent = labelOf(keyOf(kbd.dataset.action));
   }
@@ -127,7 +153,7 @@ function assign(event) {
   const key = keyIn(event);
   const owner = actionOf(key);
   if (key !== action && key === "Escape") return leave("");
-  if (key !== action && !/^[^\d\s]$/u.test(key)) return say("unfit");
+  if (key !== action && !/^\S$/u.test(key)) return say("unfit");
   if (owner && owner !== action) return say("taken", purposeOf($("help").querySelector(`dt [data-action="${owner}"]`)));
   chosen = { ...chosen, [action]: key };
   localStorage.setItem(SHELF, JSON.stringify(chosen));

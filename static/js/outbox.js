@@ -1,11 +1,14 @@
 // Answers on their way: each is kept in the browser until the server has said something to it, sent in order and one at a time,
-// under a key that makes a second sending harmless. They outlive a reload, a sign-in and a closed tab.
+// under a key that makes a second sending harmless. They outlive a reload, a sign-in and a closed tab. They belong to who gave
+// them: nobody else who signs in to this browser sends or removes them, and they go out once that person is back.
 
 const SHELF = "outbox";
 const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
 const TIMEOUT_MS = 15_000;
+const COMES_LATER = [408, 425, 429]; // of a server that wants the same again, like any error of its own
 
 export class Outbox {
+  #shelf;
   #handlers;
   #isSending = false;
   #failures = 0;
@@ -13,12 +16,15 @@ export class Outbox {
   #afterwards = [];
 
   // answered(item, status, text), trouble(isThere)
-  constructor(handlers) {
+  constructor(person, handlers) {
+    this.#shelf = `${SHELF}:${person}:`;
     this.#handlers = handlers;
   }
 
+  // Each answer lies under a name of its own, so that two tabs never write over one another's.
   get items() {
-    return JSON.parse(localStorage.getItem(SHELF) ?? "[]");
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(this.#shelf));
+    return names.map((name) => JSON.parse(localStorage.getItem(name))).sort((one, other) => one.at - other.at);
   }
 
   get isEmpty() {
@@ -31,7 +37,8 @@ export class Outbox {
 
   // item: { key, url, body, … }; resolves to nothing: what comes of it is told to the handlers.
   push(item) {
-    localStorage.setItem(SHELF, JSON.stringify([...this.items, item]));
+    const last = this.items.at(-1)?.at ?? 0;
+    localStorage.setItem(this.#shelf + item.key, JSON.stringify({ ...item, at: Math.max(Date.now(), last + 1) }));
     this.send();
   }
 
@@ -48,7 +55,7 @@ export class Outbox {
     const [item] = this.items;
     const answer = await post(item);
     this.#isSending = false;
-    if (!answer || answer.status >= 500) {
+    if (!answer || answer.status >= 500 || COMES_LATER.includes(answer.status)) {
       this.#retry = setTimeout(() => this.send(), RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)]);
       this.#failures += 1;
       this.#handlers.trouble(true);
@@ -57,7 +64,7 @@ export class Outbox {
     if (this.#failures) this.#handlers.trouble(false);
     this.#failures = 0;
     if (answer.status === 401) return this.#handlers.answered(item, 401, "");
-    localStorage.setItem(SHELF, JSON.stringify(this.items.filter((kept) => kept.key !== item.key)));
+    localStorage.removeItem(this.#shelf + item.key);
     this.#handlers.answered(item, answer.status, answer.text);
     if (this.isEmpty) for (const callback of this.#afterwards.splice(0)) callback();
     this.send();

@@ -13,9 +13,10 @@ export function arriveAtRanking() {
   drawBoard();
 }
 
-// Whether the key meant something here.
-export function keyOfRanking(key) {
+// Whether the key meant something here. isStray() says whether it comes too soon to change an answer.
+export function keyOfRanking(key, isStray) {
   if (!isOfSeveral()) return false;
+  if (/^(\d|Backspace)$/.test(key) && isStray()) return true;
   const best = document.querySelectorAll("#pair [name=best]:enabled");
   if (best.length) {
     const chosen = /^[1-9]$/.test(key) ? best[key - 1] : null;
@@ -32,6 +33,11 @@ export function keyOfRanking(key) {
   if (rank === null || !place(panes()[cursor].dataset.letter, rank)) return false;
   if (rank) moveTo(cursor + 1);
   return true;
+}
+
+// To be typed anew, from the first pane on.
+export function restartRanking() {
+  if (isOfSeveral()) moveTo(0);
 }
 
 export function saidOfRanking() {

@@ -132,6 +132,19 @@ async def test_another_key_changes_the_answer_until_a_dataset_holds_it(calling: 
     assert late.status_code == 409
 
 
+async def test_an_answer_replaces_the_judgement_that_it_means_and_no_newer_one(calling: As) -> None:
+    annotator = calling("annotator")
+    address = f"/api/v1/assignments/{(await annotator.get(NEXT)).json()['assignment_id']}/judgements"
+    said = []
+    for key, replaces in (("first", 0), ("stale", 0), ("second", None), ("stale too", None)):
+        replaces = said[0]["id"] if replaces is None else replaces
+        body = {"choice": 3, "replaces": replaces}
+        answer = await annotator.post(address, json=body, headers={"Idempotency-Key": key})
+        said.append(answer.json() | {"status": answer.status_code})
+    assert [answer["status"] for answer in said] == [201, 409, 201, 409]
+    assert said[1]["type"].endswith("#error-AnsweredBefore")
+
+
 async def test_nobody_answers_for_somebody_else(db: AsyncSession, calling: As, seeded: Seeded) -> None:
     assignment = await lease(calling("annotator"))
     for somebody in ("owner", "outsider"):

@@ -92,3 +92,5 @@ LONG = Sample(
 )
 
 SAMPLES = (PROSE, CODE_AND_TABLE, LONG, SHORT)
+
+TEN = [Sample((("user", f"Question {number}?"),), (f"Yes, {number}.", f"No, {number}.")) for number in range(1, 11)]

@@ -1,6 +1,7 @@
 """What a person does on the annotator's page, as one step each."""
 
 import asyncio
+import re
 
 from playwright.async_api import Page, expect
 from sqlalchemy import select
@@ -22,12 +23,12 @@ async def confirm(page: Page) -> None:
 
 async def sent(page: Page) -> None:
     """Wait until the server has answered to everything that was handed over."""
-    await page.wait_for_function("() => (localStorage.getItem('outbox') ?? '[]') === '[]'")
+    await page.wait_for_function("() => !Object.keys(localStorage).some((name) => name.startsWith('outbox:'))")
 
 
 async def has_fetched_ahead(page: Page) -> None:
     """Wait until the task after the one on the desk is at hand."""
-    await expect(page.locator("html")).to_have_attribute("data-ahead", "ready")
+    await expect(page.locator("html")).to_have_attribute("data-ahead", re.compile("[1-9]"))
 
 
 async def judgements(db: AsyncSession, project: Project) -> list[Judgement]:

@@ -17,7 +17,7 @@ from app.services.data.exports.registry import open_export
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import Sample
 from tests.browser.people import arrange
-from tests.browser.steps import judgements, sent
+from tests.browser.steps import expect_choices, judgements, sent
 
 COLOURS = ("Red, the first.", "Green, the second.", "Blue, the third.", "Grey, the fourth.")
 PAIR = Sample((("user", "Name a colour."),), COLOURS[:2])
@@ -280,16 +280,53 @@ async def test_an_answer_faster_than_reading_is_asked_about_once_and_says_so(db:
     assert (await the_one(db, page, project)).hurried
 
 
-async def test_one_task_is_fetched_ahead_under_a_lease_of_its_own(db: AsyncSession, sign_in: SignIn) -> None:
-    project, annotator = await arrange(db, [PAIR, PAIR, PAIR])
+async def test_keys_for_the_pair_after_a_held_one_never_change_it(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PAIR, PAIR], fastest_words_per_minute=1)
+    page = await sign_in(annotator)
+    await page.clock.install()
+    await page.goto("/")
+    for key in ("1", "Enter", "7", "Enter"):
+        await page.keyboard.press(key)
+    problem = page.locator("#problem")
+    await expect(problem).to_have_text("This is still the same task: A is much better. Enter again if you are sure.")
+    assert await judgements(db, project) == []
+    # Whoever has read that changes the answer, and is asked once more.
+    await page.clock.fast_forward(2_000)
+    for key in ("6", "Enter"):
+        await page.keyboard.press(key)
+    await expect(problem).to_have_text("This is still the same task: B is better. Enter again if you are sure.")
+    await page.keyboard.press("Enter")
+    await expect_choices(db, project, [6])
+
+
+async def test_ranks_for_the_task_after_a_held_one_never_mix_with_its_own(db: AsyncSession, sign_in: SignIn) -> None:
+    asked = {"answer_type": "ranking", "size": 4, "fastest_words_per_minute": 1}
+    project, annotator = await arrange(db, [FOUR, FOUR], **asked)
+    page = await sign_in(annotator)
+    await page.clock.install()
+    await page.goto("/")
+    for key in ("1", "2", "3", "4", "Enter", "4", "3", "2", "1", "Enter"):
+        await page.keyboard.press(key)
+    problem = page.locator("#problem")
+    await expect(problem).to_contain_text("A > B > C > D")
+    assert await judgements(db, project) == []
+    await page.clock.fast_forward(2_000)
+    for key in ("4", "3", "2", "1", "Enter"):  # typed anew, from the first response on
+        await page.keyboard.press(key)
+    await expect(problem).to_contain_text("D > C > B > A")
+    assert await judgements(db, project) == []
+
+
+async def test_four_tasks_are_fetched_ahead_and_two_tabs_have_the_same(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PAIR] * 7)
     page = await sign_in(annotator)
     await page.goto("/")
-    await expect(page.locator("html")).to_have_attribute("data-ahead", "ready")
+    await expect(page.locator("html")).to_have_attribute("data-ahead", "4")
     second = await page.context.new_page()
     await second.goto("/")
-    await expect(second.locator("html")).to_have_attribute("data-ahead", "ready")
+    await expect(second.locator("html")).to_have_attribute("data-ahead", "4")
     leases = (await db.scalars(select(Assignment).where(Assignment.project_id == project.id))).all()
-    assert sorted(lease.served_at is None for lease in leases) == [False, True]
+    assert sorted(lease.served_at is None for lease in leases) == [False, *[True] * 4]
 
 
 async def said_in_export(db: AsyncSession, project: Project, home: Path) -> dict[str, Any]:

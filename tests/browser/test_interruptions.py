@@ -104,7 +104,7 @@ async def test_a_double_click_counts_once(db: AsyncSession, sign_in: SignIn) -> 
 
 
 async def test_a_tab_left_behind_changes_nothing_by_itself(db: AsyncSession, sign_in: SignIn) -> None:
-    """Two tabs, one lease and one ahead: whatever one does, the other never takes another task."""
+    """Two tabs, one desk: whatever one does, the other never takes another task."""
     project, annotator = await arrange(db, [PROSE, SHORT, PROSE, SHORT])
     first = await sign_in(annotator)
     await first.goto("/")
@@ -116,4 +116,4 @@ async def test_a_tab_left_behind_changes_nothing_by_itself(db: AsyncSession, sig
     await second.reload()
     await expect(second.locator(".conversation")).to_contain_text("capital of Australia")
     held = select(func.count()).where(Assignment.project_id == project.id, Assignment.state == "leased")
-    assert await db.scalar(held) == 2
+    assert await db.scalar(held) == 3

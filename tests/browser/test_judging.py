@@ -8,11 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment
 from tests.browser.conftest import PHONE, SignIn
-from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
+from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, TEN
 from tests.browser.people import add_pair, arrange
-from tests.browser.steps import expect_choices, judgements, sent
-
-TEN = [Sample((("user", f"Question {number}?"),), (f"Yes, {number}.", f"No, {number}.")) for number in range(1, 11)]
+from tests.browser.steps import expect_choices, has_fetched_ahead, judgements, sent
 
 
 async def test_ten_pairs_by_keyboard_and_the_page_never_loads_again(db: AsyncSession, sign_in: SignIn) -> None:
@@ -272,7 +270,9 @@ async def test_a_choice_outlives_a_reload(db: AsyncSession, sign_in: SignIn) -> 
     await expect_choices(db, project, [5])
 
 
-async def test_two_tabs_show_the_same_pair_and_count_it_once(db: AsyncSession, sign_in: SignIn) -> None:
+async def test_a_tab_left_behind_is_told_that_its_pair_is_answered_and_replaces_nothing_unasked(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
     project, annotator = await arrange(db, [PROSE, SHORT])
     first = await sign_in(annotator)
     await first.goto("/")
@@ -280,10 +280,20 @@ async def test_two_tabs_show_the_same_pair_and_count_it_once(db: AsyncSession, s
     await second.goto("/")
     await expect(second.locator(".conversation")).to_contain_text("sourdough")
     for tab, choice in ((first, "1"), (second, "7")):
+        await has_fetched_ahead(tab)
         await tab.keyboard.press(choice)
         await tab.keyboard.press("Enter")
         await expect(tab.locator(".conversation")).to_contain_text("capital of Australia")
         await sent(tab)
+    told = second.locator("#toasts")
+    await expect(told).to_contain_text("You have answered this already, in another window: A is much better.")
+    await expect_choices(db, project, [1])
+    await expect(second.locator("#today-count")).to_have_text("1")
+    await told.get_by_role("link", name="Look at it").click()
+    await expect(second.locator("[name=choice]:checked")).to_have_value("1")
+    await second.keyboard.press("7")
+    await second.keyboard.press("Enter")
+    await expect(second.locator(".conversation")).to_contain_text("capital of Australia")
     await expect_choices(db, project, [7])
 
 

@@ -23,8 +23,8 @@ FORMATTED = "\n\n".join(
     )
 )
 PLAIN = (
-    "A title\n\nSome words and code, on two lines, a link and a_1.\n\none\ntwo\ndeep\n\nsaid\n\nWay\tCost\nx < y\t1\n\n"
-    "def half(n):\n    return n / 2\n\nE = mc^2"
+    "A title\n\nSome words and code,\non two lines, a link and a_1.\n\none\ntwo\ndeep\n\nsaid\n\n"
+    "Way\tCost\nx < y\t1\n\ndef half(n):\n    return n / 2\n\nE = mc^2"
 )
 FRUIT = Sample(
     (("user", "Fruit?"),),
@@ -271,7 +271,50 @@ async def test_the_keys_beside_controls_follow_on_every_pair(db: AsyncSession, s
     await expect(page.locator("#skip")).to_be_visible()
 
 
-async def test_a_key_in_use_a_digit_and_escape_are_refused_in_a_sentence(db: AsyncSession, sign_in: SignIn) -> None:
+# What a key writes, where it is on the keyboard, whether Shift is down, and the segment that is chosen.
+DIGITS = [
+    *(("&", "Digit1", False, "1"), ("è", "Digit7", False, "7"), ("(", "Digit5", False, "5")),  # AZERTY
+    *(("+", "Digit1", False, "1"), ("ě", "Digit2", False, "2")),  # Czech
+    *(("٣", "Digit3", False, "3"), ("۶", "Digit6", False, "6"), ("３", "", False, "3"), ("४", "", False, "4")),
+    *(("1", "Digit1", True, "1"), ("!", "Digit1", True, None), (",", "KeyM", False, None)),
+]
+PRESS = """([key, code, shiftKey]) => document.activeElement.dispatchEvent(
+  new KeyboardEvent("keydown", { key, code, shiftKey, bubbles: true, cancelable: true }))"""
+
+
+async def test_keyboards_of_other_layouts_and_scripts_choose_by_value_and_by_place(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    _, annotator = await arrange(db, [PROSE])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    for key, code, shift, chosen in DIGITS:
+        await page.evaluate("document.getElementById('judgement').reset()")
+        await page.evaluate(PRESS, [key, code, shift])
+        found = await page.locator("[name=choice]:checked").evaluate_all("radios => radios.map((radio) => radio.value)")
+        assert found == ([chosen] if chosen else []), key
+    for key in ("ы", "с", "σ", "س"):
+        await page.evaluate(PRESS, [key, "KeyS", False])
+        await expect(page.locator("#skip")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#skip")).to_be_hidden()
+
+
+async def test_a_digit_can_be_given_another_key_and_its_own_is_free_then(db: AsyncSession, sign_in: SignIn) -> None:
+    _, annotator = await arrange(db, [PROSE])
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await _change(page, "3", "f")
+    await _change(page, "p", "3")
+    await expect(page.locator(".segment-digit")).to_have_text(["1", "2", "f", "4", "5", "6", "7"])
+    await page.keyboard.press("3")
+    await expect(page.locator("body")).to_have_attribute("data-view", "plain")
+    await expect(page.locator("[name=choice]:checked")).to_have_count(0)
+    await page.keyboard.press("f")
+    await expect(page.locator("[name=choice]:checked")).to_have_value("3")
+
+
+async def test_a_key_in_use_a_space_and_escape_are_refused_in_a_sentence(db: AsyncSession, sign_in: SignIn) -> None:
     _, annotator = await arrange(db, [PROSE])
     page = await sign_in(annotator)
     await page.goto("/")
@@ -283,9 +326,11 @@ async def test_a_key_in_use_a_digit_and_escape_are_refused_in_a_sentence(db: Asy
     await expect(said).to_contain_text("Press the new key for: Show the texts as plain text")
     await page.keyboard.press("u")
     await expect(said).to_contain_text("This key is in use already: Undo")
-    for key in ("5", " ", "ArrowLeft"):
+    for key in (" ", "ArrowLeft"):
         await page.keyboard.press(key)
-        await expect(said).to_contain_text("Choose a letter or a sign.")
+        await expect(said).to_contain_text("Choose a letter, a digit or a sign.")
+    await page.keyboard.press("5")
+    await expect(said).to_contain_text("This key is in use already: Choose, from A much better")
     await page.keyboard.press("Escape")
     await expect(page.locator("#help")).to_be_visible()
     await expect(button).to_be_visible()

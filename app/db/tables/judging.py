@@ -25,6 +25,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
+LEASE_SLOTS = 5  # so many tasks one person can have at a time: one on the desk, the others fetched ahead
+
 TaskState = Literal["open", "closed", "retired"]
 # Only what people say of tasks made for labels is a label; the others check the people themselves.
 TaskPurpose = Literal["label", "qualification", "gold", "repeat"]
@@ -135,8 +137,8 @@ class TaskCompletion(Base):
 class Assignment(Base):
     """A task leased to one person. `shown_order[i]` is the position that is shown as the i-th pane (A, B, …).
 
-    A person holds up to two leases: the task on the desk, and in the other slot the one that is fetched ahead, which
-    has not been served yet. A skip that uses the task's place up keeps it.
+    A person holds a lease in each of a few slots: the task on the desk, and those that are fetched ahead, which have
+    not been served yet. A skip that uses the task's place up keeps it.
     """
 
     __tablename__ = "assignments"
@@ -159,7 +161,7 @@ class Assignment(Base):
     __table_args__ = (
         UniqueConstraint("task_id", "annotator_id"),
         CheckConstraint(one_of("state", get_args(AssignmentState)), name="state_known"),
-        CheckConstraint("slot BETWEEN 0 AND 1", name="two_slots"),
+        CheckConstraint(f"slot BETWEEN 0 AND {LEASE_SLOTS - 1}", name="slot_known"),
         CheckConstraint("NOT keeps_place OR state = 'skipped'", name="only_skips_keep"),
         Index(
             "uq_assignments_leases",

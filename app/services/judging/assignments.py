@@ -1,19 +1,22 @@
-"""Leases: a task reserved for one person for a while, and the one after it fetched ahead.
+"""Leases: a task reserved for one person for a while, and those after it fetched ahead.
 
 `tasks.taken` counts the places of a task that are gone, live leases and judgements together; it changes only under the
 task's row lock and in the same transaction as the lease, and the database refuses it to pass the quota.
 """
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import cast
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
-from app.db.tables.judging import AnswerType, AssignmentState
+from app.db.tables.judging import LEASE_SLOTS, AnswerType, AssignmentState
 from app.db.tables.projects import Role
 from app.errors import Conflict, NotFound
 from app.security import Principal
@@ -32,23 +35,29 @@ PANE_NAMES = "ABCDEFGHI"
 RECLAIM_BATCH = 100
 BALANCE_BOUND = 2  # sides are drawn at random until one is this far ahead
 EXCERPT_LENGTH = 80
-AHEAD_GRACE_SECONDS = 60  # so long nobody in want of a task takes one that somebody else has fetched ahead
+# So long nobody in want of a task takes the next one of somebody else. What is fetched ahead beyond that one waits only
+# for a connection to be lost, and goes at once.
+AHEAD_GRACE_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What one person has been given: the task to answer, and the one after it if it was asked for."""
+    """What one person has been given: the task to answer, and one after it if it was asked for.
+
+    `before_ahead`: what comes just before `ahead`, the current one or another that is fetched ahead.
+    """
 
     current: Lease | None
-    ahead: Lease | None
+    ahead: Lease | None = None
+    before_ahead: Lease | None = None
 
 
 @dataclass(frozen=True)
 class TaskView:
     """What an annotator sees of a task. Nothing here tells which model wrote what, or what anybody else said.
 
-    `practice`: of a task in the qualification round, how far somebody is who has not passed it. `verdict`: what the
-    project says of the answer, where people are told.
+    `judgement_id`: of `answer`. `practice`: of a task in the qualification round, how far somebody is who has not
+    passed it. `verdict`: what the project says of the answer, where people are told.
     """
 
     assignment_id: int
@@ -61,6 +70,7 @@ class TaskView:
     lease_expires_at: datetime
     question: Question
     answer: Answer | None
+    judgement_id: int | None
     editable: bool
     is_practice: bool = False
     practice: Standing | None = None
@@ -109,9 +119,12 @@ async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Le
     return (await lease(db, actor, project.id, ahead=False)).current
 
 
-async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: bool) -> Desk:
-    """The desk of `actor`, filled as `lease_next` does; `ahead` reserves the task after it, too.
+async def lease(
+    db: AsyncSession, actor: Principal, project_id: int, *, ahead: bool, known: Collection[int] = ()
+) -> Desk:
+    """The desk of `actor`, filled as `lease_next` does; `ahead` reserves a task after it, too.
 
+    That is the first one not `known`, an assignment that the page has at hand already, as long as there is a free slot.
     Whatever is on the desk is served from now on.
 
     Raises NotFound for a project that `actor` is not in.
@@ -119,13 +132,21 @@ async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: b
     # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
     member = await membership.locked(db, actor, project_id)
     held = await _held_leases(db, actor, project_id, member)
-    current = held[0] if held else await _give(db, actor, project_id, member, slot=0, is_served=True)
-    following = held[1] if len(held) > 1 else None
-    if ahead and current is not None and following is None:
-        if not held:
-            member = await membership.locked(db, actor, project_id)  # the first one moved the balance
-        following = await _give(db, actor, project_id, member, slot=1 - current.slot, is_served=False)
-    return Desk(current, following)
+    if not held:
+        first = await _give(db, actor, project_id, member, slot=0, is_served=True)
+        if first is None:
+            return Desk(None)
+        held = [first]
+        member = await membership.locked(db, actor, project_id)  # that one moved the balance
+    if not ahead:
+        return Desk(held[0])
+    if all(lease.id in known for lease in held[1:]) and len(held) < LEASE_SLOTS:
+        slot = min(set(range(LEASE_SLOTS)) - {lease.slot for lease in held})
+        following = await _give(db, actor, project_id, member, slot=slot, is_served=False)
+        held += [following] if following else []
+    return next(
+        (Desk(held[0], lease, before) for before, lease in pairwise(held) if lease.id not in known), Desk(held[0])
+    )
 
 
 async def reclaim_expired(
@@ -145,7 +166,7 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
     if seen is None:
         raise NotFound
     is_answered = seen.state == "submitted"
-    answer, is_held = await _said(db, seen.id) if is_answered else (None, False)
+    answer, judgement_id, is_held = await _said(db, seen.id) if is_answered else (None, None, False)
     verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.shows_verdict else None
     is_practice = seen.purpose == "qualification"
     return TaskView(
@@ -159,6 +180,7 @@ async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskVi
         lease_expires_at=seen.lease_expires_at,
         question=Question.model_validate(seen.asked),
         answer=answer,
+        judgement_id=judgement_id,
         editable=not is_held and verdict is None,
         is_practice=is_practice,
         practice=await practice_of(db, actor, seen.project_id) if is_practice else None,
@@ -287,7 +309,7 @@ async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, want
         await reclaim_expired(db, project_id, eligible_for=actor)
         given = await _any_or_in_turn(db, wanted)
     if given is None and wanted["is_served"]:
-        took_back = await _reclaim(db, _fetched_ahead_long_ago(), project_id, eligible_for=actor)
+        took_back = await _reclaim(db, _can_be_spared(), project_id, eligible_for=actor)
         given = await _any_or_in_turn(db, wanted) if took_back else None
     return given
 
@@ -313,9 +335,18 @@ async def _any_or_in_turn(db: AsyncSession, wanted: dict[str, object]) -> Lease 
     return await statements.LEASE_ANY.first(db, **wanted) or await statements.LEASE_IN_TURN.first(db, **wanted)
 
 
-def _fetched_ahead_long_ago() -> ColumnElement[bool]:
+def _can_be_spared() -> ColumnElement[bool]:
+    """Condition on Assignment: fetched ahead, and long ago or not the next one of whoever has it."""
     grace = timedelta(seconds=AHEAD_GRACE_SECONDS)
-    return Assignment.served_at.is_(None) & (Assignment.leased_at <= func.now() - grace)
+    sooner = aliased(Assignment)
+    comes_later = exists().where(
+        sooner.project_id == Assignment.project_id,
+        sooner.annotator_id == Assignment.annotator_id,
+        sooner.state == "leased",
+        sooner.served_at.is_(None),
+        tuple_(sooner.leased_at, sooner.id) < tuple_(Assignment.leased_at, Assignment.id),
+    )
+    return Assignment.served_at.is_(None) & or_(Assignment.leased_at <= func.now() - grace, comes_later)
 
 
 async def _reclaim(
@@ -347,8 +378,8 @@ async def _reclaim(
     return sum(reclaimed.scalars())
 
 
-async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
-    """The current answer, and whether a dataset version holds it."""
+async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, int, bool]:
+    """The current answer, the judgement that it is, and whether a dataset version holds it."""
     judgement, is_held, response, position = (
         await db.execute(
             select(Judgement, conditions.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
@@ -356,7 +387,7 @@ async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, bool]:
             .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
         )
     ).one()
-    return Answer.of(judgement, response or "", position), is_held
+    return Answer.of(judgement, response or "", position), judgement.id, is_held
 
 
 async def _skips(db: AsyncSession, task: Task) -> int:

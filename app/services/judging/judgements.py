@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import Completion, Demonstration, Judgement, Project, TaskCompletion
 from app.db.tables.judging import JudgementKind
-from app.errors import Conflict, Invalid, KeyReused, LeaseExpired
+from app.errors import AnsweredBefore, Conflict, Invalid, KeyReused, LeaseExpired
 from app.security import Principal
 from app.services import conditions, events
 from app.services.judging import assignments, labels, statements
@@ -27,6 +27,7 @@ class Submission:
     """An answer; one key for what is meant to count once. `visits`: how often the page came to the front.
 
     `hurried`: faster than anybody reads, and confirmed when asked. `client_version`: of the page that sent it.
+    `replaces`: the judgement of this task that its author saw, 0 for none; None replaces whatever there is.
     """
 
     answer: Answer
@@ -36,6 +37,7 @@ class Submission:
     visits: int | None = None
     hurried: bool = False
     client_version: str | None = None
+    replaces: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.idempotency_key) <= KEY_LENGTH or not self.idempotency_key.isprintable():
@@ -63,7 +65,8 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     """Record what `actor` says, once however often it is sent, and as a change if they said something before.
 
     A lease that ran out counts as long as the task has a free place. Raises KeyReused for a key with another body,
-    LeaseExpired when the place is gone, Conflict for a change that comes after the dataset was cut.
+    LeaseExpired when the place is gone, AnsweredBefore where another judgement than the one that `actor` saw would be
+    replaced, Conflict for a change that comes after the dataset was cut.
     """
     held = await assignments.lock(db, actor, assignment_id)
     # Only now: whoever sent the same before us held the task's lock until the row was there to see. Where the lease is
@@ -74,7 +77,7 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     if held.state == "submitted" and held.shows_verdict:
         raise Conflict("You have been told what the project says of this one, so your answer stays as it is.")
     said = _said(actor, held, submission)
-    recorded = await _record(db, actor, held, said)
+    recorded = await _record(db, actor, held, said, replaces=submission.replaces)
     await _demonstrate(db, actor, held, recorded.id, submission.answer)
     if held.state != "submitted":
         await _tell_pages(db, held.project_id, recorded)
@@ -116,12 +119,13 @@ def _said(actor: Principal, held: Held, submission: Submission) -> Json:
     }
 
 
-async def _record(db: AsyncSession, actor: Principal, held: Held, said: Json) -> Recorded:
+async def _record(db: AsyncSession, actor: Principal, held: Held, said: Json, *, replaces: int | None) -> Recorded:
     values: Json = {f"said_{name}": value for name, value in said.items()}
     values |= {"project": held.project_id, "task": held.task_id, "assignment": held.assignment_id}
     values["actor"] = actor.user_id
     if held.state == "submitted":
-        recorded = await statements.RECORD_CHANGE.first(db, said_id=await _supersede(db, held), **values)
+        said_id = await _supersede(db, held, replaces)
+        recorded = await statements.RECORD_CHANGE.first(db, said_id=said_id, **values)
     else:
         recorded = await statements.RECORD.first(db, **values, **_place_taken(held))
     if recorded is None:  # the key went to another assignment of the same person
@@ -175,11 +179,14 @@ async def _demonstrate(db: AsyncSession, actor: Principal, held: Held, judgement
     await db.flush()
 
 
-async def _supersede(db: AsyncSession, held: Held) -> int:
+async def _supersede(db: AsyncSession, held: Held, replaces: int | None) -> int:
     """Point the current judgement at the one to come; returns its id. A dataset being cut is waited for."""
     await db.execute(select(Project.id).where(Project.id == held.project_id).with_for_update(read=True))
     current = (Judgement.assignment_id == held.assignment_id, Judgement.superseded_by.is_(None))
-    if await db.scalar(select(conditions.held_by_a_dataset()).where(*current)):
+    current_id, is_held = (await db.execute(select(Judgement.id, conditions.held_by_a_dataset()).where(*current))).one()
+    if replaces is not None and replaces != current_id:
+        raise AnsweredBefore
+    if is_held:
         raise Conflict("A dataset version holds this judgement, so it can't be changed any more.")
     drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("judgements", "id"))))
     assert isinstance(drawn, int)

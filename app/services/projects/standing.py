@@ -1,15 +1,16 @@
 """How far a project is, and how far one annotator in it."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import get_args
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Completion, Demonstration, Judgement, Project, Prompt, Task
+from app.db.tables import Assignment, Completion, Demonstration, Judgement, Project, Prompt, Task
 from app.db.tables.content import Split
 from app.security import Principal
-from app.services.conditions import eligible_for, held_by_a_dataset, labels_of
+from app.services.conditions import eligible_for, has_text_of, held_by_a_dataset, labels_of
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,24 @@ class ProjectOverview:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one annotator is: judgements today (UTC) and in all, and tasks that are open to them now."""
+    """How far one annotator is: judgements today and in all, and tasks left to them, those on their desk included."""
 
     today: int
     total: int
     open_for_me: int
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why nothing is left for one annotator: how many open tasks they skipped, have judged, or wrote a response of, and
+    how many of the others are on somebody else's desk. `tasks`: all there ever were.
+    """
+
+    tasks: int
+    skipped: int
+    judged: int
+    written: int
+    elsewhere: int
 
 
 async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
@@ -69,7 +83,10 @@ async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
     return ProjectOverview(prompts_by_split=by_split, **figures._mapping)
 
 
-async def annotator_progress(db: AsyncSession, actor: Principal, project: Project) -> Progress:
+async def annotator_progress(
+    db: AsyncSession, actor: Principal, project: Project, *, utc_offset: timedelta = timedelta()
+) -> Progress:
+    """`utc_offset`: of the clock that the annotator's day goes by."""
     mine = (
         select(func.count())
         .select_from(Judgement)
@@ -87,14 +104,45 @@ async def annotator_progress(db: AsyncSession, actor: Principal, project: Projec
             *eligible_for(actor.user_id),
         )
     )
-    row = await db.execute(select(mine.where(_today()).scalar_subquery(), mine.scalar_subquery(), free))
-    today, total, open_for_me = row.one()
-    return Progress(today, total, open_for_me)
+    held = _count(
+        select(Assignment.id)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(
+            Assignment.project_id == project.id,
+            Assignment.annotator_id == actor.user_id,
+            Assignment.state == "leased",
+            Task.purpose == "label",
+        )
+    )
+    row = await db.execute(select(mine.where(_today(utc_offset)).scalar_subquery(), mine.scalar_subquery(), free, held))
+    today, total, open_for_me, on_desk = row.one()
+    return Progress(today, total, open_for_me + on_desk)
+
+
+async def unavailable(db: AsyncSession, actor: Principal, project: Project) -> Unavailable:
+    """Of a project in which there is nothing to give to `actor` now."""
+    of_project = (Task.project_id == project.id, Task.purpose == "label")
+    is_open = Task.state == "open"
+    given = exists().where(Assignment.task_id == Task.id, Assignment.annotator_id == actor.user_id)
+    skipped, judged = (given.where(Assignment.state == state) for state in ("skipped", "submitted"))
+    row = await db.execute(
+        select(
+            func.count(),
+            func.count().filter(is_open, skipped),
+            func.count().filter(is_open, judged),
+            func.count().filter(is_open, ~skipped, ~judged, has_text_of(actor.user_id)),
+            func.count().filter(*eligible_for(actor.user_id), Task.taken >= Task.quota),
+        )
+        .select_from(Task)
+        .where(*of_project)
+    )
+    return Unavailable(*row.one())
 
 
 def _count(rows: Select[int]) -> ColumnElement[int]:
     return select(func.count()).select_from(rows.subquery()).scalar_subquery()
 
 
-def _today() -> ColumnElement[bool]:
-    return Judgement.submitted_at >= func.date_trunc("day", func.now())
+def _today(utc_offset: timedelta = timedelta()) -> ColumnElement[bool]:
+    of_the_clock = func.timezone("UTC", func.now()) + utc_offset
+    return func.timezone("UTC", Judgement.submitted_at) + utc_offset >= func.date_trunc("day", of_the_clock)

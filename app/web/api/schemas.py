@@ -46,7 +46,7 @@ class ProjectOut(Out):
 class ProgressOut(Out):
     today: int = Field(description="Your judgements since midnight, UTC.")
     total: int
-    open_for_me: int = Field(description="Tasks that you could still be given.")
+    open_for_me: int = Field(description="Tasks that you can still judge, those that are leased to you included.")
 
 
 class CountsOut(Out):
@@ -160,6 +160,12 @@ class JudgementIn(In):
     response: Annotated[str, Field(max_length=100_000, pattern=NO_NUL, description="A better response.")] = ""
     response_of: Annotated[int | None, Field(ge=0, le=8, description="The pane that it was made of, from 0.")] = None
 
+    replaces: Annotated[
+        int | None,
+        Field(
+            ge=0, lt=2**63, description="The judgement that you mean to change, 0 for none: 409 if there is another."
+        ),
+    ] = None
     first_action_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
     active_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
 

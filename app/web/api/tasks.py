@@ -59,6 +59,7 @@ async def submit_judgement(
     body.
 
     Another key for an assignment that you have answered changes your answer, until a dataset version holds it (409).
+    With `replaces` it changes that judgement and no newer one (409).
     """
     if idempotency_key is None:
         raise KeyMissing
@@ -67,6 +68,7 @@ async def submit_judgement(
         idempotency_key=idempotency_key,
         first_action_ms=body.first_action_ms,
         active_ms=body.active_ms,
+        replaces=body.replaces,
     )
     submitted = await judgements.submit(db, caller, assignment_id, submission)
     if submitted.replayed:

@@ -8,26 +8,29 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.session import transaction
 from app.db.tables import Judgement, Project
-from app.errors import Invalid, KeyReused, LeaseExpired
+from app.db.tables.judging import LEASE_SLOTS
+from app.errors import AnsweredBefore, Invalid, KeyReused, LeaseExpired, NotSignedIn
 from app.security import Principal
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
-from app.services.judging.assignments import TaskView
+from app.services.judging.assignments import Desk, TaskView
 from app.services.judging.check_tasks import Standing
 from app.services.judging.statements import Lease
 from app.services.projects import projects, standing
 from app.services.projects.question import question_of
-from app.web.locales import translated
+from app.services.projects.standing import Unavailable
+from app.web.locales import gettext, translated
 from app.web.pages import answer_form
 from app.web.rendering import render
-from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of
+from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of, utc_offset_of
+from app.web.words import choices
 
 router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
 
@@ -58,6 +61,17 @@ class Comparison:
         return self.refused or self.task.answer
 
     @property
+    def heading(self) -> str:
+        """What is to be done, for who hears the page."""
+        match self.task.answer_type:
+            case "ranking":
+                return gettext("Rank the responses")
+            case "best":
+                return gettext("Choose the best response")
+            case _:
+                return gettext("Compare two responses")
+
+    @property
     def fastest_ms(self) -> int:
         """Who answers sooner than this can't have read it all; 0 where that isn't asked."""
         if not self.task.question.fastest_words_per_minute or self.task.answer:
@@ -78,6 +92,14 @@ class Done:
     """What was just done, to be said on the page; a skip has no answer."""
 
     answer: Answer | None
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Why there is no comparison: a qualification round that somebody hasn't passed, or what is left isn't for them."""
+
+    practice: Standing | None
+    unavailable: Unavailable
 
 
 @router.get("/annotate")
@@ -102,10 +124,10 @@ async def show_page(
         request,
         "annotate/page.html",
         project=project,
-        progress=await standing.annotator_progress(db, principal, project),
+        progress=await standing.annotator_progress(db, principal, project, utc_offset=utc_offset_of(request)),
         break_minutes=question_of(project).break_minutes,
         comparison=comparison,
-        practice=await _practice(db, principal, project, comparison),
+        nothing=await _nothing(db, principal, project, comparison),
         previous_id=previous_id,
         done=Done((await assignments.view(db, principal, done)).answer) if done is not None else None,
     )
@@ -123,8 +145,8 @@ async def show_next(
     if comparison is None and waiting:
         return Response(status_code=204)
     previous_id = await _latest(db, principal, project)
-    practice = await _practice(db, principal, project, comparison)
-    return _region(request, project, comparison, previous_id, practice=practice)
+    nothing = await _nothing(db, principal, project, comparison)
+    return _region(request, project, comparison, previous_id, nothing=nothing)
 
 
 @router.get("/annotate/pairs/{assignment_id}")
@@ -136,10 +158,16 @@ async def show_earlier(
 
 
 @router.get("/annotate/ahead")
-async def show_ahead(request: Request, project: CurrentProject, principal: CurrentUser, db: Db) -> Response:
-    """The comparison after the one on the desk, for a page that puts it there without asking again."""
-    desk = await assignments.lease(db, principal, project.id, ahead=True)
-    return _ahead(request, await _comparison_of(db, principal, desk.ahead), previous=desk.current)
+async def show_ahead(
+    request: Request,
+    project: CurrentProject,
+    principal: CurrentUser,
+    db: Db,
+    known: Annotated[list[int], Query(max_length=LEASE_SLOTS)] = [],  # noqa: B006 - FastAPI copies it
+) -> Response:
+    """The first comparison after the one on the desk that a page doesn't know, to be put there without asking again."""
+    desk = await assignments.lease(db, principal, project.id, ahead=True, known=known)
+    return await _ahead(request, db, principal, desk)
 
 
 @router.get("/annotate/recent")
@@ -150,15 +178,21 @@ async def show_recent(request: Request, project: CurrentProject, principal: Curr
         request,
         "annotate/_recent.html" if render.is_htmx(request) else "annotate/recent.html",
         project=project,
-        progress=await standing.annotator_progress(db, principal, project),
+        progress=await standing.annotator_progress(db, principal, project, utc_offset=utc_offset_of(request)),
         recent=await assignments.recent(db, principal, project),
     )
 
 
 @router.post("/assignments/{assignment_id}/judgement")
 async def submit(request: Request, slug: str, assignment_id: int, principal: CurrentUser) -> Response:
-    """Save an answer. A page that shows the next comparison already says so in `shown`, and gets the one after it."""
+    """Save an answer.
+
+    A page that shows the next comparison already says so in `shown`, followed by those that it has fetched ahead, and
+    gets another one.
+    """
     form = await request.form()
+    if form.get("annotator", str(principal.user_id)) != str(principal.user_id):
+        raise NotSignedIn  # somebody else has signed in meanwhile; the page keeps the answer until its author is back
     submission = answer_form.read(form)
     try:
         async with transaction(sessions_of(request)) as db:
@@ -167,13 +201,13 @@ async def submit(request: Request, slug: str, assignment_id: int, principal: Cur
         return await _lost(request, slug, principal, assignment_id, submission.answer, error)
     except KeyReused:
         raise
-    except Invalid as error:
+    except (Invalid, AnsweredBefore) as error:
         return await _refused(request, slug, principal, assignment_id, submission.answer, error)
     if submitted.shows_verdict:
         return await _show_verdict(request, slug, principal, assignment_id)
-    shown = form.get("shown")
-    if isinstance(shown, str) and shown.isdigit():
-        return await _go_on_from(request, slug, principal, submitted.judgement, int(shown))
+    shown = [int(text) for text in form.getlist("shown") if isinstance(text, str) and text.isdigit()]
+    if shown:
+        return await _go_on_from(request, slug, principal, submitted.judgement, shown)
     return await _go_on(request, slug, principal, assignment_id, Done(submission.answer))
 
 
@@ -194,21 +228,20 @@ async def _go_on(request: Request, slug: str, principal: Principal, done_id: int
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         comparison = await _current(db, principal, project)
-        practice = await _practice(db, principal, project, comparison)
-    return _region(request, project, comparison, done_id, done, practice=practice)
+        nothing = await _nothing(db, principal, project, comparison)
+    return _region(request, project, comparison, done_id, done, nothing=nothing)
 
 
-async def _go_on_from(request: Request, slug: str, principal: Principal, done: Judgement, shown_id: int) -> Response:
-    """The comparison after the one that is shown already; if that isn't this person's any more, a whole new region."""
+async def _go_on_from(request: Request, slug: str, principal: Principal, done: Judgement, shown: list[int]) -> Response:
+    """One more comparison; if the first that is shown isn't this person's any more, a whole new region."""
     async with transaction(sessions_of(request)) as db:
-        desk = await assignments.lease(db, principal, done.project_id, ahead=True)
-        if desk.current is None or desk.current.id != shown_id:
+        desk = await assignments.lease(db, principal, done.project_id, ahead=True, known=shown)
+        if desk.current is None or desk.current.id != shown[0]:
             project = await projects.get(db, principal, slug)
             comparison = await _comparison_of(db, principal, desk.current)
-            practice = await _practice(db, principal, project, comparison)
-            return _region(request, project, comparison, done.assignment_id, practice=practice)
-        ahead = await _comparison_of(db, principal, desk.ahead)
-    return _ahead(request, ahead, previous=desk.current)
+            nothing = await _nothing(db, principal, project, comparison)
+            return _region(request, project, comparison, done.assignment_id, nothing=nothing)
+        return await _ahead(request, db, principal, desk)
 
 
 async def _show_verdict(request: Request, slug: str, principal: Principal, assignment_id: int) -> Response:
@@ -220,28 +253,43 @@ async def _show_verdict(request: Request, slug: str, principal: Principal, assig
         return _region(request, project, *await _reopen(db, principal, project, assignment_id))
 
 
-def _ahead(request: Request, comparison: Comparison | None, *, previous: Lease | None) -> Response:
-    previous_id = previous.id if previous else None
+async def _ahead(request: Request, db: AsyncSession, principal: Principal, desk: Desk) -> Response:
+    comparison = await _comparison_of(db, principal, desk.ahead)
+    previous_id = desk.before_ahead.id if desk.before_ahead else None
     return render.partial(request, "annotate/_ahead.html", comparison=comparison, previous_id=previous_id)
 
 
 async def _refused(
-    request: Request, slug: str, principal: Principal, assignment_id: int, answer: Answer, error: Invalid
+    request: Request,
+    slug: str,
+    principal: Principal,
+    assignment_id: int,
+    answer: Answer,
+    error: Invalid | AnsweredBefore,
 ) -> Response:
     """The same form again, with all that was filled in, and what is missing."""
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         comparison, previous_id = await _reopen(db, principal, project, assignment_id)
-    comparison = replace(comparison, refused=answer, problem=translated(error))
+    comparison = replace(comparison, refused=answer, problem=_problem(error, comparison.task))
     if render.is_htmx(request):
         return _region(request, project, comparison, previous_id, status_code=error.status)
     async with transaction(sessions_of(request)) as db:
-        progress = await standing.annotator_progress(db, principal, project)
+        progress = await standing.annotator_progress(db, principal, project, utc_offset=utc_offset_of(request))
     return render.page(
         request, "annotate/page.html", status_code=error.status,
         project=project, progress=progress, break_minutes=question_of(project).break_minutes,
         comparison=comparison, previous_id=previous_id, done=None,
     )  # fmt: skip
+
+
+def _problem(error: Invalid | AnsweredBefore, task: TaskView) -> str:
+    if not isinstance(error, AnsweredBefore) or task.answer is None:
+        return translated(error)
+    said = gettext(
+        "You have answered this already, in another window: %(said)s. To put this answer in its place, choose Change."
+    )
+    return said % {"said": choices.sentence(task.answer)}
 
 
 async def _lost(
@@ -263,21 +311,23 @@ def _region(
     previous_id: int | None,
     done: Done | None = None,
     *,
-    practice: Standing | None = None,
+    nothing: Nothing | None = None,
     status_code: int = 200,
 ) -> Response:
     template = "annotate/_comparison.html" if comparison else "annotate/_empty.html"
     return render.partial(
         request, template, status_code=status_code,
-        project=project, comparison=comparison, practice=practice, previous_id=previous_id, done=done,
+        project=project, comparison=comparison, nothing=nothing, previous_id=previous_id, done=done,
     )  # fmt: skip
 
 
-async def _practice(
+async def _nothing(
     db: AsyncSession, principal: Principal, project: Project, comparison: Comparison | None
-) -> Standing | None:
-    """Why there is no comparison, if that is so because this person has not qualified."""
-    return None if comparison else await assignments.practice_of(db, principal, project.id)
+) -> Nothing | None:
+    if comparison:
+        return None
+    practice = await assignments.practice_of(db, principal, project.id)
+    return Nothing(practice, await standing.unavailable(db, principal, project))
 
 
 async def _current(db: AsyncSession, principal: Principal, project: Project) -> Comparison | None:

@@ -6,6 +6,7 @@ rank_a … rank_i                   1 … 9 or empty         best       a … i
 criterion:NAME                    a, tie, b or empty     acceptable_a …   yes, no or empty
 flag_a … (any number)             a flag's name          rationale, response, response_of
 safe_a, safe_b                    yes, no or empty       less_harmful           a, tie, b or empty
+replaces                          the judgement that the page showed, 0 for none
 """
 
 from typing import TypeVar, cast, get_args
@@ -36,6 +37,7 @@ def read(form: FormData) -> Submission:
         visits=_number(form, "visits"),
         hurried=_text(form, "hurried") == "true",
         client_version=_text(form, "client_version")[:40] or None,
+        replaces=_number(form, "replaces"),
     )
 
 

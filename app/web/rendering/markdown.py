@@ -6,23 +6,28 @@ is judging what.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml, unescapeAll
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_inline import StateInline
+from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_block.table import escapedSplit
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
-from app.web.rendering.highlight import CLASSES, Budget, highlight
+from app.web.rendering import signs
+from app.web.rendering.highlight import CLASSES, LEXERS, OTHER_NAMES, Budget, highlight
 
 # Longer texts are shown as they are. Rendering is done in the request: an ordinary text of this length takes about
 # 20 ms, the worst that tests know under a second, once.
 LONGEST_RENDERED = 30_000
-LONGEST_TEX = 2_000
 CACHED_TEXTS = 2_048
+# Levels of quotes and lists within one another, two for each list. Of a text that goes below nothing is left out: it is
+# shown as it is.
+DEEPEST = 100
 
 # Headings of a response stand below the page's own.
 FIRST_HEADING, LAST_HEADING = 3, 6
@@ -32,18 +37,29 @@ TAGS = {
     *("p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "s", "del", "ul", "ol", "li", "a", "span"),
     *("h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
-ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "span": {"class", "data-display"}, "code": {"class"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "ol": {"start"},
+    "li": {"value"},
+    "span": {"class", "data-display"},
+    "code": {"class"},
+}
 SPAN_CLASSES = {"tex", *CLASSES.values()}
-TEX_DELIMITERS = {"$$": ("$$", True), "$": ("$", False), "\\[": ("\\]", True), "\\(": ("\\)", False)}
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
 def render_markdown(text: str) -> Markup:
     """HTML that is safe to put on a page as it is."""
+    as_it_is = Markup("<pre>{}</pre>").format(text)
     if len(text) > LONGEST_RENDERED:
-        return Markup("<pre>{}</pre>").format(text)
+        return as_it_is
+    parser = _parser()
+    env: EnvType = {}
+    tokens = parser.parse(text, env)
+    if any(token.level >= DEEPEST - 1 for token in tokens):
+        return as_it_is
     html = nh3.clean(
-        _parser().render(text),
+        parser.renderer.render(tokens, parser.options, env),
         tags=TAGS,
         attributes=ATTRIBUTES,
         allowed_classes={},
@@ -72,13 +88,37 @@ class _OutwardLinks(MarkdownIt):
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    parser = _OutwardLinks("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+    parser = _OutwardLinks("commonmark", {"html": False, "linkify": False, "breaks": True, "maxNesting": DEEPEST})
+    parser.enable(["table", "strikethrough"])
     parser.disable(["image", "html_block", "html_inline", "reference"])
-    parser.inline.ruler.before("escape", "tex", _tex)
+    parser.block.ruler.at("table", _whole_table, {"alt": ["paragraph", "reference"]})
+    parser.inline.ruler.before("escape", "tex", signs.tex)
+    parser.inline.ruler.before("emphasis", "product", signs.product)
     parser.add_render_rule("tex", _render_tex)
     parser.add_render_rule("fence", _render_fence)
     parser.core.ruler.push("place_headings", lambda state: _place_headings(state.tokens))
+    parser.core.ruler.push("keep_numbers", lambda state: _keep_numbers(state.tokens))
     return parser
+
+
+def _whole_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A table of which every cell is shown: what a row has beyond the head's columns stands in its last one."""
+    first = len(state.tokens)
+    if not table(state, start, end, silent):
+        return False
+    cells: list[Token] = []
+    for token in state.tokens[first:]:
+        if token.type == "tr_open":
+            cells = []
+            line = token.map[0] if token.map else start
+        elif token.type == "inline":
+            cells.append(token)
+        elif token.type == "tr_close" and cells:
+            source = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].strip()
+            written = escapedSplit(source.removeprefix("|"))
+            beyond = [cell.strip() for cell in written[len(cells) :]]
+            cells[-1].content = " | ".join([cells[-1].content, *filter(None, beyond)])
+    return True
 
 
 def _place_headings(tokens: list[Token]) -> None:
@@ -91,30 +131,21 @@ def _place_headings(tokens: list[Token]) -> None:
             token.tag = f"h{min(LAST_HEADING, FIRST_HEADING + len(above) - 1)}"
 
 
-def _tex(state: StateInline, silent: bool) -> bool:
-    """`$…$`, `$$…$$`, `\\(…\\)` and `\\[…\\]`.
-
-    A price isn't TeX: as in Pandoc, a single dollar opens before a non-space and closes after one, and not before a
-    digit. The search for the end is bounded, so that a row of dollars costs linear time.
-    """
-    source, start = state.src, state.pos
-    opening = next((mark for mark in TEX_DELIMITERS if source.startswith(mark, start)), None)
-    if opening is None:
-        return False
-    closing, display = TEX_DELIMITERS[opening]
-    first = start + len(opening)
-    end = source.find(closing, first, min(state.posMax, first + LONGEST_TEX))
-    if end <= first:
-        return False
-    body, after = source[first:end], source[end + len(closing) : end + len(closing) + 1]
-    if opening == "$" and (body[0].isspace() or body[-1].isspace() or after.isdigit()):
-        return False
-    if not silent:
-        token = state.push("tex", "span", 0)
-        token.content = body.strip()
-        token.markup = "display" if display else "inline"
-    state.pos = end + len(closing)
-    return True
+def _keep_numbers(tokens: list[Token]) -> None:
+    """A list counts as it was written. Browsers would go on from the first number, whatever the others are."""
+    lists: list[list[Token]] = []
+    for token in tokens:
+        if token.type == "ordered_list_open":
+            lists.append([])
+        elif token.type == "list_item_open" and token.info:
+            lists[-1].append(token)
+        elif token.type == "ordered_list_close":
+            items = lists.pop()
+            if len({item.info for item in items}) == 1:
+                continue  # 1. 1. 1. leaves counting to the reader's side
+            for before, item in pairwise(items):
+                if int(item.info) != int(before.info) + 1:
+                    item.attrSet("value", str(int(item.info)))
 
 
 def _render_tex(self: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: EnvType) -> str:
@@ -124,8 +155,12 @@ def _render_tex(self: RendererHTML, tokens: list[Token], index: int, options: Op
 
 def _render_fence(self: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: EnvType) -> str:
     token = tokens[index]
-    language = unescapeAll(token.info).split(maxsplit=1)[0] if token.info.strip() else ""
+    info = unescapeAll(token.info).strip()
+    language = info.split(maxsplit=1)[0] if info else ""
     budget = env.setdefault("budget", Budget())
     code = highlight(token.content, language, budget) or escapeHtml(token.content)
     named = f' class="language-{escapeHtml(language)}"' if language else ""
-    return f"<pre><code{named}>{code}</code></pre>\n"
+    # Models forget line ends: what is no language that we know may be the first words of a text.
+    is_known = OTHER_NAMES.get(info.lower(), info.lower()) in LEXERS
+    title = f"<p><code>{escapeHtml(info)}</code></p>\n" if info and not is_known else ""
+    return f"{title}<pre><code{named}>{code}</code></pre>\n"

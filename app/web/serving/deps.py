@@ -1,6 +1,8 @@
 """What endpoints ask for: a database transaction, the person who is signed in, the project of the URL."""
 
+import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +15,13 @@ from app.security import Principal
 from app.services import accounts
 from app.services.projects import projects
 from app.settings import Settings
+
+
+def utc_offset_of(request: Request) -> timedelta:
+    """Of the reader's clock, as their browser said it on an earlier page; none before."""
+    said = request.cookies.get("utc_offset", "")
+    minutes = int(said) if re.fullmatch(r"-?\d{1,3}", said) else 0
+    return timedelta(minutes=minutes)
 
 
 def sessions_of(request: Request) -> SessionFactory:

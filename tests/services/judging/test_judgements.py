@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, create_engine, session_factory
 from app.db.tables import Assignment, Judgement, Project, Round, Task
-from app.errors import Conflict, Invalid, KeyReused, LeaseExpired, NotFound
+from app.errors import AnsweredBefore, Conflict, Invalid, KeyReused, LeaseExpired, NotFound
 from app.security import Principal
 from app.services import dispatch, events
 from app.services.data import datasets
@@ -34,11 +34,11 @@ async def lease(sessions: SessionFactory, actor: Principal, project: Project) ->
 
 
 async def submit(
-    sessions: SessionFactory, actor: Principal, assignment_id: int, choice: int, key: str, **times: int
+    sessions: SessionFactory, actor: Principal, assignment_id: int, choice: int, key: str, **more: int
 ) -> Submitted:
     """One request of `actor`, in a transaction of its own."""
     async with sessions() as db, db.begin():
-        return await judgements.submit(db, actor, assignment_id, Submission(Answer(choice), key, **times))
+        return await judgements.submit(db, actor, assignment_id, Submission(Answer(choice), key, **more))
 
 
 async def give_place_back(db: AsyncSession) -> None:
@@ -112,6 +112,28 @@ async def test_fifty_identical_submissions_at_once_make_one_row_and_forty_nine_r
     assert len({answer.judgement.id for answer in answers}) == 1
     assert await rows(db) == 1
     assert await counts(db, task) == (1, 1, "open")
+
+
+async def test_of_two_windows_that_saw_no_answer_only_the_first_is_saved_and_the_other_is_told(
+    db: AsyncSession, sessions: SessionFactory
+) -> None:
+    project, task, ada = await make_scene(db)
+    await db.commit()
+    given = await lease(sessions, ada, project)
+    both = (submit(sessions, ada, given.id, choice, f"window {choice}", replaces=0) for choice in (1, 7))
+    answers = await asyncio.gather(*both, return_exceptions=True)
+    (saved,) = [answer for answer in answers if isinstance(answer, Submitted)]
+    assert [type(answer) for answer in answers if answer is not saved] == [AnsweredBefore]
+    again = await submit(
+        sessions, ada, given.id, saved.judgement.choice or 0, saved.judgement.idempotency_key or "", replaces=0
+    )
+    assert again.replayed, "the same sent again is no other answer"
+    changed = await submit(sessions, ada, given.id, 4, "change", replaces=saved.judgement.id)
+    with pytest.raises(AnsweredBefore):
+        await submit(sessions, ada, given.id, 5, "late", replaces=saved.judgement.id)
+    current = await db.scalars(select(Judgement.id).where(Judgement.superseded_by.is_(None)))
+    assert list(current) == [changed.judgement.id]
+    assert await counts(db, task) == (1, 1, "closed")
 
 
 async def test_a_key_with_another_body_is_refused_and_changes_nothing(

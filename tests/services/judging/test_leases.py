@@ -170,6 +170,49 @@ async def test_a_task_that_went_back_to_the_pool_can_be_taken_up_again_in_the_sa
     assert await places_taken(db, task) == 1
 
 
+async def test_a_desk_holds_five_tasks_and_no_more_each_counted(db: AsyncSession, sessions: SessionFactory) -> None:
+    project = await make_project(db)
+    tasks = [await make_task(db, project) for _ in range(7)]
+    ada = await make_member(db, project)
+    await db.commit()
+    known: list[int] = []
+    before: list[int | None] = []
+    for _ in range(6):
+        async with sessions() as one, one.begin():
+            desk = await assignments.lease(one, ada, project.id, ahead=True, known=known)
+        before.append(desk.before_ahead and desk.before_ahead.id)
+        known += [lease.id for lease in (desk.current, desk.ahead) if lease and lease.id not in known]
+    assert len(known) == 5
+    assert before == [*known[:4], None, None], "each is told what comes before it"
+    assert [await places_taken(db, task) for task in tasks] == [1] * 5 + [0] * 2
+
+
+async def test_what_waits_for_a_lost_connection_goes_at_once_to_who_would_have_nothing(
+    db: AsyncSession, sessions: SessionFactory
+) -> None:
+    """The task on the desk and the one after it stay; of two who are in want, each gets another one."""
+    project = await make_project(db)
+    tasks = [await make_task(db, project) for _ in range(4)]
+    ada, bob, cem = [await make_member(db, project) for _ in range(3)]
+    await db.commit()
+    known: list[int] = []
+    for _ in range(4):
+        async with sessions() as one, one.begin():
+            desk = await assignments.lease(one, ada, project.id, ahead=True, known=known)
+        known += [lease.id for lease in (desk.current, desk.ahead) if lease and lease.id not in known]
+    assert len(known) == 4
+    given = await asyncio.gather(*(next_task(sessions, person, project) for person in (bob, cem)))
+    assert {lease.task_id for lease in given if lease} == {task.id for task in tasks[2:]}
+    assert await next_task(sessions, await _newcomer(db, project), project) is None
+    assert [await places_taken(db, task) for task in tasks] == [1] * 4
+
+
+async def _newcomer(db: AsyncSession, project: Project) -> Principal:
+    person = await make_member(db, project)
+    await db.commit()
+    return person
+
+
 async def test_reclaiming_leaves_alone_what_somebody_is_just_submitting(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.db.session import create_engine, session_factory
 from app.db.tables import Assignment, Judgement, Member, Project
+from app.db.tables.judging import LEASE_SLOTS
 from app.errors import Conflict, LeaseExpired
 from app.security import Principal
 from app.services.data import datasets
@@ -84,8 +85,10 @@ class Places(RuleBasedStateMachine):
 
     @rule(who=person, ahead=st.booleans())
     def ask(self, who: int, ahead: bool) -> None:
+        known = self._given(who)
+
         async def lease(db: AsyncSession) -> assignments.Desk:
-            return await assignments.lease(db, self._people[who], self._project_id, ahead=ahead)
+            return await assignments.lease(db, self._people[who], self._project_id, ahead=ahead, known=known)
 
         desk = self._do(lease)
         again = self._do(lease)
@@ -142,13 +145,13 @@ class Places(RuleBasedStateMachine):
                 assert (row.state == "closed") == (row.judged + row.skipped == row.quota)
 
     @invariant()
-    def everybody_has_two_leases_at_most_and_fair_sides(self) -> None:
+    def everybody_has_five_leases_at_most_and_fair_sides(self) -> None:
         if not hasattr(self, "_project_id"):
             return
         of_project = Assignment.project_id == self._project_id
         leases = select(Assignment.annotator_id, func.count()).where(of_project, Assignment.state == "leased")
         for _, count in self._do(lambda db: db.execute(leases.group_by(Assignment.annotator_id))):
-            assert count <= 2
+            assert count <= LEASE_SLOTS
         lean = func.sum(case((Assignment.shown_order[1] == 0, 1), else_=-1))
         shown = select(Assignment.annotator_id, lean).where(of_project).group_by(Assignment.annotator_id)
         leans = {annotator: int(value) for annotator, value in self._do(lambda db: db.execute(shown))}

@@ -1,17 +1,18 @@
 """The annotator's page over plain HTTP: forms and redirects, as a browser without JavaScript sends them."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Completion, DatasetJudgement, DatasetVersion, Judgement, Project, Task
 from app.services.judging import assignments
-from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
+from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import arrange
 from tests.factories import make_member, make_task
-from tests.web.conftest import SignIn
+from tests.web.conftest import HOST, SignIn
 from tests.web.forms import judgement_form
 
 HTMX = {"HX-Request": "true"}
@@ -65,6 +66,25 @@ async def test_undo_shows_what_was_said_and_a_change_replaces_it(db: AsyncSessio
     assert list(rows) == [2, 6]
 
 
+async def test_a_window_left_behind_keeps_both_answers_until_its_author_decides(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT], rationale="optional")
+    client = await sign_in(annotator)
+    windows = [judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text) for _ in range(2)]
+    action, fields = windows[0]
+    assert (await client.post(action, data={**fields, "choice": "1"})).status_code == 303
+    told = await client.post(action, data={**windows[1][1], "choice": "7", "rationale": "It says why."})
+    assert told.status_code == 409
+    assert "You have answered this already, in another window: A is much better." in told.text
+    assert _checked(told.text) == 7
+    assert "It says why." in told.text
+    assert await _choices(db, project) == [1]
+    again, fields = judgement_form(told.text)
+    assert (await client.post(again, data={**fields, "choice": "7"})).status_code == 303
+    assert await _choices(db, project) == [7]
+
+
 async def test_undo_leads_back_pair_by_pair(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, SHORT])
     client = await sign_in(annotator)
@@ -104,6 +124,78 @@ async def test_skip_takes_a_reason_and_goes_on(db: AsyncSession, sign_in: SignIn
     assert "capital of Australia" in page.text
     skipped = (await db.scalars(select(Assignment).where(Assignment.state == "skipped"))).one()
     assert skipped.skip_reason == "knowledge"
+
+
+async def test_four_pairs_of_which_one_is_skipped_are_three_and_the_end_says_why(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, CODE_AND_TABLE, SHORT, PROSE])
+    client, home = await sign_in(annotator), f"/projects/{project.slug}/annotate"
+    assert _bar((await client.get(home)).text) == (0, 4)
+    assert (await client.get(f"{home}/ahead")).status_code == 200
+    page = await client.get(home)
+    assert _bar(page.text) == (0, 4), "what is fetched ahead is still to be done"
+    (action,) = re.findall(r'action="([^"]+/skip)"', page.text)
+    page = await client.get((await client.post(action, data={"reason": "knowledge"})).headers["location"])
+    assert _bar(page.text) == (0, 3)
+    for choice in ("1", "4", "7"):
+        action, fields = judgement_form(page.text)
+        answer = await client.post(action, data={**fields, "choice": choice})
+        page = await client.get(answer.headers["location"])
+    assert _bar(page.text) == (3, 3)
+    assert "You skipped one open pair: it waits for somebody else." in page.text
+    assert "Every pair is judged" not in page.text
+
+
+async def test_the_end_says_what_the_others_have_still_to_do(db: AsyncSession, sign_in: SignIn) -> None:
+    project, ada = await arrange(db, [PROSE, SHORT], overlap=2)
+    bob = await make_member(db, project)
+    await db.commit()
+    home = f"/projects/{project.slug}/annotate"
+    for person, told in (
+        (ada, "You have judged 2 open pairs, which wait for somebody else's judgement, too."),
+        (bob, "Every pair is judged."),
+    ):
+        client = await sign_in(person)
+        page = await client.get(home)
+        for _ in range(2):
+            action, fields = judgement_form(page.text)
+            page = await client.post(action, data={**fields, "choice": "1"}, headers=HTMX)
+        assert told in page.text
+
+
+async def test_today_begins_at_midnight_of_the_annotators_own_clock(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    client, home = await sign_in(annotator), f"/projects/{project.slug}/annotate"
+    action, fields = judgement_form((await client.get(home)).text)
+    await client.post(action, data={**fields, "choice": "3"})
+    now = datetime.now(UTC)
+    minute = now.hour * 60 + now.minute
+    # Where it is just past midnight, two minutes ago was yesterday; elsewhere it is noon, or nobody knows.
+    midnight, noon = (str((start - minute + 720) % 1440 - 720) for start in (0, 720))
+    await db.execute(text("ALTER TABLE judgements DISABLE TRIGGER USER"))
+    await db.execute(update(Judgement).values(submitted_at=func.now() - func.make_interval(0, 0, 0, 0, 0, 2)))
+    await db.commit()
+    for offset, today in ((midnight, 0), (noon, 1)):
+        client.cookies.set("utc_offset", offset, domain=HOST)
+        assert _bar((await client.get(home)).text)[0] == today, offset
+    client.cookies.set("utc_offset", "nonsense", domain=HOST)
+    assert (await client.get(home)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "heading"),
+    [("seven", "Compare two responses"), ("ranking", "Rank the responses"), ("best", "Choose the best response")],
+)
+async def test_the_heading_says_what_is_to_be_done(
+    db: AsyncSession, sign_in: SignIn, answer_type: str, heading: str
+) -> None:
+    size = 2 if answer_type == "seven" else 3
+    sample = Sample(SHORT.turns, ("One.", "Two.", "Three.")[:size])
+    project, annotator = await arrange(db, [sample], answer_type=answer_type, size=size)
+    page = await (await sign_in(annotator)).get(f"/projects/{project.slug}/annotate")
+    assert f'id="heading">{heading}</h1>' in page.text
+    assert f'data-heading="{heading}"' in page.text
 
 
 async def test_times_are_stored_and_may_be_missing(db: AsyncSession, sign_in: SignIn) -> None:
@@ -258,6 +350,11 @@ async def test_both_panes_are_the_same_markup_but_for_letter_and_text(db: AsyncS
         pane_b = pane_b.replace(letter, other)
     swapped = pane_b
     assert pane_a == swapped
+
+
+def _bar(html: str) -> tuple[int, int]:
+    ((value, most),) = re.findall(r'<progress value="(\d+)" max="(\d+)"', html)
+    return int(value), int(most)
 
 
 def _undo(html: str) -> str:

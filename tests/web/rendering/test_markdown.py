@@ -5,6 +5,8 @@ import time
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.web.rendering.highlight import CLASSES, LEXERS, LONGEST_HIGHLIGHTED
 from app.web.rendering.markdown import ATTRIBUTES, LONGEST_RENDERED, TAGS, render_markdown
@@ -131,9 +133,86 @@ def test_tex_is_left_for_the_browser_as_it_was_written(text: str, tex: str, disp
     assert f'<span class="tex" data-display="{display}">{tex}</span>' in render_markdown(text)
 
 
-@pytest.mark.parametrize("text", ["It costs $5 or $6.", "$ a $", "$5", "US$20 and CA$30", "a $\n\n$ b", "`$a$`", "$$"])
-def test_prices_and_code_are_no_tex(text: str) -> None:
-    assert "tex" not in render_markdown(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("It costs $5 or $6.", "$ a $", "$5", "US$20 and CA$30", "`$a$`", "$$", "5$/10$", "from $5 to 10$ a month"),
+        *(
+            "$HOME/bin:$HOME",
+            "$AAPL,$MSFT",
+            "makes $$ and then $$$",
+            "earn $$ fast $$ today",
+            "$A_B:$C_D",
+            "$5/a or 6$/b",
+        ),
+        *("2*3*4", "a*b*c", "2**3**4", "(2*3)*4*(5)", "__init__ and __name__", "f(*args, **kwargs)"),
+    ],
+)
+def test_prices_names_and_products_stay_as_they_were_written(text: str) -> None:
+    html = render_markdown(text)
+    assert "tex" not in html
+    assert shown(html) == text.strip("`")
+
+
+def test_what_stands_far_apart_is_no_tex() -> None:
+    assert "tex" not in render_markdown("a $\n\n$ b")
+
+
+def test_lines_stay_lines() -> None:
+    assert render_markdown("Roses are red\nViolets are blue") == "<p>Roses are red<br>\nViolets are blue</p>\n"
+
+
+@pytest.mark.parametrize("depth", [10, 20, 60, 400])
+def test_no_depth_of_quotes_or_lists_hides_a_word(depth: int) -> None:
+    assert "deep" in shown(render_markdown("> " * depth + "deep"))
+    steps = [f"{'  ' * level}- word{level}" for level in range(min(depth, 100))]
+    html = render_markdown("\n".join(steps))
+    assert all(f"word{level}" in html for level in range(len(steps)))
+
+
+def test_lists_count_as_they_were_written() -> None:
+    html = render_markdown("3. a\n4. b\n7. c\n\nand\n\n1. d\n1. e")
+    assert '<ol start="3">\n<li>a</li>\n<li>b</li>\n<li value="7">c</li>' in html
+    assert "<li>e</li>" in html
+
+
+def test_cells_beyond_the_head_and_words_behind_a_fence_are_shown() -> None:
+    assert "<td>2 | 3 | 4</td>" in render_markdown("|a|b|\n|-|-|\n|1|2|3|4|\n")
+    assert "Here you are" in render_markdown("```Here you are\n1\n```")
+
+
+# Every sign that Markdown or TeX gives a meaning, between words that can be told apart.
+SIGNS = st.sampled_from(
+    [
+        *"\n|*_$>#`~-+=<&[]()!:.\\ ",
+        "\n\n",
+        "  \n",
+        "\n    ",
+        "\n- ",
+        "\n1. ",
+        "> ",
+        "**",
+        "$$",
+        "```",
+        "|-|-|",
+        "---",
+        "5$",
+    ]
+)
+
+
+@given(st.lists(SIGNS, max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_no_word_is_ever_hidden(signs: list[str]) -> None:
+    words = [f"w{number}x" for number in range(len(signs) + 1)]
+    text = words[0] + "".join(sign + word for sign, word in zip(signs, words[1:], strict=True))
+    html = render_markdown(text)
+    there = shown(html) + " ".join(value or "" for _, found in Tags(html).found for value in found.values())
+    assert [word for word in words if word not in there] == []
+
+
+def shown(html: str) -> str:
+    return "".join(Tags(html).texts).strip()
 
 
 def test_a_very_long_text_is_shown_as_it_is() -> None:

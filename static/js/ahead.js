@@ -1,0 +1,57 @@
+// Tasks that are fetched ahead: the next one, so that it is there at once, and some more for when the connection is gone.
+
+import { finish } from "./app.js";
+
+const MOST = 4; // the server has so many slots beside the one on the desk
+
+let regions = [];
+let isFetching = false;
+
+// The ids of their assignments, in the order in which they will come.
+export const known = () => regions.map((region) => region.dataset.assignment);
+
+export function take() {
+  const [next = null, ...rest] = regions;
+  regions = rest;
+  tell();
+  return next;
+}
+
+// What is on the desk now is ahead no more, nor is what came before it.
+export function arriveAtDesk(assignment) {
+  regions = regions.slice(known().indexOf(assignment) + 1);
+  tell();
+}
+
+export function forgetAll() {
+  regions = [];
+  tell();
+}
+
+// From an answer of the server. Whether there was one that is new.
+export function keep(page, here) {
+  const found = page.querySelector("template#ahead")?.content.querySelector("#pair");
+  if (!found || [here, ...known()].includes(found.dataset.assignment)) return false;
+  regions.push(document.adoptNode(found));
+  finish(found);
+  tell();
+  return true;
+}
+
+// One after the other until there are enough; `isWanted` says whether they still are.
+export async function fetchAhead(here, isWanted) {
+  if (isFetching) return;
+  isFetching = true;
+  const address = `${location.pathname.replace(/\/$/, "")}/ahead`;
+  while (regions.length < MOST && isWanted()) {
+    const query = new URLSearchParams([here, ...known()].map((id) => ["known", id]));
+    const response = await fetch(`${address}?${query}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    if (!response?.ok || !isWanted()) break;
+    if (!keep(new DOMParser().parseFromString(await response.text(), "text/html"), here)) break;
+  }
+  isFetching = false;
+}
+
+function tell() {
+  document.documentElement.dataset.ahead = regions.length;
+}
