@@ -4,7 +4,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import ModelVersion, Project, Promotion
+from app.db.tables import DatasetJudgement, ModelVersion, Project, Promotion
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, NotFound
 from app.security import Principal
@@ -84,6 +84,14 @@ async def newest(db: AsyncSession, project_id: int, kind: ModelKind) -> ModelVer
         .order_by(ModelVersion.number.desc())
         .limit(1)
     )
+
+
+async def judgements_of(db: AsyncSession, version: ModelVersion) -> int | None:
+    """How many judgements a version was learnt from and measured on; None where it is not known which."""
+    if version.dataset_version_id is None:
+        return None
+    held = DatasetJudgement.dataset_version_id == version.dataset_version_id
+    return await db.scalar(select(func.count()).select_from(DatasetJudgement).where(held)) or None
 
 
 async def reference_policy(db: AsyncSession, project_id: int) -> ModelVersion | None:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, create_model
 
 from app.db.base import Json
 from app.db.tables import Project, Round
-from app.services.loop.gates import PolicyBounds, RewardBounds
+from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds
 from app.services.loop.stages.registry import TRAINING
 from app.services.projects.question import question_of
 from app.services.projects.validation import validated
@@ -43,6 +43,7 @@ class RoundSettings(_OfStages):
     generate_prompts: int = Field(default=400, ge=1)
     evaluate_prompts: int = Field(default=200, ge=1)
     harmlessness: bool = False
+    first_policy_gate: FirstPolicyBounds = FirstPolicyBounds()
     reward_gate: RewardBounds = RewardBounds()
     policy_gate: PolicyBounds = PolicyBounds()
 

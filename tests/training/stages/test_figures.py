@@ -103,7 +103,8 @@ PPO_RESULT = {
 DESCRIBED = {"length", "eos_rate", "distinct_2"}
 
 RESULTS: dict[str, set[str]] = {
-    "sft": {"steps", "tokens", "demonstrations", "demonstrations_dropped", "parameters", "nll"},
+    "sft": {"steps", "tokens", "demonstrations", "demonstrations_dropped", "parameters", "nll"}
+    | {"from_nothing", "held_out_demonstrations", "unigram_nll", *with_interval("unigram_gain")},
     "reward, distilled and fine-tuned": MADE | SAID_MORE | TEACHER | CROSS_VALIDATED,
     "reward, after mismatch": MADE | SAID_MORE | {"previous_accuracy", *with_interval("accuracy_difference")},
     "reward, with criteria": MADE | SAID_MORE | {"member_accuracy", "overall", "criteria", "other_tools_read"},
