@@ -12,13 +12,13 @@ from app.db.tables import ModelVersion, Round, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.judging import labels
-from app.services.loop import models, round_rows, rounds, runs, starting
+from app.services.loop import promoting, round_rows, rounds, runs, starting
 from app.services.loop.stages.registry import Startable
 from app.services.projects import projects
 from app.settings import settings
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
-Reason = Annotated[str, typer.Option(help="Why, for the log of promotions.")]
+Reason = Annotated[str, typer.Option(help="Why, for the log of promotions; a must where its gate refused it.")]
 RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 
 
@@ -141,7 +141,7 @@ def promote(
         )
         if version is None:
             raise NotFound(f"There is no {kind} {number}.")
-        await models.promote(db, None, version, reason=reason)
+        await promoting.promote(db, None, version, home=settings().home, reason=reason)
 
     in_transaction(switch)
     print(f"The {kind} in use is {number}.")
@@ -156,7 +156,8 @@ def rollback(
     """Put the model version into use that was there before the current one."""
 
     async def switch(db: AsyncSession) -> ModelVersion:
-        return await models.roll_back(db, None, await projects.named(db, project), kind=kind, reason=reason)
+        found = await projects.named(db, project)
+        return await promoting.roll_back(db, None, found, home=settings().home, kind=kind, reason=reason)
 
     print(f"The {kind} in use is {in_transaction(switch).number} again.")
 

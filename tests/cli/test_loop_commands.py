@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.browser.seed import Seeded
+from tests.browser.seed.versions import write_models
 from tests.command_line import Done, runner, usage_error
 from tests.seeded import seeded, seeded_template, seeded_url
 
@@ -26,6 +27,7 @@ def database_url(seeded_url: str) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
+    write_models(tmp_path / "home")
     return tmp_path / "home"
 
 
@@ -101,6 +103,9 @@ def test_models_are_promoted_and_rolled_back_by_kind(plumbline: Command, databas
     assert plumbline("promote", "9", *HERE).refusal == "There is no policy 9."
     assert plumbline("promote", "1", *HERE, "--kind", "cost").refusal == "There is no cost 1."
     assert "'poem'" in usage_error(plumbline("promote", "1", *HERE, "--kind", "poem"))
+    assert plumbline("promote", "3", *HERE).refusal == (
+        "Its gate refused this version. Say why it is to be used all the same."
+    )
     assert plumbline("rollback", *HERE, "--kind", "reward").refusal == "There is no earlier version to go back to."
     assert plumbline("promote", "2", *HERE, "--kind", "reward", "--reason", "by hand").code == 0
     assert plumbline("rollback", *HERE, "--reason", "worse").out == "The policy in use is 1 again.\n"
