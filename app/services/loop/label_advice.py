@@ -1,12 +1,11 @@
 """What to tell somebody who opens a round: how many judgements are likely to be enough."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
-from app.phrases import phrase
+from app.phrases import Sentence, phrase
 from app.services.loop import models
 from app.services.loop.label_need import expected_need, measured, more_judgements
 from app.services.loop.round_settings import settings_of
@@ -14,34 +13,28 @@ from app.services.loop.round_settings import settings_of
 
 @dataclass(frozen=True)
 class Advice:
-    """`enough` judgements in all, None where nobody can say. `template` is what the catalogues hold, `named` what is
-    filled into it."""
+    """`enough` judgements in all, None where nobody can say."""
 
     enough: int | None
-    template: str
-    named: Mapping[str, int]
-
-    @property
-    def sentence(self) -> str:
-        return self.template % self.named
+    sentence: Sentence
 
 
 async def advice(db: AsyncSession, project: Project) -> Advice:
-    """By the newest reward model, or by what is expected of a first one."""
+    """Judgements that are likely enough by the newest reward model, or by what is expected of a first one."""
     bounds = settings_of(project).reward_gate
     newest = await models.newest(db, project.id, "reward")
     found = measured(newest.figures, bounds.min_pairs) if newest is not None else None
     judgements = await models.judgements_of(db, newest) if newest is not None else None
     if newest is None or found is None or judgements is None:
         expected = expected_need(bounds.accuracy_low)
-        return Advice(expected, _FIRST, {"enough": expected})
+        return Advice(expected, Sentence(_FIRST, {"enough": expected}))
     known = {"number": newest.number, "judgements": judgements}
     if found.low > bounds.accuracy_low:
-        return Advice(judgements, _ENOUGH, known)
+        return Advice(judgements, Sentence(_ENOUGH, known))
     more = more_judgements(found, bounds.accuracy_low, judgements)
     if more is None:
-        return Advice(None, _FAINT, known)
-    return Advice(judgements + more, _MORE, {**known, "more": more})
+        return Advice(None, Sentence(_FAINT, known))
+    return Advice(judgements + more, Sentence(_MORE, {**known, "more": more}))
 
 
 _FIRST = phrase(

@@ -1,10 +1,13 @@
 """Model versions: what exists, which one is in use, and who changed that."""
 
+from typing import get_args
+
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import DatasetJudgement, Gate, ModelVersion, Project, Promotion
+from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion
+from app.db.tables.judging import JudgementKind
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, Invalid, NotFound
 from app.security import Principal
@@ -90,8 +93,8 @@ async def judgements_of(db: AsyncSession, version: ModelVersion) -> int | None:
     """How many judgements a version was learnt from and measured on; None where it is not known which."""
     if version.dataset_version_id is None:
         return None
-    held = DatasetJudgement.dataset_version_id == version.dataset_version_id
-    return await db.scalar(select(func.count()).select_from(DatasetJudgement).where(held)) or None
+    dataset = await db.get_one(DatasetVersion, version.dataset_version_id)
+    return sum(dataset.counts.get(kind, 0) for kind in get_args(JudgementKind)) or None
 
 
 async def reference_policy(db: AsyncSession, project_id: int) -> ModelVersion | None:
@@ -143,9 +146,15 @@ async def promote(
     )
 
 
+async def last_gate(db: AsyncSession, version: ModelVersion) -> Gate | None:
+    """The newest decision about a version."""
+    decisions = select(Gate).where(Gate.model_version_id == version.id).order_by(Gate.id.desc())
+    return await db.scalar(decisions.limit(1))
+
+
 async def require_reason(db: AsyncSession, version: ModelVersion, reason: str) -> Gate | None:
     """The decision that a promotion overrides, if its gate refused the version. Raises Invalid without a reason."""
-    last = await db.scalar(select(Gate).where(Gate.model_version_id == version.id).order_by(Gate.id.desc()).limit(1))
+    last = await last_gate(db, version)
     if last is None or last.passed:
         return None
     if not reason.strip():

@@ -19,7 +19,8 @@ async def promote(
     reason: str = "",
     instead_of: int | None = None,
 ) -> Promotion:
-    """As `models.promote`, after every file was compared with its manifest. Raises ArtifactBroken, too."""
+    """Put a version into use, as `models.promote` does, after its files were compared with its manifest. Raises
+    ArtifactBroken, too."""
     await models.require_reason(db, version, reason)
     await _require_intact(home, version)
     return await models.promote(db, actor_id, version, reason=reason, instead_of=instead_of)
@@ -35,7 +36,7 @@ async def roll_back(
     reason: str = "",
     away_from: int | None = None,
 ) -> ModelVersion:
-    """As `models.roll_back`, likewise."""
+    """Go back as `models.roll_back` does, after the same comparison."""
     current = await models.promoted(db, project.id, kind)
     previous = await models.before(db, current) if current is not None else None
     if previous is not None:

@@ -80,6 +80,11 @@ SHARED: Mapping[str, Words] = {
     "calibration_nll": Words(phrase("Loss per pair before temperature scaling"), "nats"),
     "calibration_nll_scaled": Words(phrase("Loss per pair after temperature scaling"), "nats"),
     "calibration_pairs": Words(phrase("Pairs that calibration was measured on"), "count"),
+    "teacher_accuracy": Words(phrase("Agreement of the teacher with held-out judgements"), "share"),
+    "student_teacher_correlation": Words(phrase("Correlation of the scores with the teacher's"), "number"),
+    "pairs_dropped": Words(phrase("Pairs too long to learn from"), "count"),
+    "prompts_dropped": Words(phrase("Prompts too long to answer"), "count"),
+    "demonstrations_dropped": Words(phrase("Demonstrations too long to learn from"), "count"),
 }
 
 AGREEMENT = ("accuracy", "nll", "validation_pairs")
