@@ -17,6 +17,7 @@ from app.db.session import create_engine, session_factory, transaction
 from app.settings import Settings
 from app.web.main import create_app
 from tests.browser.seed import Seeded, seed
+from tests.browser.seed.versions import write_models
 from tests.conftest import copy_of, url_of
 
 LABELS = 7
@@ -52,6 +53,7 @@ def seeded(seeded_template: Seeded) -> Seeded:
 @pytest.fixture
 async def site(seeded_url: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
     """The application, started on the test's own database."""
+    write_models(tmp_path / "home")
     app = create_app(Settings(home=tmp_path / "home", database_url=seeded_url))
     async with app.router.lifespan_context(app):
         yield app

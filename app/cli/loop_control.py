@@ -11,14 +11,16 @@ from app.cli.database import in_transaction
 from app.db.tables import ModelVersion, Round, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
+from app.phrases import Sentence
 from app.services.judging import labels
-from app.services.loop import models, round_rows, rounds, runs, starting
+from app.services.loop import first_policy, label_advice, promoting, round_rows, rounds, runs, starting
+from app.services.loop.label_advice import Advice
 from app.services.loop.stages.registry import Startable
 from app.services.projects import projects
 from app.settings import settings
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
-Reason = Annotated[str, typer.Option(help="Why, for the log of promotions.")]
+Reason = Annotated[str, typer.Option(help="Why, for the log of promotions; a must where its gate refused it.")]
 RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 
 
@@ -37,11 +39,13 @@ def start_round(
 ) -> None:
     """Open the project's next round."""
 
-    async def start(db: AsyncSession) -> Round:
-        return await rounds.start(db, None, await projects.named(db, project), label_target=labels)
+    async def start(db: AsyncSession) -> tuple[Round, Advice]:
+        found = await projects.named(db, project)
+        advice = await label_advice.advice(db, found)
+        return await rounds.start(db, None, found, label_target=labels), advice
 
-    round_ = in_transaction(start)
-    print(f"Round {round_.number} is open and waits for {round_.label_target} judgements.")
+    round_, advice = in_transaction(start)
+    print(f"Round {round_.number} is open and waits for {round_.label_target} judgements. {advice.sentence}")
 
 
 @round_commands.command("cancel")
@@ -85,10 +89,13 @@ def start_run(
 ) -> None:
     """Queue a single run outside a round."""
 
-    async def start(db: AsyncSession) -> Run:
-        return await starting.start(db, None, await projects.named(db, project), stage.value)
+    async def start(db: AsyncSession) -> tuple[Run, Sentence | None]:
+        found = await projects.named(db, project)
+        warned = await first_policy.warning(db, found) if stage.value == "sft" else None
+        return await starting.start(db, None, found, stage.value), warned
 
-    print(f"Run {in_transaction(start).id} is in the queue.")
+    run, warned = in_transaction(start)
+    print(f"Run {run.id} is in the queue." + (f" {warned}" if warned else ""))
 
 
 @run_commands.command("retry")
@@ -141,7 +148,7 @@ def promote(
         )
         if version is None:
             raise NotFound(f"There is no {kind} {number}.")
-        await models.promote(db, None, version, reason=reason)
+        await promoting.promote(db, None, version, home=settings().home, reason=reason)
 
     in_transaction(switch)
     print(f"The {kind} in use is {number}.")
@@ -156,7 +163,8 @@ def rollback(
     """Put the model version into use that was there before the current one."""
 
     async def switch(db: AsyncSession) -> ModelVersion:
-        return await models.roll_back(db, None, await projects.named(db, project), kind=kind, reason=reason)
+        found = await projects.named(db, project)
+        return await promoting.roll_back(db, None, found, home=settings().home, kind=kind, reason=reason)
 
     print(f"The {kind} in use is {in_transaction(switch).number} again.")
 

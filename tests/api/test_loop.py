@@ -38,6 +38,11 @@ async def test_an_owner_goes_on_with_the_labels_at_hand(calling: As) -> None:
 
 async def test_promoting_and_rolling_back(calling: As) -> None:
     owner = calling("owner")
+    refused = await owner.post(f"{PROJECT}/models/policy/3/promote", json={"reason": " "})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422,
+        "Its gate refused this version. Say why it is to be used all the same.",
+    )
     promoted = await owner.post(f"{PROJECT}/models/policy/3/promote", json={"reason": "Reads better."})
     assert promoted.json()["state"] == "promoted"
     assert (await owner.get(f"{PROJECT}/models/policy/2")).json()["state"] == "archived"

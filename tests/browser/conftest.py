@@ -19,6 +19,7 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.session import SessionFactory, create_engine, session_factory
 from app.security import Principal
 from tests.browser.people import session_token
+from tests.browser.seed.versions import write_models
 from tests.browser.serving import serving
 from tests.conftest import url_of
 
@@ -67,7 +68,9 @@ def site_database_url(postgres: EmbeddedPostgres, template_database: str) -> str
 @pytest.fixture(scope="session")
 def site_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the running server looks for files of runs."""
-    return tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("home")
+    write_models(home)
+    return home
 
 
 @pytest.fixture(scope="session")

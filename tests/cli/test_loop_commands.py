@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.browser.seed import Seeded
+from tests.browser.seed.versions import write_models
 from tests.command_line import Done, runner, usage_error
 from tests.seeded import seeded, seeded_template, seeded_url
 
@@ -26,6 +27,7 @@ def database_url(seeded_url: str) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
+    write_models(tmp_path / "home")
     return tmp_path / "home"
 
 
@@ -68,7 +70,8 @@ def test_a_round_is_started_once_and_cancelled_once(plumbline: Command) -> None:
     assert plumbline("round", "cancel", *HERE).out == "Round 3 is cancelled.\n"
     assert plumbline("round", "cancel", *HERE).refusal == "No round is under way."
     # Without a number it waits for as many as the project says.
-    assert plumbline("round", "start", *HERE).out == "Round 4 is open and waits for 400 judgements.\n"
+    opened = plumbline("round", "start", *HERE).out
+    assert opened.startswith("Round 4 is open and waits for 400 judgements. About 120 judgements in all are likely ")
     assert "'--labels'" in usage_error(plumbline("round", "start", *HERE, "--labels", "-1"))
     assert "'--project'" in usage_error(plumbline("round", "start"))
 
@@ -101,6 +104,9 @@ def test_models_are_promoted_and_rolled_back_by_kind(plumbline: Command, databas
     assert plumbline("promote", "9", *HERE).refusal == "There is no policy 9."
     assert plumbline("promote", "1", *HERE, "--kind", "cost").refusal == "There is no cost 1."
     assert "'poem'" in usage_error(plumbline("promote", "1", *HERE, "--kind", "poem"))
+    assert plumbline("promote", "3", *HERE).refusal == (
+        "Its gate refused this version. Say why it is to be used all the same."
+    )
     assert plumbline("rollback", *HERE, "--kind", "reward").refusal == "There is no earlier version to go back to."
     assert plumbline("promote", "2", *HERE, "--kind", "reward", "--reason", "by hand").code == 0
     assert plumbline("rollback", *HERE, "--reason", "worse").out == "The policy in use is 1 again.\n"

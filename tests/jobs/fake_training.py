@@ -35,7 +35,15 @@ INPUTS = {
 }
 MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
-    "sft": {"nll": 1.5},
+    "sft": {
+        "nll": 1.5,
+        "held_out_demonstrations": 2,
+        "from_nothing": True,
+        "unigram_nll": 5.5,
+        "unigram_gain": 4.0,
+        "unigram_gain_low": 3.8,
+        "unigram_gain_high": 4.2,
+    },
     "reward": {
         "validation_pairs": 80,
         "accuracy": 0.75,

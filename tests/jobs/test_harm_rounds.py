@@ -180,7 +180,6 @@ async def test_what_people_say_on_the_page_ends_in_a_policy_that_real_training_h
         "cost": {"reference_samples": 16, "max_new_tokens": 12},
         "ppo": {**TINY["ppo"], "iterations": 2, "cost_limit": 10.0},
         "evaluate": {**TINY["evaluate"], "samples_per_prompt": 32},  # of two prompts: an interval clear of 0
-        "reward_gate": {"min_pairs": 1000, "accuracy_loss": 1.0},
     }
     project = await asking_project(loop, **tiny)
     round_ = await loop.start_round(project)

@@ -46,7 +46,8 @@ TINY: dict[str, Any] = {
     "generate_prompts": 30,
     "evaluate_prompts": 10,
     "label_target": LABELS,
-    "reward_gate": {"min_pairs": 1000, "accuracy_loss": 1.0},
+    "first_policy_gate": {"unigram_gain": -100.0},
+    "reward_gate": {"accuracy_low": 0.0, "accuracy_loss": 1.0},
     "policy_gate": {"win_rate_low": 0.0, "eos_rate": 0.0, "length_ratio_low": 0.0, "length_ratio_high": 100.0},
 }
 

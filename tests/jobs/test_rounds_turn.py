@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Completion, Project, Prompt, Round, Run, Task, TaskCompletion
+from app.db.tables import Completion, Gate, Project, Prompt, Round, Run, Task, TaskCompletion
 from app.errors import Conflict
 from app.jobs import reaper
 from app.jobs.context import WorkerContext
@@ -167,11 +167,31 @@ async def test_a_reward_model_that_is_no_better_than_a_coin_stops_the_round(loop
     project = await ready_project(loop)
     round_ = await turn(loop, project, reward={"figures": {"accuracy_low": 0.45}})
     assert (round_.status, round_.step) == ("stopped", "reward_gate")
-    assert round_.reason == "Accuracy 75.0% [45.0%, 84.0%] is not clearly better than 50%."
+    assert round_.reason == (
+        "Accuracy 75.0% [45.0%, 84.0%] on 80 validation pairs, not clearly better than 50%. "
+        "About 10 more judgements would show it, if they are like these."
+    )
     (reward,) = await loop.versions(project, "reward")
     assert reward.state == "candidate"
     (gate,) = await loop.do(lambda db: round_rows.gates_of(db, round_))
     assert (gate.passed, gate.model_version_id) == (False, reward.id)
+
+
+async def test_a_first_policy_that_is_noise_is_not_put_into_use_and_the_gate_says_why(loop: Loop) -> None:
+    project = await loop.make_project(**SMALL)
+    little = {"unigram_gain": 0.05, "unigram_gain_low": -0.06, "unigram_gain_high": 0.15}
+    run = await loop.queue_sft(project, figures=little)
+    await loop.work_off()
+    (policy,) = await loop.versions(project)
+    assert policy.state == "candidate"
+    gate = await loop.do(lambda db: db.scalar(select(Gate).where(Gate.run_id == run.id)))
+    assert gate is not None
+    assert (gate.passed, gate.model_version_id) == (False, policy.id)
+    assert "0.05 nats [-0.06, 0.15] better than its frequency does; at least 1 is needed." in gate.rules[0]["sentence"]
+    assert await loop.do(lambda db: models.promoted(db, project.id)) is None
+    assert [run.stage for run in await loop.do(lambda db: runs.list_runs(db, project.id))] == ["sft"], (
+        "it writes nothing"
+    )
 
 
 async def test_a_policy_that_drifted_too_far_is_not_put_into_use_and_the_round_says_why(loop: Loop) -> None:

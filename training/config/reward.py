@@ -54,6 +54,9 @@ class RewardConfig(StageConfig):
     mismatch_steps: Count = 100
     """At the rate of distillation."""
     folds: Annotated[int, Range(minimum=2)] = 3
+    cross_validate_below_pairs: Annotated[int, Range(minimum=0)] = 0
+    """With fewer untied validation pairs the way to learn is measured on folds of the training pairs, whatever the
+    method. A teacher is so without it; a model that is fine-tuned takes that many trials."""
     label_noise: LabelNoise = 0.0
     """Share of judgements that are taken to be wrong: labels p become (1 - e) p + e (1 - p). Mitchell 2023 (cDPO)."""
     ranking_loss: RankingLoss = "pairwise"

@@ -68,7 +68,8 @@ class RewardBuilder:
         self._taught = Taught(config, policy, reward_model, self._samples, preferences.validation)
         self._student = Student(config, policy, reward_model, self._samples, self._taught)
         judged = [pair for comparison in comparisons(preferences.train) for pair in comparison.pairs]
-        self._trials = Trials(config, judged, can_distil=reward_model.reads_ids_of(policy))
+        untied = sum(pair.preference != 0.5 for pair in preferences.validation)
+        self._trials = Trials(config, judged, validation_pairs=untied, can_distil=reward_model.reads_ids_of(policy))
         self.method: Method = self._trials.usual
         meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
         self._steps = Steps(run, meter, total=0, checkpoint_steps=config.checkpoint_steps)

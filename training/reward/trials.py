@@ -79,11 +79,15 @@ class Trials:
     """How well each way did on the folds, as far as it was tried; without folds there is nothing to try.
 
     `cross_validated` tries all ways. `auto` tries fine-tuning where it would distil, on the teacher's own folds; where
-    those need more prompts than were judged it doesn't.
+    those need more prompts than were judged it doesn't. A way that no teacher stands in for is tried alone where
+    `cross_validate_below_pairs` asks for its figures.
     """
 
-    def __init__(self, config: RewardConfig, pairs: Sequence[Pair], *, can_distil: bool = True) -> None:
-        """Raises `InputError` where all ways are to be tried on too few prompts."""
+    def __init__(
+        self, config: RewardConfig, pairs: Sequence[Pair], *, validation_pairs: int = 0, can_distil: bool = True
+    ) -> None:
+        """`validation_pairs` are those without ties. Raises `InputError` where all ways are to be tried on too few
+        prompts."""
         self.usual = usual_method(config, len(pairs), can_distil=can_distil)
         self.folds: list[Fold] = []
         self.methods: list[Method] = []
@@ -107,6 +111,11 @@ class Trials:
             self.folds = folds_of(pairs, FOLDS, teacher_seed(config))
             self.methods = ["distil", *BRIEF_TRIALS]
             self.followed = list(BRIEF_TRIALS)
+        elif validation_pairs < config.cross_validate_below_pairs and Distil not in PHASES[self.usual] and prompts > 1:
+            self.folds = folds_of(pairs, min(config.folds, prompts), derived_seed(config.seed, "trials"))
+            if len(pairs) >= config.distil_below_pairs:
+                del self.folds[1:]  # of so many pairs one fold tells enough
+            self.methods = self.followed = [self.usual]
 
     @property
     def wait_for_teacher(self) -> bool:

@@ -14,6 +14,7 @@ from models.backbone import (
     build_language_model,
     project,
     response_hidden_states,
+    response_log_probabilities,
     save_language_model,
 )
 from models.packing import packed_response_hidden_states
@@ -23,8 +24,10 @@ from training.data.batches import shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
 from training.data.opening import load, open_language_model
+from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
+from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.runtime.metrics import mean_of
@@ -75,7 +78,8 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         "demonstrations": len(examples),
         "demonstrations_dropped": dropped,
         "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
-        "nll": negative_log_likelihood(policy, held_out, config.batch_tokens) if held_out else None,
+        "from_nothing": config.model is None,
+        **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
     }
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
@@ -98,16 +102,47 @@ def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
     return Plan(batches, tokens)
 
 
-@torch.no_grad()
+def held_out_figures(
+    policy: LanguageModel, unigram: Unigram, held_out: Sequence[Example], batch_tokens: int
+) -> dict[str, object]:
+    """The held-out loss, that of a unigram model, and by how much a token of a response is better known than by it."""
+    if not held_out:
+        return {"held_out_demonstrations": 0, "nll": None}
+    policy_nats = response_losses(policy, held_out, batch_tokens)
+    unigram_nats = [unigram.nats(example) for example in held_out]
+    lengths = [len(example.response_ids) for example in held_out]
+    gains = [
+        (before - after) / length for before, after, length in zip(unigram_nats, policy_nats, lengths, strict=True)
+    ]
+    gain = clustered(gains, [example.prompt_id for example in held_out])
+    return {
+        "held_out_demonstrations": len(held_out),
+        "nll": sum(policy_nats) / sum(lengths),
+        "unigram_nll": sum(unigram_nats) / sum(lengths),
+        "unigram_gain": gain.mean,
+        "unigram_gain_low": gain.low,
+        "unigram_gain_high": gain.high,
+    }
+
+
 def negative_log_likelihood(policy: LanguageModel, examples: Sequence[Example], batch_tokens: int) -> float:
     """Mean nats per response token."""
-    total, count = 0.0, 0
+    return sum(response_losses(policy, examples, batch_tokens)) / sum(len(example.response_ids) for example in examples)
+
+
+@torch.no_grad()
+def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_tokens: int) -> list[float]:
+    """Nats of each whole response."""
+    losses = [0.0] * len(examples)
     lengths = [len(example) for example in examples]
     for batch in shuffled_length_batches(lengths, batch_tokens=batch_tokens, seed=0):
-        loss, tokens = loss_sum(policy, [examples[index] for index in batch])
-        total += float(loss)
-        count += tokens
-    return total / count
+        prompts = [examples[index].prompt_ids for index in batch]
+        responses = [examples[index].response_ids for index in batch]
+        log_probability_N, _ = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
+        parts = log_probability_N.split([len(response) for response in responses])
+        for index, part_N in zip(batch, parts, strict=True):
+            losses[index] = -float(part_N.sum())
+    return losses
 
 
 def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:

@@ -96,6 +96,11 @@ class Promotion(Base):
     action: Mapped[str] = mapped_column(String(20))
     actor_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     reason: Mapped[str] = mapped_column(server_default="")
+    # Of a version that its gate had refused.
+    overrides_gate_id: Mapped[int | None] = mapped_column(ForeignKey("gates.id"))
     created_at: Mapped[CreatedAt]
 
-    __table_args__ = (CheckConstraint("action IN ('promote', 'roll_back')", name="action_known"),)
+    __table_args__ = (
+        CheckConstraint("action IN ('promote', 'roll_back')", name="action_known"),
+        CheckConstraint("overrides_gate_id IS NULL OR btrim(reason) <> ''", name="override_has_a_reason"),
+    )

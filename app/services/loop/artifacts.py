@@ -42,6 +42,12 @@ def verify(folder: Path) -> Manifest:
     return Manifest(kind=manifest["kind"], sha256=digest, lineage=manifest.get("lineage", {}))
 
 
+def require_intact(folder: Path, manifest_sha256: str) -> None:
+    """Read every file. Raises ArtifactBroken unless the folder is byte for byte the model that was registered."""
+    require_registered(folder, manifest_sha256)
+    verify(folder)
+
+
 def require_registered(folder: Path, manifest_sha256: str) -> None:
     """Raises ArtifactBroken unless the folder's manifest is the one that was registered.
 

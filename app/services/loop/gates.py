@@ -4,7 +4,6 @@ A figure that is missing fails its rule: what was not measured was not shown. Th
 docs/decisions.md.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +11,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.base import Json
+from app.services.loop.label_need import Measured, cross_validated, held_out, more_judgements, number
+from app.services.loop.written import beside, exactly
 
 Figures = Mapping[str, Any]
 
+FEWEST_FOR_A_SHARE = 10
+"""Pairs of fewer than which no share is told: one of them would be more than ten per cent."""
+FROM_NOTHING = 1000
+"""Demonstrations without which a policy trained from nothing writes no sentences."""
+
 
 class RewardBounds(BaseModel):
-    """What a reward model must show on the validation pairs. With fewer than `min_pairs` nothing is refused."""
+    """What a reward model must show: on its validation pairs, or with fewer than `min_pairs` of them by
+    cross-validation on its training pairs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,6 +33,15 @@ class RewardBounds(BaseModel):
     accuracy_loss: float = Field(
         default=0.0, ge=0, le=1, description="How much less accurate than the reward model in use it may be."
     )
+
+
+class FirstPolicyBounds(BaseModel):
+    """What a policy from demonstrations must show before it writes for annotators. `unigram_gain` is how many nats
+    better it must know the tokens of held-out responses than their frequency does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unigram_gain: float = 1.0
 
 
 class PolicyBounds(BaseModel):
@@ -61,48 +77,70 @@ class Rule:
         return asdict(self)
 
 
-def reward_rules(figures: Figures, bounds: RewardBounds) -> tuple[Rule, ...]:
-    """Better than a coin, and not clearly worse than the reward model in use on the same pairs."""
-    pairs = _number(figures, "validation_pairs")
+def reward_rules(figures: Figures, bounds: RewardBounds, judgements: int | None = None) -> tuple[Rule, ...]:
+    """Better than a coin, and not clearly worse than the reward model in use on the same pairs. `judgements` are those
+    that it was made of, by which a refusal says how many more it would take."""
+    pairs = number(figures, "validation_pairs")
     enough = pairs is not None and pairs >= bounds.min_pairs
-    rules = [_pairs_rule(pairs, bounds), _accuracy_rule(figures, bounds, enough)]
-    if _number(figures, "previous_accuracy") is not None:
-        rules.append(_previous_rule(figures, bounds, enough))
+    rules = [_pairs_rule(pairs, bounds), _accuracy_rule(figures, bounds, enough, judgements)]
+    if number(figures, "previous_accuracy") is not None:
+        rules.append(_previous_rule(figures, bounds, pairs, enough))
     return tuple(rules)
+
+
+def first_policy_rules(figures: Figures, bounds: FirstPolicyBounds) -> tuple[Rule, ...]:
+    """It has learnt from the demonstrations more than how often each token comes."""
+    name, bound = "unigram_gain", bounds.unigram_gain
+    count, gain, low, high = (
+        number(figures, key) for key in ("held_out_demonstrations", name, f"{name}_low", f"{name}_high")
+    )
+    if not count or gain is None or low is None or high is None:
+        sentence = (
+            "No demonstration was held out to measure the policy on. One prompt in ten is held out: demonstrations of "
+            "more prompts are needed."
+        )
+        return (Rule(name, None, bound, passed=False, sentence=sentence),)
+    better = low >= bound
+    shown, least, most = (beside(value, bound, decimals=2) for value in (gain, low, high))
+    sentence = (
+        f"On {count:.0f} held-out demonstrations it knows the next token {shown} nats [{least}, {most}] better than "
+        f"its frequency does; at least {exactly(bound)} is needed."
+    )
+    if not better and figures.get("from_nothing"):
+        sentence += f" It was trained from nothing, which takes {FROM_NOTHING} demonstrations or a base model."
+    return (Rule(name, low, bound, better, sentence),)
 
 
 def policy_rules(figures: Figures, bounds: PolicyBounds) -> tuple[Rule, ...]:
     """Better by the reward model, and not by drifting away, running on, padding, cutting short or repeating itself;
     where cost has a limit, within it."""
+    length = number(figures, "length_ratio")
+    length_words = "Responses are {figure} times as long as the reference's"
     rules = (
         _win_rate_rule(figures, bounds),
-        _at_most("kl", _number(figures, "kl"), bounds.kl, "KL to the reference is {figure:.1f} nats per response"),
-        _at_least(
-            "eos_rate", _number(figures, "eos_rate"), bounds.eos_rate, "{figure:.1%} of the responses end by themselves"
-        ),
-        _at_least(
-            "length_ratio_low",
-            _number(figures, "length_ratio"),
-            bounds.length_ratio_low,
-            "Responses are {figure:.2f} times as long as the reference's",
-        ),
         _at_most(
-            "length_ratio_high",
-            _number(figures, "length_ratio"),
-            bounds.length_ratio_high,
-            "Responses are {figure:.2f} times as long as the reference's",
+            "kl", number(figures, "kl"), bounds.kl, "KL to the reference is {figure} nats per response", decimals=1
         ),
+        _at_least(
+            "eos_rate",
+            number(figures, "eos_rate"),
+            bounds.eos_rate,
+            "{figure} of the responses end by themselves",
+            percent=True,
+        ),
+        _at_least("length_ratio_low", length, bounds.length_ratio_low, length_words),
+        _at_most("length_ratio_high", length, bounds.length_ratio_high, length_words),
         _at_least(
             "distinct_2",
             _ratio(figures, "distinct_2", "reference_distinct_2"),
             bounds.distinct_2_kept,
-            "The variety of word pairs is {figure:.2f} times the reference's",
+            "The variety of word pairs is {figure} times the reference's",
         ),
     )
     if bounds.cost is None:
         return rules
-    words = "The mean cost of a response is {figure:.2f}"
-    return (*rules, _at_most("cost", _number(figures, "cost"), bounds.cost, words))
+    words = "The mean cost of a response is {figure}"
+    return (*rules, _at_most("cost", number(figures, "cost"), bounds.cost, words))
 
 
 def passed(rules: Sequence[Rule]) -> bool:
@@ -119,86 +157,105 @@ def _pairs_rule(pairs: float | None, bounds: RewardBounds) -> Rule:
         return _missing("validation_pairs", bounds.min_pairs)
     if pairs < bounds.min_pairs:
         sentence = (
-            f"Only {pairs:.0f} validation pairs, fewer than {bounds.min_pairs}: too few to refuse a model by, "
-            "so the accuracy is shown and decides nothing."
+            f"Only {pairs:.0f} validation pairs, fewer than {bounds.min_pairs}: cross-validation on the training pairs "
+            "decides."
         )
     else:
         sentence = f"{pairs:.0f} validation pairs are enough to judge by (at least {bounds.min_pairs})."
     return Rule("validation_pairs", pairs, bounds.min_pairs, passed=True, sentence=sentence)
 
 
-def _accuracy_rule(figures: Figures, bounds: RewardBounds, enough: bool) -> Rule:
-    accuracy, low = _number(figures, "accuracy"), _number(figures, "accuracy_low")
-    high = _number(figures, "accuracy_high")
-    if not enough:
-        shown = "not measured" if accuracy is None else f"{accuracy:.1%}"
-        return Rule("accuracy", accuracy, bounds.accuracy_low, True, f"Accuracy on the validation pairs: {shown}.")
-    if accuracy is None or low is None or high is None:
-        return _missing("accuracy", bounds.accuracy_low)
-    better = low > bounds.accuracy_low
-    verdict = "clearly better than" if better else "not clearly better than"
-    sentence = f"Accuracy {accuracy:.1%} [{low:.1%}, {high:.1%}] is {verdict} {bounds.accuracy_low:.0%}."
-    if not better and high > bounds.accuracy_low:
-        return _cross_validated_rule(figures, bounds, low, sentence)
-    return Rule("accuracy", low, bounds.accuracy_low, better, sentence)
-
-
-def _cross_validated_rule(figures: Figures, bounds: RewardBounds, low: float, undecided: str) -> Rule:
-    """Training pairs, each judged by a fit without its prompt, may decide what the validation pairs leave open."""
-    pairs, accuracy, crossed_low, crossed_high = (
-        _number(figures, f"cross_validated_{name}") for name in ("pairs", "accuracy", "accuracy_low", "accuracy_high")
+def _accuracy_rule(figures: Figures, bounds: RewardBounds, enough: bool, judgements: int | None) -> Rule:
+    """By the validation pairs, where they are enough and don't leave it open; else by cross-validation, in which every
+    training pair is judged by a fit without its prompt."""
+    bound = bounds.accuracy_low
+    on_held_out, on_training = held_out(figures), cross_validated(figures)
+    judged = on_held_out if enough else on_training
+    if judged is None:
+        return _missing("accuracy", bound)
+    said = _agreement(judged, bound, "validation" if enough else "training")
+    if enough and on_training is not None and judged.low <= bound < judged.high:
+        judged = on_training
+        decides = "decides" if judged.low > bound else "shows no more"
+        said = f"{said} Cross-validation {decides}: {_agreement(judged, bound, 'training', short=True)}"
+    said = f"{said[0].upper()}{said[1:]}" if enough else f"Cross-validation: {said}"
+    if judged.low > bound:
+        return Rule("accuracy", judged.low, bound, passed=True, sentence=said)
+    more = more_judgements(judged, bound, judgements)
+    advice = (
+        "More judgements of the same kind may not help: see first whether people agree with each other."
+        if more is None
+        else f"About {more} more judgements would show it, if they are like these."
     )
-    if pairs is None or accuracy is None or crossed_low is None or crossed_high is None:
-        return Rule("accuracy", low, bounds.accuracy_low, passed=False, sentence=undecided)
-    better = crossed_low > bounds.accuracy_low
-    sentence = (
-        f"{undecided} Cross-validation on {pairs:.0f} training pairs {'decides' if better else 'shows no more'}: "
-        f"{accuracy:.1%} [{crossed_low:.1%}, {crossed_high:.1%}]."
-    )
-    return Rule("accuracy", crossed_low, bounds.accuracy_low, better, sentence)
+    return Rule("accuracy", judged.low, bound, passed=False, sentence=f"{said} {advice}")
 
 
-def _previous_rule(figures: Figures, bounds: RewardBounds, enough: bool) -> Rule:
-    difference, high = _number(figures, "accuracy_difference"), _number(figures, "accuracy_difference_high")
+def _agreement(found: Measured, bound: float, pairs: str, *, short: bool = False) -> str:
+    """How often the model agreed with people, with how many pairs say so: no share of fewer than ten."""
+    if found.pairs < FEWEST_FOR_A_SHARE:
+        shown = f"right on {found.accuracy * found.pairs:g} of {found.pairs:.0f} {pairs} pairs"
+    else:
+        share, low, high = (
+            beside(value, bound, decimals=1, percent=True) for value in (found.accuracy, found.low, found.high)
+        )
+        shown = f"accuracy {share} [{low}, {high}] on {found.pairs:.0f} {pairs} pairs"
+    if short:
+        return f"{shown}."
+    verdict = "clearly better than" if found.low > bound else "not clearly better than"
+    return f"{shown}, {verdict} {exactly(bound, percent=True)}."
+
+
+def _previous_rule(figures: Figures, bounds: RewardBounds, pairs: float | None, enough: bool) -> Rule:
+    difference, high = number(figures, "accuracy_difference"), number(figures, "accuracy_difference_high")
+    bound = -bounds.accuracy_loss
     if not enough:
-        shown = "not measured" if difference is None else f"{difference:+.1%}"
-        sentence = f"Difference to the previous reward model on the same pairs: {shown}."
-        return Rule("previous", difference, -bounds.accuracy_loss, True, sentence)
+        few = pairs is None or pairs < FEWEST_FOR_A_SHARE
+        shown = "too few to compare" if few or difference is None else f"{difference:+.1%}, which decides nothing"
+        sentence = f"Difference to the previous reward model on the same {pairs or 0:.0f} pairs: {shown}."
+        return Rule("previous", difference, bound, True, sentence)
     if difference is None or high is None:
-        return _missing("previous", -bounds.accuracy_loss)
-    kept = high >= -bounds.accuracy_loss
+        return _missing("previous", bound)
+    kept = high >= bound
     verdict = "not clearly worse" if kept else "clearly worse"
+    most = beside(high, bound, decimals=1, percent=True)
     sentence = (
-        f"On the same pairs it is {verdict} than the previous reward model: {difference:+.1%}, at best {high:+.1%}."
+        f"On the same {pairs:.0f} pairs it is {verdict} than the previous reward model: {difference:+.1%}, at best "
+        f"{'' if most.startswith('-') else '+'}{most}."
     )
-    return Rule("previous", high, -bounds.accuracy_loss, kept, sentence)
+    return Rule("previous", high, bound, kept, sentence)
 
 
 def _win_rate_rule(figures: Figures, bounds: PolicyBounds) -> Rule:
-    rate, low, high = (_number(figures, f"proxy_win_rate{end}") for end in ("", "_low", "_high"))
+    rate, low, high = (number(figures, f"proxy_win_rate{end}") for end in ("", "_low", "_high"))
+    bound = bounds.win_rate_low
     if rate is None or low is None or high is None:
-        return _missing("win_rate", bounds.win_rate_low)
-    better = low > bounds.win_rate_low
+        return _missing("win_rate", bound)
+    better = low > bound
     verdict = "clearly more" if better else "not clearly more"
+    shown, least, most = (beside(value, bound, decimals=1, percent=True) for value in (rate, low, high))
     sentence = (
-        f"By the reward model it wins {rate:.1%} [{low:.1%}, {high:.1%}] against its reference, "
-        f"{verdict} than {bounds.win_rate_low:.0%}."
+        f"By the reward model it wins {shown} [{least}, {most}] against its reference, "
+        f"{verdict} than {exactly(bound, percent=True)}."
     )
-    return Rule("win_rate", low, bounds.win_rate_low, better, sentence)
+    return Rule("win_rate", low, bound, better, sentence)
 
 
-def _at_most(name: str, figure: float | None, bound: float, words: str) -> Rule:
+def _at_most(
+    name: str, figure: float | None, bound: float, words: str, *, decimals: int = 2, percent: bool = False
+) -> Rule:
     if figure is None:
         return _missing(name, bound)
-    sentence = f"{words.format(figure=figure)}; at most {bound:g} is allowed."
-    return Rule(name, figure, bound, figure <= bound, sentence)
+    shown = words.format(figure=beside(figure, bound, decimals=decimals, percent=percent))
+    return Rule(name, figure, bound, figure <= bound, f"{shown}; at most {exactly(bound, percent=percent)} is allowed.")
 
 
-def _at_least(name: str, figure: float | None, bound: float, words: str) -> Rule:
+def _at_least(
+    name: str, figure: float | None, bound: float, words: str, *, decimals: int = 2, percent: bool = False
+) -> Rule:
     if figure is None:
         return _missing(name, bound)
-    sentence = f"{words.format(figure=figure)}; at least {bound:g} is needed."
-    return Rule(name, figure, bound, figure >= bound, sentence)
+    shown = words.format(figure=beside(figure, bound, decimals=1 if percent else decimals, percent=percent))
+    return Rule(name, figure, bound, figure >= bound, f"{shown}; at least {exactly(bound, percent=percent)} is needed.")
 
 
 def _missing(name: str, bound: float) -> Rule:
@@ -206,13 +263,5 @@ def _missing(name: str, bound: float) -> Rule:
 
 
 def _ratio(figures: Figures, name: str, of: str) -> float | None:
-    part, whole = _number(figures, name), _number(figures, of)
+    part, whole = number(figures, name), number(figures, of)
     return part / whole if part is not None and whole else None
-
-
-def _number(figures: Figures, name: str) -> float | None:
-    """The figure if it is a finite number; JSON has other ideas (null, text, Infinity)."""
-    figure = figures.get(name)
-    if isinstance(figure, bool) or not isinstance(figure, int | float) or not math.isfinite(figure):
-        return None
-    return float(figure)

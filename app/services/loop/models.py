@@ -1,12 +1,15 @@
 """Model versions: what exists, which one is in use, and who changed that."""
 
+from typing import get_args
+
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import ModelVersion, Project, Promotion
+from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion
+from app.db.tables.judging import JudgementKind
 from app.db.tables.lineage import ModelKind
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.security import Principal
 from app.services import events
 from app.services.projects import projects
@@ -86,6 +89,14 @@ async def newest(db: AsyncSession, project_id: int, kind: ModelKind) -> ModelVer
     )
 
 
+async def judgements_of(db: AsyncSession, version: ModelVersion) -> int | None:
+    """How many judgements a version was learnt from and measured on; None where it is not known which."""
+    if version.dataset_version_id is None:
+        return None
+    dataset = await db.get_one(DatasetVersion, version.dataset_version_id)
+    return sum(dataset.counts.get(kind, 0) for kind in get_args(JudgementKind)) or None
+
+
 async def reference_policy(db: AsyncSession, project_id: int) -> ModelVersion | None:
     """The SFT policy that PPO starts from every round and is held near: the root of the policy in use."""
     policy = await promoted(db, project_id)
@@ -123,13 +134,32 @@ async def promote(
     """Put `version` into use in place of the one that is.
 
     `instead_of` is the version that the person saw in use: Conflict if somebody changed it meanwhile. Conflict, too,
-    if the version is in use already.
+    if the version is in use already; Invalid where its gate refused it and nobody says why it is used all the same.
     """
+    overridden = await require_reason(db, version, reason)
     current = await _current(db, version.project_id, version.kind)
     _require_seen(current, instead_of)
     if current is not None and current.id == version.id:
         raise Conflict("This version is in use already.")
-    return await _switch(db, current, version, action="promote", actor_id=actor_id, reason=reason)
+    return await _switch(
+        db, current, version, action="promote", actor_id=actor_id, reason=reason, overridden=overridden
+    )
+
+
+async def last_gate(db: AsyncSession, version: ModelVersion) -> Gate | None:
+    """The newest decision about a version."""
+    decisions = select(Gate).where(Gate.model_version_id == version.id).order_by(Gate.id.desc())
+    return await db.scalar(decisions.limit(1))
+
+
+async def require_reason(db: AsyncSession, version: ModelVersion, reason: str) -> Gate | None:
+    """The decision that a promotion overrides, if its gate refused the version. Raises Invalid without a reason."""
+    last = await last_gate(db, version)
+    if last is None or last.passed:
+        return None
+    if not reason.strip():
+        raise Invalid("Its gate refused this version. Say why it is to be used all the same.")
+    return last
 
 
 async def roll_back(
@@ -189,6 +219,7 @@ async def _switch(
     action: str,
     actor_id: int | None,
     reason: str,
+    overridden: Gate | None = None,
 ) -> Promotion:
     # In this order, because at no moment may two be promoted.
     if current is not None:
@@ -205,6 +236,7 @@ async def _switch(
         action=action,
         actor_id=actor_id,
         reason=reason,
+        overrides_gate_id=overridden.id if overridden else None,
     )
     db.add(promotion)
     await db.flush()

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, create_model
 from app.db.base import Json
 from app.db.tables import Project, Round
 from app.phrases import phrase
-from app.services.loop.gates import PolicyBounds, RewardBounds
+from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds
 from app.services.loop.stages.registry import TRAINING
 from app.services.projects.question import question_of
 from app.services.projects.validation import validated
@@ -47,6 +47,9 @@ class RoundSettings(_OfStages):
     evaluate_prompts: int = Field(default=200, ge=1, description="Drawn from the held-out prompts.")
     harmlessness: bool = Field(
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
+    )
+    first_policy_gate: FirstPolicyBounds = Field(
+        default=FirstPolicyBounds(), title=phrase("Gate of the first policy")
     )
     reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))
     policy_gate: PolicyBounds = Field(default=PolicyBounds(), title=phrase("Gate of the policy"))

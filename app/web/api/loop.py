@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
-from app.services.loop import hacking_report, rounds, runs
+from app.services.loop import hacking_report, label_advice, rounds, runs
 from app.services.projects import projects
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import MetricOut, RoundIn, RoundOut, RunOut
+from app.web.api.schemas import LabelAdviceOut, MetricOut, RoundIn, RoundOut, RunOut
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter()
@@ -37,6 +37,15 @@ async def start_round(project: OwnedProject, caller: Caller, db: Db, body: Round
     started = await rounds.start(db, caller.user_id, project, label_target=body.label_target)
     await db.refresh(started)
     return RoundOut.model_validate(started)
+
+
+@router.get("/projects/{slug}/label-advice", tags=["rounds"], summary="Ask how many judgements are likely enough")
+async def read_label_advice(project: ManagedProject, db: Db) -> LabelAdviceOut:
+    """Judgements that are likely to be enough, by the newest reward model or by what is expected of a first one; 403 for
+    annotators.
+    """
+    advice = await label_advice.advice(db, project)
+    return LabelAdviceOut(enough=advice.enough, sentence=str(advice.sentence))
 
 
 @router.get("/projects/{slug}/rounds/{number}", tags=["rounds"], summary="Read a round")

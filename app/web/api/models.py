@@ -2,18 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
-from app.services.loop import models
+from app.services.loop import promoting
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import ModelOut, PromoteIn, RollBackIn
-from app.web.serving.deps import Db
+from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["models"])
 
@@ -39,19 +39,22 @@ async def read_model(project: ManagedProject, kind: ModelKind, number: Id, db: D
 
 @router.post("/projects/{slug}/models/{kind}/{number}/promote", summary="Put a model version to use")
 async def promote(
-    project: OwnedProject, kind: ModelKind, number: Id, body: PromoteIn, caller: Caller, db: Db
+    request: Request, project: OwnedProject, kind: ModelKind, number: Id, body: PromoteIn, caller: Caller, db: Db
 ) -> ModelOut:
-    """The version in use until now is archived; `roll-back` brings it back."""
+    """The version in use until now is archived; `roll-back` brings it back. 422 where its gate refused the version and
+    `reason` is blank, and where its files are not those that were registered.
+    """
     version = await _version(db, project, kind, number)
-    await models.promote(db, caller.user_id, version, reason=body.reason)
+    await promoting.promote(db, caller.user_id, version, home=settings_of(request).home, reason=body.reason)
     await db.refresh(version)
     return ModelOut.model_validate(version)
 
 
 @router.post("/projects/{slug}/roll-back", summary="Go back to the model version in use before")
-async def roll_back(project: OwnedProject, body: RollBackIn, caller: Caller, db: Db) -> ModelOut:
+async def roll_back(request: Request, project: OwnedProject, body: RollBackIn, caller: Caller, db: Db) -> ModelOut:
     """Puts the version that was in use before the present one back and returns it; 409 when there is none."""
-    version = await models.roll_back(db, caller.user_id, project, kind=body.kind, reason=body.reason)
+    home = settings_of(request).home
+    version = await promoting.roll_back(db, caller.user_id, project, home=home, kind=body.kind, reason=body.reason)
     await db.refresh(version)
     return ModelOut.model_validate(version)
 

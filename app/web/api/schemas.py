@@ -315,6 +315,11 @@ class RoundIn(In):
     ] = None
 
 
+class LabelAdviceOut(Out):
+    enough: Annotated[int | None, Field(description="Judgements in all; null where nobody can say.")]
+    sentence: str
+
+
 class ModelOut(Out):
     id: int
     kind: ModelKind

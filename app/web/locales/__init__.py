@@ -15,10 +15,12 @@ from babel import Locale, negotiate_locale
 from babel.dates import format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from babel.support import LazyProxy
 from starlette.requests import Request
 
 from app.errors import DomainError
+from app.phrases import Sentence
 
 FOLDER = Path(__file__).parent
 SOURCE = "en"
@@ -64,6 +66,12 @@ def translated(error: DomainError) -> str:
     """What went wrong, for a person."""
     said = gettext(error.template)
     return said % error.named if error.named else said
+
+
+def said(sentence: Sentence) -> str:
+    """A sentence in the language in use, its counts with that language's separators."""
+    named = {name: format_decimal(value, locale=current()) for name, value in sentence.named.items()}
+    return gettext(sentence.template) % named
 
 
 def lazy(message: str) -> str:

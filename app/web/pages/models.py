@@ -12,10 +12,10 @@ from starlette.responses import Response
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
-from app.services.loop import models
+from app.services.loop import models, promoting
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
-from app.web.serving.deps import CurrentUser, Db
+from app.web.serving.deps import CurrentUser, Db, settings_of
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
 
@@ -77,6 +77,7 @@ async def list_models(request: Request, managed: ManagedProject, db: Db) -> Resp
 
 @router.post("/{kind}/{number}/promote")
 async def promote(
+    request: Request,
     kind: ModelKind,
     number: Annotated[int, Path(ge=1, le=2**31 - 1)],
     project: OwnedProject,
@@ -84,7 +85,9 @@ async def promote(
     principal: CurrentUser,
     db: Db,
 ) -> Response:
-    """Puts a version into use for an owner. Raises Conflict if another is in use by now than the page showed."""
+    """Puts a version into use for an owner. Raises Conflict if another is in use by now than the page showed, Invalid
+    where its gate refused it and no reason is given, and ArtifactBroken if its files are not what was registered.
+    """
     version = await db.scalar(
         select(ModelVersion).where(
             ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
@@ -92,18 +95,33 @@ async def promote(
     )
     if version is None:
         raise NotFound
-    await models.promote(db, principal.user_id, version, reason=form.reason, instead_of=form.instead_of)
+    await promoting.promote(
+        db,
+        principal.user_id,
+        version,
+        home=settings_of(request).home,
+        reason=form.reason,
+        instead_of=form.instead_of,
+    )
     return render.redirect(f"/projects/{project.slug}/models")
 
 
 @router.post("/roll-back")
 async def roll_back(
-    project: OwnedProject, form: Annotated[RollBack, Form()], principal: CurrentUser, db: Db
+    request: Request, project: OwnedProject, form: Annotated[RollBack, Form()], principal: CurrentUser, db: Db
 ) -> Response:
     """Puts the version before back into use for an owner. Raises Conflict if there is none, or if another is in use by
     now than the page showed.
     """
-    await models.roll_back(db, principal.user_id, project, kind=form.kind, reason=form.reason, away_from=form.away_from)
+    await promoting.roll_back(
+        db,
+        principal.user_id,
+        project,
+        home=settings_of(request).home,
+        kind=form.kind,
+        reason=form.reason,
+        away_from=form.away_from,
+    )
     return render.redirect(f"/projects/{project.slug}/models")
 
 

@@ -12,11 +12,13 @@ from starlette.responses import Response
 from app.db.tables import Member, ModelVersion, Project, Round, Run
 from app.db.tables.projects import Role
 from app.services.judging import labels
-from app.services.loop import models, round_rows, rounds, starting
+from app.services.loop import first_policy, label_advice, models, round_rows, rounds, starting
+from app.services.loop.first_policy import Refused
 from app.services.loop.round_settings import settings_of
 from app.services.loop.stages.registry import Startable
 from app.services.projects import projects, standing
 from app.services.projects.standing import ProjectOverview
+from app.web.locales import said
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
@@ -59,7 +61,10 @@ class ProjectPage:
     policy: ModelVersion | None
     policy_parents: dict[str, ModelVersion]
     label_target: int
+    label_advice: str | None
     by_hand: tuple[StageButton, ...]
+    too_few_demonstrations: str | None
+    refused_policy: Refused | None
 
 
 class StartRound(BaseModel):
@@ -128,6 +133,7 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
     shown = history[0] if history else None
     policy = await models.promoted(db, project.id, "policy")
     settings = settings_of(project)
+    warned = None if policy else await first_policy.warning(db, project)
     return ProjectPage(
         now=await _now(db, project, active),
         steps=shown.steps if shown else round_view.no_round(project),
@@ -138,7 +144,10 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
         policy=policy,
         policy_parents=await _parents(db, policy),
         label_target=settings.label_target,
+        label_advice=said((await label_advice.advice(db, project)).sentence) if policy and active is None else None,
         by_hand=buttons(harmlessness=settings.harmlessness),
+        too_few_demonstrations=said(warned) if warned else None,
+        refused_policy=None if policy else await first_policy.refused(db, project.id),
     )
 
 

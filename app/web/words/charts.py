@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.db.tables import Metric
+from app.services.loop.stages.charts import OTHERS
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import Chart
 from app.web.locales import gettext
+from app.web.words import hacking_report
 
+WATCHED = "watched_"
 BAND_SUFFIXES = ("_low", "_high")
 TABLE_ROWS = 60
 FEWEST_POINTS = 3  # fewer make no curve
@@ -79,7 +82,7 @@ def charts_of(stage: str, curves: Curves, *, over: bool, cost_limit: float | Non
     known = {chart.figure for chart in described}
     shown = tuple(chart for chart in described if chart.figure in curves.figures)
     others = tuple(
-        Chart(name, name.replace("_", " ").capitalize())
+        Chart(name, _name_of_other(name))
         for name in curves.figures
         if name not in known and not name.endswith(BAND_SUFFIXES)
     )
@@ -121,6 +124,14 @@ def _described(stage: str, cost_limit: float | None) -> tuple[Chart, ...]:
     """A stage's charts in the reader's language. The first is the large one."""
     described = STAGES[stage].charts if stage in STAGES else ()
     return tuple(_shown(chart, cost_limit) for chart in described if cost_limit is not None or not chart.of_cost)
+
+
+def _name_of_other(name: str) -> str:
+    if name in OTHERS:
+        return gettext(OTHERS[name])
+    if name.startswith(WATCHED):
+        return gettext("Watched: %(sign)s") % {"sign": hacking_report.watched(name.removeprefix(WATCHED))}
+    return name.replace("_", " ").capitalize()
 
 
 def _shown(chart: Chart, cost_limit: float | None) -> Chart:

@@ -14,16 +14,35 @@ from babel.numbers import format_decimal, format_percent
 from app.services.loop.stages.figures import Form
 from app.services.loop.stages.registry import FIGURES
 from app.web import locales
-from app.web.locales import gettext
+from app.web.locales import gettext, ngettext
 
 INTERVAL = ("_low", "_high")
 # Not figures of their own: bounds of an interval, and names of rows.
 UNTOLD = (*INTERVAL, "_id", "number")
 
 
+FEWEST_FOR_A_SHARE = 10
+"""Pairs; of fewer they are counted, and no share is told."""
+FEWEST_TO_LEAD = 30
+"""Validation pairs that may speak for a model by themselves: the gate's usual bound."""
+AGREED = {
+    "accuracy": "validation_pairs",
+    "previous_accuracy": "validation_pairs",
+    "cross_validated_accuracy": "cross_validated_pairs",
+}
+"""What a share is one of."""
+MEANS_OVER_PAIRS = {
+    "accuracy_difference": "validation_pairs",
+    "calibration_error": "calibration_pairs",
+    "calibration_error_scaled": "calibration_pairs",
+}
+"""What is told of enough pairs alone."""
+
+
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a result, ready to be read: “74 %”, its interval “70–78 %”, and what it is."""
+    """One figure of a result, ready to be read: “74 %”, its interval and number of pairs “70–78 %, 104 pairs”, and what
+    it is."""
 
     name: str
     title: str
@@ -43,9 +62,20 @@ def number(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if abs(value) < 1e-4:
-        return f"{value:.2e}".replace("e-0", "e-")
+        return f"{value:.{digits - 1}e}".replace("e-0", "e-")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return format_decimal(round(value, decimals), format=f"#,##0.{'#' * decimals}", locale=locales.current())
+
+
+def beside(value: float | None, bound: float) -> tuple[str, str]:
+    """A figure and its bound, with as many digits as it takes to see on which side of the bound the figure lies."""
+    if value is None or not math.isfinite(value):
+        return number(value), number(bound)
+    for digits in range(3, 16):
+        shown, limit = (float(f"{one:.{digits}g}") for one in (value, bound))
+        if (shown > limit, shown < limit) == (value > bound, value < bound):
+            break
+    return number(value, digits), number(bound, digits)
 
 
 def share(value: float | None) -> str:
@@ -83,21 +113,30 @@ def moment(value: datetime | None) -> str:
 
 
 def described(figures: Mapping[str, Any] | None) -> Iterator[Figure]:
-    """The figures of a result that people know, in the order of telling, then the other plain numbers by name."""
+    """The figures of a result that people know, in the order of telling."""
+    figures = figures or {}
+    for name, (title, form) in _titles(figures).items():
+        pairs = figures.get(MEANS_OVER_PAIRS.get(name, ""), FEWEST_FOR_A_SHARE)
+        if _is_plain_number(figures.get(name)) and pairs >= FEWEST_FOR_A_SHARE:
+            yield _agreement(figures, name, title) or Figure(
+                name, title, _text(figures[name], form), _interval(figures, name, form)
+            )
+
+
+def other_figures(figures: Mapping[str, Any] | None) -> tuple[Figure, ...]:
+    """The other plain numbers by name, for whoever wants to know."""
     figures = figures or {}
     titles = _titles(figures)
-    for name, (title, form) in titles.items():
-        if isinstance(figures.get(name), int | float):
-            yield Figure(name, title, _text(figures[name], form), _interval(figures, name, form))
-    for name, value in figures.items():
-        if name not in titles and not name.endswith(UNTOLD) and _is_plain_number(value):
-            yield Figure(name, name.replace("_", " ").capitalize(), number(value), _interval(figures, name, "number"))
+    return tuple(
+        Figure(name, name.replace("_", " ").capitalize(), number(value), _interval(figures, name, "number"))
+        for name, value in figures.items()
+        if name not in titles and not name.endswith(UNTOLD) and _is_plain_number(value)
+    )
 
 
 def headline(figures: Mapping[str, Any] | None) -> tuple[Figure, ...]:
-    """The few figures that a table has room for: those we have words for."""
-    titles = _titles(figures or {})
-    return tuple(figure for figure in described(figures) if figure.name in titles)[:4]
+    """The few figures that a table has room for."""
+    return tuple(described(figures))[:4]
 
 
 def lower_first(title: str) -> str:
@@ -111,12 +150,30 @@ def leading(figures: Mapping[str, Any] | None) -> Figure | None:
 
 
 def _titles(figures: Mapping[str, Any]) -> dict[str, tuple[str, Form]]:
-    """What `nll` is a mean over depends on what was measured: pairs by a reward model, tokens by a policy."""
+    """What `nll` is a mean over depends on what was measured: pairs by a reward model, tokens by a policy. Of few
+    validation pairs nothing is told before what cross-validation says."""
     of_pairs = "validation_pairs" in figures
-    return {
+    titles = {
         name: (gettext(words.of_pairs if of_pairs and words.of_pairs else words.title), words.form)
         for name, words in FIGURES.items()
     }
+    if of_pairs and figures["validation_pairs"] < FEWEST_TO_LEAD and "cross_validated_accuracy" in titles:
+        first = {"cross_validated_accuracy": titles.pop("cross_validated_accuracy")}
+        titles = first | titles
+    return titles
+
+
+def _agreement(figures: Mapping[str, Any], name: str, title: str) -> Figure | None:
+    """A share of judged pairs, with how many they are; None for any other figure."""
+    pairs = figures.get(AGREED.get(name, ""), (figures.get("subset_pairs") or {}).get(name.removeprefix("accuracy_")))
+    if not isinstance(pairs, int | float):
+        return None
+    if pairs < FEWEST_FOR_A_SHARE:
+        right = {"right": number(figures[name] * pairs), "all": count(pairs)}
+        return Figure(name, title, gettext("%(right)s of %(all)s") % right, "")
+    interval = _interval(figures, name, "share")
+    of = ngettext("%(count)s pair", "%(count)s pairs", round(pairs)) % {"count": count(pairs)}
+    return Figure(name, title, share(figures[name]), f"{interval}, {of}" if interval else of)
 
 
 def _text(value: float, form: Form) -> str:
@@ -153,7 +210,9 @@ FILTERS: dict[str, Callable[..., object]] = {
     "duration": duration,
     "clock": clock,
     "moment": moment,
+    "beside": beside,
     "described": described,
+    "other_figures": other_figures,
     "headline": headline,
     "leading": leading,
     "lower_first": lower_first,

@@ -74,6 +74,12 @@ def report(raw: Json | None) -> HackingReport | None:
     )
 
 
+def watched(name: str) -> str:
+    """What a figure of a step says that is watched for reward hacking."""
+    gains = {"reward_gain": gettext("gain in reward"), "held_out_gain": gettext("gain in held-out reward")}
+    return gains.get(name) or _titles().get(name, name.replace("_", " "))
+
+
 def _signs(rows: Sequence[Json]) -> tuple[Sign, ...]:
     """In the order in which they were first raised."""
     found: dict[str, Sign] = {}

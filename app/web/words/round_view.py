@@ -43,6 +43,12 @@ class RoundView:
         return next((step for step in self.steps if step.state not in ("done", "ahead", "left_out")), None)
 
     @property
+    def share(self) -> float:
+        """How much of the round is done: whole steps, and of the current one what its own progress says."""
+        done = sum(step.state == "done" for step in self.steps)
+        return (done + (self.progress.share if self.progress else 0.0)) / len(self.steps)
+
+    @property
     def gates(self) -> tuple[Gate, ...]:
         return tuple(step.gate for step in self.steps if step.gate is not None)
 

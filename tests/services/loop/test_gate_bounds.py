@@ -1,9 +1,13 @@
 """Every rule of a gate on both sides of its bound, and what it says there."""
 
 import math
+import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.services.loop.gates import PolicyBounds, RewardBounds, Rule, passed, policy_rules, refusal, reward_rules
@@ -63,23 +67,23 @@ def test_how_much_worse_a_reward_model_may_be_can_be_set(high: float, is_kept: b
 
 
 @pytest.mark.parametrize(("pairs", "decides"), [(29, False), (30, True)])
-def test_as_few_pairs_as_the_bound_are_enough_to_refuse_by(pairs: int, decides: bool) -> None:
+def test_as_few_validation_pairs_as_the_bound_are_enough_to_judge_by(pairs: int, decides: bool) -> None:
     worse_than_a_coin = {"accuracy": 0.3, "accuracy_low": 0.2, "accuracy_high": 0.4, "accuracy_difference_high": -0.2}
-    rules = reward_rules(GOOD_REWARD | worse_than_a_coin | {"validation_pairs": pairs}, RewardBounds())
+    figures = GOOD_REWARD | worse_than_a_coin | {"validation_pairs": pairs} | CROSS_VALIDATED
+    rules = reward_rules(figures, RewardBounds())
     assert [one.passed for one in rules] == [True, not decides, not decides]
     assert rule(rules, "validation_pairs").sentence.startswith(f"{pairs} validation" if decides else f"Only {pairs} ")
     assert (refusal(rules) == "") == (not decides)
 
 
-def test_what_decides_nothing_is_shown_even_when_it_was_not_measured() -> None:
-    unmeasured = {"accuracy": None, "accuracy_difference": None}
-    rules = reward_rules(GOOD_REWARD | unmeasured | {"validation_pairs": 3}, RewardBounds())
-    assert passed(rules)
-    assert rule(rules, "accuracy").sentence == "Accuracy on the validation pairs: not measured."
-    assert rule(rules, "previous").sentence.endswith("on the same pairs: not measured.")
-    measured = reward_rules(GOOD_REWARD | {"validation_pairs": 3}, RewardBounds())
-    assert rule(measured, "accuracy").sentence == "Accuracy on the validation pairs: 72.0%."
-    assert rule(measured, "previous").sentence.endswith("on the same pairs: +2.0%.")
+def test_a_difference_on_few_pairs_is_shown_and_decides_nothing() -> None:
+    of_few = GOOD_REWARD | CROSS_VALIDATED | {"validation_pairs": 12}
+    assert rule(reward_rules(of_few, RewardBounds()), "previous").sentence.endswith(
+        "on the same 12 pairs: +2.0%, which decides nothing."
+    )
+    unmeasured = of_few | {"accuracy_difference": None}
+    assert passed(reward_rules(unmeasured, RewardBounds()))
+    assert rule(reward_rules(unmeasured, RewardBounds()), "previous").sentence.endswith("too few to compare.")
 
 
 def test_cross_validation_decides_only_what_lies_on_both_sides_of_the_bound() -> None:
@@ -98,7 +102,10 @@ def test_cross_validation_decides_only_what_lies_on_both_sides_of_the_bound() ->
 def test_the_bound_of_accuracy_can_be_set_and_is_what_is_spoken_of() -> None:
     strict = of_reward("accuracy", RewardBounds(accuracy_low=0.7))
     assert (strict.passed, strict.bound) == (False, 0.7)
-    assert strict.sentence == "Accuracy 72.0% [61.0%, 81.0%] is not clearly better than 70%."
+    assert strict.sentence == (
+        "Accuracy 72.0% [61.0%, 81.0%] on 80 validation pairs, not clearly better than 70%. "
+        "More judgements of the same kind may not help: see first whether people agree with each other."
+    )
 
 
 @pytest.mark.parametrize("nothing", [None, True, "0.9", [0.9], math.nan, math.inf, -math.inf])
@@ -124,7 +131,7 @@ def test_a_refusal_names_every_rule_that_failed_and_no_other() -> None:
     rules = policy_rules(GOOD_POLICY | {"kl": 13.26, "eos_rate": 0.5}, PolicyBounds())
     assert refusal(rules) == (
         "KL to the reference is 13.3 nats per response; at most 12 is allowed. "
-        "50.0% of the responses end by themselves; at least 0.95 is needed."
+        "50.0% of the responses end by themselves; at least 95% is needed."
     )
     assert refusal(policy_rules(GOOD_POLICY, PolicyBounds())) == ""
 
@@ -134,6 +141,45 @@ def test_a_policy_without_a_cost_model_has_no_rule_of_cost() -> None:
     assert names == ["win_rate", "kl", "eos_rate", "length_ratio_low", "length_ratio_high", "distinct_2"]
     assert of_policy("cost", PolicyBounds(cost=0.0), cost=0.0).passed, "a limit of 0 is a limit"
     assert of_policy("cost", PolicyBounds(cost=-1.5), cost=-1.5).passed
+
+
+@given(
+    figures=st.fixed_dictionaries({name: st.floats(-1e4, 1e4) for name in (*GOOD_POLICY, "cost")}),
+    near=st.sampled_from(["kl", "eos_rate", "length_ratio", "proxy_win_rate_low", "cost"]),
+    step=st.sampled_from([0.0, 0.04, -0.04, 1e-6, -1e-6, 1e-13, -1e-13]),
+)
+def test_what_a_sentence_shows_lies_on_the_side_of_the_bound_that_was_decided(
+    figures: dict[str, float], near: str, step: float
+) -> None:
+    on_bound = {"kl": 12.0, "eos_rate": 0.95, "length_ratio": 1.5, "proxy_win_rate_low": 0.5, "cost": 0.3}[near]
+    for one in policy_rules(figures | {near: on_bound + step}, PolicyBounds(cost=0.3)):
+        if one.figure is None:
+            continue
+        *_, bound = numbers(one.sentence)
+        shown = numbers(one.sentence)[1 if one.name == "win_rate" else 0]
+        passes = {
+            "win_rate": shown > bound,
+            "kl": shown <= bound,
+            "length_ratio_high": shown <= bound,
+            "cost": shown <= bound,
+        }
+        assert passes.get(one.name, shown >= bound) == one.passed, one.sentence
+
+
+@given(low=st.floats(0, 1), bound=st.floats(0, 1), difference=st.floats(-1, 1), loss=st.floats(0, 1))
+def test_what_a_reward_models_sentence_shows_lies_on_the_side_that_was_decided(
+    low: float, bound: float, difference: float, loss: float
+) -> None:
+    figures = GOOD_REWARD | {"accuracy_low": low, "accuracy_high": bound, "accuracy_difference_high": difference}
+    rules = reward_rules(figures, RewardBounds(accuracy_low=bound, accuracy_loss=loss))
+    _, shown, _, _, limit, *_ = numbers(rule(rules, "accuracy").sentence)
+    assert (shown > limit) == rule(rules, "accuracy").passed
+    *_, most = numbers(rule(rules, "previous").sentence)
+    assert (most >= -100 * Decimal(repr(loss))) == rule(rules, "previous").passed
+
+
+def numbers(sentence: str) -> list[Decimal]:
+    return [Decimal(found) for found in re.findall(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?", sentence)]
 
 
 def test_a_rule_is_stored_with_all_that_the_page_shows() -> None:

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from app.services.loop.gates import PolicyBounds, RewardBounds, passed, policy_rules, refusal, reward_rules
+from app.services.loop.gates import (
+    FirstPolicyBounds,
+    PolicyBounds,
+    RewardBounds,
+    first_policy_rules,
+    passed,
+    policy_rules,
+    refusal,
+    reward_rules,
+)
 
 GOOD_REWARD: dict[str, Any] = {
     "validation_pairs": 80,
@@ -71,7 +80,10 @@ def test_what_few_validation_pairs_leave_open_is_decided_by_cross_validation() -
     assert not passed(reward_rules(GOOD_REWARD | UNDECIDED, RewardBounds()))
     rules = reward_rules(GOOD_REWARD | UNDECIDED | CROSS_VALIDATED, RewardBounds())
     assert passed(rules)
-    assert "not clearly better than 50%. Cross-validation on 350 training pairs decides: 71.0%" in rules[1].sentence
+    assert rules[1].sentence == (
+        "Accuracy 63.9% [47.2%, 78.4%] on 36 validation pairs, not clearly better than 50%. "
+        "Cross-validation decides: accuracy 71.0% [66.0%, 76.0%] on 350 training pairs."
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,11 +106,98 @@ def test_a_first_reward_model_is_compared_with_nothing() -> None:
     assert [rule.name for rule in rules] == ["validation_pairs", "accuracy"]
 
 
-def test_too_few_validation_pairs_refuse_nothing_and_say_so() -> None:
-    few = {"validation_pairs": 12, "accuracy": 0.4, "accuracy_low": 0.2, "accuracy_high": 0.6}
-    rules = reward_rules(few, RewardBounds())
+FEW = {"validation_pairs": 1, "accuracy": 1.0, "accuracy_low": 0.21, "accuracy_high": 1.0}
+RANDOM = {
+    "cross_validated_pairs": 30,
+    "cross_validated_accuracy": 0.51,
+    "cross_validated_accuracy_low": 0.34,
+    "cross_validated_accuracy_high": 0.69,
+}
+
+
+def test_with_few_validation_pairs_a_coin_is_refused_by_cross_validation() -> None:
+    rules = reward_rules(GOOD_REWARD | FEW | RANDOM, RewardBounds(), 39)
+    assert [rule.name for rule in rules if not rule.passed] == ["accuracy"]
+    assert rules[0].sentence.startswith("Only 1 validation pairs, fewer than 30: cross-validation on")
+    assert refusal(rules) == (
+        "Cross-validation: accuracy 51.0% [34.0%, 69.0%] on 30 training pairs, not clearly better than 50%. "
+        "More judgements of the same kind may not help: see first whether people agree with each other."
+    )
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "low", "judgements", "more"),
+    [
+        (0.6, 0.42, 39, 90),  # (0.18 / 0.1)² = 3.24 times as many, 2.24 times 39 more
+        (0.65, 0.48, 39, 20),
+        (0.65, 0.4999, 39, 10),
+        (0.65, 0.48, None, 20),
+    ],
+)
+def test_a_refusal_says_how_many_more_judgements_would_show_what_is_likely(
+    accuracy: float, low: float, judgements: int | None, more: int
+) -> None:
+    figures = RANDOM | {"cross_validated_accuracy": accuracy, "cross_validated_accuracy_low": low}
+    rules = reward_rules(GOOD_REWARD | FEW | figures, RewardBounds(), judgements)
+    assert f"About {more} more judgements would show it, if they are like these." in refusal(rules)
+
+
+def test_with_few_validation_pairs_a_model_that_has_learnt_passes_by_cross_validation() -> None:
+    rules = reward_rules(GOOD_REWARD | FEW | CROSS_VALIDATED | {"cross_validated_pairs": 90}, RewardBounds(), 120)
     assert passed(rules)
-    assert "Only 12 validation pairs" in rules[0].sentence
+    assert rules[1].sentence == (
+        "Cross-validation: accuracy 71.0% [66.0%, 76.0%] on 90 training pairs, clearly better than 50%."
+    )
+
+
+def test_no_share_is_told_of_fewer_than_ten_pairs() -> None:
+    few = {"cross_validated_pairs": 7, "cross_validated_accuracy": 4 / 7, "cross_validated_accuracy_low": 0.2}
+    rules = reward_rules(GOOD_REWARD | FEW | RANDOM | few, RewardBounds(), 9)
+    assert rules[1].sentence.startswith(
+        "Cross-validation: right on 4 of 7 training pairs, not clearly better than 50%. About 240 more"
+    )
+    assert rules[2].sentence == "Difference to the previous reward model on the same 1 pairs: too few to compare."
+
+
+def test_with_few_validation_pairs_and_no_cross_validation_nothing_was_shown() -> None:
+    rules = reward_rules(GOOD_REWARD | {"validation_pairs": 12}, RewardBounds())
+    assert refusal(rules) == "The figure for accuracy is missing."
+
+
+FIRST_POLICY = {
+    "held_out_demonstrations": 22,
+    "unigram_gain": 2.9,
+    "unigram_gain_low": 2.12,
+    "unigram_gain_high": 3.65,
+    "from_nothing": True,
+}
+
+
+def test_a_first_policy_that_knows_its_next_token_passes() -> None:
+    rules = first_policy_rules(FIRST_POLICY, FirstPolicyBounds())
+    assert passed(rules)
+    assert rules[0].sentence == (
+        "On 22 held-out demonstrations it knows the next token 2.90 nats [2.12, 3.65] better than its frequency does; "
+        "at least 1 is needed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"unigram_gain": 0.29, "unigram_gain_low": 0.14, "unigram_gain_high": 0.41}, "takes 1000 demonstrations or a"),
+        ({"unigram_gain_low": 0.999}, "2.90 nats [0.999, 3.65] better"),
+        ({"held_out_demonstrations": 0}, "No demonstration was held out"),
+        ({"unigram_gain_low": None}, "No demonstration was held out"),
+    ],
+)
+def test_a_first_policy_that_knows_little_more_than_frequencies_is_refused(changed: dict[str, Any], says: str) -> None:
+    rules = first_policy_rules(FIRST_POLICY | changed, FirstPolicyBounds())
+    assert not passed(rules)
+    assert says in refusal(rules)
+    from_a_model = first_policy_rules(FIRST_POLICY | changed | {"from_nothing": False}, FirstPolicyBounds())
+    assert not passed(from_a_model)
+    assert "from nothing" not in refusal(from_a_model)
 
 
 def test_a_reward_model_without_any_figure_is_refused() -> None:

@@ -124,6 +124,44 @@ def test_nothing_is_tried_on_too_few_prompts_or_with_many_labels_or_a_method_by_
     assert (trials.folds, trials.followed, trials.wait_for_teacher) == ([], [], False)
 
 
+@pytest.mark.parametrize(
+    ("settings", "validation", "followed", "folds"),
+    [
+        ({"method": "finetune"}, 29, ["finetune"], 3),
+        ({"method": "mismatch_finetune"}, 0, ["mismatch_finetune"], 3),
+        ({"method": "finetune", "distil_below_pairs": 40}, 0, ["finetune"], 1),
+        ({"method": "finetune"}, 30, [], 0),
+        ({"method": "distil"}, 0, [], 0),
+        ({"method": "distil_finetune"}, 0, [], 0),
+    ],
+)
+def test_with_few_validation_pairs_a_way_without_a_teacher_is_measured_on_folds(
+    settings: dict[str, object], validation: int, followed: list[Method], folds: int
+) -> None:
+    asked = config(cross_validate_below_pairs=30, **settings)
+    trials = Trials(asked, judged(40, each=1), validation_pairs=validation)
+    assert (trials.followed, len(trials.folds)) == (followed, folds)
+    assert len(Trials(replace(asked, folds=9), judged(2, each=3), validation_pairs=validation).folds) <= 2
+    assert Trials(asked, judged(1, each=9)).folds == [], "nothing can be held out of one prompt"
+
+
+def test_a_model_that_is_fine_tuned_on_few_pairs_tells_what_it_is_worth_on_pairs_it_has_not_seen(
+    world: Path, policy: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in read_records(world / "few_preferences.jsonl", PreferenceRecord) if row.split == "train"][:60]
+    write_records(tmp_path / "few.jsonl", rows)
+    settings = reward_settings(world, policy) | QUICK | {"preferences": tmp_path / "few.jsonl", "method": "finetune"}
+    asked = settings | {"cross_validate_below_pairs": 30}
+    assert toy.run("reward", tmp_path / "out", **asked) == 0
+    result = toy.result(tmp_path / "out")
+    assert (result["validation_pairs"], result["accuracy"]) == (0, None)
+    assert result["cross_validated_pairs"] == sum(row.preference != 0.5 for row in rows)
+    assert result["cross_validated_accuracy_low"] < result["cross_validated_accuracy_high"]  # type: ignore[operator]
+    assert toy.run("reward", tmp_path / "plain", **asked | {"cross_validate_below_pairs": 0}) == 0
+    measured, plain = (tmp_path / name / "artifact" / "model.safetensors" for name in ("out", "plain"))
+    assert measured.read_bytes() == plain.read_bytes()
+
+
 def test_a_response_is_put_after_a_prompt_that_it_does_not_answer() -> None:
     samples = [Example(f"p{number % 3}", (number % 3,), (50 + number,)) for number in range(9)]
     turned = mismatched(samples, [0, 4, 8], seed=1)

@@ -103,7 +103,8 @@ PPO_RESULT = {
 DESCRIBED = {"length", "eos_rate", "distinct_2"}
 
 RESULTS: dict[str, set[str]] = {
-    "sft": {"steps", "tokens", "demonstrations", "demonstrations_dropped", "parameters", "nll"},
+    "sft": {"steps", "tokens", "demonstrations", "demonstrations_dropped", "parameters", "nll"}
+    | {"from_nothing", "held_out_demonstrations", "unigram_nll", *with_interval("unigram_gain")},
     "reward, distilled and fine-tuned": MADE | SAID_MORE | TEACHER | CROSS_VALIDATED,
     "reward, after mismatch": MADE | SAID_MORE | {"previous_accuracy", *with_interval("accuracy_difference")},
     "reward, with criteria": MADE | SAID_MORE | {"member_accuracy", "overall", "criteria", "other_tools_read"},
@@ -217,6 +218,15 @@ def test_steps_count_up_to_the_last_and_hold_finite_sums_with_counts(name: str, 
         for total, count in row["values"].values():
             assert math.isfinite(total)
             assert count > 0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_figure_of_a_step_that_no_curve_is_told_of_has_words_all_the_same(name: str) -> None:
+    curves = Curves((1, 2, 3), dict.fromkeys(sorted(METRICS[name] | NOT_ALWAYS), (1.0, 2.0, 3.0)))
+    stage = stage_of(name)
+    charts = charts_of(stage, curves, over=True, cost_limit=0.0)
+    unsaid = {chart.figure for chart in charts.all if chart.title == chart.figure.replace("_", " ").capitalize()}
+    assert unsaid <= ({"learning_rate", "gradient_norm", "loss", "cost", "length", "entropy"}), "words as in code"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.training import toy
 from training.config import SftConfig
 from training.data.examples import Example
 from training.records import DemonstrationRecord, conversation, read_records, write_records
+from training.responses.unigram import Unigram
 from training.stages.sft import loss_sum, negative_log_likelihood, plan_batches
 
 SHAPE = SftConfig(seed=0, demonstrations=Path("unused")).architecture
@@ -155,3 +157,30 @@ def test_held_out_loss_is_per_response_token() -> None:
         sums = [loss_sum(policy, [one]) for one in examples]
     expected = sum(float(loss) for loss, _ in sums) / 6
     torch.testing.assert_close(negative_log_likelihood(policy, examples, 64), expected, atol=1e-5, rtol=0)
+
+
+def test_a_unigram_model_gives_all_of_its_chance_to_the_tokens_there_are() -> None:
+    learnt = [example((5,), (2, 2, 3, 1)), example((5, 6), (2, 1))]
+    unigram = Unigram.of(learnt, vocabulary=8)
+    chances = [math.exp(-unigram.nats(example((5,), (token,)))) for token in range(8)]
+    assert sum(chances) == pytest.approx(1)
+    assert chances[2] == pytest.approx(3 / 9), "three of six tokens, of three kinds"
+    assert chances[0] == chances[7] == pytest.approx(3 / 9 / 5)
+    assert unigram.nats(example((5,), (2, 3))) == pytest.approx(-math.log(3 / 9) - math.log(1 / 9))
+
+
+def test_a_trained_policy_knows_more_than_frequencies_and_one_of_a_few_demonstrations_does_not(
+    world: Path, tmp_path: Path
+) -> None:
+    trained = toy.result(world / "sft")
+    assert trained["unigram_gain_low"] <= trained["unigram_gain"] <= trained["unigram_gain_high"]  # type: ignore[operator]
+    assert trained["nll"] + 0.2 < trained["unigram_nll"]  # type: ignore[operator]
+    rows = read_records(world / "demonstrations.jsonl", DemonstrationRecord)[::30]
+    write_records(tmp_path / "few.jsonl", rows[:20])
+    settings = {"demonstrations": tmp_path / "few.jsonl", "architecture": toy.ARCHITECTURE}
+    assert toy.run("sft", tmp_path / "few", held_out=world / "held_out.jsonl", **settings) == 0
+    noise = toy.result(tmp_path / "few")
+    assert noise["unigram_gain_low"] < 1 < 2 < noise["nll"]  # type: ignore[operator]
+    assert toy.run("sft", tmp_path / "blind", **settings) == 0
+    assert toy.result(tmp_path / "blind")["held_out_demonstrations"] == 0
+    assert "unigram_gain" not in toy.result(tmp_path / "blind")

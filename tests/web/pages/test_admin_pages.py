@@ -16,6 +16,7 @@ from app.services.loop import models
 from app.services.projects import projects
 from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
+from tests.browser.seed.versions import manifest_sha256
 from tests.factories import make_task
 from tests.more_schemas import lengths
 from tests.seeded import seeded, seeded_template, seeded_url, site
@@ -86,7 +87,13 @@ async def test_a_project_with_its_first_policy_only_can_be_looked_at(
 ) -> None:
     bare = await projects.create(db, slug="bare", name="Bare", owner_id=seeded.owner.id)
     await models.register(
-        db, project_id=bare.id, kind="policy", run_id=None, folder="models/x", manifest_sha256="0" * 64, figures={}
+        db,
+        project_id=bare.id,
+        kind="policy",
+        run_id=None,
+        folder="models/policy-1",
+        manifest_sha256=manifest_sha256("policy", 1),
+        figures={},
     )
     await db.commit()
     assert "No policy is in use." in sentence(await read(doors["owner"], "/projects/bare/models"))
@@ -256,7 +263,7 @@ async def test_an_owner_does_not_lock_the_project_by_mistake(doors: dict[str, Do
 async def test_two_people_who_promote_at_once_do_not_undo_each_other_unawares(
     doors: dict[str, Door], db: AsyncSession, seeded: Seeded
 ) -> None:
-    seen = {"instead_of": str(seeded.policies[1].id)}
+    seen = {"instead_of": str(seeded.policies[1].id), "reason": "I read its samples."}
     assert (await doors["owner"].send("POST", f"{PROJECT}/models/policy/3/promote", seen)).status_code == 303
     late = await doors["owner"].send("POST", f"{PROJECT}/models/policy/1/promote", seen)
     assert late.status_code == 409

@@ -66,7 +66,7 @@ async def test_what_can_not_be_meant_is_refused_on_a_page_and_changes_nothing(
         (f"{PROJECT}/models/poem/1/promote", {}, 422, "kind"),
         (f"{PROJECT}/models/policy/3/promote", {"reason": "x" * 2001}, 422, "reason"),
         (f"{PROJECT}/models/policy/3/promote", {"instead_of": "0"}, 422, "instead_of"),
-        (f"{PROJECT}/models/policy/3/promote", {"instead_of": "999"}, 409, "in the meantime"),
+        (f"{PROJECT}/models/policy/3/promote", {"instead_of": "999", "reason": "x"}, 409, "in the meantime"),
         (f"{PROJECT}/models/roll-back", {"away_from": "999"}, 409, "in the meantime"),
         (f"{PROJECT}/models/roll-back", {"kind": "cost"}, 409, "no earlier version"),
         (f"{PROJECT}/models/roll-back", {"kind": "poem", "away_from": seen}, 422, "kind"),

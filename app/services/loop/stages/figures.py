@@ -25,6 +25,7 @@ class Words:
 SHARED: Mapping[str, Words] = {
     "proxy_win_rate": Words(phrase("Preferred over the reference by the reward model"), "share"),
     "accuracy": Words(phrase("Agreement with held-out judgements"), "share"),
+    "cross_validated_accuracy": Words(phrase("Agreement with judgements by cross-validation"), "share"),
     "accuracy_difference": Words(phrase("Accuracy against the previous model"), "points"),
     "safety_accuracy": Words(phrase("Responses whose cost tells safe from unsafe"), "share"),
     "kl": Words(phrase("KL to the reference"), "nats"),
@@ -39,11 +40,15 @@ SHARED: Mapping[str, Words] = {
     "reference_reward": Words(phrase("Reward of the reference"), "number"),
     "distinct_2": Words(phrase("Distinct word pairs"), "share"),
     "nll": Words(phrase("Held-out loss per token"), "nats", of_pairs=phrase("Held-out loss per pair")),
+    "unigram_nll": Words(phrase("Held-out loss per token by frequency alone"), "nats"),
+    "unigram_gain": Words(phrase("Next token known better than by frequency"), "nats"),
     "completions": Words(phrase("Responses written"), "count"),
     "train_pairs": Words(phrase("Pairs trained on"), "count"),
     "validation_pairs": Words(phrase("Pairs held out"), "count"),
+    "cross_validated_pairs": Words(phrase("Pairs cross-validated"), "count"),
     "ties": Words(phrase("Ties"), "count"),
     "demonstrations": Words(phrase("Demonstrations"), "count"),
+    "held_out_demonstrations": Words(phrase("Demonstrations held out"), "count"),
     "parameters": Words(phrase("Parameters"), "count"),
     "safe_recognised": Words(phrase("Safe responses recognised"), "share"),
     "unsafe_recognised": Words(phrase("Unsafe responses recognised"), "share"),
@@ -75,10 +80,17 @@ SHARED: Mapping[str, Words] = {
     "calibration_nll": Words(phrase("Loss per pair before temperature scaling"), "nats"),
     "calibration_nll_scaled": Words(phrase("Loss per pair after temperature scaling"), "nats"),
     "calibration_pairs": Words(phrase("Pairs that calibration was measured on"), "count"),
+    "teacher_accuracy": Words(phrase("Agreement of the teacher with held-out judgements"), "share"),
+    "student_teacher_correlation": Words(phrase("Correlation of the scores with the teacher's"), "number"),
+    "pairs_dropped": Words(phrase("Pairs too long to learn from"), "count"),
+    "prompts_dropped": Words(phrase("Prompts too long to answer"), "count"),
+    "demonstrations_dropped": Words(phrase("Demonstrations too long to learn from"), "count"),
 }
 
 AGREEMENT = ("accuracy", "nll", "validation_pairs")
 """How far a model agrees with held-out judgements of pairs."""
+CROSS_VALIDATED = ("cross_validated_accuracy", "cross_validated_pairs")
+"""The same of the training pairs, each judged by a fit without its prompt."""
 HELD_OUT_PAIRS = (
     *AGREEMENT,
     "accuracy_longer_preferred",

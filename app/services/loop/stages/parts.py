@@ -8,11 +8,12 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt
+from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Prompt
 from app.errors import Conflict, Invalid
 from app.services import conditions
 from app.services.data import datasets
-from app.services.loop import artifacts, models, selection
+from app.services.loop import artifacts, gates, models, selection
+from app.services.loop.gates import Rule
 from app.services.loop.stages.stage import Next, Outcome, Settings, Work
 from training.records import Message, PromptRecord
 
@@ -141,6 +142,22 @@ async def add_candidate(work: Work, outcome: Outcome) -> Next | None:
     """Enter a model that waits to be chosen."""
     await register(work, outcome)
     return None
+
+
+async def decide(work: Work, version: ModelVersion, rules: Sequence[Rule]) -> bool:
+    """Write down what the gate of the work's run says of a version; whether it passed."""
+    passed = gates.passed(rules)
+    work.db.add(
+        Gate(
+            project_id=work.run.project_id,
+            run_id=work.run.id,
+            model_version_id=version.id,
+            passed=passed,
+            rules=[rule.to_json() for rule in rules],
+        )
+    )
+    await work.db.flush()
+    return passed
 
 
 async def put_into_use(work: Work, version: ModelVersion) -> None:

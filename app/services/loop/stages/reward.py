@@ -1,7 +1,5 @@
 """The reward model: it learns to score as people judged."""
 
-from functools import partial
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -10,7 +8,7 @@ from app.phrases import phrase
 from app.services.data import datasets
 from app.services.loop import models
 from app.services.loop.stages.charts import COIN, GRADIENT_NORM, PACE, SAMPLE_LENGTH, TRAINING_ACCURACY
-from app.services.loop.stages.figures import HELD_OUT_PAIRS, JUDGED
+from app.services.loop.stages.figures import CROSS_VALIDATED, HELD_OUT_PAIRS, JUDGED
 from app.services.loop.stages.parts import (
     add_candidate,
     model_folders,
@@ -52,6 +50,12 @@ async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> J
     return await inputs_for(db, project, None)
 
 
+def _run_settings(project: Project, settings: Settings, inputs: Json) -> Json:
+    """What the gate will want to know where validation pairs are few is measured."""
+    chosen = with_config("reward", project, settings, inputs)["config"]
+    return {"config": {"cross_validate_below_pairs": settings.reward_gate.min_pairs, **chosen}}
+
+
 async def _gather(work: Work) -> Inputs:
     return await gather(work, "policy", "previous_reward")
 
@@ -62,7 +66,7 @@ REWARD = TrainingStage(
     makes="reward",
     by_hand=_by_hand,
     button=Button(title=phrase("Retrain the reward model"), about=phrase("on all judgements there are")),
-    run_settings=partial(with_config, "reward"),
+    run_settings=_run_settings,
     gather=_gather,
     take_over=add_candidate,
     usual=(
@@ -81,5 +85,5 @@ REWARD = TrainingStage(
         SAMPLE_LENGTH,
         *PACE,
     ),
-    figures=(*HELD_OUT_PAIRS, *JUDGED, "accuracy_difference", "previous_accuracy"),
+    figures=(*HELD_OUT_PAIRS, *CROSS_VALIDATED, *JUDGED, "accuracy_difference", "previous_accuracy"),
 )

@@ -1,7 +1,5 @@
 """SFT: a policy that imitates demonstrations, the one that everything else starts from."""
 
-from functools import partial
-
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,9 +8,10 @@ from app.db.tables import Demonstration, Project, Prompt
 from app.errors import Conflict
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import models
+from app.services.loop import gates, models
+from app.services.loop.gates import FirstPolicyBounds
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE, PER_TOKEN
-from app.services.loop.stages.parts import register, with_config
+from app.services.loop.stages.parts import decide, register, with_config
 from app.services.loop.stages.stage import (
     MEMORY,
     TIME,
@@ -35,6 +34,10 @@ async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> J
     return {"model": project.policy_source}
 
 
+def _run_settings(project: Project, settings: Settings, inputs: Json) -> Json:
+    return {**with_config("sft", project, settings, inputs), "bounds": settings.first_policy_gate.model_dump()}
+
+
 async def _gather(work: Work) -> Inputs:
     dataset = await datasets.cut_demonstrations(work.db, work.project, home=work.home, run_id=work.run.id)
     work.run.settings = {**work.run.settings, "dataset_version_id": dataset.id}
@@ -44,9 +47,12 @@ async def _gather(work: Work) -> Inputs:
 
 
 async def _take_over(work: Work, outcome: Outcome) -> Next | None:
-    """The project's first policy is put into use and writes the first pairs; a later one waits to be chosen."""
+    """The project's first policy is put into use if it passes its gate, and writes the first pairs; a later one waits
+    to be chosen."""
     version = await register(work, outcome)
-    if await models.promoted(work.db, work.project.id) is not None:
+    bounds = FirstPolicyBounds.model_validate(work.run.settings.get("bounds", {}))
+    passed = await decide(work, version, gates.first_policy_rules(version.figures, bounds))
+    if not passed or await models.promoted(work.db, work.project.id) is not None:
         return None
     await models.promote(work.db, work.run.started_by_id, version, reason="The first policy.")
     return Next("generate", work.run.started_by_id)
@@ -58,7 +64,7 @@ SFT = TrainingStage(
     makes="policy",
     by_hand=_by_hand,
     button=Button(title=phrase("Train on the demonstrations"), about=phrase("a new starting policy")),
-    run_settings=partial(with_config, "sft"),
+    run_settings=_run_settings,
     gather=_gather,
     take_over=_take_over,
     usual=(
@@ -73,5 +79,5 @@ SFT = TrainingStage(
         Chart("learning_rate", phrase("Learning rate"), from_zero=True),
         *PACE,
     ),
-    figures=("nll", "demonstrations", "parameters", "steps"),
+    figures=("nll", "unigram_nll", "unigram_gain", "demonstrations", "held_out_demonstrations", "parameters", "steps"),
 )

@@ -1,0 +1,49 @@
+"""Promotion and roll-back by a person's hand: a model is put into use only as the files that were registered."""
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import ModelVersion, Project, Promotion
+from app.db.tables.lineage import ModelKind
+from app.services.loop import artifacts, models
+
+
+async def promote(
+    db: AsyncSession,
+    actor_id: int | None,
+    version: ModelVersion,
+    *,
+    home: Path,
+    reason: str = "",
+    instead_of: int | None = None,
+) -> Promotion:
+    """Put a version into use, as `models.promote` does, after its files were compared with its manifest. Raises
+    ArtifactBroken, too."""
+    await models.require_reason(db, version, reason)
+    await _require_intact(home, version)
+    return await models.promote(db, actor_id, version, reason=reason, instead_of=instead_of)
+
+
+async def roll_back(
+    db: AsyncSession,
+    actor_id: int | None,
+    project: Project,
+    *,
+    home: Path,
+    kind: ModelKind = "policy",
+    reason: str = "",
+    away_from: int | None = None,
+) -> ModelVersion:
+    """Go back as `models.roll_back` does, after the same comparison."""
+    current = await models.promoted(db, project.id, kind)
+    previous = await models.before(db, current) if current is not None else None
+    if previous is not None:
+        await _require_intact(home, previous)
+    return await models.roll_back(db, actor_id, project, kind=kind, reason=reason, away_from=away_from)
+
+
+async def _require_intact(home: Path, version: ModelVersion) -> None:
+    """Before anything is locked: of many gigabytes it takes seconds."""
+    await asyncio.to_thread(artifacts.require_intact, home / version.folder, version.manifest_sha256)
