@@ -1,7 +1,7 @@
 """The served models of a project: added, changed, removed, and opened to be asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -90,7 +90,7 @@ def changed(base: Description, values: Mapping[str, Any]) -> Description:
 
 
 async def list_served(db: AsyncSession, project_id: int) -> list[ServedModel]:
-    """Those that can be asked, by name."""
+    """Served models that can be asked, by name."""
     return list(
         await db.scalars(
             select(ServedModel)
@@ -163,7 +163,9 @@ async def remove(db: AsyncSession, served: ServedModel) -> None:
 
 
 def endpoint_of(served: ServedModel, description: Description, home: Path) -> Endpoint:
-    """All that is needed to ask. Raises Conflict where its key can't be opened here."""
+    """All that is needed to ask, with the settings of `description`. Raises Conflict where its key can't be opened
+    here.
+    """
     sealed = served.key_sealed
     return Endpoint(
         address=description.address,
@@ -185,8 +187,7 @@ async def test(endpoint: Endpoint, prompt: str) -> Answer:
         raise Invalid("Write a prompt to try it with.")
     waits = min(TEST_SECONDS, endpoint.limits.timeout_seconds)
     impatient = endpoint.limits.model_copy(update={"retries": 0, "timeout_seconds": waits, "parallel": 1})
-    once = Endpoint(**{**vars(endpoint), "limits": impatient})
-    async with Client(once) as client:
+    async with Client(replace(endpoint, limits=impatient)) as client:
         return await client.ask([Message("user", prompt)])
 
 
