@@ -32,6 +32,7 @@ from app.web.pages import (
     questions,
     rounds,
     runs,
+    served_models,
     tokens,
 )
 from app.web.rendering import render
@@ -52,6 +53,7 @@ ROUTERS = (
     rounds.router,
     runs.router,
     models.router,
+    served_models.router,
     datasets.router,
     questions.router,
     quality.router,

@@ -9,7 +9,8 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto")
+STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto",
+          "import")  # fmt: skip
 SOURCES = ("starter", "policy", "imported", "person")
 
 

@@ -29,6 +29,8 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/runs",
         f"{project}/runs/{seeded.failed.id}",
         f"{project}/models",
+        f"{project}/served-models",
+        f"{project}/served-models/{seeded.served.id}",
         f"{project}/datasets",
         f"{project}/people",
         "/tokens",

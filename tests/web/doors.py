@@ -13,7 +13,13 @@ from app.services import accounts
 from tests.browser.seed import Seeded
 from tests.factories import make_member, make_project
 
-FORMS = {"start_run": {"stage": "generate"}, "change_role": {"role": "reviewer"}, "add_person": {"name": "New"}}
+FORMS = {
+    "start_run": {"stage": "generate"},
+    "change_role": {"role": "reviewer"},
+    "add_person": {"name": "New"},
+    "try_served_model": {"prompt": "Hello"},
+    "ask_served_model": {"prompts": "1"},
+}
 
 
 @dataclass(frozen=True)

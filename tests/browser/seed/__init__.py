@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import ModelVersion, Project, Round, Run, User
+from app.db.tables import ModelVersion, Project, Round, Run, ServedModel, User
 from app.services import accounts
 from app.services.projects import projects
 from tests.browser.seed.curves import ppo_figures, sft_figures
@@ -32,6 +32,7 @@ class Seeded:
     ppo: Run
     failed: Run
     policies: list[ModelVersion]
+    served: ServedModel
 
 
 async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: int = 400, labels: int = 212) -> Seeded:
@@ -83,6 +84,11 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
         db, project, "ppo", hours=0.05, minutes=None, started_by=owner, state="running", total_steps=60
     )
     await make_metrics(db, ppo, 34, ppo_figures(chance), total=60, seconds=5.4, samples=True)
+    served = ServedModel(
+        project_id=project.id, name="Mistral in the lab", address="https://models.example/v1", model="mistral-small"
+    )
+    db.add(served)
+    await db.flush()
     versions = [first, policy_2]
     del round_1, reward_2
     return Seeded(
@@ -98,4 +104,5 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
         ppo=ppo,
         failed=failed,
         policies=versions,
+        served=served,
     )
