@@ -21,10 +21,23 @@ FOR_OWNERS = {
     "retry_run",
     "promote",
     "roll_back",
+    "add_served_model",
+    "change_served_model",
+    "remove_served_model",
+    "try_served_model",
+    "ask_served_model",
+    "make_pairs",
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
-BODIES: dict[str, dict[str, Any]] = {"submit_judgement": {"choice": 2}, "promote": {}, "roll_back": {}, "skip": {}}
+BODIES: dict[str, dict[str, Any]] = {
+    "submit_judgement": {"choice": 2},
+    "promote": {},
+    "roll_back": {},
+    "skip": {},
+    "add_served_model": {"name": "n", "address": "https://models.example/v1", "model": "m"},
+    "make_pairs": {"compared": ["served:1"], "pairs": 1},
+}
 
 ROUTES = list(docs.operations(routes.openapi("test")))
 
@@ -40,10 +53,18 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "run_id": seeded.failed.id,
         "kind": "policy",
         "number": 1,
+        "served_model_id": seeded.served.id,
     }
 
 
-NOWHERE = {"slug": "no-such-project", "assignment_id": 99_999, "run_id": 99_999, "kind": "policy", "number": 1}
+NOWHERE = {
+    "slug": "no-such-project",
+    "assignment_id": 99_999,
+    "run_id": 99_999,
+    "kind": "policy",
+    "number": 1,
+    "served_model_id": 99_999,
+}
 
 
 async def test_nobody_gets_anything_without_a_token(calling: As, here: dict[str, object]) -> None:

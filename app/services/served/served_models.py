@@ -178,7 +178,7 @@ def endpoint_of(served: ServedModel, description: Description, home: Path) -> En
     )
 
 
-async def test(endpoint: Endpoint, prompt: str) -> Answer:
+async def try_out(endpoint: Endpoint, prompt: str) -> Answer:
     """Ask for one response, once and not for long. Raises NoAnswer, and Invalid for an address that mustn't be asked.
 
     Not within a transaction: it waits for somebody else's machine.

@@ -148,7 +148,7 @@ async def try_served_model(
     await db.commit()  # no connection is held while somebody else's machine thinks
     started = time.monotonic()
     try:
-        answer = await served_models.test(endpoint, form.prompt)
+        answer = await served_models.try_out(endpoint, form.prompt)
         tried = Tried(form.prompt, answer, seconds=time.monotonic() - started)
     except DomainError as error:
         tried = Tried(form.prompt, problem=translated(error))

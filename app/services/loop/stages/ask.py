@@ -68,11 +68,15 @@ async def inputs_for(
 ) -> Json:
     """What a run holds: a copy of how the model is asked, so that a change of it is none of this run.
 
-    Pairs are made of what `compared` have written when the run is done. Raises Invalid where there could be none.
+    Pairs are made of what `compared` have written when the run is done. Raises Invalid where there could be none, and
+    Conflict where there is nothing to answer.
     """
     how = served_models.described(served)
     if prompts not in range(1, MOST_PROMPTS + 1):
         raise Invalid("From 1 to %(most)s prompts are asked at once.", most=f"{MOST_PROMPTS:,}")
+    can_be_asked = (Prompt.project_id == project.id, Prompt.split.in_(("train", "validation")))
+    if not await db.scalar(select(exists().where(*can_be_asked))):
+        raise Conflict("This project has no prompt to answer yet: import some first.")
     await pens.require(db, project, compared)
     size = question_of(project).size
     if len(set(compared)) == 1 and how.sampling.responses_per_prompt < size:
