@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,6 +58,20 @@ class Settings(BaseModel):
         str,
         Field(description="Addresses, separated by commas, whose X-Forwarded headers are believed; empty: nobody's."),
     ] = ""
+    private_addresses: Annotated[
+        str,
+        Field(
+            description="Networks, separated by commas, in which served models may be although they aren't public, "
+            "`127.0.0.0/8,10.0.0.0/8`; there alone HTTP without TLS is allowed; empty: none."
+        ),
+    ] = ""
+    secret_key_file: Annotated[
+        Path | None,
+        Field(
+            description="File with the key that the keys of served models are encrypted by; unset: `secret.key` in the "
+            "home, made at first need."
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="How much the site's server says in its log.")
     ] = "info"
@@ -110,6 +125,17 @@ class Settings(BaseModel):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
 
+    @field_validator("private_addresses")
+    @classmethod
+    def _networks(cls, listed: str) -> str:
+        _parsed(listed)
+        return listed
+
+    @property
+    def private_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `private_addresses`."""
+        return _parsed(self.private_addresses)
+
     @property
     def upload_bytes(self) -> int:
         """The largest file that may be uploaded."""
@@ -120,6 +146,10 @@ class Settings(BaseModel):
         """The address that people are told, without a slash at the end."""
         host = "localhost" if self.host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else self.host  # noqa: S104 - compared
         return self.public_url or f"http://{host}:{self.port}"
+
+
+def _parsed(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(network.strip()) for network in listed.split(",") if network.strip())
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -8,15 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
-from app.db.tables import ModelVersion, Round, Run
+from app.db.tables import ModelVersion, Project, Round, Run, ServedModel
 from app.db.tables.lineage import ModelKind
-from app.errors import NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.phrases import Sentence
 from app.services.judging import labels
 from app.services.loop import first_policy, label_advice, promoting, round_rows, rounds, runs, starting
 from app.services.loop.label_advice import Advice
 from app.services.loop.stages.registry import Startable
+from app.services.loop.writers import Writer
 from app.services.projects import projects
+from app.services.served import served_models
 from app.settings import settings
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
@@ -86,13 +88,26 @@ def round_status(project: ProjectName) -> None:
 def start_run(
     stage: Annotated[Startable, typer.Argument(help="What to train, or to let the policy do.")],
     project: ProjectName,
+    served: Annotated[str | None, typer.Option(help="For ask: the served model, where there are several.")] = None,
+    prompts: Annotated[int | None, typer.Option(min=1, help="For ask: how many prompts to answer.")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="For ask: whose responses to make pairs of: names of served models, or policy."),
+    ] = None,
 ) -> None:
     """Queue a single run outside a round."""
+    asks = served is not None or prompts is not None or bool(compare)
+    if asks and stage.value != "ask":
+        raise Invalid("--served, --prompts and --compare are for ask.")
 
     async def start(db: AsyncSession) -> tuple[Run, Sentence | None]:
         found = await projects.named(db, project)
-        warned = await first_policy.warning(db, found) if stage.value == "sft" else None
-        return await starting.start(db, None, found, stage.value), warned
+        if not asks:
+            warned = await first_policy.warning(db, found) if stage.value == "sft" else None
+            return await starting.start(db, None, found, stage.value), warned
+        model = await _served(db, found, served)
+        compared = [await _writer(db, found, name) for name in compare or [model.name]]
+        return await starting.ask(db, None, found, model, prompts=prompts, compared=compared), None
 
     run, warned = in_transaction(start)
     print(f"Run {run.id} is in the queue." + (f" {warned}" if warned else ""))
@@ -167,6 +182,24 @@ def rollback(
         return await promoting.roll_back(db, None, found, home=settings().home, kind=kind, reason=reason)
 
     print(f"The {kind} in use is {in_transaction(switch).number} again.")
+
+
+async def _served(db: AsyncSession, project: Project, name: str | None) -> ServedModel:
+    if name is not None:
+        return await served_models.named(db, project, name)
+    there = await served_models.list_served(db, project.id)
+    if len(there) != 1:
+        raise Conflict(f"Say which served model by --served: there are {len(there)}.")
+    return there[0]
+
+
+async def _writer(db: AsyncSession, project: Project, name: str) -> Writer:
+    if name != "policy":
+        return Writer("served", (await served_models.named(db, project, name)).id)
+    policy = await models.promoted(db, project.id)
+    if policy is None:
+        raise Conflict("There is no policy in use yet.")
+    return Writer("policy", policy.id)
 
 
 async def _run(db: AsyncSession, run_id: int) -> Run:

@@ -15,6 +15,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.fence import SUPERSEDED
 from app.jobs.held_lease import HeldLease
 from app.jobs.launch import Child, Launch
+from app.jobs.long_stages import RunHold
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
 from app.jobs.transactions import AWAY
@@ -24,14 +25,16 @@ from app.services.loop import leases
 from app.services.loop.leases import LeaseLost
 from app.services.loop.runs import LOG
 from app.services.loop.stages.registry import STAGES
-from app.services.loop.stages.stage import WatchedStage, WorkerStage
+from app.services.loop.stages.stage import LongStage, WatchedStage, WorkerStage
 from app.services.loop.storable import storable
 
+METRICS = "metrics.jsonl"
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
 OUT_OF_MEMORY = -9
 
 # Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
 STOP_GRACE_SECONDS = 4.0
+STOPPED_WORKER = "The worker was stopped."
 ERROR_BYTES = 500
 LAST_WORDS_BYTES = 65_536
 
@@ -81,6 +84,8 @@ async def _perform(context: WorkerContext, claimed: Claimed) -> None:
         await context.database.run(lambda db: _do(db, context, claimed, stage))
     elif isinstance(stage, WatchedStage):
         await _do_watched(context, claimed, stage)
+    elif isinstance(stage, LongStage):
+        await _do_for_long(context, claimed, stage)
     else:
         await _train(context, claimed)
 
@@ -121,11 +126,30 @@ async def _do_in_view(
     await leases.finish(db, run.id, claimed.token, state, result=end.result, error=end.error)
 
 
+async def _do_for_long(context: WorkerContext, claimed: Claimed, stage: LongStage) -> None:
+    """Over many transactions, each of which moves the run on for good."""
+    assert claimed.run.folder is not None
+    folder = context.home / claimed.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
+    async with lease.kept():
+        hold = RunHold(context, claimed.run, claimed.token, lease)
+        ending = await stage.perform(hold)
+        if ending is not None:
+            await hold.end(ending)
+        elif lease.cancel_requested.is_set():
+            await _finish(context, claimed, "cancelled")
+        elif context.stopping.is_set():
+            await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
+        else:
+            raise LeaseLost
+
+
 async def _train(context: WorkerContext, claimed: Claimed) -> None:
     assert claimed.run.folder is not None
     folder = context.home / claimed.run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / "metrics.jsonl"))
+    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
     try:
         async with lease.kept():
             # An earlier attempt may have got as far as the result and no further.
@@ -203,7 +227,7 @@ async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, co
     if lease.cancel_requested.is_set():
         await _finish(context, claimed, "cancelled")
     elif context.stopping.is_set():
-        await _give_back(context, claimed, error="The worker was stopped.", counts=False)
+        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
     elif code == SUPERSEDED:
         raise LeaseLost
     elif code == BAD_INPUT:

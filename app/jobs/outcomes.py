@@ -36,7 +36,7 @@ async def take_over(db: AsyncSession, home: Path, run_id: int, token: int, outco
     work = await work_of(db, home, await leases.hold(db, run_id, token))
     follows = await TRAINING[work.run.stage].take_over(work, outcome)
     if follows is not None:
-        await starting.start(db, follows.started_by_id, work.project, follows.stage)
+        await starting.start(db, follows.started_by_id, work.project, follows.stage, inputs=follows.inputs)
     await leases.finish(db, run_id, token, "succeeded", result=outcome.result)
 
 

@@ -34,6 +34,7 @@ from app.web.pages import (
     round_settings,
     rounds,
     runs,
+    served_models,
     tokens,
 )
 from app.web.rendering import render
@@ -53,6 +54,7 @@ ROUTERS = (
     round_settings.router,
     runs.router,
     models.router,
+    served_models.router,
     datasets.router,
     browse.router,
     imports.router,

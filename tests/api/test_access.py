@@ -30,11 +30,24 @@ FOR_OWNERS = {
     "undo_import",
     "cancel_import",
     "discard_import",
+    "add_served_model",
+    "change_served_model",
+    "remove_served_model",
+    "try_served_model",
+    "ask_served_model",
+    "make_pairs",
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
-BODIES: dict[str, dict[str, Any]] = {"submit_judgement": {"choice": 2}, "promote": {}, "roll_back": {}, "skip": {}}
-BODIES["change_rows"] = {"change": "retire", "ids": []}
+BODIES: dict[str, dict[str, Any]] = {
+    "submit_judgement": {"choice": 2},
+    "promote": {},
+    "roll_back": {},
+    "skip": {},
+    "change_rows": {"change": "retire", "ids": []},
+    "add_served_model": {"name": "n", "address": "https://models.example/v1", "model": "m"},
+    "make_pairs": {"compared": ["served:1"], "pairs": 1},
+}
 
 ROUTES = list(docs.operations(routes.openapi("test")))
 
@@ -56,6 +69,7 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "group": "ppo",
         "change_id": change.json()["change_id"],
         "import_id": seeded.imported.id,
+        "served_model_id": seeded.served.id,
     }
 
 
@@ -68,6 +82,7 @@ NOWHERE = {
     "group": "ppo",
     "change_id": 99_999,
     "import_id": 99_999,
+    "served_model_id": 99_999,
 }
 
 

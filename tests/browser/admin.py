@@ -32,6 +32,8 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/models",
         f"{project}/browse/tasks",
         f"{project}/browse/prompts?split=train",
+        f"{project}/served-models",
+        f"{project}/served-models/{seeded.served.id}",
         f"{project}/datasets",
         f"{project}/people",
         "/tokens",

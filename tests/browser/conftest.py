@@ -22,6 +22,7 @@ from tests.browser.people import session_token
 from tests.browser.seed.versions import write_models
 from tests.browser.serving import serving
 from tests.conftest import url_of
+from tests.served_endpoint import LOOPBACK
 
 # As .ci/install looks for it.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -76,7 +77,7 @@ def site_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(site_database_url: str, site_home: Path) -> Iterator[str]:
     """The address of the running server."""
-    with serving(site_database_url, PLUMBLINE_HOME=str(site_home)) as url:
+    with serving(site_database_url, PLUMBLINE_HOME=str(site_home), PLUMBLINE_PRIVATE_ADDRESSES=LOOPBACK) as url:
         yield url
 
 

@@ -18,6 +18,8 @@ FORMS = {
     "change_role": {"role": "reviewer"},
     "add_person": {"name": "New"},
     "change": {"change": "retire"},
+    "try_served_model": {"prompt": "Hello"},
+    "ask_served_model": {"prompts": "1"},
 }
 
 

@@ -8,6 +8,7 @@ from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion
 from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.db.tables.projects import Member, Project
 from app.db.tables.runs import Gate, Metric, Round, Run
+from app.db.tables.served import ServedModel
 
 __all__ = [
     "ApiToken",
@@ -30,6 +31,7 @@ __all__ = [
     "Prompt",
     "Round",
     "Run",
+    "ServedModel",
     "SignInLink",
     "SignInSession",
     "Task",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 Split = Literal["train", "validation", "held_out"]
-CompletionSource = Literal["starter", "policy", "imported", "person"]
+CompletionSource = Literal["starter", "policy", "imported", "person", "served"]
 DemonstrationSource = Literal["starter", "imported", "written", "edited"]
 
 
@@ -54,6 +54,9 @@ class Completion(Base):
     """A response, with the policy version and sampling settings that made it.
 
     `source_model` is who wrote an imported one, by the name that its file has.
+
+    `made_with` is what a served model was asked with when it wrote this: the model's name, who answered by which name,
+    how it ended, and the sampling settings.
     """
 
     __tablename__ = "completions"
@@ -65,6 +68,8 @@ class Completion(Base):
     model_version_id: Mapped[int | None] = mapped_column(
         ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id"), index=True
     )
+    served_model_id: Mapped[int | None] = mapped_column(ForeignKey("served_models.id"))
+    made_with: Mapped[Json | None]
     run_id: Mapped[int | None] = mapped_column(
         ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id"), index=True
     )
@@ -81,8 +86,15 @@ class Completion(Base):
         Index("ix_completions_source", "source", "id", postgresql_where=sql("source <> 'imported'")),
         Index("ix_completions_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
         Index("ix_completions_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
+        Index(
+            "ix_completions_served_model_id",
+            "served_model_id",
+            postgresql_where=sql("served_model_id IS NOT NULL"),
+        ),
         CheckConstraint(one_of("source", get_args(CompletionSource)), name="source_known"),
         CheckConstraint("(source = 'policy') = (model_version_id IS NOT NULL)", name="policy_has_a_version"),
+        CheckConstraint("(source = 'served') = (served_model_id IS NOT NULL)", name="served_has_a_model"),
+        CheckConstraint("(source = 'served') = (made_with IS NOT NULL)", name="served_has_settings"),
     )
 
 

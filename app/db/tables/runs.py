@@ -12,6 +12,7 @@ from app.db.base import Base, CreatedAt, Json, Key, one_of
 StageName = Literal[
     "sft", "reward", "cost", "ppo", "dpo", "kto", "generate", "evaluate", "select", "snapshot", "gate", "promote",
     "import",
+    "ask",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[

@@ -1,12 +1,12 @@
 """Select: which completions are worth a person's time, and tasks of them.
 
-The pool are completions of policies that are in no task yet. A rule picks among candidates and says with what
-chance it took each, because an estimate from selected data needs that. Uniform random is the rule until a better one
-is shown to be.
+The pool are completions of policies, or of writers that somebody chose, that are in no task yet. A rule picks among
+candidates and says with what chance it took each, because an estimate from selected data needs that. Uniform random is
+the rule until a better one is shown to be.
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,16 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Completion, ModelVersion, Project, Prompt, Task, TaskCompletion
+from app.services.loop import writers as pens
+from app.services.loop.writers import Writer
 from app.services.projects.question import question_of
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Completions of one prompt by one policy, with different texts: as many as the project compares."""
+    """Completions of one prompt, with different texts: as many as the project compares, by the writers in turn."""
 
     prompt_id: int
     completion_ids: tuple[int, ...]
-    model_version_id: int
+    writers: tuple[Writer, ...]
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,24 @@ async def make_tasks(
     round_id: int | None = None,
     priority: float = 0.0,
     rule: SelectionRule | None = None,
+    writers: Sequence[Writer] = (),
 ) -> Selected:
     """Make up to `count` tasks of the pool: the newest policy in use first, no prompt twice before every prompt once.
 
-    Priorities are `priority` plus a random part below 1, so that tasks of a round come in random order.
+    With `writers` the pool is theirs alone: of one its own responses are compared with each other, of several only
+    responses of different ones. Priorities are `priority` plus a random part below 1, so that tasks of a round come in
+    random order.
     """
     rule = rule or UniformRandom()
     made: list[Selection] = []
-    for layer in await _layers(db, project.id, question_of(project).size, rng):
+    for layer in await _layers(db, project.id, question_of(project).size, rng, writers):
         if len(made) >= count:
             break
         made += rule(layer, count - len(made), rng)
     await _insert(db, project, made, rule=rule.name, round_id=round_id, priority=priority, rng=rng)
-    versions = dict.fromkeys(selection.candidate.model_version_id for selection in made)
+    versions = dict.fromkeys(
+        writer.id for selection in made for writer in selection.candidate.writers if writer.kind == "policy"
+    )
     return Selected(wanted=count, made=len(made), model_version_ids=tuple(versions))
 
 
@@ -99,30 +106,39 @@ async def open_places(db: AsyncSession, project_id: int) -> int:
     return int(places or 0)
 
 
-async def _layers(db: AsyncSession, project_id: int, size: int, rng: random.Random) -> list[list[Candidate]]:
+async def _layers(
+    db: AsyncSession, project_id: int, size: int, rng: random.Random, writers: Sequence[Writer]
+) -> list[list[Candidate]]:
     """Candidates by preference: policies from the last promoted on, of each one every prompt's first set first."""
+    promoted = (Completion.source == "policy") & ModelVersion.promoted_at.is_not(None)
     rows = await db.execute(
-        select(Completion.model_version_id, Completion.prompt_id, Completion.id, Completion.text)
+        select(
+            Completion.model_version_id,
+            Completion.served_model_id,
+            Completion.prompt_id,
+            Completion.id,
+            Completion.text,
+        )
         .join(Prompt, Prompt.id == Completion.prompt_id)
-        .join(ModelVersion, ModelVersion.id == Completion.model_version_id)
+        .outerjoin(ModelVersion, ModelVersion.id == Completion.model_version_id)
         .where(
             Prompt.project_id == project_id,
             Prompt.split.in_(("train", "validation")),
-            Completion.source == "policy",
-            ModelVersion.promoted_at.is_not(None),
+            pens.written_by(writers) if writers else promoted,
             ~exists().where(TaskCompletion.completion_id == Completion.id),
         )
         .order_by(ModelVersion.promoted_at.desc(), Completion.prompt_id, Completion.id)
     )
-    texts: dict[int, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    for version_id, prompt_id, completion_id, text in rows:
-        assert version_id is not None
-        texts[version_id][prompt_id].setdefault(text, completion_id)
-    return [layer for version_id, prompts in texts.items() for layer in _sets_by_turn(version_id, prompts, size, rng)]
+    texts: dict[Writer, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for version_id, served_model_id, prompt_id, completion_id, text in rows:
+        texts[pens.of_completion(version_id, served_model_id)][prompt_id].setdefault(text, completion_id)
+    if len(writers) > 1:
+        return _sets_across(texts, size, rng)
+    return [layer for writer, prompts in texts.items() for layer in _sets_by_turn(writer, prompts, size, rng)]
 
 
 def _sets_by_turn(
-    version_id: int, prompts: dict[int, dict[str, int]], size: int, rng: random.Random
+    writer: Writer, prompts: dict[int, dict[str, int]], size: int, rng: random.Random
 ) -> list[list[Candidate]]:
     """Disjoint sets of `size` different texts; the i-th list has the i-th set of every prompt that has one."""
     turns: list[list[Candidate]] = []
@@ -133,8 +149,44 @@ def _sets_by_turn(
         for turn, start in enumerate(range(0, whole, size)):
             if turn == len(turns):
                 turns.append([])
-            turns[turn].append(Candidate(prompt_id, tuple(completion_ids[start : start + size]), version_id))
+            turns[turn].append(Candidate(prompt_id, tuple(completion_ids[start : start + size]), (writer,)))
     return turns
+
+
+def _sets_across(
+    texts: dict[Writer, dict[int, dict[str, int]]], size: int, rng: random.Random
+) -> list[list[Candidate]]:
+    """The same of several writers, who take turns within each set."""
+    turns: list[list[Candidate]] = []
+    for prompt_id in sorted({prompt_id for prompts in texts.values() for prompt_id in prompts}):
+        left = {writer: _shuffled(prompts.get(prompt_id, {}), rng) for writer, prompts in sorted(texts.items())}
+        turn = 0
+        while (written := _one_set(left, size)) is not None:
+            if turn == len(turns):
+                turns.append([])
+            rng.shuffle(written)  # else the first response of a task would always be the same writer's
+            writers = tuple(sorted({writer for writer, _ in written}))
+            turns[turn].append(Candidate(prompt_id, tuple(completion_id for _, completion_id in written), writers))
+            turn += 1
+    return turns
+
+
+def _one_set(left: dict[Writer, dict[str, int]], size: int) -> list[tuple[Writer, int]] | None:
+    """Takes a set out of what is left: each time from who is least in it, and of those from who has most left."""
+    chosen: dict[str, tuple[Writer, int]] = {}
+    taken: Counter[Writer] = Counter()
+    while len(chosen) < size:
+        usable = [(writer, text) for writer, texts in left.items() for text in texts if text not in chosen]
+        if not usable:
+            return None
+        writer, text = min(usable, key=lambda found: (taken[found[0]], -len(left[found[0]])))
+        chosen[text] = (writer, left[writer].pop(text))
+        taken[writer] += 1
+    return list(chosen.values()) if len(taken) > 1 else None
+
+
+def _shuffled(texts: dict[str, int], rng: random.Random) -> dict[str, int]:
+    return dict(rng.sample(list(texts.items()), len(texts)))
 
 
 async def _insert(

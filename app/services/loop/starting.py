@@ -1,15 +1,21 @@
 """Runs outside of any round: by an owner's hand, or by themselves when people run out of pairs."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Project, Run
+from app.db.tables import Project, Run, ServedModel
+from app.errors import Invalid
 from app.services.loop import models, runs
+from app.services.loop import writers as pens
 from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop.stages import ask as stage_ask
 from app.services.loop.stages.parts import is_short_of_pairs
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import TrainingStage
+from app.services.loop.writers import Writer
 
 
 async def start(
@@ -25,6 +31,37 @@ async def start(
         inputs = await by_hand(db, project, settings) if by_hand is not None else {}
     wanted = run_settings(project, stage, settings, inputs)
     return await runs.queue_run(db, project_id=project.id, stage=stage, settings=wanted, started_by_id=actor_id)
+
+
+async def ask(
+    db: AsyncSession,
+    actor_id: int | None,
+    project: Project,
+    served: ServedModel,
+    *,
+    prompts: int | None = None,
+    compared: Sequence[Writer] = (),
+) -> Run:
+    """Queue the writing of responses by a served model to `prompts` prompts, by default as many as the policy answers.
+
+    Raises Invalid.
+    """
+    count = settings_of(project).generate_prompts if prompts is None else prompts
+    inputs = await stage_ask.inputs_for(db, project, served, prompts=count, compared=compared)
+    return await start(db, actor_id, project, "ask", inputs=inputs)
+
+
+async def compare(
+    db: AsyncSession, actor_id: int | None, project: Project, compared: Sequence[Writer], *, pairs: int
+) -> Run:
+    """Queue the making of at most so many pairs of what these have written. Raises Invalid."""
+    if not compared:
+        raise Invalid("Say whose responses are to be compared.")
+    if pairs not in range(1, stage_ask.MOST_PROMPTS + 1):
+        raise Invalid("From 1 to %(most)s pairs are made at once.", most=f"{stage_ask.MOST_PROMPTS:,}")
+    await pens.require(db, project, compared)
+    writers = [str(writer) for writer in dict.fromkeys(compared)]
+    return await start(db, actor_id, project, "select", inputs={"writers": writers, "count": pairs})
 
 
 def run_settings(project: Project, stage: str, settings: RoundSettings, inputs: Json) -> Json:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Import, ModelVersion, Project, Round, Run, User
+from app.db.tables import Import, ModelVersion, Project, Round, Run, ServedModel, User
 from app.services import accounts
 from app.services.projects import projects
 from tests.browser.seed.curves import ppo_figures, sft_figures
@@ -34,6 +34,7 @@ class Seeded:
     failed: Run
     imported: Import
     policies: list[ModelVersion]
+    served: ServedModel
 
 
 async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: int = 400, labels: int = 212) -> Seeded:
@@ -86,6 +87,11 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
     )
     await make_metrics(db, ppo, 34, ppo_figures(chance), total=60, seconds=5.4, samples=True)
     imported = await make_import(db, project, owner)
+    served = ServedModel(
+        project_id=project.id, name="Mistral in the lab", address="https://models.example/v1", model="mistral-small"
+    )
+    db.add(served)
+    await db.flush()
     versions = [first, policy_2]
     del round_1, reward_2
     return Seeded(
@@ -102,4 +108,5 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
         failed=failed,
         imported=imported,
         policies=versions,
+        served=served,
     )

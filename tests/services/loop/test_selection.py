@@ -106,7 +106,7 @@ async def test_open_places_are_judgements_still_to_come(db: AsyncSession) -> Non
 
 
 def test_uniform_random_takes_each_candidate_equally_often_and_says_so() -> None:
-    candidates = [Candidate(number, (2 * number, 2 * number + 1), 1) for number in range(10)]
+    candidates = [Candidate(number, (2 * number, 2 * number + 1), ()) for number in range(10)]
     rng = random.Random(1)
     taken: Counter[int] = Counter()
     for _ in range(2000):

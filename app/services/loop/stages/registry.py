@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from app.services.dispatch import QueueName
+from app.services.loop.stages.ask import ASK
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
 from app.services.loop.stages.evaluate import EVALUATE
@@ -24,7 +25,7 @@ from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +22,8 @@ from training.records import Record
 
 # Runs of one project differ in their seeds by their ids, projects by their own.
 SEED_STRIDE = 1_000_000
+
+T = TypeVar("T")
 
 
 class Settings(Protocol):
@@ -92,10 +94,49 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Next:
-    """A stage that follows a run by itself, outside of any round."""
+    """A stage that follows a run by itself, outside of any round; without `inputs` on what it works on by hand."""
 
     stage: str
     started_by_id: int | None = None
+    inputs: Json | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How far a run is, and figures of this step for its curves."""
+
+    step: int
+    total_steps: int
+    figures: Json
+
+
+class Hold(Protocol):
+    """A worker's hold on a run that takes many transactions."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's own, which is there and outlives the attempt."""
+
+    async def do(self, act: Callable[[Work], Awaitable[T]], measured: Measured | None = None) -> T:
+        """What `act` returns, done in one transaction in which the run is held, however long the database is away.
+
+        Raises LeaseLost when the run is somebody else's by now; then nothing was done.
+        """
+
+    def tell(self, line: str) -> None:
+        """Add a line to the run's log."""
+
+    async def interrupted(self) -> None:
+        """Returns when the run is to be cancelled, was lost, or the worker stops: finish what is begun and return."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The result of a run that is done, what is to be said of it for all that, and what is to follow."""
+
+    result: Json
+    remark: str | None = None
+    follows: Next | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +242,15 @@ class WatchedStage(Stage):
 
     perform: Callable[[Work, Watch], Awaitable[End]]
     """Raises DomainError in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongStage(Stage):
+    """A stage that the worker does by itself over many transactions, while it keeps the run's lease."""
+
+    perform: Callable[[Hold], Awaitable[Ending | None]]
+    """None when it was interrupted; what it stored until then stays, and the next attempt goes on from there. Raises
+    DomainError in words where no attempt would help."""
 
 
 @dataclass(frozen=True, kw_only=True)
