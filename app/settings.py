@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PREFIX = "PLUMBLINE_"
 
+ProjectCreation = Literal["admins", "everybody"]
+
 
 class SettingsError(ValueError):
     """The environment holds a setting that can't be used; the message is one line."""
@@ -71,6 +73,10 @@ class Settings(BaseModel):
     starter_seed: Annotated[
         int, Field(ge=0, description="Seed of the starter project: its texts, its tasks and every run of its rounds.")
     ] = 0
+    project_creation: Annotated[
+        ProjectCreation,
+        Field(description="Who may make projects: `admins` of the site, or `everybody` who is signed in."),
+    ] = "admins"
     assignment_lease_seconds: Annotated[
         int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
     ] = 600

@@ -27,11 +27,13 @@ from app.web.pages import (
     home,
     models,
     people,
+    project_list,
     projects,
     quality,
     questions,
     rounds,
     runs,
+    setup,
     tokens,
 )
 from app.web.rendering import render
@@ -48,6 +50,8 @@ ROUTERS = (
     auth.router,
     home.router,
     annotate.router,
+    setup.router,
+    project_list.router,
     projects.router,
     rounds.router,
     runs.router,

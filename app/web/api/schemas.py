@@ -93,7 +93,7 @@ class QuestionOut(Out):
         question = task.question
         return cls(
             answer_type=task.answer_type,
-            criteria=list(question.criteria),
+            criteria=list(question.criteria_of(len(task.panes))),
             flags=list(question.flags),
             asks_acceptable=question.asks_acceptable,
             asks_edit=question.asks_edit,
