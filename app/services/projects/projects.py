@@ -35,9 +35,31 @@ async def get(db: AsyncSession, actor: Principal, slug: str) -> Project:
     return project
 
 
+def archived_of(actor: Principal) -> Select[Project]:
+    """The archived projects that `actor` owns, who alone may put them back."""
+    archived = select(Project).where(Project.archived_at.is_not(None), Project.removal_asked_at.is_(None))
+    if actor.is_admin:
+        return archived
+    return archived.where(
+        exists().where(Member.project_id == Project.id, Member.user_id == actor.user_id, Member.role == "owner")
+    )
+
+
+async def get_even_archived(db: AsyncSession, actor: Principal, slug: str) -> Project:
+    """A project that `actor` may see, or an archived one of their own. Raises NotFound."""
+    try:
+        return await get(db, actor, slug)
+    except NotFound:
+        if SLUG.fullmatch(slug):
+            project = await db.scalar(archived_of(actor).where(Project.slug == slug))
+            if project is not None:
+                return project
+        raise
+
+
 async def named(db: AsyncSession, slug: str) -> Project:
     """For the command line, whose user has the whole database. Raises NotFound."""
-    project = await db.scalar(select(Project).where(Project.slug == slug))
+    project = await db.scalar(select(Project).where(Project.slug == slug, Project.removal_asked_at.is_(None)))
     if project is None:
         raise NotFound(f"There is no project {slug}.")
     return project

@@ -6,7 +6,17 @@ from typing import get_args
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Completion, Demonstration, Judgement, Member, Project, Prompt, Task
+from app.db.tables import (
+    Completion,
+    DatasetVersion,
+    Demonstration,
+    Judgement,
+    Member,
+    ModelVersion,
+    Project,
+    Prompt,
+    Task,
+)
 from app.db.tables.content import Split
 from app.security import Principal
 from app.services.conditions import eligible_for, held_by_a_dataset, labels_of
@@ -38,6 +48,19 @@ class Glance:
     has_demonstrations: bool
     tasks_open: int
     annotators: int
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What would go with a project that is deleted."""
+
+    prompts: int
+    completions: int
+    judgements: int
+    demonstrations: int
+    datasets: int
+    models: int
+    members: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +119,22 @@ async def glance(db: AsyncSession, project: Project) -> Glance:
     )
     has_prompts, has_demonstrations, tasks_open, members = row.one()
     return Glance(has_prompts, has_demonstrations, tasks_open, members)
+
+
+async def holdings(db: AsyncSession, project: Project) -> Holdings:
+    """Counts everything, judgements that were changed since and checks too."""
+    prompted = Prompt.project_id == project.id
+    counted = (
+        select(Prompt.id).where(prompted),
+        select(Completion.id).join(Prompt).where(prompted),
+        select(Judgement.id).where(Judgement.project_id == project.id),
+        select(Demonstration.id).join(Prompt).where(prompted),
+        select(DatasetVersion.id).where(DatasetVersion.project_id == project.id),
+        select(ModelVersion.id).where(ModelVersion.project_id == project.id),
+        select(Member.user_id).where(Member.project_id == project.id),
+    )
+    row = await db.execute(select(*(_count(rows) for rows in counted)))
+    return Holdings(*row.one())
 
 
 async def annotator_progress(db: AsyncSession, actor: Principal, project: Project) -> Progress:

@@ -41,6 +41,8 @@ class ProjectOut(Out):
     name: str
     description: str
     created_at: datetime
+    archived_at: datetime | None
+    setup_step: str | None = Field(description="Where its owner goes on setting it up; null once that is done.")
 
 
 class ProgressOut(Out):

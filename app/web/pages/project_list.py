@@ -58,6 +58,7 @@ async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Res
         request,
         "projects/list.html",
         cards=cards,
+        archived=list(await db.scalars(projects.archived_of(principal).order_by(Project.name, Project.id))),
         may_create=setup.may_begin(principal, settings_of(request).project_creation),
     )
 

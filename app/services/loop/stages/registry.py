@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from app.services.dispatch import QueueName
+from app.services.loop.stages.copy import COPY
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
 from app.services.loop.stages.evaluate import EVALUATE
@@ -16,6 +17,7 @@ from app.services.loop.stages.generate import GENERATE
 from app.services.loop.stages.kto import KTO
 from app.services.loop.stages.ppo import PPO
 from app.services.loop.stages.promote import PROMOTE
+from app.services.loop.stages.remove import REMOVE
 from app.services.loop.stages.reward import REWARD
 from app.services.loop.stages.select import SELECT
 from app.services.loop.stages.sft import SFT
@@ -23,7 +25,7 @@ from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, COPY, REMOVE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {
