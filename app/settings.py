@@ -77,6 +77,13 @@ class Settings(BaseModel):
         ProjectCreation,
         Field(description="Who may make projects: `admins` of the site, or `everybody` who is signed in."),
     ] = "admins"
+    model_folders: Annotated[
+        str,
+        Field(
+            description="Folders, separated by `:`, from which owners of projects may take models by path; empty: "
+            "admins alone name paths. Models of the Hugging Face cache may be named by everybody."
+        ),
+    ] = ""
     assignment_lease_seconds: Annotated[
         int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
     ] = 600
@@ -112,6 +119,11 @@ class Settings(BaseModel):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
+
+    @property
+    def allowed_model_folders(self) -> tuple[str, ...]:
+        """Folders from which people who are no admins may take models by path."""
+        return tuple(folder for folder in self.model_folders.split(":") if folder.strip())
 
     @property
     def site_url(self) -> str:

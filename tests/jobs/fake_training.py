@@ -24,7 +24,7 @@ from training.records import (
     write_records,
 )
 
-KIND = {"sft": "policy", "reward": "reward", "cost": "cost", "ppo": "policy", "dpo": "policy", "kto": "policy"}
+KIND = dict.fromkeys(("sft", "adopt", "ppo", "dpo", "kto"), "policy") | {"reward": "reward", "cost": "cost"}
 INPUTS = {
     "demonstrations": DemonstrationRecord,
     "held_out": DemonstrationRecord,
@@ -36,6 +36,7 @@ INPUTS = {
 MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
     "sft": {"nll": 1.5},
+    "adopt": {"parameters": 8},
     "reward": {
         "validation_pairs": 80,
         "accuracy": 0.75,

@@ -44,6 +44,19 @@ async def copy(
     return made
 
 
+async def change_model(db: AsyncSession, project: Project, source: str | None) -> None:
+    """Let policies start from another model from here on. Raises Conflict while a run needs the old one."""
+    if source == project.policy_source:
+        return
+    needing = exists().where(
+        Run.project_id == project.id, Run.stage.in_(("sft", "adopt")), Run.state.in_(("queued", "running"))
+    )
+    if await db.scalar(select(needing)):
+        raise Conflict("A run works on the model that policies start from: wait for it or cancel it first.")
+    project.policy_source = source
+    await db.flush()
+
+
 async def archive(db: AsyncSession, project: Project) -> None:
     """Hide the project from everybody but its owners; nothing of it is lost. Raises Conflict while it works."""
     working = exists().where(Run.project_id == project.id, Run.state.in_(("queued", "running")))

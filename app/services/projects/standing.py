@@ -134,7 +134,8 @@ async def holdings(db: AsyncSession, project: Project) -> Holdings:
         select(Member.user_id).where(Member.project_id == project.id),
     )
     row = await db.execute(select(*(_count(rows) for rows in counted)))
-    return Holdings(*row.one())
+    prompts, completions, judgements, demonstrations, datasets, models, members = row.one()
+    return Holdings(prompts, completions, judgements, demonstrations, datasets, models, members)
 
 
 async def annotator_progress(db: AsyncSession, actor: Principal, project: Project) -> Progress:

@@ -39,6 +39,14 @@ class ProjectChange(In):
     overlap: Annotated[int | None, Field(ge=1, le=100, description="People who judge each new task.")] = None
     lease_seconds: Annotated[int | None, Field(ge=60, le=604_800)] = None
 
+    policy_source: Annotated[
+        str | None,
+        Field(
+            max_length=4096,
+            description="A directory, or owner/name of the hub; null: policies are trained from nothing.",
+        ),
+    ] = None
+
     @property
     def asks_anything(self) -> bool:
         """Whether something is given that annotators would notice."""

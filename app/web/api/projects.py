@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from app.security import Principal
-from app.services.loop import lifecycle
+from app.services.loop import base_models, lifecycle
 from app.services.projects import projects, setup, standing
 from app.web.api.access import Caller, MemberProject, OwnedEvenArchived, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
@@ -46,13 +46,19 @@ async def create_project(request: Request, caller: Caller, db: Db, body: Project
 
 
 @router.patch("/projects/{slug}", summary="Change a project")
-async def change_project(project: OwnedProject, caller: Caller, db: Db, body: ProjectChange) -> ProjectDetail:
+async def change_project(
+    request: Request, project: OwnedProject, caller: Caller, db: Db, body: ProjectChange
+) -> ProjectDetail:
     """Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on."""
     projects.describe(
         project,
         name=project.name if body.name is None else body.name,
         description=project.description if body.description is None else body.description,
     )
+    if "policy_source" in body.model_fields_set:
+        if body.policy_source is not None:
+            await base_models.check(settings_of(request), caller, body.policy_source)
+        await lifecycle.change_model(db, project, body.policy_source)
     if body.asks_anything:
         projects.ask(
             project,

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.errors import Conflict, DomainError, Invalid
-from app.services.loop import lifecycle
+from app.services.loop import base_models, lifecycle
+from app.services.loop.base_models import CheckedModel
 from app.services.projects import projects, setup, standing
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedEvenArchived, OwnedEvenArchived, OwnedProject
@@ -26,6 +27,13 @@ class Described(BaseModel):
 class Copied(BaseModel):
     name: Annotated[str, Field(max_length=1000)] = ""
     with_prompts: bool = False
+
+
+class Model(BaseModel):
+    """`check` is sent by a button that looks at the model, and changes nothing. Without a model: from nothing."""
+
+    model: Annotated[str, Field(max_length=4096)] = ""
+    check: bool = False
 
 
 class Deleted(BaseModel):
@@ -52,6 +60,28 @@ async def describe(
     except Invalid as error:
         return await _page(request, db, managed, error, described=form)
     await db.flush()
+    return render.redirect(f"/projects/{project.slug}/settings?saved=true")
+
+
+@router.post("/model")
+async def change_model(
+    request: Request,
+    managed: ManagedEvenArchived,
+    project: OwnedProject,
+    form: Annotated[Model, Form()],
+    principal: CurrentUser,
+    db: Db,
+) -> Response:
+    """Lets policies start from another model, while no run needs the old one."""
+    checked = None
+    try:
+        if form.check or form.model.strip():
+            checked = await base_models.check(settings_of(request), principal, form.model)
+        if form.check:
+            return await _page(request, db, managed, model=form.model, checked=checked)
+        await lifecycle.change_model(db, project, checked.card.location if checked else None)
+    except (Invalid, Conflict) as error:
+        return await _page(request, db, managed, error, model=form.model)
     return render.redirect(f"/projects/{project.slug}/settings?saved=true")
 
 
@@ -115,6 +145,8 @@ async def _page(
     error: DomainError | None = None,
     *,
     described: Described | None = None,
+    model: str | None = None,
+    checked: CheckedModel | None = None,
 ) -> Response:
     project = managed.project
     principal = request.state.principal
@@ -124,6 +156,8 @@ async def _page(
         status_code=error.status if error else 200,
         managed=managed,
         described=described or Described(name=project.name, description=project.description),
+        model=(project.policy_source or "") if model is None else model,
+        checked=checked,
         holdings=await standing.holdings(db, project) if managed.is_owner else None,
         may_create=setup.may_begin(principal, settings_of(request).project_creation),
         problem=translated(error) if error else None,

@@ -1,7 +1,7 @@
 """Setting up a new project: one question per page, each with a default, each to be left and taken up again."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from app.db.tables import Project
 from app.db.tables.projects import SetupStep
-from app.errors import DomainError, Forbidden, Invalid
+from app.errors import Conflict, DomainError, Forbidden, Invalid
 from app.services import accounts
-from app.services.loop import models
+from app.services.loop import base_models, lifecycle, models
+from app.services.loop.base_models import CheckedModel
 from app.services.projects import inviting, setup, standing
 from app.services.projects.templates import TEMPLATES
 from app.web.locales import gettext, translated
@@ -35,9 +36,14 @@ class NewProject(BaseModel):
 
 
 class Writers(BaseModel):
-    """Who writes responses. `none` and `scratch` are the same to the database: there is no model to start from."""
+    """Who writes responses. `none` and `scratch` are the same to the database: there is no model to start from.
 
-    writer: str = "none"
+    `check` is sent by a button that looks at the model, and changes nothing.
+    """
+
+    writer: Literal["none", "model", "scratch"] = "none"
+    model: Annotated[str, Field(max_length=4096)] = ""
+    check: bool = False
 
 
 class NewPeople(BaseModel):
@@ -103,9 +109,7 @@ async def show_compare(request: Request, project: OwnedProject, db: Db) -> Respo
 @router.get("/{slug}/setup/writers")
 async def show_writers(request: Request, project: OwnedProject, db: Db) -> Response:
     """Who writes the responses that people compare."""
-    return render.page(
-        request, "setup/writers.html", project=project, step="writers", overview=await standing.overview(db, project)
-    )
+    return _writers_page(request, project, await _writers_of(db, project))
 
 
 @router.get("/{slug}/setup/question")
@@ -124,6 +128,23 @@ async def show_people(request: Request, project: OwnedProject, db: Db) -> Respon
 async def show_done(request: Request, project: OwnedProject, db: Db) -> Response:
     """What the project can do now, and what it still waits for."""
     return await _done_page(request, db, project)
+
+
+@router.post("/{slug}/setup/writers")
+async def save_writers(
+    request: Request, project: OwnedProject, principal: CurrentUser, form: Annotated[Writers, Form()], db: Db
+) -> Response:
+    """Looks at a model that was named, and takes nothing that couldn't be used."""
+    checked = None
+    try:
+        if form.check or form.writer == "model":
+            checked = await base_models.check(settings_of(request), principal, form.model)
+        if form.check:
+            return _writers_page(request, project, form.model_copy(update={"writer": "model"}), checked=checked)
+        await lifecycle.change_model(db, project, checked.card.location if checked else None)
+    except (Invalid, Conflict) as error:
+        return _writers_page(request, project, form, problem=translated(error), status_code=error.status)
+    return await _go_on(db, project, "writers")
 
 
 @router.post("/{slug}/setup/question")
@@ -175,6 +196,34 @@ async def _go_on(db: AsyncSession, project: Project, step: SetupStep) -> Respons
     following = setup.go_on(project, step)
     await db.flush()
     return render.redirect(f"/projects/{project.slug}/setup/{following or 'done'}")
+
+
+async def _writers_of(db: AsyncSession, project: Project) -> Writers:
+    if project.policy_source is not None:
+        return Writers(writer="model", model=project.policy_source)
+    has_demonstrations = (await standing.glance(db, project)).has_demonstrations
+    return Writers(writer="scratch" if has_demonstrations else "none")
+
+
+def _writers_page(
+    request: Request,
+    project: Project,
+    form: Writers,
+    *,
+    checked: CheckedModel | None = None,
+    problem: str | None = None,
+    status_code: int = 200,
+) -> Response:
+    return render.page(
+        request,
+        "setup/writers.html",
+        status_code=status_code,
+        project=project,
+        step="writers",
+        form=form,
+        checked=checked,
+        problem=problem,
+    )
 
 
 async def _question_page(

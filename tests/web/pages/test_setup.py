@@ -1,18 +1,20 @@
 """A new project through the forms of its pages, one by one, left and taken up again, and by whom."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Member, Project, User
+from app.db.tables import Member, Project, Run, User
 from app.security import Principal
 from app.services.projects.question import question_of
 from app.services.projects.templates import TEMPLATES
-from tests.factories import make_member, make_project, make_task, make_user, principal
+from tests.factories import make_member, make_project, make_prompt, make_task, make_user, principal
+from tests.services.loop.test_base_models import write_model
 from tests.web.conftest import SignIn
 
 
@@ -228,6 +230,48 @@ async def test_without_script_a_button_shows_the_preview_and_saves_nothing(
         assert "Typed." in shown.text
     project = await named(db, "plain")
     assert (project.question, project.guidelines_version) == ({}, 1)
+
+
+async def test_a_model_is_checked_on_the_spot_and_taken_only_where_it_can_be_used(
+    browser: httpx.AsyncClient, db: AsyncSession, tmp_path: Path
+) -> None:
+    page = (await send(browser, "/projects/new", name="Own model")).replace("compare", "writers")
+    model = str(write_model(tmp_path / "model"))
+    checked = await browser.post(page, data={"writer": "none", "model": model, "check": "true"})
+    assert checked.status_code == 200
+    for said in ("llama", "264", "apache-2.0", "512 tokens", "fits"):
+        assert said in checked.text
+    assert (await named(db, "own-model")).policy_source is None
+    refused = await browser.post(page, data={"writer": "model", "model": str(tmp_path / "nowhere")})
+    assert (refused.status_code, "There is no model at" in refused.text) == (422, True)
+    assert await send(browser, page, writer="model", model=model) == "/projects/own-model/setup/question"
+    project = await named(db, "own-model")
+    assert project.policy_source == model
+    assert f'value="{model}"' in (await browser.get(page)).text
+    await make_prompt(db, project)
+    await db.commit()
+    assert "Let the model write" in (await browser.get("/projects/own-model/setup/done")).text
+    settings = "/projects/own-model/settings/model"
+    await send(browser, "/projects/own-model/runs", stage="adopt")
+    busy = await browser.post(settings, data={"model": ""})
+    assert (busy.status_code, "A run works on the model" in busy.text) == (409, True)
+    await db.execute(delete(Run))
+    await db.commit()
+    assert await send(browser, settings, model="") == "/projects/own-model/settings?saved=true"
+    assert (await named(db, "own-model")).policy_source is None
+
+
+async def test_an_owner_names_models_of_allowed_folders_alone(
+    sign_in: SignIn, app: FastAPI, db: AsyncSession, tmp_path: Path
+) -> None:
+    model = str(write_model(tmp_path / "shared" / "model"))
+    project = await make_project(db, "theirs")
+    owner = await sign_in(await make_member(db, project, "owner"))
+    refused = await owner.post("/projects/theirs/setup/writers", data={"writer": "model", "model": model})
+    assert (refused.status_code, "take models from there" in refused.text) == (422, True)
+    app.state.settings = app.state.settings.model_copy(update={"model_folders": str(tmp_path / "shared")})
+    await send(owner, "/projects/theirs/setup/writers", writer="model", model=model)
+    assert (await named(db, "theirs")).policy_source == model
 
 
 async def send(browser: httpx.AsyncClient, page: str, **form: str) -> str:

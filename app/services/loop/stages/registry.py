@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from app.services.dispatch import QueueName
+from app.services.loop.stages.adopt import ADOPT
 from app.services.loop.stages.copy import COPY
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
@@ -25,7 +26,7 @@ from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, COPY, REMOVE,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, COPY, REMOVE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {
