@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PREFIX = "PLUMBLINE_"
 
+ProjectCreation = Literal["admins", "everybody"]
+
 
 class SettingsError(ValueError):
     """The environment holds a setting that can't be used; the message is one line."""
@@ -89,6 +91,17 @@ class Settings(BaseModel):
     upload_megabytes: Annotated[
         int, Field(ge=1, description="The largest file that may be uploaded, in MB; the command line knows no limit.")
     ] = 2_000
+    project_creation: Annotated[
+        ProjectCreation,
+        Field(description="Who may make projects: `admins` of the site, or `everybody` who is signed in."),
+    ] = "admins"
+    model_folders: Annotated[
+        str,
+        Field(
+            description="Folders, separated by `:`, from which owners of projects may take models by path; empty: "
+            "admins alone name paths. Models of the Hugging Face cache may be named by everybody."
+        ),
+    ] = ""
     assignment_lease_seconds: Annotated[
         int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
     ] = 600
@@ -140,6 +153,11 @@ class Settings(BaseModel):
     def upload_bytes(self) -> int:
         """The largest file that may be uploaded."""
         return self.upload_megabytes * 1_000_000
+
+    @property
+    def allowed_model_folders(self) -> tuple[str, ...]:
+        """Folders from which people who are no admins may take models by path."""
+        return tuple(folder for folder in self.model_folders.split(":") if folder.strip())
 
     @property
     def site_url(self) -> str:

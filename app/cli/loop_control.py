@@ -13,7 +13,7 @@ from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, Invalid, NotFound
 from app.phrases import Sentence
 from app.services.judging import labels
-from app.services.loop import first_policy, label_advice, promoting, round_rows, rounds, runs, starting
+from app.services.loop import first_policy, label_advice, models, promoting, round_rows, rounds, runs, starting
 from app.services.loop.label_advice import Advice
 from app.services.loop.stages.registry import Startable
 from app.services.loop.writers import Writer

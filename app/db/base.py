@@ -17,6 +17,9 @@ NAMING_CONVENTION = {
 
 Json = dict[str, Any]
 
+IN_A_CIRCLE: Json = {"deferrable": True, "initially": "IMMEDIATE"}
+"""How a key is checked that closes a circle of tables: at the end of transactions that ask for it, else at once."""
+
 Key = Annotated[int, mapped_column(BigInteger, Identity(always=False), primary_key=True)]
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 

@@ -15,7 +15,7 @@ from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.services import dispatch
 from app.services.judging import assignments
-from app.services.loop import leases, round_rows, rounds, runs
+from app.services.loop import leases, lifecycle, round_rows, rounds, runs
 
 # Any constant will do, as long as nothing else in the database locks the same one.
 REAPER_LOCK = 0x52454150
@@ -49,6 +49,7 @@ async def _look_if_alone(db: AsyncSession, context: WorkerContext) -> None:
         await once(lambda own, run_id=run_id: leases.take_away(own, run_id))  # type: ignore[misc]
     await once(_send_forgotten)
     await once(assignments.reclaim_expired)
+    await once(lifecycle.take_up_removals)
     for round_id in await round_rows.all_active(db):
         await _advance(context, round_id)
 

@@ -28,6 +28,8 @@ from app.web.pages import (
     imports,
     models,
     people,
+    project_list,
+    project_settings,
     projects,
     quality,
     questions,
@@ -35,6 +37,7 @@ from app.web.pages import (
     rounds,
     runs,
     served_models,
+    setup,
     tokens,
 )
 from app.web.rendering import render
@@ -49,7 +52,10 @@ ROUTERS = (
     auth.router,
     home.router,
     annotate.router,
+    setup.router,
+    project_list.router,
     projects.router,
+    project_settings.router,
     rounds.router,
     round_settings.router,
     runs.router,

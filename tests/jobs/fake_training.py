@@ -24,7 +24,7 @@ from training.records import (
     write_records,
 )
 
-KIND = {"sft": "policy", "reward": "reward", "cost": "cost", "ppo": "policy", "dpo": "policy", "kto": "policy"}
+KIND = dict.fromkeys(("sft", "adopt", "ppo", "dpo", "kto"), "policy") | {"reward": "reward", "cost": "cost"}
 INPUTS = {
     "demonstrations": DemonstrationRecord,
     "held_out": DemonstrationRecord,
@@ -44,6 +44,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "unigram_gain_low": 3.8,
         "unigram_gain_high": 4.2,
     },
+    "adopt": {"parameters": 8},
     "reward": {
         "validation_pairs": 80,
         "accuracy": 0.75,

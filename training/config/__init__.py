@@ -1,5 +1,6 @@
 """One frozen dataclass per stage, read from JSON."""
 
+from training.config.adopt import AdoptConfig
 from training.config.alarms import AlarmBounds
 from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
@@ -14,6 +15,7 @@ from training.config.values import ConfigError, InputError
 
 __all__ = [
     "MODEL_KEYS",
+    "AdoptConfig",
     "AlarmBounds",
     "ConfigError",
     "CostConfig",

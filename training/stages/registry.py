@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from training.config.adopt import AdoptConfig
 from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 STAGES: Mapping[str, type[StageConfig]] = {
     "sft": SftConfig,
+    "adopt": AdoptConfig,
     "reward": RewardConfig,
     "cost": CostConfig,
     "ppo": PpoConfig,

@@ -7,7 +7,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, Json, Key, one_of
+from app.db.base import IN_A_CIRCLE, Base, CreatedAt, Json, Key, one_of
 
 Split = Literal["train", "validation", "held_out"]
 CompletionSource = Literal["starter", "policy", "imported", "person", "served"]
@@ -66,12 +66,13 @@ class Completion(Base):
     text: Mapped[str]
     source: Mapped[str] = mapped_column(String(20))
     model_version_id: Mapped[int | None] = mapped_column(
-        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id"), index=True
+        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id", **IN_A_CIRCLE),
+        index=True,
     )
     served_model_id: Mapped[int | None] = mapped_column(ForeignKey("served_models.id"))
     made_with: Mapped[Json | None]
     run_id: Mapped[int | None] = mapped_column(
-        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id"), index=True
+        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id", **IN_A_CIRCLE), index=True
     )
     sample: Mapped[int | None]
     temperature: Mapped[float | None]

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, Json, Key, one_of
+from app.db.base import IN_A_CIRCLE, Base, CreatedAt, Json, Key, one_of
 
 DatasetKind = Literal["preferences", "demonstrations"]
 ModelKind = Literal["policy", "reward", "cost"]
@@ -26,7 +26,9 @@ class DatasetVersion(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     row_count: Mapped[int]
     counts: Mapped[Json] = mapped_column(server_default="{}")
-    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", use_alter=True, name="fk_dataset_versions_run_id"))
+    run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("runs.id", use_alter=True, name="fk_dataset_versions_run_id", **IN_A_CIRCLE)
+    )
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -57,7 +59,7 @@ class ModelVersion(Base):
     number: Mapped[int]
     state: Mapped[str] = mapped_column(String(20), server_default="candidate")
     run_id: Mapped[int | None] = mapped_column(
-        ForeignKey("runs.id", use_alter=True, name="fk_model_versions_run_id"), unique=True
+        ForeignKey("runs.id", use_alter=True, name="fk_model_versions_run_id", **IN_A_CIRCLE), unique=True
     )
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     reference_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))

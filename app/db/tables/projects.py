@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 Role = Literal["owner", "reviewer", "annotator"]
+SetupStep = Literal["compare", "writers", "question", "people"]
 
 
 class Project(Base):
@@ -18,7 +19,8 @@ class Project(Base):
     (`app.services.projects.checks.Checks`), `round_settings` holds the defaults of a round
     (`app.services.loop.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source` is
     null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
-    starts from.
+    starts from. `setup_step` is where a new project's owner goes on setting it up, null once that is done. After
+    `removal_asked_at` nobody sees the project any more, and a worker removes it.
     """
 
     __tablename__ = "projects"
@@ -38,11 +40,15 @@ class Project(Base):
     opens_next_round: Mapped[bool] = mapped_column(server_default="true")
     created_at: Mapped[CreatedAt]
     archived_at: Mapped[datetime | None]
+    setup_step: Mapped[str | None] = mapped_column(String(20))
+    removal_asked_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug_form"),
         CheckConstraint("overlap BETWEEN 1 AND 100", name="overlap_range"),
         CheckConstraint("lease_seconds BETWEEN 1 AND 604800", name="lease_range"),
+        CheckConstraint(one_of("setup_step", get_args(SetupStep)), name="setup_step_known"),
+        CheckConstraint("removal_asked_at IS NULL OR archived_at IS NOT NULL", name="removed_from_the_archive"),
     )
 
 

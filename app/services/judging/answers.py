@@ -90,7 +90,7 @@ class Answer:
             raise Invalid("This task has %(size)s responses, which is not what this answer is about.", size=size)
         if self.ranks is not None:
             self._check_ranks(self.ranks, size)
-        if unknown := [name for name in self.criteria if name not in question.criteria]:
+        if unknown := [name for name in self.criteria if name not in question.criteria_of(size)]:
             raise Invalid("The project doesn't ask about “%(name)s” any more. Load the page again.", name=unknown[0])
         if any(value not in (-1, 0, 1) for value in self.criteria.values()):
             raise Invalid("Of a criterion one says A, tie or B.")

@@ -16,6 +16,7 @@ from app.security import Principal
 from app.services.projects.question import Question
 from app.settings import settings
 
+RESERVED = ("new",)  # what stands in the place of a slug in the address of another page
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -34,9 +35,31 @@ async def get(db: AsyncSession, actor: Principal, slug: str) -> Project:
     return project
 
 
+def archived_of(actor: Principal) -> Select[Project]:
+    """The archived projects that `actor` owns, who alone may put them back."""
+    archived = select(Project).where(Project.archived_at.is_not(None), Project.removal_asked_at.is_(None))
+    if actor.is_admin:
+        return archived
+    return archived.where(
+        exists().where(Member.project_id == Project.id, Member.user_id == actor.user_id, Member.role == "owner")
+    )
+
+
+async def get_even_archived(db: AsyncSession, actor: Principal, slug: str) -> Project:
+    """A project that `actor` may see, or an archived one of their own. Raises NotFound."""
+    try:
+        return await get(db, actor, slug)
+    except NotFound:
+        if SLUG.fullmatch(slug):
+            project = await db.scalar(archived_of(actor).where(Project.slug == slug))
+            if project is not None:
+                return project
+        raise
+
+
 async def named(db: AsyncSession, slug: str) -> Project:
     """For the command line, whose user has the whole database. Raises NotFound."""
-    project = await db.scalar(select(Project).where(Project.slug == slug))
+    project = await db.scalar(select(Project).where(Project.slug == slug, Project.removal_asked_at.is_(None)))
     if project is None:
         raise NotFound(f"There is no project {slug}.")
     return project
@@ -74,12 +97,14 @@ async def create(
 ) -> Project:
     """Raises Invalid for a slug that can't be an address, Conflict for one that is taken."""
     if not SLUG.fullmatch(slug) or len(slug) > 80:
-        raise Invalid(f"A project's short name has small letters, digits and single hyphens, not {slug!r}.")
-    if not name.strip():
-        raise Invalid("A project needs a name.")
+        raise Invalid(
+            "A project's short name has small letters, digits and single hyphens, not %(slug)s.", slug=repr(slug)
+        )
+    if slug in RESERVED:
+        raise Conflict("No project can be called %(slug)s in addresses.", slug=slug)
     project = Project(
         slug=slug,
-        name=name.strip(),
+        name=_checked_name(name),
         description=description,
         guidelines=guidelines,
         overlap=overlap,
@@ -90,10 +115,19 @@ async def create(
         async with db.begin_nested():
             db.add(project)
     except IntegrityError:
-        raise Conflict(f"There is already a project {slug}.") from None
+        raise Conflict("There is already a project %(slug)s.", slug=slug) from None
     if owner_id is not None:
         await add_member(db, project, owner_id, "owner")
     return project
+
+
+def describe(project: Project, *, name: str, description: str) -> None:
+    """What the project is called and what it is for; its address stays. Raises Invalid."""
+    said = description.replace("\0", "").replace("\r\n", "\n").strip()
+    if len(said) > 10_000:
+        raise Invalid("A description has at most 10,000 characters.")
+    project.name = _checked_name(name)
+    project.description = said
 
 
 def ask(project: Project, question: Question, guidelines: str, *, overlap: int, lease_seconds: int) -> None:
@@ -123,6 +157,15 @@ async def add_member(db: AsyncSession, project: Project, user_id: int, role: Rol
         .values(project_id=project.id, user_id=user_id, role=role)
         .on_conflict_do_update(index_elements=["project_id", "user_id"], set_={"role": role})
     )
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise Invalid("A project needs a name.")
+    if len(name) > 200 or not name.isprintable():
+        raise Invalid("A project's name has at most 200 printable characters.")
+    return name
 
 
 def _visible(member_id: int | ColumnElement[int] | None = None) -> Select[Project]:

@@ -33,9 +33,10 @@ Rationale = Literal["off", "optional", "strong", "sampled"]
 
 
 class Question(BaseModel):
-    """Criteria and harm are asked of pairs only, and harm of every one: whether each response is safe, and which is the
-    less harmful. A rationale that is asked for can't be left out: on the strongest choices
-    (`strong`), or on the share `rationale_share` of all assignments (`sampled`).
+    """Criteria and harm are asked of pairs only; a project that ranks keeps its criteria until it asks of pairs again.
+    Harm is asked of every pair: whether each response is safe, and which is the less harmful. A rationale that is asked
+    for can't be left out: on the strongest choices (`strong`), or on the share `rationale_share` of all assignments
+    (`sampled`).
 
     A skip gives the place to somebody else (`requeue`), uses it up (`count`), or takes the task out of the project
     after `retire_after` people skipped it (`retire`). `fastest_words_per_minute` is how fast a person can read: who
@@ -72,8 +73,6 @@ class Question(BaseModel):
             raise ValueError("a scale from A to B compares two responses")
         if not is_pairwise and self.size < 3:
             raise ValueError("a ranking or a choice of the best compares three to nine responses")
-        if self.criteria and not is_pairwise:
-            raise ValueError("criteria are asked of pairs only")
         if self.asks_harm and not is_pairwise:
             raise ValueError("harm is asked of pairs only")
         return self
@@ -83,6 +82,10 @@ class Question(BaseModel):
         if size == 2:
             return self.answer_type if self.answer_type in PAIRWISE else "seven"
         return "ranking" if self.answer_type in PAIRWISE else self.answer_type
+
+    def criteria_of(self, size: int) -> tuple[str, ...]:
+        """The criteria that a task of `size` responses is asked about."""
+        return self.criteria if size == 2 else ()
 
     def wants_rationale(self, assignment_id: int) -> bool:
         """Whether a sampled rationale is asked for; the same for one assignment whenever it is asked."""

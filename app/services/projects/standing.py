@@ -7,7 +7,18 @@ from typing import get_args
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Completion, Demonstration, Judgement, Project, Prompt, Task
+from app.db.tables import (
+    Assignment,
+    Completion,
+    DatasetVersion,
+    Demonstration,
+    Judgement,
+    Member,
+    ModelVersion,
+    Project,
+    Prompt,
+    Task,
+)
 from app.db.tables.content import Split
 from app.security import Principal
 from app.services.conditions import eligible_for, has_text_of, held_by_a_dataset, labels_of
@@ -29,6 +40,29 @@ class ProjectOverview:
     judgements_since_snapshot: int
     labels_today: int
     annotators: int
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the list of projects says of one. `annotators` are members, whether they have judged or not."""
+
+    has_prompts: bool
+    has_demonstrations: bool
+    tasks_open: int
+    annotators: int
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What would go with a project that is deleted."""
+
+    prompts: int
+    completions: int
+    judgements: int
+    demonstrations: int
+    datasets: int
+    models: int
+    members: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +115,42 @@ async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
     ).one()
     by_split = dict.fromkeys(get_args(Split), 0) | {row.split: row.prompts for row in splits}
     return ProjectOverview(prompts_by_split=by_split, **figures._mapping)
+
+
+async def glance(db: AsyncSession, project: Project) -> Glance:
+    """Quick however much the project holds: what there is is only looked for, and open tasks have an index."""
+    prompted = Prompt.project_id == project.id
+    open_tasks = select(Task.id).where(
+        Task.project_id == project.id, Task.state == "open", Task.purpose == "label", Task.taken < Task.quota
+    )
+    annotators = select(Member.user_id).where(Member.project_id == project.id, Member.role == "annotator")
+    row = await db.execute(
+        select(
+            exists().where(prompted),
+            exists().where(prompted, Demonstration.prompt_id == Prompt.id),
+            _count(open_tasks),
+            _count(annotators),
+        )
+    )
+    has_prompts, has_demonstrations, tasks_open, members = row.one()
+    return Glance(has_prompts, has_demonstrations, tasks_open, members)
+
+
+async def holdings(db: AsyncSession, project: Project) -> Holdings:
+    """Counts everything, judgements that were changed since and checks too."""
+    prompted = Prompt.project_id == project.id
+    counted = (
+        select(Prompt.id).where(prompted),
+        select(Completion.id).join(Prompt).where(prompted),
+        select(Judgement.id).where(Judgement.project_id == project.id),
+        select(Demonstration.id).join(Prompt).where(prompted),
+        select(DatasetVersion.id).where(DatasetVersion.project_id == project.id),
+        select(ModelVersion.id).where(ModelVersion.project_id == project.id),
+        select(Member.user_id).where(Member.project_id == project.id),
+    )
+    row = await db.execute(select(*(_count(rows) for rows in counted)))
+    prompts, completions, judgements, demonstrations, datasets, models, members = row.one()
+    return Holdings(prompts, completions, judgements, demonstrations, datasets, models, members)
 
 
 async def annotator_progress(

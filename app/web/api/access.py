@@ -51,6 +51,12 @@ async def _owned_project(slug: str, caller: Caller, db: Db) -> Project:
     return project
 
 
+async def _owned_even_archived(slug: str, caller: Caller, db: Db) -> Project:
+    project = await projects.get_even_archived(db, caller, slug)
+    await projects.require_role(db, caller, project, "owner")
+    return project
+
+
 async def require_manager(db: AsyncSession, caller: Principal, project: Project) -> Project:
     """The project, for those who may see its models, runs and data. Annotators judge blind and may not."""
     await projects.require_role(db, caller, project, "owner", "reviewer")
@@ -60,3 +66,4 @@ async def require_manager(db: AsyncSession, caller: Principal, project: Project)
 MemberProject = Annotated[Project, Depends(_project)]
 ManagedProject = Annotated[Project, Depends(_managed_project)]
 OwnedProject = Annotated[Project, Depends(_owned_project)]
+OwnedEvenArchived = Annotated[Project, Depends(_owned_even_archived)]

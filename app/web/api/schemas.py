@@ -41,6 +41,8 @@ class ProjectOut(Out):
     name: str
     description: str
     created_at: datetime
+    archived_at: datetime | None
+    setup_step: str | None = Field(description="Where its owner goes on setting it up; null once that is done.")
 
 
 class ProgressOut(Out):
@@ -93,7 +95,7 @@ class QuestionOut(Out):
         question = task.question
         return cls(
             answer_type=task.answer_type,
-            criteria=list(question.criteria),
+            criteria=list(question.criteria_of(len(task.panes))),
             flags=list(question.flags),
             asks_acceptable=question.asks_acceptable,
             asks_edit=question.asks_edit,

@@ -31,6 +31,19 @@ async def managed(project: CurrentProject, principal: CurrentUser, db: Db) -> Ma
     return Managed(project, await projects.require_role(db, principal, project, "owner", "reviewer"))
 
 
+async def managed_even_archived(slug: str, principal: CurrentUser, db: Db) -> Managed:
+    """For owners and reviewers, and for owners when the project is in the archive. Raises NotFound, Forbidden."""
+    project = await projects.get_even_archived(db, principal, slug)
+    return Managed(project, await projects.require_role(db, principal, project, "owner", "reviewer"))
+
+
+async def owned_even_archived(slug: str, principal: CurrentUser, db: Db) -> Project:
+    """For owners alone, of projects in the archive, too. Raises NotFound, Forbidden."""
+    project = await projects.get_even_archived(db, principal, slug)
+    await projects.require_role(db, principal, project, "owner")
+    return project
+
+
 async def owned(project: CurrentProject, principal: CurrentUser, db: Db) -> Project:
     """For owners alone. Raises Forbidden for everybody else in the project; for strangers it isn't there."""
     await projects.require_role(db, principal, project, "owner")
@@ -39,3 +52,5 @@ async def owned(project: CurrentProject, principal: CurrentUser, db: Db) -> Proj
 
 ManagedProject = Annotated[Managed, Depends(managed)]
 OwnedProject = Annotated[Project, Depends(owned)]
+ManagedEvenArchived = Annotated[Managed, Depends(managed_even_archived)]
+OwnedEvenArchived = Annotated[Project, Depends(owned_even_archived)]

@@ -26,14 +26,12 @@ class Preferences(BaseModel):
 
 
 @router.get("/")
-async def home(request: Request, principal: CurrentUser, db: Db) -> Response:
-    """Sends admins to all projects and members of one project to its tasks; everybody else chooses among theirs."""
-    if principal.is_admin:
-        return render.redirect("/projects")
-    visible = list(await db.scalars(projects.visible_to(principal)))
-    if len(visible) == 1:
+async def home(principal: CurrentUser, db: Db) -> Response:
+    """Sends annotators of one project to its tasks; everybody else chooses among their projects."""
+    visible = [] if principal.is_admin else list(await db.scalars(projects.visible_to(principal).limit(2)))
+    if len(visible) == 1 and await projects.role_of(db, principal, visible[0]) == "annotator":
         return render.redirect(f"/projects/{visible[0].slug}/annotate")
-    return render.page(request, "home.html", projects=visible)
+    return render.redirect("/projects")
 
 
 @router.post("/preferences")

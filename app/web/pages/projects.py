@@ -1,7 +1,7 @@
-"""Projects: the list with what each is doing now, and the page of one: where its loop stands and what to do next."""
+"""The page of a project: where its loop stands and what to do next."""
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
@@ -9,14 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import Member, ModelVersion, Project, Round, Run
-from app.db.tables.projects import Role
+from app.db.tables import ModelVersion, Project, Round, Run
 from app.services.judging import labels
 from app.services.loop import first_policy, label_advice, models, round_rows, rounds, starting
 from app.services.loop.first_policy import Refused
 from app.services.loop.round_settings import settings_of
 from app.services.loop.stages.registry import Startable
-from app.services.projects import projects, standing
+from app.services.projects import standing
 from app.services.projects.standing import ProjectOverview
 from app.web.locales import said
 from app.web.pages.access import ManagedProject, OwnedProject
@@ -37,15 +36,6 @@ class Now:
     round: round_view.RoundView | None = None
     run: Run | None = None
     run_progress: pace.Progress | None = None
-
-
-@dataclass(frozen=True)
-class ListedProject:
-    project: Project
-    role: Role
-    now: Now
-    overview: ProjectOverview | None
-    policy: ModelVersion | None
 
 
 @dataclass(frozen=True)
@@ -73,23 +63,6 @@ class StartRound(BaseModel):
 
 class StartRun(BaseModel):
     stage: Startable
-
-
-@router.get("")
-async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Response:
-    """Shows people their projects, and what each is doing now where they are more than annotators."""
-    visible = list(await db.scalars(projects.visible_to(principal).order_by(Project.name, Project.id)))
-    roles = await _roles(db, principal.user_id)
-    listed = []
-    for project in visible:
-        role: Role = "owner" if principal.is_admin else roles[project.id]
-        if role == "annotator":
-            listed.append(ListedProject(project, role, Now(), None, None))
-        else:
-            overview = await standing.overview(db, project)
-            policy = await models.promoted(db, project.id, "policy")
-            listed.append(ListedProject(project, role, await _now(db, project), overview, policy))
-    return render.page(request, "projects/list.html", listed=listed)
 
 
 @router.get("/{slug}")
@@ -135,7 +108,7 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
     settings = settings_of(project)
     warned = None if policy else await first_policy.warning(db, project)
     return ProjectPage(
-        now=await _now(db, project, active),
+        now=await now_of(db, project, active),
         steps=shown.steps if shown else round_view.no_round(project),
         shown=shown,
         history=history,
@@ -151,7 +124,8 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
     )
 
 
-async def _now(db: AsyncSession, project: Project, active: round_view.RoundView | None = None) -> Now:
+async def now_of(db: AsyncSession, project: Project, active: round_view.RoundView | None = None) -> Now:
+    """What the project is doing; `active` is its round where that was read already."""
     if active is None:
         entry = await round_rows.active(db, project.id)
         active = await round_view.view(db, entry) if entry else None
@@ -179,8 +153,3 @@ async def _parents(db: AsyncSession, version: ModelVersion | None) -> dict[str, 
     wanted = [identity for identity in ids.values() if identity is not None]
     found = {entry.id: entry for entry in await db.scalars(select(ModelVersion).where(ModelVersion.id.in_(wanted)))}
     return {role: found[identity] for role, identity in ids.items() if identity is not None}
-
-
-async def _roles(db: AsyncSession, user_id: int) -> dict[int, Role]:
-    members = await db.scalars(select(Member).where(Member.user_id == user_id))
-    return {member.project_id: cast(Role, member.role) for member in members}

@@ -55,6 +55,14 @@ def count(value: float) -> str:
     return format_decimal(round(value), locale=locales.current())
 
 
+def size(value: float) -> str:
+    """Bytes in the unit that suits: “1.4 GB”."""
+    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6)):
+        if value >= bytes_:
+            return f"{number(value / bytes_)} {unit}"
+    return f"{number(value / 1e3)} kB"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """`digits` significant digits, never an exponent for everyday sizes."""
     if value is None or not math.isfinite(value):
@@ -204,6 +212,7 @@ def _is_plain_number(value: object) -> bool:
 
 
 FILTERS: dict[str, Callable[..., object]] = {
+    "size": size,
     "count": count,
     "number": number,
     "share": share,

@@ -105,7 +105,6 @@ def test_a_question_is_kept_by_what_differs_from_the_usual_one() -> None:
         ({"size": 10}, "Question size: "),
         ({"answer_type": "ranking", "size": 2}, "Question: a ranking or a choice"),
         ({"size": 3}, "Question: a scale from A to B compares two responses."),
-        ({"answer_type": "best", "size": 3, "criteria": ["kind"]}, "Question: criteria are asked of pairs only."),
         ({"answer_type": "best", "size": 3, "asks_harm": True}, "Question: harm is asked of pairs only."),
         ({"rationale_share": 1.01}, "Question rationale_share: "),
         ({"retire_after": 0}, "Question retire_after: "),

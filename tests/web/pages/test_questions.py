@@ -98,3 +98,16 @@ async def test_criteria_are_of_pairs_and_a_pair_is_two(
     assert (await doors["owner"].send("POST", f"/projects/{seeded.project.slug}/question", form)).status_code == 303
     question = question_of(await db.get_one(Project, seeded.project.id, populate_existing=True))
     assert (question.answer_type, question.size, question.criteria) == ("six", 2, ("helpful", "harmless"))
+
+
+async def test_criteria_are_said_and_kept_where_a_ranking_asks_for_none(
+    doors: dict[str, Door], seeded: Seeded, db: AsyncSession
+) -> None:
+    page = f"/projects/{seeded.project.slug}/question"
+    answer = await doors["owner"].send("POST", page, {**RANKING, "criteria": "helpful\nharmless"})
+    saved = await doors["owner"].send("GET", answer.headers["location"])
+    assert "The criteria are kept, and not asked" in saved.text
+    assert ">helpful\nharmless</textarea>" in saved.text
+    question = question_of(await db.get_one(Project, seeded.project.id, populate_existing=True))
+    assert question.criteria == ("helpful", "harmless")
+    assert (question.criteria_of(2), question.criteria_of(4)) == (("helpful", "harmless"), ())

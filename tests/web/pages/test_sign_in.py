@@ -28,7 +28,7 @@ async def test_a_link_shows_a_page_with_one_button_and_is_not_used_up_by_looking
         assert "set-cookie" not in shown.headers
     signed_in = await client.post(f"/sign-in/link/{link}")
     assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/")
-    assert "Your projects" in (await client.get("/")).text
+    assert "in no project yet" in (await client.get("/", follow_redirects=True)).text
 
 
 async def test_a_link_works_once(client: httpx.AsyncClient, db: AsyncSession, ada: User) -> None:
@@ -107,7 +107,7 @@ async def test_home_leads_an_admin_to_the_projects(sign_in: SignIn, db: AsyncSes
 
 async def test_home_tells_whoever_is_in_no_project_what_will_happen(sign_in: SignIn, db: AsyncSession) -> None:
     client = await sign_in(principal(await make_user(db)))
-    assert "You are in no project yet" in (await client.get("/")).text
+    assert "You are in no project yet" in (await client.get("/", follow_redirects=True)).text
 
 
 async def test_preferences_are_kept_in_this_browser(client: httpx.AsyncClient) -> None:

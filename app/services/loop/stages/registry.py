@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from app.services.dispatch import QueueName
+from app.services.loop.stages.adopt import ADOPT
 from app.services.loop.stages.ask import ASK
+from app.services.loop.stages.copy import COPY
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
 from app.services.loop.stages.evaluate import EVALUATE
@@ -18,6 +20,7 @@ from app.services.loop.stages.importing import IMPORT
 from app.services.loop.stages.kto import KTO
 from app.services.loop.stages.ppo import PPO
 from app.services.loop.stages.promote import PROMOTE
+from app.services.loop.stages.remove import REMOVE
 from app.services.loop.stages.reward import REWARD
 from app.services.loop.stages.select import SELECT
 from app.services.loop.stages.sft import SFT
@@ -25,7 +28,8 @@ from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT, COPY,
+    REMOVE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

@@ -1,0 +1,36 @@
+"""Remove: a project that nobody is to see again goes, files first, rows last."""
+
+import asyncio
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from app.db.base import Json
+from app.db.tables import Run
+from app.errors import Conflict
+from app.phrases import phrase
+from app.services.loop.stages.stage import Work, WorkerStage
+from app.services.projects import contents
+
+
+async def _perform(work: Work) -> Json:
+    """Whatever breaks off half-way is done again from the start: the project is out of sight already."""
+    if work.project.removal_asked_at is None:
+        raise Conflict("Nobody asked to remove this project.")
+    folders = await work.db.scalars(select(Run.folder).where(Run.project_id == work.project.id))
+    slug = work.project.slug
+    own = [f"datasets/{slug}", f"models/{slug}", *(folder for folder in folders if folder)]
+    await asyncio.to_thread(_remove, [work.home / folder for folder in own])
+    await contents.remove(work.db, work.project.id)
+    return {}
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+REMOVE = WorkerStage(name="remove", title=phrase("Remove the project"), perform=_perform)

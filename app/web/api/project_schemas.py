@@ -1,0 +1,57 @@
+"""What programs send of a project as a whole."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from app.db.tables import Project
+from app.services.projects import question as questions
+from app.services.projects.question import Question, question_of
+from app.services.projects.templates import TEMPLATES
+from app.web.api.schemas import NO_NUL, In
+
+Slug = Annotated[str, Field(max_length=80, description="The short name in addresses; empty: made from the name.")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
+Description = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
+TemplateName = Annotated[str, Field(description=f"What it begins with: {', '.join(TEMPLATES)}.")]
+
+
+class ProjectIn(In):
+    name: Name
+    template: TemplateName = next(iter(TEMPLATES))
+    slug: Slug = ""
+    description: Description = ""
+
+
+class CopyIn(In):
+    name: Name
+    slug: Slug = ""
+    with_prompts: bool = False
+
+
+class ProjectChange(In):
+    name: Name | None = None
+    description: Description | None = None
+    question: dict[str, Any] | None = Field(
+        None, description="`answer_type`, `size`, `criteria`, `flags` and what else differs from the defaults."
+    )
+    guidelines: Annotated[str | None, Field(max_length=100_000, pattern=NO_NUL)] = None
+    overlap: Annotated[int | None, Field(ge=1, le=100, description="People who judge each new task.")] = None
+    lease_seconds: Annotated[int | None, Field(ge=60, le=604_800)] = None
+
+    policy_source: Annotated[
+        str | None,
+        Field(
+            max_length=4096,
+            description="A directory, or owner/name of the hub; null: policies are trained from nothing.",
+        ),
+    ] = None
+
+    @property
+    def asks_anything(self) -> bool:
+        """Whether something is given that annotators would notice."""
+        return bool({"question", "guidelines", "overlap", "lease_seconds"} & self.model_fields_set)
+
+    def question_of(self, project: Project) -> Question:
+        """What the project is to ask. Raises Invalid."""
+        return question_of(project) if self.question is None else questions.checked(self.question)

@@ -1,0 +1,263 @@
+"""Setting up a new project: one question per page, each with a default, each to be left and taken up again."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.tables import Project
+from app.db.tables.projects import SetupStep
+from app.errors import Conflict, DomainError, Forbidden, Invalid
+from app.services import accounts
+from app.services.loop import base_models, lifecycle, models
+from app.services.loop.base_models import CheckedModel
+from app.services.projects import inviting, setup, standing
+from app.services.projects.templates import TEMPLATES
+from app.web.locales import gettext, translated
+from app.web.pages.access import OwnedProject
+from app.web.pages.people import LINK_HOURS
+from app.web.pages.preview import preview_of
+from app.web.pages.question_form import QuestionForm
+from app.web.pages.questions import SUGGESTED_FLAGS
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db, settings_of
+
+router = APIRouter(prefix="/projects", include_in_schema=False)
+
+
+class NewProject(BaseModel):
+    name: Annotated[str, Field(max_length=1000)] = ""
+    template: str = next(iter(TEMPLATES))
+    slug: Annotated[str, Field(max_length=200)] = ""
+    description: Annotated[str, Field(max_length=100_000)] = ""
+
+
+class Writers(BaseModel):
+    """Who writes responses. `none` and `scratch` are the same to the database: there is no model to start from.
+
+    `check` is sent by a button that looks at the model, and changes nothing.
+    """
+
+    writer: Literal["none", "model", "scratch"] = "none"
+    model: Annotated[str, Field(max_length=4096)] = ""
+    check: bool = False
+
+
+class NewPeople(BaseModel):
+    people: Annotated[str, Field(max_length=100_000)] = ""
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """A link of somebody who has no other way in yet. Shown once."""
+
+    name: str
+    link: str
+
+
+@router.get("/new")
+async def show_new(request: Request, principal: CurrentUser) -> Response:
+    """Asks whoever may make projects for a name, and what the project is for."""
+    if not setup.may_begin(principal, settings_of(request).project_creation):
+        raise Forbidden
+    return render.page(request, "setup/new.html", form=NewProject(), templates=TEMPLATES, problem=None)
+
+
+@router.post("/new")
+async def create_project(
+    request: Request, principal: CurrentUser, form: Annotated[NewProject, Form()], db: Db
+) -> Response:
+    """Makes the project, which from here on can be left and come back to."""
+    try:
+        project = await setup.begin(
+            db,
+            principal,
+            settings_of(request).project_creation,
+            name=form.name,
+            template=form.template,
+            slug=form.slug,
+            description=form.description,
+            translate=gettext,
+        )
+    except Forbidden:
+        raise
+    except DomainError as error:
+        return render.page(
+            request, "setup/new.html", status_code=error.status,
+            form=form, templates=TEMPLATES, problem=translated(error),
+        )  # fmt: skip
+    return render.redirect(f"/projects/{project.slug}/setup/{project.setup_step}")
+
+
+@router.get("/{slug}/setup")
+async def resume(project: OwnedProject) -> Response:
+    """Leads the owner to where they left off."""
+    return render.redirect(f"/projects/{project.slug}/setup/{project.setup_step or 'done'}")
+
+
+@router.get("/{slug}/setup/compare")
+async def show_compare(request: Request, project: OwnedProject, db: Db) -> Response:
+    """What is to be compared: what is there already, and the way to bring more."""
+    return render.page(
+        request, "setup/compare.html", project=project, step="compare", overview=await standing.overview(db, project)
+    )
+
+
+@router.get("/{slug}/setup/writers")
+async def show_writers(request: Request, project: OwnedProject, db: Db) -> Response:
+    """Who writes the responses that people compare."""
+    return _writers_page(request, project, await _writers_of(db, project))
+
+
+@router.get("/{slug}/setup/question")
+async def show_question(request: Request, project: OwnedProject, db: Db) -> Response:
+    """The question, as the template has filled it in, beside the page that it makes."""
+    return await _question_page(request, db, project, QuestionForm.of(project))
+
+
+@router.get("/{slug}/setup/people")
+async def show_people(request: Request, project: OwnedProject, db: Db) -> Response:
+    """Who judges: names or e-mail addresses, one a line."""
+    return render.page(request, "setup/people.html", project=project, step="people", form=NewPeople(), problem=None)
+
+
+@router.get("/{slug}/setup/done")
+async def show_done(request: Request, project: OwnedProject, db: Db) -> Response:
+    """What the project can do now, and what it still waits for."""
+    return await _done_page(request, db, project)
+
+
+@router.post("/{slug}/setup/writers")
+async def save_writers(
+    request: Request, project: OwnedProject, principal: CurrentUser, form: Annotated[Writers, Form()], db: Db
+) -> Response:
+    """Looks at a model that was named, and takes nothing that couldn't be used."""
+    checked = None
+    try:
+        if form.check or form.writer == "model":
+            checked = await base_models.check(settings_of(request), principal, form.model)
+        if form.check:
+            return _writers_page(request, project, form.model_copy(update={"writer": "model"}), checked=checked)
+        await lifecycle.change_model(db, project, checked.card.location if checked else None)
+    except (Invalid, Conflict) as error:
+        return _writers_page(request, project, form, problem=translated(error), status_code=error.status)
+    return await _go_on(db, project, "writers")
+
+
+@router.post("/{slug}/setup/question")
+async def save_question(
+    request: Request, project: OwnedProject, form: Annotated[QuestionForm, Form()], db: Db
+) -> Response:
+    """Saves the question and goes on; what can't be asked is said with everything that was typed still there."""
+    if form.preview:
+        return await _question_page(request, db, project, form)
+    try:
+        form.apply(project)
+    except Invalid as error:
+        return await _question_page(request, db, project, form, problem=translated(error), status_code=error.status)
+    return await _go_on(db, project, "question")
+
+
+@router.post("/{slug}/setup/people")
+async def save_people(request: Request, project: OwnedProject, form: Annotated[NewPeople, Form()], db: Db) -> Response:
+    """Adds everybody who was named. Whoever is new gets a link, which is shown on the last page and never again."""
+    try:
+        new = await inviting.add(db, project, inviting.read(form.people), "annotator")
+    except DomainError as error:
+        return render.page(
+            request, "setup/people.html", status_code=error.status,
+            project=project, step="people", form=form, problem=translated(error),
+        )  # fmt: skip
+    if not new:
+        return await _go_on(db, project, "people")
+    invitations = [
+        Invitation(
+            user.name,
+            f"{settings_of(request).site_url}/sign-in/link/"
+            f"{await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS)}",
+        )
+        for user in new
+    ]
+    setup.go_on(project, "people")
+    await db.flush()
+    return await _done_page(request, db, project, invitations)
+
+
+@router.post("/{slug}/setup/{step}")
+async def go_on(project: OwnedProject, step: SetupStep, db: Db) -> Response:
+    """Goes on without saying anything: what the template has filled in holds."""
+    return await _go_on(db, project, step)
+
+
+async def _go_on(db: AsyncSession, project: Project, step: SetupStep) -> Response:
+    following = setup.go_on(project, step)
+    await db.flush()
+    return render.redirect(f"/projects/{project.slug}/setup/{following or 'done'}")
+
+
+async def _writers_of(db: AsyncSession, project: Project) -> Writers:
+    if project.policy_source is not None:
+        return Writers(writer="model", model=project.policy_source)
+    has_demonstrations = (await standing.glance(db, project)).has_demonstrations
+    return Writers(writer="scratch" if has_demonstrations else "none")
+
+
+def _writers_page(
+    request: Request,
+    project: Project,
+    form: Writers,
+    *,
+    checked: CheckedModel | None = None,
+    problem: str | None = None,
+    status_code: int = 200,
+) -> Response:
+    return render.page(
+        request,
+        "setup/writers.html",
+        status_code=status_code,
+        project=project,
+        step="writers",
+        form=form,
+        checked=checked,
+        problem=problem,
+    )
+
+
+async def _question_page(
+    request: Request,
+    db: AsyncSession,
+    project: Project,
+    form: QuestionForm,
+    *,
+    problem: str | None = None,
+    status_code: int = 200,
+) -> Response:
+    return render.page(
+        request,
+        "setup/question.html",
+        status_code=status_code,
+        project=project,
+        step="question",
+        form=form,
+        preview=await preview_of(db, project, form),
+        problem=problem,
+        suggested_flags=SUGGESTED_FLAGS,
+    )
+
+
+async def _done_page(
+    request: Request, db: AsyncSession, project: Project, invitations: list[Invitation] | None = None
+) -> Response:
+    return render.page(
+        request,
+        "setup/done.html",
+        project=project,
+        step="done",
+        overview=await standing.overview(db, project),
+        policy=await models.promoted(db, project.id, "policy"),
+        invitations=invitations or [],
+        link_hours=LINK_HOURS,
+    )

@@ -1,0 +1,32 @@
+"""A model that is taken over as it is: published as a policy with its lineage, and refused like any other."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.models.directories import write_directory
+from tests.training import toy
+from tests.training.stages.test_bad_input import refused
+
+
+def test_a_model_becomes_a_policy_without_a_change(tmp_path: Path) -> None:
+    source = write_directory("llama", tmp_path / "model")
+    out = tmp_path / "out"
+    assert toy.run("adopt", out, model=str(source)) == 0
+    manifest = json.loads((out / "artifact" / "manifest.json").read_text())
+    assert manifest["kind"] == "policy"
+    assert manifest["lineage"]["stage"] == "adopt"
+    before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (source, out / "artifact"))
+    weights = before.state_dict()
+    assert toy.result(out)["parameters"] == sum(weight.numel() for weight in before.parameters())
+    for name, weight in after.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+    assert toy.run("adopt", out, model=str(source)) == 0, "done is done"
+
+
+def test_what_is_no_policy_is_refused(tmp_path: Path, reward: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "there is no model at" in refused("adopt", tmp_path / "none", capfd, model=str(tmp_path / "nowhere"))
+    assert "a policy is needed" in refused("adopt", tmp_path / "judge", capfd, model=str(reward))

@@ -1,0 +1,19 @@
+"""A model taken over as it is: checked, loaded once, and published as a policy."""
+
+from pathlib import Path
+
+from models.backbone import save_language_model
+from training.config.adopt import AdoptConfig
+from training.data.opening import open_language_model
+from training.runtime.artifact import lineage_of
+from training.runtime.run import Cancellation, Run
+
+
+def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
+    """Publish the model with its lineage, so that everything after treats it like a policy that was trained here."""
+    run = Run(out, lineage_of("adopt", config, {"model": config.model}, {}), cancellation)
+    if run.finished:
+        return
+    policy = open_language_model(config.model)
+    result: dict[str, object] = {"parameters": sum(weight.numel() for weight in policy.model.parameters())}
+    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
