@@ -101,15 +101,15 @@ async def create_user(
 
 
 async def find_user(db: AsyncSession, name_or_email: str) -> User:
-    """The person with this e-mail address, or with this name where one alone has it.
+    """The person with this e-mail address, or with this name where one alone has it; whatever their case.
 
     Raises NotFound, or Conflict for a shared name.
     """
     wanted = name_or_email.strip()
-    by_email = await db.scalar(select(User).where(func.lower(User.email) == wanted.lower()))
+    by_email = await db.scalar(select(User).where(func.lower(User.email) == func.lower(wanted)))
     if by_email is not None:
         return by_email
-    by_name = (await db.scalars(select(User).where(User.name == wanted).limit(2))).all()
+    by_name = (await db.scalars(select(User).where(func.lower(User.name) == func.lower(wanted)).limit(2))).all()
     if len(by_name) > 1:
         raise Conflict(f"More than one person is called {wanted}: use the e-mail address.")
     if not by_name:

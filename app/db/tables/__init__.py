@@ -1,9 +1,11 @@
 """Every table of the vocabulary, importable from one place."""
 
+from app.db.tables.audit import AuditEntry
 from app.db.tables.content import Completion, Demonstration, Prompt
+from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
-from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
+from app.db.tables.people import ApiToken, Attempts, Invitation, SignInLink, SignInSession, User
 from app.db.tables.projects import Member, Project
 from app.db.tables.runs import Gate, Metric, Round, Run
 
@@ -11,12 +13,17 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "Attempts",
+    "AuditEntry",
     "Completion",
     "DatasetJudgement",
     "DatasetVersion",
     "Demonstration",
     "Gate",
     "GoldAnswer",
+    "Group",
+    "GroupGrant",
+    "GroupMember",
+    "Invitation",
     "Judgement",
     "Member",
     "Metric",

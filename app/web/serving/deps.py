@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.acting import recognise
 from app.db import tables
 from app.db.session import SessionFactory, look_up, transaction
 from app.errors import NotSignedIn
@@ -53,6 +54,8 @@ async def principal_or_nobody(request: Request) -> Principal | None:
     async with look_up(sessions_of(request)) as db:
         principal = await accounts.principal_of_session(db, token)
     request.state.principal = principal
+    if principal is not None:
+        recognise(principal.user_id)
     return principal
 
 

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.acting import Actor, Door, acting
 from app.web import locales
 from app.web.serving import errors
 
@@ -46,7 +47,9 @@ class RequestLog:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        door: Door = "api" if scope["path"].startswith(errors.API) else "page"
+        named = acting(Actor(door, request_id))
+        with structlog.contextvars.bound_contextvars(request_id=request_id), named:
             try:
                 await self.app(scope, receive, send_and_note)
             finally:
