@@ -91,7 +91,7 @@ def export(
     async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, Annotation] | None]:
         version = await _version(db, await projects.named(db, project), dataset)
         subject = f"{version.kind} {version.number}"
-        await audit.note(db, "export", subject, project_id=version.project_id, raw=raw, schema=schema)
+        await audit.note(db, "export", subject, {"raw": raw, "schema": schema}, project_id=version.project_id)
         return version, await annotations_of(db, version) if raw else None
 
     version, said = in_transaction(find)

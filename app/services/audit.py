@@ -35,10 +35,10 @@ async def note(
     db: AsyncSession,
     kind: str,
     subject: object,
+    details: Json | None = None,
     *,
     project_id: int | None = None,
     actor_id: int | None = None,
-    **details: object,
 ) -> None:
     """Write down what changed no row: an export, somebody signed in. `actor_id` only where no edge knows who acts."""
     actor = acting.current()
@@ -51,7 +51,7 @@ async def note(
             kind=kind,
             subject=str(subject),
             action="done",
-            after=details or None,
+            after=details,
         )
     )
     await db.flush()
@@ -132,7 +132,7 @@ async def slugs(db: AsyncSession, entries: list[AuditEntry]) -> dict[int, str]:
 
 def person_in(entry: AuditEntry) -> int | None:
     """The person whom the entry is about, if it is about one."""
-    if entry.kind == "users":
+    if entry.kind in {"users", "sign_in", "sign_out", "erasure"} and entry.subject.isdigit():
         return int(entry.subject)
     if entry.kind in {"members", "group_members"}:
         return int(entry.subject.partition("/")[2])

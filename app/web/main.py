@@ -21,10 +21,13 @@ from app.settings import settings as process_settings
 from app.web.api import docs as api_docs
 from app.web.api import routes as api
 from app.web.pages import (
+    account,
     annotate,
     auth,
     datasets,
+    directory,
     home,
+    invitations,
     log,
     models,
     people,
@@ -58,6 +61,9 @@ ROUTERS = (
     quality.router,
     log.router,
     people.router,
+    directory.router,
+    invitations.router,
+    account.router,
     tokens.router,
     events.router,
     api_docs.router,

@@ -13,7 +13,12 @@ from app.services import accounts
 from tests.browser.seed import Seeded
 from tests.factories import make_member, make_project
 
-FORMS = {"start_run": {"stage": "generate"}, "change_role": {"role": "reviewer"}, "add_person": {"name": "New"}}
+FORMS = {
+    "start_run": {"stage": "generate"},
+    "change_role": {"role": "reviewer"},
+    "invite": {"people": "New", "key": "of-this-very-form"},
+    "pause": {"paused": "false"},
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
 from app.db.tables.judging import AnswerType, AssignmentState
 from app.db.tables.projects import Role
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
 from app.services import conditions
 from app.services.judging import check_tasks, statements
@@ -114,10 +114,12 @@ async def lease(db: AsyncSession, actor: Principal, project_id: int, *, ahead: b
 
     Whatever is on the desk is served from now on.
 
-    Raises NotFound for a project that `actor` is not in.
+    Raises NotFound for a project that `actor` is not in, Forbidden while an owner gives them no work.
     """
     # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
     member = await membership.locked(db, actor, project_id)
+    if member.paused_at is not None:
+        raise Forbidden("An owner of this project has paused your work here.")
     held = await _held_leases(db, actor, project_id, member)
     current = held[0] if held else await _give(db, actor, project_id, member, slot=0, is_served=True)
     following = held[1] if len(held) > 1 else None

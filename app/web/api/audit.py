@@ -55,7 +55,9 @@ class LogExportQuery(LogQuery):
     form: Annotated[LogFormat, Field(alias="format", description="`jsonl` or `csv`.")] = "jsonl"
 
 
-FILE = {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}, "description": "The entries, streamed."}}
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}, "description": "The entries, streamed."}
+}
 
 
 @router.get("/projects/{slug}/audit", summary="Read a project's log")
@@ -69,7 +71,7 @@ async def export_project_log(
     request: Request, project: OwnedProject, db: Db, asked: Annotated[LogExportQuery, Query()]
 ) -> Response:
     """The same entries as a file."""
-    await audit.note(db, "export", "log", project_id=project.id, format=asked.form)
+    await audit.note(db, "export", "log", {"format": asked.form}, project_id=project.id)
     return log_file(sessions_of(request), asked.search(project.id), asked.form, name=f"{project.slug}-log")
 
 
@@ -82,7 +84,7 @@ async def read_log(admin: Admin, db: Db, asked: Annotated[LogPageQuery, Query()]
 @router.get("/audit/export", response_class=Response, responses=FILE, summary="Export the site's log")
 async def export_log(request: Request, admin: Admin, db: Db, asked: Annotated[LogExportQuery, Query()]) -> Response:
     """The same entries as a file."""
-    await audit.note(db, "export", "log", format=asked.form)
+    await audit.note(db, "export", "log", {"format": asked.form})
     return log_file(sessions_of(request), asked.search(None), asked.form, name="log")
 
 

@@ -75,7 +75,7 @@ async def export_project_log(
 ) -> Response:
     """Sends owners the log of the project, as far as they search it."""
     search = await _search(db, asked, project.id)
-    await audit.note(db, "export", "log", project_id=project.id, format=form)
+    await audit.note(db, "export", "log", {"format": form}, project_id=project.id)
     return log_file(sessions_of(request), search, form, name=f"{project.slug}-log")
 
 
@@ -95,7 +95,7 @@ async def export_log(
 ) -> Response:
     """Sends admins the log of the whole site, as far as they search it."""
     search = await _search(db, asked, None)
-    await audit.note(db, "export", "log", format=form)
+    await audit.note(db, "export", "log", {"format": form})
     return log_file(sessions_of(request), search, form, name="log")
 
 

@@ -59,9 +59,9 @@ async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVer
     return _sent(folder, file, "jsonl")
 
 
-async def _note(db: AsyncSession, version: DatasetVersion, **asked: object) -> None:
+async def _note(db: AsyncSession, version: DatasetVersion, **asked: str | bool | None) -> None:
     subject = f"{version.kind} {version.number}"
-    await audit.note(db, "export", subject, project_id=version.project_id, **asked)
+    await audit.note(db, "export", subject, asked, project_id=version.project_id)
 
 
 def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 # A proxy's id is taken over if it looks like one: it ends up in logs and pages.
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_-]{8,64}")
+SECRET_PATHS = ("/sign-in/link/", "/invitations/")
 QUIET_PATHS = ("/static/", "/healthz", "/readyz")
 
 
@@ -93,4 +94,5 @@ class ErrorBoundary:
 
 
 def _without_secrets(path: str) -> str:
-    return "/sign-in/link/…" if path.startswith("/sign-in/link/") else path
+    secret = next((start for start in SECRET_PATHS if path.startswith(start)), None)
+    return path if secret is None else f"{secret}…"
