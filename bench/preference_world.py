@@ -14,10 +14,10 @@ from statistics import fmean
 
 import torch
 import transformers
+from app.services.data.imports.files import read_rows
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.services.data.imports import hh_rlhf
-from app.services.data.imports.files import read_rows
 from app.services.data.imports.rows import ComparisonRow
 from models.backbone import load_language_model
 from models.reward import reward_model_from_policy, save_reward_model

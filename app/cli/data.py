@@ -10,6 +10,7 @@ from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import DatasetVersion, Project
 from app.errors import Conflict
+from app.services import audit
 from app.services.data import datasets
 from app.services.data.exports import registry as schemas
 from app.services.data.exports.annotations import Annotation, annotations_of
@@ -38,6 +39,8 @@ def export(
 
     async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, Annotation] | None]:
         version = await _version(db, await projects.named(db, project), dataset)
+        subject = f"{version.kind} {version.number}"
+        await audit.note(db, "export", subject, {"raw": raw, "schema": schema}, project_id=version.project_id)
         return version, await annotations_of(db, version) if raw else None
 
     version, said = in_transaction(find)

@@ -9,6 +9,7 @@ import psycopg
 import sqlalchemy.exc
 
 import app.cli
+from app.acting import Actor, acting
 from app.errors import DomainError
 from app.settings import SettingsError
 
@@ -20,7 +21,8 @@ def main() -> None:
     for group in pkgutil.iter_modules(app.cli.__path__, prefix="app.cli."):
         import_module(group.name)
     try:
-        app.cli.app()
+        with acting(Actor("command")):
+            app.cli.app()
     except (DomainError, SettingsError) as refusal:
         _refuse(str(refusal))
     except (psycopg.OperationalError, sqlalchemy.exc.OperationalError) as error:

@@ -11,6 +11,8 @@ from sqlalchemy.engine import URL, AdaptedConnection, make_url
 from sqlalchemy.exc import InternalError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.db.actors import name_actor
+
 # Connections of a process, at most. They stay: one that is opened for a rush and closed after it costs a sign-in, some
 # milliseconds of processor time on both sides.
 POOL_SIZE = 20
@@ -43,6 +45,7 @@ def create_engine(database_url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngi
         connect_args={"options": _options(), "prepare_threshold": 5},
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
+    event.listen(engine.sync_engine, "before_cursor_execute", name_actor)
     return engine
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from app.acting import Actor, acting
 from app.db import migrate
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
@@ -49,7 +50,8 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
         stopping=stopping,
     )
     try:
-        await _serve(context, database_url, queues=tuple(settings.queues.split(",")))
+        with acting(Actor("worker")):
+            await _serve(context, database_url, queues=tuple(settings.queues.split(",")))
     finally:
         await engine.dispose()
 

@@ -16,6 +16,7 @@ from app.db.prepared import Prepared
 from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
 from app.security import Principal, digest, hash_password, new_api_token, new_token, password_matches
+from app.services import audit
 
 SESSION_IDLE = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=30)
@@ -24,6 +25,7 @@ ATTEMPTS_WINDOW = timedelta(minutes=5)
 ATTEMPTS_LIMIT = 10
 ATTEMPTS_KEPT = timedelta(days=1)
 PASSWORD_LENGTH = range(8, 201)
+DEVICE_LENGTH = 300
 HINT_LENGTH = 10  # of an API token, its prefix included
 
 # Asked with every request, so made once.
@@ -86,9 +88,9 @@ async def create_user(
 ) -> User:
     """Raises Invalid for a name, address or password that can't be used, Conflict when the address is taken."""
     user = User(
-        name=_checked_name(name),
-        email=_checked_email(email) if email else None,
-        password_hash=await hash_password(_checked_password(password)) if password else None,
+        name=checked_name(name),
+        email=checked_email(email) if email else None,
+        password_hash=await hash_password(checked_password(password)) if password else None,
         is_admin=is_admin,
         is_simulated=is_simulated,
     )
@@ -96,20 +98,20 @@ async def create_user(
         async with db.begin_nested():
             db.add(user)
     except IntegrityError:
-        raise Conflict(f"Somebody else has the e-mail address {user.email}.") from None
+        raise Conflict("Another account has the e-mail address %(email)s.", email=user.email) from None
     return user
 
 
 async def find_user(db: AsyncSession, name_or_email: str) -> User:
-    """The person with this e-mail address, or with this name where one alone has it.
+    """The person with this e-mail address, or with this name where one alone has it; whatever their case.
 
     Raises NotFound, or Conflict for a shared name.
     """
     wanted = name_or_email.strip()
-    by_email = await db.scalar(select(User).where(func.lower(User.email) == wanted.lower()))
+    by_email = await db.scalar(select(User).where(func.lower(User.email) == func.lower(wanted)))
     if by_email is not None:
         return by_email
-    by_name = (await db.scalars(select(User).where(User.name == wanted).limit(2))).all()
+    by_name = (await db.scalars(select(User).where(func.lower(User.name) == func.lower(wanted)).limit(2))).all()
     if len(by_name) > 1:
         raise Conflict(f"More than one person is called {wanted}: use the e-mail address.")
     if not by_name:
@@ -117,11 +119,14 @@ async def find_user(db: AsyncSession, name_or_email: str) -> User:
     return by_name[0]
 
 
-async def create_sign_in_link(db: AsyncSession, user_id: int, *, hours: float = 24) -> str:
-    """The token of a link that signs `user_id` in once."""
+async def create_sign_in_link(
+    db: AsyncSession, user_id: int, *, hours: float = 24, vouched_by_id: int | None = None
+) -> str:
+    """The token of a link that signs `user_id` in once. `vouched_by_id` is who makes it, unless that is an admin."""
     token = new_token()
+    expires_at = func.now() + timedelta(hours=hours)
     db.add(
-        SignInLink(user_id=user_id, token_digest=digest(token), expires_at=func.now() + timedelta(hours=hours)),
+        SignInLink(user_id=user_id, token_digest=digest(token), expires_at=expires_at, vouched_by_id=vouched_by_id),
     )
     await db.flush()
     return token
@@ -135,18 +140,24 @@ async def sign_in_link_name(db: AsyncSession, token: str) -> str:
     return name
 
 
-async def use_sign_in_link(db: AsyncSession, token: str) -> str:
+async def use_sign_in_link(db: AsyncSession, token: str, *, device: str = "") -> str:
     """Use the link up and return the token of a new session. Raises NotFound if unknown, used or expired."""
     # One statement: of two that open the same link at once, the second finds it used.
-    user_id = await db.scalar(
-        update(SignInLink).where(*_usable(token)).values(used_at=func.now()).returning(SignInLink.user_id)
-    )
-    if user_id is None:
+    used = (
+        await db.execute(
+            update(SignInLink)
+            .where(*_usable(token))
+            .values(used_at=func.now())
+            .returning(SignInLink.user_id, SignInLink.vouched_by_id)
+        )
+    ).one_or_none()
+    if used is None:
         raise NotFound("This sign-in link is unknown, used or expired.")
-    return await _new_session(db, user_id)
+    await audit.note(db, "sign_in", used.user_id, {"by": "link"}, actor_id=used.user_id)
+    return await new_session(db, used.user_id, device=device, vouched_by_id=used.vouched_by_id)
 
 
-async def sign_in(db: AsyncSession, *, email: str, password: str, address: str) -> str:
+async def sign_in(db: AsyncSession, *, email: str, password: str, address: str, device: str = "") -> str:
     """The token of a new session. Raises TooMany after too many failures of an account or address, else NotSignedIn.
 
     Must be the first statement of its transaction: the attempt is counted in a transaction of its own, because the
@@ -156,12 +167,22 @@ async def sign_in(db: AsyncSession, *, email: str, password: str, address: str) 
     subjects = (f"address:{address}", f"account:{email}")
     for subject in subjects:
         await _count_attempt(db, subject)
-    user = await db.scalar(select(User).where(func.lower(User.email) == email))
+    user = await db.scalar(select(User).where(func.lower(User.email) == func.lower(email)))
     matches = await password_matches(password, user.password_hash if user else None)
     if user is None or not matches or user.disabled_at is not None:
         raise NotSignedIn(WRONG_SIGN_IN)
     await _forgive_attempt(db, subjects)
-    return await _new_session(db, user.id)
+    await audit.note(db, "sign_in", user.id, {"by": "password"}, actor_id=user.id)
+    return await new_session(db, user.id, device=device, by_password=True, vouched_by_id=user.password_vouched_by_id)
+
+
+async def require_password(db: AsyncSession, user: User, password: str) -> None:
+    """Raises Invalid unless this is the password that the person has, TooMany after too many wrong ones."""
+    subject = f"password:{user.id}"
+    await _count_attempt(db, subject)
+    if not await password_matches(password, user.password_hash):
+        raise Invalid("That is not your password.")
+    await _forgive_attempt(db, (subject,))
 
 
 async def principal_of_session(db: AsyncSession, token: str) -> Principal | None:
@@ -180,19 +201,48 @@ async def principal_of_session(db: AsyncSession, token: str) -> Principal | None
     return owner.principal
 
 
+async def session_of(db: AsyncSession, token: str) -> SignInSession:
+    """The session with this token, of somebody who is signed in. Raises NotSignedIn."""
+    session = await db.scalar(select(SignInSession).where(SignInSession.token_digest == digest(token)))
+    if session is None:
+        raise NotSignedIn
+    return session
+
+
+async def has_password(db: AsyncSession, session_token: str) -> bool:
+    """Whether the person of this session can sign in without a link."""
+    session = await session_of(db, session_token)
+    return await db.scalar(select(User.password_hash).where(User.id == session.user_id)) is not None
+
+
+async def vouch_for_session(db: AsyncSession, token: str, vouched_by_id: int | None) -> None:
+    """Have this session, and the password that opened it, go back to another maker of links. Raises NotSignedIn."""
+    session = await session_of(db, token)
+    session.vouched_by_id = vouched_by_id
+    if session.by_password:
+        owner = await db.get_one(User, session.user_id)
+        owner.password_vouched_by_id = vouched_by_id
+    await db.flush()
+
+
 async def sign_out(db: AsyncSession, token: str) -> None:
     await db.execute(delete(SignInSession).where(SignInSession.token_digest == digest(token)))
 
 
-async def create_api_token(db: AsyncSession, user_id: int, *, name: str, days: int | None = None) -> str:
-    """The token itself, which is shown once and stored nowhere. Without `days` it has no end."""
+async def create_api_token(
+    db: AsyncSession, user_id: int, *, name: str, days: int | None = None, vouched_by_id: int | None = None
+) -> str:
+    """The token itself, which is shown once and stored nowhere. Without `days` it has no end. `vouched_by_id` is that
+    of the session in which it is made.
+    """
     token = new_api_token()
     db.add(
         ApiToken(
             user_id=user_id,
-            name=_checked_name(name),
+            name=checked_name(name),
             hint=token[:HINT_LENGTH],
             token_digest=digest(token),
+            vouched_by_id=vouched_by_id,
             expires_at=None if days is None else func.now() + timedelta(days=days),
         )
     )
@@ -238,7 +288,15 @@ async def revoke_api_token(db: AsyncSession, actor: Principal, token_id: int) ->
         raise NotFound
 
 
-async def _new_session(db: AsyncSession, user_id: int) -> str:
+async def new_session(
+    db: AsyncSession,
+    user_id: int,
+    *,
+    device: str = "",
+    by_password: bool = False,
+    vouched_by_id: int | None = None,
+) -> str:
+    """The token of a session that begins now; sessions of this person that are over are tidied away."""
     await db.execute(
         delete(SignInSession).where(
             SignInSession.user_id == user_id,
@@ -247,7 +305,14 @@ async def _new_session(db: AsyncSession, user_id: int) -> str:
     )
     token = new_token()
     db.add(
-        SignInSession(token_digest=digest(token), user_id=user_id, expires_at=func.now() + SESSION_LIFETIME),
+        SignInSession(
+            token_digest=digest(token),
+            user_id=user_id,
+            expires_at=func.now() + SESSION_LIFETIME,
+            device=device[:DEVICE_LENGTH],
+            by_password=by_password,
+            vouched_by_id=vouched_by_id,
+        ),
     )
     await db.flush()
     return token
@@ -307,22 +372,26 @@ async def _forgive_attempt(db: AsyncSession, subjects: tuple[str, ...]) -> None:
     await db.execute(delete(Attempts).where(Attempts.window_start < func.now() - ATTEMPTS_KEPT))
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name with single spaces. Raises Invalid."""
     name = " ".join(name.split())
     if not name or len(name) > 200 or not name.isprintable():
         raise Invalid("A name has 1 to 200 printable characters.")
     return name
 
 
-def _checked_email(email: str) -> str:
+def checked_email(email: str) -> str:
+    """The address without the spaces around it. Raises Invalid."""
     email = email.strip()
     local, _, domain = email.rpartition("@")
     if not local or not domain or len(email) > 320 or not email.isprintable() or " " in email:
-        raise Invalid(f"{email!r} is not an e-mail address.")
+        raise Invalid("%(address)s is not an e-mail address.", address=repr(email))
     return email
 
 
-def _checked_password(password: str) -> str:
+def checked_password(password: str) -> str:
+    """Raises Invalid for one that is too short or too long."""
     if len(password) not in PASSWORD_LENGTH:
-        raise Invalid(f"A password has {PASSWORD_LENGTH.start} to {PASSWORD_LENGTH.stop - 1} characters.")
+        shortest, longest = PASSWORD_LENGTH.start, PASSWORD_LENGTH.stop - 1
+        raise Invalid("A password has %(shortest)s to %(longest)s characters.", shortest=shortest, longest=longest)
     return password

@@ -20,12 +20,16 @@ from app.settings import settings as process_settings
 from app.web.api import docs as api_docs
 from app.web.api import routes as api
 from app.web.pages import (
+    account,
     annotate,
     auth,
     browse,
     datasets,
+    directory,
     home,
     imports,
+    invitations,
+    log,
     models,
     people,
     project_list,
@@ -66,7 +70,11 @@ ROUTERS = (
     imports.router,
     questions.router,
     quality.router,
+    log.router,
     people.router,
+    directory.router,
+    invitations.router,
+    account.router,
     tokens.router,
     events.router,
     api_docs.router,

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
-STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto")
+STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto",
+          "import")  # fmt: skip
 OWN = ("adopt", "copy", "remove")
 CIRCLES = (
     ("completions", "fk_completions_model_version_id"),
@@ -32,7 +33,20 @@ $$;
 
 DROP TRIGGER judgements_stay ON judgements;
 CREATE TRIGGER judgements_stay BEFORE DELETE ON judgements
-    FOR EACH ROW WHEN (NOT is_being_removed(OLD.project_id)) EXECUTE FUNCTION refuse_change();
+    FOR EACH ROW WHEN (OLD.kind <> 'imported' AND NOT is_being_removed(OLD.project_id))
+    EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE FUNCTION imported_judgements_leave_with_their_import() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM removed WHERE NOT is_being_removed(removed.project_id) AND NOT EXISTS (
+            SELECT FROM tasks JOIN imports ON imports.id = tasks.import_id
+            WHERE tasks.id = removed.task_id AND imports.state = 'undone'
+        )
+    ) THEN
+        RAISE EXCEPTION 'judgements rows are immutable' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$;
 DROP TRIGGER dataset_versions_immutable ON dataset_versions;
 CREATE TRIGGER dataset_versions_immutable BEFORE UPDATE ON dataset_versions
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -55,7 +69,20 @@ DROP TRIGGER dataset_versions_immutable ON dataset_versions;
 CREATE TRIGGER dataset_versions_immutable BEFORE UPDATE OR DELETE ON dataset_versions
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 DROP TRIGGER judgements_stay ON judgements;
-CREATE TRIGGER judgements_stay BEFORE DELETE ON judgements FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER judgements_stay BEFORE DELETE ON judgements
+    FOR EACH ROW WHEN (OLD.kind <> 'imported') EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE FUNCTION imported_judgements_leave_with_their_import() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM removed WHERE NOT EXISTS (
+            SELECT FROM tasks JOIN imports ON imports.id = tasks.import_id
+            WHERE tasks.id = removed.task_id AND imports.state = 'undone'
+        )
+    ) THEN
+        RAISE EXCEPTION 'judgements rows are immutable' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$;
 DROP FUNCTION is_dataset_being_removed;
 DROP FUNCTION is_being_removed;
 """

@@ -5,12 +5,12 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0011"
-down_revision = "0008"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
 STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto",
-          "import")  # fmt: skip
+          "import", "adopt", "copy", "remove")  # fmt: skip
 SOURCES = ("starter", "policy", "imported", "person")
 
 

@@ -1,5 +1,6 @@
 // What every page does beyond plain HTML. Nothing here is needed for a page to work.
 
+import "./copy.js";
 import { typeset } from "./tex.js";
 
 const root = document.documentElement;

@@ -16,10 +16,11 @@ from tests.factories import make_member, make_project
 FORMS = {
     "start_run": {"stage": "generate"},
     "change_role": {"role": "reviewer"},
-    "add_person": {"name": "New"},
     "change": {"change": "retire"},
     "try_served_model": {"prompt": "Hello"},
     "ask_served_model": {"prompts": "1"},
+    "invite": {"people": "New", "key": "of-this-very-form"},
+    "pause": {"paused": "false"},
 }
 
 

@@ -1,11 +1,13 @@
 """Every table of the vocabulary, importable from one place."""
 
+from app.db.tables.audit import AuditEntry
 from app.db.tables.changes import BulkChange
 from app.db.tables.content import Completion, Demonstration, Prompt
+from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
-from app.db.tables.people import ApiToken, Attempts, SignInLink, SignInSession, User
+from app.db.tables.people import ApiToken, Attempts, Invitation, SignInLink, SignInSession, User
 from app.db.tables.projects import Member, Project
 from app.db.tables.runs import Gate, Metric, Round, Run
 from app.db.tables.served import ServedModel
@@ -14,6 +16,7 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "Attempts",
+    "AuditEntry",
     "BulkChange",
     "Completion",
     "DatasetJudgement",
@@ -21,7 +24,11 @@ __all__ = [
     "Demonstration",
     "Gate",
     "GoldAnswer",
+    "Group",
+    "GroupGrant",
+    "GroupMember",
     "Import",
+    "Invitation",
     "Judgement",
     "Member",
     "Metric",

@@ -19,7 +19,8 @@ class Prompt(Base):
 
     `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
     so that a prompt never moves between training and validation; held-out prompts are never asked about and never
-    trained on. `import_id` is the import that brought it. What is said of an `excluded` one stays out of dataset versions.
+    trained on. `import_id` is the import that brought it. What is said of an `excluded` one stays out of dataset
+    versions.
     """
 
     __tablename__ = "prompts"

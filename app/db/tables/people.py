@@ -1,28 +1,94 @@
-"""People and how they prove who they are. Secrets are stored as SHA-256 digests, passwords as argon2 hashes."""
+"""People and their ways in: invitations, one-time links, sessions, API tokens, and a counter for sign-in attempts.
+
+Only digests of secrets are stored: who reads a backup can't sign in with it.
+
+`vouched_by_id`, wherever it stands, is who made the link that this way in goes back to, unless that was an admin. What
+one owner's link has opened must not open another owner's project: `app.services.people.trust`.
+"""
 
 from datetime import datetime
+from typing import get_args
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, func
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, Key
+from app.db.base import Base, CreatedAt, Key, one_of
+from app.db.tables.projects import Role
 
 
 class User(Base):
+    """A person, or a simulated one. Whoever was erased keeps the row, for what they judged, and no name."""
+
     __tablename__ = "users"
 
     id: Mapped[Key]
     name: Mapped[str] = mapped_column(String(200))
     email: Mapped[str | None] = mapped_column(String(320))
     password_hash: Mapped[str | None]
+    password_vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     is_admin: Mapped[bool] = mapped_column(server_default="false")
     is_simulated: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[CreatedAt]
     disabled_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("uq_users_email", func.lower(email), unique=True),
         CheckConstraint("length(btrim(name)) > 0", name="name_not_blank"),
+        CheckConstraint(
+            "erased_at IS NULL OR (email IS NULL AND password_hash IS NULL AND disabled_at IS NOT NULL)",
+            name="erased_is_nobody",
+        ),
+    )
+
+
+class Invitation(Base):
+    """A one-time link into a project for somebody new, or for somebody who joins with the account they have.
+
+    It never signs in to an account that exists. `form_digest` and `position` say which line of which form it came from:
+    the same form makes the same invitations, however often it is sent.
+    """
+
+    __tablename__ = "invitations"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    role: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(200), server_default="")
+    email: Mapped[str | None] = mapped_column(String(320))
+    token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    form_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    position: Mapped[int] = mapped_column(SmallInteger)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    accepted_at: Mapped[datetime | None]
+    accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "form_digest", "position"),
+        CheckConstraint(one_of("role", get_args(Role)), name="role_known"),
+        CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_by_somebody"),
+        CheckConstraint("accepted_at IS NULL OR revoked_at IS NULL", name="used_or_revoked"),
+        Index(
+            "ix_invitations_open",
+            "project_id",
+            text("id DESC"),
+            postgresql_where=text("accepted_at IS NULL AND revoked_at IS NULL"),
+        ),
     )
 
 
@@ -32,20 +98,28 @@ class SignInLink(Base):
     __tablename__ = "sign_in_links"
 
     id: Mapped[Key]
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
 
 
 class SignInSession(Base):
-    """A browser that is signed in; the cookie holds the token, this row its digest."""
+    """A browser that is signed in; the cookie holds the token, this row its digest.
+
+    `device` is what the browser said it is; `by_password`: its person knew the password.
+    """
 
     __tablename__ = "sign_in_sessions"
 
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=False), unique=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    device: Mapped[str] = mapped_column(String(300), server_default="")
+    by_password: Mapped[bool] = mapped_column(server_default="false")
+    vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[CreatedAt]
     last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
@@ -59,6 +133,7 @@ class ApiToken(Base):
     name: Mapped[str] = mapped_column(String(200))
     hint: Mapped[str] = mapped_column(String(16))
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]

@@ -55,7 +55,8 @@ class Project(Base):
 class Member(Base):
     """`side_balance` is how often the task's first completion was shown on side A less how often on side B.
 
-    `qualified_at`: when an annotator passed the project's qualification round, or was let in by an owner.
+    `qualified_at`: when an annotator passed the project's qualification round, or was let in by an owner. `paused_at`:
+    is given no work since then. `by_group`: is here by way of a group, in the role that the group has.
     """
 
     __tablename__ = "members"
@@ -65,6 +66,8 @@ class Member(Base):
     role: Mapped[str] = mapped_column(String(20))
     side_balance: Mapped[int] = mapped_column(server_default="0")
     qualified_at: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
+    by_group: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (CheckConstraint(one_of("role", get_args(Role)), name="role_known"),)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import aliased
 from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
 from app.db.tables.judging import LEASE_SLOTS, AnswerType, AssignmentState
 from app.db.tables.projects import Role
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
 from app.services import conditions
 from app.services.judging import check_tasks, statements
@@ -127,10 +127,12 @@ async def lease(
     That is the first one not `known`, an assignment that the page has at hand already, as long as there is a free slot.
     Whatever is on the desk is served from now on.
 
-    Raises NotFound for a project that `actor` is not in.
+    Raises NotFound for a project that `actor` is not in, Forbidden while an owner gives them no work.
     """
     # Locked: of two tabs that ask at once, the second waits and then shows what the first got.
     member = await membership.locked(db, actor, project_id)
+    if member.paused_at is not None:
+        raise Forbidden("An owner of this project has paused your work here.")
     held = await _held_leases(db, actor, project_id, member)
     if not held:
         first = await _give(db, actor, project_id, member, slot=0, is_served=True)

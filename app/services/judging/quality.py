@@ -43,8 +43,10 @@ class Conduct:
     active_ms: float | None
 
 
-async def of_project(db: AsyncSession, project: Project) -> list[Conduct]:
-    """Everybody who judged or may have to qualify; those with most judgements first."""
+async def of_project(db: AsyncSession, project: Project, user_id: int | None = None) -> list[Conduct]:
+    """Everybody who judged or may have to qualify, or the one person who is asked about; those with most judgements
+    first.
+    """
     original, earlier = aliased(Task), aliased(Judgement)
     is_practice, is_gold = Task.purpose == "qualification", Task.purpose == "gold"
     is_repeat = and_(Task.purpose == "repeat", earlier.id.is_not(None))
@@ -81,16 +83,17 @@ async def of_project(db: AsyncSession, project: Project) -> list[Conduct]:
         .where(
             Judgement.project_id == project.id,
             Judgement.superseded_by.is_(None),
-            Judgement.annotator_id.is_not(None),
+            Judgement.annotator_id.is_not(None) if user_id is None else Judgement.annotator_id == user_id,
         )
         .group_by(Judgement.annotator_id)
         .subquery()
     )
+    has_conduct = (Member.role == "annotator") | work.c.user_id.is_not(None)
     rows = await db.execute(
         select(User, Member.role, Member.qualified_at, work)
         .join(Member, Member.user_id == User.id)
         .outerjoin(work, work.c.user_id == User.id)
-        .where(Member.project_id == project.id, (Member.role == "annotator") | work.c.user_id.is_not(None))
+        .where(Member.project_id == project.id, has_conduct if user_id is None else User.id == user_id)
         .order_by(work.c.judgements.desc().nulls_last(), User.name)
     )
     return [_conduct(row._mapping) for row in rows]

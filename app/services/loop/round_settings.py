@@ -48,9 +48,7 @@ class RoundSettings(_OfStages):
     harmlessness: bool = Field(
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
     )
-    first_policy_gate: FirstPolicyBounds = Field(
-        default=FirstPolicyBounds(), title=phrase("Gate of the first policy")
-    )
+    first_policy_gate: FirstPolicyBounds = Field(default=FirstPolicyBounds(), title=phrase("Gate of the first policy"))
     reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))
     policy_gate: PolicyBounds = Field(default=PolicyBounds(), title=phrase("Gate of the policy"))
 

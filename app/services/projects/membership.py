@@ -21,6 +21,7 @@ class Membership:
 
     role: Role
     qualified_at: datetime | None
+    paused_at: datetime | None
     side_balance: int
     lease_seconds: int
     guidelines_version: int
@@ -32,6 +33,7 @@ _STATEMENT = Prepared(
     select(
         Member.role,
         Member.qualified_at,
+        Member.paused_at,
         Member.side_balance,
         Project.lease_seconds,
         Project.guidelines_version,

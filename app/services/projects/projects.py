@@ -155,7 +155,7 @@ async def add_member(db: AsyncSession, project: Project, user_id: int, role: Rol
     await db.execute(
         insert(Member)
         .values(project_id=project.id, user_id=user_id, role=role)
-        .on_conflict_do_update(index_elements=["project_id", "user_id"], set_={"role": role})
+        .on_conflict_do_update(index_elements=["project_id", "user_id"], set_={"role": role, "by_group": False})
     )
 
 

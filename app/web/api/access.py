@@ -6,8 +6,9 @@ from fastapi import Depends, Path, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.acting import recognise
 from app.db.tables import Project
-from app.errors import NotSignedIn
+from app.errors import Forbidden, NotSignedIn
 from app.security import Principal
 from app.services import accounts
 from app.services.projects import projects
@@ -23,6 +24,7 @@ async def token_principal(db: Db, credentials: Credentials) -> Principal:
     principal = await accounts.principal_of_api_token(db, credentials.credentials) if credentials else None
     if principal is None:
         raise NotSignedIn("Send a valid API token: `Authorization: Bearer plumb_…`.")
+    recognise(principal.user_id)
     return principal
 
 
@@ -63,6 +65,14 @@ async def require_manager(db: AsyncSession, caller: Principal, project: Project)
     return project
 
 
+async def require_admin(caller: Caller) -> Principal:
+    """The caller, if that is an admin of the site. Raises Forbidden."""
+    if not caller.is_admin:
+        raise Forbidden
+    return caller
+
+
+Admin = Annotated[Principal, Depends(require_admin)]
 MemberProject = Annotated[Project, Depends(_project)]
 ManagedProject = Annotated[Project, Depends(_managed_project)]
 OwnedProject = Annotated[Project, Depends(_owned_project)]

@@ -10,6 +10,8 @@ from fastapi import Depends
 
 from app.db.tables import Project
 from app.db.tables.projects import Role
+from app.errors import Forbidden
+from app.security import Principal
 from app.services.projects import projects
 from app.web.serving.deps import CurrentProject, CurrentUser, Db
 
@@ -50,6 +52,14 @@ async def owned(project: CurrentProject, principal: CurrentUser, db: Db) -> Proj
     return project
 
 
+async def require_admin(principal: CurrentUser) -> Principal:
+    """Whoever is signed in, if that is an admin of the site. Raises Forbidden."""
+    if not principal.is_admin:
+        raise Forbidden
+    return principal
+
+
+CurrentAdmin = Annotated[Principal, Depends(require_admin)]
 ManagedProject = Annotated[Managed, Depends(managed)]
 OwnedProject = Annotated[Project, Depends(owned)]
 ManagedEvenArchived = Annotated[Managed, Depends(managed_even_archived)]

@@ -11,11 +11,9 @@ from app.services import accounts
 from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.deps import Db, MaybeUser, session_cookie, settings_of
+from app.web.serving.signing_in import device_of, signed_in
 
 router = APIRouter(include_in_schema=False)
-
-# The service ends a session earlier (idle) or refuses it later (absolute); the cookie merely outlives both.
-COOKIE_SECONDS = 30 * 24 * 3600
 
 
 class SignInForm(BaseModel):
@@ -36,10 +34,12 @@ async def show_sign_in(request: Request, principal: MaybeUser, next: str = "/") 
 async def sign_in(request: Request, form: Annotated[SignInForm, Form()], db: Db) -> Response:
     """Begins a session and leads on to the page that was wanted; a refusal is said on the form."""
     try:
-        token = await accounts.sign_in(db, email=form.email, password=form.password, address=_address(request))
+        token = await accounts.sign_in(
+            db, email=form.email, password=form.password, address=_address(request), device=device_of(request)
+        )
     except (NotSignedIn, TooMany) as refusal:
         return _sign_in_page(request, next_path=form.next, email=form.email, refusal=refusal)
-    return _signed_in(request, token, render.local_path(form.next))
+    return signed_in(request, token, render.local_path(form.next))
 
 
 @router.get("/sign-in/link/{token}")
@@ -50,8 +50,10 @@ async def show_link(request: Request, token: str, db: Db) -> Response:
 
 @router.post("/sign-in/link/{token}")
 async def use_link(request: Request, token: str, db: Db) -> Response:
-    """Uses the link up and signs its person in."""
-    return _signed_in(request, await accounts.use_sign_in_link(db, token), "/")
+    """Uses the link up and signs its person in; who has no password is asked for one."""
+    session = await accounts.use_sign_in_link(db, token, device=device_of(request))
+    has_password = await accounts.has_password(db, session)
+    return signed_in(request, session, "/" if has_password else "/account/welcome")
 
 
 @router.post("/sign-out")
@@ -74,21 +76,6 @@ def _sign_in_page(request: Request, *, next_path: str, email: str = "", refusal:
         email=email,
         failure=translated(refusal) if refusal else None,
     )
-
-
-def _signed_in(request: Request, token: str, path: str) -> Response:
-    settings = settings_of(request)
-    response = render.redirect(path)
-    response.set_cookie(
-        session_cookie(settings),
-        token,
-        max_age=COOKIE_SECONDS,
-        path="/",
-        secure=settings.secure_cookies,
-        httponly=True,
-        samesite="lax",
-    )
-    return response
 
 
 def _address(request: Request) -> str:

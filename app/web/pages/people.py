@@ -1,8 +1,8 @@
-"""People of a project: who works here and as what, and how somebody new comes in."""
+"""People of a project: who works here and as what, who is invited, and what one person does."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
@@ -10,13 +10,16 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import Judgement, Member, Project, User
+from app.db.tables import Judgement, Member, Project, SignInSession, User
 from app.db.tables.projects import Role
-from app.errors import Conflict, Forbidden, NotFound
-from app.security import Principal
+from app.errors import DomainError, Forbidden
+from app.security import new_token
 from app.services import accounts
+from app.services.judging import releasing
+from app.services.people import invitations, members, trust, work
+from app.services.people.invitations import Invited
 from app.services.projects import projects
-from app.web.locales import gettext
+from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
@@ -24,23 +27,33 @@ from app.web.serving.deps import CurrentUser, Db, settings_of
 router = APIRouter(prefix="/projects/{slug}/people", include_in_schema=False)
 
 LINK_HOURS = 24
+INVITATION_DAYS = (1, 7, 30)
 
-UserId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)
 class Person:
-    """A member with what they did here. `judged_at` is their last judgement."""
+    """A member with what they did here. `judged_at` is their last judgement; `has_come`: has ever been signed in."""
 
     user: User
-    role: Role
+    member: Member
     judgements: int
     judged_at: datetime | None
+    has_come: bool
 
 
-class NewPerson(BaseModel):
-    name: Annotated[str, Field(max_length=200)]
-    email: Annotated[str, Field(max_length=320)] = ""
+class Invite(BaseModel):
+    """`people` are lines; `key` is the form's own, so that sending it twice invites nobody twice."""
+
+    people: Annotated[str, Field(max_length=100_000)]
+    role: Role = "annotator"
+    days: Literal["1", "7", "30"] = "7"
+    key: Annotated[str, Field(min_length=invitations.SHORTEST_FORM_KEY, max_length=100)]
+
+
+class Added(BaseModel):
+    person: Annotated[str, Field(max_length=320)]
     role: Role = "annotator"
 
 
@@ -48,104 +61,170 @@ class NewRole(BaseModel):
     role: Role
 
 
+class Pause(BaseModel):
+    paused: bool
+
+
 @router.get("")
 async def list_people(request: Request, managed: ManagedProject, db: Db) -> Response:
-    """Shows owners and reviewers who works here, as what, and how much each has judged."""
+    """Shows owners and reviewers who works here, as what, how much each has judged, and who is invited."""
     return await _page(request, managed, db)
 
 
-@router.post("")
-async def add_person(
-    request: Request, managed: ManagedProject, project: OwnedProject, form: Annotated[NewPerson, Form()], db: Db
+@router.post("/invitations")
+async def invite(
+    request: Request,
+    managed: ManagedProject,
+    project: OwnedProject,
+    form: Annotated[Invite, Form()],
+    principal: CurrentUser,
+    db: Db,
 ) -> Response:
-    """Somebody who has an account is added by e-mail address; anybody else gets an account and a link to sign in."""
-    known = await _by_email(db, form.email)
-    if known is not None:
-        await projects.add_member(db, project, known.id, form.role)
-        return render.redirect(f"/projects/{project.slug}/people")
-    user = await accounts.create_user(db, name=form.name, email=form.email.strip() or None)
+    """Answers with the page and not with a redirect: the links are in this answer and nowhere else."""
+    try:
+        invitees = invitations.invitees_of(form.people)
+        made = await invitations.invite(
+            db, principal, project, invitees, form.role, days=int(form.days), form_key=form.key
+        )
+    except DomainError as problem:
+        return await _page(request, managed, db, typed=form, problem=problem)
+    return await _page(request, managed, db, made=made)
+
+
+@router.post("/invitations/{invitation_id}/revoke")
+async def revoke_invitation(invitation_id: Id, project: OwnedProject, db: Db) -> Response:
+    """Has an open invitation let nobody in any more."""
+    await invitations.revoke(db, project, invitation_id)
+    return render.redirect(f"/projects/{project.slug}/people?said=revoked")
+
+
+@router.post("/add")
+async def add_person(project: OwnedProject, form: Annotated[Added, Form()], principal: CurrentUser, db: Db) -> Response:
+    """Puts an account of the site into the project, for admins; owners invite, so that the person comes by themself."""
+    if not principal.is_admin:
+        raise Forbidden
+    user = await accounts.find_user(db, form.person)
     await projects.add_member(db, project, user.id, form.role)
-    return await _page(request, managed, db, link_for=user)
+    ended = await trust.end_what_others_vouch_for(db, user.id, project_id=project.id)
+    return render.redirect(f"/projects/{project.slug}/people/{user.id}?said={'added-ended' if ended else 'added'}")
+
+
+@router.get("/{user_id}")
+async def show_person(request: Request, user_id: Id, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers how much one person does here, how well, and what last."""
+    return await _person(request, managed, await members.get(db, managed.project, user_id), db)
 
 
 @router.post("/{user_id}/role")
 async def change_role(
-    user_id: UserId, project: OwnedProject, form: Annotated[NewRole, Form()], principal: CurrentUser, db: Db
+    user_id: Id, project: OwnedProject, form: Annotated[NewRole, Form()], principal: CurrentUser, db: Db
 ) -> Response:
     """Gives a member another role. Raises Conflict where owners would take their own ownership away."""
-    await _member(db, project, user_id)
-    if user_id == principal.user_id and form.role != "owner" and not principal.is_admin:
-        raise Conflict(gettext("You can't take your own ownership away; another owner can."))
-    await projects.add_member(db, project, user_id, form.role)
+    await members.change_role(db, principal, project, user_id, form.role)
     return render.redirect(f"/projects/{project.slug}/people")
 
 
 @router.post("/{user_id}/link")
 async def create_link(
-    request: Request, user_id: UserId, managed: ManagedProject, project: OwnedProject, principal: CurrentUser, db: Db
+    request: Request, user_id: Id, managed: ManagedProject, project: OwnedProject, principal: CurrentUser, db: Db
 ) -> Response:
     """A link that signs this person in once. Shown in this answer and never again."""
-    user = await _member(db, project, user_id)
-    await _require_may_sign_in(db, principal, user)
-    return await _page(request, managed, db, link_for=user)
+    user = await members.get(db, project, user_id)
+    await members.require_may_sign_in(db, principal, user)
+    token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS, vouched_by_id=trust.voucher(principal))
+    return await _person(request, managed, user, db, link=f"{settings_of(request).site_url}/sign-in/link/{token}")
 
 
-async def _page(request: Request, managed: Managed, db: AsyncSession, *, link_for: User | None = None) -> Response:
-    link = None
-    if link_for is not None:
-        token = await accounts.create_sign_in_link(db, link_for.id, hours=LINK_HOURS)
-        link = f"{settings_of(request).site_url}/sign-in/link/{token}"
+@router.post("/{user_id}/pause")
+async def pause(user_id: Id, project: OwnedProject, form: Annotated[Pause, Form()], db: Db) -> Response:
+    """Gives a person no more work here, or work again."""
+    await members.pause(db, project, user_id, paused=form.paused)
+    said = "paused" if form.paused else "resumed"
+    return render.redirect(f"/projects/{project.slug}/people/{user_id}?said={said}")
+
+
+@router.post("/{user_id}/release")
+async def release(user_id: Id, project: OwnedProject, db: Db) -> Response:
+    """Gives the tasks that this person has on screen to others."""
+    await members.get(db, project, user_id)
+    count = await releasing.release(db, user_id, project=project)
+    return render.redirect(f"/projects/{project.slug}/people/{user_id}?said=released&count={count}")
+
+
+@router.post("/{user_id}/reopen")
+async def reopen(user_id: Id, project: OwnedProject, db: Db) -> Response:
+    """Has others judge again what this person judged."""
+    await members.get(db, project, user_id)
+    count = await releasing.reopen(db, project, user_id)
+    return render.redirect(f"/projects/{project.slug}/people/{user_id}?said=reopened&count={count}")
+
+
+@router.post("/{user_id}/remove")
+async def remove(user_id: Id, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
+    """Takes a person out of the project; what they judged stays."""
+    await members.remove(db, principal, project, user_id)
+    return render.redirect(f"/projects/{project.slug}/people?said=removed")
+
+
+async def _page(
+    request: Request,
+    managed: Managed,
+    db: AsyncSession,
+    *,
+    made: list[Invited] | None = None,
+    typed: Invite | None = None,
+    problem: DomainError | None = None,
+) -> Response:
+    site = settings_of(request).site_url
+    links = [(one.invitation, f"{site}/invitations/{one.token}") for one in made or ()]
     return render.page(
         request,
         "people/list.html",
+        status_code=problem.status if problem else 200,
         managed=managed,
         people=await _people(db, managed.project),
+        invited=await invitations.open_in(db, managed.project) if managed.is_owner else [],
+        links=links,
+        typed=typed,
+        problem=translated(problem) if problem else None,
+        said=request.query_params.get("said"),
+        key=new_token(),
+        lifetimes=INVITATION_DAYS,
+    )
+
+
+async def _person(
+    request: Request, managed: Managed, user: User, db: AsyncSession, *, link: str | None = None
+) -> Response:
+    done = await work.of_person(db, managed.project, user)
+    count = request.query_params.get("count", "0")
+    return render.page(
+        request,
+        "people/person.html",
+        managed=managed,
+        user=user,
+        work=done,
+        most=max((day.judgements for day in done.days), default=0),
         link=link,
-        link_for=link_for,
         link_hours=LINK_HOURS,
+        said=request.query_params.get("said"),
+        count=int(count) if count.isdecimal() and len(count) < 10 else 0,
     )
 
 
 async def _people(db: AsyncSession, project: Project) -> list[Person]:
-    work = (
+    judged = (
         select(Judgement.annotator_id, func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
         .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
         .group_by(Judgement.annotator_id)
         .subquery()
     )
+    has_come = select(SignInSession.id).where(SignInSession.user_id == User.id).exists()
     rows = await db.execute(
-        select(User, Member.role, func.coalesce(work.c.count, 0), work.c.last)
+        select(User, Member, func.coalesce(judged.c.count, 0), judged.c.last, has_come)
         .join(Member, Member.user_id == User.id)
-        .outerjoin(work, work.c.annotator_id == User.id)
+        .outerjoin(judged, judged.c.annotator_id == User.id)
         .where(Member.project_id == project.id)
-        .order_by(work.c.count.desc().nulls_last(), User.name)
+        .order_by(judged.c.count.desc().nulls_last(), User.name)
     )
-    return [Person(user, role, judgements, last) for user, role, judgements, last in rows]
-
-
-async def _member(db: AsyncSession, project: Project, user_id: int) -> User:
-    user = await db.scalar(
-        select(User).join(Member, Member.user_id == User.id).where(Member.project_id == project.id, User.id == user_id)
-    )
-    if user is None:
-        raise NotFound
-    return user
-
-
-async def _by_email(db: AsyncSession, email: str) -> User | None:
-    if not email.strip():
-        return None
-    return await db.scalar(select(User).where(func.lower(User.email) == email.strip().lower()))
-
-
-async def _require_may_sign_in(db: AsyncSession, principal: Principal, user: User) -> None:
-    """A sign-in link is the whole account. So an owner makes one only for people who can do nothing beyond the
-    owner's own projects; for admins, and for people of other projects, an admin has to."""
-    if principal.is_admin:
-        return
-    own = select(Member.project_id).where(Member.user_id == principal.user_id, Member.role == "owner")
-    elsewhere = await db.scalar(
-        select(Member.project_id).where(Member.user_id == user.id, Member.project_id.not_in(own)).limit(1)
-    )
-    if user.is_admin or elsewhere is not None:
-        raise Forbidden(gettext("This person can do more than you: ask an admin for the link."))
+    return [Person(*row) for row in rows]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.security import Principal
 from app.services import accounts
 from app.web.rendering import render
-from app.web.serving.deps import CurrentUser, Db, settings_of
+from app.web.serving.deps import CurrentUser, Db, SessionToken, settings_of
 
 router = APIRouter(prefix="/tokens", include_in_schema=False)
 
@@ -31,10 +31,16 @@ async def list_tokens(request: Request, principal: CurrentUser, db: Db) -> Respo
 
 
 @router.post("")
-async def create_token(request: Request, form: Annotated[NewToken, Form()], principal: CurrentUser, db: Db) -> Response:
+async def create_token(
+    request: Request, form: Annotated[NewToken, Form()], principal: CurrentUser, session: SessionToken, db: Db
+) -> Response:
     """Answers with the page and not with a redirect: the token is in this answer and nowhere else."""
     token = await accounts.create_api_token(
-        db, principal.user_id, name=form.name, days=int(form.days) if form.days else None
+        db,
+        principal.user_id,
+        name=form.name,
+        days=int(form.days) if form.days else None,
+        vouched_by_id=(await accounts.session_of(db, session)).vouched_by_id,
     )
     return await _page(request, principal, db, token=token)
 

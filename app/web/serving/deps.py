@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.acting import recognise
 from app.db import tables
 from app.db.session import SessionFactory, look_up, transaction
 from app.errors import NotSignedIn
@@ -54,14 +55,24 @@ def session_cookie(settings: Settings) -> str:
     return "__Host-session" if settings.secure_cookies else "session"
 
 
+def session_token(request: Request) -> str:
+    """The secret of this browser's session; empty for one that is not signed in."""
+    return request.cookies.get(session_cookie(settings_of(request)), "")
+
+
+SessionToken = Annotated[str, Depends(session_token)]
+
+
 async def principal_or_nobody(request: Request) -> Principal | None:
     """Who is signed in, read by itself, so that no page holds a connection while it renders."""
-    token = request.cookies.get(session_cookie(settings_of(request)))
+    token = session_token(request)
     if not token:
         return None
     async with look_up(sessions_of(request)) as db:
         principal = await accounts.principal_of_session(db, token)
     request.state.principal = principal
+    if principal is not None:
+        recognise(principal.user_id)
     return principal
 
 

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from app.db.tables import DatasetVersion, Import, Project
+from app.services import audit
 from app.services.data.exports import judgements
 from app.services.data.exports.annotations import annotations_of
 from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
@@ -34,6 +35,7 @@ async def records(
 
     `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it.
     """
+    await _note(db, version, form=form, raw=raw, schema=schema)
     said = await annotations_of(db, version) if raw else None
     export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
     named = "".join(f"-{part}" for part in (schema, "raw" if raw else None) if part)
@@ -50,6 +52,7 @@ async def records(
 
 async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
     """A row for each judgement of the version, by way of a file: no session is held while it is sent."""
+    await _note(db, version, schema=judgements.SCHEMA.name)
     folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
     file = Path(folder.name) / f"{project.slug}-{version.kind}-{version.number}-{judgements.SCHEMA.name}.jsonl"
     with file.open("w", encoding="utf-8") as lines:
@@ -65,6 +68,11 @@ def bad_rows(home: Path, project: Project, import_: Import) -> Response:
     if file.exists():
         return FileResponse(file, media_type="text/csv", headers=headers)
     return Response(",".join(BAD_ROW_COLUMNS) + "\r\n", media_type="text/csv", headers=headers)
+
+
+async def _note(db: AsyncSession, version: DatasetVersion, **asked: str | bool | None) -> None:
+    subject = f"{version.kind} {version.number}"
+    await audit.note(db, "export", subject, asked, project_id=version.project_id)
 
 
 def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.acting import Actor, Door, acting
 from app.web import locales
 from app.web.serving import errors
 
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 # A proxy's id is taken over if it looks like one: it ends up in logs and pages.
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_-]{8,64}")
+SECRET_PATHS = ("/sign-in/link/", "/invitations/")
 QUIET_PATHS = ("/static/", "/healthz", "/readyz")
 
 
@@ -46,7 +48,9 @@ class RequestLog:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        door: Door = "api" if scope["path"].startswith(errors.API) else "page"
+        named = acting(Actor(door, request_id))
+        with structlog.contextvars.bound_contextvars(request_id=request_id), named:
             try:
                 await self.app(scope, receive, send_and_note)
             finally:
@@ -90,4 +94,5 @@ class ErrorBoundary:
 
 
 def _without_secrets(path: str) -> str:
-    return "/sign-in/link/…" if path.startswith("/sign-in/link/") else path
+    secret = next((start for start in SECRET_PATHS if path.startswith(start)), None)
+    return path if secret is None else f"{secret}…"

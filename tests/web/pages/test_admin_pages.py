@@ -244,16 +244,6 @@ async def test_a_token_is_shown_once_and_revoked_for_good(doors: dict[str, Door]
     assert await accounts.principal_of_api_token(db, token) is None
 
 
-async def test_a_new_person_gets_a_link_that_signs_them_in_once(doors: dict[str, Door]) -> None:
-    added = await doors["owner"].send("POST", f"{PROJECT}/people", {"name": "Kim", "email": "", "role": "annotator"})
-    (path,) = set(re.findall(r"/sign-in/link/[\w-]+", added.text))
-    assert "/sign-in/link/" not in await read(doors["owner"], f"{PROJECT}/people")
-    signed_in = await doors["nobody"].send("POST", path)
-    assert signed_in.status_code == 303
-    assert "session=" in signed_in.headers["set-cookie"]
-    assert (await doors["nobody"].send("POST", path)).status_code == 404
-
-
 async def test_an_owner_does_not_lock_the_project_by_mistake(doors: dict[str, Door], seeded: Seeded) -> None:
     url = f"{PROJECT}/people/{seeded.owner.id}/role"
     assert (await doors["owner"].send("POST", url, {"role": "annotator"})).status_code == 409

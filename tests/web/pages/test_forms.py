@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ApiToken, DatasetVersion, Gate, Member, ModelVersion, Promotion, Round, Run, User
@@ -18,6 +18,7 @@ from tests.web.pages.test_admin_pages import OVER, PROJECT, read, sentence, word
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
 BEYOND = str(2**63)
+KEY = "of-this-very-form"
 WRITTEN = (User, Member, ApiToken, Round, Run, ModelVersion, Promotion, DatasetVersion, Gate)
 
 
@@ -40,9 +41,10 @@ async def test_what_can_not_be_meant_is_refused_on_a_page_and_changes_nothing(
         ("/tokens", {}, 422, "name: Field required"),
         (f"/tokens/{BEYOND}/revoke", {}, 422, "token_id"),
         ("/tokens/999/revoke", {}, 404, "Nothing here"),
-        (f"{PROJECT}/people", {"name": " "}, 422, "1 to 200 printable"),
-        (f"{PROJECT}/people", {"name": "Kim", "email": "nobody"}, 422, "is not an e-mail address"),
-        (f"{PROJECT}/people", {"name": "Kim", "role": "king"}, 422, "role: Input should be"),
+        (f"{PROJECT}/people/invitations", {"people": "Kim", "key": "short"}, 422, "key: String should have at least"),
+        (f"{PROJECT}/people/invitations", {"people": "K", "key": KEY, "days": "8"}, 422, "days: Input should be"),
+        (f"{PROJECT}/people/invitations", {"people": "Kim", "key": KEY, "role": "king"}, 422, "role: Input should be"),
+        (f"{PROJECT}/people/invitations/999/revoke", {}, 404, "Nothing here"),
         (f"{PROJECT}/people/{BEYOND}/role", {"role": "owner"}, 422, "user_id"),
         (f"{PROJECT}/people/{seeded.outsider.id}/role", {"role": "owner"}, 404, "Nothing here"),
         (f"{PROJECT}/people/{seeded.outsider.id}/link", {}, 404, "Nothing here"),
@@ -117,28 +119,11 @@ async def test_a_fragment_for_the_script_has_the_part_that_moves_and_nothing_aro
         assert ("<form" in fragment, "<form" in reviewers) == (True, False)
 
 
-async def test_somebody_who_has_an_account_is_added_by_address_without_a_link(
-    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
-) -> None:
-    people = f"{PROJECT}/people"
-    for role in ("reviewer", "annotator"):
-        form = {"name": "Whoever", "email": " NOOR@everyday-help.example ", "role": role}
-        added = await doors["owner"].send("POST", people, form)
-        assert (added.status_code, added.headers["location"]) == (303, people)
-        where = (Member.user_id == seeded.outsider.id, Member.project_id == seeded.project.id)
-        assert await db.scalar(select(Member.role).where(*where)) == role
-        await db.rollback()
-    assert await db.scalar(select(func.count()).select_from(User).where(User.email.ilike("noor@%"))) == 1
-    html = await read(doors["owner"], people)
-    assert sentence(html) == "4 people are in this project; one has judged."
-    assert f'action="{people}/{seeded.outsider.id}/role"' in html
-
-
 async def test_a_link_is_made_for_a_member_at_the_sites_address_and_works(
     doors: dict[str, Door], db: AsyncSession, seeded: Seeded
 ) -> None:
     made = await doors["owner"].send("POST", f"{PROJECT}/people/{seeded.annotator.id}/link")
-    (link,) = re.findall(r'readonly value="([^"]+)"', made.text)
+    (link,) = re.findall(r'<code class="secret"[^>]*>([^<]+)</code>', made.text)
     assert link.startswith("http://localhost:8400/sign-in/link/")
     assert "A sign-in link for Mia Duarte" in words(made.text)
     assert "within 24 hours" in words(made.text)

@@ -17,6 +17,8 @@ PUBLIC = {
     ("POST", "/sign-in"),
     ("GET", "/sign-in/link/{token}"),
     ("POST", "/sign-in/link/{token}"),
+    ("GET", "/invitations/{token}"),
+    ("POST", "/invitations/{token}"),
     ("POST", "/sign-out"),
     ("POST", "/preferences"),
 }

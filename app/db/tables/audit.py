@@ -1,0 +1,95 @@
+"""The log of changes, which the database writes itself and lets nobody change.
+
+A trigger (`log_changes`, attached in a migration by `log_changes_of`) writes an entry for each row that is made,
+changed or deleted, with the columns that changed. What happens without changing a row (an export, somebody signs in) is
+noted by `app.services.audit`.
+"""
+
+from datetime import datetime
+from typing import Literal, get_args
+
+from sqlalchemy import CheckConstraint, Computed, Index, String, func, text
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Json, Key, one_of
+
+AuditAction = Literal["insert", "update", "delete", "done"]
+
+LOGGED = frozenset(
+    {
+        "api_tokens",
+        "dataset_versions",
+        "gold_answers",
+        "group_grants",
+        "group_members",
+        "groups",
+        "invitations",
+        "members",
+        "projects",
+        "promotions",
+        "rounds",
+        "runs",
+        "sign_in_links",
+        "users",
+    }
+)
+"""Tables whose rows people change by hand. Each has the trigger, and each statement on one names who acts."""
+
+NOT_LOGGED = {
+    "assignments": "the annotators' work itself, kept whole in its own rows",
+    "attempts": "a counter of tries to sign in",
+    "audit_entries": "the log",
+    "completions": "written by runs and imports, which are logged",
+    "dataset_judgements": "follows from the dataset version",
+    "demonstrations": "written with judgements and by imports",
+    "gates": "decided by runs, and kept for ever",
+    "judgements": "append-only themselves",
+    "metrics": "measured by runs",
+    "model_versions": "made by runs; what puts one into use is a promotion",
+    "prompts": "come by imports, which are logged",
+    "sign_in_sessions": "begin by signing in, which is noted",
+    "task_completions": "follow from the task",
+    "tasks": "made by rounds and imports; leases move them all day",
+}
+"""Every other table, and why its changes are not in the log."""
+
+
+class AuditEntry(Base):
+    """One change: of which row (`kind` is its table, `subject` its key), or `done` for what changes none.
+
+    `before` and `after` hold the columns that changed; what is secret or somebody's personal data is “…” there. Ids
+    point nowhere, so that an entry outlives what it tells of.
+    """
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[Key]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    actor_id: Mapped[int | None]
+    door: Mapped[str] = mapped_column(String(20))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    project_id: Mapped[int | None]
+    kind: Mapped[str] = mapped_column(String(63))
+    subject: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(20))
+    before: Mapped[Json | None]
+    after: Mapped[Json | None]
+    words: Mapped[str] = mapped_column(
+        TSVECTOR,
+        # A bounded part: a tsvector can't be larger than 1 MB, and no change may fail for being long.
+        Computed(
+            "to_tsvector('simple', left(coalesce(before::text, ''), 50000) || ' ' ||"
+            " left(coalesce(after::text, ''), 50000))",
+            persisted=True,
+        ),
+        deferred=True,
+    )
+
+    __table_args__ = (
+        CheckConstraint(one_of("action", get_args(AuditAction)), name="action_known"),
+        Index("ix_audit_entries_project", "project_id", text("id DESC")),
+        Index("ix_audit_entries_actor", "actor_id", text("id DESC")),
+        Index("ix_audit_entries_at", "at"),
+        Index("ix_audit_entries_words", "words", postgresql_using="gin"),
+    )

@@ -1,0 +1,60 @@
+"""Work taken from a person: leases that others may have at once, and tasks that somebody else is to judge again."""
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Assignment, Judgement, Project, Task
+
+REOPENED_AT_ONCE = 10_000
+
+
+async def release(db: AsyncSession, user_id: int, *, project: Project | None = None) -> int:
+    """Free the places that this person holds, in one project or in all; returns how many.
+
+    An answer that is sent for one of them later counts if its place is still free.
+    """
+    held = select(Assignment.task_id).where(Assignment.annotator_id == user_id, Assignment.state == "leased")
+    if project is not None:
+        held = held.where(Assignment.project_id == project.id)
+    # Under the tasks' locks, as everything that moves a lease: an answer just now is either before or after us.
+    tasks = list(await db.scalars(select(Task.id).where(Task.id.in_(held)).order_by(Task.id).with_for_update()))
+    freed = await db.scalars(
+        update(Assignment)
+        .where(Assignment.task_id.in_(tasks), Assignment.annotator_id == user_id, Assignment.state == "leased")
+        .values(state="expired", closed_at=func.now())
+        .returning(Assignment.task_id)
+    )
+    places = freed.all()
+    if places:
+        await db.execute(
+            update(Task)
+            .where(Task.id.in_(places))
+            .values(taken=Task.taken - 1)
+            .execution_options(synchronize_session=False)
+        )
+    return len(places)
+
+
+async def reopen(db: AsyncSession, project: Project, user_id: int) -> int:
+    """Have somebody else judge again what this person judged and nobody is judging now; returns how many tasks.
+
+    The judgements stay. A bounded number at once, the newest first.
+    """
+    judged = exists().where(
+        Judgement.task_id == Task.id, Judgement.annotator_id == user_id, Judgement.superseded_by.is_(None)
+    )
+    closed = (
+        select(Task.id)
+        .where(Task.project_id == project.id, Task.purpose == "label", Task.state == "closed", judged)
+        .order_by(Task.id.desc())
+        .limit(REOPENED_AT_ONCE)
+        .with_for_update()
+    )
+    reopened = await db.scalars(
+        update(Task)
+        .where(Task.id.in_(closed.scalar_subquery()))
+        .values(state="open", quota=Task.quota + 1)
+        .returning(Task.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(reopened.all())

@@ -1,0 +1,90 @@
+"""A person's own account: name, address, password, and the browsers that are signed in to it."""
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import SignInSession, User
+from app.errors import Conflict, NotFound
+from app.security import Principal, digest, hash_password
+from app.services import accounts, audit
+
+
+async def rename(db: AsyncSession, actor: Principal, *, name: str, email: str, password: str = "") -> None:
+    """Keep another name and address; another address only for who knows the password, where there is one.
+
+    Raises Invalid, and Conflict for an address that another account has.
+    """
+    user = await _locked(db, actor)
+    address = accounts.checked_email(email) if email.strip() else None
+    if user.password_hash is not None and (address or "").lower() != (user.email or "").lower():
+        await accounts.require_password(db, user, password)
+    await _keep(db, user, accounts.checked_name(name), address)
+
+
+async def set_password(
+    db: AsyncSession, actor: Principal, new: str, *, session_token: str, current: str = "", email: str = ""
+) -> None:
+    """Sign in by this password from now on. Every other session ends.
+
+    `email` is kept for who has none yet, since nobody signs in without. Raises Invalid, Conflict and TooMany.
+    """
+    user = await _locked(db, actor)
+    if user.password_hash is not None:
+        await accounts.require_password(db, user, current)
+    if user.email is None:
+        await _keep(db, user, user.name, accounts.checked_email(email))
+    session = await accounts.session_of(db, session_token)
+    user.password_hash = await hash_password(accounts.checked_password(new))
+    user.password_vouched_by_id = session.vouched_by_id
+    session.by_password = True
+    await end_other_sessions(db, actor, session_token=session_token)
+
+
+async def sessions(db: AsyncSession, actor: Principal) -> list[SignInSession]:
+    """The browsers that are signed in, the last seen first."""
+    return list(
+        await db.scalars(
+            select(SignInSession)
+            .where(SignInSession.user_id == actor.user_id, SignInSession.expires_at > func.now())
+            .where(SignInSession.last_seen_at > func.now() - accounts.SESSION_IDLE)
+            .order_by(SignInSession.last_seen_at.desc(), SignInSession.id.desc())
+        )
+    )
+
+
+async def end_session(db: AsyncSession, actor: Principal, session_id: int) -> None:
+    """Sign one browser out. Raises NotFound for one of anybody else."""
+    ended = await db.scalar(
+        delete(SignInSession)
+        .where(SignInSession.id == session_id, SignInSession.user_id == actor.user_id)
+        .returning(SignInSession.id)
+    )
+    if ended is None:
+        raise NotFound
+    await audit.note(db, "sign_out", actor.user_id, {"sessions": 1}, actor_id=actor.user_id)
+
+
+async def end_other_sessions(db: AsyncSession, actor: Principal, *, session_token: str) -> int:
+    """Sign every browser out but this one; returns how many."""
+    ended = await db.scalars(
+        delete(SignInSession)
+        .where(SignInSession.user_id == actor.user_id, SignInSession.token_digest != digest(session_token))
+        .returning(SignInSession.id)
+    )
+    count = len(ended.all())
+    if count:
+        await audit.note(db, "sign_out", actor.user_id, {"sessions": count}, actor_id=actor.user_id)
+    return count
+
+
+async def _locked(db: AsyncSession, actor: Principal) -> User:
+    return await db.get_one(User, actor.user_id, with_for_update=True, populate_existing=True)
+
+
+async def _keep(db: AsyncSession, user: User, name: str, email: str | None) -> None:
+    try:
+        async with db.begin_nested():
+            user.name, user.email = name, email
+    except IntegrityError:
+        raise Conflict("Another account has the e-mail address %(email)s.", email=email) from None

@@ -1,0 +1,91 @@
+"""Members of a project: their role, a pause, and leaving it."""
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Group, GroupGrant, GroupMember, Member, Project, User
+from app.db.tables.projects import Role
+from app.errors import Conflict, Forbidden, NotFound
+from app.security import Principal
+from app.services.judging import releasing
+from app.services.projects import projects
+
+
+async def get(db: AsyncSession, project: Project, user_id: int) -> User:
+    """A person of the project, whose membership stays as it is until the transaction ends. Raises NotFound."""
+    user = await db.scalar(
+        select(User)
+        .join(Member, Member.user_id == User.id)
+        .where(Member.project_id == project.id, User.id == user_id)
+        .with_for_update(of=Member)
+    )
+    if user is None:
+        raise NotFound
+    return user
+
+
+async def change_role(db: AsyncSession, actor: Principal | None, project: Project, user_id: int, role: Role) -> None:
+    """Give a member another role. Raises Conflict where owners would take their own ownership away."""
+    await get(db, project, user_id)
+    if actor and user_id == actor.user_id and role != "owner" and not actor.is_admin:
+        raise Conflict("You can't take your own ownership away; another owner can.")
+    await projects.add_member(db, project, user_id, role)
+
+
+async def remove(db: AsyncSession, actor: Principal | None, project: Project, user_id: int) -> None:
+    """Take a person out of the project; what they judged stays. Their leases are free at once.
+
+    Raises Conflict for oneself, for the last owner, and for who is here by way of a group.
+    """
+    await get(db, project, user_id)
+    if actor and user_id == actor.user_id and not actor.is_admin:
+        raise Conflict("You can't remove yourself; another owner can.")
+    group = await db.scalar(
+        select(Group.name)
+        .join(GroupGrant, GroupGrant.group_id == Group.id)
+        .join(GroupMember, GroupMember.group_id == Group.id)
+        .where(GroupGrant.project_id == project.id, GroupMember.user_id == user_id)
+        .limit(1)
+    )
+    if group is not None:
+        raise Conflict("The group %(group)s is given to this project: take the person out of the group.", group=group)
+    # Of two owners who remove each other at once, the second finds one owner left.
+    owners = (
+        await db.scalars(
+            select(Member.user_id)
+            .where(Member.project_id == project.id, Member.role == "owner")
+            .order_by(Member.user_id)
+            .with_for_update()
+        )
+    ).all()
+    if list(owners) == [user_id]:
+        raise Conflict("A project needs an owner: make somebody else one first.")
+    await releasing.release(db, user_id, project=project)
+    await db.execute(delete(Member).where(Member.project_id == project.id, Member.user_id == user_id))
+
+
+async def pause(db: AsyncSession, project: Project, user_id: int, *, paused: bool) -> None:
+    """Give a person no more work in this project, or work again. A pause frees their leases. Raises NotFound."""
+    await get(db, project, user_id)
+    await db.execute(
+        update(Member)
+        .where(Member.project_id == project.id, Member.user_id == user_id)
+        .where(Member.paused_at.is_(None) if paused else Member.paused_at.is_not(None))
+        .values(paused_at=func.now() if paused else None)
+    )
+    if paused:
+        await releasing.release(db, user_id, project=project)
+
+
+async def require_may_sign_in(db: AsyncSession, actor: Principal, user: User) -> None:
+    """A sign-in link is the whole account. So an owner makes one only for people who can do nothing beyond the owner's
+    own projects; for admins, and for people of other projects, an admin has to. Raises Forbidden.
+    """
+    if actor.is_admin:
+        return
+    own = select(Member.project_id).where(Member.user_id == actor.user_id, Member.role == "owner")
+    elsewhere = await db.scalar(
+        select(Member.project_id).where(Member.user_id == user.id, Member.project_id.not_in(own)).limit(1)
+    )
+    if user.is_admin or elsewhere is not None:
+        raise Forbidden("This person can do more than you: ask an admin for the link.")

@@ -1,0 +1,150 @@
+"""A person's own account: name, address, password, and the browsers that are signed in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from app.db.tables import User
+from app.errors import DomainError
+from app.security import Principal, digest
+from app.services import accounts
+from app.services.people import account
+from app.web.locales import translated
+from app.web.rendering import render
+from app.web.serving.deps import CurrentUser, Db, SessionToken
+from app.web.words.devices import device_name
+
+router = APIRouter(prefix="/account", include_in_schema=False)
+
+Password = Annotated[str, Field(max_length=1000)]
+
+
+class AboutMe(BaseModel):
+    name: Annotated[str, Field(max_length=200)]
+    email: Annotated[str, Field(max_length=320)] = ""
+    password: Password = ""
+
+
+class NewPassword(BaseModel):
+    """`email` for who has none yet, `current` for who has a password already."""
+
+    new: Password
+    again: Password
+    current: Password = ""
+    email: Annotated[str, Field(max_length=320)] = ""
+    next: str = "/account?said=password"
+
+
+@router.get("")
+async def show_account(request: Request, principal: CurrentUser, session: SessionToken, db: Db) -> Response:
+    """Shows people what others call them, how they sign in, and where they are signed in."""
+    return await _page(request, principal, session, db)
+
+
+@router.post("")
+async def change_account(
+    request: Request, form: Annotated[AboutMe, Form()], principal: CurrentUser, session: SessionToken, db: Db
+) -> Response:
+    """Keeps name and address; what can't be used is said on the form."""
+    try:
+        async with db.begin_nested():
+            await account.rename(db, principal, name=form.name, email=form.email, password=form.password)
+    except DomainError as problem:
+        return await _page(request, principal, session, db, problem=problem, typed=form)
+    return render.redirect("/account?said=saved")
+
+
+@router.get("/welcome")
+async def welcome(request: Request, principal: CurrentUser, db: Db, next: str = "/") -> Response:  # noqa: A002 - the URL's word
+    """Asks who came by a link for a password of their own, which they may leave for later."""
+    return await _welcome(request, principal, db, next_path=next)
+
+
+@router.post("/password")
+async def set_password(
+    request: Request, form: Annotated[NewPassword, Form()], principal: CurrentUser, session: SessionToken, db: Db
+) -> Response:
+    """Keeps a password and signs every other browser out; what is wrong with it is said on the form."""
+    try:
+        async with db.begin_nested():
+            if form.new != form.again:
+                raise PasswordsDiffer
+            await account.set_password(
+                db, principal, form.new, session_token=session, current=form.current, email=form.email
+            )
+    except DomainError as problem:
+        if not form.next.startswith("/account"):
+            return await _welcome(request, principal, db, next_path=form.next, problem=problem, email=form.email)
+        return await _page(request, principal, session, db, problem=problem)
+    return render.redirect(render.local_path(form.next))
+
+
+@router.post("/sessions/end-others")
+async def end_others(principal: CurrentUser, session: SessionToken, db: Db) -> Response:
+    """Signs every browser out but this one."""
+    await account.end_other_sessions(db, principal, session_token=session)
+    return render.redirect("/account?said=ended")
+
+
+@router.post("/sessions/{session_id}/end")
+async def end_session(session_id: Annotated[int, Path(ge=1, le=2**63 - 1)], principal: CurrentUser, db: Db) -> Response:
+    """Signs one of one's own browsers out. Raises NotFound for anybody else's."""
+    await account.end_session(db, principal, session_id)
+    return render.redirect("/account?said=ended")
+
+
+class PasswordsDiffer(DomainError):
+    """You typed two different passwords."""
+
+    status = 422
+
+
+async def _page(
+    request: Request,
+    principal: Principal,
+    session: str,
+    db: AsyncSession,
+    *,
+    problem: DomainError | None = None,
+    typed: AboutMe | None = None,
+) -> Response:
+    user = await db.get_one(User, principal.user_id, populate_existing=True)
+    return render.page(
+        request,
+        "account/show.html",
+        status_code=problem.status if problem else 200,
+        user=user,
+        typed=typed or AboutMe(name=user.name, email=user.email or ""),
+        problem=translated(problem) if problem else None,
+        said=request.query_params.get("said"),
+        sessions=await account.sessions(db, principal),
+        here=digest(session),
+        device_name=device_name,
+        tokens=len(await accounts.list_api_tokens(db, principal.user_id)),
+    )
+
+
+async def _welcome(
+    request: Request,
+    principal: Principal,
+    db: AsyncSession,
+    *,
+    next_path: str,
+    problem: DomainError | None = None,
+    email: str = "",
+) -> Response:
+    user = await db.get_one(User, principal.user_id, populate_existing=True)
+    if user.password_hash is not None:
+        return render.redirect(render.local_path(next_path))
+    return render.page(
+        request,
+        "account/welcome.html",
+        status_code=problem.status if problem else 200,
+        user=user,
+        email=email,
+        next=render.local_path(next_path),
+        problem=translated(problem) if problem else None,
+    )
