@@ -50,9 +50,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_changes")),
     )
     op.create_index("ix_bulk_changes_project", "bulk_changes", ["project_id", sa.text("id DESC")])
+    op.execute("SELECT log_changes_of('bulk_changes', 'id')")
+    op.execute("SELECT log_changes_of('imports', 'id', changes => 'state, options, columns')")
+    op.execute("SELECT log_changes_of('served_models', 'id', untold => 'key_sealed')")
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER log_changes ON imports")
+    op.execute("DROP TRIGGER log_changes ON served_models")
     op.drop_table("bulk_changes")
     op.create_index("ix_tasks_round_id", "tasks", ["round_id"])
     for name, _, _ in NARROWED:

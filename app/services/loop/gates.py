@@ -41,7 +41,9 @@ class FirstPolicyBounds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    unigram_gain: float = 1.0
+    unigram_gain: float = Field(
+        default=1.0, description="Least nats per token by which held-out loss is below a unigram model's."
+    )
 
 
 class PolicyBounds(BaseModel):

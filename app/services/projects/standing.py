@@ -149,8 +149,7 @@ async def holdings(db: AsyncSession, project: Project) -> Holdings:
         select(Member.user_id).where(Member.project_id == project.id),
     )
     row = await db.execute(select(*(_count(rows) for rows in counted)))
-    prompts, completions, judgements, demonstrations, datasets, models, members = row.one()
-    return Holdings(prompts, completions, judgements, demonstrations, datasets, models, members)
+    return Holdings(*row.one())
 
 
 async def annotator_progress(

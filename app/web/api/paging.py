@@ -11,10 +11,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import AuditEntry, DatasetVersion, Import, ModelVersion, Project, Round, Run
+from app.db.tables import AuditEntry, DatasetVersion, Import, ModelVersion, Project, Round, Run, ServedModel
 from app.errors import Invalid
 
-Row = TypeVar("Row", Project, DatasetVersion, Import, Run, Round, ModelVersion, AuditEntry)
+Row = TypeVar("Row", Project, DatasetVersion, Import, Run, Round, ModelVersion, AuditEntry, ServedModel)
 Out = TypeVar("Out", bound=BaseModel)
 
 

@@ -57,6 +57,7 @@ async def preview_of(db: AsyncSession, project: Project, form: QuestionForm) -> 
         lease_expires_at=datetime.now(UTC),
         question=question,
         answer=None,
+        judgement_id=None,
         editable=True,
     )
     return Preview(Comparison(task, key=""), form.guidelines, is_example, problem)

@@ -6,9 +6,21 @@ from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, User
-from app.services import accounts
-from app.web.pages import browse, datasets, imports, models, people, projects, quality, questions, round_settings, rounds, runs, served_models
-from app.web.pages import datasets, log, models, people, projects, quality, questions, rounds, runs
+from app.web.pages import (
+    browse,
+    datasets,
+    imports,
+    log,
+    models,
+    people,
+    projects,
+    quality,
+    questions,
+    round_settings,
+    rounds,
+    runs,
+    served_models,
+)
 from app.web.serving import events
 from tests.browser.seed import Seeded
 from tests.factories import make_project
@@ -17,7 +29,10 @@ from tests.web.doors import Door, database_url, doors
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
-PAGES = (projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events, imports, served_models, log)
+PAGES = (
+    *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
+    *(imports, served_models, log),
+)
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
 # Streams for ever: tests/browser/test_admin_live.py opens it, here only those who are refused do.
@@ -75,13 +90,13 @@ async def test_a_reviewer_reads_every_page_but_the_log_and_may_send_no_form(
 
 
 async def test_no_page_shows_a_reviewer_a_form_that_would_be_refused(doors: dict[str, Door], seeded: Seeded) -> None:
-    for page in ("", "/runs", f"/runs/{seeded.failed.id}", "/rounds/3", "/models", "/imports", "/datasets", "/people"):
     for page in (
         "",
         "/runs",
         f"/runs/{seeded.failed.id}",
         "/rounds/3",
         "/models",
+        "/imports",
         "/datasets",
         "/people",
         "/served-models",
@@ -106,8 +121,7 @@ async def test_an_id_of_another_project_is_not_there(
 ) -> None:
     """The outsider's own project with the ids of the seeded one."""
     for route in OF_A_PROJECT:
-        if {"run_id", "number", "user_id", "import_id"} & set(route.param_convertors):
-        if {"run_id", "number", "user_id", "served_model_id"} & set(route.param_convertors):
+        if {"run_id", "number", "user_id", "import_id", "served_model_id"} & set(route.param_convertors):
             answer = await doors["outsider"].open(route, {**here, "slug": "elsewhere"})
             assert answer.status_code == 404, route.path
 
