@@ -3,13 +3,14 @@
 Nothing is counted: a page costs the same whether a thousand rows match or a million.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, any_, func, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
@@ -32,9 +33,14 @@ class Filters(BaseModel):
     since: date | None = Field(default=None, description="From this day on, UTC.")
     until: date | None = Field(default=None, description="Up to and with this day, UTC.")
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """All of which a row has to meet."""
-        raise NotImplementedError
+    @property
+    def person(self) -> str | None:
+        """Whom the list is narrowed to, by name or e-mail address."""
+        return getattr(self, "annotator", None) or getattr(self, "author", None)
+
+    @abstractmethod
+    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
+        """All of which a row has to meet. `people` are the ids of those who are meant by `person`."""
 
 
 FiltersT = TypeVar("FiltersT", bound=Filters)
@@ -61,7 +67,11 @@ class Listing(Generic[FiltersT]):
         self, db: AsyncSession, project: Project, filters: FiltersT, *, after: int | None, limit: int
     ) -> Page:
         """The rows before the key `after`, which rows that arrive meanwhile don't shift."""
-        statement = self.statement(project.id).where(*filters.conditions())
+        # Looked up first: who isn't there has said nothing, which no plan for the list could know.
+        people = await _people_named(db, filters.person) if filters.person else []
+        if filters.person and not people:
+            return Page([], None)
+        statement = self.statement(project.id).where(*filters.conditions(people))
         if after is not None:
             statement = statement.where(self.key < after)
         # One more than asked for tells whether there is a next page, without counting.
@@ -98,9 +108,7 @@ def policy_of(project_id: InstrumentedAttribute[int], number: int) -> ScalarSele
     return select(named.id).where(*of_project).scalar_subquery()
 
 
-def people_named(name: str) -> ColumnElement[Any]:
-    """Any of the people of this name or e-mail address, whatever the case; to be compared with a column."""
+async def _people_named(db: AsyncSession, name: str) -> Sequence[int]:
     wanted = name.lower()
     named = select(User.id).where(or_(func.lower(User.name) == wanted, func.lower(User.email) == wanted))
-    # As an array it is looked up once, and the index of the column is used for whoever is in it.
-    return any_(func.array(named.scalar_subquery()))
+    return (await db.scalars(named)).all()

@@ -1,12 +1,12 @@
 """The lists that there are. A new one is filters, a statement and a row of `LISTS`: pages and REST offer what they
 find."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, Select, and_, cast, exists, func, or_, select
-from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
+from sqlalchemy import Boolean, ColumnElement, Select, and_, cast, exists, func, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import aliased
 
 from app.db.tables import (
@@ -32,7 +32,6 @@ from app.services.browse.listing import (
     Yes,
     between,
     matches,
-    people_named,
     policy_of,
     round_of,
 )
@@ -51,7 +50,7 @@ class PromptFilters(Filters):
     source: Text | None = Field(default=None, description="The file that it came from, or its name.")
     excluded: Yes | None = Field(default=None, description="Kept out of datasets.")
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
         """All of which a prompt has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -74,7 +73,7 @@ class ResponseFilters(Filters):
     longer_than: Number | None = Field(default=None, description="Characters.")
     shorter_than: Number | None = Field(default=None, description="Characters.")
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
         """All of which a response has to meet."""
         if self.search:
             yield matches(documents.RESPONSE, self.search)
@@ -103,7 +102,7 @@ class TaskFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
         """All of which a task has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -115,7 +114,7 @@ class TaskFilters(Filters):
             yield Task.judged >= 2
             yield _is_divided() if self.agreement == "divided" else ~_is_divided()
         if self.annotator:
-            yield exists().where(Judgement.task_id == Task.id, Judgement.annotator_id == people_named(self.annotator))
+            yield exists().where(Judgement.task_id == Task.id, Judgement.annotator_id.in_(people))
         if self.policy:
             yield exists().where(
                 TaskCompletion.task_id == Task.id,
@@ -140,10 +139,10 @@ class JudgementFilters(Filters):
     round: Number | None = None
     search: Text | None = Field(default=None, description="A part of the reason that was given.")
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
         """All of which a judgement has to meet."""
         if self.annotator:
-            yield Judgement.annotator_id == people_named(self.annotator)
+            yield Judgement.annotator_id.in_(people)
         if self.kind:
             yield Judgement.kind == self.kind
         if self.standing == "current":
@@ -153,7 +152,8 @@ class JudgementFilters(Filters):
         elif self.standing == "check":
             yield and_(Judgement.is_check)
         if self.flag:
-            yield Judgement.flags != cast("{}", JSONB)
+            # Word for word as the partial index has it: a parameter would not be known to be the same.
+            yield literal_column("judgements.flags <> '{}'::jsonb", Boolean)
             path = cast("$.*[*] ? (@ == $flag)", JSONPATH)
             yield func.jsonb_path_exists(Judgement.flags, path, func.jsonb_build_object("flag", self.flag))
         if self.hurried:
@@ -176,14 +176,14 @@ class DemonstrationFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
         """All of which a demonstration has to meet."""
         if self.search:
             yield matches(documents.DEMONSTRATION, self.search)
         if self.source:
             yield Demonstration.source == self.source
         if self.author:
-            yield Demonstration.author_id == people_named(self.author)
+            yield Demonstration.author_id.in_(people)
         yield from _of_prompt(self.split, self.tag)
         yield from between(Demonstration.created_at, self.since, self.until)
 

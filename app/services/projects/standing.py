@@ -1,6 +1,6 @@
 """How far a project is, and how far one annotator in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import get_args
 
@@ -149,7 +149,8 @@ async def holdings(db: AsyncSession, project: Project) -> Holdings:
         select(Member.user_id).where(Member.project_id == project.id),
     )
     row = await db.execute(select(*(_count(rows) for rows in counted)))
-    return Holdings(*row.one())
+    names = (field.name for field in fields(Holdings))
+    return Holdings(**dict(zip(names, row.one(), strict=True)))
 
 
 async def annotator_progress(
