@@ -11,7 +11,7 @@ from app.db.base import Base, CreatedAt, Json, Key, one_of
 # Those of `app.services.loop.stages.registry`, which a test holds against these.
 StageName = Literal[
     "sft", "reward", "cost", "ppo", "dpo", "kto", "generate", "evaluate", "select", "snapshot", "gate", "promote",
-    "adopt", "copy", "remove",
+    "adopt", "copy", "pack", "remove",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[

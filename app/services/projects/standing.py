@@ -1,6 +1,6 @@
 """How far a project is, and how far one annotator in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import get_args
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
@@ -72,6 +72,9 @@ class Progress:
     open_for_me: int
 
 
+_HOLDINGS = tuple(field.name for field in fields(Holdings))
+
+
 async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
     labels = labels_of(project.id)
     tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "label")
@@ -134,8 +137,7 @@ async def holdings(db: AsyncSession, project: Project) -> Holdings:
         select(Member.user_id).where(Member.project_id == project.id),
     )
     row = await db.execute(select(*(_count(rows) for rows in counted)))
-    prompts, completions, judgements, demonstrations, datasets, models, members = row.one()
-    return Holdings(prompts, completions, judgements, demonstrations, datasets, models, members)
+    return Holdings(**dict(zip(_HOLDINGS, row.one(), strict=True)))
 
 
 async def annotator_progress(db: AsyncSession, actor: Principal, project: Project) -> Progress:

@@ -9,7 +9,8 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from app.db.tables import DatasetVersion, Project
+from app.db.tables import DatasetVersion, Project, Run
+from app.errors import NotFound
 from app.services.data.exports import judgements
 from app.services.data.exports.annotations import annotations_of
 from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
@@ -54,6 +55,14 @@ async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVer
         async for row in judgements.rows(db, version):
             lines.write(json_line(row))
     return _sent(folder, file, "jsonl")
+
+
+def whole_project(project: Project, run: Run, home: Path) -> Response:
+    """The file that an export has left. Raises NotFound where it was removed since."""
+    file = home / str(run.folder) / f"{project.slug}.zip"
+    if not file.is_file():
+        raise NotFound
+    return FileResponse(file, media_type="application/zip", headers=_attached(file.name))
 
 
 def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:
