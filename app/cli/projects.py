@@ -1,6 +1,7 @@
 """Projects as a whole from the command line: made, changed, copied, archived, deleted."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,11 +14,13 @@ from app.db.tables import Project, User
 from app.security import Principal
 from app.services import accounts
 from app.services.loop import lifecycle
-from app.services.projects import projects, setup
+from app.services.projects import packing, projects, setup, unpacking
+from app.services.projects.packing import Packed
 from app.services.projects.templates import TEMPLATES
+from app.settings import settings
 
 project_commands = typer.Typer(
-    help="Projects as a whole: create, list, rename, describe, copy, archive, unarchive, delete.",
+    help="Projects as a whole: create, list, rename, describe, copy, archive, unarchive, delete, export, import.",
     no_args_is_help=True,
 )
 app.add_typer(project_commands, name="project")
@@ -126,6 +129,42 @@ def delete(
     """Delete a project for good; a worker removes what it holds."""
     _change(slug, lambda db, project: lifecycle.ask_removal(db, project, name=name))
     print(f"{slug} is deleted; a worker removes what it holds.")
+
+
+@project_commands.command("export")
+def export_project(
+    slug: Slug,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, a zip.")],
+    models: Annotated[bool, typer.Option("--models", help="With the files of its models.")] = False,
+    pseudonyms: Annotated[
+        bool, typer.Option("--pseudonyms", help="Without names and e-mail addresses of people.")
+    ] = False,
+) -> None:
+    """Write a whole project into one file, from which `project import` makes it again."""
+
+    async def write(db: AsyncSession) -> Packed:
+        project = await projects.named(db, slug)
+        return await packing.pack(db, project.id, settings().home, out, with_models=models, with_people=not pseudonyms)
+
+    packed = in_transaction(write)
+    print(f"Wrote {packed.rows:,} rows of {slug} to {out} ({packed.size_bytes:,} bytes).")
+
+
+@project_commands.command("import")
+def import_project(
+    file: Annotated[Path, typer.Argument(help="What `project export` wrote.")],
+    owner: Owner,
+    slug: NewSlug = "",
+    name: Annotated[str, typer.Option(help="What people call it; unset: as in the file.")] = "",
+) -> None:
+    """Make a project again from its file and print its short name. People are known by their e-mail addresses."""
+
+    async def read(db: AsyncSession) -> str:
+        user = await accounts.find_user(db, owner)
+        made = await unpacking.unpack(db, file, settings().home, owner_id=user.id, name=name, slug=slug)
+        return made.slug
+
+    print(in_transaction(read))
 
 
 def _change(slug: str, change: Callable[[AsyncSession, Project], Awaitable[None]]) -> Project:

@@ -1,4 +1,4 @@
-"""Projects that are being set up or removed; runs that adopt a model, copy a project and remove one.
+"""Projects that are being set up or removed; runs that adopt a model and copy, pack or remove a project.
 
 The keys that close a circle of tables can be checked at the end of a transaction, so that a project goes and comes as a
 whole. What else is never deleted goes with its project, once that was asked for.
@@ -14,7 +14,7 @@ depends_on = None
 
 STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto",
           "import")  # fmt: skip
-OWN = ("adopt", "copy", "remove")
+OWN = ("adopt", "copy", "pack", "remove")
 CIRCLES = (
     ("completions", "fk_completions_model_version_id"),
     ("completions", "fk_completions_run_id"),

@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 STAGES = ("sft", "reward", "cost", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto",
-          "import", "adopt", "copy", "remove")  # fmt: skip
+          "import", "adopt", "copy", "pack", "remove")  # fmt: skip
 SOURCES = ("starter", "policy", "imported", "person")
 
 

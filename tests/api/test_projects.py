@@ -2,7 +2,7 @@
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Run
@@ -73,3 +73,24 @@ async def test_a_project_at_work_is_not_archived_and_is_deleted_by_its_name(
     assert (await owner.get(place)).status_code == 404
     assert (await owner.get(API)).json()["items"] == []
     assert (await db.get_one(Run, seeded.ppo.id, populate_existing=True)).cancel_requested_at is not None
+
+
+async def test_a_project_is_exported_by_a_run_and_downloaded_once_that_is_done(
+    owner: Client, calling: As, db: AsyncSession, seeded: Seeded, site: FastAPI
+) -> None:
+    place = f"{API}/{seeded.project.slug}/exports"
+    queued = await owner.post(place, json={"with_people": False})
+    assert (queued.status_code, queued.json()["stage"], queued.json()["state"]) == (202, "pack", "queued")
+    run = await db.get_one(Run, queued.json()["id"])
+    assert (run.settings["with_models"], run.settings["with_people"]) == (False, False)
+    assert (await owner.get(f"{place}/{run.id}")).status_code == 404
+    run.state, run.finished_at = "succeeded", func.now()
+    await db.commit()
+    assert (await owner.get(f"{place}/{run.id}")).status_code == 404, "its file was removed"
+    file = site.state.settings.home / str(run.folder) / f"{seeded.project.slug}.zip"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"whole")
+    downloaded = await owner.get(f"{place}/{run.id}")
+    assert (downloaded.content, downloaded.headers["content-type"]) == (b"whole", "application/zip")
+    assert (await calling("reviewer").get(f"{place}/{run.id}")).status_code == 403
+    assert (await owner.get(f"{place}/{seeded.sft.id}")).status_code == 404

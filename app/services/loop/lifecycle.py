@@ -4,12 +4,13 @@ from sqlalchemy import exists, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Round, Run
-from app.errors import Conflict, Forbidden, Invalid
+from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
 from app.services.loop import rounds, runs, starting
 from app.services.projects import addresses, projects, setup
 from app.settings import ProjectCreation
 
+EXPORTS_SHOWN = 5
 # What a copy has of its own. All other columns of a project are settings.
 OWN = {
     "id", "slug", "name", "created_at", "archived_at", "guidelines_version", "setup_step", "removal_asked_at",
@@ -55,6 +56,28 @@ async def change_model(db: AsyncSession, project: Project, source: str | None) -
         raise Conflict("A run works on the model that policies start from: wait for it or cancel it first.")
     project.policy_source = source
     await db.flush()
+
+
+async def export(db: AsyncSession, actor: Principal, project: Project, *, with_models: bool, with_people: bool) -> Run:
+    """Have a worker write the whole project into one file."""
+    wanted = {"with_models": with_models, "with_people": with_people}
+    return await starting.start(db, actor.user_id, project, "pack", inputs=wanted)
+
+
+async def exports(db: AsyncSession, project: Project) -> list[Run]:
+    """The last exports, newest first."""
+    of_project = (Run.project_id == project.id, Run.stage == "pack")
+    return list(await db.scalars(select(Run).where(*of_project).order_by(Run.id.desc()).limit(EXPORTS_SHOWN)))
+
+
+async def exported(db: AsyncSession, project: Project, run_id: int) -> Run:
+    """An export of the project that is done. Raises NotFound."""
+    run = await db.scalar(
+        select(Run).where(Run.id == run_id, Run.project_id == project.id, Run.stage == "pack", Run.state == "succeeded")
+    )
+    if run is None:
+        raise NotFound
+    return run
 
 
 async def archive(db: AsyncSession, project: Project) -> None:

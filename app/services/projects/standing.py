@@ -87,6 +87,9 @@ class Unavailable:
     elsewhere: int
 
 
+_HOLDINGS = tuple(field.name for field in fields(Holdings))
+
+
 async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
     labels = labels_of(project.id)
     tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "label")
@@ -149,8 +152,7 @@ async def holdings(db: AsyncSession, project: Project) -> Holdings:
         select(Member.user_id).where(Member.project_id == project.id),
     )
     row = await db.execute(select(*(_count(rows) for rows in counted)))
-    names = (field.name for field in fields(Holdings))
-    return Holdings(**dict(zip(names, row.one(), strict=True)))
+    return Holdings(**dict(zip(_HOLDINGS, row.one(), strict=True)))
 
 
 async def annotator_progress(

@@ -29,6 +29,11 @@ class CopyIn(In):
     with_prompts: bool = False
 
 
+class ExportIn(In):
+    with_models: bool = Field(False, description="With the files of its models.")
+    with_people: bool = Field(True, description="With names and e-mail addresses; else people are numbered.")
+
+
 class ProjectChange(In):
     name: Name | None = None
     description: Description | None = None

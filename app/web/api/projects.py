@@ -4,15 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, status
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import FileResponse, Response
 
 from app.db.tables import Project
 from app.security import Principal
 from app.services.loop import base_models, lifecycle
 from app.services.projects import projects, setup, standing
-from app.web.api.access import Caller, MemberProject, OwnedEvenArchived, OwnedProject
+from app.web.api.access import Caller, Id, MemberProject, OwnedEvenArchived, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.project_schemas import CopyIn, ProjectChange, ProjectIn
-from app.web.api.schemas import CountsOut, ProgressOut, ProjectDetail, ProjectOut
+from app.web.api.project_schemas import CopyIn, ExportIn, ProjectChange, ProjectIn
+from app.web.api.schemas import CountsOut, ProgressOut, ProjectDetail, ProjectOut, RunOut
+from app.web.serving import downloads
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["projects"])
@@ -80,6 +82,19 @@ async def copy_project(
     made = await lifecycle.copy(db, caller, settings_of(request).project_creation, project, **body.model_dump())
     await db.refresh(made)
     return await _detail(db, caller, made)
+
+
+@router.post("/projects/{slug}/exports", status_code=status.HTTP_202_ACCEPTED, summary="Export a project")
+async def export_project(project: OwnedProject, caller: Caller, db: Db, body: ExportIn) -> RunOut:
+    """Has a worker write the whole project into one file; the run says when it is there."""
+    run = await lifecycle.export(db, caller, project, **body.model_dump())
+    return RunOut.model_validate(run)
+
+
+@router.get("/projects/{slug}/exports/{run_id}", summary="Download an exported project", response_class=FileResponse)
+async def download_project(request: Request, project: OwnedProject, run_id: Id, db: Db) -> Response:
+    """A zip, which `plumbline project import` makes a project of again; 404 until its run has succeeded."""
+    return downloads.whole_project(project, await lifecycle.exported(db, project, run_id), settings_of(request).home)
 
 
 @router.post("/projects/{slug}/archive", summary="Archive a project")

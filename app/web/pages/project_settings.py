@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -14,9 +14,12 @@ from app.services.projects import projects, setup, standing
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedEvenArchived, OwnedEvenArchived, OwnedProject
 from app.web.rendering import render
+from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, settings_of
 
 router = APIRouter(prefix="/projects/{slug}/settings", include_in_schema=False)
+
+RunId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 class Described(BaseModel):
@@ -34,6 +37,11 @@ class Model(BaseModel):
 
     model: Annotated[str, Field(max_length=4096)] = ""
     check: bool = False
+
+
+class Exported(BaseModel):
+    with_models: bool = False
+    pseudonyms: bool = False
 
 
 class Deleted(BaseModel):
@@ -109,6 +117,21 @@ async def copy_project(
     return render.redirect(f"/projects/{made.slug}/settings")
 
 
+@router.post("/export")
+async def export_project(
+    project: OwnedProject, form: Annotated[Exported, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    """Has a worker write the whole project into one file, and leads to where it can be watched."""
+    await lifecycle.export(db, principal, project, with_models=form.with_models, with_people=not form.pseudonyms)
+    return render.redirect(f"/projects/{project.slug}/settings#export")
+
+
+@router.get("/exports/{run_id}")
+async def download_export(request: Request, run_id: RunId, project: OwnedProject, db: Db) -> Response:
+    """The file of an export that is done."""
+    return downloads.whole_project(project, await lifecycle.exported(db, project, run_id), settings_of(request).home)
+
+
 @router.post("/archive")
 async def archive_project(request: Request, managed: ManagedEvenArchived, project: OwnedProject, db: Db) -> Response:
     """Puts the project into the archive; what still works has to be cancelled before."""
@@ -158,6 +181,7 @@ async def _page(
         described=described or Described(name=project.name, description=project.description),
         model=(project.policy_source or "") if model is None else model,
         checked=checked,
+        exports=await lifecycle.exports(db, project) if managed.is_owner else [],
         holdings=await standing.holdings(db, project) if managed.is_owner else None,
         may_create=setup.may_begin(principal, settings_of(request).project_creation),
         problem=translated(error) if error else None,

@@ -137,7 +137,9 @@ async def save_writers(
     """Looks at a model that was named, and takes nothing that couldn't be used."""
     checked = None
     try:
-        if form.check or form.writer == "model":
+        # Who typed a model and left the first choice, where no model was chosen before, meant the model.
+        is_meant = form.writer == "none" and form.model.strip() and project.policy_source is None
+        if form.check or form.writer == "model" or is_meant:
             checked = await base_models.check(settings_of(request), principal, form.model)
         if form.check:
             return _writers_page(request, project, form.model_copy(update={"writer": "model"}), checked=checked)

@@ -9,7 +9,8 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from app.db.tables import DatasetVersion, Import, Project
+from app.db.tables import DatasetVersion, Import, Project, Run
+from app.errors import NotFound
 from app.services import audit
 from app.services.data.exports import judgements
 from app.services.data.exports.annotations import annotations_of
@@ -73,6 +74,14 @@ def bad_rows(home: Path, project: Project, import_: Import) -> Response:
 async def _note(db: AsyncSession, version: DatasetVersion, **asked: str | bool | None) -> None:
     subject = f"{version.kind} {version.number}"
     await audit.note(db, "export", subject, asked, project_id=version.project_id)
+
+
+def whole_project(project: Project, run: Run, home: Path) -> Response:
+    """The file that an export has left. Raises NotFound where it was removed since."""
+    file = home / str(run.folder) / f"{project.slug}.zip"
+    if not file.is_file():
+        raise NotFound
+    return FileResponse(file, media_type="application/zip", headers=_attached(file.name))
 
 
 def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:

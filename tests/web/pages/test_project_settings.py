@@ -1,11 +1,12 @@
 """A project as a whole through its page of settings: renamed, copied, archived and taken out, deleted, and by whom."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, Project, Run
@@ -128,3 +129,26 @@ async def test_who_is_no_owner_changes_nothing(sign_in: SignIn, db: AsyncSession
     assert (await annotator.get(PAGE)).status_code == 403
     await db.refresh(bread)
     assert (bread.name, bread.archived_at, bread.removal_asked_at) == ("Bread", None, None)
+
+
+async def test_an_export_is_queued_watched_and_downloaded_by_owners(
+    owner: httpx.AsyncClient, sign_in: SignIn, app: FastAPI, db: AsyncSession, bread: Project, tmp_path: Path
+) -> None:
+    app.state.settings = app.state.settings.model_copy(update={"home": tmp_path})
+    assert (await owner.post(f"{PAGE}/export", data={"pseudonyms": "true"})).status_code == 303
+    run = await db.scalar(select(Run).where(Run.stage == "pack"))
+    assert run is not None
+    assert run.settings["with_people"] is False
+    assert f'href="/projects/bread/runs/{run.id}"' in (await owner.get(PAGE)).text
+    run.state, run.finished_at, run.result = "succeeded", func.now(), {"size_bytes": 1_400_000, "rows_packed": 3}
+    await db.commit()
+    page = (await owner.get(PAGE)).text
+    assert f'href="{PAGE}/exports/{run.id}"' in page
+    assert "1.4 MB" in page
+    file = tmp_path / str(run.folder) / "bread.zip"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"whole")
+    assert (await owner.get(f"{PAGE}/exports/{run.id}")).content == b"whole"
+    reviewer = await sign_in(await make_member(db, bread, "reviewer"))
+    assert (await reviewer.get(f"{PAGE}/exports/{run.id}")).status_code == 403
+    assert (await reviewer.post(f"{PAGE}/export")).status_code == 403

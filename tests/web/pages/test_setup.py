@@ -244,7 +244,7 @@ async def test_a_model_is_checked_on_the_spot_and_taken_only_where_it_can_be_use
     assert (await named(db, "own-model")).policy_source is None
     refused = await browser.post(page, data={"writer": "model", "model": str(tmp_path / "nowhere")})
     assert (refused.status_code, "There is no model at" in refused.text) == (422, True)
-    assert await send(browser, page, writer="model", model=model) == "/projects/own-model/setup/question"
+    assert await send(browser, page, writer="none", model=model) == "/projects/own-model/setup/question"
     project = await named(db, "own-model")
     assert project.policy_source == model
     assert f'value="{model}"' in (await browser.get(page)).text

@@ -18,6 +18,7 @@ from app.services.loop.stages.gate import GATE
 from app.services.loop.stages.generate import GENERATE
 from app.services.loop.stages.importing import IMPORT
 from app.services.loop.stages.kto import KTO
+from app.services.loop.stages.pack import PACK
 from app.services.loop.stages.ppo import PPO
 from app.services.loop.stages.promote import PROMOTE
 from app.services.loop.stages.remove import REMOVE
@@ -29,7 +30,7 @@ from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
     REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT, COPY,
-    REMOVE,
+    PACK, REMOVE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {
