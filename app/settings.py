@@ -71,6 +71,9 @@ class Settings(BaseModel):
     starter_seed: Annotated[
         int, Field(ge=0, description="Seed of the starter project: its texts, its tasks and every run of its rounds.")
     ] = 0
+    upload_megabytes: Annotated[
+        int, Field(ge=1, description="The largest file that may be uploaded, in MB; the command line knows no limit.")
+    ] = 2_000
     assignment_lease_seconds: Annotated[
         int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
     ] = 600
@@ -106,6 +109,11 @@ class Settings(BaseModel):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
+
+    @property
+    def upload_bytes(self) -> int:
+        """The largest file that may be uploaded."""
+        return self.upload_megabytes * 1_000_000
 
     @property
     def site_url(self) -> str:

@@ -1,7 +1,6 @@
 """A file taken into a project, as the command line does it, in the test's own transaction."""
 
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 

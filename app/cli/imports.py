@@ -57,6 +57,8 @@ def import_file(
     folder = uploads.new_folder()
     with Source.open(file) as source:
         form, columns = _read_as(source, schema, mapping or [])
+        if demonstrate and form.kind != "judgements":
+            raise Invalid(f"--demonstrate is for judgements: a file of {form.kind} has no chosen responses.")
         bad_rows = settings().home / folder / uploads.BAD_ROWS
         reading = Reading(source, form, columns, options, bad_rows)
         row = {"format": form.name, "columns": columns, "options": options.model_dump(), "folder": folder}

@@ -102,12 +102,12 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
             watch = Watched(context, lease, progress)
             await context.database.run(lambda db: _do_in_view(db, context, claimed, stage, watch))
     except Unwanted:
-        if lease.lost.is_set():
-            raise LeaseLost from None
         if lease.cancel_requested.is_set():
             await _finish(context, claimed, "cancelled")
-        else:
+        elif context.stopping.is_set():
             await _give_back(context, claimed, error="The worker was stopped.", counts=False)
+        else:
+            raise LeaseLost from None
 
 
 async def _do_in_view(

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI, Request
 from sqlalchemy import text
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -25,6 +24,7 @@ from app.web.pages import (
     auth,
     datasets,
     home,
+    imports,
     models,
     people,
     projects,
@@ -36,13 +36,11 @@ from app.web.pages import (
 )
 from app.web.rendering import render
 from app.web.serving import errors, events
+from app.web.serving.body_limit import BodyLimit
 from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.request_log import ErrorBoundary, RequestLog
 from app.web.serving.security_headers import SecurityHeaders
 from app.web.serving.static_files import DigestedStaticFiles
-
-# Enough for the longest rationale or edited response; files come in by the command line.
-MAX_BODY_BYTES = 1_048_576
 
 ROUTERS = (
     auth.router,
@@ -53,6 +51,7 @@ ROUTERS = (
     runs.router,
     models.router,
     datasets.router,
+    imports.router,
     questions.router,
     quality.router,
     people.router,
@@ -82,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(SecurityHeaders, https=https),
             Middleware(ErrorBoundary),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
-            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+            Middleware(BodyLimit, upload_bytes=settings.upload_bytes),
             Middleware(SameOriginOnly, public_url=settings.public_url),
         ],
     )

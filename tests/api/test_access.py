@@ -21,6 +21,12 @@ FOR_OWNERS = {
     "retry_run",
     "promote",
     "roll_back",
+    "upload",
+    "check_import",
+    "load_import",
+    "undo_import",
+    "cancel_import",
+    "discard_import",
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
@@ -40,10 +46,18 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "run_id": seeded.failed.id,
         "kind": "policy",
         "number": 1,
+        "import_id": seeded.imported.id,
     }
 
 
-NOWHERE = {"slug": "no-such-project", "assignment_id": 99_999, "run_id": 99_999, "kind": "policy", "number": 1}
+NOWHERE = {
+    "slug": "no-such-project",
+    "assignment_id": 99_999,
+    "run_id": 99_999,
+    "kind": "policy",
+    "number": 1,
+    "import_id": 99_999,
+}
 
 
 async def test_nobody_gets_anything_without_a_token(calling: As, here: dict[str, object]) -> None:

@@ -12,6 +12,7 @@ from app.services.loop.stages.importing import Action
 
 async def start(db: AsyncSession, actor_id: int | None, project: Project, import_: Import, action: Action) -> Run:
     """Queue a run on the import. Raises Conflict while there is one, and for what can't be done with it now."""
+    await db.flush()  # what was chosen for it just now
     await db.refresh(import_, with_for_update=True)
     await imports.require_idle(db, import_)
     match action:

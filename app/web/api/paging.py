@@ -11,10 +11,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import DatasetVersion, ModelVersion, Project, Round, Run
+from app.db.tables import DatasetVersion, Import, ModelVersion, Project, Round, Run
 from app.errors import Invalid
 
-Row = TypeVar("Row", Project, DatasetVersion, Run, Round, ModelVersion)
+Row = TypeVar("Row", Project, DatasetVersion, Import, Run, Round, ModelVersion)
 Out = TypeVar("Out", bound=BaseModel)
 
 

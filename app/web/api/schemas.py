@@ -248,6 +248,39 @@ class RunOut(Out):
     finished_at: datetime | None
 
 
+class ImportOut(Out):
+    id: int
+    state: Literal["uploaded", "checked", "imported", "undone"] = Field(
+        description="What was last done with all of it. Whether something is being done now the run says."
+    )
+    file_name: str
+    size_bytes: int | None
+    sha256: str | None
+    format: str | None
+    columns: dict[str, str] = Field(description="The column that each field of the format is read from.")
+    options: dict[str, Any]
+    counts: dict[str, int] = Field(description="Rows by what they are, and what they made; empty before a check.")
+    run_id: int | None = Field(description="The run that is at it, or was last.")
+    created_at: datetime
+    imported_at: datetime | None
+    undone_at: datetime | None
+
+
+class ImportIn(In):
+    format: Annotated[str, Field(max_length=60, pattern=NO_NUL)] | None = Field(
+        None, description="What the rows are; null: as it was recognised or chosen before."
+    )
+    columns: dict[str, Text] | None = Field(None, description="Column by field; null: found by their names.")
+    choice: Literal[1, 2, 3] = Field(
+        2, description="Of pairs where the file doesn't say: 1 much better, 2 better, 3 slightly better."
+    )
+    demonstrate: bool = Field(False, description="Make demonstrations of the better responses, too.")
+
+
+class LoadIn(In):
+    skip_bad: bool = Field(False, description="Leave out the rows that can't be used.")
+
+
 class MetricOut(Out):
     phase: str
     step: int

@@ -1,4 +1,4 @@
-"""A dataset version as a file: for the pages and the API alike."""
+"""A dataset version as a file, and what of a file can't be used: for the pages and the API alike."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,11 +9,13 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from app.db.tables import DatasetVersion, Project
+from app.db.tables import DatasetVersion, Import, Project
 from app.services.data.exports import judgements
 from app.services.data.exports.annotations import annotations_of
 from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
 from app.services.data.exports.registry import open_export
+from app.services.data.storing import imports
+from app.services.data.storing.loads import BAD_ROW_COLUMNS
 
 CHUNK_BYTES = 65_536
 
@@ -54,6 +56,15 @@ async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVer
         async for row in judgements.rows(db, version):
             lines.write(json_line(row))
     return _sent(folder, file, "jsonl")
+
+
+def bad_rows(home: Path, project: Project, import_: Import) -> Response:
+    """The rows of an import that can't be used, as a table; the heading alone where there are none."""
+    file = imports.bad_rows_file(home, import_)
+    headers = _attached(f"{project.slug}-import-{import_.id}-bad-rows.csv")
+    if file.exists():
+        return FileResponse(file, media_type="text/csv", headers=headers)
+    return Response(",".join(BAD_ROW_COLUMNS) + "\r\n", media_type="text/csv", headers=headers)
 
 
 def _sent(folder: "tempfile.TemporaryDirectory[str]", file: Path, form: Format) -> Response:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import ModelVersion, Project, Round, Run, User
+from app.db.tables import Import, ModelVersion, Project, Round, Run, User
 from app.services import accounts
 from app.services.projects import projects
 from tests.browser.seed.curves import ppo_figures, sft_figures
+from tests.browser.seed.imports import make_import
 from tests.browser.seed.judgements import make_judgements, make_prompts
 from tests.browser.seed.rounds import finished_round, make_round, stopped_round
 from tests.browser.seed.runs import make_metrics, make_run
@@ -31,6 +32,7 @@ class Seeded:
     reward: Run
     ppo: Run
     failed: Run
+    imported: Import
     policies: list[ModelVersion]
 
 
@@ -83,6 +85,7 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
         db, project, "ppo", hours=0.05, minutes=None, started_by=owner, state="running", total_steps=60
     )
     await make_metrics(db, ppo, 34, ppo_figures(chance), total=60, seconds=5.4, samples=True)
+    imported = await make_import(db, project, owner)
     versions = [first, policy_2]
     del round_1, reward_2
     return Seeded(
@@ -97,5 +100,6 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
         reward=failed,
         ppo=ppo,
         failed=failed,
+        imported=imported,
         policies=versions,
     )

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import psycopg
 import pytest
-from app.services.data.imports.registry import FORMATS
 from pyarrow import parquet
 
+from app.services.data.imports.formats.registry import FORMATS
 from tests.command_line import Done, runner
 from tests.more_schemas import lengths
 
@@ -58,8 +58,8 @@ def test_real_transcripts_come_in_are_cut_and_go_out_as_trl_reads_them(
 ) -> None:
     done = plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
     assert done.code == 0, done.err
-    assert f"line {BAD_LINE} has an empty response in 'chosen'" in done.out
-    assert f"Imported {FEW - 1} of {FEW} comparisons into harmless; 0 were there already, 1 can't be used." in done.out
+    assert f"line {BAD_LINE} has an empty response" in done.out
+    assert f"Imported {FEW - 1} of {FEW} rows (hh-rlhf) into harmless as 1; 0 were there already" in done.out
 
     done = plumbline("dataset", "cut", "--project", "harmless")
     assert f"Dataset 1 of harmless holds {FEW - 1} judgements" in done.out
@@ -128,51 +128,26 @@ def test_demonstrations_come_in_once_in_each_of_their_forms_and_sft_learns_from_
         {"prompt": [question], "completion": "Well."},
     ]
     (tmp_path / "shown.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    importing = ("import", str(tmp_path / "shown.jsonl"), "-p", "manners", "--kind", "demonstrations", "--create")
+    importing = ("import", str(tmp_path / "shown.jsonl"), "-p", "manners", "--create")
     done = plumbline(*importing)
-    assert "Imported 3 of 4 demonstrations into manners; 1 were there already, 0 can't be used." in done.out
-    assert "Imported 0 of 4 demonstrations into manners; 4 were there already" in plumbline(*importing).out
+    assert "Imported 3 of 4 rows (demonstrations) into manners as 1; 0 were there already, 1 came twice" in done.out
+    again = plumbline(*importing).out
+    assert "Imported 0 of 4 rows (demonstrations) into manners as 2; 3 were there already, 1 came twice" in again
     assert one(database_url, "SELECT count(*) FROM demonstrations WHERE source = 'imported'") == 3
     assert one(database_url, "SELECT count(*) FROM prompts") == 2
     assert "is in the queue" in plumbline("run", "start", "sft", "--project", "manners").out
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"prompt": "Hello?"}, "has neither a text nor messages under 'completion'"),
-        ({"prompt": "Hello?", "completion": " "}, "has an empty turn"),
-        ({"messages": [{"role": "user", "content": "Hello?"}]}, "does not end with a response of the assistant"),
-        ({"messages": [{"role": "assistant", "content": "Hi."}]}, "has no turn of the user right before the response"),
-        ({"messages": [{"role": "robot", "content": "Hi."}]}, "that no system, user or assistant says"),
-        ({"prompt": "Hello?", "completion": "\0"}, "has a NUL character in 'completion'"),
-        ([], "is not a JSON object"),
-    ],
-)
-def test_a_bad_demonstration_keeps_the_file_out(plumbline: Command, tmp_path: Path, row: object, reason: str) -> None:
-    good = {"prompt": "Hello?", "completion": "Hi."}
-    (tmp_path / "shown").write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n", encoding="utf-8")
-    done = plumbline("import", str(tmp_path / "shown"), "-p", "new", "--create", "--kind", "demonstrations")
-    assert "1 of 2 rows can't be used" in done.refusal
-    assert done.out.startswith("line 2 ")
-    assert reason in done.out
-
-
-def test_every_format_of_the_table_can_be_asked_for_and_no_other(
-    plumbline: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "400")  # no line is broken
+def test_every_schema_can_be_asked_for_and_no_other(plumbline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "4000")  # no line is broken
     described = plumbline("import", "--help").out
-    for form in FORMATS:
-        assert f"{form.name}: {form.called}." in described
-    refused = plumbline("import", "file", "-p", "new", "--kind", "songs")
-    assert refused.code == 2
-    assert f"'songs' is not one of {', '.join(repr(form.name) for form in FORMATS)}" in refused.err
+    assert all(form.name in described for form in FORMATS)
 
 
-def test_chosen_responses_are_asked_of_comparisons_alone(plumbline: Command, tmp_path: Path) -> None:
-    asked = plumbline("import", str(tmp_path), "-p", "new", "--create", "--kind", "demonstrations", "--demonstrate")
-    assert asked.refusal == "--demonstrate is for comparisons: a file of demonstrations has no chosen responses."
+def test_chosen_responses_are_asked_of_judgements_alone(plumbline: Command, tmp_path: Path) -> None:
+    (tmp_path / "shown").write_text('{"prompt": "Hello?", "completion": "Hi."}', encoding="utf-8")
+    asked = plumbline("import", str(tmp_path / "shown"), "-p", "new", "--create", "--demonstrate")
+    assert asked.refusal == "--demonstrate is for judgements: a file of demonstrations has no chosen responses."
 
 
 def test_a_bad_row_keeps_the_file_and_the_new_project_out(
@@ -198,8 +173,8 @@ def test_an_empty_file_and_a_missing_one_are_one_line(plumbline: Command, tmp_pa
 
 
 def test_many_bad_rows_are_counted_and_not_all_shown(plumbline: Command, tmp_path: Path) -> None:
-    (tmp_path / "bad").write_bytes(b"{}\n" * 50)
-    done = plumbline("import", str(tmp_path / "bad"), "-p", "new", "--create")
+    (tmp_path / "bad").write_bytes(b'{"prompt": 7}\n' * 50)
+    done = plumbline("import", str(tmp_path / "bad"), "-p", "new", "--create", "--schema", "prompts")
     assert len(done.out.splitlines()) == 21
     assert "… and 30 more" in done.out
     assert "50 of 50" in done.refusal

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, User
 from app.services import accounts
-from app.web.pages import datasets, models, people, projects, quality, questions, rounds, runs
+from app.web.pages import datasets, imports, models, people, projects, quality, questions, rounds, runs
 from app.web.serving import events
 from tests.browser.seed import Seeded
 from tests.factories import make_project
@@ -17,7 +17,7 @@ from tests.web.doors import Door, database_url, doors
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
-PAGES = (projects, rounds, runs, models, datasets, questions, quality, people, events)
+PAGES = (projects, rounds, runs, models, imports, datasets, questions, quality, people, events)
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
 # Streams for ever: tests/browser/test_admin_live.py opens it, here only those who are refused do.
@@ -33,6 +33,7 @@ def here(seeded: Seeded) -> dict[str, object]:
         "kind": "policy",
         "user_id": seeded.annotator.id,
         "task_id": 1,
+        "import_id": seeded.imported.id,
     }
 
 
@@ -68,7 +69,7 @@ async def test_a_reviewer_reads_every_page_and_may_send_no_form(
 
 
 async def test_no_page_shows_a_reviewer_a_form_that_would_be_refused(doors: dict[str, Door], seeded: Seeded) -> None:
-    for page in ("", "/runs", f"/runs/{seeded.failed.id}", "/rounds/3", "/models", "/datasets", "/people"):
+    for page in ("", "/runs", f"/runs/{seeded.failed.id}", "/rounds/3", "/models", "/imports", "/datasets", "/people"):
         html = (await doors["reviewer"].send("GET", f"/projects/{seeded.project.slug}{page}")).text
         assert f'action="/projects/{seeded.project.slug}' not in html, page
 
@@ -88,7 +89,7 @@ async def test_an_id_of_another_project_is_not_there(
 ) -> None:
     """The outsider's own project with the ids of the seeded one."""
     for route in OF_A_PROJECT:
-        if {"run_id", "number", "user_id"} & set(route.param_convertors):
+        if {"run_id", "number", "user_id", "import_id"} & set(route.param_convertors):
             answer = await doors["outsider"].open(route, {**here, "slug": "elsewhere"})
             assert answer.status_code == 404, route.path
 

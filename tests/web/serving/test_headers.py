@@ -7,8 +7,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.settings import Settings
-from app.web.main import MAX_BODY_BYTES, create_app
+from app.web.main import create_app
 from app.web.rendering.render import static_digest
+from app.web.serving.body_limit import MOST_BYTES
 from tests.web.conftest import SITE, client_of
 
 PROTECTING = {
@@ -46,7 +47,7 @@ async def test_every_kind_of_answer_carries_the_protecting_headers_and_its_id(cl
         "another site's": (403, await client.post("/preferences", headers={"Sec-Fetch-Site": "cross-site"})),
         "nothing there": (404, await client.get("/nowhere")),
         "no such method": (405, await client.delete("/sign-in")),
-        "too much": (413, await client.post("/preferences", content=b"x" * (MAX_BODY_BYTES + 1))),
+        "too much": (413, await client.post("/preferences", content=b"x" * (MOST_BYTES + 1))),
         "not ready": (503, await client.get("/readyz")),
         "a problem": (404, await client.get("/api/v1/nowhere")),
     }

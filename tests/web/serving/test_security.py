@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.services import accounts
 from app.settings import Settings
-from app.web.main import MAX_BODY_BYTES, create_app
+from app.web.main import create_app
+from app.web.serving.body_limit import MOST_BYTES
 from tests.factories import make_member, make_project
 from tests.web.conftest import SITE, SignIn, client_of
 
@@ -129,7 +130,7 @@ async def test_a_proxys_request_id_is_taken_over_unless_it_is_odd(client: httpx.
 
 
 async def test_4_3_1_a_body_beyond_the_limit_is_refused_unread(client: httpx.AsyncClient) -> None:
-    response = await client.post("/preferences", content=b"theme=" + b"x" * MAX_BODY_BYTES)
+    response = await client.post("/preferences", content=b"theme=" + b"x" * MOST_BYTES)
     assert response.status_code == 413
 
 
@@ -138,7 +139,7 @@ async def test_4_3_1_a_body_that_hides_its_length_is_refused_too(client: httpx.A
 
     async def endless() -> object:
         nonlocal sent
-        while sent < 64 * MAX_BODY_BYTES:
+        while sent < 64 * MOST_BYTES:
             sent += 65_536
             yield b"x" * 65_536
 

@@ -64,7 +64,7 @@ def require_fit(statement: Statement, size: int) -> None:
 
 
 def visits_of(told: Circumstances) -> int | None:
-    """As many as their column holds."""
+    """Visits, as many as their column holds."""
     return None if told.visits is None else min(told.visits, MOST_VISITS)
 
 

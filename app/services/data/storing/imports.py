@@ -18,13 +18,14 @@ from app.services.data.imports.formats.format import Columns, Format, Recognitio
 from app.services.data.imports.reading import read
 from app.services.data.imports.rows import BadRow, ImportedRow
 from app.services.data.imports.sources.source import Source
-from app.services.data.storing import uploads
+from app.services.data.storing import undoing, uploads
 from app.services.data.storing.loads import Reading
 from app.services.data.storing.options import Options
 from app.services.data.storing.uploads import Upload
 
 SAMPLE_ROWS = 50
 SHOWN_ROWS = 5
+LONGEST_PATH = 500
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,18 @@ class Preview:
 
 
 async def create(
-    db: AsyncSession, project: Project, actor_id: int | None, upload: Upload, *, return_to: str | None = None
+    db: AsyncSession,
+    home: Path,
+    project: Project,
+    actor_id: int | None,
+    upload: Upload,
+    *,
+    return_to: str | None = None,
 ) -> Import:
-    """A row for a file that was stored."""
+    """A row for a file that was stored, to be read as what it most likely is; `format` is None where it is of none.
+
+    Raises Invalid for a file that isn't read, which is removed then.
+    """
     import_ = Import(
         project_id=project.id,
         file_name=upload.name,
@@ -48,6 +58,14 @@ async def create(
         return_to=return_to,
         created_by_id=actor_id,
     )
+    try:
+        best = (await asyncio.to_thread(recognise, home, import_)).best
+    except Invalid:
+        uploads.remove(home, upload.folder)
+        raise
+    if best is not None:
+        import_.format, import_.columns = best.form.name, dict(best.columns)
+        import_.options = Options().model_dump()
     db.add(import_)
     await db.flush()
     await db.refresh(import_)
@@ -96,14 +114,19 @@ async def choose(
     await db.flush()
 
 
-def choose_best(import_: Import, recognition: Recognition) -> bool:
-    """Read the file as what it most likely is; False where it is of no format that there is."""
-    if recognition.best is None:
-        return False
-    import_.format = recognition.best.form.name
-    import_.columns = dict(recognition.best.columns)
-    import_.options = Options().model_dump()
-    return True
+async def discard(db: AsyncSession, import_: Import) -> str:
+    """Remove an import that brought nothing; its folder, which is the caller's to remove then. Raises Conflict."""
+    if import_.state not in ("uploaded", "checked"):
+        raise Conflict("Rows of this file came in. Undo the import instead.")
+    await require_idle(db, import_)
+    await db.delete(import_)
+    await db.flush()
+    return import_.folder
+
+
+async def holding(db: AsyncSession, import_: Import) -> list[int]:
+    """Numbers of the dataset versions that keep it from being undone."""
+    return await undoing.versions_that_hold(db, import_) if import_.state == "imported" else []
 
 
 def preview(home: Path, import_: Import) -> Preview:

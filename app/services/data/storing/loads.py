@@ -6,7 +6,7 @@ them.
 
 import asyncio
 import csv
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,7 +175,7 @@ async def _held_out(db: AsyncSession, project: Project) -> frozenset[bytes]:
     return frozenset(found)
 
 
-async def _ahead(items: Iterator[T]) -> AsyncIterator[T]:
+async def _ahead(items: Iterator[T]) -> AsyncGenerator[T, None]:
     """The items, each made in a thread while the one before it is dealt with."""
     following = asyncio.create_task(asyncio.to_thread(next, items, None))
     try:

@@ -4,10 +4,9 @@ All of it happens in the caller's transaction. What the project has already, by 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
-from psycopg.abc import Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
@@ -20,8 +19,12 @@ CREATE TEMP TABLE IF NOT EXISTS staged_rows (
 CREATE TEMP TABLE IF NOT EXISTS staged_prompts (
     number int, digest bytea, messages jsonb, split text, topic text, tags jsonb
 ) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_tasks (number int, prompt_digest bytea, digest bytea, said smallint) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_responses (task_digest bytea, position smallint, text text, model text) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS staged_tasks (
+    number int, prompt_digest bytea, digest bytea, said smallint
+) ON COMMIT DROP;
+CREATE TEMP TABLE IF NOT EXISTS staged_responses (
+    task_digest bytea, position smallint, text text, model text
+) ON COMMIT DROP;
 CREATE TEMP TABLE IF NOT EXISTS staged_statements (
     number int, task_digest bytea, digest bytea, answer_type text, choice smallint, preference smallint,
     ranks smallint[], shown_order smallint[], strength_said boolean, annotator text, criteria jsonb, flags jsonb,
@@ -194,13 +197,13 @@ class Staging:
         await self._connection.execute(EMPTY)
         for table, content in frame.copies.items():
             into = f"COPY staged_{table}{(columns or {}).get(table, '')} FROM STDIN"
-            async with self._connection.cursor() as cursor, cursor.copy(into) as copy:  # type: ignore[arg-type]
+            async with self._connection.cursor() as cursor, cursor.copy(into) as copy:
                 await copy.write(content)
 
-    async def _changed(self, statement: Query) -> int:
+    async def _changed(self, statement: LiteralString) -> int:
         return (await self._connection.execute(statement, self._values)).rowcount
 
-    async def _row(self, statement: Query) -> tuple[Any, ...]:
-        row = await (await self._connection.execute(statement, self._values)).fetchone()
+    async def _row(self, statement: LiteralString) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = await (await self._connection.execute(statement, self._values)).fetchone()
         assert row is not None
         return row

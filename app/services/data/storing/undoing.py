@@ -82,24 +82,24 @@ async def require_undoable(db: AsyncSession, import_: Import) -> None:
 
 async def versions_that_hold(db: AsyncSession, import_: Import) -> list[int]:
     """Numbers of the dataset versions with any of its judgements or demonstrations in them."""
-    holding = (
-        select(DatasetVersion.number)
-        .join(DatasetJudgement, DatasetJudgement.dataset_version_id == DatasetVersion.id)
-        .join(Judgement, Judgement.id == DatasetJudgement.judgement_id)
-        .join(Task, Task.id == Judgement.task_id)
-        .where(Task.import_id == import_.id)
+    since = (DatasetVersion.project_id == import_.project_id, DatasetVersion.created_at >= import_.imported_at)
+    holds_a_judgement = exists().where(
+        DatasetJudgement.dataset_version_id == DatasetVersion.id,
+        Judgement.id == DatasetJudgement.judgement_id,
+        Task.id == Judgement.task_id,
+        Task.import_id == import_.id,
     )
     # A version of demonstrations holds all that there were when it was cut.
-    brought = exists().where(
+    brought_a_demonstration = exists().where(
         Demonstration.import_id == import_.id, Prompt.id == Demonstration.prompt_id, Prompt.split == "train"
     )
-    cut_since = select(DatasetVersion.number).where(
-        DatasetVersion.project_id == import_.project_id,
-        DatasetVersion.kind == "demonstrations",
-        DatasetVersion.created_at > import_.imported_at,
-        brought,
+    found = await db.scalars(
+        select(DatasetVersion.number).where(
+            *since,
+            or_(holds_a_judgement, (DatasetVersion.kind == "demonstrations") & brought_a_demonstration),
+        )
     )
-    return sorted({*await db.scalars(holding.distinct()), *await db.scalars(cut_since)})
+    return sorted(set(found))
 
 
 async def _tasks_worked_on(db: AsyncSession, import_: Import) -> int:
