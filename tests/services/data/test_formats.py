@@ -211,6 +211,24 @@ def test_texts_stay_as_they_are_to_the_byte() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("parents", "why"),
+    [
+        ({"1": None, "2": "3", "3": "2"}, "has messages that don't follow from one first message"),
+        ({"1": None, "2": None}, "has messages that don't follow from one first message"),
+        ({"1": "1"}, "has messages that don't follow from one first message"),
+        ({"1": None, "2": "9"}, "has a message whose parent isn't among those before and after it"),
+    ],
+)
+def test_messages_that_are_no_tree_are_told_as_one_row(parents: dict[str, str | None], why: str) -> None:
+    rows = [
+        {"message_id": name, "parent_id": parent, "message_tree_id": "1", "text": "a", "role": "prompter"}
+        for name, parent in parents.items()
+    ]
+    assert reason(rows) == why
+    assert reason([rows[0], rows[0]]) == "has two messages of one id"
+
+
 def test_a_group_of_rows_ends_where_its_prompt_does_and_a_bad_one_takes_only_its_own_along() -> None:
     rated = {"response": "a", "helpfulness": 1}
     rows = [

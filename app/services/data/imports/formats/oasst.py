@@ -10,6 +10,7 @@ from app.services.data.imports.formats.values import (
     as_dict,
     prompt_of,
     response_of,
+    short,
     text_of,
     turn_of,
     whole_number_of,
@@ -29,19 +30,8 @@ def parse_tree(raws: Sequence[Raw], columns: Columns, line: int) -> list[Importe
 
 def parse_messages(raws: Sequence[Raw], columns: Columns, line: int) -> list[ImportedRow]:
     """Raises RowError with the reason when the messages are no tree."""
-    nodes: dict[object, dict[str, object]] = {raw.get("message_id"): {**raw, "replies": []} for raw in raws}
-    roots = []
-    for node in nodes.values():
-        parent = node.get("parent_id")
-        if parent is None:
-            roots.append(node)
-        elif parent in nodes:
-            replies = nodes[parent]["replies"]
-            assert isinstance(replies, list)
-            replies.append(node)
-        else:
-            raise RowError("parent_id", "has a message whose parent isn't among those before and after it")
-    return [row for root in roots for row in _below(root, (), line, root)]
+    root, replies = _linked(raws)
+    return list(_below(_nested(root, replies, 0), (), line, root))
 
 
 def claims_tree(raw: Raw, columns: Columns) -> bool:
@@ -93,6 +83,41 @@ def _asked(prompt: tuple[Turn, ...], replies: Sequence[Node], line: int, root: N
     different([response.text for response in responses], "text")
     statements = (Statement(ranked(order, len(replies))),) if len(order) > 1 else ()
     return ImportedRow(line, prompt, responses, statements, tags=tags)
+
+
+def _linked(raws: Sequence[Raw]) -> tuple[Node, dict[str, list[Raw]]]:
+    """The one first message, and the replies of each message by its id. Raises RowError for what is no tree."""
+    replies: dict[str, list[Raw]] = {short(raw.get("message_id"), "message_id"): [] for raw in raws}
+    if len(replies) < len(raws):
+        raise RowError("message_id", "has two messages of one id")
+    roots = []
+    for raw in raws:
+        parent = raw.get("parent_id")
+        if parent is None or parent == "":
+            roots.append(raw)
+        elif (name := short(parent, "parent_id")) in replies:
+            replies[name].append(raw)
+        else:
+            raise RowError("parent_id", "has a message whose parent isn't among those before and after it")
+    if len(roots) != 1 or len(raws) != _size(roots[0], replies):
+        raise RowError("parent_id", "has messages that don't follow from one first message")
+    return roots[0], replies
+
+
+def _size(root: Raw, replies: Mapping[str, Sequence[Raw]]) -> int:
+    """How many messages follow from the first one, itself included."""
+    count, found = 0, [root]
+    while found:
+        count += 1
+        found += replies[short(found.pop().get("message_id"), "message_id")]
+    return count
+
+
+def _nested(raw: Raw, replies: Mapping[str, Sequence[Raw]], depth: int) -> Node:
+    if depth > DEEPEST:
+        raise RowError("parent_id", f"has a conversation of more than {DEEPEST} turns")
+    own = replies[short(raw.get("message_id"), "message_id")]
+    return {**raw, "replies": [_nested(reply, replies, depth + 1) for reply in own]}
 
 
 def _replies(node: Node) -> list[Node]:

@@ -72,7 +72,7 @@ class _Text:
         if content is None:
             self.fits = False
             return "\n"
-        if content.startswith(codecs.BOM_UTF8):
+        if self.line == 1:
             content = content.removeprefix(codecs.BOM_UTF8)
         try:
             return content.decode()

@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import json
 import os
 import stat
 import sys
@@ -191,15 +190,7 @@ def _text_rows(head: bytes, stream: BinaryIO) -> tuple[str, Rows]:
         return "JSON", json_list.json_list(stream)
     if first == b"{":
         return "JSON", json_list.json_list(stream, is_sequence=True)
-    delimiter = None if text.startswith(b"{") or _is_json(first) else delimiter_of(head)
+    delimiter = None if text.startswith(b"{") else delimiter_of(head)
     if delimiter is not None:
         return DELIMITERS[delimiter], delimited(stream, delimiter)
     return "JSON Lines", json_lines(stream)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
