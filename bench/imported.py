@@ -79,7 +79,7 @@ class Imported:
         """One round, and a reward model goes on to PPO even if it is no better than a coin, which its gate refuses."""
         project = await projects.named(db, SLUG)
         project.opens_next_round = False
-        project.round_settings = {"reward_gate": {"accuracy_low": 0.0}}
+        project.round_settings = {"first_policy_gate": {"unigram_gain": 0.0}, "reward_gate": {"accuracy_low": 0.0}}
 
     async def _run(self, stage: str) -> Run:
         self._plumbline("run", "start", stage, "-p", SLUG)

@@ -41,8 +41,8 @@ async def start_round(project: OwnedProject, caller: Caller, db: Db, body: Round
 
 @router.get("/projects/{slug}/label-advice", tags=["rounds"], summary="Ask how many judgements are likely enough")
 async def read_label_advice(project: ManagedProject, db: Db) -> LabelAdviceOut:
-    """Judgements that are likely to be enough, by the newest reward model or by what is expected of a first one;
-    403 for annotators.
+    """Judgements that are likely enough, by the newest reward model or by what is expected of a first one; 403 for
+    annotators.
     """
     advice = await label_advice.advice(db, project)
     return LabelAdviceOut(enough=advice.enough, sentence=str(advice.sentence))
