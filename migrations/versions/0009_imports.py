@@ -85,7 +85,7 @@ def upgrade() -> None:
         op.create_index(
             f"ix_{table}_import_id", table, ["import_id"], postgresql_where=sa.text("import_id IS NOT NULL")
         )
-    op.add_column("prompts", sa.Column("tags", postgresql.ARRAY(sa.String()), server_default="{}", nullable=False))
+    op.add_column("prompts", sa.Column("tags", postgresql.ARRAY(sa.String(80)), server_default="{}", nullable=False))
     op.add_column("completions", sa.Column("source_model", sa.String(200)))
     op.add_column("tasks", sa.Column("import_digest", sa.LargeBinary(16)))
     op.create_index(

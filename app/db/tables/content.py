@@ -32,8 +32,8 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(20))
     topic: Mapped[str | None] = mapped_column(String(200))
     source: Mapped[str] = mapped_column(String(200))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(80)), server_default="{}")
     excluded: Mapped[bool] = mapped_column(server_default="false")
-    tags: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{}")
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
 

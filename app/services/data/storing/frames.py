@@ -21,6 +21,7 @@ from app.services.prompts import split_of
 
 ROWS_A_FRAME = 5_000
 MOST_RESPONSES = 9
+LONGEST_TAG = 80
 NULL = "\\N"
 
 Table = Literal["rows", "prompts", "tasks", "responses", "statements", "demonstrations"]
@@ -111,7 +112,7 @@ class _Builder:
             self.duplicates += 1
             return
         self.seen.add(row_key)
-        if self.held_out and fingerprint(row.prompt) in self.held_out:
+        if self.held_out and row.split != "held_out" and fingerprint(row.prompt) in self.held_out:
             self.near_held_out += 1
         prompt_hex, task_hex = _hex(prompt), _hex(task) if task else NULL
         self.lines["rows"].append(f"{number}\t{unit}\t{_hex(row_key)}\t{prompt_hex}\t{task_hex}\n")
@@ -192,9 +193,11 @@ def _require_fit(row: ImportedRow, size: int) -> None:
         raise RowError(None, f"has {size} responses; a task holds {MOST_RESPONSES}")
     if size == 1 and not row.statements:
         raise RowError(None, "has one response, and nothing is said of it")
-    for name in (row.topic, *row.tags, *(response.model for response in row.responses)):
+    for name in (row.topic, *(response.model for response in row.responses)):
         if name is not None and len(name) > answers.LONGEST_NAME:
-            raise RowError(None, f"has a topic, a tag or a model's name of more than {answers.LONGEST_NAME} characters")
+            raise RowError(None, f"has a topic or a model's name of more than {answers.LONGEST_NAME} characters")
+    if any(len(tag) > LONGEST_TAG for tag in row.tags):
+        raise RowError(None, f"has a tag of more than {LONGEST_TAG} characters")
     for demonstration in row.demonstrations:
         if not demonstration.text.strip(" "):
             raise RowError(None, "has an empty response to imitate")
