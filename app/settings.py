@@ -57,6 +57,13 @@ class Settings(BaseModel):
         str,
         Field(description="Addresses, separated by commas, whose X-Forwarded headers are believed; empty: nobody's."),
     ] = ""
+    trusted_hosts: Annotated[
+        str,
+        Field(
+            description="Names, separated by commas, by which the site may be reached besides that of its public URL, "
+            "`localhost` and its own address; requests for any other name are refused."
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="How much the site's server says in its log.")
     ] = "info"
