@@ -74,6 +74,13 @@ class Settings(BaseModel):
             "home, made at first need."
         ),
     ] = None
+    trusted_hosts: Annotated[
+        str,
+        Field(
+            description="Names, separated by commas, by which the site may be reached besides that of its public URL, "
+            "`localhost` and its own address; requests for any other name are refused."
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="How much the site's server says in its log.")
     ] = "info"

@@ -54,7 +54,7 @@ def seeded(seeded_template: Seeded) -> Seeded:
 async def site(seeded_url: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
     """The application, started on the test's own database."""
     write_models(tmp_path / "home")
-    app = create_app(Settings(home=tmp_path / "home", database_url=seeded_url))
+    app = create_app(Settings(home=tmp_path / "home", database_url=seeded_url, trusted_hosts="test"))
     async with app.router.lifespan_context(app):
         yield app
 

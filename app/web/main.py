@@ -48,6 +48,7 @@ from app.web.rendering import render
 from app.web.serving import errors, events
 from app.web.serving.body_limit import BodyLimit
 from app.web.serving.csrf import SameOriginOnly
+from app.web.serving.hosts import OwnNamesOnly, names_of
 from app.web.serving.request_log import ErrorBoundary, RequestLog
 from app.web.serving.security_headers import SecurityHeaders
 from app.web.serving.static_files import DigestedStaticFiles
@@ -95,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send people to whatever name they asked for
         lifespan=_lifespan,
         middleware=[
             Middleware(RequestLog),
@@ -102,6 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(ErrorBoundary),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
             Middleware(BodyLimit, upload_bytes=settings.upload_bytes),
+            Middleware(OwnNamesOnly, names=names_of(settings)),
             Middleware(SameOriginOnly, public_url=settings.public_url),
         ],
     )

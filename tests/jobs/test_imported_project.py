@@ -63,7 +63,7 @@ async def client(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.Async
     site = create_app(Settings(home=tmp_path / "home", database_url=database_url))
     async with (
         site.router.lifespan_context(site),
-        httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://testserver") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost") as client,
     ):
         yield client
 

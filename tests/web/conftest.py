@@ -20,7 +20,7 @@ SignIn = Callable[[Principal], Awaitable[httpx.AsyncClient]]
 
 @pytest.fixture
 async def app(database_url: str) -> AsyncIterator[FastAPI]:
-    app = create_app(Settings(database_url=database_url))
+    app = create_app(Settings(database_url=database_url, trusted_hosts=HOST))
     async with app.router.lifespan_context(app):
         yield app
 

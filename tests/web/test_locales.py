@@ -21,7 +21,7 @@ from app.web.locales.extraction import domain_messages
 from app.web.main import create_app
 from app.web.rendering.render import ROOT
 from app.web.words import choices
-from tests.web.conftest import client_of
+from tests.web.conftest import HOST, client_of
 
 Message = str | tuple[str, ...]
 LANGUAGES = [code for code in locales.available() if code != locales.SOURCE]
@@ -29,7 +29,7 @@ LANGUAGES = [code for code in locales.available() if code != locales.SOURCE]
 
 @pytest.fixture
 def client() -> httpx.AsyncClient:
-    app: FastAPI = create_app(Settings())
+    app: FastAPI = create_app(Settings(trusted_hosts=HOST))
     return client_of(app)
 
 

@@ -23,7 +23,7 @@ from app.errors import (
 )
 from app.settings import Settings
 from app.web.main import create_app
-from tests.web.conftest import SITE, client_of
+from tests.web.conftest import HOST, SITE, client_of
 
 HTMX = {"HX-Request": "true"}
 STATUSES = {
@@ -42,7 +42,7 @@ STATUSES = {
 @pytest.fixture(scope="module")
 def site() -> FastAPI:
     """The application without its database, with routes that go wrong in every way."""
-    site = create_app(Settings(database_url="postgresql://nowhere"))
+    site = create_app(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
 
     async def refuse(kind: str) -> None:
         (error,) = (error for error in STATUSES if error.__name__ == kind)
