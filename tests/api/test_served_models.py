@@ -72,7 +72,7 @@ async def test_no_answer_and_no_description_of_the_api_holds_the_key(calling: As
     assert all(KEY not in answer.text for answer in answers)
     fields = routes.openapi("test")["components"]["schemas"]["ServedModelOut"]["properties"]
     assert not [name for name in fields if "key" in name and name != "has_key"]
-    assert answers[3].json()["detail"] == "The endpoint refuses us (401): Bearer …"
+    assert answers[3].json()["detail"] == "The endpoint refuses us (401): “Bearer …”."
 
 
 async def test_what_is_left_out_of_a_change_stays(calling: As, endpoint: ServedEndpoint, db: AsyncSession) -> None:

@@ -79,7 +79,7 @@ def test_what_an_endpoint_refuses_is_said_without_the_key(
 ) -> None:
     endpoint.reply = lambda asked: of({"error": asked.headers["authorization"]}, 403)
     plumbline("served", "add", "x", *HERE, "--address", endpoint.address, "--model", "m", "--key-file", key_file)
-    assert plumbline("served", "test", "x", *HERE).refusal == "The endpoint refuses us (403): Bearer …"
+    assert plumbline("served", "test", "x", *HERE).refusal == "The endpoint refuses us (403): “Bearer …”."
 
 
 def only(database_url: str, query: str) -> tuple[dict[str, dict[str, object]], ...]:

@@ -206,7 +206,7 @@ async def test_a_prompt_that_gets_no_response_is_told_and_the_others_go_on(
     assert run.error == "2 of 8 responses didn't come. The last reason: The response is empty."
     log = runs.log_tail(run, home).splitlines()
     assert [line.partition(": ")[2] for line in log] == [
-        "The endpoint refuses the request (400): too long",
+        "The endpoint refuses the request (400): “too long”.",
         "The response is empty.",
     ]
 
@@ -218,7 +218,7 @@ async def test_a_wrong_key_fails_the_run_at_once_in_the_endpoints_words(
     project = await loop.make_project()
     run = await loop.execute(await asking.queue(project, await asking.add(project, endpoint, parallel=1)))
     assert (run.state, run.attempt) == ("failed", 1)
-    assert run.error == "The endpoint refuses us (401): bad key Bearer …"
+    assert run.error == "The endpoint refuses us (401): “bad key Bearer …”."
     assert len(endpoint.asked) == 1
 
 
@@ -229,7 +229,7 @@ async def test_an_endpoint_that_fails_for_everybody_is_given_up_before_all_promp
     project = await loop.make_project(prompts=30)
     run = await loop.execute(await asking.queue(project, await asking.add(project, endpoint, parallel=2, retries=1)))
     assert run.state == "failed"
-    assert run.error == "Asked 2 times. The last time: The endpoint failed (500): no"
+    assert run.error == "Asked 2 times. The last time: The endpoint failed (500): “no”."
     assert len(endpoint.asked) < 20
 
 

@@ -55,8 +55,8 @@ class Spent:
 
     def ask(self) -> None:
         """Count a request. Raises CapReached in place of one too many."""
-        if (cap := self.cap()) is not None:
-            raise CapReached("The run has reached %(cap)s.", cap=cap)
+        if self.cap() is not None:
+            raise CapReached("The run has reached a cap of its served model.")
         self.requests += 1
 
 
@@ -113,7 +113,7 @@ class Client:
                 answer = await self._try(prompt)
             except Again as again:
                 if tried >= self._endpoint.limits.retries:
-                    raise NoAnswer(_after(tried + 1, again.message)) from None
+                    raise again if tried == 0 else NoAnswer(_after(tried + 1, again.message)) from None
                 await asyncio.sleep(_pause_seconds(tried, again))
                 tried += 1
             else:
@@ -131,9 +131,9 @@ class Client:
             ) from None
         except (httpx.ConnectError, Unreachable) as error:
             self._place = None  # a name may have moved on
-            raise Again("There is no connection to the endpoint: %(why)s", why=_why(error)) from None
+            raise Again("There is no connection to the endpoint: “%(why)s”.", why=_why(error)) from None
         except (httpx.TransportError, httpx.StreamError) as error:
-            raise Again("The endpoint cut its answer off: %(why)s", why=_why(error)) from None
+            raise Again("The endpoint cut its answer off: “%(why)s”.", why=_why(error)) from None
         if status == 200:
             characters = sum(len(message.content) for message in prompt) + len(self._endpoint.sampling.system)
             return answer_in(content, self._endpoint.protocol, key=self._endpoint.key, asked_characters=characters)
@@ -144,22 +144,23 @@ class Client:
         """Raises what a status other than 200 means. Returns where the same may be asked in other words."""
         said = said_in(content, key=self._endpoint.key)
         if status == 429:
-            raise Again("The endpoint is busy (429): %(said)s", said=said, after_seconds=_asked_to_wait(headers))
+            raise Again("The endpoint is busy (429): “%(said)s”.", said=said, after_seconds=_asked_to_wait(headers))
         if status in (408, 409, 425) or status >= 500:
-            raise Again("The endpoint failed (%(status)s): %(said)s", status=status, said=said)
+            raise Again("The endpoint failed (%(status)s): “%(said)s”.", status=status, said=said)
         if 300 <= status < 400:
             raise Refused("The endpoint sends to another address (%(status)s), which isn't followed.", status=status)
         if status == 404:
             raise Refused(
-                "The endpoint knows no such address or model (404; addresses often end with /v1): %(said)s", said=said
+                "The endpoint knows no such address or model (404; addresses often end with /v1): “%(said)s”.",
+                said=said,
             )
         if status == 400 and LIMITS[1] in said and self._limit == LIMITS[0]:
             self._limit = LIMITS[1]
             self.spent.ask()
             return
         if status in (400, 413, 422):
-            raise NoAnswer("The endpoint refuses the request (%(status)s): %(said)s", status=status, said=said)
-        raise Refused("The endpoint refuses us (%(status)s): %(said)s", status=status, said=said)
+            raise NoAnswer("The endpoint refuses the request (%(status)s): “%(said)s”.", status=status, said=said)
+        raise Refused("The endpoint refuses us (%(status)s): “%(said)s”.", status=status, said=said)
 
     async def _send(self, prompt: Sequence[Message]) -> tuple[int, httpx.Headers, bytes]:
         """Raises httpx's errors, Unreachable, and Invalid for an address that may not be reached."""
@@ -201,7 +202,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def _after(tries: int, why: str) -> str:
-    return why if tries == 1 else f"Asked {tries} times. The last time: {why}"
+    return f"Asked {tries} times. The last time: {why}"
 
 
 def _why(error: Exception) -> str:

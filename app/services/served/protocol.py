@@ -22,7 +22,6 @@ PATHS: dict[Protocol, str] = {"chat": "/chat/completions", "completions": "/comp
 SAID_CHARACTERS = 300
 # Where an endpoint doesn't count: of English, some four characters are a token.
 CHARACTERS_PER_TOKEN = 4
-SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 NEXT_TURN = "\n\nUser:"
 # Some endpoints show a part of the key that they refuse: sk-abc***xyz.
 MASKED = re.compile(r"\S*\*{2,}\S*")
@@ -85,11 +84,11 @@ def answer_in(content: bytes, protocol: Protocol, *, key: str | None, asked_char
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        raise Again("The endpoint's answer isn't JSON: %(said)s", said=said_in(content, key=key)) from None
+        raise Again("The endpoint's answer isn't JSON: “%(said)s”.", said=said_in(content, key=key)) from None
     choices = body.get("choices") if isinstance(body, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     if choice is None:
-        raise Again("The endpoint's answer holds no response: %(said)s", said=said_in(content, key=key))
+        raise Again("The endpoint's answer holds no response: “%(said)s”.", said=said_in(content, key=key))
     text = _text(choice, protocol)
     reason = choice.get("finish_reason")
     if text is None or not text.strip():
@@ -116,7 +115,7 @@ def said_in(content: bytes, *, key: str | None) -> str:
         text = text.replace(key, "…")
     text = " ".join("".join(c if c.isprintable() else " " for c in MASKED.sub("…", text)).split())
     if not text:
-        return "nothing"
+        return "–"
     return text if len(text) <= SAID_CHARACTERS else text[: SAID_CHARACTERS - 1] + "…"
 
 
@@ -130,7 +129,11 @@ def _turns(prompt: Sequence[Message], system: str) -> list[dict[str, str]]:
 
 def _transcript(turns: Sequence[dict[str, str]]) -> str:
     """The conversation as a text that an assistant's turn goes on from, for models that know no chat."""
-    return "\n\n".join(SPEAKERS[turn["role"]] + turn["content"] for turn in turns) + "\n\nAssistant:"
+    return "\n\n".join(_speaker(turn["role"]) + turn["content"] for turn in turns) + "\n\nAssistant:"
+
+
+def _speaker(role: str) -> str:
+    return "" if role == "system" else f"{role.capitalize()}: "
 
 
 def _text(choice: Json, protocol: Protocol) -> str | None:

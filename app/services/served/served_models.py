@@ -39,9 +39,13 @@ class Description:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", _named(self.name, "name", LONGEST_NAME))
-        object.__setattr__(self, "model", _named(self.model, "model name", LONGEST_MODEL))
+        object.__setattr__(self, "name", self.name.strip())
+        object.__setattr__(self, "model", self.model.strip())
         object.__setattr__(self, "address", addresses.tidy(self.address))
+        if not _is_name(self.name, LONGEST_NAME):
+            raise Invalid("A served model needs a name of at most %(longest)s characters.", longest=LONGEST_NAME)
+        if not _is_name(self.model, LONGEST_MODEL):
+            raise Invalid("The model's name at the endpoint has 1 to %(longest)s characters.", longest=LONGEST_MODEL)
         if self.protocol not in get_args(Protocol):
             raise Invalid("An endpoint is asked by chat or by completions.")
 
@@ -186,16 +190,14 @@ async def try_out(endpoint: Endpoint, prompt: str) -> Answer:
     if not prompt.strip():
         raise Invalid("Write a prompt to try it with.")
     waits = min(TEST_SECONDS, endpoint.limits.timeout_seconds)
-    impatient = endpoint.limits.model_copy(update={"retries": 0, "timeout_seconds": waits, "parallel": 1})
+    once = {"retries": 0, "timeout_seconds": waits, "parallel": 1, "most_requests": 2}
+    impatient = endpoint.limits.model_copy(update=once)
     async with Client(replace(endpoint, limits=impatient)) as client:
         return await client.ask([Message("user", prompt)])
 
 
-def _named(text: str, what: str, longest: int) -> str:
-    tidy = text.strip()
-    if not tidy or len(tidy) > longest or not tidy.isprintable():
-        raise Invalid("A served model needs a %(what)s of at most %(longest)s characters.", what=what, longest=longest)
-    return tidy
+def _is_name(text: str, longest: int) -> bool:
+    return 0 < len(text) <= longest and text.isprintable()
 
 
 def _sealed(project: Project, key: str | None, home: Path) -> bytes | None:

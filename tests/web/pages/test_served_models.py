@@ -170,10 +170,10 @@ async def test_a_key_does_not_follow_to_an_address_that_it_was_not_given_for(
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (of({"error": {"message": f"Incorrect key {KEY}"}}, 401), "The endpoint refuses us (401): Incorrect key …"),
+        (of({"error": {"message": f"Incorrect key {KEY}"}}, 401), "The endpoint refuses us (401): “Incorrect key …”."),
         (Reply(302, headers={"Location": "http://127.0.0.1/"}), "sends to another address (302)"),
-        (Reply(200, b"<html><script>alert(1)</script>hello"), "isn&#39;t JSON: hello"),
-        (Reply(500, b"<img src=x onerror=alert(1)>"), "The endpoint failed (500): nothing"),
+        (Reply(200, b"<html><script>alert(1)</script>hello"), "isn&#39;t JSON: “hello”"),
+        (Reply(500, b"<img src=x onerror=alert(1)>"), "The endpoint failed (500): “–”."),
         (says("<script>alert(1)</script>"), "&lt;script&gt;"),
     ],
     ids=str,
