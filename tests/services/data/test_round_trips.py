@@ -1,0 +1,159 @@
+"""Our own exports, read back into another project, say what they said; and files of any projects load together."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Demonstration, Project
+from app.security import Principal
+from app.services.data import datasets
+from app.services.data.exports import judgements as judgement_rows
+from app.services.data.exports.annotations import annotations_of
+from app.services.data.exports.formats import json_line, json_lines, write_parquet
+from app.services.data.exports.registry import open_export
+from app.services.judging import assignments, judgements
+from app.services.judging.answers import Answer
+from app.services.judging.judgements import Submission
+from app.services.projects import question
+from tests.factories import make_member, make_project, make_task
+from tests.importing import import_file
+
+PAIRS = {"criteria": ["kind"], "flags": ["rude"], "asks_acceptable": True, "asks_edit": True}
+RANKINGS = {"answer_type": "ranking", "size": 3}
+OF_THE_PLACE = ("judgement_id", "task_id", "kind", "annotator", "guidelines_version")
+OF_A_DEMONSTRATION = ("better_response", "better_response_of")
+
+
+async def asking(db: AsyncSession, asked: dict[str, Any], *responses: str, tasks: int) -> tuple[Project, Principal]:
+    project = await make_project(db)
+    project.question = question.checked(asked).to_json()
+    for _ in range(tasks):
+        await make_task(db, project, *responses)
+    return project, await make_member(db, project)
+
+
+async def say(db: AsyncSession, ada: Principal, project: Project, *answers: Answer) -> None:
+    for answer in answers:
+        lease = await assignments.lease_next(db, ada, project)
+        assert lease is not None
+        await judgements.submit(db, ada, lease.id, Submission(answer, f"key {lease.id}", active_ms=4_000, visits=1))
+
+
+async def of_pairs(db: AsyncSession) -> Project:
+    project, ada = await asking(db, PAIRS, tasks=3)
+    full = Answer(2, criteria={"kind": -1}, acceptable=(True, None), flags=((), ("rude",)), rationale="Shorter.")
+    await say(db, ada, project, full, Answer(4), Answer(7, response="In a bag.", response_of=1))
+    return project
+
+
+async def of_rankings(db: AsyncSession) -> Project:
+    project, ada = await asking(db, RANKINGS, "One.", "Two.", "Three.", tasks=2)
+    await say(db, ada, project, *(Answer(answer_type="ranking", ranks=ranks) for ranks in ((2, 1, 1), (1, None, 2))))
+    return project
+
+
+async def of_harm(db: AsyncSession) -> Project:
+    project, ada = await asking(db, {"asks_harm": True}, tasks=2)
+    await say(db, ada, project, Answer(3, safe=(True, False)), Answer(2, safe=(False, False), less_harmful=0))
+    return project
+
+
+EVERY_KIND = (of_pairs, of_rankings, of_harm)
+
+
+async def judged(db: AsyncSession, project: Project, home: Path) -> list[dict[str, Any]]:
+    version = await datasets.cut_preferences(db, project, home=home)
+    rows = [json.loads(json_line(row)) async for row in judgement_rows.rows(db, version)]
+    return sorted(rows, key=lambda row: json.dumps([row["prompt"], row["ranks"], row["submitted_at"]]))
+
+
+async def raw(db: AsyncSession, project: Project, home: Path) -> list[dict[str, Any]]:
+    version = await datasets.cut_preferences(db, project, home=home)
+    told = await annotations_of(db, version)
+    rows = [json.loads(line) for line in json_lines(open_export(version, home, annotations=told))]
+    return sorted(rows, key=json.dumps)
+
+
+async def taken_in(db: AsyncSession, rows: list[dict[str, Any]], schema: str, home: Path) -> Project:
+    file = home / "exported.jsonl"
+    file.write_text("".join(map(json_line, rows)), encoding="utf-8")
+    project = await make_project(db)
+    counts = await import_file(db, project, file, schema=schema)
+    assert counts.bad == 0
+    return project
+
+
+@pytest.mark.parametrize("make", EVERY_KIND)
+async def test_judgements_that_were_exported_say_the_same_elsewhere(
+    db: AsyncSession, tmp_path: Path, make: Any
+) -> None:
+    rows = await judged(db, await make(db), tmp_path)
+    project = await taken_in(db, rows, "plumbline-judgements", tmp_path)
+    again = await judged(db, project, tmp_path)
+    for row, other in zip(rows, again, strict=True):
+        assert (other["kind"], other["annotator"]) == ("imported", f"imported:{row['annotator']}")
+        left_out = (*OF_THE_PLACE, *OF_A_DEMONSTRATION)
+        assert without(other, *left_out) == without(row, *left_out)
+    written = {row["better_response"] for row in rows} - {""}
+    assert set(await db.scalars(select(Demonstration.text).where(Demonstration.judgement_id.is_(None)))) == written
+
+
+@pytest.mark.parametrize("make", EVERY_KIND)
+async def test_raw_preferences_that_were_exported_say_the_same_elsewhere(
+    db: AsyncSession, tmp_path: Path, make: Any
+) -> None:
+    rows = await raw(db, await make(db), tmp_path)
+    again = await raw(db, await taken_in(db, rows, "plumbline-raw", tmp_path), tmp_path)
+    said = [without(row, "judgement_id", "annotator") for row in rows]
+    assert sorted((without(row, "judgement_id", "annotator") for row in again), key=json.dumps) == sorted(
+        said, key=json.dumps
+    )
+    assert {row["annotator"] for row in again} == {"imported:annotator-1"}
+
+
+async def test_no_column_is_ever_null_or_of_another_type(db: AsyncSession, tmp_path: Path) -> None:
+    """Types that a reader infers from any row hold for every other row of every file."""
+    imported = await taken_in(
+        db, [{"prompt": "a?", "chosen": "b", "rejected": "c"}, {"prompt": "d?", "chosen": "e", "rejected": "f"}],
+        "preference", tmp_path,
+    )  # fmt: skip
+    projects = [imported, *[await make(db) for make in EVERY_KIND]]
+    for export in (judged, raw):
+        shapes = {json.dumps(shape(row)) for project in projects for row in await export(db, project, tmp_path)}
+        assert len(shapes) == 1, shapes
+    assert {row["strength"] for row in await raw(db, imported, tmp_path)} == {0}, "no file said how much"
+    (first, _) = await judged(db, imported, tmp_path)
+    assert (first["answer_type"], first["choice"], first["preference"]) == ("ranking", 0, 0)
+    assert sorted(first["ranks"]) == [1, 2]
+
+
+async def test_parquet_has_the_same_values(db: AsyncSession, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    for make in EVERY_KIND:
+        project = await make(db)
+        version = await datasets.cut_preferences(db, project, home=tmp_path)
+        told = await annotations_of(db, version)
+        write_parquet(open_export(version, tmp_path, annotations=told), tmp_path / "raw.parquet")
+        rows = parquet.read_table(tmp_path / "raw.parquet").to_pylist()
+        assert sorted(rows, key=json.dumps) == await raw(db, project, tmp_path)
+
+
+def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def shape(value: Any) -> Any:
+    """The type of a value, as a reader of JSON lines infers it."""
+    if isinstance(value, dict):
+        return {name: shape(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        assert value, "a list without entries has no type"
+        (one,) = {json.dumps(shape(entry)) for entry in value}
+        return [one]
+    assert value is not None
+    return type(value).__name__
