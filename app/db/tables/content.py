@@ -14,6 +14,10 @@ CompletionSource = Literal["starter", "policy", "imported", "person", "served"]
 DemonstrationSource = Literal["starter", "imported", "written", "edited"]
 
 
+OF_A_MODEL = sql("model_version_id IS NOT NULL")
+OF_A_RUN = sql("run_id IS NOT NULL")
+
+
 class Prompt(Base):
     """A conversation that waits for a response.
 
@@ -67,13 +71,12 @@ class Completion(Base):
     text: Mapped[str]
     source: Mapped[str] = mapped_column(String(20))
     model_version_id: Mapped[int | None] = mapped_column(
-        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id", **IN_A_CIRCLE),
-        index=True,
+        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id", **IN_A_CIRCLE)
     )
     served_model_id: Mapped[int | None] = mapped_column(ForeignKey("served_models.id"))
     made_with: Mapped[Json | None]
     run_id: Mapped[int | None] = mapped_column(
-        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id", **IN_A_CIRCLE), index=True
+        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id", **IN_A_CIRCLE)
     )
     sample: Mapped[int | None]
     temperature: Mapped[float | None]
@@ -84,7 +87,9 @@ class Completion(Base):
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
-        UniqueConstraint("run_id", "prompt_id", "sample"),
+        # Partial, because imported completions, which are many, are in none of these.
+        Index("ix_completions_model_version_id", "model_version_id", postgresql_where=OF_A_MODEL),
+        Index("uq_completions_sample", "run_id", "prompt_id", "sample", unique=True, postgresql_where=OF_A_RUN),
         Index("ix_completions_source", "source", "id", postgresql_where=sql("source <> 'imported'")),
         Index("ix_completions_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
         Index("ix_completions_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
