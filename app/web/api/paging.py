@@ -11,10 +11,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import AuditEntry, DatasetVersion, ModelVersion, Project, Round, Run
+from app.db.tables import AuditEntry, DatasetVersion, ModelVersion, Project, Round, Run, User
 from app.errors import Invalid
 
-Row = TypeVar("Row", Project, DatasetVersion, Run, Round, ModelVersion, AuditEntry)
+Row = TypeVar("Row", Project, DatasetVersion, Run, Round, ModelVersion, AuditEntry, User)
 Out = TypeVar("Out", bound=BaseModel)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 
-from app.web.api import audit, datasets, loop, models, projects, tasks
+from app.web.api import audit, datasets, directory, loop, models, people, projects, tasks
 from app.web.api.access import may_read_docs
 from app.web.api.schemas import Problem
 
@@ -41,7 +41,7 @@ router = APIRouter(
         (422, "A field can't be used; `errors` says which."),
     ),
 )
-for part in (projects, tasks, datasets, loop, models, audit):
+for part in (projects, tasks, datasets, loop, models, people, directory, audit):
     router.include_router(part.router)
 
 description = APIRouter(include_in_schema=False)
