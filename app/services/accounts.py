@@ -111,7 +111,8 @@ async def find_user(db: AsyncSession, name_or_email: str) -> User:
     by_email = await db.scalar(select(User).where(func.lower(User.email) == func.lower(wanted)))
     if by_email is not None:
         return by_email
-    by_name = (await db.scalars(select(User).where(func.lower(User.name) == func.lower(wanted)).limit(2))).all()
+    called = (func.lower(User.name) == func.lower(wanted), User.erased_at.is_(None))
+    by_name = (await db.scalars(select(User).where(*called).limit(2))).all()
     if len(by_name) > 1:
         raise Conflict(f"More than one person is called {wanted}: use the e-mail address.")
     if not by_name:

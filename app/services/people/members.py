@@ -1,14 +1,47 @@
 """Members of a project: their role, a pause, and leaving it."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Group, GroupGrant, GroupMember, Member, Project, User
+from app.db.tables import Group, GroupGrant, GroupMember, Judgement, Member, Project, SignInSession, User
 from app.db.tables.projects import Role
 from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
 from app.services.judging import releasing
 from app.services.projects import projects
+
+
+@dataclass(frozen=True)
+class Person:
+    """A member with what they did here. `judged_at` is their last judgement; `has_come`: has ever been signed in."""
+
+    user: User
+    member: Member
+    judgements: int
+    judged_at: datetime | None
+    has_come: bool
+
+
+async def of_project(db: AsyncSession, project: Project) -> list[Person]:
+    """Everybody in the project, those with most judgements first."""
+    judged = (
+        select(Judgement.annotator_id, func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
+        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+        .group_by(Judgement.annotator_id)
+        .subquery()
+    )
+    has_come = select(SignInSession.id).where(SignInSession.user_id == User.id).exists()
+    rows = await db.execute(
+        select(User, Member, func.coalesce(judged.c.count, 0), judged.c.last, has_come)
+        .join(Member, Member.user_id == User.id)
+        .outerjoin(judged, judged.c.annotator_id == User.id)
+        .where(Member.project_id == project.id)
+        .order_by(judged.c.count.desc().nulls_last(), User.name)
+    )
+    return [Person(*row) for row in rows]
 
 
 async def get(db: AsyncSession, project: Project, user_id: int) -> User:

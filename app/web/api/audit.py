@@ -60,13 +60,15 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/projects/{slug}/audit", summary="Read a project's log")
+@router.get("/projects/{slug}/audit", summary="Read the log of a project")
 async def read_project_log(project: OwnedProject, db: Db, asked: Annotated[LogPageQuery, Query()]) -> Page[AuditOut]:
     """Who changed what in the project, newest first; for owners."""
     return await _page(db, asked, project.id)
 
 
-@router.get("/projects/{slug}/audit/export", response_class=Response, responses=FILE, summary="Export a project's log")
+@router.get(
+    "/projects/{slug}/audit/export", response_class=Response, responses=FILE, summary="Export the log of a project"
+)
 async def export_project_log(
     request: Request, project: OwnedProject, db: Db, asked: Annotated[LogExportQuery, Query()]
 ) -> Response:
@@ -75,13 +77,13 @@ async def export_project_log(
     return log_file(sessions_of(request), asked.search(project.id), asked.form, name=f"{project.slug}-log")
 
 
-@router.get("/audit", summary="Read the site's log")
+@router.get("/audit", summary="Read the log of the site")
 async def read_log(admin: Admin, db: Db, asked: Annotated[LogPageQuery, Query()]) -> Page[AuditOut]:
     """Who changed what on the whole site, newest first; for admins."""
     return await _page(db, asked, None)
 
 
-@router.get("/audit/export", response_class=Response, responses=FILE, summary="Export the site's log")
+@router.get("/audit/export", response_class=Response, responses=FILE, summary="Export the log of the site")
 async def export_log(request: Request, admin: Admin, db: Db, asked: Annotated[LogExportQuery, Query()]) -> Response:
     """The same entries as a file."""
     await audit.note(db, "export", "log", {"format": asked.form})

@@ -11,10 +11,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import AuditEntry, DatasetVersion, Import, ModelVersion, Project, Round, Run, ServedModel
+from app.db.tables import AuditEntry, DatasetVersion, Import, ModelVersion, Project, Round, Run, ServedModel, User
 from app.errors import Invalid
 
-Row = TypeVar("Row", Project, DatasetVersion, Import, Run, Round, ModelVersion, AuditEntry, ServedModel)
+Row = TypeVar("Row", Project, DatasetVersion, Import, Run, Round, ModelVersion, AuditEntry, ServedModel, User)
 Out = TypeVar("Out", bound=BaseModel)
 
 

@@ -6,7 +6,20 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 
-from app.web.api import audit, browse, datasets, imports, loop, models, projects, round_settings, served_models, tasks
+from app.web.api import (
+    audit,
+    browse,
+    datasets,
+    directory,
+    imports,
+    loop,
+    models,
+    people,
+    projects,
+    round_settings,
+    served_models,
+    tasks,
+)
 from app.web.api.access import may_read_docs
 from app.web.api.schemas import Problem
 
@@ -30,6 +43,11 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": said, "content": _PROBLEM} for status, said in statuses}
 
 
+PARTS = (
+    *(projects, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
+    *(directory, audit),
+)
+
 router = APIRouter(
     prefix=PREFIX,
     # What generated clients call their functions.
@@ -41,7 +59,20 @@ router = APIRouter(
         (422, "A field can't be used; `errors` says which."),
     ),
 )
-for part in (projects, tasks, datasets, loop, round_settings, models, browse, imports, served_models, audit):
+for part in (
+    projects,
+    tasks,
+    datasets,
+    loop,
+    round_settings,
+    models,
+    browse,
+    imports,
+    served_models,
+    audit,
+    people,
+    directory,
+):
     router.include_router(part.router)
 
 description = APIRouter(include_in_schema=False)

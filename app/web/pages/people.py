@@ -1,16 +1,13 @@
 """People of a project: who works here and as what, who is invited, and what one person does."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import Judgement, Member, Project, SignInSession, User
+from app.db.tables import User
 from app.db.tables.projects import Role
 from app.errors import DomainError, Forbidden
 from app.security import new_token
@@ -30,17 +27,6 @@ LINK_HOURS = 24
 INVITATION_DAYS = (1, 7, 30)
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
-
-
-@dataclass(frozen=True)
-class Person:
-    """A member with what they did here. `judged_at` is their last judgement; `has_come`: has ever been signed in."""
-
-    user: User
-    member: Member
-    judgements: int
-    judged_at: datetime | None
-    has_come: bool
 
 
 class Invite(BaseModel):
@@ -182,7 +168,7 @@ async def _page(
         "people/list.html",
         status_code=problem.status if problem else 200,
         managed=managed,
-        people=await _people(db, managed.project),
+        people=await members.of_project(db, managed.project),
         invited=await invitations.open_in(db, managed.project) if managed.is_owner else [],
         links=links,
         typed=typed,
@@ -210,21 +196,3 @@ async def _person(
         said=request.query_params.get("said"),
         count=int(count) if count.isdecimal() and len(count) < 10 else 0,
     )
-
-
-async def _people(db: AsyncSession, project: Project) -> list[Person]:
-    judged = (
-        select(Judgement.annotator_id, func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
-        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
-        .group_by(Judgement.annotator_id)
-        .subquery()
-    )
-    has_come = select(SignInSession.id).where(SignInSession.user_id == User.id).exists()
-    rows = await db.execute(
-        select(User, Member, func.coalesce(judged.c.count, 0), judged.c.last, has_come)
-        .join(Member, Member.user_id == User.id)
-        .outerjoin(judged, judged.c.annotator_id == User.id)
-        .where(Member.project_id == project.id)
-        .order_by(judged.c.count.desc().nulls_last(), User.name)
-    )
-    return [Person(*row) for row in rows]
