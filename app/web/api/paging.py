@@ -11,10 +11,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import DatasetVersion, ModelVersion, Project, Round, Run
+from app.db.tables import DatasetVersion, ModelVersion, Project, Round, Run, ServedModel
 from app.errors import Invalid
 
-Row = TypeVar("Row", Project, DatasetVersion, Run, Round, ModelVersion)
+Row = TypeVar("Row", Project, DatasetVersion, Run, Round, ModelVersion, ServedModel)
 Out = TypeVar("Out", bound=BaseModel)
 
 
