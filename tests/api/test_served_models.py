@@ -49,6 +49,7 @@ async def test_a_program_adds_one_has_it_write_and_gets_pairs(
     assert (done["state"], done["result"]["responses"]) == ("succeeded", 6)
     made = next(run for run in (await owner.get(f"{PROJECT}/runs")).json()["items"] if run["stage"] == "select")
     assert made["result"]["pairs_made"] == 3
+    assert (await owner.get(f"{PROJECT}/comparisons")).json() == []
     more = await owner.post(f"{PROJECT}/pairs", json={"compared": [writer], "pairs": 5})
     assert (more.status_code, more.json()["stage"]) == (202, "select")
 

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from app.db.tables import ServedModel
 from app.services.loop import starting
+from app.services.loop.comparisons import comparisons
 from app.services.loop.writers import Writer, writers_of
 from app.services.served import served_models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
@@ -12,6 +13,7 @@ from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import RunOut
 from app.web.api.served_schemas import (
     AskIn,
+    ComparisonOut,
     PairsIn,
     ServedAnswerOut,
     ServedModelChange,
@@ -42,7 +44,13 @@ async def add_served_model(project: OwnedProject, body: ServedModelIn, request: 
 @router.get("/writers", summary="List whose responses can be compared")
 async def list_writers(project: ManagedProject, db: Db) -> list[WriterOut]:
     """The policy in use and the served models, removed ones that have written among them; 403 for annotators."""
-    return [WriterOut(writer=str(found.writer), name=found.name) for found in await writers_of(db, project)]
+    return [WriterOut.of(found) for found in await writers_of(db, project)]
+
+
+@router.get("/comparisons", summary="Read how writers do against each other")
+async def read_comparisons(project: ManagedProject, db: Db) -> list[ComparisonOut]:
+    """Every two writers that people compared, a served model among them, who is ahead first; 403 for annotators."""
+    return [ComparisonOut.of(found) for found in await comparisons(db, project)]
 
 
 @router.post("/pairs", status_code=status.HTTP_202_ACCEPTED, summary="Make pairs of what writers wrote")

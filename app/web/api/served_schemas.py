@@ -7,6 +7,8 @@ from pydantic import Field
 
 from app.db.tables import ServedModel
 from app.db.tables.served import Protocol
+from app.services.loop.comparisons import Comparison
+from app.services.loop.writers import NamedWriter
 from app.services.served.served_models import Description, Key, changed, described
 from app.services.served.settings import Limits, Sampling
 from app.web.api.schemas import NO_NUL, In, Out
@@ -96,6 +98,32 @@ class ServedAnswerOut(Out):
 class WriterOut(Out):
     writer: str = Field(description="`served:ID` or `policy:ID`, as `compared` takes it.")
     name: str = Field(description="Of a policy, its number.")
+
+    @classmethod
+    def of(cls, named: NamedWriter) -> Self:
+        return cls(writer=str(named.writer), name=named.name)
+
+
+class ComparisonOut(Out):
+    first: WriterOut
+    second: WriterOut
+    judgements: int
+    tasks: int
+    share: float = Field(description="Of the judgements, those that prefer the first; a tie is half.")
+    low: float = Field(description="With `high` the 95 % interval of `share`.")
+    high: float
+
+    @classmethod
+    def of(cls, found: Comparison) -> Self:
+        return cls(
+            first=WriterOut.of(found.first),
+            second=WriterOut.of(found.second),
+            judgements=found.judgements,
+            tasks=found.tasks,
+            share=found.share,
+            low=found.low,
+            high=found.high,
+        )
 
 
 Writers = Annotated[

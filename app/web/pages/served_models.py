@@ -14,6 +14,7 @@ from app.db.tables import Completion, Project, Prompt, ServedModel
 from app.errors import DomainError
 from app.phrases import phrase
 from app.services.loop import starting
+from app.services.loop.comparisons import Comparison, comparisons
 from app.services.loop.round_settings import settings_of as round_settings_of
 from app.services.loop.writers import NamedWriter, Writer, writers_of
 from app.services.projects.question import question_of
@@ -28,6 +29,7 @@ from app.web.serving.deps import CurrentUser, Db, settings_of
 router = APIRouter(prefix="/projects/{slug}/served-models", include_in_schema=False)
 
 MOST_CHARACTERS = 20_000
+FEWEST_FOR_A_SHARE = 10
 EXAMPLE = phrase("In one sentence: why is the sky blue?")
 
 ServedId = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -49,6 +51,25 @@ class Tried:
     answer: Answer | None = None
     problem: str | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """A comparison with the writers' names for people; the first is ahead."""
+
+    first: str
+    second: str
+    figures: Comparison
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the interval leaves one half out."""
+        return self.figures.low > 0.5
+
+    @property
+    def has_share(self) -> bool:
+        """Of fewer judgements a share would say more than is known."""
+        return self.figures.judgements >= FEWEST_FOR_A_SHARE
 
 
 class Ask(BaseModel):
@@ -95,6 +116,13 @@ async def make_pairs(
     compared = [Writer.parse(form.first), Writer.parse(form.second)]
     run = await starting.compare(db, principal.user_id, project, compared, pairs=form.pairs)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
+
+
+@router.get("/comparisons")
+async def show_comparisons(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """Shows owners and reviewers how served models do against each other and against policies."""
+    found = await comparisons(db, managed.project)
+    return render.page(request, "served/comparisons.html", managed=managed, compared=[_told(one) for one in found])
 
 
 @router.get("/{served_model_id}")
@@ -245,12 +273,16 @@ def _asking(project: Project) -> dict[str, int]:
 
 def _choices(writers: list[NamedWriter]) -> list[tuple[str, str]]:
     """Writers as a form offers them."""
-    return [
-        (str(named.writer), gettext("policy %(number)s") % {"number": named.name})
-        if named.writer.kind == "policy"
-        else (str(named.writer), named.name)
-        for named in writers
-    ]
+    return [(str(named.writer), _called(named)) for named in writers]
+
+
+def _called(named: NamedWriter) -> str:
+    """A writer's name for people."""
+    return gettext("policy %(number)s") % {"number": named.name} if named.writer.kind == "policy" else named.name
+
+
+def _told(comparison: Comparison) -> Told:
+    return Told(_called(comparison.first), _called(comparison.second), comparison)
 
 
 async def _listed(db: AsyncSession, project: Project) -> list[Listed]:

@@ -23,6 +23,7 @@ from tests.factories import make_member, make_project, make_prompt
 from tests.jobs.conftest import make_context
 from tests.served_endpoint import KEY, Reply, ServedEndpoint, endpoint, loopback_allowed, of, says
 from tests.web.conftest import SignIn
+from tests.web.forms import judgement_form
 
 __all__ = ["endpoint", "loopback_allowed"]
 
@@ -109,20 +110,31 @@ async def test_from_an_address_to_pairs_on_a_page_that_names_nobody(
         assert secret not in judging.text, secret
 
 
-async def test_two_served_models_are_chosen_and_compared(scene: Scene, endpoint: ServedEndpoint) -> None:
-    one = await scene.add(endpoint, name="One", responses_per_prompt="1")
-    two = await scene.add(endpoint, name="Two", responses_per_prompt="1")
+async def test_two_served_models_are_chosen_compared_and_judged_and_the_page_says_who_is_preferred(
+    scene: Scene, endpoint: ServedEndpoint, db: AsyncSession, sign_in: SignIn
+) -> None:
+    endpoint.reply = lambda asked: says(f"{asked.body['model']} writes {len(endpoint.asked)}")
+    one = await scene.add(endpoint, name="One", model="first-style", responses_per_prompt="1")
+    two = await scene.add(endpoint, name="Two", model="second-style", responses_per_prompt="1")
     refused = await scene.owner.post(f"{one}/runs", data={"prompts": "3", "compared": "itself"})
     assert refused.status_code == 422
     for page in (one, two):
         await scene.owner.post(f"{page}/runs", data={"prompts": "3", "compared": ""})
     await scene.work_off()
     writers = [f"served:{page.rsplit('/', 1)[-1]}" for page in (one, two)]
-    made = await scene.owner.post(f"{scene.url}/pairs", data={"first": writers[0], "second": writers[1], "pairs": "2"})
+    made = await scene.owner.post(f"{scene.url}/pairs", data={"first": writers[0], "second": writers[1], "pairs": "3"})
     await scene.work_off()
-    run = await scene.db.get_one(Run, int(made.headers["location"].rsplit("/", 1)[-1]), populate_existing=True)
-    assert run.result is not None
-    assert (run.stage, run.result["pairs_made"]) == ("select", 2)
+    assert "3</span></span> pairs chosen." in (await scene.owner.get(made.headers["location"])).text
+    assert "Nobody has compared a served model" in (await scene.owner.get(f"{scene.url}/comparisons")).text
+    annotator = await sign_in(await make_member(db, scene.project))
+    for _ in range(3):
+        page = (await annotator.get(f"/projects/{scene.project.slug}/annotate")).text
+        action, fields = judgement_form(page)
+        best = "1" if page.index("first-style writes") < page.index("second-style writes") else "7"
+        assert (await annotator.post(action, data={**fields, "choice": best})).status_code == 303
+    told = (await scene.owner.get(f"{scene.url}/comparisons")).text
+    assert "People haven’t decided between One and Two yet." in told, "three judgements are too few"
+    assert "3 of 3" in told
 
 
 async def test_the_key_is_on_no_page_and_goes_when_it_is_told_to(scene: Scene, endpoint: ServedEndpoint) -> None:
