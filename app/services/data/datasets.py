@@ -58,7 +58,7 @@ class BrokenDataset(Conflict):
 async def cut_preferences(
     db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
 ) -> DatasetVersion:
-    """A version of all current judgements, imported ones included, checks and held-out prompts never.
+    """A version of all current judgements, imported ones included; checks, held-out and excluded prompts never.
 
     A judgement of a pair is one record, a ranking one for each two that are ranked, a choice of the best one for each
     that was not chosen; records of one ranking or choice share a group. An unchanged set is the latest version again.
@@ -109,7 +109,12 @@ async def demonstrations(db: AsyncSession, project_id: int, split: Split) -> lis
         select(Prompt.id, Prompt.messages, Demonstration.text)
         .join(Demonstration, Demonstration.prompt_id == Prompt.id)
         .outerjoin(Judgement, Judgement.id == Demonstration.judgement_id)
-        .where(Prompt.project_id == project_id, Prompt.split == split, Judgement.superseded_by.is_(None))
+        .where(
+            Prompt.project_id == project_id,
+            Prompt.split == split,
+            ~Prompt.excluded,
+            Judgement.superseded_by.is_(None),
+        )
         .order_by(Demonstration.id)
     )
     return [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
@@ -179,6 +184,7 @@ async def _judged_pairs(
         .where(
             *conditions.labels_of(project.id),
             Prompt.split != "held_out",
+            ~Prompt.excluded,
         )
         .order_by(Judgement.id, at_first.position, at_second.position)
     )  # fmt: skip
@@ -262,6 +268,7 @@ async def _remember_unpaired(db: AsyncSession, project: Project) -> None:
             Judgement.acceptable.is_not(None),
             func.cardinality(Judgement.acceptable) == 1,
             Prompt.split != "held_out",
+            ~Prompt.excluded,
         )
     )
     await db.execute(insert(HELD).from_select(["id"], unpaired).on_conflict_do_nothing())

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -10,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory
 from app.db.tables import BulkChange, Judgement, Project, Prompt, Task
 from app.errors import Conflict
+from app.services import conditions
 from app.services.browse import changes
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName, TaskFilters
+from app.services.data import datasets
 from tests.browser.seed import Seeded
 from tests.factories import make_project, make_prompt, make_task
 from tests.seeded import seeded, seeded_template, seeded_url, site
@@ -141,6 +144,24 @@ async def test_what_is_ticked_is_changed_and_one_button_undoes_it(
     await db.rollback()
     assert await ids_of(db, "prompts", seeded.project, tag="hard ones") == []
     assert (await doors["owner"].send("POST", undo, {"back": "/"})).status_code == 409
+
+
+async def test_what_is_said_of_an_excluded_prompt_is_in_no_dataset_version(
+    seeded: Seeded, db: AsyncSession, tmp_path: Path
+) -> None:
+    whole = await datasets.cut_preferences(db, seeded.project, home=tmp_path)
+    (judged, *_) = await db.scalars(
+        select(Task.prompt_id).join(Judgement).where(*conditions.labels_of(seeded.project.id)).order_by(Judgement.id)
+    )
+    about_it = await db.scalar(
+        select(func.count())
+        .select_from(Judgement)
+        .join(Task)
+        .where(*conditions.labels_of(seeded.project.id), Task.prompt_id == judged)
+    )
+    await changed(db, seeded.project, "exclude", [judged])
+    assert about_it
+    assert (await datasets.cut_preferences(db, seeded.project, home=tmp_path)).row_count == whole.row_count - about_it
 
 
 @pytest.fixture
