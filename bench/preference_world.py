@@ -16,9 +16,10 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.services.data.imports import hh_rlhf
-from app.services.data.imports.files import read_rows
-from app.services.data.imports.rows import ComparisonRow
+from app.services.data.imports.formats import hh_rlhf
+from app.services.data.imports.reading import read
+from app.services.data.imports.rows import ImportedRow
+from app.services.data.imports.sources.source import Source
 from models.backbone import load_language_model
 from models.reward import reward_model_from_policy, save_reward_model
 from models.tokenization import train_tokenizer
@@ -87,9 +88,10 @@ class World:
 
 def write_world(folder: Path, work: Work, *, seed: int) -> World:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    lines = read_rows(work.transcripts, hh_rlhf.parse)
-    found = [pair for pair in lines if isinstance(pair, ComparisonRow)]
-    texts = (text for pair in found for text in (*(said for _, said in pair.prompt), pair.chosen, pair.rejected))
+    with Source.open(work.transcripts) as source:
+        rows = read(source.rows(), hh_rlhf.FORMAT, {"chosen": "chosen", "rejected": "rejected"})
+        found = [pair for pair in rows if isinstance(pair, ImportedRow)]
+    texts = (text for pair in found for text in (*(said for _, said in pair.prompt), *_responses(pair)))
     torch.manual_seed(seed)
     LlamaForCausalLM(_config(WIDTHS[work.size])).save_pretrained(folder / "policy")
     train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "policy")
@@ -145,10 +147,16 @@ def _config(width: int) -> LlamaConfig:
     )
 
 
-def _record(pair: ComparisonRow) -> PreferenceRecord:
+def _responses(pair: ImportedRow) -> tuple[str, str]:
+    """The better one first, as transcripts have it."""
+    chosen, rejected = pair.responses
+    return chosen.text, rejected.text
+
+
+def _record(pair: ImportedRow) -> PreferenceRecord:
     prompt = conversation(*pair.prompt)  # type: ignore[arg-type]  # its roles are ours
     name = hashlib.sha256(json.dumps(pair.prompt).encode()).hexdigest()[:16]
-    return PreferenceRecord(name, prompt, pair.chosen, pair.rejected, 1.0)
+    return PreferenceRecord(name, prompt, *_responses(pair), 1.0)
 
 
 def _drawn(prompt_ids: list[str], work: Work, *, seed: int) -> tuple[set[str], set[str]]:

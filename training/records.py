@@ -264,6 +264,11 @@ def iterate_records(path: str | Path, kind: type[RecordT]) -> Iterator[RecordT]:
                 raise RecordError(f"{path}, line {number}: {error}") from error
 
 
+def json_line(record: Record) -> str:
+    """A record as files hold it."""
+    return json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records as JSONL and return how many: in full or not at all (temporary file, fsync, rename)."""
     target = Path(path)
@@ -272,7 +277,7 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
     try:
         with temporary.open("w", encoding="utf-8") as file:
             for record in records:
-                file.write(json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+                file.write(json_line(record))
                 count += 1
             file.flush()
             os.fsync(file.fileno())

@@ -22,13 +22,14 @@ from app.security import Principal
 from app.services import accounts
 from app.services.data.storing import frames
 from app.services.data.storing.merging import Merged, Staging
-from app.services.loop import leases, runs
+from app.services.loop import leases, runs, starting
 from app.settings import Settings
 from app.web.main import create_app
 from tests.browser.people import session_token
 from tests.factories import make_member, make_project
 from tests.jobs.conftest import StartWorker, make_context
-from tests.jobs.loop import Loop
+from tests.jobs.loop import Loop, result_of
+from tests.services.loop.test_selection import make_policy, write
 
 PAIR = {"prompt": "Tea or coffee?", "responses": ["Tea.", "Coffee."]}
 PREFERENCE = {"prompt": "Milk?", "chosen": "Yes.", "rejected": "No."}
@@ -155,6 +156,29 @@ async def test_one_click_brings_the_rows_in_and_an_annotator_gets_them_next(site
     assert 'href="/projects/new/people"' in html
     assert await site.count(Task, Task.state == "open", Task.import_id.is_not(None)) == 3
     await site.loop.judge(site.project, 3)
+
+
+async def test_a_round_goes_by_the_pairs_of_a_file_where_no_policy_has_written_any(site: Site) -> None:
+    await site.bring(*pairs(4))
+    round_ = await site.loop.start_round(site.project, label_target=4)
+    await site.loop.work_off()
+    labelling = await site.loop.read_round(round_)
+    assert (labelling.step, labelling.label_target) == ("label", 4)
+    await site.loop.judge(site.project, 4)
+    await site.loop.work_off()
+    assert (await site.loop.read_round(round_)).dataset_version_id is not None
+
+
+async def test_a_policy_writes_only_what_files_left_wanting(site: Site) -> None:
+    async with transaction(site.loop.sessions) as db:
+        policy = await make_policy(db, site.project)
+        for _ in range(5):
+            await write(db, site.project, policy, "Yes.", "No.")
+    await site.bring(*pairs(4))
+    run = await site.loop.do(lambda db: starting.start(db, None, site.project, "select", inputs={"count": 6}))
+    await site.loop.work_off()
+    result = result_of(await site.loop.read(run))
+    assert (result["pairs_wanted"], result["pairs_brought"], result["pairs_made"]) == (6, 4, 2)
 
 
 async def test_a_row_that_cannot_be_used_keeps_all_out_until_somebody_leaves_it_out(site: Site) -> None:

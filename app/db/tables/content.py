@@ -13,6 +13,10 @@ CompletionSource = Literal["starter", "policy", "imported", "person"]
 DemonstrationSource = Literal["starter", "imported", "written", "edited"]
 
 
+OF_A_MODEL = sql("model_version_id IS NOT NULL")
+OF_A_RUN = sql("run_id IS NOT NULL")
+
+
 class Prompt(Base):
     """A conversation that waits for a response.
 
@@ -30,7 +34,7 @@ class Prompt(Base):
     split: Mapped[str] = mapped_column(String(20))
     topic: Mapped[str | None] = mapped_column(String(200))
     source: Mapped[str] = mapped_column(String(200))
-    tags: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{}")
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(80)), server_default="{}")
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
 
@@ -55,10 +59,10 @@ class Completion(Base):
     text: Mapped[str]
     source: Mapped[str] = mapped_column(String(20))
     model_version_id: Mapped[int | None] = mapped_column(
-        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id"), index=True
+        ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id")
     )
     run_id: Mapped[int | None] = mapped_column(
-        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id"), index=True
+        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id")
     )
     sample: Mapped[int | None]
     temperature: Mapped[float | None]
@@ -69,7 +73,9 @@ class Completion(Base):
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
-        UniqueConstraint("run_id", "prompt_id", "sample"),
+        # Partial, because imported completions, which are many, are in none of these.
+        Index("ix_completions_model_version_id", "model_version_id", postgresql_where=OF_A_MODEL),
+        Index("uq_completions_sample", "run_id", "prompt_id", "sample", unique=True, postgresql_where=OF_A_RUN),
         Index("ix_completions_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
         CheckConstraint(one_of("source", get_args(CompletionSource)), name="source_known"),
         CheckConstraint("(source = 'policy') = (model_version_id IS NOT NULL)", name="policy_has_a_version"),

@@ -8,14 +8,14 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, Self, cast
 
-from sqlalchemy import BigInteger, func, insert, literal, select
+from sqlalchemy import BigInteger, column, func, literal, select, table, text
 from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -40,8 +40,12 @@ from training.records import (
     PreferenceRecord,
     Record,
     Split,
-    write_records,
+    json_line,
 )
+
+# A server-side cursor's rows, so that a version of any size takes little memory.
+ROWS_AT_ONCE = 2_000
+HELD = table("held_judgements", column("id"))
 
 # Of a scale to each side, the tie in the middle not among them.
 LEVELS = {"seven": 3, "six": 3, "eight": 4}
@@ -61,23 +65,26 @@ async def cut_preferences(
     From here on its judgements can't be changed. Raises Conflict when there is none.
     """
     await _hold(db, project)
-    rows = await _judged_pairs(db, project)
-    if not rows:
-        raise Conflict("There is no judgement yet to make a dataset of.")
-    records = [record for _, record, _ in rows]
-    kinds = Counter({judgement_id: kind for judgement_id, _, kind in rows}.values())
-    counts = {
-        "train": sum(record.split == "train" for record in records),
-        "validation": sum(record.split == "validation" for record in records),
-        "ties": sum(record.preference == 0.5 for record in records),
-        **_labels_of_harm(records),
-        **{kind: kinds[kind] for kind in sorted(kinds)},
-    }
-    version, is_new = await _cut(db, project, "preferences", records, counts, home, run_id)
-    if is_new:
-        ids = sql_cast(list(dict.fromkeys(judgement_id for judgement_id, _, _ in rows)), ARRAY(BigInteger))
-        held = select(literal(version.id), func.unnest(ids))
-        await db.execute(insert(DatasetJudgement).from_select(["dataset_version_id", "judgement_id"], held))
+    tally = _Tally()
+    await _hold_none_yet(db)
+    with _Draft(home, project.slug, "preferences") as draft:
+        async for rows in _judged_pairs(db, project):
+            await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
+            for judgement_id, record, kind in rows:
+                tally.add(judgement_id, record, kind)
+            await _remember(db, [judgement_id for judgement_id, _, _ in rows])
+        await _remember_unpaired(db, project)
+        held = await db.scalar(select(func.count()).select_from(HELD)) or 0
+        unpaired = held - sum(tally.kinds.values())
+        if not held:
+            raise Conflict("There is no judgement yet to make a dataset of.")
+        counts = tally.counts() | ({"unpaired": unpaired} if unpaired else {})
+        latest = await _latest(db, project, "preferences")
+        is_same = latest is not None and latest.sha256 == draft.sha256 and await _holds(db, latest) == held
+        version = await _publish(db, project, draft, counts, run_id, latest, is_same=is_same)
+    if not is_same:
+        of_the_version = select(literal(version.id), HELD.c.id)
+        await db.execute(insert(DatasetJudgement).from_select(["dataset_version_id", "judgement_id"], of_the_version))
     return version
 
 
@@ -89,8 +96,11 @@ async def cut_demonstrations(
     records = await demonstrations(db, project.id, "train")
     if not records:
         raise Conflict("There is no demonstration yet to make a dataset of.")
-    version, _ = await _cut(db, project, "demonstrations", records, {}, home, run_id)
-    return version
+    with _Draft(home, project.slug, "demonstrations") as draft:
+        await asyncio.to_thread(draft.write, records)
+        latest = await _latest(db, project, "demonstrations")
+        is_same = latest is not None and latest.sha256 == draft.sha256
+        return await _publish(db, project, draft, {}, run_id, latest, is_same=is_same)
 
 
 async def demonstrations(db: AsyncSession, project_id: int, split: Split) -> list[DemonstrationRecord]:
@@ -146,11 +156,13 @@ async def _hold(db: AsyncSession, project: Project) -> None:
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
 
 
-async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, PreferenceRecord, str]]:
-    """Judgement, record and kind, in the order of the judgements and of the responses' positions."""
+async def _judged_pairs(
+    db: AsyncSession, project: Project
+) -> AsyncGenerator[list[tuple[int, PreferenceRecord, str]], None]:
+    """Judgement, record and kind, in the order of the judgements and of the responses' positions, some at a time."""
     first, second = aliased(Completion), aliased(Completion)
     at_first, at_second = aliased(TaskCompletion), aliased(TaskCompletion)
-    rows = await db.execute(
+    found = await db.stream(
         select(
             Judgement.id, Judgement.kind, Judgement.answer_type, Judgement.preference, Judgement.ranks,
             Judgement.criteria, Judgement.safe, Judgement.less_harmful, Judgement.strength_said,
@@ -170,35 +182,95 @@ async def _judged_pairs(db: AsyncSession, project: Project) -> list[tuple[int, P
         )
         .order_by(Judgement.id, at_first.position, at_second.position)
     )  # fmt: skip
-    records = []
-    for row in rows:
-        ranks = row.ranks and (row.ranks[row.position_a], row.ranks[row.position_b])
-        probability = _probability(row.answer_type, row.preference, ranks)
-        if probability is None:
-            continue
-        record = PreferenceRecord(
-            prompt_id=str(row.prompt_id),
-            prompt=_conversation(row.messages),
-            response_a=row.text_a,
-            response_b=row.text_b,
-            preference=probability,
-            split=cast(Split, row.split),
-            source=f"{row.kind}:{row.id}",
-            group="" if ranks is None else f"{row.kind}:{row.id}",
-            strength=_strength(row.answer_type, row.preference) if _is_strength_said(row) else None,
-            criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
-            safe_a=None if row.safe is None else row.safe[0],
-            safe_b=None if row.safe is None else row.safe[1],
-            less_harmful=None if row.less_harmful is None else (row.less_harmful + 1) / 2,
+    async for rows in found.partitions(ROWS_AT_ONCE):
+        yield [(row.id, record, row.kind) for row in rows if (record := _record(row)) is not None]
+
+
+def _record(row: Any) -> PreferenceRecord | None:
+    """What is learnt from a judgement of two responses; None where nothing was said of the two."""
+    ranks = row.ranks and (row.ranks[row.position_a], row.ranks[row.position_b])
+    probability = _probability(row.answer_type, row.preference, ranks)
+    if probability is None:
+        return None
+    return PreferenceRecord(
+        prompt_id=str(row.prompt_id),
+        prompt=_conversation(row.messages),
+        response_a=row.text_a,
+        response_b=row.text_b,
+        preference=probability,
+        split=cast(Split, row.split),
+        source=f"{row.kind}:{row.id}",
+        group="" if ranks is None else f"{row.kind}:{row.id}",
+        strength=_strength(row.answer_type, row.preference) if _is_strength_said(row) else None,
+        criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
+        safe_a=None if row.safe is None else row.safe[0],
+        safe_b=None if row.safe is None else row.safe[1],
+        less_harmful=None if row.less_harmful is None else (row.less_harmful + 1) / 2,
+    )
+
+
+@dataclass
+class _Tally:
+    """What records say of a version, counted as they pass by in the order of their judgements."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    ties: int = 0
+    safe: Counter[bool] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    last_id: int = 0
+
+    def add(self, judgement_id: int, record: PreferenceRecord, kind: str) -> None:
+        self.splits[record.split] += 1
+        self.ties += record.preference == 0.5
+        self.safe.update(safe for safe in (record.safe_a, record.safe_b) if safe is not None)
+        if judgement_id != self.last_id:
+            self.last_id = judgement_id
+            self.kinds[kind] += 1
+
+    def counts(self) -> Json:
+        """How many responses were called safe and unsafe is told where anybody was asked."""
+        harm = {"safe_responses": self.safe[True], "unsafe_responses": self.safe[False]} if self.safe else {}
+        return {
+            "train": self.splits["train"],
+            "validation": self.splits["validation"],
+            "ties": self.ties,
+            **harm,
+            **{kind: self.kinds[kind] for kind in sorted(self.kinds)},
+        }
+
+
+async def _hold_none_yet(db: AsyncSession) -> None:
+    await db.execute(text("CREATE TEMP TABLE IF NOT EXISTS held_judgements (id bigint PRIMARY KEY) ON COMMIT DROP"))
+    await db.execute(text("TRUNCATE held_judgements"))
+
+
+async def _remember(db: AsyncSession, judgement_ids: Sequence[int]) -> None:
+    """Judgements that the version which is being cut is to hold."""
+    ids = sql_cast(list(dict.fromkeys(judgement_ids)), ARRAY(BigInteger))
+    await db.execute(insert(HELD).from_select(["id"], select(func.unnest(ids))).on_conflict_do_nothing())
+
+
+async def _remember_unpaired(db: AsyncSession, project: Project) -> None:
+    """The same for what files say of single responses: no pair, but KTO learns from it."""
+    unpaired = (
+        select(Judgement.id)
+        .join(Task, Task.id == Judgement.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(
+            *conditions.labels_of(project.id),
+            Judgement.kind == "imported",
+            Judgement.acceptable.is_not(None),
+            func.cardinality(Judgement.acceptable) == 1,
+            Prompt.split != "held_out",
         )
-        records.append((row.id, record, row.kind))
-    return records
+    )
+    await db.execute(insert(HELD).from_select(["id"], unpaired).on_conflict_do_nothing())
 
 
-def _labels_of_harm(records: Sequence[PreferenceRecord]) -> Json:
-    """How many responses were called safe and unsafe, where anybody was asked."""
-    said = Counter(safe for record in records for safe in (record.safe_a, record.safe_b) if safe is not None)
-    return {"safe_responses": said[True], "unsafe_responses": said[False]} if said else {}
+async def _holds(db: AsyncSession, version: DatasetVersion) -> int:
+    """How many judgements; what is said of single responses is in no file, so that files alone don't tell."""
+    held = select(func.count()).where(DatasetJudgement.dataset_version_id == version.id)
+    return await db.scalar(held) or 0
 
 
 def _probability(answer_type: str, preference: int | None, ranks: tuple[int | None, int | None] | None) -> float | None:
@@ -230,62 +302,94 @@ def _strength(answer_type: str, preference: int | None) -> float | None:
     return (abs(preference) - 1) / (LEVELS[answer_type] - 1)
 
 
-async def _cut(
-    db: AsyncSession,
-    project: Project,
-    kind: DatasetKind,
-    records: Sequence[Record],
-    counts: Json,
-    home: Path,
-    run_id: int | None,
-) -> tuple[DatasetVersion, bool]:
-    """The new version, or the latest one if it holds the same bytes; and whether it is new."""
-    latest = await db.scalar(
+async def _latest(db: AsyncSession, project: Project, kind: DatasetKind) -> DatasetVersion | None:
+    return await db.scalar(
         select(DatasetVersion)
         .where(DatasetVersion.project_id == project.id, DatasetVersion.kind == kind)
         .order_by(DatasetVersion.number.desc())
         .limit(1)
     )
-    file = await asyncio.to_thread(_write, home, project.slug, kind, records, latest)
-    if latest is not None and file.path == latest.path:
-        return latest, False
+
+
+async def _publish(
+    db: AsyncSession,
+    project: Project,
+    draft: "_Draft",
+    counts: Json,
+    run_id: int | None,
+    latest: DatasetVersion | None,
+    *,
+    is_same: bool,
+) -> DatasetVersion:
+    """The draft under the number after `latest`, or in its place if it is the same: a lost file is back."""
+    number = latest.number + 1 if latest else 1
+    path = f"{draft.folder}/{draft.kind}-{number:04}.jsonl"
+    if latest is not None and is_same:
+        await asyncio.to_thread(draft.move, latest.path)
+        return latest
+    await asyncio.to_thread(draft.move, path)
     version = DatasetVersion(
         project_id=project.id,
-        kind=kind,
-        number=latest.number + 1 if latest else 1,
-        path=file.path,
-        sha256=file.sha256,
-        row_count=len(records),
+        kind=draft.kind,
+        number=number,
+        path=path,
+        sha256=draft.sha256,
+        row_count=draft.count,
         counts=counts,
         run_id=run_id,
     )
     db.add(version)
     await db.flush()
-    return version, True
+    return version
 
 
-@dataclass(frozen=True)
-class _File:
-    """What was written: path relative to the home folder, and its fingerprint."""
+class _Draft:
+    """A version's file while it is written. Where the block ends before it was moved to its place, nothing of it stays.
 
-    path: str
-    sha256: str
+    `folder` is relative to the home folder.
+    """
 
+    def __init__(self, home: Path, slug: str, kind: DatasetKind) -> None:
+        self.kind = kind
+        self.folder = f"datasets/{slug}"
+        self.count = 0
+        self._home = home
+        self._path = home / self.folder / f".{kind}-{os.getpid()}.part"
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
 
-def _write(home: Path, slug: str, kind: DatasetKind, records: Iterable[Record], latest: DatasetVersion | None) -> _File:
-    """The records' file, under the number after `latest`, or in its place if they are the same: a lost file is back."""
-    folder = home / "datasets" / slug
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{kind}-draft.jsonl"
-    write_records(draft, records)
-    sha256 = _sha256(draft)
-    number = latest.number + 1 if latest else 1
-    path = f"datasets/{slug}/{kind}-{number:04}.jsonl"
-    if latest is not None and latest.sha256 == sha256:
-        path = latest.path
-    draft.replace(home / path)
-    _sync_folder(folder)
-    return _File(path, sha256)
+    def write(self, records: Sequence[Record]) -> None:
+        """Some more of them."""
+        content = "".join(json_line(record) for record in records).encode()
+        self._opened().write(content)
+        self._digest.update(content)
+        self.count += len(records)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def move(self, path: str) -> None:
+        """Put all that was written into its place, on disk."""
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        self._path.replace(self._home / path)
+        _sync_folder(self._home / self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+        return self._file
 
 
 def _sync_folder(folder: Path) -> None:

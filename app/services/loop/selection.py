@@ -99,6 +99,22 @@ async def open_places(db: AsyncSession, project_id: int) -> int:
     return int(places or 0)
 
 
+async def brought_pairs(db: AsyncSession, project_id: int) -> int:
+    """Open tasks that came in from files and that nobody has judged yet: pairs for people that no policy wrote."""
+    pairs = await db.scalar(
+        select(func.count())
+        .select_from(Task)
+        .where(
+            Task.project_id == project_id,
+            Task.purpose == "label",
+            Task.state == "open",
+            Task.import_id.is_not(None),
+            Task.taken == 0,
+        )
+    )
+    return int(pairs or 0)
+
+
 async def _layers(db: AsyncSession, project_id: int, size: int, rng: random.Random) -> list[list[Candidate]]:
     """Candidates by preference: policies from the last promoted on, of each one every prompt's first set first."""
     rows = await db.execute(

@@ -1,6 +1,7 @@
 """Dataset versions: what they hold, that they never change, and that they load elsewhere as they are."""
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.projects import standing
 from tests.factories import make_member, make_project, make_prompt, make_task
-from training.records import DemonstrationRecord, PreferenceRecord, read_records
+from training.records import DemonstrationRecord, PreferenceRecord, json_line, read_records
 
 BETTER, TIE, WORSE = 2, 4, 6
 
@@ -91,6 +92,25 @@ async def test_held_out_prompts_never_appear(db: AsyncSession, tmp_path: Path) -
         await judge(db, ada, project, BETTER)
     version = await datasets.cut_preferences(db, project, home=tmp_path)
     assert version.row_count == 1
+
+
+async def test_a_version_is_the_same_bytes_however_many_rows_are_fetched_at_once(
+    db: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await make_project(db, overlap=2)
+    people = [await make_member(db, project) for _ in range(2)]
+    for number in range(5):
+        await make_task(db, project, f"Yes {number}.", "No.")
+        for person, choice in zip(people, (BETTER, TIE), strict=True):
+            await judge(db, person, project, choice)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    content = (tmp_path / version.path).read_bytes()
+    assert content == "".join(json_line(record) for record in read(version, tmp_path)).encode()
+    assert (version.row_count, hashlib.sha256(content).hexdigest()) == (10, version.sha256)
+    for rows in (1, 3):
+        monkeypatch.setattr(datasets, "ROWS_AT_ONCE", rows)
+        assert (await datasets.cut_preferences(db, project, home=tmp_path)).id == version.id
+    assert [path.name for path in (tmp_path / version.path).parent.iterdir()] == ["preferences-0001.jsonl"]
 
 
 async def test_nothing_is_cut_from_nothing(db: AsyncSession, tmp_path: Path) -> None:

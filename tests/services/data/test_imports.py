@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.db.tables import Completion, Judgement, Project, Prompt, Task, TaskCompletion
+from app.db.tables import Completion, DatasetJudgement, Judgement, Project, Prompt, Task, TaskCompletion
 from app.errors import Invalid
 from app.services.data import datasets
 from app.services.data.storing.frames import ROWS_A_FRAME
@@ -234,3 +234,20 @@ async def test_an_overview_tells_imported_judgements_apart(db: AsyncSession, fil
     overview = await standing.overview(db, project)
     assert (overview.judgements, overview.judgements_imported, overview.labels_today) == (1, 1, 0)
     assert (overview.annotators, overview.tasks_closed) == (0, 1)
+
+
+async def test_what_is_said_of_single_responses_is_held_by_the_next_version(
+    db: AsyncSession, file: Path, tmp_path: Path
+) -> None:
+    project = await make_project(db)
+    said = [{"prompt": "Tea?", "completion": f"Yes, {number}.", "label": number < 2} for number in range(3)]
+    write(file, *(json.dumps(row).encode() + b"\n" for row in said))
+    await import_file(db, project, file, schema="unpaired")
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    assert (version.row_count, version.counts["unpaired"]) == (0, 3)
+    assert await rows_of(db, DatasetJudgement) == [3]
+    assert (await datasets.cut_preferences(db, project, home=tmp_path)).id == version.id
+    write(file, json.dumps({"prompt": "Tea?", "completion": "No.", "label": False}).encode())
+    await import_file(db, project, file, schema="unpaired")
+    newer = await datasets.cut_preferences(db, project, home=tmp_path)
+    assert (newer.number, newer.counts["unpaired"]) == (2, 4)

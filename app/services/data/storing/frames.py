@@ -13,20 +13,22 @@ from itertools import islice
 from typing import Literal
 
 from app.services.data.imports.rows import BadRow, Demonstration, ImportedRow, Response, RowError, Statement
-from app.services.data.storing import answers
-from app.services.data.storing.answers import StoredAnswer
+from app.services.data.storing.answers import LONGEST_NAME
+from app.services.data.storing.copying import NULL, copied, hexadecimal, or_null
 from app.services.data.storing.options import Options
 from app.services.data.storing.placing import placed
+from app.services.data.storing.statements import Stated, stated
 from app.services.prompts import split_of
 
 ROWS_A_FRAME = 5_000
 MOST_RESPONSES = 9
-NULL = "\\N"
+LONGEST_TAG = 80
 
 Table = Literal["rows", "prompts", "tasks", "responses", "statements", "demonstrations"]
 Unit = Literal["judgements", "task", "demonstrations", "prompt"]
 TABLES: tuple[Table, ...] = ("rows", "prompts", "tasks", "responses", "statements", "demonstrations")
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NO_WORD = re.compile(r"[\W_]+")
 
 
@@ -102,23 +104,25 @@ class _Builder:
         messages = _canonical(row)
         prompt = hashlib.sha256(messages.encode()).digest()
         responses, statements = placed(row, prompt)
-        answered = [answers.stored(said, len(responses), self.options.choice) for said in statements]
-        keys = [answers.key_of(said) for said in statements]
+        said = [stated(statement, len(responses), self.options.choice) for statement in statements]
+        keys = [each.key for each in said]
         task = _task_digest(row, prompt, responses, keys)
-        demonstrations = [*row.demonstrations, *self._of_the_better(responses, statements)]
+        demonstrations = row.demonstrations
+        if self.options.demonstrate:
+            demonstrations = (*demonstrations, *_of_the_better(responses, statements))
         unit, row_key = _unit(prompt, task, keys, demonstrations)
         if row_key in self.seen:
             self.duplicates += 1
             return
         self.seen.add(row_key)
-        if self.held_out and fingerprint(row.prompt) in self.held_out:
+        if self.held_out and row.split != "held_out" and fingerprint(row.prompt) in self.held_out:
             self.near_held_out += 1
-        prompt_hex, task_hex = _hex(prompt), _hex(task) if task else NULL
-        self.lines["rows"].append(f"{number}\t{unit}\t{_hex(row_key)}\t{prompt_hex}\t{task_hex}\n")
+        prompt_hex, task_hex = hexadecimal(prompt), hexadecimal(task) if task else NULL
+        self.lines["rows"].append(f"{number}\t{unit}\t{hexadecimal(row_key)}\t{prompt_hex}\t{task_hex}\n")
         self._add_prompt(number, row, prompt, messages)
         if task:
             self._add_task(number, task, task_hex, prompt_hex, responses)
-            self._add_statements(number, task, task_hex, statements, answered, keys)
+            self._add_statements(number, task, task_hex, said)
         for demonstration in demonstrations:
             self._add_demonstration(number, prompt_hex, task_hex, demonstration)
 
@@ -129,7 +133,7 @@ class _Builder:
         split = row.split or split_of(digest)
         tags = json.dumps(row.tags, ensure_ascii=False) if row.tags else "[]"
         self.lines["prompts"].append(
-            f"{number}\t{_hex(digest)}\t{_copied(messages)}\t{split}\t{_or_null(row.topic)}\t{_copied(tags)}\n"
+            f"{number}\t{hexadecimal(digest)}\t{copied(messages)}\t{split}\t{or_null(row.topic)}\t{copied(tags)}\n"
         )
 
     def _add_task(
@@ -140,50 +144,35 @@ class _Builder:
         self.tasks[task_hex] = _Task(number, prompt_hex, 0)
         for position, response in enumerate(responses):
             self.lines["responses"].append(
-                f"{task_hex}\t{position}\t{_copied(response.text)}\t{_or_null(response.model)}\n"
+                f"{task_hex}\t{position}\t{copied(response.text)}\t{or_null(response.model)}\n"
             )
 
-    def _add_statements(
-        self,
-        number: int,
-        task: bytes,
-        task_hex: str,
-        statements: Iterable[Statement],
-        answered: Iterable[StoredAnswer],
-        keys: Iterable[str],
-    ) -> None:
-        for said, answer, key in zip(statements, answered, keys, strict=True):
-            digest = hashlib.sha256(task + key.encode()).digest()
+    def _add_statements(self, number: int, task: bytes, task_hex: str, said: Iterable[Stated]) -> None:
+        for each in said:
+            digest = hashlib.sha256(task + each.key.encode()).digest()
             if digest in self.said:
                 continue
             self.said.add(digest)
-            if self.only_keys:
-                self.lines["statements"].append(f"{number}\t{task_hex}\t{_hex(digest)}\n")
-                continue
-            self.tasks[task_hex].said += 1
-            self.lines["statements"].append(
-                f"{number}\t{task_hex}\t{_hex(digest)}\t{_answer_columns(answer)}{_said_columns(said)}\n"
-            )
+            line = f"{number}\t{task_hex}\t{hexadecimal(digest)}"
+            if not self.only_keys:
+                self.tasks[task_hex].said += 1
+                line = f"{line}\t{each.columns}"
+            self.lines["statements"].append(f"{line}\n")
 
     def _add_demonstration(self, number: int, prompt_hex: str, task_hex: str, demonstration: Demonstration) -> None:
         position = NULL if demonstration.edited_from is None else str(demonstration.edited_from)
         self.lines["demonstrations"].append(
-            f"{number}\t{prompt_hex}\t{task_hex}\t{_copied(demonstration.text)}\t{position}\n"
+            f"{number}\t{prompt_hex}\t{task_hex}\t{copied(demonstration.text)}\t{position}\n"
         )
 
-    def _of_the_better(
-        self, responses: tuple[Response, ...], statements: Iterable[Statement]
-    ) -> Iterator[Demonstration]:
-        if not self.options.demonstrate:
-            return
-        best = {
-            said.ranks.index(1)
-            for said in statements
-            if said.ranks.count(1) == 1 and any(rank != 1 for rank in said.ranks)
-        }
-        for position in sorted(best):
-            if responses[position].text.strip(" "):
-                yield Demonstration(responses[position].text)
+
+def _of_the_better(responses: Sequence[Response], statements: Iterable[Statement]) -> Iterator[Demonstration]:
+    best = {
+        said.ranks.index(1) for said in statements if said.ranks.count(1) == 1 and any(rank != 1 for rank in said.ranks)
+    }
+    for position in sorted(best):
+        if responses[position].text.strip(" "):
+            yield Demonstration(responses[position].text)
 
 
 def _require_fit(row: ImportedRow, size: int) -> None:
@@ -192,14 +181,16 @@ def _require_fit(row: ImportedRow, size: int) -> None:
         raise RowError(None, f"has {size} responses; a task holds {MOST_RESPONSES}")
     if size == 1 and not row.statements:
         raise RowError(None, "has one response, and nothing is said of it")
-    for name in (row.topic, *row.tags, *(response.model for response in row.responses)):
-        if name is not None and len(name) > answers.LONGEST_NAME:
-            raise RowError(None, f"has a topic, a tag or a model's name of more than {answers.LONGEST_NAME} characters")
+    for response in row.responses:
+        if response.model is not None and len(response.model) > LONGEST_NAME:
+            raise RowError(None, f"has a model's name of more than {LONGEST_NAME} characters")
+    if row.topic is not None and len(row.topic) > LONGEST_NAME:
+        raise RowError(None, f"has a topic of more than {LONGEST_NAME} characters")
+    if any(len(tag) > LONGEST_TAG for tag in row.tags):
+        raise RowError(None, f"has a tag of more than {LONGEST_TAG} characters")
     for demonstration in row.demonstrations:
         if not demonstration.text.strip(" "):
             raise RowError(None, "has an empty response to imitate")
-    for said in row.statements:
-        answers.require_fit(said, size)
 
 
 def _task_digest(row: ImportedRow, prompt: bytes, responses: Sequence[Response], keys: Sequence[str]) -> bytes | None:
@@ -226,64 +217,4 @@ def _unit(
 
 def _canonical(row: ImportedRow) -> str:
     """The prompt's messages as `app.services.prompts` writes them for its digest."""
-    turns = [{"content": content, "role": role} for role, content in row.prompt]
-    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
-
-
-def _answer_columns(answer: StoredAnswer) -> str:
-    return "\t".join(
-        (
-            answer.answer_type,
-            _or_null(answer.choice),
-            _or_null(answer.preference),
-            _array(answer.ranks),
-            _array(answer.shown_order),
-            _or_null(answer.strength_said),
-        )
-    )
-
-
-def _said_columns(said: Statement) -> str:
-    """All beside the answer, each after a tab."""
-    if said == Statement(said.ranks, said.strength, said.answer_type, annotator=said.annotator):
-        return _NOTHING_ELSE_SAID if said.annotator is None else f"\t{_copied(said.annotator)}{_NO_MORE_SAID}"
-    told = said.circumstances or answers.NOTHING_TOLD
-    columns = (
-        said.annotator,
-        json.dumps(dict(said.criteria), ensure_ascii=False),
-        answers.json_of_flags(said),
-        said.less_harmful,
-        said.rationale,
-        told.first_action_ms,
-        told.active_ms,
-        answers.visits_of(told),
-        told.hurried,
-        told.served_at,
-        told.submitted_at,
-    )
-    return "".join(f"\t{_or_null(value)}" for value in columns) + f"\t{_array(said.acceptable)}\t{_array(said.safe)}"
-
-
-# Columns of a statement: annotator, criteria, flags, less_harmful, rationale, first_action_ms, active_ms, visits,
-# hurried, served_at, submitted_at, acceptable, safe.
-_NO_MORE_SAID = "\t{}\t{}" + 5 * f"\t{NULL}" + "\tFalse" + 4 * f"\t{NULL}"
-_NOTHING_ELSE_SAID = f"\t{NULL}{_NO_MORE_SAID}"
-
-
-def _or_null(value: object) -> str:
-    return NULL if value is None else _copied(str(value))
-
-
-def _array(values: Sequence[object] | None) -> str:
-    if values is None:
-        return NULL
-    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
-
-
-def _hex(digest: bytes) -> str:
-    return f"\\\\x{digest.hex()}"
-
-
-def _copied(text: str) -> str:
-    """As the text form of COPY has it."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return _encode([{"content": content, "role": role} for role, content in row.prompt])

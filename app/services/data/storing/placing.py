@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 
 from app.services.data.imports.rows import ImportedRow, Response, Statement
+from app.services.data.storing.statements import is_plain
 
 
 def placed(row: ImportedRow, prompt: bytes) -> tuple[tuple[Response, ...], tuple[Statement, ...]]:
@@ -26,6 +27,8 @@ def placed(row: ImportedRow, prompt: bytes) -> tuple[tuple[Response, ...], tuple
 
 
 def _turned(said: Statement) -> Statement:
+    if is_plain(said):
+        return Statement(said.ranks[::-1], said.strength, said.answer_type)
     return replace(
         said,
         ranks=said.ranks[::-1],

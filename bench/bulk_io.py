@@ -1,0 +1,232 @@
+"""How fast and in how much memory files come in and dataset versions are cut, and how long annotators wait meanwhile.
+
+    python -m bench.bulk_io [--rows 10000,100000,1000000] [--home DIR]
+
+A site of its own takes JSON Lines of prompt, chosen and rejected by `plumbline import`, while four annotators fetch and
+answer tasks of another project over the API; then `plumbline dataset cut` writes a version of them. Beside it, in the
+same server: COPY of the same texts into one table without an index, which is what PostgreSQL can do at most. Label
+Studio's import of pairs was measured before on an idle machine of two cores. Prints a table and, last, one JSON object.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import psycopg
+
+from bench.load_client import Seen, Target, run_clients
+from bench.load_site import SLUG, LoadedSite, Processes, loaded_site
+from bench.web_load import percentile
+
+ANNOTATORS = 4
+THINKING_SECONDS = 0.5
+WINDOW_SECONDS = 10.0
+OPEN_TASKS = 20_000
+LABEL_STUDIO_ROWS_PER_SECOND = 2_250
+GOALS = {"seconds": 60.0, "megabytes": 300.0, "next_p99_ms": 200.0}
+FILLER = "The quick brown fox jumps over the lazy dog and goes home to rest a little. " * 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size. Memory is what the command took beyond what it takes for one row, and the most that one process of the
+    database had. Processor time tells more than `seconds` where the machine does other things, too."""
+
+    rows: int
+    seconds: float
+    rows_per_second: float
+    cpu_seconds: float
+    database_cpu_seconds: float
+    megabytes: float
+    database_megabytes: float
+    copy_seconds: float
+    next_p50_ms: float | None
+    next_p99_ms: float | None
+    cut_seconds: float
+    cut_megabytes: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ran: how long, what of the processors, and the most memory that it and the database's process for
+    it took."""
+
+    seconds: float
+    cpu_seconds: float
+    database_cpu_seconds: float
+    megabytes: float
+    database_megabytes: float
+
+
+class Bench:
+    def __init__(self, loaded: LoadedSite, folder: Path) -> None:
+        self._loaded = loaded
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "PLUMBLINE_HOME": str(loaded.site.home),
+            "DATABASE_URL": loaded.site.database_url,
+        }
+        one = self._write(1)
+        self._idle = self._run("import", str(one), "-p", "one", "--create")
+        self._idle_cut = self._run("dataset", "cut", "-p", "one")
+
+    def point(self, rows: int) -> Point:
+        file = self._write(rows)
+        copied = self._copy(file)
+        project = f"rows-{rows}"
+        with self._annotators() as seen:
+            done = self._run("import", str(file), "-p", project, "--create")
+        cut = self._run("dataset", "cut", "-p", project)
+        file.unlink()
+        return Point(
+            rows=rows,
+            seconds=round(done.seconds, 2),
+            rows_per_second=round(rows / done.seconds, 1),
+            cpu_seconds=round(done.cpu_seconds, 2),
+            database_cpu_seconds=round(done.database_cpu_seconds, 2),
+            megabytes=round(done.megabytes - self._idle.megabytes, 1),
+            database_megabytes=round(done.database_megabytes, 1),
+            copy_seconds=round(copied, 2),
+            next_p50_ms=percentile(seen.next_ms, 0.5),
+            next_p99_ms=percentile(seen.next_ms, 0.99),
+            cut_seconds=round(cut.seconds, 2),
+            cut_megabytes=round(cut.megabytes - self._idle_cut.megabytes, 1),
+        )
+
+    def _write(self, rows: int) -> Path:
+        file = self._folder / f"{rows}.jsonl"
+        with file.open("w", encoding="utf-8") as lines:
+            for number in range(rows):
+                row = {
+                    "prompt": f"Question {number} of {rows}: {FILLER}",
+                    "chosen": f"Answer {number} a\n{FILLER}",
+                    "rejected": f"Answer {number} b {FILLER}",
+                }
+                lines.write(json.dumps(row) + "\n")
+        return file
+
+    def _copy(self, file: Path) -> float:
+        """Seconds of COPY alone; the texts are turned into its form before."""
+        ready = file.with_suffix(".copy")
+        with file.open("rb") as lines, ready.open("wb") as texts:
+            for line in lines:
+                row = json.loads(line)
+                texts_of = (row[name].replace("\n", "\\n") for name in ("prompt", "chosen", "rejected"))
+                texts.write("\t".join(texts_of).encode() + b"\n")
+        with psycopg.connect(self._loaded.site.database_url) as connection:
+            connection.execute("CREATE TABLE copied (prompt text, chosen text, rejected text)")
+            connection.commit()
+            begun = time.monotonic()
+            with ready.open("rb") as texts, connection.cursor().copy("COPY copied FROM STDIN") as copy:
+                while content := texts.read(1 << 20):
+                    copy.write(content)
+            connection.commit()
+            seconds = time.monotonic() - begun
+            connection.execute("DROP TABLE copied")
+        ready.unlink()
+        return seconds
+
+    def _run(self, *arguments: str) -> Done:
+        database = Processes(self._loaded.site.home / "postgres", "postgres")
+        before, begun = database.cpu_seconds(), time.monotonic()
+        command = [str(Path(sys.executable).with_name("plumbline")), *arguments]
+        process = subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL)
+        most = 0.0
+        sampled = threading.Event()
+
+        def sample() -> None:
+            nonlocal most
+            while not sampled.wait(0.2):
+                most = max(most, _backend_megabytes(self._loaded.site.home))
+
+        sampler = threading.Thread(target=sample, daemon=True)
+        sampler.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, database_cpu = time.monotonic() - begun, database.cpu_seconds() - before
+        sampled.set()
+        sampler.join()
+        if process.returncode:
+            raise SystemExit(f"plumbline {' '.join(arguments)} ended with {process.returncode}")
+        return Done(seconds, usage.ru_utime + usage.ru_stime, database_cpu, usage.ru_maxrss / 1024, most)
+
+    @contextmanager
+    def _annotators(self) -> Iterator[Seen]:
+        """They work for as long as the block does, and to the end of a window."""
+        target = Target("api", self._loaded.port, SLUG, tuple(each.api_token for each in self._loaded.people["api"]))
+        seen = Seen()
+        is_over = threading.Event()
+
+        def work() -> None:
+            while not is_over.is_set():
+                part = run_clients(
+                    target,
+                    annotators=ANNOTATORS,
+                    seconds=WINDOW_SECONDS,
+                    think=THINKING_SECONDS,
+                    begins=lambda *_: None,
+                )
+                seen.next_ms += part.next_ms
+                seen.submit_ms += part.submit_ms
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            yield seen
+        finally:
+            is_over.set()
+            worker.join()
+
+
+def _backend_megabytes(home: Path) -> float:
+    """The most memory of its own that any process of the site's PostgreSQL has."""
+    most = 0.0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            if (process / "cwd").readlink().is_relative_to(home / "postgres"):
+                status = (process / "status").read_text()
+                most = max(most, int(status.partition("RssAnon:")[2].split()[0]) / 1024)
+    return most
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="10000,100000,1000000")
+    parser.add_argument("--home", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="plumbline-bulk-") as folder:
+        home = (asked.home or Path(folder) / "home").resolve()
+        with loaded_site(home, OPEN_TASKS) as loaded:
+            bench = Bench(loaded, Path(folder))
+            points = []
+            print(f"| {' | '.join(field.name for field in fields(Point))} |")
+            print("|---" * len(fields(Point)) + "|")
+            for rows in map(int, asked.rows.split(",")):
+                points.append(bench.point(rows))
+                print(f"| {' | '.join(str(value) for value in asdict(points[-1]).values())} |", flush=True)
+    last = points[-1]
+    print(
+        json.dumps(
+            {
+                "bench": "bulk_io",
+                "ratio": round(last.rows_per_second / LABEL_STUDIO_ROWS_PER_SECOND, 2),
+                "goal": GOALS,
+                "of_copy": round(last.copy_seconds / last.seconds, 3),
+                "points": [asdict(point) for point in points],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
