@@ -18,13 +18,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import psycopg
 
 from bench.load_client import Seen, Target, run_clients
-from bench.load_site import SLUG, LoadedSite, loaded_site
+from bench.load_site import SLUG, LoadedSite, Processes, loaded_site
 from bench.web_load import percentile
 
 ANNOTATORS = 4
@@ -38,11 +38,14 @@ FILLER = "The quick brown fox jumps over the lazy dog and goes home to rest a li
 
 @dataclass(frozen=True)
 class Point:
-    """One size. Memory is what a command took beyond what it takes for one row, the database's own part included."""
+    """One size. Memory is what the command took beyond what it takes for one row, and the most that one process of the
+    database had. Processor time tells more than `seconds` where the machine does other things, too."""
 
     rows: int
     seconds: float
     rows_per_second: float
+    cpu_seconds: float
+    database_cpu_seconds: float
     megabytes: float
     database_megabytes: float
     copy_seconds: float
@@ -54,9 +57,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ran: how long, and the most memory that it and the database's process for it took."""
+    """A command that ran: how long, what of the processors, and the most memory that it and the database's process for
+    it took."""
 
     seconds: float
+    cpu_seconds: float
+    database_cpu_seconds: float
     megabytes: float
     database_megabytes: float
 
@@ -86,6 +92,8 @@ class Bench:
             rows=rows,
             seconds=round(done.seconds, 2),
             rows_per_second=round(rows / done.seconds, 1),
+            cpu_seconds=round(done.cpu_seconds, 2),
+            database_cpu_seconds=round(done.database_cpu_seconds, 2),
             megabytes=round(done.megabytes - self._idle.megabytes, 1),
             database_megabytes=round(done.database_megabytes, 1),
             copy_seconds=round(copied, 2),
@@ -113,8 +121,8 @@ class Bench:
         with file.open("rb") as lines, ready.open("wb") as texts:
             for line in lines:
                 row = json.loads(line)
-                fields = (row[name].replace("\n", "\\n") for name in ("prompt", "chosen", "rejected"))
-                texts.write("\t".join(fields).encode() + b"\n")
+                texts_of = (row[name].replace("\n", "\\n") for name in ("prompt", "chosen", "rejected"))
+                texts.write("\t".join(texts_of).encode() + b"\n")
         with psycopg.connect(self._loaded.site.database_url) as connection:
             connection.execute("CREATE TABLE copied (prompt text, chosen text, rejected text)")
             connection.commit()
@@ -129,7 +137,8 @@ class Bench:
         return seconds
 
     def _run(self, *arguments: str) -> Done:
-        begun = time.monotonic()
+        database = Processes(self._loaded.site.home / "postgres", "postgres")
+        before, begun = database.cpu_seconds(), time.monotonic()
         command = [str(Path(sys.executable).with_name("plumbline")), *arguments]
         process = subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL)
         most = 0.0
@@ -140,16 +149,16 @@ class Bench:
             while not sampled.wait(0.2):
                 most = max(most, _backend_megabytes(self._loaded.site.home))
 
-        sampler = threading.Thread(target=sample)
+        sampler = threading.Thread(target=sample, daemon=True)
         sampler.start()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - begun
+        seconds, database_cpu = time.monotonic() - begun, database.cpu_seconds() - before
         sampled.set()
         sampler.join()
         if process.returncode:
             raise SystemExit(f"plumbline {' '.join(arguments)} ended with {process.returncode}")
-        return Done(seconds, usage.ru_maxrss / 1024, most)
+        return Done(seconds, usage.ru_utime + usage.ru_stime, database_cpu, usage.ru_maxrss / 1024, most)
 
     @contextmanager
     def _annotators(self) -> Iterator[Seen]:
@@ -170,7 +179,7 @@ class Bench:
                 seen.next_ms += part.next_ms
                 seen.submit_ms += part.submit_ms
 
-        worker = threading.Thread(target=work)
+        worker = threading.Thread(target=work, daemon=True)
         worker.start()
         try:
             yield seen
@@ -200,8 +209,8 @@ def main() -> None:
         with loaded_site(home, OPEN_TASKS) as loaded:
             bench = Bench(loaded, Path(folder))
             points = []
-            print("| rows | s | rows/s | MB | MB database | COPY s | next p50 ms | p99 | cut s | cut MB |")
-            print("|---|---|---|---|---|---|---|---|---|---|")
+            print(f"| {' | '.join(field.name for field in fields(Point))} |")
+            print("|---" * len(fields(Point)) + "|")
             for rows in map(int, asked.rows.split(",")):
                 points.append(bench.point(rows))
                 print(f"| {' | '.join(str(value) for value in asdict(points[-1]).values())} |", flush=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -86,6 +87,26 @@ async def test_a_judgement_needs_a_key(db: AsyncSession, calling: As) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     assert "Idempotency-Key" in answer.json()["detail"]
     assert await judgements(db) == before
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"choice": 1, "criteria": {"helpful\\ud83d": "A"}}',
+        '{"choice": 1, "\\ud83d": 1}',
+        '{"choice": 1, "rationale": "\\ud83d"}',
+        '{"choice": 1, "flags": [["\\ud83d"], []]}',
+        '{"choice": 1, "response": "a\\u0000b", "response_of": 0}',
+    ],
+)
+async def test_half_a_character_is_a_mistake_in_what_was_sent(calling: As, said: str) -> None:
+    annotator = calling("annotator")
+    answer = await annotator.post(
+        f"/api/v1/assignments/{await lease(annotator)}/judgements",
+        content=said,
+        headers={"Idempotency-Key": "key", "Content-Type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["status"]) == (422, 422)
 
 
 async def test_the_same_key_again_gets_the_same_answer_and_counts_once(db: AsyncSession, calling: As) -> None:

@@ -1,5 +1,6 @@
 """Every error becomes a page, a toast or JSON here, with the request id that the log has too."""
 
+import json
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
@@ -8,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn
 from app.web.locales import gettext, translated
@@ -56,7 +57,9 @@ def _problem(request: Request, status: int, name: str, message: str, details: di
         **details,
     }
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+    # What was sent may be told again, half a character in it, too; a backslash and its number are JSON for that.
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return Response(content, status, headers=headers, media_type="application/problem+json")
 
 
 def request_id(request: Request) -> str:
