@@ -11,7 +11,7 @@ Door = Literal["page", "api", "command", "worker"]
 
 @dataclass(frozen=True)
 class Actor:
-    """By which door, in which request, and who, once that is known."""
+    """Whoever acts: by which door, in which request, and who it is, once that is known."""
 
     door: Door
     request_id: str | None = None

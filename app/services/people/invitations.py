@@ -124,7 +124,7 @@ async def invite(
 
 
 async def open_in(db: AsyncSession, project: Project) -> list[Invitation]:
-    """Those that still let somebody in, newest first."""
+    """Invitations that still let somebody in, newest first."""
     wanted = select(Invitation).where(Invitation.project_id == project.id, *_is_open())
     return list(await db.scalars(wanted.order_by(Invitation.id.desc()).limit(1_000)))
 

@@ -72,7 +72,7 @@ async def read_project_log(project: OwnedProject, db: Db, asked: Annotated[LogPa
 async def export_project_log(
     request: Request, project: OwnedProject, db: Db, asked: Annotated[LogExportQuery, Query()]
 ) -> Response:
-    """The same entries as a file."""
+    """Who changed what in the project, as a file; for owners."""
     await audit.note(db, "export", "log", {"format": asked.form}, project_id=project.id)
     return log_file(sessions_of(request), asked.search(project.id), asked.form, name=f"{project.slug}-log")
 
@@ -85,7 +85,7 @@ async def read_log(admin: Admin, db: Db, asked: Annotated[LogPageQuery, Query()]
 
 @router.get("/audit/export", response_class=Response, responses=FILE, summary="Export the log of the site")
 async def export_log(request: Request, admin: Admin, db: Db, asked: Annotated[LogExportQuery, Query()]) -> Response:
-    """The same entries as a file."""
+    """Who changed what on the whole site, as a file; for admins."""
     await audit.note(db, "export", "log", {"format": asked.form})
     return log_file(sessions_of(request), asked.search(None), asked.form, name="log")
 

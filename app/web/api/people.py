@@ -167,7 +167,7 @@ async def create_member_link(request: Request, project: OwnedProject, user_id: I
 
 @router.get("/projects/{slug}/invitations", summary="List open invitations")
 async def list_invitations(project: OwnedProject, db: Db) -> list[InvitationOut]:
-    """Those that still let somebody in, newest first."""
+    """Invitations that still let somebody in, newest first."""
     return [InvitationOut.model_validate(one) for one in await invitations.open_in(db, project)]
 
 

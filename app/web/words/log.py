@@ -64,7 +64,7 @@ def kind_name(kind: str) -> str:
 
 
 def subject_name(entry: AuditEntry, names: Mapping[int, str], slugs: Mapping[int, str]) -> str:
-    """Of what the entry tells: “member: Ada”, “round 12”, “project tea”."""
+    """What the entry tells of: “member: Ada”, “round 12”, “project tea”."""
     person = person_in(entry)
     if person is not None and person in names:
         return f"{kind_name(entry.kind)}: {names[person]}"
