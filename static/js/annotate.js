@@ -10,7 +10,7 @@ import { SpeedGuard } from "./guard.js";
 import { arriveAtHarm, isHarmSaid } from "./harm.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { Outbox } from "./outbox.js";
-import { arriveAtPanes } from "./panes.js";
+import { arriveAtPanes, showUnseen } from "./panes.js";
 import { arriveAtRanking, countRanked, keyOfRanking, restartRanking, saidOfRanking } from "./ranking.js";
 import "./scrolling.js";
 import { arriveAtViews } from "./views.js";
@@ -54,11 +54,16 @@ for (const name of ["pointerdown", "wheel", "touchmove"]) {
   document.addEventListener(name, () => clock.act(), { passive: true });
 }
 
+// Questions and guidelines stay open or shut as somebody left them.
 document.addEventListener(
   "toggle",
-  (event) => event.target.id === "more" && localStorage.setItem("more", event.target.open ? "open" : ""),
+  ({ target, newState }) => {
+    if (target.id === "more" || target.id === "guidelines") localStorage.setItem(target.id, newState === "open" ? "open" : "");
+  },
   { capture: true },
 );
+const isDocked = getComputedStyle($("guidelines")).getPropertyValue("--docked");
+if (isDocked && localStorage.getItem("guidelines") === "open") $("guidelines").showPopover();
 
 document.addEventListener("change", (event) => {
   const { name, value } = event.target;
@@ -73,6 +78,7 @@ document.addEventListener("change", (event) => {
 function missing() {
   const { elements } = form();
   const rationale = elements.rationale;
+  if (showUnseen()) return words().unseen;
   if (elements.choice && !elements.choice.value) return words().choose;
   if (elements.best && !elements.best.value) return words().best;
   if ($("board") && countRanked() < 2) return words().rank;

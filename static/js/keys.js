@@ -54,10 +54,19 @@ export function listenToKeys(page) {
   });
 }
 
+// The open popover that lies over the page. What is docked beside it covers nothing.
+function covering() {
+  const isDocked = (popover) => getComputedStyle(popover).getPropertyValue("--docked");
+  return [...document.querySelectorAll(".popover:popover-open")].find((popover) => !isDocked(popover));
+}
+
 // Keys that are the browser's, a field's or an open popover's.
 function isForOthers({ key, target }) {
-  const popover = document.querySelector(".popover:popover-open");
-  if (key === "Escape" && popover) return true;
+  const popover = covering();
+  if (key === "Escape" && popover) {
+    popover.hidePopover();
+    return true;
+  }
   if (target.matches(TEXT_FIELDS)) {
     if (key === "Escape") target.blur();
     return true;
@@ -67,7 +76,7 @@ function isForOthers({ key, target }) {
 }
 
 function respond(page, event) {
-  const isCovered = Boolean(document.querySelector(".popover:popover-open"));
+  const isCovered = Boolean(covering());
   const key = keyIn(event);
   const action = actionOf(key);
   if (!isCovered && page.rank(action ?? (key.length > 1 ? key : ""), event.target)) return true;
@@ -82,6 +91,7 @@ function respond(page, event) {
   }
   if (!isCovered && action in TURNED) return page.turn(TURNED[action]);
   const control = action && document.querySelector(`[data-key][data-action="${action}"]`);
+  if (action === "Escape" && !control) document.querySelector(".dock:popover-open")?.hidePopover();
   control?.click();
   return Boolean(control) || event.key === "Enter"; // a form would take an Enter that has been given away
 }

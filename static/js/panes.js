@@ -1,22 +1,50 @@
-// What of a pair is in sight: the last turn of its conversation, and on a phone one pane at a time with tabs that follow it.
+// What of a pair is in sight: the last turn of its conversation, and on a phone both responses, or one at a time with tabs that
+// follow it.
+
+const panes = () => document.querySelector(".panes");
+const seen = new Set(); // the panes that have been in sight since the pair came
 
 let observer;
 
 export function arriveAtPanes() {
   observer?.disconnect();
+  sizes.disconnect();
+  seen.clear();
   showLastTurn();
-  const panes = document.querySelector(".panes");
-  if (!panes) return;
-  const seen = new Set();
+  if (!panes()) return;
+  const visible = new Set();
   observer = new IntersectionObserver(
     (entries) => {
-      for (const { target, isIntersecting } of entries) isIntersecting ? seen.add(target) : seen.delete(target);
-      const current = [...panes.children].find((pane) => seen.has(pane)); // the first of several
+      for (const { target, isIntersecting } of entries) {
+        isIntersecting ? visible.add(target) : visible.delete(target);
+        if (isIntersecting) seen.add(target);
+      }
+      const current = [...panes().children].find((pane) => visible.has(pane)); // the first of several
       if (current) lightTab(current.id);
     },
-    { root: panes, threshold: 0.6 },
+    { root: panes(), threshold: 0.6 },
   );
-  for (const pane of panes.children) observer.observe(pane);
+  for (const pane of panes().children) observer.observe(pane);
+  for (const text of panes().querySelectorAll(".pane-scroll > *")) sizes.observe(text);
+  fit();
+}
+
+// One below the other where both fit, else one at a time.
+function fit() {
+  if (!panes() || panes().matches(".panes-many")) return;
+  panes().classList.remove("swiped");
+  const isOneColumn = !getComputedStyle(panes()).gridTemplateColumns.includes(" ");
+  panes().classList.toggle("swiped", isOneColumn && panes().scrollHeight > panes().clientHeight + 1);
+}
+
+const sizes = new ResizeObserver(() => requestAnimationFrame(fit));
+addEventListener("resize", fit);
+
+// Shows the pane that has not been seen yet; whether there was one.
+export function showUnseen() {
+  const unseen = panes()?.matches(".swiped") && [...panes().children].find((pane) => !seen.has(pane));
+  if (unseen) unseen.scrollIntoView({ block: "nearest", inline: "start" });
+  return Boolean(unseen);
 }
 
 // Where the conversation doesn't fit, what is to be answered is what is seen.

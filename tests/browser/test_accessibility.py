@@ -117,10 +117,10 @@ async def test_a_pair_that_was_lost(db: AsyncSession, sign_in: SignIn) -> None:
     project, annotator = await arrange(db, [SHORT])
     page = await sign_in(annotator, **STILL)
     await page.goto("/")
-    await expect(page.locator("html")).to_have_attribute("data-ahead", "none")
+    await expect(page.locator("html")).to_have_attribute("data-ahead", "0")
     whole = await page.context.new_page()
     await whole.goto(page.url)
-    await expect(whole.locator("html")).to_have_attribute("data-ahead", "none")
+    await expect(whole.locator("html")).to_have_attribute("data-ahead", "0")
     await db.execute(
         update(Assignment).where(Assignment.project_id == project.id).values(lease_expires_at=Assignment.leased_at)
     )

@@ -200,6 +200,34 @@ async def test_help_and_guidelines_are_one_key_away(db: AsyncSession, sign_in: S
     await expect(page.locator("#guidelines")).to_be_hidden()
 
 
+async def test_guidelines_push_the_responses_aside_and_stay_open_while_judging(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT], rationale="optional")
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.keyboard.press("g")
+    await page.keyboard.press("2")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
+    guidelines = page.locator("#guidelines")
+    await expect(guidelines).to_be_visible()
+    left, pane = await guidelines.bounding_box(), await page.locator("#pane-b").bounding_box()
+    assert left is not None
+    assert pane is not None
+    assert pane["x"] + pane["width"] <= left["x"]
+    await page.reload()
+    await expect(guidelines).to_be_visible()
+    await page.keyboard.press("g")
+    await expect(guidelines).to_be_hidden()
+    await page.keyboard.press("m")
+    questions, pane = await page.locator("#more").bounding_box(), await page.locator("#pane-b").bounding_box()
+    assert questions is not None
+    assert pane is not None
+    assert pane["x"] + pane["width"] <= questions["x"], "questions are docked where there is width"
+    await expect_choices(db, project, [2])
+
+
 async def test_texts_as_they_were_written_on_a_key_and_for_the_next_pair_too(db: AsyncSession, sign_in: SignIn) -> None:
     _, annotator = await arrange(db, [CODE_AND_TABLE, PROSE])
     page = await sign_in(annotator)
@@ -297,34 +325,55 @@ async def test_a_tab_left_behind_is_told_that_its_pair_is_answered_and_replaces_
     await expect_choices(db, project, [7])
 
 
-async def test_on_a_phone_one_pane_at_a_time_by_tab_and_by_swipe(db: AsyncSession, sign_in: SignIn) -> None:
-    project, annotator = await arrange(db, [SHORT])
+async def test_on_a_phone_both_responses_stand_one_below_the_other_where_both_fit(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [SHORT], fastest_words_per_minute=1)
     page = await sign_in(annotator, viewport=PHONE, has_touch=True, is_mobile=True)
     await page.goto("/")
-    await expect(page.locator("#pane-a")).to_be_in_viewport(ratio=0.9)
-    await expect(page.locator("#pane-b")).not_to_be_in_viewport()
-    await page.locator(".tab-b").tap()
-    await expect(page.locator("#pane-b")).to_be_in_viewport(ratio=0.9)
-    await expect(page.locator(".tab-b")).to_have_attribute("aria-current", "true")
-    await expect(page.locator(".tab-a")).not_to_have_attribute("aria-current", "true")
-    await page.locator(".panes").evaluate("panes => panes.scrollTo({ left: 0 })")
-    await expect(page.locator("#pane-a")).to_be_in_viewport(ratio=0.9)
+    for pane in ("#pane-a", "#pane-b"):
+        await expect(page.locator(pane)).to_be_in_viewport(ratio=1)
+    await expect(page.locator(".pane-tabs")).to_be_hidden()
     assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     await page.locator(".segment").nth(6).tap()
+    await page.get_by_role("button", name="Next").tap()
+    await expect(page.locator("#problem")).to_contain_text("Choose Next again if you are sure.")
     await page.get_by_role("button", name="Next").tap()
     await expect(page.get_by_text("Nothing to compare right now")).to_be_visible()
     await expect_choices(db, project, [7])
 
 
-async def test_the_first_and_last_tap_is_big_enough_for_a_thumb(db: AsyncSession, sign_in: SignIn) -> None:
-    _, annotator = await arrange(db, [SHORT])
+async def test_on_a_phone_long_responses_come_one_at_a_time_and_none_is_answered_unseen(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE, LONG])
     page = await sign_in(annotator, viewport=PHONE, has_touch=True, is_mobile=True)
     await page.goto("/")
+    a, b = page.locator("#pane-a"), page.locator("#pane-b")
+    await expect(a).to_be_in_viewport(ratio=0.9)
+    await expect(b).not_to_be_in_viewport()
     for target in await page.locator(".segment-word, .next, .pane-tabs a").all():
         box = await target.bounding_box()
         assert box is not None
-        assert box["height"] >= 44
-        assert box["width"] >= 44
+        assert min(box["height"], box["width"]) >= 44, "big enough for a thumb"
+    await page.locator(".segment").nth(6).tap()
+    await page.get_by_role("button", name="Next").tap()
+    await expect(page.locator("#problem")).to_have_text("Read B first, too: here it is.")
+    await expect(b).to_be_in_viewport(ratio=0.9)
+    assert await judgements(db, project) == []
+    await page.locator(".tab-a").tap()
+    await expect(a).to_be_in_viewport(ratio=0.9)
+    await expect(page.locator(".tab-a")).to_have_attribute("aria-current", "true")
+    await page.get_by_role("button", name="Next").tap()
+    await expect(page.locator(".conversation")).not_to_contain_text("sourdough")
+    await expect_choices(db, project, [7])
+    await page.locator(".panes").evaluate("panes => panes.scrollTo({ left: panes.scrollWidth })")
+    await expect(page.locator(".tab-b")).to_have_attribute("aria-current", "true")
+    await page.get_by_role("link", name="Last ten").tap()
+    await expect(page.locator("#recent-body")).to_contain_text("B is much better")
+    await page.locator("#recent").get_by_role("button", name="Close").tap()
+    await page.get_by_role("button", name="Help").tap()
+    await expect(page.get_by_text("Tap the segment that says which one is better")).to_be_visible()
 
 
 def _count_posts(page: Page) -> list[str]:

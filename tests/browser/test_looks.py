@@ -1,7 +1,9 @@
 """What a page does with hostile text, with a person's wishes, and with little room."""
 
 import re
+from collections import Counter
 
+import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -141,6 +143,38 @@ async def test_the_panes_are_equal_in_place_and_size(db: AsyncSession, sign_in: 
         await confirm(page)
 
 
+async def test_prompt_panes_and_scale_stand_on_one_grid_and_the_scale_is_near_short_texts(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    _, annotator = await arrange(db, [SHORT])
+    for width in (1280, 1440, 2560):
+        page = await sign_in(annotator, viewport={"width": width, "height": 900})
+        await page.goto("/")
+        names = (".conversation", "#pane-a .model-text", ".scale", ".next", "#pane-b")
+        boxes = [box for name in names if (box := await page.locator(name).bounding_box())]
+        prompt, a, scale, button, pane = boxes
+        assert prompt["x"] == a["x"]
+        assert abs(scale["x"] + scale["width"] / 2 - pane["x"]) <= 1, "in the middle between the panes"
+        assert abs(button["x"] + button["width"] - (width - a["x"])) <= 1
+        assert scale["y"] - a["y"] < 250
+
+
+@pytest.mark.parametrize(("size", "rows"), [(3, [3]), (4, [2, 2]), (5, [3, 2]), (7, [3, 2, 2]), (9, [3, 3, 3])])
+async def test_several_responses_leave_no_field_dead_and_all_their_places_are_in_sight(
+    db: AsyncSession, sign_in: SignIn, size: int, rows: list[int]
+) -> None:
+    sample = Sample(SHORT.turns, tuple(f"{PROSE.responses[0]} {number}" for number in range(size)))
+    _, annotator = await arrange(db, [sample], answer_type="ranking", size=size)
+    page = await sign_in(annotator, viewport={"width": 1280, "height": 800})
+    await page.goto("/")
+    boxes = [box for pane in await page.locator(".pane").all() if (box := await pane.bounding_box())]
+    assert [count for _, count in sorted(Counter(box["y"] for box in boxes).items())] == rows
+    for top in {box["y"] for box in boxes}:
+        assert sum(box["width"] for box in boxes if box["y"] == top) > 1280 - size
+    for place in await page.locator(".rank").all():
+        await expect(place).to_be_in_viewport(ratio=1)
+
+
 async def test_the_verdict_is_in_view_and_covers_no_text(db: AsyncSession, sign_in: SignIn) -> None:
     _, annotator = await arrange(db, [LONG])
     for viewport in (DESKTOP, PHONE, {"width": 1024, "height": 700}, {"width": 720, "height": 450}):
@@ -148,9 +182,9 @@ async def test_the_verdict_is_in_view_and_covers_no_text(db: AsyncSession, sign_
         await page.goto("/")
         await expect(page.locator(".scale")).to_be_in_viewport(ratio=1)
         await expect(page.locator(".next")).to_be_in_viewport(ratio=1)
-        last = page.locator("#pane-a .model-text > :last-child")
+        last = page.locator("#pane-b .model-text > :last-child")
         await last.scroll_into_view_if_needed()
-        await page.mouse.move(viewport["width"] / 4, viewport["height"] / 2)
+        await page.mouse.move(viewport["width"] * 3 / 4, viewport["height"] / 2)
         await page.mouse.wheel(0, 10_000)
         await expect(last).to_be_in_viewport()
         text, verdict = await last.bounding_box(), await page.locator(".verdict").bounding_box()

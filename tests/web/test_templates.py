@@ -100,7 +100,7 @@ def test_colours_and_sizes_come_from_the_tokens(style: Path) -> None:
     literal = [
         f"line {number}: {line.strip()}"
         for number, line in enumerate(text.splitlines(), 1)
-        if not line.lstrip().startswith("@media")
+        if not line.lstrip().startswith(("@media", "@container"))
         and not RELATIVE.match(line)
         and (LENGTH.search(line) or COLOUR.search(line))
     ]
