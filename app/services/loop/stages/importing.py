@@ -4,7 +4,7 @@ from typing import Literal
 
 from app.db.tables import Import
 from app.phrases import phrase
-from app.services.data.storing import imports, loads, undoing
+from app.services.data.storing import imports, loads, undoing, uploads
 from app.services.data.storing.loads import HasBadRows
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
@@ -39,7 +39,9 @@ async def _load(work: Work, import_: Import, watch: Watch) -> End:
             counts = await loads.load(work.db, work.project, import_, reading, watch)
         except HasBadRows as refusal:
             return End(_shown(refusal.counts), refusal.message)
-    return End({"imported_rows": counts.new, **_shown(counts)})
+    # What was in it is in the database now, where it can be found and erased.
+    file = f"{import_.folder}/{uploads.FILE}"
+    return End({"imported_rows": counts.new, **_shown(counts)}, leftovers=(file,))
 
 
 def _shown(counts: loads.Counts) -> dict[str, int]:
