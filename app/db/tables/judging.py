@@ -250,6 +250,7 @@ class Judgement(Base):
         ),
         CheckConstraint("(assignment_id IS NULL) = (idempotency_key IS NULL)", name="submission_has_a_key"),
         Index("uq_judgements_current", "assignment_id", unique=True, postgresql_where=text("superseded_by IS NULL")),
+        Index("ix_judgements_superseded_by", "superseded_by", postgresql_where=text("superseded_by IS NOT NULL")),
         CheckConstraint("NOT is_check OR kind <> 'imported'", name="checks_are_of_people"),
         Index("ix_judgements_project_current", "project_id", "id", postgresql_where=text("superseded_by IS NULL")),
         Index(
