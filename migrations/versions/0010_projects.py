@@ -99,7 +99,12 @@ def upgrade() -> None:
     )
     for table, key in CIRCLES:
         op.execute(f"ALTER TABLE {table} ALTER CONSTRAINT {key} DEFERRABLE INITIALLY IMMEDIATE")
+    # Without these, each judgement and assignment that is deleted reads all judgements there are.
     op.create_index(op.f("ix_judgements_assignment_id"), "judgements", ["assignment_id"])
+    op.execute(
+        "CREATE INDEX IF NOT EXISTS ix_judgements_superseded_by ON judgements (superseded_by)"
+        " WHERE superseded_by IS NOT NULL"
+    )
     op.execute(LEAVING)
     _allow(*STAGES, *OWN)
 

@@ -273,6 +273,7 @@ class Judgement(Base):
             "kind = 'imported' OR (source_annotator IS NULL AND strength_said IS NULL)", name="source_is_a_file"
         ),
         Index("uq_judgements_current", "assignment_id", unique=True, postgresql_where=text("superseded_by IS NULL")),
+        Index("ix_judgements_superseded_by", "superseded_by", postgresql_where=text("superseded_by IS NOT NULL")),
         CheckConstraint("NOT is_check OR kind <> 'imported'", name="checks_are_of_people"),
         Index("ix_judgements_project_current", "project_id", "id", postgresql_where=text("superseded_by IS NULL")),
         Index(

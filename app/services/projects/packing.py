@@ -12,7 +12,6 @@ Rows are read from one snapshot of the database in batches, so that a project of
 import asyncio
 import hashlib
 import json
-from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from app.services.projects.contents import Part
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-BATCH_ROWS = 500
+BATCH_ROWS = 1_000
 CHUNK_BYTES = 16 << 20
 
 TRAVEL = frozenset(
@@ -215,5 +214,5 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):
-        return b64encode(value).decode()
+        return f"\\x{value.hex()}"  # as PostgreSQL reads it
     raise TypeError(type(value))

@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import shutil
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from sqlalchemy import DateTime, LargeBinary, Table, func, insert, select, text
+from sqlalchemy import Table, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.base import Json
+from app.db.base import Base, Json
 from app.db.tables import Project, User
 from app.errors import Invalid
 from app.services.projects import addresses, contents, projects
@@ -68,7 +67,7 @@ async def unpack(db: AsyncSession, file: Path, home: Path, *, owner_id: int, nam
         project = await projects.create(
             db, slug=slug.strip() or await addresses.free(db, row["slug"]), name=name, owner_id=None
         )
-        for column, value in _known(Project.__table__, row).items():
+        for column, value in _known(Base.metadata.tables["projects"], row).items():
             if column not in OWN_COLUMNS | {"name"}:
                 setattr(project, column, value)
         await db.flush()
@@ -173,9 +172,17 @@ async def _people(db: AsyncSession, people: Iterator[Json]) -> dict[int, int]:
 
 
 async def _insert(db: AsyncSession, archive: ZipFile, table: Table, moved: Moved, digests: Mapping[str, str]) -> None:
+    """The server takes a batch as JSON and reads every value as its column's type."""
     rows = (_moved(table, row, moved, digests) for row in _lines(archive, f"tables/{table.name}.jsonl"))
     while batch := list(islice(rows, BATCH_ROWS)):
-        await db.execute(insert(table), batch)
+        columns = ", ".join(f'"{name}"' for name in batch[0])
+        await db.execute(
+            text(
+                f'INSERT INTO "{table.name}" ({columns}) SELECT {columns}'  # noqa: S608 - names of our own tables
+                f' FROM jsonb_populate_recordset(NULL::"{table.name}", CAST(:rows AS jsonb))'
+            ),
+            {"rows": json.dumps(batch, ensure_ascii=False)},
+        )
 
 
 def _moved(table: Table, row: Json, moved: Moved, digests: Mapping[str, str]) -> Json:
@@ -215,9 +222,9 @@ def _places(table: str, row: Json, moved: Moved, digests: Mapping[str, str]) -> 
         folder = f"models/{moved.slug}/{_model_name(PurePosixPath(row['folder']).name, moved)}"
         return {"folder": folder} | ({} if moved.with_models else {"state": "archived"})
     if table == "runs":
-        place = {"folder": f"runs/{row['id']}"}
+        place: Json = {"folder": f"runs/{row['id']}"}
         if row["state"] in ("queued", "running"):
-            over = datetime.now(UTC)
+            over = datetime.now(UTC).isoformat()
             place |= {"state": "cancelled", "finished_at": over, "lease_expires_at": None, "lease_owner": None}
         return place
     if table == "judgements" and row.get("idempotency_key") is not None:
@@ -233,21 +240,12 @@ def _model_name(name: str, moved: Moved) -> str:
 
 
 def _known(table: Table, row: Mapping[str, Any]) -> Json:
-    """The row's values as the columns take them. Raises Invalid for a column of a newer version."""
+    """The row, each of whose values has a column here. Raises Invalid for a column of a newer version."""
     if unknown := sorted(set(row) - {column.key for column in table.c}):
         raise Invalid(
             "This file was made by a newer version of Plumbline: it holds %(name)s.", name=f"{table.name}.{unknown[0]}"
         )
-    return {name: _value(table, name, value) for name, value in row.items()}
-
-
-def _value(table: Table, name: str, value: Any) -> Any:
-    kind = table.c[name].type
-    if isinstance(value, str) and isinstance(kind, DateTime):
-        return datetime.fromisoformat(value)
-    if isinstance(value, str) and isinstance(kind, LargeBinary):
-        return b64decode(value)
-    return value
+    return dict(row)
 
 
 def _write_files(archive: ZipFile, home: Path, moved: Moved) -> dict[str, str]:
