@@ -171,6 +171,7 @@ def more_words(task: SeenTask) -> dict[str, str]:
     )
 
 
+@pytest.mark.slow
 async def test_what_people_say_on_the_page_ends_in_a_policy_that_real_training_held_to_the_limit(
     loop: Loop, context: WorkerContext, client: httpx.AsyncClient
 ) -> None:

@@ -68,6 +68,7 @@ async def client(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.Async
         yield client
 
 
+@pytest.mark.slow
 async def test_imported_comparisons_end_in_new_pairs_by_a_policy_that_learned_from_people(
     loop: Loop, context: WorkerContext, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:

@@ -258,6 +258,7 @@ def test_a_base_that_cannot_be_used_is_refused(
     assert "model type 'bert'" in refused("reward", tmp_path / "d", capfd, **reward_settings(world, bert))
 
 
+@pytest.mark.slow
 def test_a_decoder_that_cannot_read_what_the_policy_writes_is_refused(
     world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -271,7 +271,7 @@ def write_criteria(world: Path, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("method", ["distil", "finetune"])
+@pytest.mark.parametrize("method", [pytest.param("distil", marks=pytest.mark.slow), "finetune"])
 def test_each_criterion_has_a_head_and_a_held_out_accuracy(
     world: Path, policy: Path, tmp_path: Path, method: str
 ) -> None:
@@ -291,6 +291,7 @@ def test_each_criterion_has_a_head_and_a_held_out_accuracy(
     assert overall["accuracy"] > 0.75
 
 
+@pytest.mark.slow
 def test_criteria_are_mixed_into_the_score_as_they_are_weighed(world: Path, policy: Path, tmp_path: Path) -> None:
     settings = reward_settings(world, policy) | LONGER | {"learn_criteria": True, "criteria_weights": {"brief": 2.0}}
     settings["preferences"] = write_criteria(world, tmp_path / "criteria.jsonl")

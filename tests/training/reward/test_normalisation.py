@@ -53,8 +53,14 @@ def normalised_scores(demonstrations: Path, artifact: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "learn",
-    [{"distil_steps": 20}, FINETUNE, FINETUNE | ENSEMBLE, {"method": "cross_validated", "folds": 2, "distil_steps": 4}],
-    ids=["distilled", "fine-tuned", "ensemble", "tried out"],
+    [
+        pytest.param({"distil_steps": 20}, id="distilled"),
+        pytest.param(FINETUNE, id="fine-tuned"),
+        pytest.param(FINETUNE | ENSEMBLE, id="ensemble"),
+        pytest.param(
+            {"method": "cross_validated", "folds": 2, "distil_steps": 4}, id="tried out", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_demonstrations_have_mean_0_and_deviation_1(
     learn: dict[str, object], demonstrations: Path, world: Path, policy: Path, reward: Path, tmp_path: Path
