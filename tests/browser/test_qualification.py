@@ -75,7 +75,7 @@ async def test_hidden_gold_is_told_over_the_task_that_was_there_already(db: Asyn
 async def test_in_a_narrow_window_the_tab_follows_the_pane_and_the_letter_stands_above(
     db: AsyncSession, sign_in: SignIn
 ) -> None:
-    _, annotator = await arrange(db, [SHORT])
+    _, annotator = await arrange(db, [PROSE])
     page = await sign_in(annotator, viewport={"width": 1280, "height": 800})
     await page.goto("/")
     await expect(page.locator("#judgement")).to_be_visible()

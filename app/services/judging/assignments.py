@@ -139,7 +139,8 @@ async def lease(
         if first is None:
             return Desk(None)
         held = [first]
-        member = await membership.locked(db, actor, project_id)  # that one moved the balance
+        if ahead:
+            member = await membership.locked(db, actor, project_id)  # that one moved the balance
     if not ahead:
         return Desk(held[0])
     if all(lease.id in known for lease in held[1:]) and len(held) < LEASE_SLOTS:
