@@ -23,5 +23,5 @@ def parquet_rows(file: BinaryIO) -> Iterator[RawRow]:
                     line += 1
                     yield RawRow(line, fields)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise Damaged("%(name)s is damaged after row %(line)s: %(why)s", why=why) from None
+        why = " ".join(str(error).split())[:200].rstrip(".")
+        raise Damaged("%(name)s is damaged after row %(line)s: %(why)s.", why=why) from None
