@@ -364,6 +364,28 @@ async def test_a_worker_that_is_killed_at_it_is_followed_by_one_that_begins_anew
     assert (done.state, await site.count(Task), done.attempt) == ("succeeded", 6_000, 2)
 
 
+async def test_a_run_that_is_retried_after_its_file_came_in_changes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await site.upload(*pairs(6))
+    await site.loop.work_off()
+
+    async def cancel() -> None:
+        run = await site.run()
+        await site.loop.do(lambda db: runs.request_cancel(db, site.owner, run))
+
+    with Interrupted(monkeypatch, cancel):
+        await site.press(page, "load")
+    cancelled = await site.run()
+    await site.press(page, "load")
+    answer = await site.browser.post(f"/projects/{site.project.slug}/runs/{cancelled.id}/retry")
+    assert answer.status_code == 303
+    await site.loop.work_off()
+    late = await site.loop.read(cancelled)
+    assert (late.state, late.error) == ("failed", "This file was imported already.")
+    assert ((await site.latest()).counts["new"], await site.count(Task)) == (6, 6)
+
+
 class Interrupted:
     """Within the block, frames hold two rows, and after the first one something happens that the keeper of the lease
     notices before the second."""

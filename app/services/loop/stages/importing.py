@@ -25,14 +25,18 @@ async def _perform(work: Work, watch: Watch) -> End:
 
 
 async def _check(work: Work, import_: Import, watch: Watch) -> End:
+    await imports.require_waiting(work.db, import_)
     with imports.open_file(work.home, import_) as source:
         reading = imports.reading(work.home, import_, source)
         counts = await loads.check(work.db, work.project, import_, reading, watch)
+    await imports.require_waiting(work.db, import_, for_update=True)
     import_.state, import_.counts = "checked", counts.to_json()
     return End({"imported_rows": 0, **_shown(counts)})
 
 
 async def _load(work: Work, import_: Import, watch: Watch) -> End:
+    await loads.lock(work.db, work.project)
+    await imports.require_waiting(work.db, import_)
     with imports.open_file(work.home, import_) as source:
         reading = imports.reading(work.home, import_, source)
         try:
