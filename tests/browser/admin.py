@@ -30,7 +30,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/runs/{seeded.failed.id}",
         f"{project}/models",
         f"{project}/served-models",
-        f"{project}/served-models/{seeded.served.id}",
+        f"{project}/served-models/comparisons",
         f"{project}/datasets",
         f"{project}/people",
         "/tokens",
