@@ -33,7 +33,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/browse/tasks",
         f"{project}/browse/prompts?split=train",
         f"{project}/served-models",
-        f"{project}/served-models/{seeded.served.id}",
+        f"{project}/served-models/comparisons",
         f"{project}/datasets",
         f"{project}/people",
         "/tokens",

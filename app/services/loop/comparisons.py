@@ -14,6 +14,8 @@ from app.services.loop.writers import NamedWriter, Writer
 
 # Of the normal distribution, two-sided: 95 %.
 Z = 1.959964
+# The newest of a project: enough for an interval of three points, and few enough to look up by index.
+MOST_JUDGEMENTS = 5_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Comparison:
 async def comparisons(db: AsyncSession, project: Project) -> list[Comparison]:
     """Every two writers that were compared, a served model among them; who is ahead is the first of the two.
 
-    Counted by the database, one row for each two.
+    Counted by the database over the newest judgements given here, one row for each two.
     """
     rows = (await db.execute(_counted(project.id))).all()
     named = await _names(db, project)
@@ -59,23 +61,26 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
     """
     one, other = aliased(Completion), aliased(Completion)
     at_one, at_other = aliased(TaskCompletion), aliased(TaskCompletion)
-    score = _score(at_one.position, at_other.position)
+    # An imported judgement is of imported responses.
+    labels = (*conditions.labels_of(project_id), Judgement.kind != "imported")
+    newest = select(Judgement).where(*labels).order_by(Judgement.id.desc()).limit(MOST_JUDGEMENTS)
+    judgement = aliased(Judgement, newest.subquery())
+    score = _score(judgement, at_one.position, at_other.position)
     by_task = (
         select(
             one.model_version_id.label("first_policy"),
             one.served_model_id.label("first_served"),
             other.model_version_id.label("second_policy"),
             other.served_model_id.label("second_served"),
-            Judgement.task_id,
+            judgement.task_id,
             func.sum(score).label("said"),
             func.count(score).label("count"),
         )
-        .join(at_one, at_one.task_id == Judgement.task_id)
-        .join(at_other, at_other.task_id == Judgement.task_id)
+        .join(at_one, at_one.task_id == judgement.task_id)
+        .join(at_other, at_other.task_id == judgement.task_id)
         .join(one, one.id == at_one.completion_id)
         .join(other, other.id == at_other.completion_id)
         .where(
-            *conditions.labels_of(project_id),
             or_(one.served_model_id.is_not(None), other.served_model_id.is_not(None)),
             _order(one) < _order(other),
             score.is_not(None),
@@ -85,7 +90,7 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
             one.served_model_id,
             other.model_version_id,
             other.served_model_id,
-            Judgement.task_id,
+            judgement.task_id,
         )
         .subquery()
     )
@@ -115,17 +120,19 @@ def _order(completion: type[Completion]) -> ColumnElement[int]:
     )
 
 
-def _score(first: InstrumentedAttribute[int], second: InstrumentedAttribute[int]) -> ColumnElement[float | None]:
+def _score(
+    judgement: type[Judgement], first: InstrumentedAttribute[int], second: InstrumentedAttribute[int]
+) -> ColumnElement[float | None]:
     """What a judgement says of two positions: 1 for the first, 0 for the second, one half for a tie, null for nothing.
 
     The positions of a pair are 0 and 1. Unranked isn't last, and of two that aren't the best nothing was said.
     """
-    of_first, of_second = Judgement.ranks[first + 1], Judgement.ranks[second + 1]
-    pair = case((Judgement.preference == 0, 0.5), ((Judgement.preference > 0) == (first < second), 1.0), else_=0.0)
+    of_first, of_second = judgement.ranks[first + 1], judgement.ranks[second + 1]
+    pair = case((judgement.preference == 0, 0.5), ((judgement.preference > 0) == (first < second), 1.0), else_=0.0)
     best = case((of_first == 1, 1.0), (of_second == 1, 0.0))
     ranked = case((of_first == of_second, 0.5), (of_first < of_second, 1.0), (of_first > of_second, 0.0))
     return cast(
-        case((Judgement.preference.is_not(None), pair), (Judgement.answer_type == "best", best), else_=ranked), Float
+        case((judgement.preference.is_not(None), pair), (judgement.answer_type == "best", best), else_=ranked), Float
     )
 
 

@@ -1,12 +1,14 @@
 """Who is preferred over whom, counted from judgements of pairs and rankings."""
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Completion, Judgement, Project, Task, TaskCompletion
+from app.db.tables import Assignment, Completion, Judgement, Project, Task, TaskCompletion
 from app.services.loop.comparisons import Comparison, comparisons
 from app.services.loop.writers import Writer
-from tests.factories import make_project, make_prompt
+from tests.factories import make_member, make_project, make_prompt
 from tests.services.loop.test_selection import make_policy
 from tests.services.loop.test_writers import make_served
 
@@ -28,12 +30,21 @@ async def judge(
         TaskCompletion(task_id=task.id, position=position, completion_id=completion.id)
         for position, completion in enumerate(completions)
     )
-    for answer in said:
+    for number, answer in enumerate(said):
+        annotator = await make_member(db, project)
+        order = list(range(len(writers)))
+        assignment = Assignment(
+            project_id=project.id, task_id=task.id, annotator_id=annotator.user_id, state="submitted",
+            shown_order=order, guidelines_version=1, lease_expires_at=datetime.now(UTC),
+        )  # fmt: skip
+        db.add(assignment)
+        await db.flush()
         answered = {"ranks": answer} if isinstance(answer, list) else {"preference": answer, "choice": 4 - answer}
         db.add(
             Judgement(
-                project_id=project.id, task_id=task.id, kind="imported", answer_type=answer_type, guidelines_version=1,
-                shown_order=list(range(len(writers))), **answered,
+                project_id=project.id, task_id=task.id, assignment_id=assignment.id, annotator_id=annotator.user_id,
+                kind="human", answer_type=answer_type, guidelines_version=1, shown_order=order,
+                idempotency_key=str(number), **answered,
             )
         )  # fmt: skip
     await db.flush()
@@ -116,3 +127,12 @@ async def test_judgements_that_agree_on_a_task_are_worth_less_than_as_many_tasks
     assert by_few.share == by_many.share == 0.75
     assert by_many.high - by_many.low < by_few.high - by_few.low
     assert (by_many.low, by_many.high) == (pytest.approx(0.598, abs=0.002), pytest.approx(0.858, abs=0.002))
+
+
+async def test_only_the_newest_judgements_are_counted(db: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.loop.comparisons.MOST_JUDGEMENTS", 2)
+    project = await make_project(db)
+    one, two = await make_served(db, project, "one"), await make_served(db, project, "two")
+    await judge(db, project, [one, two], 3, 3)
+    await judge(db, project, [one, two], -3, -3)
+    assert [told(found) for found in await comparisons(db, project)] == [("two", "one", 2, 1, 1.0)]
