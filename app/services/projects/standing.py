@@ -192,7 +192,7 @@ async def annotator_progress(
 
 
 async def unavailable(db: AsyncSession, actor: Principal, project: Project) -> Unavailable:
-    """Of a project in which there is nothing to give to `actor` now."""
+    """Why there is nothing to give to `actor` now."""
     of_project = (Task.project_id == project.id, Task.purpose == "label")
     is_open = Task.state == "open"
     given = exists().where(Assignment.task_id == Task.id, Assignment.annotator_id == actor.user_id)

@@ -19,7 +19,7 @@ from app.settings import Settings
 
 
 def utc_offset_of(request: Request) -> timedelta:
-    """Of the reader's clock, as their browser said it on an earlier page; none before."""
+    """How far the reader's clock is from UTC, as their browser said it on an earlier page; none before."""
     said = request.cookies.get("utc_offset", "")
     minutes = int(said) if re.fullmatch(r"-?\d{1,3}", said) else 0
     return timedelta(minutes=minutes)
