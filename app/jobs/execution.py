@@ -24,7 +24,7 @@ from app.services.loop import leases
 from app.services.loop.leases import LeaseLost
 from app.services.loop.runs import LOG
 from app.services.loop.stages.registry import STAGES
-from app.services.loop.stages.stage import WatchedStage, WorkerStage
+from app.services.loop.stages.stage import End, WatchedStage, WorkerStage
 from app.services.loop.storable import storable
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
@@ -100,7 +100,9 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
     try:
         async with lease.kept():
             watch = Watched(context, lease, progress)
-            await context.database.run(lambda db: _do_in_view(db, context, claimed, stage, watch))
+            end = await context.database.run(lambda db: _do_in_view(db, context, claimed, stage, watch))
+        for leftover in end.leftovers:
+            (context.home / leftover).unlink(missing_ok=True)
     except Unwanted:
         if lease.cancel_requested.is_set():
             await _finish(context, claimed, "cancelled")
@@ -112,13 +114,14 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
 
 async def _do_in_view(
     db: AsyncSession, context: WorkerContext, claimed: Claimed, stage: WatchedStage, watch: Watched
-) -> None:
+) -> End:
     """In one transaction; the row of the run is locked only at its end, so that the lease can be kept until then."""
     run = await db.get_one(Run, claimed.run.id, populate_existing=True)
     end = await stage.perform(await work_of(db, context.home, run), watch)
     await leases.hold(db, run.id, claimed.token)
     state: leases.FinalState = "succeeded" if end.error is None else "failed"
     await leases.finish(db, run.id, claimed.token, state, result=end.result, error=end.error)
+    return end
 
 
 async def _train(context: WorkerContext, claimed: Claimed) -> None:

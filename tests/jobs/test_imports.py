@@ -146,7 +146,7 @@ async def test_a_file_is_seen_as_annotators_will_see_it_before_anything_is_store
     assert [await site.count(table) for table in (Prompt, Task)] == [0, 0]
 
 
-async def test_one_click_brings_the_rows_in_and_an_annotator_gets_them_next(site: Site) -> None:
+async def test_one_click_brings_the_rows_in_and_an_annotator_gets_them_next(site: Site, home: Path) -> None:
     page = await site.upload(*pairs(3), next="/projects/new/people")
     await site.loop.work_off()
     assert "Import 3 rows" in words(await site.read(page))
@@ -155,6 +155,7 @@ async def test_one_click_brings_the_rows_in_and_an_annotator_gets_them_next(site
     assert "3 new rows came in from tea.jsonl." in words(html)
     assert 'href="/projects/new/people"' in html
     assert await site.count(Task, Task.state == "open", Task.import_id.is_not(None)) == 3
+    assert [list(folder.iterdir()) for folder in kept_in(home)] == [[]]
     await site.loop.judge(site.project, 3)
 
 
@@ -262,6 +263,19 @@ async def test_programs_bring_files_in_and_take_them_back(site: Site) -> None:
     assert (listed["state"], await site.count(Judgement), await site.count(Prompt)) == ("undone", 0, 0)
 
 
+@pytest.mark.parametrize(
+    "body", [{"format": "\ud83d"}, {"columns": {"\ud83d": "q"}}, {"columns": {"prompt": "\ud83d"}}, {"choice": 9}]
+)
+async def test_what_no_reading_can_be_is_refused(site: Site, body: dict[str, Any]) -> None:
+    made = (await site.program.post(f"{site.api}?name=a%00b", content=json_lines(PAIR))).status_code
+    assert made == 422
+    made = (await site.program.post(site.api, content=json_lines(PAIR))).json()
+    refused = await site.program.post(
+        f"{site.api}/{made['id']}/check", content=json.dumps(body), headers={"Content-Type": "application/json"}
+    )
+    assert refused.status_code == 422
+
+
 async def test_an_import_that_people_have_judged_stays_and_says_so(site: Site) -> None:
     page = await site.bring(*pairs(2))
     await site.loop.judge(site.project, 1)
@@ -348,6 +362,28 @@ async def test_a_worker_that_is_killed_at_it_is_followed_by_one_that_begins_anew
     start_worker()
     done = await site.loop.until_over(run)
     assert (done.state, await site.count(Task), done.attempt) == ("succeeded", 6_000, 2)
+
+
+async def test_a_run_that_is_retried_after_its_file_came_in_changes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await site.upload(*pairs(6))
+    await site.loop.work_off()
+
+    async def cancel() -> None:
+        run = await site.run()
+        await site.loop.do(lambda db: runs.request_cancel(db, site.owner, run))
+
+    with Interrupted(monkeypatch, cancel):
+        await site.press(page, "load")
+    cancelled = await site.run()
+    await site.press(page, "load")
+    answer = await site.browser.post(f"/projects/{site.project.slug}/runs/{cancelled.id}/retry")
+    assert answer.status_code == 303
+    await site.loop.work_off()
+    late = await site.loop.read(cancelled)
+    assert (late.state, late.error) == ("failed", "This file was imported already.")
+    assert ((await site.latest()).counts["new"], await site.count(Task)) == (6, 6)
 
 
 class Interrupted:

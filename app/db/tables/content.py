@@ -61,9 +61,7 @@ class Completion(Base):
     model_version_id: Mapped[int | None] = mapped_column(
         ForeignKey("model_versions.id", use_alter=True, name="fk_completions_model_version_id")
     )
-    run_id: Mapped[int | None] = mapped_column(
-        ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id")
-    )
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", use_alter=True, name="fk_completions_run_id"))
     sample: Mapped[int | None]
     temperature: Mapped[float | None]
     token_count: Mapped[int | None]

@@ -17,9 +17,9 @@ async def start(db: AsyncSession, actor_id: int | None, project: Project, import
     await imports.require_idle(db, import_)
     match action:
         case "check":
-            _require_waiting(import_)
+            await _require_readable(db, import_)
         case "load":
-            _require_waiting(import_)
+            await _require_readable(db, import_)
             _require_usable(import_)
         case "undo":
             await undoing.require_undoable(db, import_)
@@ -35,9 +35,8 @@ async def start(db: AsyncSession, actor_id: int | None, project: Project, import
     return run
 
 
-def _require_waiting(import_: Import) -> None:
-    if import_.state not in ("uploaded", "checked"):
-        raise Conflict("This file was imported already.")
+async def _require_readable(db: AsyncSession, import_: Import) -> None:
+    await imports.require_waiting(db, import_)
     if import_.format is None:
         raise Conflict("Say first what the rows of the file are.")
 

@@ -270,7 +270,7 @@ class ImportIn(In):
     format: Annotated[str, Field(max_length=60, pattern=NO_NUL)] | None = Field(
         None, description="What the rows are; null: as it was recognised or chosen before."
     )
-    columns: dict[str, Text] | None = Field(None, description="Column by field; null: found by their names.")
+    columns: dict[Text, Text] | None = Field(None, description="Column by field; null: found by their names.")
     choice: Literal[1, 2, 3] = Field(
         2, description="Of pairs where the file doesn't say: 1 much better, 2 better, 3 slightly better."
     )

@@ -26,6 +26,8 @@ from app.services.data.storing.uploads import Upload
 SAMPLE_ROWS = 50
 SHOWN_ROWS = 5
 LONGEST_PATH = 500
+# What wasn't brought in yet.
+WAITING = ("uploaded", "checked")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ async def require_idle(db: AsyncSession, import_: Import) -> None:
         raise Conflict("This import is being worked on. Wait until that is done, or cancel it.")
 
 
+async def require_waiting(db: AsyncSession, import_: Import, *, for_update: bool = False) -> None:
+    """Raises Conflict for one whose rows came in, by this run or another."""
+    await db.refresh(import_, with_for_update=for_update)
+    if import_.state not in WAITING:
+        raise Conflict("This file was imported already.")
+
+
 async def choose(
     db: AsyncSession, home: Path, import_: Import, *, form: str, columns: Columns | None, options: Mapping[str, object]
 ) -> None:
@@ -100,8 +109,7 @@ async def choose(
 
     Without `columns` the format finds its own.
     """
-    if import_.state not in ("uploaded", "checked"):
-        raise Conflict("This file was imported already.")
+    await require_waiting(db, import_)
     await require_idle(db, import_)
     chosen = format_named(form)
     present = (await asyncio.to_thread(recognise, home, import_)).columns
@@ -116,7 +124,7 @@ async def choose(
 
 async def discard(db: AsyncSession, import_: Import) -> str:
     """Remove an import that brought nothing; its folder, which is the caller's to remove then. Raises Conflict."""
-    if import_.state not in ("uploaded", "checked"):
+    if import_.state not in WAITING:
         raise Conflict("Rows of this file came in. Undo the import instead.")
     await require_idle(db, import_)
     await db.delete(import_)

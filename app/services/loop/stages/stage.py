@@ -155,10 +155,14 @@ class WorkerStage(Stage):
 
 @dataclass(frozen=True)
 class End:
-    """How a stage ended that says it itself: `error` is why in vain, in one line."""
+    """How a stage ended that says it itself: `error` is why in vain, in one line.
+
+    `leftovers` are files that nothing needs once the run is over, relative to the home folder.
+    """
 
     result: Json
     error: str | None = None
+    leftovers: tuple[str, ...] = ()
 
 
 class Watch(Protocol):

@@ -58,7 +58,7 @@ def named(name: str) -> Format | None:
 
 
 def recognise(sample: Sequence[Raw]) -> Recognition:
-    """What a file may be, by its first rows: all formats that fit, the likeliest first."""
+    """Which formats a file may be of, by its first rows."""
     columns = tuple(dict.fromkeys(column for raw in sample for column in raw))
     fits = [fit for form in FORMATS if (fit := _fit(form, columns, sample)) is not None]
     # Stable: of those that most rows are meant for, the more particular stays first.
