@@ -82,5 +82,5 @@ GENERATE = TrainingStage(
     gather=_gather,
     take_over=_take_over,
     leaves=("completions.jsonl", CompletionRecord),
-    figures=("completions", "eos_rate"),
+    figures=("completions", "eos_rate", "prompts_dropped"),
 )
