@@ -74,7 +74,8 @@ class Study:
     def stage(self, name: str, stage: str, config: dict[str, object], program: tuple[str, ...] | None = None) -> Path:
         """The folder of a finished stage; `program` runs it in place of `training STAGE`."""
         out = self.folder / name
-        config = {"seed": self.seed, **config, **STAGE_SETTINGS.get(stage, {}), **self.settings.get(stage, {})}
+        # What is said for this one run comes last.
+        config = {"seed": self.seed, **STAGE_SETTINGS.get(stage, {}), **self.settings.get(stage, {}), **config}
         if not (out / "result.json").exists():
             out.mkdir(exist_ok=True)
             (out / "config.json").write_text(json.dumps(config, default=str, indent=1))

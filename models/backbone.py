@@ -17,10 +17,17 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from models.architecture import Architecture
-from models.tokenization import Conversation, TokenizerError, encode_prompts, encode_responses, prepare_tokenizer
+from models.tokenization import (
+    Conversation,
+    TokenizerError,
+    encode_prompts,
+    encode_responses,
+    end_turns,
+    prepare_tokenizer,
+)
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Decoders whose logits are a linear map of the last hidden state (see `project`) and whose sequence
 # classifier reads the last real token through a bias-free `score`.
@@ -254,14 +261,35 @@ def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") ->
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     needed = prepare_tokenizer(tokenizer, rows)
     if needed > rows:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # the one new row, never read outside masks, must not depend on the global state
-            model.resize_token_embeddings(needed, mean_resizing=False)
+        _add_rows(model, needed)
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+        _make_savable(model.generation_config)
     model.eval()
-    return LanguageModel(model, tokenizer, _eos_ids(model, tokenizer))
+    ends = _eos_ids(model, tokenizer)
+    end_turns(tokenizer, ends)
+    return LanguageModel(model, tokenizer, ends)
+
+
+def _add_rows(model: "PreTrainedModel", needed: int) -> None:
+    """Room for padding. A logit of the mean of all rows is their mean, so that no padding is ever written; with weights
+    of its own it would stand far above the others where a model puts all of them far below zero, as GPT-2 does."""
+    rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    with torch.random.fork_rng(devices=[]):
+        model.resize_token_embeddings(needed, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            weight_VD = cast(Tensor, cast(nn.Module, layer).weight)
+            weight_VD[rows:] = weight_VD[:rows].mean(0)
+
+
+def _make_savable(generation: "GenerationConfig") -> None:
+    """A file that sets a temperature and doesn't ask for sampling can be read, and once changed not be written."""
+    try:
+        generation.validate(strict=True)
+    except ValueError:
+        generation.do_sample = True
 
 
 def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:

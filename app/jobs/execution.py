@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ OUT_OF_MEMORY = -9
 # Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
 STOP_GRACE_SECONDS = 4.0
 STOPPED_WORKER = "The worker was stopped."
+# A step may have just begun, and writing the checkpoint takes its time, too.
+GRACE_STEPS = 3
 ERROR_BYTES = 500
 LAST_WORDS_BYTES = 65_536
 
@@ -163,6 +166,8 @@ async def _train(context: WorkerContext, claimed: Claimed) -> None:
                 log_start = _announce_attempt(launch.log, claimed.run)
                 code = await _run_child(context, lease, launch)
                 await lease.catch_up()
+                if code != DONE:
+                    await asyncio.to_thread(_sweep, folder)
                 if code != DONE or lease.cancel_requested.is_set():
                     await _settle(context, claimed, lease, code, log_start)
                     return
@@ -222,7 +227,11 @@ async def _stop(child: Child, ended: "asyncio.Task[int]", grace_seconds: float) 
 
 
 def _grace_seconds(context: WorkerContext, lease: HeldLease) -> float:
-    return STOP_GRACE_SECONDS if context.stopping.is_set() else context.cancel_grace_seconds
+    """How long a stage may take to stop: what a worker that is stopped itself has left, else a step and its checkpoint,
+    of which a model of some size makes more than the setting allows for."""
+    if context.stopping.is_set():
+        return STOP_GRACE_SECONDS
+    return max(context.cancel_grace_seconds, GRACE_STEPS * lease.tail.slowest_step_seconds)
 
 
 async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, code: int, log_start: int) -> None:
@@ -238,6 +247,15 @@ async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, co
             inputs.discard(context, claimed.run)
     else:
         await _give_back(context, claimed, error=_why(code, _last_words(context, claimed, log_start)))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed was writing: half a checkpoint is as large as a whole one."""
+    for part in list(folder.rglob(".*.part")):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _why(code: int, last_words: str) -> str:

@@ -34,7 +34,7 @@ class HeldLease:
         self._context = context
         self._run_id = run_id
         self._token = token
-        self._tail = tail
+        self.tail = tail
         self._renew_at = time.monotonic() + context.renewal_seconds
 
     @asynccontextmanager
@@ -52,11 +52,11 @@ class HeldLease:
 
     async def catch_up(self) -> None:
         """Store all that the stage has measured, however long the database is away. Raises LeaseLost."""
-        while (look := self._tail.look()).steps:
+        while (look := self.tail.look()).steps:
             standing = await self._context.database.run(lambda db, look=look: self._beat(db, look))  # type: ignore[misc]
             if not standing.held:
                 raise LeaseLost
-            self._tail.accept(look)
+            self.tail.accept(look)
 
     async def _keep(self) -> None:
         while not (self.lost.is_set() or await self._released_within(self._context.pulse_seconds)):
@@ -68,14 +68,14 @@ class HeldLease:
         return self._released.is_set()
 
     async def _pulse(self) -> None:
-        look = self._tail.look()
+        look = self.tail.look()
         try:
             async with asyncio.timeout(PULSE_TIMEOUT_SECONDS):
                 standing = await self._context.database.once(lambda db: self._beat(db, look))
         except AWAY as error:
             log.warning("database_away", run_id=self._run_id, error=type(error).__name__)
             return
-        self._tail.accept(look)
+        self.tail.accept(look)
         if not standing.held:
             self.lost.set()
         elif standing.cancel_requested:

@@ -32,12 +32,16 @@ class MetricsTail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self.slowest_step_seconds = 0.0
+        """Of what was read so far; a process heeds a signal between two steps."""
 
     def look(self) -> Look:
         """New lines since the last one that was accepted; half a line is left for the next look."""
         content = self._read()
         whole = content[: content.rfind(b"\n") + 1]
         steps = [step for line in whole.splitlines() if (step := _parse(line)) is not None]
+        seconds = [step.figures.get("seconds") or 0.0 for step in steps]
+        self.slowest_step_seconds = max(self.slowest_step_seconds, *seconds, 0.0)
         return Look(tuple(steps), self._offset + len(whole))
 
     def accept(self, look: Look) -> None:

@@ -36,6 +36,13 @@ async def test_an_owner_goes_on_with_the_labels_at_hand(calling: As) -> None:
     assert again.status_code == 409
 
 
+async def test_how_many_judgements_are_likely_to_be_enough_is_told(calling: As) -> None:
+    told = await calling("reviewer").get(f"{PROJECT}/label-advice")
+    assert told.json()["enough"] == 120
+    assert told.json()["sentence"].startswith("About 120 judgements in all are likely to be enough")
+    assert (await calling("annotator").get(f"{PROJECT}/label-advice")).status_code == 403
+
+
 async def test_promoting_and_rolling_back(calling: As) -> None:
     owner = calling("owner")
     refused = await owner.post(f"{PROJECT}/models/policy/3/promote", json={"reason": " "})

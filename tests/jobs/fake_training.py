@@ -128,9 +128,10 @@ def work(out: Path, config: dict[str, Any]) -> str | None:
         time.sleep(config.get("step_seconds", 0))
         crash(out, config, step)
         state = {"step": step, "weights": hashlib.sha256(f"{state['weights']} {step}".encode()).hexdigest()}
-        write_metrics(out, step, total)
+        write_metrics(out, step, total, config.get("step_seconds", 0))
         write(checkpoint, state)
         if stopping and step < total:
+            (out / "stopped").touch()
             return None
     return str(state["weights"])
 
@@ -144,8 +145,9 @@ def crash(out: Path, config: dict[str, Any], step: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def write_metrics(out: Path, step: int, total: int) -> None:
-    row = {"step": step, "total_steps": total, "phase": "learning", "values": {"loss": [2.0 / step, 2]}}
+def write_metrics(out: Path, step: int, total: int, seconds: float) -> None:
+    values = {"loss": [2.0 / step, 2], "seconds": [seconds, 1]}
+    row = {"step": step, "total_steps": total, "phase": "learning", "values": values}
     with (out / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
 

@@ -166,6 +166,22 @@ async def test_a_run_that_is_to_be_cancelled_is_killed_when_it_does_not_heed(loo
         assert ((await slow).state, stage.killed.is_set()) == ("cancelled", True)
 
 
+async def test_a_run_whose_steps_are_long_is_given_the_time_to_write_its_checkpoint(loop: Loop, home: Path) -> None:
+    run = await loop.queue_sft(await loop.make_project(), steps=50, step_seconds=0.4)
+    loop.context = replace(loop.context, cancel_grace_seconds=0.01)
+    slow = asyncio.create_task(loop.execute(run))
+    await loop.until_at_work(run)
+    checkpoints = home / f"runs/{run.id}/checkpoints"
+    (checkpoints / ".00000001.part").mkdir()
+    (checkpoints / ".00000001.part" / "tensors.safetensors").write_text("half")
+    await loop.do(lambda db: runs.request_cancel(db, None, run))
+    assert (await slow).state == "cancelled"
+    # Killed within a step, the process would leave the checkpoint of the one before.
+    assert json.loads((checkpoints / "state.json").read_text())["step"] == (await loop.steps_of(run))[-1]
+    assert [path.name for path in checkpoints.iterdir()] == ["state.json"], "half a checkpoint is of no use"
+    assert (home / f"runs/{run.id}/stopped").exists(), "it ended by itself"
+
+
 async def test_while_another_worker_looks_around_this_one_leaves_everything_alone(loop: Loop, db: AsyncSession) -> None:
     run = await loop.queue_sft(await loop.make_project())
     await loop.do(lambda own: leases.claim(own, run.id, owner="gone", lease_seconds=LEASE_SECONDS))

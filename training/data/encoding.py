@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from models.backbone import LanguageModel
 from models.reward import RewardModel
+from models.tokenization import PromptError
 from training.config import InputError
 from training.data.examples import Example, Pair, Prompt
 from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, ResponseRecord
@@ -27,10 +28,14 @@ def encode_prompts(
 ) -> tuple[list[Prompt], int]:
     """Prompts that leave room for a response in the model's positions, and how many did not.
 
-    A prompt is never cut: the model would answer something that nobody asked. Raises `InputError` if none fits.
+    A prompt is never cut: the model would answer something that nobody asked. Raises `InputError` if none fits, and
+    for two prompts of one id, whose responses nobody could tell apart.
     """
     room = language_model.max_positions - max_new_tokens
-    encoded = language_model.encode_prompts(record.prompt for record in records)
+    twice = [prompt_id for prompt_id, count in Counter(record.prompt_id for record in records).items() if count > 1]
+    if twice:
+        raise InputError(f"prompt_id {twice[0]} is of more than one prompt")
+    encoded = _encoded_prompts(language_model, records)
     prompts = [
         Prompt(record.prompt_id, record.prompt, token_ids) for record, token_ids in zip(records, encoded, strict=True)
     ]
@@ -99,10 +104,19 @@ def encode_answers(
     """Records with an example for each of their `responses`, one list of which is given for each that a record has;
     those of which all fit."""
     limit = token_limit(model, max_length)
-    prompts = model.encode_prompts(record.prompt for record in records)
+    prompts = _encoded_prompts(model, records)
     sides = zip(*(model.encode_responses(texts) for texts in responses), strict=True)
     encoded = [
         (record, tuple(Example(record.prompt_id, prompt_ids, response_ids) for response_ids in answers))
         for record, prompt_ids, answers in zip(records, prompts, sides, strict=True)
     ]
     return [(record, examples) for record, examples in encoded if max(map(len, examples)) <= limit]
+
+
+def _encoded_prompts(model: LanguageModel | RewardModel, records: Sequence[Prompted]) -> list[tuple[int, ...]]:
+    """Raises `InputError` with the id of a prompt that the tokenizer's template refuses."""
+    try:
+        return model.encode_prompts(record.prompt for record in records)
+    except PromptError as error:
+        refused = next(record.prompt_id for record in records if record.prompt == error.prompt)
+        raise InputError(f"prompt {refused}: {error}") from error

@@ -15,6 +15,7 @@ from training.algorithms.direct_preference import direct_preference, imitation
 from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example, Pair, Prompt
+from training.direct.kept_reference import tokens_sha256
 from training.direct.loop import DirectLoop, Work
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import Preferences
@@ -42,7 +43,6 @@ class DpoLoop(DirectLoop[DpoConfig]):
         policy: LanguageModel,
         preferences: Preferences,
         *,
-        data_sha256: str,
         shown: Sequence[Prompt] = (),
     ) -> None:
         """`shown` are answered after the last step."""
@@ -55,7 +55,7 @@ class DpoLoop(DirectLoop[DpoConfig]):
             policy,
             batches=_plan(config, preferences.train),
             reference=torch.zeros(2, len(self._pairs)),
-            kept_as={"data": data_sha256},
+            kept_as={"pairs": tokens_sha256([side for pair in self._pairs for side in (pair.a, pair.b)])},
             shown=shown,
         )
 

@@ -3,12 +3,14 @@ a file, and the policy is alone in memory while it learns."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from training.data.examples import Example
 from training.runtime.artifact import write_tensors
 
 KEPT = "log_probabilities"
@@ -17,6 +19,12 @@ KEPT = "log_probabilities"
 def key_of(**parts: str | float) -> str:
     """The name of the values that all of these decide."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def tokens_sha256(examples: Sequence[Example]) -> str:
+    """A digest of what is scored: a template may write the date, so that the same records are other tokens tomorrow."""
+    tokens = [(example.prompt_ids, example.response_ids) for example in examples]
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
 
 
 def read_kept(folder: Path, key: str) -> Tensor | None:

@@ -2,9 +2,7 @@
 
 # B = judged responses of a batch, M = mismatched ones
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from training.data.batches import length_batches
 from training.data.encoding import encode_answers, token_limit
 from training.data.examples import Example, Prompt
 from training.data.opening import load, parted
+from training.direct.kept_reference import tokens_sha256
 from training.direct.loop import DirectLoop, Work
 from training.preferences.intervals import Interval, clustered_difference
 from training.records import UnpairedRecord
@@ -135,7 +134,7 @@ class KtoLoop(DirectLoop[KtoConfig]):
             policy,
             batches=self._plan.batches,
             reference=torch.zeros(len(self._plan.items)),
-            kept_as={"items": _sha256(self._plan.items)},
+            kept_as={"items": tokens_sha256(self._plan.items)},
             shown=shown,
         )
 
@@ -325,8 +324,3 @@ def _margin(judged: Sequence[Judged], rewards: Sequence[float]) -> Interval | No
     if len(set(kinds)) < 2:
         return None
     return clustered_difference(rewards, kinds, [one.example.prompt_id for one in judged])
-
-
-def _sha256(examples: Sequence[Example]) -> str:
-    tokens = [(example.prompt_ids, example.response_ids) for example in examples]
-    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

@@ -25,6 +25,6 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
-    loop = DpoLoop(config, run, policy, preferences, data_sha256=lineage.data["preferences"], shown=shown)
+    loop = DpoLoop(config, run, policy, preferences, shown=shown)
     loop.train()
     run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))

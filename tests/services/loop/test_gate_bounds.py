@@ -127,6 +127,12 @@ def test_what_is_no_number_was_not_measured(nothing: object) -> None:
     ]
 
 
+@pytest.mark.parametrize("figure", [1e30, 1.7e308, -1.7e308, 5e-324])
+def test_a_figure_of_any_size_is_judged_and_written(figure: float) -> None:
+    assert of_policy("kl", kl=figure).passed == (figure <= 12)
+    assert of_policy("cost", PolicyBounds(cost=0.0), cost=figure).passed == (figure <= 0)
+
+
 def test_a_refusal_names_every_rule_that_failed_and_no_other() -> None:
     rules = policy_rules(GOOD_POLICY | {"kl": 13.26, "eos_rate": 0.5}, PolicyBounds())
     assert refusal(rules) == (

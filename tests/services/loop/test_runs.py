@@ -8,11 +8,11 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
-from app.db.tables import Metric, Project, Run
+from app.db.tables import Demonstration, Metric, Project, Run
 from app.errors import Conflict, Forbidden, NotFound
-from app.services.loop import leases, runs
+from app.services.loop import leases, runs, starting
 from app.services.loop.leases import LeaseLost, StepMetrics
-from tests.factories import make_member, make_project
+from tests.factories import make_member, make_project, make_prompt
 from tests.waiting import somebody_waits_for_a_lock
 
 JOBS = text("SELECT args->>'run_id' FROM procrastinate_jobs WHERE status = 'todo' ORDER BY id")
@@ -218,3 +218,16 @@ async def test_people_see_and_steer_the_runs_of_their_own_projects_only(db: Asyn
         await runs.request_cancel(db, annotator, run)
     with pytest.raises(Forbidden):
         await runs.retry(db, annotator, run)
+
+
+async def test_a_model_that_was_brought_learns_from_demonstrations_at_a_rate_that_suits_it(db: AsyncSession) -> None:
+    project = await make_project(db)
+    prompt = await make_prompt(db, project)
+    db.add(Demonstration(prompt_id=prompt.id, text="Boil it.", source="starter"))
+    from_nothing = await starting.start(db, None, project, "sft")
+    project.policy_source = "theirs/model"
+    brought = await starting.start(db, None, project, "sft")
+    project.round_settings = {"sft": {"learning_rate": 1e-4}}
+    chosen = await starting.start(db, None, project, "sft")
+    rates = [run.settings["config"].get("learning_rate") for run in (from_nothing, brought, chosen)]
+    assert rates == [None, 2e-5, 1e-4]

@@ -1,6 +1,7 @@
 """Records as token ids: nothing is ever cut, and what was left out is counted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,22 @@ def test_prompts_that_differ_in_their_roles_alone_are_different_prompts(policy: 
     one, other = policy.encode_prompts([told, asked])
     assert one != other
     assert policy.encode_prompts([]) == []
+
+
+def test_two_prompts_of_one_id_are_refused(policy: LanguageModel) -> None:
+    records = [PromptRecord("p1", QUESTION), PromptRecord("p2", QUESTION), PromptRecord("p1", LONG)]
+    with pytest.raises(InputError, match="prompt_id p1 is of more than one prompt"):
+        encode_prompts(policy, records, max_new_tokens=1)
+
+
+def test_a_prompt_that_the_template_refuses_is_named(policy: LanguageModel) -> None:
+    """Gemma's has no turn of a system."""
+    tokenizer = train_tokenizer(TEXTS, SHAPE.vocab_size)
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    )
+    told = conversation(("system", "Be brief."), ("user", "How?"))
+    records = [PromptRecord("plain", QUESTION), PromptRecord("with-a-system", told)]
+    with pytest.raises(InputError, match=r"prompt with-a-system: .* cannot render a prompt: System role not supported"):
+        encode_prompts(replace(policy, tokenizer=tokenizer), records, max_new_tokens=1)

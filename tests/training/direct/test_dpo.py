@@ -1,12 +1,16 @@
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import chat_template_utils
 
 from models.backbone import LanguageModel, load_language_model
 from tests.training import toy
@@ -20,7 +24,7 @@ from training.direct.dpo import pair_log_probabilities, preference_loss
 from training.direct.kept_reference import read_kept
 from training.preferences.comparisons import load_preferences
 from training.records import write_records
-from training.runtime.artifact import file_sha256
+from training.runtime.artifact import Lineage, file_sha256, publish
 from training.runtime.run import Cancellation, Cancelled
 from training.stages import dpo
 
@@ -229,20 +233,35 @@ def test_a_second_run_reads_what_the_first_one_kept(world: Path, policy: Path, t
     assert means(tmp_path / "second", "loss")[0] == pytest.approx(math.log(2), abs=1e-5)
 
 
-@pytest.mark.parametrize("damaged", [True, False])
-def test_damaged_values_and_those_of_other_data_are_not_read(
-    world: Path, policy: Path, tmp_path: Path, damaged: bool
-) -> None:
+def test_damaged_values_are_not_read(world: Path, policy: Path, tmp_path: Path) -> None:
     shared = {**few(world), "epochs": 1, "reference_cache": tmp_path / "kept"}
     assert toy.run("dpo", tmp_path / "first", **settings_of(world, policy, **shared)) == 0
     (path,) = (tmp_path / "kept").iterdir()
-    if damaged:
-        flip_a_byte(path)
-    else:
-        shared["preferences"] = preferences_of(world, tmp_path, source="other")
+    flip_a_byte(path)
     assert toy.run("dpo", tmp_path / "second", **settings_of(world, policy, **shared)) == 0
     assert means(tmp_path / "second", "tokens", "reference")
     assert weights(tmp_path / "first") == weights(tmp_path / "second")
+
+
+def test_what_was_kept_of_prompts_with_another_date_is_not_read(
+    world: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dated = tmp_path / "policy"
+
+    def write(folder: Path) -> None:
+        shutil.copytree(policy, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        template = folder / "chat_template.jinja"
+        template.write_text("{{ strftime_now('%d') }}" + template.read_text())
+
+    publish(dated, "policy", Lineage("sft", {}, {}, {}, 0, "code"), write)
+    shared = {**few(world), "epochs": 1, "reference_cache": tmp_path / "kept"}
+    for number, day in enumerate((1, 1, 2)):
+        clock = SimpleNamespace(now=lambda day=day: datetime(2026, 11, day, tzinfo=UTC))
+        monkeypatch.setattr(chat_template_utils, "datetime", clock)
+        out = tmp_path / f"run-{number}"
+        assert toy.run("dpo", out, **settings_of(world, dated, **shared)) == 0
+        assert means(out, "loss")[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 def test_another_reference_than_the_start_is_scored_by_itself(

@@ -86,5 +86,5 @@ GENERATE = TrainingStage(
         Usual("temperature", phrase("Temperature")),
         Usual("max_new_tokens", phrase("Longest response, in tokens"), TIME),
     ),
-    figures=("completions", "eos_rate"),
+    figures=("completions", "eos_rate", "prompts_dropped"),
 )

@@ -85,5 +85,14 @@ REWARD = TrainingStage(
         SAMPLE_LENGTH,
         *PACE,
     ),
-    figures=(*HELD_OUT_PAIRS, *CROSS_VALIDATED, *JUDGED, "accuracy_difference", "previous_accuracy"),
+    figures=(
+        *HELD_OUT_PAIRS,
+        *CROSS_VALIDATED,
+        *JUDGED,
+        "pairs_dropped",
+        "accuracy_difference",
+        "previous_accuracy",
+        "teacher_accuracy",
+        "student_teacher_correlation",
+    ),
 )
