@@ -36,31 +36,40 @@ CREATE TEMP TABLE IF NOT EXISTS staged_demonstrations (
 ) ON COMMIT DROP;
 CREATE TEMP TABLE IF NOT EXISTS made_tasks (id bigint, prompt_id bigint, digest bytea) ON COMMIT DROP;
 CREATE TEMP TABLE IF NOT EXISTS seen (key bytea PRIMARY KEY) ON COMMIT DROP;
+CREATE INDEX IF NOT EXISTS ix_staged_statements_number ON staged_statements (number);
+CREATE INDEX IF NOT EXISTS ix_staged_demonstrations_number ON staged_demonstrations (number);
+SET LOCAL enable_seqscan = off;
 """
 EMPTY = f"TRUNCATE {', '.join(f'staged_{table}' for table in TABLES)}, made_tasks"
 # The rest of a statement's columns tells nothing of whether it is known.
 KEY_COLUMNS = {"statements": " (number, task_digest, digest)"}
 
+# What grows with the project is looked up row by row, each time by an index. A join would be planned for the tables as
+# they were at the first frame, and read all of them again for every frame.
+TASK = "SELECT id, import_id FROM tasks WHERE project_id = %(project)s AND import_digest = {} LIMIT 1"
+PROMPT = "SELECT id, import_id FROM prompts WHERE project_id = %(project)s AND digest = {} LIMIT 1"
+JUDGEMENT = "SELECT j.id FROM judgements j WHERE j.task_id = t.id AND j.body_digest = s.digest LIMIT 1"
+DEMONSTRATION = "SELECT id, import_id FROM demonstrations d WHERE d.prompt_id = p.id AND d.text = s.text LIMIT 1"
+
 # Rows of the frame whose unit is in the project, each with whether this import brought it.
-KNOWN = """
+KNOWN = f"""
     SELECT r.number, t.import_id IS NOT DISTINCT FROM %(import)s AS is_ours
-    FROM staged_rows r JOIN tasks t ON t.project_id = %(project)s AND t.import_digest = r.task_digest
+    FROM staged_rows r, LATERAL ({TASK.format("r.task_digest")}) t
     WHERE r.unit = 'task' OR (r.unit = 'judgements' AND NOT EXISTS (
-        SELECT FROM staged_statements s WHERE s.number = r.number AND NOT EXISTS (
-            SELECT FROM judgements j WHERE j.task_id = t.id AND j.body_digest = s.digest)))
+        SELECT FROM staged_statements s WHERE s.number = r.number AND ({JUDGEMENT}) IS NULL))
     UNION ALL
     SELECT r.number, p.import_id IS NOT DISTINCT FROM %(import)s
-    FROM staged_rows r JOIN prompts p ON p.project_id = %(project)s AND p.digest = r.prompt_digest
+    FROM staged_rows r, LATERAL ({PROMPT.format("r.prompt_digest")}) p
     WHERE r.unit = 'prompt'
     UNION ALL
     SELECT r.number, bool_and(d.import_id IS NOT DISTINCT FROM %(import)s)
     FROM staged_rows r
-    JOIN prompts p ON p.project_id = %(project)s AND p.digest = r.prompt_digest
+    CROSS JOIN LATERAL ({PROMPT.format("r.prompt_digest")}) p
     JOIN staged_demonstrations s ON s.number = r.number
-    LEFT JOIN demonstrations d ON d.prompt_id = p.id AND d.text = s.text
+    LEFT JOIN LATERAL ({DEMONSTRATION}) d ON true
     WHERE r.unit = 'demonstrations'
     GROUP BY r.number HAVING bool_and(d.id IS NOT NULL)
-"""
+"""  # noqa: S608 - texts of ours
 COUNT_KNOWN = f"""
 SELECT count(*) FILTER (WHERE is_ours), count(*) FILTER (WHERE NOT is_ours) FROM ({KNOWN}) known
 """  # noqa: S608 - texts of ours
@@ -78,19 +87,19 @@ SELECT %(project)s, messages, digest, split, topic, %(source)s,
 FROM staged_prompts ORDER BY number
 ON CONFLICT (project_id, digest) DO NOTHING
 """
-TASKS = """
+TASKS = f"""
 WITH made AS (
     INSERT INTO tasks (project_id, prompt_id, state, quota, taken, judged, selection, import_id, import_digest)
     SELECT %(project)s, p.id, CASE WHEN s.said = 0 THEN 'open' ELSE 'closed' END,
            CASE WHEN s.said = 0 THEN %(overlap)s ELSE s.said END, s.said, s.said,
-           '{"rule": "imported"}', %(import)s, s.digest
-    FROM staged_tasks s JOIN prompts p ON p.project_id = %(project)s AND p.digest = s.prompt_digest
+           '{{"rule": "imported"}}', %(import)s, s.digest
+    FROM staged_tasks s, LATERAL ({PROMPT.format("s.prompt_digest")}) p
     ORDER BY s.number
     ON CONFLICT (project_id, import_digest) WHERE import_digest IS NOT NULL DO NOTHING
     RETURNING id, prompt_id, import_digest
 )
 INSERT INTO made_tasks SELECT id, prompt_id, import_digest FROM made
-"""
+"""  # noqa: S608 - texts of ours
 RESPONSES = """
 WITH written AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('completions', 'id')) AS id, t.id AS task_id, t.prompt_id, s.position,
@@ -103,7 +112,7 @@ WITH written AS MATERIALIZED (
 INSERT INTO task_completions (task_id, position, completion_id) SELECT task_id, position, id FROM written
 """
 # A task that is there already gets a place for everything more that was said of it.
-JUDGEMENTS = """
+JUDGEMENTS = f"""
 WITH said AS (
     INSERT INTO judgements (
         project_id, task_id, kind, body_digest, answer_type, choice, preference, ranks, shown_order, strength_said,
@@ -113,8 +122,8 @@ WITH said AS (
            s.strength_said, s.annotator, s.criteria, s.flags, s.less_harmful, s.rationale, s.first_action_ms,
            s.active_ms, s.visits, s.hurried, s.served_at, coalesce(s.submitted_at, now()), s.acceptable, s.safe,
            %(guidelines)s
-    FROM staged_statements s JOIN tasks t ON t.project_id = %(project)s AND t.import_digest = s.task_digest
-    WHERE NOT EXISTS (SELECT FROM judgements j WHERE j.task_id = t.id AND j.body_digest = s.digest)
+    FROM staged_statements s, LATERAL ({TASK.format("s.task_digest")}) t
+    WHERE ({JUDGEMENT}) IS NULL
     ORDER BY s.number
     RETURNING task_id
 ), more AS (
@@ -125,19 +134,22 @@ WITH said AS (
     WHERE tasks.id = added.task_id
 )
 SELECT count(*) FROM said
-"""
-DEMONSTRATIONS = """
+"""  # noqa: S608 - texts of ours
+DEMONSTRATIONS = f"""
 INSERT INTO demonstrations (prompt_id, text, source, completion_id, import_id)
 SELECT p.id, s.text, CASE WHEN c.completion_id IS NULL THEN 'imported' ELSE 'edited' END, c.completion_id, %(import)s
 FROM (
     SELECT DISTINCT ON (prompt_digest, text) * FROM staged_demonstrations ORDER BY prompt_digest, text, number
 ) s
-JOIN prompts p ON p.project_id = %(project)s AND p.digest = s.prompt_digest
-LEFT JOIN tasks t ON t.project_id = %(project)s AND t.import_digest = s.task_digest AND s.position IS NOT NULL
-LEFT JOIN task_completions c ON c.task_id = t.id AND c.position = s.position
-WHERE NOT EXISTS (SELECT FROM demonstrations d WHERE d.prompt_id = p.id AND d.text = s.text)
+CROSS JOIN LATERAL ({PROMPT.format("s.prompt_digest")}) p
+LEFT JOIN LATERAL ({TASK.format("s.task_digest")}) t ON s.position IS NOT NULL
+LEFT JOIN LATERAL (
+    SELECT completion_id FROM task_completions WHERE task_id = t.id AND position = s.position LIMIT 1
+) c ON true
+LEFT JOIN LATERAL ({DEMONSTRATION}) d ON true
+WHERE d.id IS NULL
 ORDER BY s.number
-"""
+"""  # noqa: S608 - texts of ours
 
 
 @dataclass(frozen=True)
