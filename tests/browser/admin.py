@@ -31,6 +31,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/models",
         f"{project}/datasets",
         f"{project}/people",
+        f"{project}/settings",
         "/tokens",
         "/api/docs",
     )
