@@ -204,7 +204,9 @@ async def test_a_bare_project_says_what_to_do_first(doors: dict[str, Door], db: 
     await db.commit()
     door = doors["owner"]
     assert "There is no policy yet." in sentence(await read(door, "/projects/bare"))
-    assert "A policy learns from demonstrations first." in await read(door, "/projects/bare")
+    assert "A policy learns from demonstrations first, or is a model that you choose" in await read(
+        door, "/projects/bare"
+    )
     assert "Nothing has run yet." in sentence(await read(door, "/projects/bare/runs"))
     assert "There is no model yet." in sentence(await read(door, "/projects/bare/models"))
     assert "There are no judgements to keep yet." in sentence(await read(door, "/projects/bare/datasets"))
