@@ -20,7 +20,7 @@ MOST_JUDGEMENTS = 5_000
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of all judgements between two writers the share that prefers the first, a tie counting half for each.
+    """Two writers, and the share of judgements that prefers the first, a tie counting half for each.
 
     A ranking is a judgement between each two of its responses. `low` and `high` are a Wilson interval of 95 %, for as
     many judgements as those of one task are worth together when people agree on it.

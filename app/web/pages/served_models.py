@@ -68,7 +68,7 @@ class Told:
 
     @property
     def has_share(self) -> bool:
-        """Of fewer judgements a share would say more than is known."""
+        """Whether there are enough judgements: of fewer a share would say more than is known."""
         return self.figures.judgements >= FEWEST_FOR_A_SHARE
 
 
