@@ -31,6 +31,9 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/models",
         f"{project}/datasets",
         f"{project}/people",
+        f"{project}/people/{seeded.annotator.id}",
+        f"{project}/log",
+        "/account",
         "/tokens",
         "/api/docs",
     )
