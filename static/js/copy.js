@@ -10,11 +10,14 @@ document.addEventListener("click", async (event) => {
 });
 
 async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  // A site without HTTPS has no clipboard of its own; a field that is selected can still be copied.
-  const field = document.body.appendChild(document.createElement("textarea"));
-  field.value = text;
-  field.select();
-  document.execCommand("copy");
-  field.remove();
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // A site without HTTPS has no clipboard, and a browser may refuse it; what is selected can still be copied.
+    const field = document.body.appendChild(document.createElement("textarea"));
+    field.value = text;
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
 }

@@ -37,6 +37,9 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/datasets",
         f"{project}/people",
         f"{project}/settings",
+        f"{project}/people/{seeded.annotator.id}",
+        f"{project}/log",
+        "/account",
         "/tokens",
         "/api/docs",
     )

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Assignment
 from app.services import accounts
 from app.services.judging import assignments
+from app.services.people import groups, invitations
 from tests.browser import admin
 from tests.browser.axe import violations
 from tests.browser.conftest import SignIn
@@ -15,7 +16,7 @@ from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT
 from tests.browser.people import arrange
 from tests.browser.steps import confirm
 from tests.browser.test_answers import EVERYTHING, FOUR
-from tests.factories import make_member
+from tests.factories import make_member, make_project, make_user, principal
 
 # Colours in between two themes are nobody's.
 STILL = {"reduced_motion": "reduce"}
@@ -50,6 +51,12 @@ async def test_the_doors_and_the_errors(browser: Browser, site: str, db: AsyncSe
     found += await violations(page, "sign-in refused")
     await page.goto(f"/sign-in/link/{link}")
     found += await violations(page, "sign-in by a link")
+    await page.goto(f"/invitations/{await _invitation(db)}")
+    found += await violations(page, "invitation")
+    await page.get_by_label("Your name").fill("Kim")
+    await page.get_by_role("button", name="Join").click()
+    await expect(page.get_by_role("heading", name="Welcome, Kim")).to_be_visible()
+    found += await violations(page, "a password to choose")
     await context.close()
     page = await sign_in(annotator, **STILL)
     await page.goto("/nowhere")
@@ -165,6 +172,37 @@ async def test_every_admin_page(db: AsyncSession, sign_in: SignIn) -> None:
     await expect(page.locator("#log-text")).not_to_be_empty()
     found += await violations(page, "a running run")
     assert not found, "\n".join(found)
+
+
+async def test_every_page_of_the_site_and_what_was_just_made(db: AsyncSession, sign_in: SignIn) -> None:
+    seeded = await admin.arrange(db, "whole")
+    root = await make_user(db, is_admin=True)
+    group = await groups.create(db, "Everybody")
+    await groups.put(db, group, seeded.annotator)
+    await groups.give(db, group, seeded.project, "reviewer")
+    await db.commit()
+    page = await sign_in(principal(root), **STILL)
+    found = []
+    for path in ("/people", f"/people/{seeded.annotator.id}", "/groups", "/log", "/log?text=nowhere"):
+        await page.goto(path)
+        found += await violations(page, path)
+    await page.goto("/projects/whole/people")
+    await page.get_by_label("Names or e-mail addresses").fill("Kim\nLee <lee@example.org>")
+    await page.get_by_role("button", name="Make links").click()
+    copied = page.get_by_role("button", name="Copy Kim")
+    await copied.click()
+    await expect(copied).to_have_count(0)
+    await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    found += await violations(page, "invitations")
+    assert not found, "\n".join(found)
+
+
+async def _invitation(db: AsyncSession) -> str:
+    project = await make_project(db)
+    invitee = invitations.Invitee("Kim", None)
+    (made,) = await invitations.invite(db, None, project, [invitee], "annotator", days=1, form_key="k" * 16)
+    await db.commit()
+    return made.token
 
 
 async def test_what_lies_over_the_admin_pages(db: AsyncSession, sign_in: SignIn) -> None:

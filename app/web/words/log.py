@@ -121,7 +121,7 @@ def _flat(told: Json, prefix: str = "") -> dict[str, Any]:
 
 def _leaves(told: Json, prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in told.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
