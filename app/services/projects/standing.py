@@ -77,10 +77,10 @@ class Progress:
 @dataclass(frozen=True)
 class Unavailable:
     """Why nothing is left for one annotator: how many open tasks they skipped, have judged, or wrote a response of, and
-    how many of the others are on somebody else's desk. `tasks`: all there ever were.
+    how many of the others are on somebody else's desk. `has_tasks`: whether there ever were any.
     """
 
-    tasks: int
+    has_tasks: bool
     skipped: int
     judged: int
     written: int
@@ -194,19 +194,18 @@ async def annotator_progress(
 async def unavailable(db: AsyncSession, actor: Principal, project: Project) -> Unavailable:
     """Why there is nothing to give to `actor` now."""
     of_project = (Task.project_id == project.id, Task.purpose == "label")
-    is_open = Task.state == "open"
     given = exists().where(Assignment.task_id == Task.id, Assignment.annotator_id == actor.user_id)
     skipped, judged = (given.where(Assignment.state == state) for state in ("skipped", "submitted"))
     row = await db.execute(
         select(
-            func.count(),
-            func.count().filter(is_open, skipped),
-            func.count().filter(is_open, judged),
-            func.count().filter(is_open, ~skipped, ~judged, has_text_of(actor.user_id)),
+            select(exists().where(*of_project)).scalar_subquery(),
+            func.count().filter(skipped),
+            func.count().filter(judged),
+            func.count().filter(~skipped, ~judged, has_text_of(actor.user_id)),
             func.count().filter(*eligible_for(actor.user_id), Task.taken >= Task.quota),
         )
         .select_from(Task)
-        .where(*of_project)
+        .where(*of_project, Task.state == "open")
     )
     return Unavailable(*row.one())
 

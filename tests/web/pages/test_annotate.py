@@ -162,6 +162,9 @@ async def test_the_end_says_what_the_others_have_still_to_do(db: AsyncSession, s
             action, fields = judgement_form(page.text)
             page = await client.post(action, data={**fields, "choice": "1"}, headers=HTMX)
         assert told in page.text
+    empty, cem = await arrange(db, [])
+    page = await (await sign_in(cem)).get(f"/projects/{empty.slug}/annotate")
+    assert "There are no pairs in this project yet." in page.text
 
 
 async def test_today_begins_at_midnight_of_the_annotators_own_clock(db: AsyncSession, sign_in: SignIn) -> None:
