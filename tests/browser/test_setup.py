@@ -5,8 +5,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
+from app.services.projects.setup import STEPS
 from tests.browser.axe import violations
-from tests.browser.conftest import SignIn
+from tests.browser.conftest import PHONE, SignIn
 from tests.factories import make_task, make_user, principal
 
 
@@ -56,3 +57,7 @@ async def test_a_project_is_set_up_from_the_button_to_the_first_pair(db: AsyncSe
     await page.goto("/projects")
     await expect(page.locator(".card", has_text="Bread and butter")).not_to_contain_text("Continue setting up")
     assert not found, "\n".join(found)
+    await page.set_viewport_size(PHONE)
+    for path in ("/projects", "/projects/new", *(f"/projects/bread-and-butter/setup/{step}" for step in STEPS)):
+        await page.goto(path)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
