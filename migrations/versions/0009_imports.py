@@ -151,8 +151,7 @@ def _index_what_models_wrote() -> None:
 def _index_all_completions() -> None:
     op.drop_index("uq_completions_sample", "completions")
     op.drop_index("ix_completions_model_version_id", "completions")
-    op.create_unique_constraint(
-        op.f("uq_completions_run_id_prompt_id_sample"), "completions", ["run_id", "prompt_id", "sample"]
-    )
+    unique = op.f("uq_completions_run_id_prompt_id_sample")
+    op.create_unique_constraint(unique, "completions", ["run_id", "prompt_id", "sample"])
     op.create_index("ix_completions_run_id", "completions", ["run_id"])
     op.create_index("ix_completions_model_version_id", "completions", ["model_version_id"])
