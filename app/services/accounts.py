@@ -217,8 +217,12 @@ async def has_password(db: AsyncSession, session_token: str) -> bool:
 
 
 async def vouch_for_session(db: AsyncSession, token: str, vouched_by_id: int | None) -> None:
-    """Have this session, and the password that opened it, go back to another maker of links. Raises NotSignedIn."""
+    """Have this session, and the password that opened it, go back to another maker of links; what an admin vouches for
+    stays as it is. Raises NotSignedIn.
+    """
     session = await session_of(db, token)
+    if session.vouched_by_id is None:
+        return
     session.vouched_by_id = vouched_by_id
     if session.by_password:
         owner = await db.get_one(User, session.user_id)

@@ -2,9 +2,9 @@
 
 import psycopg
 import pytest
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import delete, event, insert, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.acting import Actor, acting
 from app.db.base import Base
@@ -116,13 +116,19 @@ async def test_a_statement_that_was_taken_back_leaves_no_entry_and_the_next_one_
     assert (entry.actor_id, entry.subject) == (ada.id, f"{project.id}/{ada.id}")
 
 
-async def test_an_annotators_work_is_no_change_by_hand(db: AsyncSession) -> None:
+async def test_an_annotators_work_is_no_change_by_hand_and_costs_no_round_trip(
+    db: AsyncSession, engine: AsyncEngine
+) -> None:
     project, task, annotator = await make_scene(db)
     before = await entries(db)
+    sent: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
     with acting(Actor("page", "request-5", annotator.user_id)):
         lease = await assignments.lease_next(db, annotator, project)
         assert lease is not None
         await assignments.skip(db, annotator, lease.id, reason="unclear")
+    assert [statement for statement in sent if "set_config" in statement] == []
+    assert sent
     assert await entries(db) == before
     assert task.project_id == project.id
 

@@ -230,6 +230,23 @@ async def test_what_an_owners_link_opened_ends_when_its_person_joins_another_own
         await one.aclose()
 
 
+async def test_what_an_admin_vouches_for_stays_however_many_projects_its_person_joins(
+    db: AsyncSession, owner: Client, coffee: Client, app: FastAPI, client: Client
+) -> None:
+    await accounts.create_user(db, name="Ada", email="ada@example.org", password="a" * 8)
+    await db.commit()
+    signing_in = {"email": "ada@example.org", "password": "a" * 8}
+    async with client_of(app) as ada:
+        await ada.post("/sign-in", data=signing_in)
+        token = await token_of(ada)
+        for inviter, slug in ((owner, "tea"), (coffee, "coffee")):
+            (link,) = await invite(inviter, "Ada", slug=slug)
+            assert (await ada.post(f"{link}/join")).status_code == 303
+            assert await is_open(ada, slug)
+    assert await reads(client, token, "coffee") == 200
+    assert (await client.post("/sign-in", data=signing_in)).status_code == 303
+
+
 async def test_what_an_owners_link_opened_ends_when_an_admin_adds_its_person_or_a_group_brings_them(
     db: AsyncSession, owner: Client, coffee: Client, browser: Callable[[], Client], client: Client, sign_in: SignIn
 ) -> None:
