@@ -13,7 +13,10 @@ from app.services.projects import contents
 from tests.factories import make_project, make_prompt
 from tests.jobs.loop import Loop
 
-INSTALLATION = {"users", "sign_in_links", "sign_in_sessions", "api_tokens", "attempts", "projects"}
+INSTALLATION = {
+    *("users", "sign_in_links", "sign_in_sessions", "api_tokens", "attempts", "projects"),
+    *("groups", "group_members", "audit_entries"),
+}
 """Tables that belong to no project."""
 
 

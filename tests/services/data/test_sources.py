@@ -210,7 +210,7 @@ def tarred() -> bytes:
         (b"7z\xbc\xaf\x27\x1c\0\4", "is a 7z archive"),
         (b"Rar!\x1a\7\1\0", "is a RAR archive"),
         (tarred(), "is a tar archive"),
-        (gzip.compress(tarred()), "is a tar archive"),
+        (gzip.compress(tarred(), mtime=0), "is a tar archive"),
         (b"%PDF-1.7", "is a PDF"),
         (b"<!DOCTYPE html>", "is HTML or XML"),
         (b"\n<?xml version='1.0'?>", "is HTML or XML"),
