@@ -1,6 +1,6 @@
 """Setting up a new project: one question per page, each with a default, each to be left and taken up again."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
@@ -8,22 +8,24 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import Project
+from app.db.tables import Invitation, Project
 from app.db.tables.projects import SetupStep
 from app.errors import Conflict, DomainError, Forbidden, Invalid
-from app.services import accounts
+from app.security import new_token
 from app.services.loop import base_models, lifecycle, models
 from app.services.loop.base_models import CheckedModel
-from app.services.projects import inviting, setup, standing
+from app.services.people import invitations
+from app.services.projects import setup, standing
 from app.services.projects.templates import TEMPLATES
 from app.web.locales import gettext, translated
 from app.web.pages.access import OwnedProject
-from app.web.pages.people import LINK_HOURS
 from app.web.pages.preview import preview_of
 from app.web.pages.question_form import QuestionForm
 from app.web.pages.questions import SUGGESTED_FLAGS
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
+
+LINK_DAYS = 7
 
 router = APIRouter(prefix="/projects", include_in_schema=False)
 
@@ -47,15 +49,10 @@ class Writers(BaseModel):
 
 
 class NewPeople(BaseModel):
+    """`people` are lines; `key` is the form's own, so that sending it twice invites nobody twice."""
+
     people: Annotated[str, Field(max_length=100_000)] = ""
-
-
-@dataclass(frozen=True)
-class Invitation:
-    """A link of somebody who has no other way in yet. Shown once."""
-
-    name: str
-    link: str
+    key: Annotated[str, Field(max_length=100)] = ""
 
 
 @router.get("/new")
@@ -121,7 +118,7 @@ async def show_question(request: Request, project: OwnedProject, db: Db) -> Resp
 @router.get("/{slug}/setup/people")
 async def show_people(request: Request, project: OwnedProject, db: Db) -> Response:
     """Who judges: names or e-mail addresses, one a line."""
-    return render.page(request, "setup/people.html", project=project, step="people", form=NewPeople(), problem=None)
+    return _people_page(request, project, NewPeople(key=new_token()))
 
 
 @router.get("/{slug}/setup/done")
@@ -164,28 +161,23 @@ async def save_question(
 
 
 @router.post("/{slug}/setup/people")
-async def save_people(request: Request, project: OwnedProject, form: Annotated[NewPeople, Form()], db: Db) -> Response:
-    """Adds everybody who was named. Whoever is new gets a link, which is shown on the last page and never again."""
-    try:
-        new = await inviting.add(db, project, inviting.read(form.people), "annotator")
-    except DomainError as error:
-        return render.page(
-            request, "setup/people.html", status_code=error.status,
-            project=project, step="people", form=form, problem=translated(error),
-        )  # fmt: skip
-    if not new:
+async def save_people(
+    request: Request, project: OwnedProject, form: Annotated[NewPeople, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    """Makes a link for everybody who was named, which is shown on the last page and never again."""
+    if not form.people.strip():
         return await _go_on(db, project, "people")
-    invitations = [
-        Invitation(
-            user.name,
-            f"{settings_of(request).site_url}/sign-in/link/"
-            f"{await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS)}",
+    try:
+        invitees = invitations.invitees_of(form.people)
+        made = await invitations.invite(
+            db, principal, project, invitees, "annotator", days=LINK_DAYS, form_key=form.key or new_token()
         )
-        for user in new
-    ]
+    except DomainError as error:
+        return _people_page(request, project, form, problem=translated(error), status_code=error.status)
     setup.go_on(project, "people")
     await db.flush()
-    return await _done_page(request, db, project, invitations)
+    site = settings_of(request).site_url
+    return await _done_page(request, db, project, [(one.invitation, f"{site}/invitations/{one.token}") for one in made])
 
 
 @router.post("/{slug}/setup/{step}")
@@ -250,8 +242,23 @@ async def _question_page(
     )
 
 
+def _people_page(
+    request: Request, project: Project, form: NewPeople, *, problem: str | None = None, status_code: int = 200
+) -> Response:
+    return render.page(
+        request,
+        "setup/people.html",
+        status_code=status_code,
+        project=project,
+        step="people",
+        form=form,
+        key=form.key,
+        problem=problem,
+    )
+
+
 async def _done_page(
-    request: Request, db: AsyncSession, project: Project, invitations: list[Invitation] | None = None
+    request: Request, db: AsyncSession, project: Project, links: Sequence[tuple[Invitation, str]] = ()
 ) -> Response:
     return render.page(
         request,
@@ -260,6 +267,5 @@ async def _done_page(
         step="done",
         overview=await standing.overview(db, project),
         policy=await models.promoted(db, project.id, "policy"),
-        invitations=invitations or [],
-        link_hours=LINK_HOURS,
+        links=links,
     )
