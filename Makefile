@@ -22,7 +22,7 @@ test: ## Lint, types, import contracts, migrations and every test but the slow o
 	@$(heading) 'Lint and format'; .venv/bin/ruff check .; .venv/bin/ruff format --check .
 	@$(heading) 'Types'; .venv/bin/mypy app training models
 	@$(heading) 'Import contracts'; .venv/bin/lint-imports --no-logo
-	@$(heading) 'Tests'; $(PYTHON_BIN) -m pytest -q -n 2 --dist worksteal --durations=10
+	@$(heading) 'Tests'; $(PYTHON_BIN) -m pytest -q -n 3 --dist worksteal --durations=10
 
 screenshots: ## Take the pictures in docs/screenshots anew
 	@.ci/install dev

@@ -6,18 +6,18 @@ HERE = "/api/v1/projects/everyday-help/round-settings"
 
 
 async def test_a_program_reads_changes_and_resets_settings(calling: As) -> None:
-    groups = {group["name"]: group["settings"] for group in (await calling("reviewer").get(HERE)).json()}
+    groups = {group["name"]: group["entries"] for group in (await calling("reviewer").get(HERE)).json()}
     (kl_target,) = (setting for setting in groups["ppo"] if setting["name"] == "kl_target")
     assert (kl_target["kind"], kl_target["default"], kl_target["above"]) == ("number", 4.0, 0.0)
     assert kl_target["meaning"].startswith("Nats per response")
     changed = await calling("owner").patch(f"{HERE}/ppo", json={"values": {"kl_target": 6.5, "alarms.kl": 9.0}})
-    assert {setting["name"]: setting["value"] for setting in changed.json()["settings"]}["kl_target"] == 6.5
+    assert {setting["name"]: setting["value"] for setting in changed.json()["entries"]}["kl_target"] == 6.5
     refused = await calling("owner").patch(
         f"{HERE}/ppo", json={"values": {"kl_target": 0, "iterations": 3}, "reset": ["alarms.kl"]}
     )
     assert refused.status_code == 422
     assert refused.json()["detail"] == "kl_target: must be above 0, not 0."
-    now = {group["name"]: group["settings"] for group in (await calling("owner").get(HERE)).json()}["ppo"]
+    now = {group["name"]: group["entries"] for group in (await calling("owner").get(HERE)).json()}["ppo"]
     values = {setting["name"]: setting["value"] for setting in now}
     assert (values["kl_target"], values["alarms.kl"]) == (6.5, 9.0)
     assert values["iterations"] == {setting["name"]: setting["value"] for setting in groups["ppo"]}["iterations"]

@@ -80,7 +80,7 @@ async def test_what_a_screen_reader_is_told(db: AsyncSession, sign_in: SignIn) -
     await page.goto("/")
     main = page.get_by_role("main")
     await expect(main).to_match_aria_snapshot("""
-      - heading "Compare responses" [level=1]
+      - heading "Compare two responses" [level=1]
       - region "Responses to compare":
         - region "Prompt":
           - heading "Prompt" [level=2]

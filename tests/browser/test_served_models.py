@@ -30,6 +30,7 @@ async def test_an_owner_has_a_served_model_write_pairs_and_an_annotator_judges_t
     await db.commit()
     page = await sign_in(owner, reduced_motion="reduce")
     await page.goto("/projects/letters")
+    await page.get_by_role("link", name="Models", exact=True).click()
     await page.get_by_role("link", name="Served models").click()
     await expect(page.locator("h1")).to_have_text("No served model writes responses here yet.")
     found = await violations(page, "no served model")

@@ -139,6 +139,7 @@ def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Call
     assert first.is_ready()
 
 
+@pytest.mark.slow
 def test_parts_that_are_killed_start_again(up: Callable[..., Up]) -> None:
     site = up()
     for part in ("app.web.main", "app.jobs.worker", "postgres -D"):
@@ -152,6 +153,7 @@ def test_parts_that_are_killed_start_again(up: Callable[..., Up]) -> None:
         assert f"The {part} " in restarts
 
 
+@pytest.mark.slow
 def test_of_two_web_processes_one_goes_on_alone_until_the_other_is_back(up: Callable[..., Up], home: Path) -> None:
     site = up(PLUMBLINE_WEB_PROCESSES="2")
     wait_until(lambda: all("startup complete" in log_of(home, name) for name in ("web", "web-2")))
@@ -164,6 +166,7 @@ def test_of_two_web_processes_one_goes_on_alone_until_the_other_is_back(up: Call
     assert processes_of(home) == {}
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_supervisor_and_the_next_one_starts(up: Callable[..., Up], home: Path) -> None:
     up().end(signal.SIGKILL)
     wait_until(lambda: processes_of(home) == {})

@@ -100,7 +100,7 @@ async def site(loop: Loop, home: Path, database_url: str) -> AsyncIterator[Site]
         token = await accounts.create_api_token(db, owner.user_id, name="test")
     async with loop.sessions() as db:
         session = await session_token(db, owner)
-    app = create_app(Settings(home=home, database_url=database_url, upload_megabytes=1))
+    app = create_app(Settings(home=home, database_url=database_url, upload_megabytes=1, trusted_hosts="test"))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

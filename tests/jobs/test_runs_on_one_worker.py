@@ -1,6 +1,7 @@
 """What becomes of a run, whatever its training process does."""
 
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import func, select, update
@@ -28,9 +29,9 @@ async def test_metrics_are_means_and_the_run_shows_how_far_it_is(loop: Loop) -> 
     run = await loop.execute(await loop.queue_sft(await loop.make_project(), steps=4))
     rows = await loop.do(lambda db: runs.metrics_since(db, run.id, 1))
     assert [(row.step, row.phase, row.figures) for row in rows] == [
-        (2, "learning", {"loss": 0.5}),
-        (3, "learning", {"loss": pytest.approx(1 / 3)}),
-        (4, "learning", {"loss": 0.25}),
+        (2, "learning", {"loss": 0.5, "seconds": ANY}),
+        (3, "learning", {"loss": pytest.approx(1 / 3), "seconds": ANY}),
+        (4, "learning", {"loss": 0.25, "seconds": ANY}),
     ]
     assert (run.step, run.total_steps, run.phase) == (4, 4, "learning")
 

@@ -26,6 +26,7 @@ PLACES = {
     "runs": {"folder", "state", "finished_at", "lease_expires_at", "lease_owner"},
     "model_versions": {"folder"},
     "dataset_versions": {"path", "sha256"},
+    "imports": {"folder"},
     "judgements": {"idempotency_key"},
 }
 

@@ -221,6 +221,9 @@ def _places(table: str, row: Json, moved: Moved, digests: Mapping[str, str]) -> 
     if table == "model_versions":
         folder = f"models/{moved.slug}/{_model_name(PurePosixPath(row['folder']).name, moved)}"
         return {"folder": folder} | ({} if moved.with_models else {"state": "archived"})
+    if table == "imports":
+        # Of a file that was taken in nothing is left but the table of its bad rows, which stays where it is.
+        return {"folder": f"imports/{moved.slug}-{row['id']}"}
     if table == "runs":
         place: Json = {"folder": f"runs/{row['id']}"}
         if row["state"] in ("queued", "running"):

@@ -130,7 +130,7 @@ async def discard_import(request: Request, project: OwnedProject, import_id: Id,
 @router.get(
     "/projects/{slug}/imports/{import_id}/bad-rows",
     response_class=Response,
-    summary="Read the rows that can't be used",
+    summary="Read the bad rows",
     responses={200: {"content": {"text/csv": {}}, "description": "line, field and reason of each, in a table."}},
 )
 async def read_bad_rows(request: Request, project: ManagedProject, import_id: Id, db: Db) -> Response:

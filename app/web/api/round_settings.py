@@ -30,7 +30,7 @@ class SettingOut(BaseModel):
 
 class GroupOut(BaseModel):
     name: str = Field(description="`round`, a gate, or a stage.")
-    settings: list[SettingOut]
+    entries: list[SettingOut]
 
 
 class ChangeIn(BaseModel):
@@ -61,7 +61,7 @@ async def change_round_settings(project: OwnedProject, group: str, body: ChangeI
 
 
 def _out(group: Group, choices: list[Choice]) -> GroupOut:
-    return GroupOut(name=group.name, settings=[_setting(choice) for choice in choices])
+    return GroupOut(name=group.name, entries=[_setting(choice) for choice in choices])
 
 
 def _setting(choice: Choice) -> SettingOut:

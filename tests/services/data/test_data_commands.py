@@ -174,7 +174,7 @@ def test_an_empty_file_and_a_missing_one_are_one_line(plumbline: Command, tmp_pa
 
 def test_many_bad_rows_are_counted_and_not_all_shown(plumbline: Command, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b'{"prompt": 7}\n' * 50)
-    done = plumbline("import", str(tmp_path / "bad"), "-p", "new", "--create", "--schema", "prompts")
+    done = plumbline("import", str(tmp_path / "bad"), "-p", "newer", "--create", "--schema", "prompts")
     assert len(done.out.splitlines()) == 21
     assert "… and 30 more" in done.out
     assert "50 of 50" in done.refusal

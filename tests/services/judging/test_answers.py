@@ -246,7 +246,6 @@ async def test_the_database_itself_refuses_a_preference_that_does_not_follow(db:
         ({"size": 3}, "compares two"),
         ({"answer_type": "ranking"}, "three to nine"),
         ({"answer_type": "best", "size": 10}, "size"),
-        ({"answer_type": "ranking", "size": 4, "criteria": ["helpful"]}, "pairs only"),
         ({"flags": ["Violent", "violent"]}, "twice"),
         ({"flags": [" "]}, "flags"),
         ({"unheard_of": 1}, "unheard_of"),

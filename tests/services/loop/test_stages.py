@@ -41,7 +41,7 @@ def test_every_step_of_a_round_but_waiting_and_the_end_is_a_stage() -> None:
 
 def test_a_round_has_settings_for_every_training_stage_and_refuses_those_of_others() -> None:
     settings = RoundSettings()
-    assert {name for name in STAGES if hasattr(settings, name)} == set(TRAINING)
+    assert {name for name in STAGES if name in RoundSettings.model_fields} == set(TRAINING)
     assert settings.of_stage("evaluate") == {"samples_per_prompt": 4}
     assert settings.of_stage("sft") == {}
 

@@ -134,6 +134,7 @@ def test_watching_changes_nothing_that_is_learnt(world: Path, policy: Path, rewa
     assert not (tmp_path / "plain" / "reward_hacking.json").exists()
 
 
+@pytest.mark.slow
 def test_a_watched_run_that_is_killed_ends_in_the_same_state(
     world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:

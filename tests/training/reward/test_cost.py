@@ -191,6 +191,7 @@ def test_reward_and_cost_are_not_to_be_confused(
     assert "is a reward model, and a cost model is needed" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_under_a_constraint_cost_stays_within_its_limit_where_reward_alone_would_break_it(
     world: Path, policy: Path, reward: Path, cost: Path, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_any_other_tool_agrees_with_people_as_was_measured(world: Path, encoder_
     assert right / len(judged) == pytest.approx(toy.result(encoder_reward.parent)["accuracy"])
 
 
+@pytest.mark.slow
 def test_the_other_stages_read_an_encoder(
     world: Path, policy: Path, encoder_reward: Path, bert: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_the_other_stages_read_an_encoder(
     assert toy.result(tmp_path / "r")["accuracy_difference"] == 0.0
 
 
+@pytest.mark.slow
 def test_an_ensemble_shares_all_of_the_classifier_but_its_last_layer(world: Path, ensemble: Path) -> None:
     result = toy.result(ensemble.parent)
     assert len(result["member_accuracy"]) == 3  # type: ignore[arg-type]
@@ -144,6 +146,7 @@ def test_ppo_is_paid_by_an_encoder(
     assert means(tmp_path / "out", "watched_outliers")
 
 
+@pytest.mark.slow
 def test_ways_without_prefixes_are_tried_and_the_chosen_one_starts_afresh(
     world: Path, policy: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +197,7 @@ def test_pairs_beyond_the_positions_are_counted_and_left_out(
     assert toy.result(tmp_path / "out")["train_pairs"] == sum(row.split == "train" for row in rows)
 
 
+@pytest.mark.slow
 def test_the_policy_as_its_own_base_makes_the_same_model(
     world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:

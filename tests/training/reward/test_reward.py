@@ -79,6 +79,7 @@ def test_the_recorded_statistics_are_those_of_the_policys_samples(world: Path, r
     assert result["score_std"] == pytest.approx(1.0, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_model_is_level_with_itself_as_its_predecessor(
     world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:

@@ -224,6 +224,7 @@ def test_bad_preferences(
     assert word in refused("reward", tmp_path / "out", capfd, **settings)
 
 
+@pytest.mark.slow
 def test_pairs_that_were_judged_both_ways_alike(
     world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from app.db.tables import Run
 from app.services.loop.gates import PolicyBounds, RewardBounds, policy_rules, reward_rules
+from app.services.loop.stages.registry import STAGES as OF_THE_APPLICATION
+from app.services.loop.stages.stage import TrainingStage
 from app.web.words import figures as words
 from app.web.words.charts import Curves, charts_of
 from app.web.words.hacking_report import report
@@ -27,8 +29,13 @@ from training.hacking.edits import EDITS
 
 DRAWN = ("sft", "reward", "cost", "ppo", "dpo", "kto")
 PAGE = (Path(__file__).parents[3] / "docs/training.md").read_text()
-MADE_BY_THE_APPLICATION = {"pairs_made", "rows"}
-"""Figures that a page tells and no stage measures."""
+MADE_BY_THE_APPLICATION = {"rows"} | {
+    name
+    for stage in OF_THE_APPLICATION.values()
+    if not isinstance(stage, TrainingStage)
+    for name in (*stage.figures, *stage.own_figures)
+}
+"""Figures that a page tells and no process of training measures."""
 NOT_ALWAYS = {"watched_length_gain", "watched_length_correlation", "watched_kl_efficiency"}
 """They depend on what the policy happened to write."""
 
@@ -131,6 +138,7 @@ RESULTS: dict[str, set[str]] = {
     | with_interval("kl", "proxy_win_rate", "cost", "unsafe_share")
     | {"prompts", "prompts_dropped", "pairs_dropped", "samples", "length_ratio", "reward"},
     "embed": {"responses", "features", "responses_dropped"},
+    "adopt": {"parameters"},
 }
 
 
@@ -186,6 +194,11 @@ def test_the_result_of_a_run_holds_exactly_these_figures(name: str, runs: Runs) 
     assert set(toy.result(runs(name))) - of_a_teacher == RESULTS[name]
 
 
+def test_a_model_that_is_taken_over_tells_its_size_and_learns_nothing(policy: Path, tmp_path: Path) -> None:
+    assert toy.run("adopt", tmp_path, model=str(policy), seed=0) == 0
+    assert set(toy.result(tmp_path)) == RESULTS["adopt"]
+
+
 def test_an_evaluation_is_drawn_by_what_its_result_holds(runs: Runs) -> None:
     """Its two steps measure the numbers of the result, and the seconds that they took."""
     result = toy.result(runs("evaluate"))
@@ -198,7 +211,7 @@ def test_an_evaluation_is_drawn_by_what_its_result_holds(runs: Runs) -> None:
 
 def test_every_figure_with_words_of_its_own_is_in_a_result(runs: Runs) -> None:
     left = set[str]().union(*(toy.result(runs(name)) for name in RUNS))
-    assert titled() - left == MADE_BY_THE_APPLICATION
+    assert titled() - left == MADE_BY_THE_APPLICATION - left
 
 
 def test_what_is_named_an_interval_has_a_figure_that_it_belongs_to(runs: Runs) -> None:

@@ -22,7 +22,7 @@ from app.web.main import create_app
 from tests.factories import make_member, make_project, make_prompt
 from tests.jobs.conftest import make_context
 from tests.served_endpoint import KEY, Reply, ServedEndpoint, endpoint, loopback_allowed, of, says
-from tests.web.conftest import SignIn
+from tests.web.conftest import HOST, SignIn
 from tests.web.forms import judgement_form
 
 __all__ = ["endpoint", "loopback_allowed"]
@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def app(database_url: str, home: Path) -> AsyncIterator[FastAPI]:
-    app = create_app(Settings(database_url=database_url, home=home))
+    app = create_app(Settings(database_url=database_url, home=home, trusted_hosts=HOST))
     async with app.router.lifespan_context(app):
         yield app
 
