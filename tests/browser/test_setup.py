@@ -49,7 +49,7 @@ async def test_a_project_is_set_up_from_the_button_to_the_first_pair(db: AsyncSe
     await page.get_by_label("Names or e-mail addresses").fill("Bo\nCleo")
     await page.get_by_role("button", name="Add and go on").click()
     await expect(page.locator("h1")).to_have_text("One task waits to be judged.")
-    await expect(page.locator(".once input")).to_have_count(2)
+    await expect(page.locator(".once li")).to_have_count(2)
     found += await violations(page, "done")
     await page.get_by_role("link", name="Judge the first one yourself").click()
     await expect(page.locator("#pane-a, #pane-b").filter(has_text="A loaf a day.")).to_be_visible()
