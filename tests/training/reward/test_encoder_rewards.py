@@ -31,6 +31,9 @@ def settings_on(base: Path, world: Path, policy: Path, **change: object) -> dict
     return reward_settings(world, policy) | LEARN | {"base": base} | change
 
 
+pytestmark = pytest.mark.slow  # tests/models has what encoders read and how they are saved
+
+
 @pytest.fixture(scope="module")
 def bert(world: Path) -> Path:
     return write_encoder("bert", world / "bert")
@@ -85,7 +88,6 @@ def test_any_other_tool_agrees_with_people_as_was_measured(world: Path, encoder_
     assert right / len(judged) == pytest.approx(toy.result(encoder_reward.parent)["accuracy"])
 
 
-@pytest.mark.slow
 def test_the_other_stages_read_an_encoder(
     world: Path, policy: Path, encoder_reward: Path, bert: Path, tmp_path: Path
 ) -> None:
@@ -115,7 +117,6 @@ def test_the_other_stages_read_an_encoder(
     assert toy.result(tmp_path / "r")["accuracy_difference"] == 0.0
 
 
-@pytest.mark.slow
 def test_an_ensemble_shares_all_of_the_classifier_but_its_last_layer(world: Path, ensemble: Path) -> None:
     result = toy.result(ensemble.parent)
     assert len(result["member_accuracy"]) == 3  # type: ignore[arg-type]
@@ -146,7 +147,6 @@ def test_ppo_is_paid_by_an_encoder(
     assert means(tmp_path / "out", "watched_outliers")
 
 
-@pytest.mark.slow
 def test_ways_without_prefixes_are_tried_and_the_chosen_one_starts_afresh(
     world: Path, policy: Path, tmp_path: Path
 ) -> None:
@@ -197,7 +197,6 @@ def test_pairs_beyond_the_positions_are_counted_and_left_out(
     assert toy.result(tmp_path / "out")["train_pairs"] == sum(row.split == "train" for row in rows)
 
 
-@pytest.mark.slow
 def test_the_policy_as_its_own_base_makes_the_same_model(
     world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
@@ -262,7 +261,6 @@ def test_a_base_that_cannot_be_used_is_refused(
     assert "model type 'bert'" in refused("reward", tmp_path / "d", capfd, **reward_settings(world, bert))
 
 
-@pytest.mark.slow
 def test_a_decoder_that_cannot_read_what_the_policy_writes_is_refused(
     world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
