@@ -4,6 +4,7 @@ A figure that is missing fails its rule: what was not measured was not shown. Th
 docs/decisions.md.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -266,4 +267,5 @@ def _missing(name: str, bound: float) -> Rule:
 
 def _ratio(figures: Figures, name: str, of: str) -> float | None:
     part, whole = number(figures, name), number(figures, of)
-    return part / whole if part is not None and whole else None
+    ratio = part / whole if part is not None and whole else None
+    return ratio if ratio is not None and math.isfinite(ratio) else None  # next to nothing measures nothing

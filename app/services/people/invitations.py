@@ -110,7 +110,8 @@ async def invite(
                 for position, (invitee, token) in enumerate(zip(invitees, tokens, strict=True))
             ]
         )
-        .on_conflict_do_nothing(index_elements=["project_id", "form_digest", "position"])
+        # Whichever of the two keys is found first: the place in the form, or the secret that follows from it.
+        .on_conflict_do_nothing()
     )
     made = await db.scalars(
         select(Invitation)

@@ -273,6 +273,7 @@ def write_criteria(world: Path, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("method", [pytest.param("distil", marks=pytest.mark.slow), "finetune"])
+@pytest.mark.slow
 def test_each_criterion_has_a_head_and_a_held_out_accuracy(
     world: Path, policy: Path, tmp_path: Path, method: str
 ) -> None:

@@ -167,6 +167,7 @@ def test_a_loss_that_makes_no_sense_is_refused(
 
 
 @pytest.mark.parametrize("unit_deviation", [True, False])
+@pytest.mark.slow
 def test_scores_are_normalised_over_the_reference_samples(
     world: Path, policy: Path, tmp_path: Path, unit_deviation: bool
 ) -> None:

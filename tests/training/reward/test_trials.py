@@ -233,6 +233,7 @@ def test_ways_are_tried_on_training_pairs_and_the_chosen_one_starts_afresh(
     assert chosen.read_bytes() == plain.read_bytes()
 
 
+@pytest.mark.slow
 def test_by_default_the_teacher_is_asked_once_and_the_chosen_way_tells_its_held_out_accuracy(
     world: Path, policy: Path, tmp_path: Path
 ) -> None:
@@ -277,6 +278,7 @@ def test_mismatch_needs_two_prompts(
     assert "mismatch_finetune: all samples answer one prompt" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_criterion_that_a_fold_says_nothing_of_is_no_trouble(world: Path, policy: Path, tmp_path: Path) -> None:
     rows = read_records(world / "few_preferences.jsonl", PreferenceRecord)
     only = next(row.prompt_id for row in rows if row.split == "train")
