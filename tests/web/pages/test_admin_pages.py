@@ -214,7 +214,7 @@ async def test_a_bare_project_says_what_to_do_first(doors: dict[str, Door], db: 
     assert "One person is in this project." in sentence(await read(door, "/projects/bare/people"))
 
 
-async def test_a_project_that_has_only_tasks_can_be_looked_at(
+async def test_a_project_that_has_only_tasks_leads_to_them(
     doors: dict[str, Door], db: AsyncSession, seeded: Seeded
 ) -> None:
     bare = await projects.create(db, slug="bare", name="Bare", owner_id=seeded.owner.id)
@@ -223,6 +223,9 @@ async def test_a_project_that_has_only_tasks_can_be_looked_at(
     for page in ("", "/state", "/runs", "/models", "/datasets", "/people"):
         await read(doors["owner"], f"/projects/bare{page}")
     assert "Bare" in await read(doors["owner"], "/projects")
+    html = await read(doors["owner"], "/projects/bare")
+    assert sentence(html) == "One task waits to be judged. There is no policy yet."
+    assert '<a class="button primary" href="/projects/bare/annotate">Judge pairs</a>' in html
 
 
 async def test_the_list_of_projects_says_what_each_is_doing(doors: dict[str, Door]) -> None:
