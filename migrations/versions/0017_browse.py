@@ -51,7 +51,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_bulk_changes_project", "bulk_changes", ["project_id", sa.text("id DESC")])
     op.execute("SELECT log_changes_of('bulk_changes', 'id')")
-    op.execute("SELECT log_changes_of('imports', 'id', changes => 'state, options, columns')")
+    op.execute("SELECT log_changes_of('imports', 'id', changes => 'state, options, columns', of_whom => 'people')")
     op.execute("SELECT log_changes_of('served_models', 'id', untold => 'key_sealed')")
 
 

@@ -14,6 +14,7 @@ from app.web.locales import gettext, lazy
 
 KINDS: dict[str, str] = {
     "api_tokens": lazy("API token"),
+    "bulk_changes": lazy("change of many rows"),
     "dataset_versions": lazy("dataset version"),
     "erasure": lazy("erasure"),
     "export": lazy("export"),
@@ -21,6 +22,7 @@ KINDS: dict[str, str] = {
     "group_grants": lazy("group’s project"),
     "group_members": lazy("group’s member"),
     "groups": lazy("group"),
+    "imports": lazy("import"),
     "invitations": lazy("invitation"),
     "members": lazy("member"),
     "password": lazy("password"),
@@ -28,6 +30,7 @@ KINDS: dict[str, str] = {
     "promotions": lazy("promotion"),
     "rounds": lazy("round"),
     "runs": lazy("run"),
+    "served_models": lazy("served model"),
     "sign_in": lazy("sign-in"),
     "sign_in_links": lazy("sign-in link"),
     "sign_out": lazy("end of sessions"),
