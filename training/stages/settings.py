@@ -23,7 +23,8 @@ Kind = Literal["switch", "choice", "choices", "whole", "number", "text", "weight
 
 # Whoever starts a run says what it works on; `base` alone is a matter of choice.
 _GIVEN = MODEL_KEYS - {"base"} | {"seed"}
-_KINDS: Mapping[object, Kind] = {bool: "switch", int: "whole", float: "number", str: "text"}
+KINDS: Mapping[object, Kind] = {bool: "switch", int: "whole", float: "number", str: "text"}
+"""How a setting of a plain type is chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _setting(field: "dataclasses.Field[object]", hint: Any, parent: str, meaning
     elif origin is tuple:
         kind, choices = "choices", get_args(get_args(plain)[0])
     else:
-        kind = "weights" if origin is Mapping else _KINDS[plain]
+        kind = "weights" if origin is Mapping else KINDS[plain]
     return Setting(f"{parent}{field.name}", kind, default, meaning, choices, bounds, may_be_null)
 
 

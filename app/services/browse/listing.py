@@ -10,11 +10,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from app.db.tables import ModelVersion, Project, Round, User
+from app.db.tables import ModelVersion, Project, Round
+from app.services import audit
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00]*$")]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -68,7 +69,7 @@ class Listing(Generic[FiltersT]):
     ) -> Page:
         """The rows before the key `after`, which rows that arrive meanwhile don't shift."""
         # Looked up first: who isn't there has said nothing, which no plan for the list could know.
-        people = await _people_named(db, filters.person) if filters.person else []
+        people = await audit.called(db, filters.person) if filters.person else ()
         if filters.person and not people:
             return Page([], None)
         statement = self.statement(project.id).where(*filters.conditions(people))
@@ -106,9 +107,3 @@ def policy_of(project_id: InstrumentedAttribute[int], number: int) -> ScalarSele
     named = aliased(ModelVersion)
     of_project = (named.project_id == project_id, named.kind == "policy", named.number == number)
     return select(named.id).where(*of_project).scalar_subquery()
-
-
-async def _people_named(db: AsyncSession, name: str) -> Sequence[int]:
-    wanted = name.lower()
-    named = select(User.id).where(or_(func.lower(User.name) == wanted, func.lower(User.email) == wanted))
-    return (await db.scalars(named)).all()

@@ -18,7 +18,7 @@ from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import PEOPLE, TIME, Usual
 from app.services.loop.storable import storable
 from training.config.values import Range
-from training.stages.settings import Kind, Setting, refusal
+from training.stages.settings import KINDS, Setting, refusal
 from training.stages.settings import settings_of as settings_of_stage
 
 ROUND = "round"
@@ -71,19 +71,13 @@ def group_named(name: str) -> Group:
 
 def choices_of(project: Project, group: Group) -> list[Choice]:
     """What holds for the project's next round or run."""
-    usual = {entry.name: entry for entry in group.usual}
-    chosen, unchosen = (_values(settings, group) for settings in (settings_of(project), _unchosen(project)))
-    choices = [
-        Choice(
-            setting,
-            _at(chosen, setting.name, setting.default),
-            _at(unchosen, setting.name, setting.default),
-            usual.get(setting.name),
-        )
-        for setting in group.settings
-    ]
-    order = list(usual)
-    return sorted(choices, key=lambda choice: order.index(choice.setting.name) if choice.usual else len(order))
+    return _choices(group, settings_of(project), _unchosen(project))
+
+
+def every_choice(project: Project) -> list[tuple[Group, list[Choice]]]:
+    """What holds for the next round or run, of all groups, whose settings are put together once."""
+    chosen, unchosen = settings_of(project), _unchosen(project)
+    return [(group, _choices(group, chosen, unchosen)) for group in _GROUPS]
 
 
 def change(project: Project, group: Group, values: Mapping[str, object]) -> None:
@@ -126,6 +120,23 @@ def read(setting: Setting, typed: Sequence[str]) -> object:
     if setting.kind in ("whole", "number"):
         return _number(setting, text)
     return text
+
+
+def _choices(group: Group, chosen: RoundSettings, unchosen: RoundSettings) -> list[Choice]:
+    """Those that are usually looked at first, in their own order."""
+    usual = {entry.name: entry for entry in group.usual}
+    holds, by_default = _values(chosen, group), _values(unchosen, group)
+    choices = [
+        Choice(
+            setting,
+            _at(holds, setting.name, setting.default),
+            _at(by_default, setting.name, setting.default),
+            usual.get(setting.name),
+        )
+        for setting in group.settings
+    ]
+    order = list(usual)
+    return sorted(choices, key=lambda choice: order.index(choice.setting.name) if choice.usual else len(order))
 
 
 def _number(setting: Setting, text: str) -> float:
@@ -210,7 +221,7 @@ def _of_model(model: type[BaseModel]) -> Iterator[Setting]:
     for name, field in model.model_fields.items():
         parts = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
         may_be_null = type(None) in parts
-        kind = _KINDS.get(parts[0])
+        kind = KINDS.get(parts[0])
         if kind is not None:
             meaning, bounds = field.description or "", _range(field)
             yield Setting(name, kind, field.default, meaning, range=bounds, may_be_null=may_be_null)
@@ -223,9 +234,6 @@ def _range(field: FieldInfo) -> Range:
             if getattr(part, theirs, None) is not None:
                 bounds[ours] = getattr(part, theirs)
     return Range(**bounds)
-
-
-_KINDS: Mapping[object, Kind] = {bool: "switch", int: "whole", float: "number", str: "text"}
 
 
 def _gates() -> Iterator[Group]:

@@ -45,7 +45,7 @@ class ChangeIn(BaseModel):
 @router.get("/projects/{slug}/round-settings", summary="Read the settings of rounds")
 async def read_round_settings(project: ManagedProject) -> list[GroupOut]:
     """All settings by group, each with its default, bounds and meaning; 403 for annotators."""
-    return [_out(group, settable.choices_of(project, group)) for group in settable.groups()]
+    return [_out(group, choices) for group, choices in settable.every_choice(project)]
 
 
 @router.patch("/projects/{slug}/round-settings/{group}", summary="Change settings of rounds")

@@ -67,14 +67,15 @@ def _page(
     problem: str | None = None,
     status_code: int = 200,
 ) -> Response:
-    fields = fields_of(settable.choices_of(managed.project, group), typed)
+    every = settable.every_choice(managed.project)
+    fields = fields_of(next(choices for known, choices in every if known == group), typed)
     return render.page(
         request,
         "settings/group.html",
         status_code=status_code,
         managed=managed,
         groups=settable.groups(),
-        changed={known.name for known in settable.groups() if _is_changed(managed, known)},
+        changed={known.name for known, choices in every if any(choice.is_changed for choice in choices)},
         group=group,
         usual=[field for field in fields if field.is_usual],
         others=[field for field in fields if not field.is_usual],
@@ -82,7 +83,3 @@ def _page(
         saved=request.query_params.get("saved") == "true",
         whole_group=WHOLE_GROUP,
     )
-
-
-def _is_changed(managed: Managed, group: Group) -> bool:
-    return any(choice.is_changed for choice in settable.choices_of(managed.project, group))

@@ -230,10 +230,6 @@ def text_or_none(value: object, name: str) -> str | None:
     return text if text.strip() else None
 
 
-def is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
 def as_dict(value: object) -> Mapping[str, object]:
     """A mapping, and an empty one of anything else."""
     return cast(Mapping[str, object], value) if isinstance(value, dict) else {}
