@@ -160,7 +160,8 @@ async def reclaim_expired(
     `eligible_for` leaves aside tasks that this person can't have: somebody who goes on to wait for a task must hold no
     lock on another one.
     """
-    return await _reclaim(db, Assignment.lease_expires_at <= func.now(), project_id, eligible_for=eligible_for)
+    ran_out = Assignment.lease_expires_at <= func.now()
+    return await _reclaim(db, ran_out, project_id, eligible_for=eligible_for, at_most=RECLAIM_BATCH)
 
 
 async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskView:
@@ -312,7 +313,8 @@ async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, want
         await reclaim_expired(db, project_id, eligible_for=actor)
         given = await _any_or_in_turn(db, wanted)
     if given is None and wanted["is_served"]:
-        took_back = await _reclaim(db, _can_be_spared(), project_id, eligible_for=actor)
+        # One task and no more: whoever else is in want just now passes over what is locked and takes back another one.
+        took_back = await _reclaim(db, _can_be_spared(), project_id, eligible_for=actor, at_most=1)
         given = await _any_or_in_turn(db, wanted) if took_back else None
     return given
 
@@ -353,7 +355,12 @@ def _can_be_spared() -> ColumnElement[bool]:
 
 
 async def _reclaim(
-    db: AsyncSession, condition: ColumnElement[bool], project_id: int | None, *, eligible_for: Principal | None
+    db: AsyncSession,
+    condition: ColumnElement[bool],
+    project_id: int | None,
+    *,
+    eligible_for: Principal | None,
+    at_most: int,
 ) -> int:
     ran_out = (Assignment.state == "leased", condition)
     expired = select(Assignment.task_id).where(*ran_out).order_by(Assignment.lease_expires_at).limit(RECLAIM_BATCH)
@@ -362,7 +369,7 @@ async def _reclaim(
     tasks = select(Task.id).where(Task.id.in_(expired.scalar_subquery()))
     if eligible_for is not None:
         tasks = tasks.where(*conditions.eligible_for(eligible_for.user_id))
-    locked = tasks.with_for_update(skip_locked=True).cte("locked")
+    locked = tasks.limit(at_most).with_for_update(skip_locked=True).cte("locked")
     freed = (
         update(Assignment)
         .where(Assignment.task_id == locked.c.id, *ran_out)
