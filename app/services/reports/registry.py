@@ -1,0 +1,7 @@
+"""The reports that there are, by name."""
+
+from typing import Any
+
+from app.services.reports.report import Report
+
+REPORTS: dict[str, Report[Any]] = {}
