@@ -29,13 +29,13 @@ class Report(Generic[Content]):
     compute: Callable[[AsyncSession, Project], Awaitable[Content]]
 
     def to_json(self, content: Content) -> Json:
-        """As it is stored. Raises ValueError for what could not be read back."""
+        """The document that is stored. Raises ValueError for what could not be read back."""
         document: Json = self._adapter.dump_python(content, mode="json")
         self._adapter.validate_python(document)
         return document
 
     def read(self, document: Json | None) -> Content | None:
-        """What is stored; None for a document of another version of Plumbline."""
+        """The content of a document that is stored; None for a document of another version of Plumbline."""
         try:
             return None if document is None else self._adapter.validate_python(document)
         except ValidationError:
