@@ -378,11 +378,11 @@ def _day_of(moment: ColumnElement[datetime] | InstrumentedAttribute[datetime]) -
     return cast(func.timezone("UTC", moment), Date)
 
 
-def _median_minutes(of: ColumnElement[bool] | None = None) -> ColumnElement[float | None]:
+def _median_minutes(of: ColumnElement[bool] | None = None) -> ColumnElement[Any]:
     median = func.percentile_cont(0.5).within_group(Judgement.active_ms)
     return cast(median if of is None else median.filter(of), Float) / MS_PER_MINUTE
 
 
-def _hours(of: ColumnElement[bool] | InstrumentedAttribute[bool] | None = None) -> ColumnElement[float]:
+def _hours(of: ColumnElement[bool] | InstrumentedAttribute[bool] | None = None) -> ColumnElement[Any]:
     total = func.sum(Judgement.active_ms)
     return cast(func.coalesce(total if of is None else total.filter(of), 0), Float) / MS_PER_HOUR
