@@ -50,7 +50,7 @@ function draw(figure) {
     legend: { show: false },
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: {
-      x: { time: Boolean(days), range: (plot, low, high) => (days ? [low - DAY_SECONDS, high + DAY_SECONDS] : [low, high]) },
+      x: { time: Boolean(days), range: (plot, low, high) => (days ? [x[0] - DAY_SECONDS, x.at(-1) + DAY_SECONDS] : [low, high]) },
       y: { range: (plot, low, high) => (share ? [0, 1] : range(low, high, true, null)) },
     },
     axes: [
