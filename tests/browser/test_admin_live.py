@@ -9,9 +9,12 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
+from app.db.session import SessionFactory, transaction
 from app.db.tables import Metric, Run, User
 from app.services.events import notify
+from app.services.reports import reports
 from tests.browser.admin import arrange, owner, pages
+from tests.browser.axe import violations
 from tests.browser.conftest import PHONE, SignIn
 from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
@@ -65,7 +68,23 @@ async def test_the_curve_of_over_optimisation_follows_the_evaluations(
     await expect(page.locator("[aria-labelledby=hacking]")).to_contain_text("2 detectors raised an alarm.")
     await expect(page.locator("#audit-1 .sample").first).to_be_visible()
     await page.emulate_media(color_scheme="dark")
-    await expect(page.locator("[data-frontier] canvas")).to_have_count(1)
+    await expect(page.locator("[data-chart] canvas")).to_have_count(1)
+
+
+async def test_figures_come_to_an_open_page_as_soon_as_a_worker_has_written_them(
+    db: AsyncSession, sign_in: SignIn, slug: str, sessions: SessionFactory
+) -> None:
+    seeded = await arrange(db, slug)
+    page = await sign_in(owner(seeded), reduced_motion="reduce")
+    await page.goto(f"/projects/{slug}/figures")
+    await expect(page.locator("h1")).to_have_text("The figures are on their way.")
+    await expect(page.locator("[data-live=streaming]")).to_be_attached()
+    async with transaction(sessions) as own:
+        await reports.write(own, seeded.project.id, "dashboard")
+    await expect(page.locator("[data-chart] canvas")).to_have_count(2)
+    await page.locator("#judgements-by-day-table summary").click()
+    await expect(page.locator("#judgements-by-day-table tbody tr")).not_to_have_count(0)
+    assert await violations(page, "figures") == []
 
 
 async def test_a_page_behind_a_proxy_that_holds_streams_back_moves_all_the_same(
