@@ -90,7 +90,9 @@ class Meetings:
             pair.reshape(-1).astype(np.int64),
             said.category[one],
             said.category[other],
-            tuple((int(known[first]), int(known[second])) for first, second in zip(*divmod(key, len(known)), strict=True)),
+            tuple(
+                (int(known[first]), int(known[second])) for first, second in zip(*divmod(key, len(known)), strict=True)
+            ),
             said.categories,
         )
 
