@@ -16,9 +16,10 @@ from procrastinate.jobs import Status
 from psycopg import OperationalError
 
 from app.db.session import SEARCH_PATH, driver_url
-from app.services.dispatch import ROUND_TASK, RUN_TASK, STEPS_QUEUE, TRAINING_QUEUE
+from app.services.dispatch import REPORT_TASK, ROUND_TASK, RUN_TASK, STEPS_QUEUE, TRAINING_QUEUE
 
 Handler = Callable[[int], Awaitable[None]]
+ReportHandler = Callable[[int, str], Awaitable[None]]
 
 # A training run takes the whole machine; of the short steps two at a time, so that a slow one holds up nobody.
 CONCURRENCY = {TRAINING_QUEUE: 1, STEPS_QUEUE: 2}
@@ -34,7 +35,13 @@ log = structlog.get_logger(__name__)
 
 class Queue:
     def __init__(
-        self, database_url: str, *, queues: tuple[str, ...], run_handler: Handler, round_handler: Handler
+        self,
+        database_url: str,
+        *,
+        queues: tuple[str, ...],
+        run_handler: Handler,
+        round_handler: Handler,
+        report_handler: ReportHandler,
     ) -> None:
         self._queues = queues
         self._app = App(
@@ -53,6 +60,10 @@ class Queue:
         @self._app.task(name=ROUND_TASK)
         async def round_(round_id: int) -> None:
             await round_handler(round_id)
+
+        @self._app.task(name=REPORT_TASK)
+        async def report(project_id: int, name: str) -> None:
+            await report_handler(project_id, name)
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Hand out jobs until `stopping` is set and the handlers have returned."""

@@ -16,6 +16,7 @@ from app.jobs.context import WorkerContext
 from app.services import dispatch
 from app.services.judging import assignments
 from app.services.loop import leases, lifecycle, round_rows, rounds, runs
+from app.services.reports import reports
 
 # Any constant will do, as long as nothing else in the database locks the same one.
 REAPER_LOCK = 0x52454150
@@ -50,6 +51,7 @@ async def _look_if_alone(db: AsyncSession, context: WorkerContext) -> None:
     await once(_send_forgotten)
     await once(assignments.reclaim_expired)
     await once(lifecycle.take_up_removals)
+    await once(reports.ask_again)
     for round_id in await round_rows.all_active(db):
         await _advance(context, round_id)
 

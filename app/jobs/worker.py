@@ -23,6 +23,7 @@ from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
 from app.jobs.transactions import AWAY, Database
 from app.services.loop import rounds
+from app.services.reports import reports
 from app.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ async def _serve(context: WorkerContext, database_url: str, *, queues: tuple[str
         queues=queues,
         run_handler=lambda run_id: execution.execute(context, run_id),
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
+        report_handler=lambda project_id, name: context.database.run(lambda db: reports.write(db, project_id, name)),
     )
     log.info("worker_started", owner=context.owner)
     try:

@@ -1,8 +1,8 @@
 """The way into the queue: jobs are put in on the caller's own connection, so that a rolled-back request leaves none
 behind.
 
-A job says only that somebody should look at a run or a round; what is to be done stands in their rows. The handlers are
-`app.jobs.queue`'s; this side knows their names alone.
+A job says only that somebody should look at a run, a round or a report; what is to be done stands in their rows. The
+handlers are `app.jobs.queue`'s; this side knows their names alone.
 """
 
 from typing import Literal
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 RUN_TASK = "plumbline.run"
 ROUND_TASK = "plumbline.round"
+REPORT_TASK = "plumbline.report"
 
 # A training run takes minutes and most of the machine; rounds and the short stages pass it on a queue of their own.
 TRAINING_QUEUE = "training"
@@ -35,7 +36,13 @@ async def defer_round(db: AsyncSession, round_id: int) -> None:
     await _defer(db, ROUND_TASK, queue="steps", queueing_lock=f"round:{round_id}", round_id=round_id)
 
 
-async def _defer(db: AsyncSession, task: str, *, queue: QueueName, queueing_lock: str, **arguments: int) -> None:
+async def defer_report(db: AsyncSession, project_id: int, name: str) -> None:
+    """Ask for somebody to write this report anew."""
+    lock = f"report:{project_id}:{name}"
+    await _defer(db, REPORT_TASK, queue="steps", queueing_lock=lock, project_id=project_id, name=name)
+
+
+async def _defer(db: AsyncSession, task: str, *, queue: QueueName, queueing_lock: str, **arguments: int | str) -> None:
     try:
         # The savepoint keeps the caller's transaction alive when the job is there already.
         async with db.begin_nested():

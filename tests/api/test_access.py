@@ -103,6 +103,7 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "kind": "policy",
         "number": 1,
         "group": "ppo",
+        "figure": "judgements-by-day",
         "change_id": change.json()["change_id"],
         "import_id": seeded.imported.id,
         "served_model_id": seeded.served.id,
@@ -125,6 +126,7 @@ NOWHERE = {
     "kind": "policy",
     "number": 1,
     "group": "ppo",
+    "figure": "judgements-by-day",
 }
 
 

@@ -65,7 +65,7 @@ async def test_the_curve_of_over_optimisation_follows_the_evaluations(
     await expect(page.locator("[aria-labelledby=hacking]")).to_contain_text("2 detectors raised an alarm.")
     await expect(page.locator("#audit-1 .sample").first).to_be_visible()
     await page.emulate_media(color_scheme="dark")
-    await expect(page.locator("[data-frontier] canvas")).to_have_count(1)
+    await expect(page.locator("[data-chart] canvas")).to_have_count(1)
 
 
 async def test_a_page_behind_a_proxy_that_holds_streams_back_moves_all_the_same(

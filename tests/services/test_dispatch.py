@@ -22,14 +22,16 @@ async def test_a_job_says_where_to_look_and_goes_where_its_stage_is_done(db: Asy
     for number, stage in enumerate(("sft", "generate", "select", "gate"), 1):
         await dispatch.defer_run(db, number, queue=queue_of(stage))
     await dispatch.defer_round(db, 7)
+    await dispatch.defer_report(db, 3, "figures")
     assert [tuple(row) for row in await db.execute(JOBS)] == [
         ("training", "plumbline.run", "run:1", {"run_id": 1}),
         ("training", "plumbline.run", "run:2", {"run_id": 2}),
         ("steps", "plumbline.run", "run:3", {"run_id": 3}),
         ("steps", "plumbline.run", "run:4", {"run_id": 4}),
         ("steps", "plumbline.round", "round:7", {"round_id": 7}),
+        ("steps", "plumbline.report", "report:3:figures", {"project_id": 3, "name": "figures"}),
     ]
-    assert await dispatch.waiting_jobs(db) == {"run:1", "run:2", "run:3", "run:4", "round:7"}
+    assert await dispatch.waiting_jobs(db) == {"run:1", "run:2", "run:3", "run:4", "round:7", "report:3:figures"}
 
 
 async def test_a_job_that_waits_already_is_not_put_in_again_and_the_transaction_goes_on(db: AsyncSession) -> None:

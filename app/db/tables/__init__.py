@@ -9,6 +9,7 @@ from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskC
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
 from app.db.tables.people import ApiToken, Attempts, Invitation, SignInLink, SignInSession, User
 from app.db.tables.projects import Member, Project
+from app.db.tables.reports import WrittenReport
 from app.db.tables.runs import Gate, Metric, Round, Run
 from app.db.tables.served import ServedModel
 
@@ -44,4 +45,5 @@ __all__ = [
     "Task",
     "TaskCompletion",
     "User",
+    "WrittenReport",
 ]

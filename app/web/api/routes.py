@@ -11,6 +11,7 @@ from app.web.api import (
     browse,
     datasets,
     directory,
+    figures,
     imports,
     loop,
     models,
@@ -44,7 +45,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(projects, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
+    *(projects, figures, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
     *(directory, audit),
 )
 
@@ -67,6 +68,7 @@ for part in (
     round_settings,
     models,
     browse,
+    figures,
     imports,
     served_models,
     audit,

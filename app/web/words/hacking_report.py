@@ -41,7 +41,7 @@ class HackingReport:
 
     @property
     def curve(self) -> dict[str, Any]:
-        """What static/js/frontier.js draws: from the left to the right, whatever the order in time."""
+        """What static/js/charts.js draws: from the left to the right, whatever the order in time."""
         order = sorted(range(len(self.sqrt_kl)), key=lambda place: self.sqrt_kl[place])
         return {
             "x": [self.sqrt_kl[place] for place in order],

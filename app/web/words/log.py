@@ -1,15 +1,14 @@
 """The log of changes as people read it: what an entry tells of, and each value before and after."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 from app.db.base import Json
 from app.db.tables import AuditEntry
 from app.services.audit import PEOPLE_COLUMNS, person_in
+from app.spreadsheets import csv_text
 from app.web.locales import gettext, lazy
 
 KINDS: dict[str, str] = {
@@ -101,21 +100,13 @@ def json_lines(entries: list[AuditEntry], names: Mapping[int, str]) -> str:
 
 
 def csv_lines(entries: list[AuditEntry], names: Mapping[int, str], *, header: bool) -> str:
-    """Entries as CSV (RFC 4180), the values before and after as JSON."""
-    text = StringIO()
-    writer = csv.writer(text)
-    if header:
-        writer.writerow((*COLUMNS, "before", "after"))
+    """Entries as CSV, the values before and after as JSON."""
+    rows: list[list[object]] = [[*COLUMNS, "before", "after"]] if header else []
     for entry in entries:
         row = json_row(entry, names)
         told = [json.dumps(row[name], ensure_ascii=False) if row[name] else "" for name in ("before", "after")]
-        writer.writerow([*(_harmless(row[name]) for name in COLUMNS), *told])
-    return text.getvalue()
-
-
-def _harmless(value: object) -> object:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        rows.append([*(row[name] for name in COLUMNS), *told])
+    return csv_text(rows)
 
 
 def _flat(told: Json, prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from app.db.tables import Member, User
 from app.web.pages import (
     browse,
     datasets,
+    figures,
     imports,
     log,
     models,
@@ -31,7 +32,7 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, served_models, log),
+    *(imports, served_models, log, figures),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
@@ -48,6 +49,8 @@ def here(seeded: Seeded) -> dict[str, object]:
         "kind": "policy",
         "group": "ppo",
         "name": "tasks",
+        "figure": "judgements-by-day",
+        "form": "json",
         "prompt_id": 1,
         "change_id": 1,
         "user_id": seeded.annotator.id,

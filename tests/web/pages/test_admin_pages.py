@@ -332,7 +332,7 @@ def words(html: str) -> str:
 
 async def test_a_run_tells_of_signs_of_reward_hacking(doors: dict[str, Door], seeded: Seeded) -> None:
     owner, address = doors["owner"], f"{PROJECT}/runs/{seeded.ppo.id}"
-    assert "data-frontier" not in await read(owner, address)
+    assert "data-chart" not in await read(owner, address)
     path = write_report(owner.site.state.settings.home, seeded.ppo)
     html = await read(owner, address)
     said = words(html)
@@ -340,10 +340,10 @@ async def test_a_run_tells_of_signs_of_reward_hacking(doors: dict[str, Door], se
     assert "The reward rose much more than the held-out reward model’s 20–30 1.8 1" in said
     assert "A style has spread: lists 25–30 4.5 4" in said
     assert "Highest above the held-out reward model: one response to judge by eye" in said
-    curve = json.loads(unescape(re.findall(r'data-frontier="([^"]+)"', html)[0]))
+    curve = json.loads(unescape(re.findall(r'data-chart="([^"]+)"', html)[0]))
     assert curve["x"] == [0.5 * number for number in range(7)]
     assert len(curve["lines"]) == 2
     write_report(owner.site.state.settings.home, seeded.ppo, alarms=False)
     assert "No detector raised an alarm in 7 evaluations." in words(await read(owner, address))
     path.write_text("{")
-    assert "data-frontier" not in await read(owner, address)
+    assert "data-chart" not in await read(owner, address)

@@ -202,7 +202,7 @@ async def test_a_report_of_one_evaluation_draws_no_curve_and_tells_what_it_saw_i
         f'"audited_iteration": 5, "audit": {{"reward": [{{{response}}}], "beyond_held_out": []}}}}'
     )
     html = await read(doors["reviewer"], f"{PROJECT}/runs/{seeded.ppo.id}")
-    assert "data-frontier" not in html
+    assert "data-chart" not in html
     said = words(html)
     assert "One detector raised an alarm." in said
     assert "The reward model is taken in by small changes: praise 5 0.4 0.2" in said

@@ -27,6 +27,7 @@ from app.services.data.imports.sources.source import Source
 from app.services.data.storing.frames import Frame, fingerprint, frames
 from app.services.data.storing.merging import Merged, Staging
 from app.services.data.storing.options import Options
+from app.spreadsheets import harmless
 
 T = TypeVar("T")
 
@@ -212,6 +213,6 @@ def _bad_rows(path: Path) -> Iterator[Callable[[Frame], None]]:
                 tables.append(csv.writer(opened.enter_context(path.open("w", encoding="utf-8", newline=""))))
                 tables[0].writerow(BAD_ROW_COLUMNS)
             if frame.bad:
-                tables[0].writerows((bad.line, bad.field or "", bad.reason) for bad in frame.bad)
+                tables[0].writerows((bad.line, harmless(bad.field or ""), harmless(bad.reason)) for bad in frame.bad)
 
         yield write

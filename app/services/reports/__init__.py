@@ -1,0 +1,1 @@
+"""What a worker computes about a project, and pages only read."""

@@ -1,0 +1,20 @@
+"""The reports that there are, and their figures, by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import NotFound
+from app.services.reports.dashboard import DASHBOARD
+from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
+from app.services.reports.figure import Figure
+from app.services.reports.report import Report
+
+REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD,)}
+FIGURES: Mapping[str, Figure[Any]] = {figure.name: figure for figure in DASHBOARD_FIGURES}
+
+
+def figure_named(name: str) -> Figure[Any]:
+    """Raises NotFound."""
+    if name not in FIGURES:
+        raise NotFound
+    return FIGURES[name]

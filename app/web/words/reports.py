@@ -1,0 +1,115 @@
+"""Figures of reports as people read them, and as they are drawn and written to files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from babel.dates import format_date
+
+from app.db.base import Json
+from app.services.reports.figure import Column, Figure, Form, Row
+from app.spreadsheets import csv_text
+from app.web import locales
+from app.web.locales import gettext, lazy
+from app.web.words import browse, figures
+
+NONE = "–"
+WORDS: Mapping[str, str] = {
+    **browse.WORDS,
+    "reward": lazy("reward model"),
+    "cost": lazy("cost model"),
+    "candidate": lazy("candidate"),
+    "promoted": lazy("in use"),
+    "archived": lazy("archived"),
+    "passed": lazy("passed"),
+    "refused": lazy("refused"),
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure with its rows; `chart` is what static/js/charts.js draws, None of what is a table alone."""
+
+    figure: Figure[Any]
+    rows: Sequence[Row]
+
+    @property
+    def title(self) -> str:
+        return gettext(self.figure.title)
+
+    @property
+    def meaning(self) -> str:
+        return gettext(self.figure.meaning)
+
+    @property
+    def legend(self) -> list[str]:
+        """The names of the lines, in their order."""
+        columns = {column.name: column for column in self.figure.columns}
+        return [gettext(columns[name].title) for name in self.figure.drawing.lines] if self.figure.drawing else []
+
+    @property
+    def chart(self) -> Json | None:
+        drawing = self.figure.drawing
+        if drawing is None or not self.rows:
+            return None
+        forms = {column.name: column.form for column in self.figure.columns}
+        return {
+            "x": [_place(row[drawing.x]) for row in self.rows],
+            "lines": [[row[name] for row in self.rows] for name in drawing.lines],
+            "days": forms[drawing.x] == "day",
+            "bars": drawing.is_bars,
+            "share": forms[drawing.lines[0]] == "share",
+        }
+
+
+def cell(row: Row, column: Column) -> str:
+    """One value with its unit, in the reader's language."""
+    value = row[column.name.removesuffix("_id")] if column.form == "person" else row[column.name]
+    return NONE if value is None else WRITERS[column.form](value)
+
+
+def day(value: date) -> str:
+    """“22 Nov 2026”, without a year in which there would be no other."""
+    return format_date(value, "d MMM y", locale=locales.current())
+
+
+def json_row(row: Row) -> Json:
+    """One row for a program: days and moments by ISO 8601."""
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
+
+
+def csv_file(figure: Figure[Any], rows: Sequence[Row]) -> str:
+    """All rows as CSV, under the names of the columns."""
+    names = [name for column in figure.columns for name in _names(column)]
+    plain = [json_row(row) for row in rows]
+    return csv_text([names, *([_plain(row[name]) for name in names] for row in plain)])
+
+
+def _names(column: Column) -> tuple[str, ...]:
+    """A person is an id and a name."""
+    return (column.name, column.name.removesuffix("_id")) if column.form == "person" else (column.name,)
+
+
+def _plain(value: object) -> object:
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
+
+
+def _place(value: Any) -> float:
+    """Where a value lies on the axis: a day at its midnight, in seconds since 1970."""
+    return datetime.combine(value, time(), UTC).timestamp() if isinstance(value, date) else float(value)
+
+
+WRITERS: Mapping[Form, Callable[[Any], str]] = {
+    "day": day,
+    "person": str,
+    "text": str,
+    "word": lambda value: str(WORDS.get(value, value)),
+    "count": figures.count,
+    "share": figures.share,
+    "minutes": lambda value: figures.number(value, 2),
+    "hours": lambda value: figures.number(value, 2),
+    "yes": lambda value: gettext("yes") if value else NONE,
+    "moment": figures.moment,
+}
+NUMBERS: frozenset[Form] = frozenset({"count", "share", "minutes", "hours"})
