@@ -136,7 +136,7 @@ class JudgementFilters(Filters):
     kind: JudgementKind | None = None
     standing: Literal["current", "replaced", "check", "verdict"] | None = Field(
         default=None,
-        description="A changed answer replaces an earlier one; a check is no label; a verdict is what a reviewer decided.",
+        description="A changed answer replaces an earlier one; a check is no label; a verdict is a reviewer's.",
     )
     flag: Text | None = Field(default=None, description="Said of one of the responses.")
     hurried: Yes | None = None

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.db.tables import Assignment, Judgement, Project, Task, User
-from app.db.tables.judging import REVIEW_SLOT, JudgementKind
+from app.db.tables.judging import REVIEW_SLOT
 from app.errors import Forbidden
 from app.security import Principal
 from app.services import conditions
@@ -44,7 +44,7 @@ class OtherAnswer:
     """What somebody said of a task, by pane of the reviewer's own page."""
 
     name: str | None
-    kind: JudgementKind
+    kind: str
     answer: Answer
 
 
@@ -102,6 +102,12 @@ async def waiting(db: AsyncSession, actor: Principal, project: Project) -> Waiti
         )
     )
     return Waiting(*row.one())
+
+
+async def has_verdicts(db: AsyncSession, project: Project) -> bool:
+    """Whether any reviewer has decided anything."""
+    given = exists().where(Judgement.project_id == project.id, Judgement.is_verdict, Judgement.superseded_by.is_(None))
+    return bool(await db.scalar(select(given)))
 
 
 async def others(db: AsyncSession, actor: Principal, assignment_id: int) -> Sequence[OtherAnswer]:

@@ -197,7 +197,8 @@ _served = (
     .returning(Assignment.id, Assignment.served_at, Assignment.lease_expires_at)
     .cte("served")
 )
-# The leases of `actor`, the one on the desk first, and no review. If that was fetched ahead, it is served: from here its time runs.
+# The leases of `actor`, reviews apart, the one on the desk first. If that was fetched ahead, it is served: from here
+# its time runs.
 HELD = Prepared(
     Lease,
     select(

@@ -6,7 +6,7 @@ Every function takes an array whose last axes are the sums and works on all axes
 
 import numpy as np
 
-from app.services.judging.agreement.units import Floats, Said
+from app.services.judging.agreement.units import Floats, Integers, Said
 
 
 def unit_sums(said: Said) -> Floats:
@@ -93,7 +93,7 @@ def _ordinal(values: Floats) -> Floats:
     return np.asarray((upto[..., :, None] - upto[..., None, :]) ** 2)
 
 
-def _by_task(of_unit: Floats, task: np.ndarray) -> Floats:  # type: ignore[type-arg]  # of indices
+def _by_task(of_unit: Floats, task: Integers) -> Floats:
     tasks = int(task.max()) + 1 if len(task) else 0
     sums = np.zeros((tasks, of_unit.shape[1]))
     for column in range(of_unit.shape[1]):

@@ -28,7 +28,7 @@ class Said:
     categories: int
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, int, int, int]], categories: int) -> "Said":
+    def of(cls, rows: Sequence[tuple[int, int, int, int]] | Integers, categories: int) -> "Said":
         """From rows of task, unit within the task, person and category."""
         table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
         task, unit, person, category = table.T
