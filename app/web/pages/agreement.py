@@ -18,7 +18,7 @@ from app.services.reports.agreement_figures import AGREEMENT_FIGURES
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
-from app.web.words.agreement import MEANINGS, interval
+from app.web.words.agreement import MEANINGS, coefficient, interval
 from app.web.words.reports import word
 
 router = APIRouter(prefix="/projects/{slug}/agreement", include_in_schema=False)
@@ -79,6 +79,7 @@ async def _state(managed: Managed, db: AsyncSession) -> dict[str, Any]:
         "fewest": FEWEST_TASKS,
         "meanings": MEANINGS,
         "interval": interval,
+        "coefficient": coefficient,
         "word": word,
     }
 

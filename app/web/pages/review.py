@@ -103,6 +103,7 @@ async def decide(request: Request, slug: str, assignment_id: int, principal: Cur
     submission = answer_form.read(form)
     try:
         async with transaction(sessions_of(request)) as db:
+            await _managed(db, principal, slug)
             await judgements.submit(db, principal, assignment_id, submission)
     except LeaseExpired as error:
         return await _lost(request, slug, principal, assignment_id, submission.answer, error)
@@ -119,8 +120,16 @@ async def skip(
 ) -> Response:
     """Leaves a task to another reviewer and leads on to the next."""
     async with transaction(sessions_of(request)) as db:
+        await _managed(db, principal, slug)
         await assignments.skip(db, principal, assignment_id, reason=form.reason)
     return await _go_on(request, slug, principal, assignment_id, Done(None))
+
+
+async def _managed(db: AsyncSession, principal: Principal, slug: str) -> Project:
+    """The project, for those who may review. Raises NotFound, Forbidden."""
+    project = await projects.get(db, principal, slug)
+    await projects.require_role(db, principal, project, "owner", "reviewer")
+    return project
 
 
 async def _go_on(request: Request, slug: str, principal: Principal, done_id: int, done: Done) -> Response:

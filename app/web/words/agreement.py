@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from babel.numbers import format_decimal
+
+from app.services.reports.agreement import Coefficient
+from app.web import locales
 from app.web.locales import gettext, lazy
 from app.web.words import figures
 
@@ -17,13 +21,17 @@ MEANINGS: Mapping[str, str] = {
 }
 
 
-def interval(row: Mapping[str, Any], *, is_share: bool = False) -> str:
-    """“0.61–0.74”, or why there is none."""
-    if row["low"] is None:
+def interval(row: Mapping[str, Any] | Coefficient, *, is_share: bool = False) -> str:
+    """“0.61 to 0.74”, or that there is none."""
+    low, high = (row.low, row.high) if isinstance(row, Coefficient) else (row["low"], row["high"])
+    if low is None or high is None:
         return gettext("no interval")
-    form = figures.share if is_share else _number
-    return f"{form(row['low'])}–{form(row['high'])}"
+    form = figures.share if is_share else coefficient
+    return gettext("%(low)s to %(high)s") % {"low": form(low), "high": form(high)}
 
 
-def _number(value: float) -> str:
-    return figures.number(value, 2)
+def coefficient(value: float | None) -> str:
+    """With two decimals, whatever its size: “−0.05”."""
+    if value is None:
+        return "–"
+    return format_decimal(round(value, 2) + 0.0, format="#,##0.00;−#,##0.00", locale=locales.current())

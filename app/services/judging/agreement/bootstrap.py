@@ -51,23 +51,23 @@ def mean_cohen(meetings: Meetings, seed: int) -> Estimate:
     size, pairs = meetings.categories, len(meetings.people)
     if not pairs:
         return Estimate(None)
-    order = np.argsort(meetings.cell, kind="stable")
-    cell, start, count = np.unique(meetings.cell[order], return_index=True, return_counts=True)
-    task = np.unique(meetings.task[order], return_inverse=True)[1].reshape(-1)
-    tasks = int(task.max()) + 1
+    kind_of_cell, cells, number = _kinds_of_tasks(meetings)
+    order = np.argsort(cells, kind="stable")
+    cell, start = np.unique(cells[order], return_index=True)
+    kind = kind_of_cell[order]
 
     def coefficient(counts: Integers) -> Floats:
+        """Of `counts` tasks of each kind."""
         tables = np.zeros(pairs * size * size)
-        tables[cell] = counts
+        tables[cell] = np.add.reduceat(counts[kind], start)
         return coefficients.mean_cohen(tables.reshape(1, pairs, size, size))
 
     drawn: list[Floats] = []
+    tasks = int(number.sum())
     if tasks >= FEWEST_TASKS:
         random = np.random.default_rng(seed)
-        for _ in range(RESAMPLES):
-            weights = np.bincount(random.integers(0, tasks, tasks, np.int32), minlength=tasks)
-            drawn.append(coefficient(np.add.reduceat(weights[task], start)))
-    return _estimate(float(coefficient(count)[0]), drawn)
+        drawn = [coefficient(random.multinomial(tasks, number / tasks)) for _ in range(RESAMPLES)]
+    return _estimate(float(coefficient(number)[0]), drawn)
 
 
 def cohen(tables: Floats, seed: int) -> Estimate:
@@ -83,6 +83,22 @@ def _kinds(sums: Floats) -> tuple[Floats, Integers]:
     as_bytes = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).reshape(-1)
     _, first, number = np.unique(as_bytes, return_index=True, return_counts=True)
     return rows[first], number
+
+
+def _kinds_of_tasks(meetings: Meetings) -> tuple[Integers, Integers, Integers]:
+    """Tasks at which the same people said the same are of one kind: the cells of each kind, beside the kind that each
+    belongs to, and how many tasks are of a kind.
+    """
+    order = np.argsort(meetings.task, kind="stable")
+    cell, task = meetings.cell[order], meetings.task[order]
+    begins = np.flatnonzero(np.diff(task, prepend=-1))
+    length = np.diff(begins, append=len(task))
+    # Sums of random numbers tell multisets apart: of 2³² tasks two would be taken for alike once in a few runs.
+    numbers = np.random.default_rng(0).integers(0, 2**64, int(cell.max()) + 1, np.uint64)
+    _, first, number = np.unique(np.add.reduceat(numbers[cell], begins), return_index=True, return_counts=True)
+    kind = np.repeat(np.arange(len(first)), length[first])
+    steps = np.arange(len(kind)) - np.repeat(np.cumsum(length[first]) - length[first], length[first])
+    return kind, cell[np.repeat(begins[first], length[first]) + steps], number
 
 
 def _portions() -> Iterator[int]:
