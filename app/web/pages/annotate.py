@@ -295,6 +295,7 @@ async def _refused(
 
 
 def problem_of(error: Invalid | AnsweredBefore, task: TaskView) -> str:
+    """Why an answer was not saved, and what to do about it."""
     if not isinstance(error, AnsweredBefore) or task.answer is None:
         return translated(error)
     said = gettext(
