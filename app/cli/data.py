@@ -55,11 +55,21 @@ def export(
 
 
 @dataset_commands.command()
-def cut(project: ProjectName) -> None:
+def cut(
+    project: ProjectName,
+    verdicts: Annotated[
+        bool | None,
+        typer.Option(
+            "--verdicts/--no-verdicts",
+            help="Where a reviewer has decided, the verdict alone counts, or none does; unset: as the project has it.",
+        ),
+    ] = None,
+) -> None:
     """Cut a version with all current judgements of a project; they can't be changed from then on."""
 
     async def cut_now(db: AsyncSession) -> DatasetVersion:
-        return await datasets.cut_preferences(db, await projects.named(db, project), home=settings().home)
+        found = await projects.named(db, project)
+        return await datasets.cut_preferences(db, found, home=settings().home, prefers_verdicts=verdicts)
 
     version = in_transaction(cut_now)
     counts = ", ".join(f"{count:,} {what}" for what, count in version.counts.items())

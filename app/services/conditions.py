@@ -1,6 +1,7 @@
 """Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
 
-from sqlalchemy import ColumnElement, exists
+from sqlalchemy import ColumnElement, exists, or_
+from sqlalchemy.orm import aliased
 
 from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Task, TaskCompletion
 
@@ -23,7 +24,25 @@ def has_text_of(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def labels_of(project_id: int) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on Judgement: what people say now of tasks made for labels, imported or given here."""
+    """Conditions on Judgement: what people say now of tasks made for labels, imported or given here; no verdicts."""
+    return (*_said_in(project_id), ~Judgement.is_verdict)
+
+
+def counted_in(project_id: int, *, prefers_verdicts: bool) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Judgement: what a dataset version cut now would hold, as far as its prompts allow.
+
+    That is the labels; with `prefers_verdicts`, of tasks that have one the verdict alone.
+    """
+    if not prefers_verdicts:
+        return labels_of(project_id)
+    verdict = aliased(Judgement)
+    is_decided = exists().where(
+        verdict.task_id == Judgement.task_id, verdict.is_verdict, verdict.superseded_by.is_(None)
+    )
+    return (*_said_in(project_id), or_(Judgement.is_verdict, ~is_decided))
+
+
+def _said_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
     return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
 
 

@@ -21,6 +21,7 @@ from app.web.api import docs as api_docs
 from app.web.api import routes as api
 from app.web.pages import (
     account,
+    agreement,
     annotate,
     auth,
     browse,
@@ -38,6 +39,7 @@ from app.web.pages import (
     projects,
     quality,
     questions,
+    review,
     round_settings,
     rounds,
     runs,
@@ -73,6 +75,8 @@ ROUTERS = (
     imports.router,
     questions.router,
     quality.router,
+    agreement.router,
+    review.router,
     log.router,
     people.router,
     directory.router,

@@ -22,6 +22,7 @@ FOR_OWNERS = {
     "promote",
     "roll_back",
     "change_round_settings",
+    "change_review",
     "change_rows",
     "undo_change",
     "upload",

@@ -36,6 +36,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/served-models/comparisons",
         f"{project}/datasets",
         f"{project}/figures",
+        f"{project}/agreement",
         f"{project}/people",
         f"{project}/settings",
         f"{project}/people/{seeded.annotator.id}",

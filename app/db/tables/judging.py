@@ -26,10 +26,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt, Json, Key, one_of
 
 LEASE_SLOTS = 5  # so many tasks one person can have at a time: one on the desk, the others fetched ahead
+REVIEW_SLOT = LEASE_SLOTS  # and beside them one that they review
 
 TaskState = Literal["open", "closed", "retired"]
-# Only what people say of tasks made for labels is a label; the others check the people themselves.
-TaskPurpose = Literal["label", "qualification", "gold", "repeat"]
+# Only what people say of tasks made for labels is a label; the others check the people themselves, or decide about one.
+TaskPurpose = Literal["label", "qualification", "gold", "repeat", "review"]
 AssignmentState = Literal["leased", "submitted", "skipped", "expired"]
 JudgementKind = Literal["human", "simulated", "imported"]
 # Pairs on a scale of 7, 6 or 8 segments from A to B (6 and 8 have no tie; 8 are the four levels of Llama 2 to each
@@ -50,7 +51,10 @@ class Task(Base):
 
     `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
     task was chosen: {"rule", "propensity", ...}. A check (any purpose but `label`) may be a copy of another task: a
-    `repeat` is one of somebody's own earlier tasks, asked again. `import_id` is the import that brought the task with
+    `repeat` is one of somebody's own earlier tasks, asked again. A `review` is a copy, too, with one place: a reviewer
+    has it, and what they say of it is the verdict on the original. `division` is how far those who judged the task are
+    apart: of all two people the share who said the opposite, a tie counting half; null while no two can be compared.
+    The database keeps it. `import_id` is the import that brought the task with
     all that is in it; `import_digest` tells its content, so that no project holds the same one twice.
     """
 
@@ -69,6 +73,7 @@ class Task(Base):
     skipped: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     priority: Mapped[float] = mapped_column(server_default="0")
     selection: Mapped[Json] = mapped_column(server_default="{}")
+    division: Mapped[float | None]
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     import_digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
     created_at: Mapped[CreatedAt]
@@ -77,7 +82,9 @@ class Task(Base):
         CheckConstraint(one_of("state", get_args(TaskState)), name="state_known"),
         CheckConstraint(one_of("purpose", get_args(TaskPurpose)), name="purpose_known"),
         CheckConstraint("purpose <> 'repeat' OR copy_of IS NOT NULL", name="repeat_of_something"),
+        CheckConstraint("purpose <> 'review' OR (copy_of IS NOT NULL AND quota = 1)", name="review_of_something"),
         CheckConstraint("purpose <> 'label' OR copy_of IS NULL", name="labels_are_no_copies"),
+        CheckConstraint("division BETWEEN 0 AND 1", name="division_is_a_share"),
         CheckConstraint("taken BETWEEN 0 AND quota", name="overlap_is_exact"),
         CheckConstraint("judged >= 0 AND skipped >= 0 AND judged + skipped <= taken", name="judged_within_taken"),
         Index(
@@ -90,6 +97,8 @@ class Task(Base):
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
         Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),
         Index("ix_tasks_judged_twice", "project_id", "id", postgresql_where=text("judged >= 2")),
+        Index("uq_tasks_review", "copy_of", unique=True, postgresql_where=text("purpose = 'review'")),
+        Index("ix_tasks_divided", "project_id", text("division DESC"), "id", postgresql_where=text("division > 0")),
         Index("ix_tasks_copy_of", "copy_of", postgresql_where=text("copy_of IS NOT NULL")),
         Index("ix_tasks_import_id", "import_id", postgresql_where=text("import_id IS NOT NULL")),
         Index(
@@ -137,8 +146,8 @@ class TaskCompletion(Base):
 class Assignment(Base):
     """A task leased to one person. `shown_order[i]` is the position that is shown as the i-th pane (A, B, …).
 
-    A person holds a lease in each of a few slots: the task on the desk, and those that are fetched ahead, which have
-    not been served yet. A skip that uses the task's place up keeps it.
+    A person holds a lease in each of a few slots: the task on the desk, those that are fetched ahead, which have not
+    been served yet, and one that they review. A skip that uses the task's place up keeps it.
     """
 
     __tablename__ = "assignments"
@@ -161,7 +170,7 @@ class Assignment(Base):
     __table_args__ = (
         UniqueConstraint("task_id", "annotator_id"),
         CheckConstraint(one_of("state", get_args(AssignmentState)), name="state_known"),
-        CheckConstraint(f"slot BETWEEN 0 AND {LEASE_SLOTS - 1}", name="slot_known"),
+        CheckConstraint(f"slot BETWEEN 0 AND {REVIEW_SLOT}", name="slot_known"),
         CheckConstraint("NOT keeps_place OR state = 'skipped'", name="only_skips_keep"),
         Index(
             "uq_assignments_leases",
@@ -187,6 +196,8 @@ class Judgement(Base):
     is), 0 or -1; of two of which one is safe, that one.
 
     `is_check`: said of a task that checks the person. It is no label: no dataset holds it, and no round counts it.
+    `is_verdict`: what a reviewer decided about the task, said at a review of it (the assignment's task); a task has one
+    at most. It is no label either and takes no place of the task, but datasets may prefer it to the labels.
 
     Times are of the pair on screen: `visits` how often its page came to the front, `hurried` that the person confirmed
     an answer given faster than reading. Imported judgements have no assignment and no annotator; `source_annotator` is
@@ -202,6 +213,7 @@ class Judgement(Base):
     annotator_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[str] = mapped_column(String(20))
     is_check: Mapped[bool] = mapped_column(server_default="false")
+    is_verdict: Mapped[bool] = mapped_column(server_default="false")
     answer_type: Mapped[str] = mapped_column(String(20), server_default="seven")
     choice: Mapped[int | None] = mapped_column(SmallInteger)
     shown_order: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
@@ -275,6 +287,14 @@ class Judgement(Base):
         Index("uq_judgements_current", "assignment_id", unique=True, postgresql_where=text("superseded_by IS NULL")),
         Index("ix_judgements_superseded_by", "superseded_by", postgresql_where=text("superseded_by IS NOT NULL")),
         CheckConstraint("NOT is_check OR kind <> 'imported'", name="checks_are_of_people"),
+        CheckConstraint("NOT is_verdict OR (kind <> 'imported' AND NOT is_check)", name="verdicts_are_of_people"),
+        Index(
+            "uq_judgements_verdict",
+            "task_id",
+            unique=True,
+            postgresql_where=text("is_verdict AND superseded_by IS NULL"),
+        ),
+        Index("ix_judgements_verdicts", "project_id", "id", postgresql_where=text("is_verdict")),
         Index("ix_judgements_project_current", "project_id", "id", postgresql_where=text("superseded_by IS NULL")),
         Index(
             "ix_judgements_checks",

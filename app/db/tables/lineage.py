@@ -14,7 +14,10 @@ ModelState = Literal["candidate", "promoted", "archived"]
 
 
 class DatasetVersion(Base):
-    """An immutable snapshot: a JSONL file under the home folder (`path` is relative to it) and the rows it holds."""
+    """An immutable snapshot: a JSONL file under the home folder (`path` is relative to it) and the rows it holds.
+
+    `settings` say how it was cut: {"prefers_verdicts": where a reviewer has decided, the verdict alone counts}.
+    """
 
     __tablename__ = "dataset_versions"
 
@@ -26,6 +29,7 @@ class DatasetVersion(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     row_count: Mapped[int]
     counts: Mapped[Json] = mapped_column(server_default="{}")
+    settings: Mapped[Json] = mapped_column(server_default="{}")
     run_id: Mapped[int | None] = mapped_column(
         ForeignKey("runs.id", use_alter=True, name="fk_dataset_versions_run_id", **IN_A_CIRCLE)
     )

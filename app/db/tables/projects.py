@@ -16,7 +16,8 @@ class Project(Base):
     """One alignment effort: its prompts, people, models and rounds.
 
     `question` is what annotators are asked (`app.services.projects.question.Question`), `checks` how they are checked
-    (`app.services.projects.checks.Checks`), `round_settings` holds the defaults of a round
+    (`app.services.projects.checks.Checks`), `review` how what divides them is decided
+    (`app.services.projects.review.Review`), `round_settings` holds the defaults of a round
     (`app.services.loop.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source` is
     null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
     starts from. `setup_step` is where a new project's owner goes on setting it up, null once that is done. After
@@ -35,6 +36,7 @@ class Project(Base):
     lease_seconds: Mapped[int] = mapped_column(server_default="1800")
     question: Mapped[Json] = mapped_column(server_default="{}")
     checks: Mapped[Json] = mapped_column(server_default="{}")
+    review: Mapped[Json] = mapped_column(server_default="{}")
     policy_source: Mapped[str | None]
     round_settings: Mapped[Json] = mapped_column(server_default="{}")
     opens_next_round: Mapped[bool] = mapped_column(server_default="true")

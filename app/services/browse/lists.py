@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import Boolean, ColumnElement, Select, and_, cast, exists, func, literal_column, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, and_, cast, exists, func, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONPATH
-from sqlalchemy.orm import aliased
 
 from app.db.tables import (
     Completion,
@@ -94,8 +93,9 @@ class TaskFilters(Filters):
     state: TaskState | None = None
     purpose: TaskPurpose | None = None
     agreement: Literal["divided", "agreed"] | None = Field(
-        default=None, description="Of tasks that two people judged or more."
+        default=None, description="Of tasks that two people judged or more: whether any two said different things."
     )
+    decided: Yes | None = Field(default=None, description="A reviewer has given a verdict.")
     annotator: Text | None = Field(default=None, description="Name or e-mail address of somebody who judged it.")
     policy: Number | None = Field(default=None, description="Number of a policy that wrote one of the responses.")
     round: Number | None = None
@@ -111,10 +111,14 @@ class TaskFilters(Filters):
         if self.purpose:
             yield Task.purpose == self.purpose
         if self.agreement:
-            yield Task.judged >= 2
-            yield _is_divided() if self.agreement == "divided" else ~_is_divided()
+            yield Task.division > 0 if self.agreement == "divided" else Task.division == 0
+        if self.decided:
+            decided = exists().where(Judgement.task_id == Task.id, Judgement.is_verdict)
+            yield decided if self.decided == "yes" else ~decided
         if self.annotator:
-            yield exists().where(Judgement.task_id == Task.id, Judgement.annotator_id.in_(people))
+            yield exists().where(
+                Judgement.task_id == Task.id, Judgement.annotator_id.in_(people), ~Judgement.is_verdict
+            )
         if self.policy:
             yield exists().where(
                 TaskCompletion.task_id == Task.id,
@@ -130,8 +134,9 @@ class TaskFilters(Filters):
 class JudgementFilters(Filters):
     annotator: Text | None = Field(default=None, description="Name or e-mail address.")
     kind: JudgementKind | None = None
-    standing: Literal["current", "replaced", "check"] | None = Field(
-        default=None, description="A changed answer replaces an earlier one; a check is no label."
+    standing: Literal["current", "replaced", "check", "verdict"] | None = Field(
+        default=None,
+        description="A changed answer replaces an earlier one; a check is no label; a verdict is a reviewer's.",
     )
     flag: Text | None = Field(default=None, description="Said of one of the responses.")
     hurried: Yes | None = None
@@ -146,11 +151,13 @@ class JudgementFilters(Filters):
         if self.kind:
             yield Judgement.kind == self.kind
         if self.standing == "current":
-            yield and_(Judgement.superseded_by.is_(None), ~Judgement.is_check)
+            yield and_(Judgement.superseded_by.is_(None), ~Judgement.is_check, ~Judgement.is_verdict)
         elif self.standing == "replaced":
             yield Judgement.superseded_by.is_not(None)
         elif self.standing == "check":
             yield and_(Judgement.is_check)
+        elif self.standing == "verdict":
+            yield and_(Judgement.is_verdict, Judgement.superseded_by.is_(None))
         if self.flag:
             # Word for word as the partial index has it: a parameter would not be known to be the same.
             yield literal_column("judgements.flags <> '{}'::jsonb", Boolean)
@@ -193,30 +200,6 @@ def _of_prompt(split: Split | None, tag: str | None) -> Iterator[ColumnElement[b
         yield Prompt.split == split
     if tag:
         yield Prompt.tags.contains([tag])
-
-
-def _is_divided() -> ColumnElement[bool]:
-    """Two people said the opposite of a pair, or put different responses first."""
-    one, other = aliased(Judgement), aliased(Judgement)
-    opposite = or_(
-        func.sign(one.preference) * func.sign(other.preference) < 0,
-        func.array_position(one.ranks, 1) != func.array_position(other.ranks, 1),
-    )
-    found = (
-        select(func.count())
-        .where(
-            one.task_id == Task.id,
-            other.task_id == Task.id,
-            one.id < other.id,
-            one.superseded_by.is_(None),
-            other.superseded_by.is_(None),
-            opposite,
-        )
-        .correlate(Task)
-        .scalar_subquery()
-    )
-    # Counted task by task, in the order of the list: a join of all judgements with themselves takes seconds.
-    return found > 0
 
 
 def _asked() -> ColumnElement[str]:
@@ -268,6 +251,7 @@ def _tasks(project_id: int) -> Select[*tuple[Any, ...]]:
             Task.judged,
             Task.quota,
             Task.skipped,
+            Task.division,
             Task.priority,
             Round.number.label("round"),
             Task.selection["rule"].astext.label("rule"),
@@ -295,6 +279,7 @@ def _judgements(project_id: int) -> Select[*tuple[Any, ...]]:
             Judgement.active_ms,
             Judgement.hurried,
             Judgement.is_check,
+            Judgement.is_verdict,
             Judgement.superseded_by,
             Judgement.submitted_at,
         )

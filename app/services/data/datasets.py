@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-from sqlalchemy import BigInteger, column, func, literal, select, table, text
+from sqlalchemy import BigInteger, ColumnElement, column, func, literal, select, table, text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +34,7 @@ from app.db.tables import (
 from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, NotFound
 from app.services import conditions
+from app.services.projects.review import Review
 from training.records import (
     DemonstrationRecord,
     Message,
@@ -56,9 +57,12 @@ class BrokenDataset(Conflict):
 
 
 async def cut_preferences(
-    db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
+    db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None, prefers_verdicts: bool | None = None
 ) -> DatasetVersion:
     """A version of all current judgements, imported ones included; checks, held-out and excluded prompts never.
+
+    Where a reviewer has decided a task, the verdict alone counts, or with `prefers_verdicts` false, no verdict does;
+    None goes by the project's setting.
 
     A judgement of a pair is one record, a ranking one for each two that are ranked, a choice of the best one for each
     that was not chosen; records of one ranking or choice share a group. An unchanged set is the latest version again.
@@ -66,14 +70,17 @@ async def cut_preferences(
     """
     await _hold(db, project)
     tally = _Tally()
+    if prefers_verdicts is None:
+        prefers_verdicts = Review.of(project.review).prefers_verdicts
+    counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts)
     await _hold_none_yet(db)
     with _Draft(home, project.slug, "preferences") as draft:
-        async for rows in _judged_pairs(db, project):
+        async for rows in _judged_pairs(db, counted):
             await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
             for judgement_id, record, kind in rows:
                 tally.add(judgement_id, record, kind)
             await _remember(db, [judgement_id for judgement_id, _, _ in rows])
-        await _remember_unpaired(db, project)
+        await _remember_unpaired(db, counted)
         held = await db.scalar(select(func.count()).select_from(HELD)) or 0
         unpaired = held - sum(tally.kinds.values())
         if not held:
@@ -81,7 +88,8 @@ async def cut_preferences(
         counts = tally.counts() | ({"unpaired": unpaired} if unpaired else {})
         latest = await _latest(db, project, "preferences")
         is_same = latest is not None and latest.sha256 == draft.sha256 and await _holds(db, latest) == held
-        version = await _publish(db, project, draft, counts, run_id, latest, is_same=is_same)
+        settings = {"prefers_verdicts": prefers_verdicts}
+        version = await _publish(db, project, draft, counts, run_id, latest, is_same=is_same, settings=settings)
     if not is_same:
         of_the_version = select(literal(version.id), HELD.c.id)
         await db.execute(insert(DatasetJudgement).from_select(["dataset_version_id", "judgement_id"], of_the_version))
@@ -162,7 +170,7 @@ async def _hold(db: AsyncSession, project: Project) -> None:
 
 
 async def _judged_pairs(
-    db: AsyncSession, project: Project
+    db: AsyncSession, counted: Sequence[ColumnElement[bool]]
 ) -> AsyncGenerator[list[tuple[int, PreferenceRecord, str]], None]:
     """Judgement, record and kind, in the order of the judgements and of the responses' positions, some at a time."""
     first, second = aliased(Completion), aliased(Completion)
@@ -182,7 +190,7 @@ async def _judged_pairs(
         .join(first, first.id == at_first.completion_id)
         .join(second, second.id == at_second.completion_id)
         .where(
-            *conditions.labels_of(project.id),
+            *counted,
             Prompt.split != "held_out",
             ~Prompt.excluded,
         )
@@ -256,14 +264,14 @@ async def _remember(db: AsyncSession, judgement_ids: Sequence[int]) -> None:
     await db.execute(insert(HELD).from_select(["id"], select(func.unnest(ids))).on_conflict_do_nothing())
 
 
-async def _remember_unpaired(db: AsyncSession, project: Project) -> None:
+async def _remember_unpaired(db: AsyncSession, counted: Sequence[ColumnElement[bool]]) -> None:
     """The same for what files say of single responses: no pair, but KTO learns from it."""
     unpaired = (
         select(Judgement.id)
         .join(Task, Task.id == Judgement.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
         .where(
-            *conditions.labels_of(project.id),
+            *counted,
             Judgement.kind == "imported",
             Judgement.acceptable.is_not(None),
             func.cardinality(Judgement.acceptable) == 1,
@@ -327,6 +335,7 @@ async def _publish(
     latest: DatasetVersion | None,
     *,
     is_same: bool,
+    settings: Json | None = None,
 ) -> DatasetVersion:
     """The draft under the number after `latest`, or in its place if it is the same: a lost file is back."""
     number = latest.number + 1 if latest else 1
@@ -343,6 +352,7 @@ async def _publish(
         sha256=draft.sha256,
         row_count=draft.count,
         counts=counts,
+        settings=settings or {},
         run_id=run_id,
     )
     db.add(version)

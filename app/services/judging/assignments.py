@@ -240,8 +240,10 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
         await db.flush()
 
 
-async def recent(db: AsyncSession, actor: Principal, project: Project, limit: int = 10) -> list[RecentJudgement]:
-    """What `actor` said last, newest task first; a change does not move a task."""
+async def recent(
+    db: AsyncSession, actor: Principal, project: Project, limit: int = 10, *, verdicts: bool = False
+) -> list[RecentJudgement]:
+    """What `actor` said last, or decided last, newest task first; a change does not move a task."""
     rows = await db.execute(
         select(Assignment.id, Judgement, Prompt.messages, conditions.held_by_a_dataset())
         .join(Assignment, Assignment.id == Judgement.assignment_id)
@@ -251,6 +253,7 @@ async def recent(db: AsyncSession, actor: Principal, project: Project, limit: in
             Assignment.project_id == project.id,
             Assignment.annotator_id == actor.user_id,
             Judgement.superseded_by.is_(None),
+            Judgement.is_verdict if verdicts else ~Judgement.is_verdict,
         )
         .order_by(Assignment.closed_at.desc(), Assignment.id.desc())
         .limit(limit)

@@ -124,6 +124,7 @@ COLUMNS = (
     Column("annotator_id", "place", is_exported=False),  # files hold a pseudonym
     Column("kind", "assignment"),
     Column("is_check", "assignment", is_exported=False),
+    Column("is_verdict", "assignment"),
     Column("answer_type", "answer"),
     Column("choice", "answer"),
     Column("preference", "answer", SIDE, said_as="levels_towards_a", follows=True),

@@ -17,6 +17,7 @@ from app.services.judging import assignments, labels, statements
 from app.services.judging.answers import Answer
 from app.services.judging.columns import SUBMISSION
 from app.services.judging.statements import Held, Recorded
+from app.services.projects.projects import require_role
 
 KEY_LENGTH = 200
 LONGEST_MS = 7 * 24 * 3600 * 1000
@@ -66,7 +67,8 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
 
     A lease that ran out counts as long as the task has a free place. Raises KeyReused for a key with another body,
     LeaseExpired when the place is gone, AnsweredBefore where another judgement than the one that `actor` saw would be
-    replaced, Conflict for a change that comes after the dataset was cut.
+    replaced, Conflict for a change that comes after the dataset was cut, Forbidden for the verdict of somebody who is
+    no reviewer any more.
     """
     held = await assignments.lock(db, actor, assignment_id)
     # Only now: whoever sent the same before us held the task's lock until the row was there to see. Where the lease is
@@ -76,15 +78,17 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
         return Submitted(earlier, replayed=True, shows_verdict=held.shows_verdict)
     if held.state == "submitted" and held.shows_verdict:
         raise Conflict("You have been told what the project says of this one, so your answer stays as it is.")
+    if held.purpose == "review":
+        await require_role(db, actor, await db.get_one(Project, held.project_id), "owner", "reviewer")
     said = _said(actor, held, submission)
     recorded = await _record(db, actor, held, said, replaces=submission.replaces)
     await _demonstrate(db, actor, held, recorded.id, submission.answer)
     if held.state != "submitted":
         await _tell_pages(db, held.project_id, recorded)
-        if recorded.is_waited_for and not said["is_check"]:
+        if recorded.is_waited_for and held.purpose == "label":
             await labels.labels_changed(db, held.project_id)
     of = {"project_id": held.project_id, "assignment_id": assignment_id, "annotator_id": actor.user_id}
-    judgement = Judgement(id=recorded.id, task_id=held.task_id, submitted_at=recorded.submitted_at, **of, **said)
+    judgement = Judgement(id=recorded.id, task_id=held.about, submitted_at=recorded.submitted_at, **of, **said)
     return Submitted(judgement, replayed=False, shows_verdict=held.shows_verdict)
 
 
@@ -109,7 +113,8 @@ def _said(actor: Principal, held: Held, submission: Submission) -> Json:
     kind: JudgementKind = "simulated" if actor.is_simulated else "human"
     return {
         "kind": kind,
-        "is_check": held.purpose != "label",
+        "is_check": held.purpose not in ("label", "review"),
+        "is_verdict": held.purpose == "review",
         "shown_order": held.shown_order,
         "body_digest": submission.digest(held.assignment_id),
         "guidelines_version": held.guidelines_version,
@@ -122,7 +127,7 @@ def _said(actor: Principal, held: Held, submission: Submission) -> Json:
 async def _record(db: AsyncSession, actor: Principal, held: Held, said: Json, *, replaces: int | None) -> Recorded:
     values: Json = {f"said_{name}": value for name, value in said.items()}
     values |= {"project": held.project_id, "task": held.task_id, "assignment": held.assignment_id}
-    values["actor"] = actor.user_id
+    values |= {"actor": actor.user_id, "about": held.about}
     if held.state == "submitted":
         said_id = await _supersede(db, held, replaces)
         recorded = await statements.RECORD_CHANGE.first(db, said_id=said_id, **values)

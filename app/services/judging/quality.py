@@ -78,11 +78,13 @@ async def of_project(db: AsyncSession, project: Project, user_id: int | None = N
                 earlier.task_id == original.id,
                 earlier.annotator_id == Judgement.annotator_id,
                 earlier.superseded_by.is_(None),
+                ~earlier.is_verdict,
             ),
         )
         .where(
             Judgement.project_id == project.id,
             Judgement.superseded_by.is_(None),
+            ~Judgement.is_verdict,
             Judgement.annotator_id.is_not(None) if user_id is None else Judgement.annotator_id == user_id,
         )
         .group_by(Judgement.annotator_id)

@@ -41,7 +41,10 @@ async def reopen(db: AsyncSession, project: Project, user_id: int) -> int:
     The judgements stay. A bounded number at once, the newest first.
     """
     judged = exists().where(
-        Judgement.task_id == Task.id, Judgement.annotator_id == user_id, Judgement.superseded_by.is_(None)
+        Judgement.task_id == Task.id,
+        Judgement.annotator_id == user_id,
+        Judgement.superseded_by.is_(None),
+        ~Judgement.is_verdict,
     )
     closed = (
         select(Task.id)

@@ -1,6 +1,7 @@
 """The statements of leasing and judging, made once: to make one takes longer than the server needs to answer it.
 
-Parameters: `actor`, `project`, `task` and `assignment` are ids, `lease` is how long one lasts.
+Parameters: `actor`, `project`, `task` and `assignment` are ids, `about` is the id of the task that a judgement is kept
+under, `lease` is how long one lasts.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from app.db.base import Json
 from app.db.prepared import Prepared
 from app.db.tables import Assignment, Completion, Judgement, Member, Project, Prompt, Round, Task, TaskCompletion
-from app.db.tables.judging import TaskPurpose
+from app.db.tables.judging import LEASE_SLOTS, TaskPurpose
 from app.services import conditions
 from app.services.judging.columns import SAID
 from app.services.projects.checks import Checks
@@ -37,6 +38,7 @@ from app.services.projects.question import Question
 ACTOR = bindparam("actor", type_=BigInteger)
 PROJECT = bindparam("project", type_=BigInteger)
 TASK = bindparam("task", type_=BigInteger)
+ABOUT = bindparam("about", type_=BigInteger)
 ASSIGNMENT = bindparam("assignment", type_=BigInteger)
 
 LEASE_END = func.now() + bindparam("lease", type_=Interval)
@@ -113,8 +115,14 @@ class Held:
     judged: int
     skipped: int
     purpose: TaskPurpose
+    copy_of: int | None
     asked: Json
     checked: Json
+
+    @property
+    def about(self) -> int:
+        """The task that what is said is kept under: of a review the one that was reviewed."""
+        return self.copy_of if self.purpose == "review" and self.copy_of is not None else self.task_id
 
     @property
     def question(self) -> Question:
@@ -149,6 +157,7 @@ LOCK = Prepared(
         Assignment.guidelines_version,
         func.coalesce(Assignment.served_at, Assignment.leased_at).label("given_at"),
         Task.purpose,
+        Task.copy_of,
         Project.question.label("asked"),
         Project.checks.label("checked"),
     )
@@ -172,7 +181,12 @@ class Lease:
     is_live: bool
 
 
-_mine = (Assignment.project_id == PROJECT, Assignment.annotator_id == ACTOR, Assignment.state == "leased")
+_mine = (
+    Assignment.project_id == PROJECT,
+    Assignment.annotator_id == ACTOR,
+    Assignment.state == "leased",
+    Assignment.slot < LEASE_SLOTS,
+)
 _is_live = Assignment.lease_expires_at > func.now()
 _desk_first = (Assignment.served_at.asc().nulls_last(), Assignment.leased_at, Assignment.id)
 _first = select(Assignment.id).where(*_mine).order_by(*_desk_first).limit(1).scalar_subquery()
@@ -183,7 +197,8 @@ _served = (
     .returning(Assignment.id, Assignment.served_at, Assignment.lease_expires_at)
     .cte("served")
 )
-# The leases of `actor`, the one on the desk first. If that was fetched ahead, it is served: from here its time runs.
+# The leases of `actor`, reviews apart, the one on the desk first. If that was fetched ahead, it is served: from here
+# its time runs.
 HELD = Prepared(
     Lease,
     select(
@@ -326,7 +341,7 @@ def _record(*more: str) -> ReturningInsert[int, datetime, datetime | None, bool]
     said = {name: bindparam(f"said_{name}", type_=columns[name].type) for name in (*SAID, *more)}
     return (
         insert_or_not(Judgement)
-        .values(project_id=PROJECT, task_id=TASK, assignment_id=ASSIGNMENT, annotator_id=ACTOR, **said)
+        .values(project_id=PROJECT, task_id=ABOUT, assignment_id=ASSIGNMENT, annotator_id=ACTOR, **said)
         .on_conflict_do_nothing(index_elements=["annotator_id", "idempotency_key"])
         .returning(
             Judgement.id,

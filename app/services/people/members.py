@@ -29,7 +29,7 @@ async def of_project(db: AsyncSession, project: Project) -> list[Person]:
     """Everybody in the project, those with most judgements first."""
     judged = (
         select(Judgement.annotator_id, func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
-        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None), ~Judgement.is_verdict)
         .group_by(Judgement.annotator_id)
         .subquery()
     )

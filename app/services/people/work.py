@@ -44,7 +44,12 @@ async def of_person(db: AsyncSession, project: Project, user: User) -> Work:
     conduct = await quality.of_project(db, project, user.id)
     if member is None or not conduct:
         raise NotFound
-    mine = (Judgement.annotator_id == user.id, Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    mine = (
+        Judgement.annotator_id == user.id,
+        Judgement.project_id == project.id,
+        Judgement.superseded_by.is_(None),
+        ~Judgement.is_verdict,
+    )
     day = cast(func.timezone("UTC", Judgement.submitted_at), Date)
     days = await db.execute(
         select(

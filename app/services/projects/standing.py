@@ -21,13 +21,14 @@ from app.db.tables import (
 )
 from app.db.tables.content import Split
 from app.security import Principal
-from app.services.conditions import eligible_for, has_text_of, held_by_a_dataset, labels_of
+from app.services.conditions import counted_in, eligible_for, has_text_of, held_by_a_dataset, labels_of
+from app.services.projects.review import Review
 
 
 @dataclass(frozen=True)
 class ProjectOverview:
-    """Counts of one project. `judgements` are the current ones, imported ones included and checks not; a day is a UTC
-    day.
+    """Counts of one project. `judgements` are the current ones, imported ones included, checks and verdicts not; a day
+    is a UTC day. `judgements_since_snapshot`: what a dataset version cut now would be the first to hold.
     """
 
     prompts_by_split: dict[Split, int]
@@ -94,6 +95,8 @@ async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
     labels = labels_of(project.id)
     tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "label")
     judgements = select(func.count()).select_from(Judgement).where(*labels)
+    counted = counted_in(project.id, prefers_verdicts=Review.of(project.review).prefers_verdicts)
+    unused = select(func.count()).select_from(Judgement).where(*counted)
     of_project = (Prompt.project_id == project.id,)
     splits = await db.execute(
         select(Prompt.split, func.count().label("prompts")).where(*of_project).group_by(Prompt.split)
@@ -107,7 +110,7 @@ async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
                 tasks.where(Task.state == "closed").scalar_subquery().label("tasks_closed"),
                 judgements.scalar_subquery().label("judgements"),
                 judgements.where(Judgement.kind == "imported").scalar_subquery().label("judgements_imported"),
-                judgements.where(~held_by_a_dataset()).scalar_subquery().label("judgements_since_snapshot"),
+                unused.where(~held_by_a_dataset()).scalar_subquery().label("judgements_since_snapshot"),
                 judgements.where(_today(), Judgement.kind != "imported").scalar_subquery().label("labels_today"),
                 select(func.count(Judgement.annotator_id.distinct()))
                 .where(*labels)
@@ -166,6 +169,7 @@ async def annotator_progress(
             Judgement.project_id == project.id,
             Judgement.annotator_id == actor.user_id,
             Judgement.superseded_by.is_(None),
+            ~Judgement.is_verdict,
         )
     )
     free = _count(

@@ -201,7 +201,7 @@ async def _remaining(db: AsyncSession, project_id: int, days: Sequence[Day]) -> 
 
 
 async def _cost(db: AsyncSession, project_id: int) -> Cost:
-    is_label = and_(~Judgement.is_check, Judgement.kind != "imported")
+    is_label = and_(~Judgement.is_check, ~Judgement.is_verdict, Judgement.kind != "imported")
     row = await db.execute(
         select(
             func.count().filter(is_label),

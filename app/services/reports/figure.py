@@ -10,13 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import User
 from app.services.reports.report import Content, Report
 
-Form = Literal["day", "person", "text", "word", "count", "share", "minutes", "hours", "yes", "moment"]
+Form = Literal["day", "person", "text", "word", "count", "share", "minutes", "hours", "number", "task", "yes", "moment"]
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """`title` is a phrase. `word`: one of a few values that pages translate; `person`: an id, read with the name."""
+    """`title` is a phrase. `word`: one of a few values that pages translate; `person`: an id, read with the name;
+    `task`: an id.
+    """
 
     name: str
     title: str

@@ -52,6 +52,10 @@ class TaskListed(Listed):
     judged: int
     quota: int
     skipped: int
+    division: float | None = Field(
+        description="Of all two people who judged it the share who said the opposite, a tie counting half; null:"
+        " fewer than two."
+    )
     priority: float
     round: int | None
     rule: str | None = Field(description="Why it was selected.")
@@ -71,6 +75,7 @@ class JudgementListed(Listed):
     active_ms: int | None
     hurried: bool
     is_check: bool
+    is_verdict: bool = Field(description="A reviewer's decision about the task; no label.")
     superseded_by: int | None
     submitted_at: datetime
 

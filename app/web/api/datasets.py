@@ -11,7 +11,7 @@ from app.services.data.exports import registry
 from app.services.data.exports.formats import FORMATS, Format
 from app.web.api.access import Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import DatasetOut
+from app.web.api.schemas import CutIn, DatasetOut
 from app.web.serving import downloads
 from app.web.serving.deps import Db, settings_of
 
@@ -38,10 +38,14 @@ async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page
     responses={200: {"model": DatasetOut, "description": "No judgement has changed since this version was cut."}},
     summary="Cut a dataset version",
 )
-async def cut(request: Request, project: OwnedProject, db: Db, response: Response) -> DatasetOut:
+async def cut(
+    request: Request, project: OwnedProject, db: Db, response: Response, body: CutIn | None = None
+) -> DatasetOut:
     """An immutable snapshot of all current judgements. 200 with the newest version when it holds them all already."""
     earlier = {version.id for version in await datasets.list_versions(db, project.id)}
-    version = await datasets.cut_preferences(db, project, home=settings_of(request).home)
+    version = await datasets.cut_preferences(
+        db, project, home=settings_of(request).home, prefers_verdicts=body.prefers_verdicts if body else None
+    )
     if version.id in earlier:
         response.status_code = status.HTTP_200_OK
     return DatasetOut.model_validate(version)

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 
 from app.web.api import (
+    agreement,
     audit,
     browse,
     datasets,
@@ -45,7 +46,20 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(projects, figures, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
+    *(
+        projects,
+        figures,
+        agreement,
+        people,
+        tasks,
+        browse,
+        imports,
+        datasets,
+        loop,
+        round_settings,
+        models,
+        served_models,
+    ),
     *(directory, audit),
 )
 
@@ -69,6 +83,7 @@ for part in (
     models,
     browse,
     figures,
+    agreement,
     imports,
     served_models,
     audit,

@@ -236,7 +236,16 @@ class DatasetOut(Out):
     sha256: str
     row_count: int
     counts: dict[str, Any]
+    settings: dict[str, Any] = Field(description="How it was cut: `prefers_verdicts`.")
     created_at: datetime
+
+
+class CutIn(In):
+    prefers_verdicts: bool | None = Field(
+        None,
+        description="Where a reviewer has decided, the verdict alone counts; false: no verdict does; null: as the"
+        " project has it.",
+    )
 
 
 class RunOut(Out):

@@ -5,8 +5,9 @@ Every step is a plain form or link that works without JavaScript; with it, the s
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from pydantic import BaseModel, Field
@@ -22,6 +23,7 @@ from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import Desk, TaskView
 from app.services.judging.check_tasks import Standing
+from app.services.judging.reviews import OtherAnswer
 from app.services.judging.statements import Lease
 from app.services.projects import projects, standing
 from app.services.projects.question import question_of
@@ -47,7 +49,8 @@ class SkipForm(BaseModel):
 class Comparison:
     """A task on the desk and the key of its next submission. `is_reopened`: an earlier one, looked at again.
 
-    `refused` is an answer that could not be saved, and `problem` why; the form holds it still.
+    `refused` is an answer that could not be saved, and `problem` why; the form holds it still. `room` is the page that
+    it lies on: of those who judge, or of those who review and may see what `others` said.
     """
 
     task: TaskView
@@ -55,6 +58,14 @@ class Comparison:
     is_reopened: bool = False
     refused: Answer | None = None
     problem: str | None = None
+    room: Literal["annotate", "review"] = "annotate"
+    others: Sequence[OtherAnswer] = ()
+
+    @property
+    def address(self) -> str:
+        """Where an answer or a skip is sent, but for its last part."""
+        below = "assignments" if self.room == "annotate" else self.room
+        return f"/projects/{self.task.project}/{below}/{self.task.assignment_id}"
 
     @property
     def answer(self) -> Answer | None:
@@ -271,7 +282,7 @@ async def _refused(
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         comparison, previous_id = await _reopen(db, principal, project, assignment_id)
-    comparison = replace(comparison, refused=answer, problem=_problem(error, comparison.task))
+    comparison = replace(comparison, refused=answer, problem=problem_of(error, comparison.task))
     if render.is_htmx(request):
         return _region(request, project, comparison, previous_id, status_code=error.status)
     async with transaction(sessions_of(request)) as db:
@@ -283,7 +294,8 @@ async def _refused(
     )  # fmt: skip
 
 
-def _problem(error: Invalid | AnsweredBefore, task: TaskView) -> str:
+def problem_of(error: Invalid | AnsweredBefore, task: TaskView) -> str:
+    """Why an answer was not saved, and what to do about it."""
     if not isinstance(error, AnsweredBefore) or task.answer is None:
         return translated(error)
     said = gettext(

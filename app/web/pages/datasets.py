@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Form, Path, Query, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.db.tables import DatasetVersion
@@ -14,7 +15,9 @@ from app.services.data import datasets
 from app.services.data.exports import registry
 from app.services.data.exports.formats import FORMATS, Format
 from app.services.data.exports.schema import RecordSchema
+from app.services.judging import reviews
 from app.services.projects import standing
+from app.services.projects.review import Review
 from app.web.locales import lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -28,6 +31,12 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 # Schemas whose names are translated; others are called what the registry calls them.
 CALLED = {"judgements": lazy("judgements")}
 RAW = lazy("raw rows")
+
+
+class CutForm(BaseModel):
+    """`verdicts`: where a reviewer has decided, the verdict counts `alone` or not at all (`none`)."""
+
+    verdicts: Literal["alone", "none"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,17 @@ async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Re
         downloads=_downloads,
         unused=overview.judgements_since_snapshot,
         judgements=overview.judgements,
+        review=Review.of(managed.project.review),
+        has_verdicts=await reviews.has_verdicts(db, managed.project),
     )
 
 
 @router.post("")
-async def cut(request: Request, project: OwnedProject, db: Db) -> Response:
+async def cut(request: Request, project: OwnedProject, form: Annotated[CutForm, Form()], db: Db) -> Response:
     """Cuts the next version of the preferences for an owner; without new judgements it is the newest one again."""
-    version = await datasets.cut_preferences(db, project, home=settings_of(request).home)
+    prefers = form.verdicts and form.verdicts == "alone"
+    home = settings_of(request).home
+    version = await datasets.cut_preferences(db, project, home=home, prefers_verdicts=prefers)
     return render.redirect(f"/projects/{project.slug}/datasets#{version.kind}-{version.number}")
 
 

@@ -35,6 +35,7 @@ FIELDS: Mapping[str, str] = {
     "state": lazy("State"),
     "purpose": lazy("Purpose"),
     "agreement": lazy("Agreement"),
+    "decided": lazy("Decided by a reviewer"),
     "annotator": lazy("Annotator"),
     "round": lazy("Round number"),
     "kind": lazy("Kind"),
@@ -55,6 +56,7 @@ WORDS: Mapping[str, str] = {
     "qualification": lazy("qualification"),
     "gold": lazy("gold"),
     "repeat": lazy("repeat"),
+    "review": lazy("review"),
     "divided": lazy("divided"),
     "agreed": lazy("agreed"),
     "human": lazy("by a person"),
@@ -63,6 +65,7 @@ WORDS: Mapping[str, str] = {
     "current": lazy("current"),
     "replaced": lazy("replaced"),
     "check": lazy("check"),
+    "verdict": lazy("verdict"),
     "starter": lazy("starter"),
     "policy": lazy("policy"),
     "person": lazy("person"),
@@ -113,6 +116,13 @@ def filter_fields(kind: type[Filters], given: Mapping[str, str]) -> list[FilterF
     """A field for each filter, days last."""
     names = sorted(kind.model_fields, key=lambda name: name in ("since", "until"))
     return [_filter_field(name, kind.model_fields[name], given.get(name, "")) for name in names]
+
+
+def standing_of(judgement: Any) -> str:
+    """What the judgement is of the filter of that name."""
+    if judgement.superseded_by:
+        return "replaced"
+    return "check" if judgement.is_check else "verdict" if judgement.is_verdict else "current"
 
 
 def lines(name: ListName, rows: Sequence[Any]) -> list[Line]:
@@ -194,7 +204,7 @@ def _task(row: Any) -> Line:
 
 def _judgement(row: Any) -> Line:
     seconds = figures.number(row.active_ms / 1000, 2) if row.active_ms is not None else None
-    standing = "replaced" if row.superseded_by else "check" if row.is_check else "current"
+    standing = standing_of(row)
     return Line(
         row.id,
         f"/tasks/{row.task_id}#judgement-{row.id}",

@@ -24,6 +24,13 @@ WORDS: Mapping[str, str] = {
     "archived": lazy("archived"),
     "passed": lazy("passed"),
     "refused": lazy("refused"),
+    "preference": lazy("preference"),
+    "harm": lazy("harm"),
+    "per_cent": lazy("Agreement"),
+    "cohen": lazy("Cohen’s kappa"),
+    "fleiss": lazy("Fleiss’ kappa"),
+    "alpha_nominal": lazy("Krippendorff’s alpha, by side"),
+    "alpha_ordinal": lazy("Krippendorff’s alpha, by strength"),
 }
 
 
@@ -61,6 +68,11 @@ class Shown:
             "bars": drawing.is_bars,
             "share": forms[drawing.lines[0]] == "share",
         }
+
+
+def word(value: str) -> str:
+    """What one of a few values is called."""
+    return str(WORDS.get(value, value))
 
 
 def cell(row: Row, column: Column) -> str:
@@ -104,12 +116,14 @@ WRITERS: Mapping[Form, Callable[[Any], str]] = {
     "day": day,
     "person": str,
     "text": str,
-    "word": lambda value: str(WORDS.get(value, value)),
+    "word": word,
     "count": figures.count,
     "share": figures.share,
     "minutes": lambda value: figures.number(value, 2),
     "hours": lambda value: figures.number(value, 2),
+    "number": lambda value: figures.number(value, 2),
+    "task": str,
     "yes": lambda value: gettext("yes") if value else NONE,
     "moment": figures.moment,
 }
-NUMBERS: frozenset[Form] = frozenset({"count", "share", "minutes", "hours"})
+NUMBERS: frozenset[Form] = frozenset({"count", "share", "minutes", "hours", "number"})

@@ -223,7 +223,7 @@ JUDGEMENTS = Format(
     fields=_named("prompt", "responses", "judgement_id", "answer_type"),
     claims=claims_judgement,
     parse=parse_judgement,
-    loses=phrase("Who said it, but for the pseudonym, and the version of the guidelines."),
+    loses=phrase("Who said it, but for the pseudonym, whether it was a verdict, and the version of the guidelines."),
 )
 RAW_PREFERENCES = Format(
     name="plumbline-raw",

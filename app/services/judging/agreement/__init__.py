@@ -1,0 +1,1 @@
+"""How far people agree: what is counted, the coefficients, and how sure they are."""
