@@ -51,7 +51,11 @@ class Task(Base):
     `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
     task was chosen: {"rule", "propensity", ...}. A check (any purpose but `label`) may be a copy of another task: a
     `repeat` is one of somebody's own earlier tasks, asked again. `import_id` is the import that brought the task with
-    all that is in it; `import_digest` tells its content, so that no project holds the same one twice.
+    all that is in it; `import_digest` tells its content, so that no project holds the same one twice. A task with
+    something that was erased (`erased_at`) is retired for good.
+
+    While it is given to somebody (`given_to_id`), that person gets it next and nobody else does, until they have
+    answered it, it is taken back, or `given_until` has come.
     """
 
     __tablename__ = "tasks"
@@ -71,7 +75,10 @@ class Task(Base):
     selection: Mapped[Json] = mapped_column(server_default="{}")
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     import_digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    given_to_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    given_until: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint(one_of("state", get_args(TaskState)), name="state_known"),
@@ -85,8 +92,17 @@ class Task(Base):
             "project_id",
             text("priority DESC"),
             "id",
-            postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota"),
+            postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota AND given_to_id IS NULL"),
         ),
+        Index(
+            "ix_tasks_given",
+            "given_to_id",
+            "project_id",
+            "given_until",
+            postgresql_where=text("given_to_id IS NOT NULL"),
+        ),
+        CheckConstraint("(given_to_id IS NULL) = (given_until IS NULL)", name="given_for_a_while"),
+        CheckConstraint("erased_at IS NULL OR (state = 'retired' AND import_digest IS NULL)", name="erased_is_empty"),
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
         Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),
         Index("ix_tasks_judged_twice", "project_id", "id", postgresql_where=text("judged >= 2")),
@@ -191,6 +207,8 @@ class Judgement(Base):
     Times are of the pair on screen: `visits` how often its page came to the front, `hurried` that the person confirmed
     an answer given faster than reading. Imported judgements have no assignment and no annotator; `source_annotator` is
     the name in their file, `strength_said` whether it told how much better the better response is.
+
+    Of one whose words were erased (`erased_at`) what was chosen stays.
     """
 
     __tablename__ = "judgements"
@@ -228,6 +246,7 @@ class Judgement(Base):
     superseded_by: Mapped[int | None] = mapped_column(
         ForeignKey("judgements.id", deferrable=True, initially="DEFERRED")
     )
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("annotator_id", "idempotency_key"),
@@ -269,6 +288,7 @@ class Judgement(Base):
             name="imported_has_nobody",
         ),
         CheckConstraint("(assignment_id IS NULL) = (idempotency_key IS NULL)", name="submission_has_a_key"),
+        CheckConstraint("erased_at IS NULL OR (rationale IS NULL AND body_digest IS NULL)", name="erased_is_empty"),
         CheckConstraint(
             "kind = 'imported' OR (source_annotator IS NULL AND strength_said IS NULL)", name="source_is_a_file"
         ),

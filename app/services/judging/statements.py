@@ -58,6 +58,7 @@ class Seen:
     checked: Json
     messages: list[Json]
     texts: list[str]
+    is_erased: bool
 
     @property
     def shows_verdict(self) -> bool:
@@ -86,6 +87,7 @@ VIEW = Prepared(
         Project.checks.label("checked"),
         Prompt.messages,
         _texts.label("texts"),
+        Task.erased_at.is_not(None).label("is_erased"),
     )
     .join(Task, Task.id == Assignment.task_id)
     .join(Prompt, Prompt.id == Task.prompt_id)
@@ -115,6 +117,7 @@ class Held:
     purpose: TaskPurpose
     asked: Json
     checked: Json
+    is_erased: bool
 
     @property
     def question(self) -> Question:
@@ -151,6 +154,7 @@ LOCK = Prepared(
         Task.purpose,
         Project.question.label("asked"),
         Project.checks.label("checked"),
+        Task.erased_at.is_not(None).label("is_erased"),
     )
     .join(Assignment, Assignment.task_id == Task.id)
     .join(Project, Project.id == Assignment.project_id)

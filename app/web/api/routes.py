@@ -11,6 +11,7 @@ from app.web.api import (
     browse,
     datasets,
     directory,
+    erasures,
     imports,
     loop,
     models,
@@ -45,7 +46,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
-    *(directory, audit),
+    *(directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -67,6 +68,7 @@ for part in (
     round_settings,
     models,
     browse,
+    erasures,
     imports,
     served_models,
     audit,

@@ -237,6 +237,8 @@ class DatasetOut(Out):
     row_count: int
     counts: dict[str, Any]
     created_at: datetime
+    erased_from_at: datetime | None = Field(description="When something in it was erased: it is refused since.")
+    file_removed_at: datetime | None
 
 
 class RunOut(Out):
