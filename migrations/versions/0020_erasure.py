@@ -1,4 +1,4 @@
-"""Erasure of prompts, responses and what a person wrote; changes of all rows that match; tasks given to a person."""
+"""Erasure of prompts, responses and what a person wrote."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 STAGES = ("sft", "reward", "ppo", "dpo", "generate", "evaluate", "select", "snapshot", "gate", "promote", "kto", "cost",
           "import", "ask", "adopt", "copy", "pack", "remove")  # fmt: skip
-OWN = ("erase", "change")
+OWN = ("erase",)
 
 # An erased text stays erased: the checks hold it to nothing as long as `erased_at` is there, and that stays.
 FINAL = """
@@ -90,8 +90,6 @@ DROP TRIGGER log_changes ON gold_answers;
 SELECT log_changes_of('gold_answers', 'task_id');
 """
 
-OPEN = "state = 'open' AND purpose = 'label' AND taken < quota"
-
 
 def upgrade() -> None:
     _allow(*STAGES, *OWN)
@@ -116,37 +114,10 @@ def upgrade() -> None:
         "file_removed_at IS NULL OR erased_from_at IS NOT NULL",
     )
     _run_script(RULES)
-    op.add_column("bulk_changes", sa.Column("run_id", sa.BigInteger()))
-    op.create_foreign_key(
-        op.f("fk_bulk_changes_run_id_runs"), "bulk_changes", "runs", ["run_id"], ["id"], ondelete="SET NULL"
-    )
-    op.create_index(
-        "ix_bulk_changes_run_id", "bulk_changes", ["run_id"], postgresql_where=sa.text("run_id IS NOT NULL")
-    )
-    op.add_column("tasks", sa.Column("given_to_id", sa.BigInteger()))
-    op.add_column("tasks", sa.Column("given_until", sa.DateTime(timezone=True)))
-    op.create_foreign_key(op.f("fk_tasks_given_to_id_users"), "tasks", "users", ["given_to_id"], ["id"])
-    op.create_check_constraint(
-        op.f("ck_tasks_given_for_a_while"), "tasks", "(given_to_id IS NULL) = (given_until IS NULL)"
-    )
-    op.drop_index("ix_tasks_open", "tasks")
-    _index_open(f"{OPEN} AND given_to_id IS NULL")
-    op.create_index(
-        "ix_tasks_given",
-        "tasks",
-        ["given_to_id", "project_id", "given_until"],
-        postgresql_where=sa.text("given_to_id IS NOT NULL"),
-    )
 
 
 def downgrade() -> None:
     """What was erased stays so: its marks are lost, and with them what keeps it so."""
-    op.drop_index("ix_tasks_given", "tasks")
-    op.drop_index("ix_tasks_open", "tasks")
-    op.drop_column("tasks", "given_until")
-    op.drop_column("tasks", "given_to_id")
-    _index_open(OPEN)
-    op.drop_column("bulk_changes", "run_id")
     _run_script(FORMER_RULES)
     op.drop_column("dataset_versions", "file_removed_at")
     op.drop_column("dataset_versions", "erased_from_at")
@@ -157,13 +128,8 @@ def downgrade() -> None:
     _demonstrations_hold_text("length(btrim(text)) > 0")
     for table, _ in EMPTY:
         op.drop_column(table, "erased_at")
-    op.execute("DELETE FROM runs WHERE stage IN ('erase', 'change')")
+    op.execute("DELETE FROM runs WHERE stage = 'erase'")
     _allow(*STAGES)
-
-
-def _index_open(condition: str) -> None:
-    columns = ["project_id", sa.text("priority DESC"), "id"]
-    op.create_index("ix_tasks_open", "tasks", columns, postgresql_where=sa.text(condition))
 
 
 def _demonstrations_hold_text(condition: str) -> None:

@@ -9,10 +9,7 @@ from app.db.base import Base, CreatedAt, Json, Key
 
 
 class BulkChange(Base):
-    """`before` maps the id of each row that was changed to its columns as they were; `value` is what was asked for.
-
-    A change of all rows that match is one of these for each batch, held together by their run.
-    """
+    """`before` maps the id of each row that was changed to its columns as they were; `value` is what was asked for."""
 
     __tablename__ = "bulk_changes"
 
@@ -22,11 +19,7 @@ class BulkChange(Base):
     name: Mapped[str] = mapped_column(String(20))
     value: Mapped[str] = mapped_column(String(200), server_default="")
     before: Mapped[Json]
-    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     created_at: Mapped[CreatedAt]
     undone_at: Mapped[datetime | None]
 
-    __table_args__ = (
-        Index("ix_bulk_changes_project", "project_id", text("id DESC")),
-        Index("ix_bulk_changes_run_id", "run_id", postgresql_where=text("run_id IS NOT NULL")),
-    )
+    __table_args__ = (Index("ix_bulk_changes_project", "project_id", text("id DESC")),)

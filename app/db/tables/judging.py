@@ -53,9 +53,6 @@ class Task(Base):
     `repeat` is one of somebody's own earlier tasks, asked again. `import_id` is the import that brought the task with
     all that is in it; `import_digest` tells its content, so that no project holds the same one twice. A task with
     something that was erased (`erased_at`) is retired for good.
-
-    While it is given to somebody (`given_to_id`), that person gets it next and nobody else does, until they have
-    answered it, it is taken back, or `given_until` has come.
     """
 
     __tablename__ = "tasks"
@@ -75,8 +72,6 @@ class Task(Base):
     selection: Mapped[Json] = mapped_column(server_default="{}")
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     import_digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
-    given_to_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
-    given_until: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
     erased_at: Mapped[datetime | None]
 
@@ -92,16 +87,8 @@ class Task(Base):
             "project_id",
             text("priority DESC"),
             "id",
-            postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota AND given_to_id IS NULL"),
+            postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota"),
         ),
-        Index(
-            "ix_tasks_given",
-            "given_to_id",
-            "project_id",
-            "given_until",
-            postgresql_where=text("given_to_id IS NOT NULL"),
-        ),
-        CheckConstraint("(given_to_id IS NULL) = (given_until IS NULL)", name="given_for_a_while"),
         CheckConstraint("erased_at IS NULL OR (state = 'retired' AND import_digest IS NULL)", name="erased_is_empty"),
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
         Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),

@@ -107,7 +107,7 @@ async def _retire(db: AsyncSession, reach: Reach) -> int:
         await db.execute(
             update(Task)
             .where(Task.id.in_(some))
-            .values(state="retired", erased_at=func.now(), import_digest=None, given_to_id=None, given_until=None)
+            .values(state="retired", erased_at=func.now(), import_digest=None)
             .execution_options(synchronize_session=False)
         )
     return len(tasks)

@@ -31,3 +31,14 @@ async def start(
         settings={"kind": target.kind, "id": target.id, "files": files, "reason": said},
         started_by_id=actor_id,
     )
+
+
+async def require_sure(db: AsyncSession, project: Project, target: Target, *, sure: bool, name: str) -> None:
+    """Raises Invalid unless somebody said that they are sure: of a person by typing their name."""
+    if target.kind != "person":
+        if not sure:
+            raise Invalid("Tick that you are sure, to go on.")
+        return
+    wanted = (await reach_of(db, project, target)).name
+    if name.strip() != wanted:
+        raise Invalid("Type the name %(name)s to go on.", name=wanted)

@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import Project
 from app.errors import DomainError, Invalid
 from app.services.erasure.targets import Kind, Target, reach_of
 from app.services.erasure.touched import look
@@ -53,22 +52,11 @@ async def erase(
     """Has a worker erase it for good, for an owner who is sure, and leads to where that can be watched."""
     target = Target(kind, target_id)
     try:
-        await _require_sure(db, project, target, form)
+        await erasing.require_sure(db, project, target, sure=form.sure, name=form.name)
         run = await erasing.start(db, principal.user_id, project, target, files=form.files, reason=form.reason)
     except Invalid as error:
         return await _page(request, db, managed, target, error, form)
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
-
-
-async def _require_sure(db: AsyncSession, project: Project, target: Target, form: Erasure) -> None:
-    """Raises Invalid."""
-    if target.kind != "person":
-        if not form.sure:
-            raise Invalid("Tick that you are sure, to go on.")
-        return
-    name = (await reach_of(db, project, target)).name
-    if form.name.strip() != name:
-        raise Invalid("Type the name %(name)s to go on.", name=name)
 
 
 async def _page(

@@ -103,7 +103,7 @@ async def prompts(work: Work, *splits: str) -> list[PromptRecord]:
 
 
 async def answerable(work: Work, prompt_ids: Iterable[int]) -> set[int]:
-    """Those of the prompts that were not erased since the run read them, which waits until this transaction ends."""
+    """The prompts that were not erased since the run read them; erasing one waits until this transaction ends."""
     there = select(Prompt.id).where(Prompt.id.in_(set(prompt_ids)), Prompt.erased_at.is_(None)).order_by(Prompt.id)
     return set(await work.db.scalars(there.with_for_update(read=True, key_share=True)))
 
