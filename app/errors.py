@@ -6,6 +6,7 @@
     ├── NotFound           404
     ├── Conflict           409
     │   ├── LeaseExpired   409
+    │   ├── Erased         409
     │   └── AnsweredBefore 409
     ├── Invalid            422
     │   └── KeyReused      422
@@ -57,6 +58,10 @@ class Conflict(DomainError):
 
 class LeaseExpired(Conflict):
     """Your reservation of this task ended and somebody else has taken the last place."""
+
+
+class Erased(Conflict):
+    """Something in this task was erased, so nobody is shown it any more."""
 
 
 class AnsweredBefore(Conflict):

@@ -38,3 +38,15 @@ async def test_rows_are_changed_and_put_back_by_a_program(calling: As) -> None:
 @pytest.mark.parametrize("query", ["state=gone", "cursor=x", "limit=0", "since=yesterday", "search=a%00b"])
 async def test_a_filter_that_is_none_is_refused(query: str, calling: As) -> None:
     assert (await calling("owner").get(f"{HERE}/tasks?{query}")).status_code == 422
+
+
+async def test_a_program_asks_what_an_erasure_would_touch_and_then_has_it_done(calling: As) -> None:
+    owner = calling("owner")
+    (response, *_) = (await owner.get(f"{HERE}/responses?limit=1")).json()["items"]
+    asked = {"kind": "response", "id": response["id"], "dry_run": True}
+    told = await owner.post(f"{HERE}/erasures", json=asked)
+    assert (told.status_code, told.json()["run"]) == (200, None)
+    assert told.json()["responses"] >= 1
+    done = await owner.post(f"{HERE}/erasures", json=asked | {"dry_run": False, "files": True})
+    assert (done.status_code, done.json()["run"]["stage"]) == (202, "erase")
+    assert (await owner.post(f"{HERE}/erasures", json=asked | {"id": 10**9})).status_code == 404

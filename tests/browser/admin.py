@@ -40,6 +40,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/people",
         f"{project}/settings",
         f"{project}/people/{seeded.annotator.id}",
+        f"{project}/erase/person/{seeded.annotator.id}",
         f"{project}/log",
         "/account",
         "/tokens",

@@ -48,3 +48,20 @@ def test_a_project_is_archived_taken_out_and_deleted(plumbline: Plumbline, datab
     assert plumbline("project", "rename", "bread", "X").refusal == "There is no project bread."
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT stage, state FROM runs").fetchall() == [("remove", "queued")]
+
+
+def test_an_erasure_tells_what_it_touches_and_waits_for_a_yes(plumbline: Plumbline, database_url: str) -> None:
+    assert plumbline("project", "create", "Bread", "-u", "Ada").code == 0
+    prompt = """INSERT INTO prompts (project_id, messages, digest, split, source)
+        VALUES (1, '[{"role": "user", "content": "Which loaf?"}]', sha256('loaf'), 'train', 'test')"""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(prompt)
+    erase = ("erase", "prompt", "1", "-p", "bread")
+    assert plumbline(*erase, "--dry-run").out.startswith("texts: 1 prompts, 0 responses")
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchall() == [(0,)]
+    assert "Run 1 erases it" in plumbline(*erase, "--yes", "--files", "--reason", "asked for").out
+    with psycopg.connect(database_url) as connection:
+        (settings,) = connection.execute("SELECT settings FROM runs").fetchone() or ({},)
+    assert settings == {"kind": "prompt", "id": 1, "files": True, "reason": "asked for"}
+    assert plumbline("erase", "response", "1", "-p", "bread", "--dry-run").code == 2

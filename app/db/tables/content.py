@@ -1,5 +1,6 @@
 """What is asked and what is answered: prompts, completions and demonstrations."""
 
+from datetime import datetime
 from typing import Literal, get_args
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
@@ -24,7 +25,7 @@ class Prompt(Base):
     `messages` is a list of {"role", "content"}; `digest` is the SHA-256 of its canonical JSON. `split` is drawn once,
     so that a prompt never moves between training and validation; held-out prompts are never asked about and never
     trained on. `import_id` is the import that brought it. What is said of an `excluded` one stays out of dataset
-    versions.
+    versions. One that was erased (`erased_at`) is an empty turn for good, and its digest is nothing's.
     """
 
     __tablename__ = "prompts"
@@ -40,10 +41,14 @@ class Prompt(Base):
     excluded: Mapped[bool] = mapped_column(server_default="false")
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("project_id", "digest"),
         CheckConstraint(one_of("split", get_args(Split)), name="split_known"),
+        CheckConstraint(
+            """erased_at IS NULL OR (messages = '[{"role": "user", "content": ""}]'::jsonb)""", name="erased_is_empty"
+        ),
         Index("ix_prompts_project_split", "project_id", "split", "id"),
         Index("ix_prompts_tags", "tags", postgresql_using="gin"),
         Index(
@@ -85,6 +90,7 @@ class Completion(Base):
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     source_model: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[CreatedAt]
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         # Partial, because imported completions, which are many, are in none of these.
@@ -102,6 +108,7 @@ class Completion(Base):
         CheckConstraint("(source = 'policy') = (model_version_id IS NOT NULL)", name="policy_has_a_version"),
         CheckConstraint("(source = 'served') = (served_model_id IS NOT NULL)", name="served_has_a_model"),
         CheckConstraint("(source = 'served') = (made_with IS NOT NULL)", name="served_has_settings"),
+        CheckConstraint("erased_at IS NULL OR (text = '')", name="erased_is_empty"),
     )
 
 
@@ -122,11 +129,14 @@ class Demonstration(Base):
     completion_id: Mapped[int | None] = mapped_column(ForeignKey("completions.id"), index=True)
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     created_at: Mapped[CreatedAt]
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint(one_of("source", get_args(DemonstrationSource)), name="source_known"),
         Index("ix_demonstrations_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
         CheckConstraint("(source = 'edited') = (completion_id IS NOT NULL)", name="edited_has_an_origin"),
-        CheckConstraint("length(btrim(text)) > 0", name="text_not_blank"),
+        CheckConstraint("erased_at IS NOT NULL OR length(btrim(text)) > 0", name="text_not_blank"),
+        CheckConstraint("erased_at IS NULL OR (text = '')", name="erased_is_empty"),
+        Index("ix_demonstrations_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
         Index("ix_demonstrations_import_id", "import_id", postgresql_where=sql("import_id IS NOT NULL")),
     )

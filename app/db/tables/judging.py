@@ -54,8 +54,9 @@ class Task(Base):
     `repeat` is one of somebody's own earlier tasks, asked again. A `review` is a copy, too, with one place: a reviewer
     has it, and what they say of it is the verdict on the original. `division` is how far those who judged the task are
     apart: of all two people the share who said the opposite, a tie counting half; null while no two can be compared.
-    The database keeps it. `import_id` is the import that brought the task with
-    all that is in it; `import_digest` tells its content, so that no project holds the same one twice.
+    The database keeps it. `import_id` is the import that brought the task with all that is in it; `import_digest` tells
+    its content, so that no project holds the same one twice. A task with something that was erased (`erased_at`) is
+    retired for good.
     """
 
     __tablename__ = "tasks"
@@ -77,6 +78,7 @@ class Task(Base):
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     import_digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
     created_at: Mapped[CreatedAt]
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint(one_of("state", get_args(TaskState)), name="state_known"),
@@ -94,6 +96,7 @@ class Task(Base):
             "id",
             postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota"),
         ),
+        CheckConstraint("erased_at IS NULL OR (state = 'retired' AND import_digest IS NULL)", name="erased_is_empty"),
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
         Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),
         Index("ix_tasks_judged_twice", "project_id", "id", postgresql_where=text("judged >= 2")),
@@ -202,6 +205,8 @@ class Judgement(Base):
     Times are of the pair on screen: `visits` how often its page came to the front, `hurried` that the person confirmed
     an answer given faster than reading. Imported judgements have no assignment and no annotator; `source_annotator` is
     the name in their file, `strength_said` whether it told how much better the better response is.
+
+    Of one whose words were erased (`erased_at`) what was chosen stays.
     """
 
     __tablename__ = "judgements"
@@ -240,6 +245,7 @@ class Judgement(Base):
     superseded_by: Mapped[int | None] = mapped_column(
         ForeignKey("judgements.id", deferrable=True, initially="DEFERRED")
     )
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("annotator_id", "idempotency_key"),
@@ -281,6 +287,7 @@ class Judgement(Base):
             name="imported_has_nobody",
         ),
         CheckConstraint("(assignment_id IS NULL) = (idempotency_key IS NULL)", name="submission_has_a_key"),
+        CheckConstraint("erased_at IS NULL OR (rationale IS NULL AND body_digest IS NULL)", name="erased_is_empty"),
         CheckConstraint(
             "kind = 'imported' OR (source_annotator IS NULL AND strength_said IS NULL)", name="source_is_a_file"
         ),

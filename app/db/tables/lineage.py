@@ -17,6 +17,8 @@ class DatasetVersion(Base):
     """An immutable snapshot: a JSONL file under the home folder (`path` is relative to it) and the rows it holds.
 
     `settings` say how it was cut: {"prefers_verdicts": where a reviewer has decided, the verdict alone counts}.
+    Once something that it holds was erased (`erased_from_at`) it is neither served nor trained on any more, and its
+    file may be removed (`file_removed_at`).
     """
 
     __tablename__ = "dataset_versions"
@@ -34,10 +36,13 @@ class DatasetVersion(Base):
         ForeignKey("runs.id", use_alter=True, name="fk_dataset_versions_run_id", **IN_A_CIRCLE)
     )
     created_at: Mapped[CreatedAt]
+    erased_from_at: Mapped[datetime | None]
+    file_removed_at: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("project_id", "kind", "number"),
         CheckConstraint(one_of("kind", get_args(DatasetKind)), name="kind_known"),
+        CheckConstraint("file_removed_at IS NULL OR erased_from_at IS NOT NULL", name="removed_when_erased"),
     )
 
 

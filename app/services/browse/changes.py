@@ -123,6 +123,8 @@ def _copy(row: Any, kind: Kind, was: Json) -> Any:
 
 def _restore(row: Any, was: Json) -> None:
     """Raises Conflict. What people did since counts: a task that was open may have all its judgements by now."""
+    if getattr(row, "erased_at", None) is not None and was.get("state") not in (None, "retired"):
+        raise Conflict("Something in it was erased.")
     if "quota" in was and was["quota"] < row.taken:
         raise Conflict("More people have it or have judged it already.")
     for column, value in was.items():
@@ -136,6 +138,8 @@ def _retire(task: Task, _value: str) -> None:
 
 
 def _put_back(task: Task, _value: str) -> None:
+    if task.erased_at is not None:
+        raise Conflict("Something in it was erased.")
     if task.state == "retired":
         task.state = _state_of(task)
 

@@ -219,6 +219,7 @@ def _prompts(project_id: int) -> Select[*tuple[Any, ...]]:
         Prompt.excluded,
         responses.label("responses"),
         Prompt.created_at,
+        Prompt.erased_at,
     ).where(Prompt.project_id == project_id)
 
 
@@ -233,6 +234,7 @@ def _responses(project_id: int) -> Select[*tuple[Any, ...]]:
             ModelVersion.number.label("policy"),
             _asked(),
             Completion.created_at,
+            Completion.erased_at,
         )
         .join(Prompt, Prompt.id == Completion.prompt_id)
         .outerjoin(ModelVersion, ModelVersion.id == Completion.model_version_id)
@@ -256,6 +258,8 @@ def _tasks(project_id: int) -> Select[*tuple[Any, ...]]:
             Round.number.label("round"),
             Task.selection["rule"].astext.label("rule"),
             Task.created_at,
+            Prompt.erased_at.label("prompt_erased_at"),
+            Task.erased_at,
         )
         .join(Prompt, Prompt.id == Task.prompt_id)
         .outerjoin(Round, Round.id == Task.round_id)
@@ -282,6 +286,7 @@ def _judgements(project_id: int) -> Select[*tuple[Any, ...]]:
             Judgement.is_verdict,
             Judgement.superseded_by,
             Judgement.submitted_at,
+            Judgement.erased_at,
         )
         .join(Task, Task.id == Judgement.task_id)
         .outerjoin(User, User.id == Judgement.annotator_id)
@@ -299,6 +304,7 @@ def _demonstrations(project_id: int) -> Select[*tuple[Any, ...]]:
             User.name.label("author"),
             _asked(),
             Demonstration.created_at,
+            Demonstration.erased_at,
         )
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
         .outerjoin(User, User.id == Demonstration.author_id)

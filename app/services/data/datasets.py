@@ -56,6 +56,10 @@ class BrokenDataset(Conflict):
     """The file of a dataset version is missing or was changed."""
 
 
+class ErasedFrom(Conflict):
+    """Something that this dataset version holds was erased since it was cut."""
+
+
 async def cut_preferences(
     db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None, prefers_verdicts: bool | None = None
 ) -> DatasetVersion:
@@ -87,7 +91,7 @@ async def cut_preferences(
             raise Conflict("There is no judgement yet to make a dataset of.")
         counts = tally.counts() | ({"unpaired": unpaired} if unpaired else {})
         latest = await _latest(db, project, "preferences")
-        is_same = latest is not None and latest.sha256 == draft.sha256 and await _holds(db, latest) == held
+        is_same = _is_same(latest, draft) and latest is not None and await _holds(db, latest) == held
         settings = {"prefers_verdicts": prefers_verdicts}
         version = await _publish(db, project, draft, counts, run_id, latest, is_same=is_same, settings=settings)
     if not is_same:
@@ -107,7 +111,7 @@ async def cut_demonstrations(
     with _Draft(home, project.slug, "demonstrations") as draft:
         await asyncio.to_thread(draft.write, records)
         latest = await _latest(db, project, "demonstrations")
-        is_same = latest is not None and latest.sha256 == draft.sha256
+        is_same = _is_same(latest, draft)
         return await _publish(db, project, draft, {}, run_id, latest, is_same=is_same)
 
 
@@ -121,6 +125,8 @@ async def demonstrations(db: AsyncSession, project_id: int, split: Split) -> lis
             Prompt.project_id == project_id,
             Prompt.split == split,
             ~Prompt.excluded,
+            Prompt.erased_at.is_(None),
+            Demonstration.erased_at.is_(None),
             Judgement.superseded_by.is_(None),
         )
         .order_by(Demonstration.id)
@@ -152,8 +158,21 @@ async def get_version(
     return version
 
 
+def require_whole(version: DatasetVersion) -> None:
+    """Raises ErasedFrom where something in it was erased: it is neither served nor trained on any more."""
+    if version.erased_from_at is not None:
+        raise ErasedFrom(
+            "Something in dataset version %(number)s was erased since it was cut. Cut a new one, which leaves it out.",
+            number=version.number,
+        )
+
+
 def verify(version: DatasetVersion, home: Path) -> Path:
-    """The version's file, after reading all of it. Raises BrokenDataset unless it is byte for byte what was cut."""
+    """The version's file, after reading all of it.
+
+    Raises ErasedFrom, and BrokenDataset unless it is byte for byte what was cut.
+    """
+    require_whole(version)
     path = home / version.path
     try:
         found = _sha256(path)
@@ -193,6 +212,9 @@ async def _judged_pairs(
             *counted,
             Prompt.split != "held_out",
             ~Prompt.excluded,
+            Prompt.erased_at.is_(None),
+            first.erased_at.is_(None),
+            second.erased_at.is_(None),
         )
         .order_by(Judgement.id, at_first.position, at_second.position)
     )  # fmt: skip
@@ -277,6 +299,7 @@ async def _remember_unpaired(db: AsyncSession, counted: Sequence[ColumnElement[b
             func.cardinality(Judgement.acceptable) == 1,
             Prompt.split != "held_out",
             ~Prompt.excluded,
+            Task.erased_at.is_(None),
         )
     )
     await db.execute(insert(HELD).from_select(["id"], unpaired).on_conflict_do_nothing())
@@ -324,6 +347,11 @@ async def _latest(db: AsyncSession, project: Project, kind: DatasetKind) -> Data
         .order_by(DatasetVersion.number.desc())
         .limit(1)
     )
+
+
+def _is_same(latest: DatasetVersion | None, draft: "_Draft") -> bool:
+    """One from which something was erased is never cut again."""
+    return latest is not None and latest.erased_from_at is None and latest.sha256 == draft.sha256
 
 
 async def _publish(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import aliased
 from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
 from app.db.tables.judging import LEASE_SLOTS, AnswerType, AssignmentState
 from app.db.tables.projects import Role
-from app.errors import Conflict, Forbidden, NotFound
+from app.errors import Conflict, Erased, Forbidden, NotFound
 from app.security import Principal
 from app.services import conditions
 from app.services.judging import check_tasks, statements
@@ -112,6 +112,7 @@ class RecentJudgement:
     prompt_excerpt: str
     submitted_at: datetime
     editable: bool
+    is_erased: bool
 
 
 async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Lease | None:
@@ -165,10 +166,12 @@ async def reclaim_expired(
 
 
 async def view(db: AsyncSession, actor: Principal, assignment_id: int) -> TaskView:
-    """Raises NotFound for an assignment of anybody else."""
+    """Raises NotFound for an assignment of anybody else, Erased where something in it was erased."""
     seen = await statements.VIEW.first(db, assignment=assignment_id, actor=actor.user_id)
     if seen is None:
         raise NotFound
+    if seen.is_erased:
+        raise Erased
     is_answered = seen.state == "submitted"
     answer, judgement_id, is_held = await _said(db, seen.id) if is_answered else (None, None, False)
     verdict = await check_tasks.verdict(db, seen.id) if is_answered and seen.shows_verdict else None
@@ -243,9 +246,11 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
 async def recent(
     db: AsyncSession, actor: Principal, project: Project, limit: int = 10, *, verdicts: bool = False
 ) -> list[RecentJudgement]:
-    """What `actor` said last, or decided last, newest task first; a change does not move a task."""
+    """What `actor` said last, or decided last, newest task first; a change does not move a task. What was erased has no
+    excerpt.
+    """
     rows = await db.execute(
-        select(Assignment.id, Judgement, Prompt.messages, conditions.held_by_a_dataset())
+        select(Assignment.id, Judgement, Prompt.messages, conditions.held_by_a_dataset(), Task.erased_at.is_not(None))
         .join(Assignment, Assignment.id == Judgement.assignment_id)
         .join(Task, Task.id == Assignment.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
@@ -265,9 +270,10 @@ async def recent(
             answer=Answer.of(judgement),
             prompt_excerpt=_excerpt(messages[-1]["content"]),
             submitted_at=judgement.submitted_at,
-            editable=not held,
+            editable=not (held or is_erased),
+            is_erased=is_erased,
         )
-        for assignment_id, judgement, messages, held in rows
+        for assignment_id, judgement, messages, held, is_erased in rows
     ]
 
 

@@ -186,6 +186,7 @@ async def suggestions(db: AsyncSession, project: Project, limit: int = 5) -> lis
         .where(
             Task.purpose == "label",
             Prompt.split != "held_out",
+            Task.erased_at.is_(None),
             *conditions.labels_of(project.id),
             ~exists().where(copied.copy_of == Task.id, copied.purpose.in_(PURPOSES)),
         )

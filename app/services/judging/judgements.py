@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import Completion, Demonstration, Judgement, Project, TaskCompletion
 from app.db.tables.judging import JudgementKind
-from app.errors import AnsweredBefore, Conflict, Invalid, KeyReused, LeaseExpired
+from app.errors import AnsweredBefore, Conflict, Erased, Invalid, KeyReused, LeaseExpired
 from app.security import Principal
 from app.services import conditions, events
 from app.services.judging import assignments, labels, statements
@@ -66,9 +66,9 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     """Record what `actor` says, once however often it is sent, and as a change if they said something before.
 
     A lease that ran out counts as long as the task has a free place. Raises KeyReused for a key with another body,
-    LeaseExpired when the place is gone, AnsweredBefore where another judgement than the one that `actor` saw would be
-    replaced, Conflict for a change that comes after the dataset was cut, Forbidden for the verdict of somebody who is
-    no reviewer any more.
+    LeaseExpired when the place is gone, Erased where it went with the task, AnsweredBefore where another judgement than
+    the one that `actor` saw would be replaced, Conflict for a change that comes after the dataset was cut, Forbidden for
+    the verdict of somebody who is no reviewer any more.
     """
     held = await assignments.lock(db, actor, assignment_id)
     # Only now: whoever sent the same before us held the task's lock until the row was there to see. Where the lease is
@@ -76,6 +76,8 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
     earlier = await _earlier(db, actor, assignment_id, submission) if held.state != "leased" else None
     if earlier is not None:
         return Submitted(earlier, replayed=True, shows_verdict=held.shows_verdict)
+    if held.is_erased:
+        raise Erased
     if held.state == "submitted" and held.shows_verdict:
         raise Conflict("You have been told what the project says of this one, so your answer stays as it is.")
     if held.purpose == "review":

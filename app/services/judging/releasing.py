@@ -1,5 +1,8 @@
 """Work taken from a person: leases that others may have at once, and tasks that somebody else is to judge again."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,6 +36,26 @@ async def release(db: AsyncSession, user_id: int, *, project: Project | None = N
             .execution_options(synchronize_session=False)
         )
     return len(places)
+
+
+async def release_tasks(db: AsyncSession, task_ids: Sequence[int]) -> int:
+    """Take these tasks, whose locks the caller has, from whoever holds a lease on one; returns how many leases."""
+    freed = await db.scalars(
+        update(Assignment)
+        .where(Assignment.task_id.in_(task_ids), Assignment.state == "leased")
+        .values(state="expired", closed_at=func.now())
+        .returning(Assignment.task_id)
+    )
+    places = Counter(freed)
+    for count in sorted(set(places.values())):
+        some = [task_id for task_id, held in places.items() if held == count]
+        await db.execute(
+            update(Task)
+            .where(Task.id.in_(some))
+            .values(taken=Task.taken - count)
+            .execution_options(synchronize_session=False)
+        )
+    return places.total()
 
 
 async def reopen(db: AsyncSession, project: Project, user_id: int) -> int:

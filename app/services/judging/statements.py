@@ -60,6 +60,7 @@ class Seen:
     checked: Json
     messages: list[Json]
     texts: list[str]
+    is_erased: bool
 
     @property
     def shows_verdict(self) -> bool:
@@ -88,6 +89,7 @@ VIEW = Prepared(
         Project.checks.label("checked"),
         Prompt.messages,
         _texts.label("texts"),
+        Task.erased_at.is_not(None).label("is_erased"),
     )
     .join(Task, Task.id == Assignment.task_id)
     .join(Prompt, Prompt.id == Task.prompt_id)
@@ -118,6 +120,7 @@ class Held:
     copy_of: int | None
     asked: Json
     checked: Json
+    is_erased: bool
 
     @property
     def about(self) -> int:
@@ -160,6 +163,7 @@ LOCK = Prepared(
         Task.copy_of,
         Project.question.label("asked"),
         Project.checks.label("checked"),
+        Task.erased_at.is_not(None).label("is_erased"),
     )
     .join(Assignment, Assignment.task_id == Task.id)
     .join(Project, Project.id == Assignment.project_id)

@@ -140,6 +140,8 @@ async def _layers(
         .where(
             Prompt.project_id == project_id,
             Prompt.split.in_(("train", "validation")),
+            Prompt.erased_at.is_(None),
+            Completion.erased_at.is_(None),
             pens.written_by(writers) if writers else promoted,
             ~exists().where(TaskCompletion.completion_id == Completion.id),
         )

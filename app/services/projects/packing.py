@@ -24,7 +24,7 @@ from sqlalchemy import Column, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Project, Run, User
+from app.db.tables import DatasetVersion, Project, Run, User
 from app.services.projects import contents
 from app.services.projects.contents import Part
 
@@ -182,10 +182,15 @@ async def _people(db: AsyncSession, archive: _Archive, *, with_people: bool) -> 
 async def _files(
     db: AsyncSession, archive: _Archive, project: Project, home: Path, *, with_models: bool, alive: Alive | None
 ) -> None:
-    """Datasets, what runs have left for people to read, and models; checkpoints and inputs stay here."""
+    """Datasets, what runs have left for people to read, and models; checkpoints and inputs stay here, and datasets from
+    which something was erased.
+    """
     runs = await db.scalars(select(Run.folder).where(Run.project_id == project.id, Run.folder.is_not(None)))
     whole = [f"datasets/{project.slug}", *([f"models/{project.slug}"] if with_models else [])]
+    versions = select(DatasetVersion.path).where(DatasetVersion.project_id == project.id)
+    erased_from = set(await db.scalars(versions.where(DatasetVersion.erased_from_at.is_not(None))))
     found = [path for folder in whole for path in sorted((home / folder).rglob("*"))]
+    found = [path for path in found if path.relative_to(home).as_posix() not in erased_from]
     found += [path for folder in runs for path in sorted((home / str(folder)).glob("*"))]
     for path in found:
         if path.name.startswith(".") or path.suffix == ".zip" or path.is_symlink() or not path.is_file():

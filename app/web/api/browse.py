@@ -33,6 +33,7 @@ class PromptListed(Listed):
     excluded: bool = Field(description="What is said of it stays out of dataset versions.")
     responses: int
     created_at: datetime
+    erased_at: datetime | None = Field(description="When its text was erased, for good; null: it was not.")
 
 
 class ResponseListed(Listed):
@@ -42,6 +43,7 @@ class ResponseListed(Listed):
     source: str
     policy: int | None = Field(description="Number of the policy that wrote it.")
     created_at: datetime
+    erased_at: datetime | None = Field(description="When its text was erased, for good; null: it was not.")
 
 
 class TaskListed(Listed):
@@ -60,6 +62,7 @@ class TaskListed(Listed):
     round: int | None
     rule: str | None = Field(description="Why it was selected.")
     created_at: datetime
+    erased_at: datetime | None = Field(description="When something in it was erased, for good; null: it was not.")
 
 
 class JudgementListed(Listed):
@@ -78,6 +81,7 @@ class JudgementListed(Listed):
     is_verdict: bool = Field(description="A reviewer's decision about the task; no label.")
     superseded_by: int | None
     submitted_at: datetime
+    erased_at: datetime | None = Field(description="When the reason given was erased, for good; null: it was not.")
 
 
 class DemonstrationListed(Listed):
@@ -86,6 +90,7 @@ class DemonstrationListed(Listed):
     source: str
     author: str | None
     created_at: datetime
+    erased_at: datetime | None = Field(description="When its text was erased, for good; null: it was not.")
 
 
 class ChangeIn(BaseModel):

@@ -13,6 +13,7 @@ from app.web.api import (
     datasets,
     directory,
     figures,
+    erasures,
     imports,
     loop,
     models,
@@ -46,21 +47,8 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(
-        projects,
-        figures,
-        agreement,
-        people,
-        tasks,
-        browse,
-        imports,
-        datasets,
-        loop,
-        round_settings,
-        models,
-        served_models,
-    ),
-    *(directory, audit),
+    *(projects, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings, models),
+    *(served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -84,6 +72,7 @@ for part in (
     browse,
     figures,
     agreement,
+    erasures,
     imports,
     served_models,
     audit,

@@ -238,6 +238,8 @@ class DatasetOut(Out):
     counts: dict[str, Any]
     settings: dict[str, Any] = Field(description="How it was cut: `prefers_verdicts`.")
     created_at: datetime
+    erased_from_at: datetime | None = Field(description="When something in it was erased: it is refused since.")
+    file_removed_at: datetime | None
 
 
 class CutIn(In):

@@ -68,7 +68,10 @@ async def _first_rows(db: AsyncSession, project: Project, size: int) -> tuple[tu
     prompt, texts = await _first_task(db, project, size)
     if prompt is None:
         prompt = await db.scalar(
-            select(Prompt).where(Prompt.project_id == project.id).order_by(Prompt.split, Prompt.id).limit(1)
+            select(Prompt)
+            .where(Prompt.project_id == project.id, Prompt.erased_at.is_(None))
+            .order_by(Prompt.split, Prompt.id)
+            .limit(1)
         )
         texts = await _written_for(db, prompt, size) if prompt else []
     made_up = islice(cycle(EXAMPLE_RESPONSES), size - len(texts))
@@ -99,5 +102,5 @@ async def _first_task(db: AsyncSession, project: Project, size: int) -> tuple[Pr
 
 
 async def _written_for(db: AsyncSession, prompt: Prompt, size: int) -> list[str]:
-    texts = select(Completion.text).where(Completion.prompt_id == prompt.id).order_by(Completion.id).limit(size)
-    return list(await db.scalars(texts))
+    texts = select(Completion.text).where(Completion.prompt_id == prompt.id, Completion.erased_at.is_(None))
+    return list(await db.scalars(texts.order_by(Completion.id).limit(size)))

@@ -299,6 +299,9 @@ async def _listed(db: AsyncSession, project: Project) -> list[Listed]:
 async def _example(db: AsyncSession, project: Project) -> str:
     """What to try it with: the project's first prompt, as far as its last turn goes."""
     messages = await db.scalar(
-        select(Prompt.messages).where(Prompt.project_id == project.id).order_by(Prompt.id).limit(1)
+        select(Prompt.messages)
+        .where(Prompt.project_id == project.id, Prompt.erased_at.is_(None))
+        .order_by(Prompt.id)
+        .limit(1)
     )
     return str(messages[-1]["content"])[:MOST_CHARACTERS] if messages else gettext(EXAMPLE)

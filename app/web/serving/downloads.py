@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from app.db.tables import DatasetVersion, Import, Project, Run
 from app.errors import NotFound
 from app.services import audit
+from app.services.data import datasets
 from app.services.data.exports import judgements
 from app.services.data.exports.annotations import annotations_of
 from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
@@ -36,6 +37,7 @@ async def records(
 
     `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it.
     """
+    datasets.require_whole(version)
     await _note(db, version, form=form, raw=raw, schema=schema)
     said = await annotations_of(db, version) if raw else None
     export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
@@ -52,7 +54,11 @@ async def records(
 
 
 async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
-    """A row for each judgement of the version, by way of a file: no session is held while it is sent."""
+    """A row for each judgement of the version, by way of a file: no session is held while it is sent.
+
+    Raises ErasedFrom.
+    """
+    datasets.require_whole(version)
     await _note(db, version, schema=judgements.SCHEMA.name)
     folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
     file = Path(folder.name) / f"{project.slug}-{version.kind}-{version.number}-{judgements.SCHEMA.name}.jsonl"

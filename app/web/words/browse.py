@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal, get_args
 
 from pydantic.fields import FieldInfo
@@ -157,12 +157,17 @@ def _cell(name: str, text: str | None, *, is_number: bool = False, is_long: bool
     return Cell(str(FIELDS.get(name, name)), text or "–", is_number, is_long)
 
 
+def _text(text: str | None, erased_at: datetime | None) -> str:
+    """A text of people's, or that it was erased."""
+    return gettext("erased") if erased_at else text or "–"
+
+
 def _prompt(row: Any) -> Line:
     return Line(
         row.id,
         f"/prompts/{row.id}",
         (
-            Cell(gettext("Prompt"), row.asked or "–", is_long=True),
+            Cell(gettext("Prompt"), _text(row.asked, row.erased_at), is_long=True),
             _cell("split", word(row.split)),
             _cell("tag", ", ".join(row.tags)),
             _cell("topic", row.topic),
@@ -179,7 +184,7 @@ def _response(row: Any) -> Line:
         row.id,
         f"/prompts/{row.prompt_id}#response-{row.id}",
         (
-            Cell(gettext("Response"), row.text, is_long=True),
+            Cell(gettext("Response"), _text(row.text, row.erased_at), is_long=True),
             Cell(gettext("Prompt"), row.asked or "–", is_long=True),
             _cell("source", by),
             Cell(gettext("Characters"), figures.count(row.characters), is_number=True),
@@ -192,8 +197,8 @@ def _task(row: Any) -> Line:
         row.id,
         f"/tasks/{row.id}",
         (
-            Cell(gettext("Prompt"), row.asked or "–", is_long=True),
-            _cell("state", word(row.state)),
+            Cell(gettext("Prompt"), _text(row.asked, row.prompt_erased_at), is_long=True),
+            _cell("state", gettext("erased") if row.erased_at else word(row.state)),
             _cell("purpose", word(row.purpose)),
             Cell(gettext("Judged"), f"{row.judged} / {row.quota}", is_number=True),
             _cell("round", figures.count(row.round) if row.round else None),
@@ -213,7 +218,7 @@ def _judgement(row: Any) -> Line:
             _cell("annotator", row.annotator or word(row.kind)),
             _cell("standing", word(standing)),
             Cell(gettext("Seconds"), seconds or "–", is_number=True),
-            Cell(gettext("Reason"), row.rationale or "–", is_long=True),
+            Cell(gettext("Reason"), _text(row.rationale, row.erased_at), is_long=True),
             Cell(gettext("Said"), figures.moment(row.submitted_at)),
         ),
     )
@@ -224,7 +229,7 @@ def _demonstration(row: Any) -> Line:
         row.id,
         f"/prompts/{row.prompt_id}#demonstration-{row.id}",
         (
-            Cell(gettext("Response"), row.text, is_long=True),
+            Cell(gettext("Response"), _text(row.text, row.erased_at), is_long=True),
             Cell(gettext("Prompt"), row.asked or "–", is_long=True),
             _cell("source", word(row.source)),
             _cell("author", row.author),

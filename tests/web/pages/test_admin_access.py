@@ -11,6 +11,7 @@ from app.web.pages import (
     browse,
     datasets,
     figures,
+    erasure,
     imports,
     log,
     models,
@@ -33,7 +34,7 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, served_models, log, figures, agreement),
+    *(imports, served_models, log, figures, agreement, erasure),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
@@ -56,6 +57,7 @@ def here(seeded: Seeded) -> dict[str, object]:
         "change_id": 1,
         "user_id": seeded.annotator.id,
         "task_id": 1,
+        "target_id": 99_999,
         "import_id": seeded.imported.id,
         "served_model_id": seeded.served.id,
         "invitation_id": 1,
@@ -86,7 +88,7 @@ async def test_a_reviewer_reads_every_page_but_the_log_and_may_send_no_form(
         if route.name in ENDLESS:
             continue
         answer = await doors["reviewer"].open(route, here)
-        if "POST" in (route.methods or ()) or "{slug}/log" in route.path:
+        if "POST" in (route.methods or ()) or "{slug}/log" in route.path or "{slug}/erase" in route.path:
             assert answer.status_code == 403, route.path
         else:
             # The seed's dataset versions are rows without a file, and a file that isn't there is a conflict.

@@ -9,13 +9,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.db.tables import BulkChange, Judgement, Project, Prompt, Task
+from app.db.tables import BulkChange, Judgement, Project, Prompt, Run, Task
 from app.errors import Conflict
 from app.services import conditions
 from app.services.browse import changes
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName, TaskFilters
 from app.services.data import datasets
+from app.services.erasure import rows
+from app.services.erasure.targets import Target, reach_of
 from tests.browser.seed import Seeded
 from tests.factories import make_project, make_prompt, make_task
 from tests.seeded import seeded, seeded_template, seeded_url, site
@@ -253,6 +255,41 @@ async def test_a_value_that_can_not_be_is_refused(change: str, value: str, doors
     form = {"change": change, field: value, "ids": [first]}
     answer = await doors["owner"].send("POST", f"{HOME}/browse/changes", form)
     assert answer.status_code == 422
+
+
+async def test_an_owner_reads_what_goes_before_it_is_erased_and_every_page_says_so_after(
+    doors: dict[str, Door], seeded: Seeded, db: AsyncSession
+) -> None:
+    judged = await db.scalar(
+        select(Task).join(Judgement).where(*conditions.labels_of(seeded.project.id)).order_by(Judgement.id).limit(1)
+    )
+    assert judged is not None
+    prompt, owner = f"{HOME}/prompts/{judged.prompt_id}", doors["owner"]
+    words = str((await db.get_one(Prompt, judged.prompt_id)).messages[-1]["content"])
+    (link, *_) = re.findall(r'href="([^"]+/erase/prompt/\d+)"', (await owner.send("GET", prompt)).text)
+    told = (await owner.send("GET", link)).text
+    assert "1 prompt<" in told
+    assert "stays, without the texts" in told or "stay, without the texts" in told
+    assert (await owner.send("POST", link, {})).status_code == 422
+    asked = await owner.send("POST", link, {"sure": "true", "reason": "they asked"})
+    assert "/runs/" in asked.headers["location"]
+    run = await db.scalar(select(Run).where(Run.stage == "erase"))
+    assert run is not None
+    assert run.settings == {"kind": "prompt", "id": judged.prompt_id, "files": False, "reason": "they asked"}
+
+    reach = await reach_of(db, seeded.project, Target("prompt", judged.prompt_id))
+    await rows.erase(db, seeded.project, reach, lambda done, total: None)
+    await db.commit()
+    for page in (prompt, f"{HOME}/tasks/{judged.id}", f"{HOME}/browse/tasks?state=retired", link):
+        shown = (await owner.send("GET", page)).text
+        assert words not in shown
+        assert "rased" in shown, page
+    person = f"{HOME}/erase/person/{seeded.annotator.id}"
+    assert seeded.annotator.name in (await owner.send("GET", person)).text
+    assert (await owner.send("POST", person, {"name": "Somebody"})).status_code == 422
+    nothing = await owner.send("POST", person, {"name": seeded.annotator.name})
+    assert (nothing.status_code, "Nothing of it is left" in nothing.text) == (409, True)
+    assert (await owner.send("GET", f"{HOME}/erase/response/999999")).status_code == 404
 
 
 def test_filters_have_words_and_conditions() -> None:

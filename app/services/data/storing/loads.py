@@ -174,6 +174,7 @@ def _progress(source: Source) -> tuple[int, int]:
 async def _held_out(db: AsyncSession, project: Project) -> frozenset[bytes]:
     """Fingerprints of the project's held-out prompts."""
     held_out = select(Prompt.messages).where(Prompt.project_id == project.id, Prompt.split == "held_out")
+    held_out = held_out.where(Prompt.erased_at.is_(None))
     found = set()
     async for (messages,) in await db.stream(held_out):
         found.add(fingerprint((message["role"], message["content"]) for message in messages))

@@ -15,7 +15,7 @@ from app.errors import Conflict, Invalid
 from app.phrases import phrase
 from app.services.loop import writers as pens
 from app.services.loop.stages.figures import Words
-from app.services.loop.stages.parts import required
+from app.services.loop.stages.parts import answerable, required
 from app.services.loop.stages.stage import Button, Chart, Ending, Hold, LongStage, Measured, Next, Settings, Work
 from app.services.loop.storable import storable
 from app.services.loop.writers import Writer
@@ -74,7 +74,11 @@ async def inputs_for(
     how = served_models.described(served)
     if prompts not in range(1, MOST_PROMPTS + 1):
         raise Invalid("From 1 to %(most)s prompts are asked at once.", most=f"{MOST_PROMPTS:,}")
-    can_be_asked = (Prompt.project_id == project.id, Prompt.split.in_(("train", "validation")))
+    can_be_asked = (
+        Prompt.project_id == project.id,
+        Prompt.split.in_(("train", "validation")),
+        Prompt.erased_at.is_(None),
+    )
     if not await db.scalar(select(exists().where(*can_be_asked))):
         raise Conflict("This project has no prompt to answer yet: import some first.")
     await pens.require(db, project, compared)
@@ -186,7 +190,11 @@ def _chosen(work: Work) -> Select[int, list[Json]]:
     order = [sum(waiting[1:], waiting[0]).desc()] if waiting else []
     return (
         select(Prompt.id, Prompt.messages)
-        .where(Prompt.project_id == work.project.id, Prompt.split.in_(("train", "validation")))
+        .where(
+            Prompt.project_id == work.project.id,
+            Prompt.split.in_(("train", "validation")),
+            Prompt.erased_at.is_(None),
+        )
         .order_by(*order, answered, func.md5(func.concat(Prompt.id, ":", work.seed)))
         .limit(settings["prompts"])
     )
@@ -207,7 +215,9 @@ async def _spent(work: Work, limits: Limits) -> Spent:
 
 
 async def _insert(work: Work, plan: Plan, replies: Sequence[Reply]) -> None:
-    rows = [row for reply in replies if (row := _row(work.run, plan, reply)) is not None]
+    there = await answerable(work, (int(reply.question.prompt.prompt_id) for reply in replies))
+    found = [row for reply in replies if (row := _row(work.run, plan, reply)) is not None]
+    rows = [row for row in found if row["prompt_id"] in there]
     if rows:
         await work.db.execute(insert(Completion).values(rows).on_conflict_do_nothing())
 

@@ -13,7 +13,9 @@ _COPIED = ("messages", "digest", "split", "topic", "source")
 
 async def _perform(work: Work) -> Json:
     columns = [getattr(Prompt, name) for name in _COPIED]
-    theirs = select(literal(work.project.id), *columns).where(Prompt.project_id == work.run.settings["source_id"])
+    theirs = select(literal(work.project.id), *columns).where(
+        Prompt.project_id == work.run.settings["source_id"], Prompt.erased_at.is_(None)
+    )
     copied = await work.db.execute(insert(Prompt).from_select(["project_id", *_COPIED], theirs.order_by(Prompt.id)))
     return {"prompts_copied": copied.rowcount}  # type: ignore[attr-defined]  # of a cursor, which an insert returns
 

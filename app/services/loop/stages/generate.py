@@ -10,6 +10,7 @@ from app.db.tables import Completion, Project
 from app.phrases import phrase
 from app.services.loop import round_rows
 from app.services.loop.stages.parts import (
+    answerable,
     is_short_of_pairs,
     model_folders,
     policy_in_use,
@@ -50,7 +51,9 @@ async def _gather(work: Work) -> Inputs:
 
 async def _take_over(work: Work, outcome: Outcome) -> Next | None:
     """Put what the policy wrote into the pool, and make pairs of it when people are short of them outside a round."""
-    rows = [_row(work, cast(CompletionRecord, record)) for record in outcome.records]
+    written = [cast(CompletionRecord, record) for record in outcome.records]
+    there = await answerable(work, (int(record.prompt_id) for record in written))
+    rows = [_row(work, record) for record in written if int(record.prompt_id) in there]
     for first in range(0, len(rows), INSERT_ROWS):
         await work.db.execute(insert(Completion).values(rows[first : first + INSERT_ROWS]).on_conflict_do_nothing())
     if work.run.round_id is not None or await round_rows.active(work.db, work.project.id) is not None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.db.tables import Completion, DatasetJudgement, DatasetVersion, Judgement, Prompt, Task, TaskCompletion
 from app.phrases import phrase
+from app.services.data import datasets
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE
 from app.services.loop.stages.dpo import from_judgements
 from app.services.loop.stages.figures import Words
@@ -25,14 +26,17 @@ from training.records import Message, Split, UnpairedRecord
 
 
 async def _gather(work: Work) -> Inputs:
-    responses = required(await _responses(work, await dataset_of(work)), "response that was said to be good or bad")
+    dataset = await dataset_of(work)
+    datasets.require_whole(dataset)
+    responses = required(await _responses(work, dataset), "response that was said to be good or bad")
     config = await model_folders(work, "policy", "reference")
     return Inputs({**config, "reference_cache": str(work.home / REFERENCE_CACHE)}, {"responses": responses})
 
 
 async def _responses(work: Work, dataset: DatasetVersion) -> list[UnpairedRecord]:
     """What the dataset version's judgements say of each response, in the order of judgements and positions."""
-    texts = func.array_agg(aggregate_order_by(Completion.text, TaskCompletion.position))
+    there = case((Completion.erased_at.is_(None), Completion.text))
+    texts = func.array_agg(aggregate_order_by(there, TaskCompletion.position))
     rows = await work.db.execute(
         select(Judgement, Prompt, texts)
         .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
@@ -55,7 +59,7 @@ async def _responses(work: Work, dataset: DatasetVersion) -> list[UnpairedRecord
         )
         for judgement, prompt, written in rows
         for text, is_desirable in zip(written, _desirable(judgement), strict=True)
-        if is_desirable is not None
+        if is_desirable is not None and text is not None
     ]
 
 

@@ -1,6 +1,6 @@
 """What the files of the stages share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -93,13 +93,19 @@ async def preferences(work: Work) -> Path:
 async def prompts(work: Work, *splits: str) -> list[PromptRecord]:
     rows = await work.db.execute(
         select(Prompt.id, Prompt.messages)
-        .where(Prompt.project_id == work.project.id, Prompt.split.in_(splits))
+        .where(Prompt.project_id == work.project.id, Prompt.split.in_(splits), Prompt.erased_at.is_(None))
         .order_by(Prompt.id)
     )
     return [
         PromptRecord(str(prompt_id), tuple(Message.from_json(message) for message in messages))
         for prompt_id, messages in rows
     ]
+
+
+async def answerable(work: Work, prompt_ids: Iterable[int]) -> set[int]:
+    """The prompts that were not erased since the run read them; erasing one waits until this transaction ends."""
+    there = select(Prompt.id).where(Prompt.id.in_(set(prompt_ids)), Prompt.erased_at.is_(None)).order_by(Prompt.id)
+    return set(await work.db.scalars(there.with_for_update(read=True, key_share=True)))
 
 
 def sample(work: Work, records: Sequence[T], count: int) -> Sequence[T]:

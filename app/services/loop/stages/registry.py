@@ -12,6 +12,7 @@ from app.services.loop.stages.ask import ASK
 from app.services.loop.stages.copy import COPY
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
+from app.services.loop.stages.erase import ERASE
 from app.services.loop.stages.evaluate import EVALUATE
 from app.services.loop.stages.figures import SHARED, Words
 from app.services.loop.stages.gate import GATE
@@ -30,7 +31,7 @@ from app.services.loop.stages.stage import Stage, TrainingStage
 
 _ALL: tuple[Stage, ...] = (
     REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT, COPY,
-    PACK, REMOVE,
+    PACK, REMOVE, ERASE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {
