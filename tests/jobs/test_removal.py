@@ -49,7 +49,15 @@ async def test_a_project_goes_with_its_rows_and_files_and_another_stays(loop: Lo
     gone, kept = await turned(loop), await turned(loop)
     before = await loop.do(lambda db: counts(db, kept.id))
     unused = {name for name, count in before.items() if not count}
-    assert unused <= {"gold_answers", "bulk_changes", "group_grants", "imports", "invitations", "served_models"}
+    assert unused <= {
+        "gold_answers",
+        "bulk_changes",
+        "group_grants",
+        "imports",
+        "invitations",
+        "project_files",
+        "served_models",
+    }
     files = sorted(loop.context.home.rglob("*"))
     await loop.do(lambda db: ask(db, gone))
     await loop.work_off()

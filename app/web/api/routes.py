@@ -15,6 +15,7 @@ from app.web.api import (
     loop,
     models,
     people,
+    project_files,
     projects,
     round_settings,
     served_models,
@@ -44,7 +45,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(projects, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
+    *(projects, project_files, people, tasks, browse, imports, datasets, loop, round_settings, models, served_models),
     *(directory, audit),
 )
 
@@ -61,6 +62,7 @@ router = APIRouter(
 )
 for part in (
     projects,
+    project_files,
     tasks,
     datasets,
     loop,
