@@ -63,7 +63,8 @@ FOR_ADMINS = {
     *("list_accounts", "change_account", "erase_person", "create_link", "read_log", "export_log"),
     *("list_groups", "create_group", "rename_group", "remove_group", "put_into_group", "take_out_of_group"),
     *("give_group", "withdraw_group"),
-    *("create_project", "copy_project"),  # unless the site's setting lets everybody
+    *("create_project", "copy_project", "send_project_file", "read_project_file", "make_project"),
+    "discard_project_file",  # unless the site's setting lets everybody
 }
 # One's own assignments only, whatever one's role.
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
@@ -113,6 +114,7 @@ async def here(seeded: Seeded, calling: As) -> dict[str, object]:
         "user_id": seeded.annotator.id,
         "invitation_id": await _invitation(calling("owner"), seeded.project.slug),
         "group_id": 1,
+        "file_id": 1,
     }
 
 
@@ -124,7 +126,7 @@ async def _invitation(owner: Client, slug: str) -> int:
 
 NOWHERE = {
     **dict.fromkeys(("assignment_id", "run_id", "user_id", "invitation_id", "group_id"), 99_999),
-    **dict.fromkeys(("change_id", "import_id", "served_model_id"), 99_999),
+    **dict.fromkeys(("change_id", "import_id", "served_model_id", "file_id"), 99_999),
     "slug": "no-such-project",
     "kind": "policy",
     "number": 1,

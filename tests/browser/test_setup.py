@@ -1,14 +1,17 @@
 """A new project in a real browser, from the empty list to its first pair on the screen."""
 
+from pathlib import Path
+
 from playwright.async_api import expect
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
+from app.services.projects import packing
 from app.services.projects.setup import STEPS
 from tests.browser.axe import violations
 from tests.browser.conftest import PHONE, SignIn
-from tests.factories import make_task, make_user, principal
+from tests.factories import make_project, make_task, make_user, principal
 
 
 async def test_a_project_is_set_up_from_the_button_to_the_first_pair(db: AsyncSession, sign_in: SignIn) -> None:
@@ -61,3 +64,23 @@ async def test_a_project_is_set_up_from_the_button_to_the_first_pair(db: AsyncSe
     for path in ("/projects", "/projects/new", *(f"/projects/bread-and-butter/setup/{step}" for step in STEPS)):
         await page.goto(path)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+async def test_a_project_is_taken_from_its_file(db: AsyncSession, sign_in: SignIn, tmp_path: Path) -> None:
+    project = await make_project(db, "loaves")
+    await make_task(db, project, "A loaf a day.", "Bread.")
+    await db.commit()
+    file = tmp_path / "loaves.zip"
+    await packing.pack(db, project.id, tmp_path, file)
+    page = await sign_in(principal(await make_user(db, "Eve", is_admin=True)), reduced_motion="reduce")
+    await page.goto("/projects/new")
+    await page.get_by_role("link", name="Take a project from its file instead").click()
+    found = await violations(page, "file")
+    await page.get_by_label("A file, chosen or dropped here").set_input_files(file)
+    await page.get_by_role("button", name="Look at it").click()
+    await expect(page.locator("h1")).to_have_text("loaves.zip holds the project Loaves.")
+    await expect(page.get_by_label("Short name in addresses")).to_have_value("loaves-2")
+    found += await violations(page, "look")
+    await page.get_by_role("button", name="Make the project").click()
+    await expect(page.locator("h1")).to_have_text("Take in the project waits for a worker.")
+    assert not found, "\n".join(found)

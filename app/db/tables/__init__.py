@@ -8,6 +8,7 @@ from app.db.tables.imports import Import
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
 from app.db.tables.people import ApiToken, Attempts, Invitation, SignInLink, SignInSession, User
+from app.db.tables.project_files import ProjectFile
 from app.db.tables.projects import Member, Project
 from app.db.tables.reports import WrittenReport
 from app.db.tables.runs import Gate, Metric, Round, Run
@@ -35,6 +36,7 @@ __all__ = [
     "Metric",
     "ModelVersion",
     "Project",
+    "ProjectFile",
     "Promotion",
     "Prompt",
     "Round",

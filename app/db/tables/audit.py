@@ -51,6 +51,7 @@ NOT_LOGGED = {
     "metrics": "measured by runs",
     "model_versions": "made by runs; what puts one into use is a promotion",
     "prompts": "come by imports and are changed in bulk, and both are logged",
+    "project_files": "what comes of one is a project, which is logged",
     "reports": "computed by workers from everything else",
     "sign_in_sessions": "begin by signing in, which is noted",
     "task_completions": "follow from the task",

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
@@ -41,9 +42,9 @@ TRAVEL = frozenset(
     }
 )  # fmt: skip
 """Tables that go along. A test asks of every other table of projects that somebody has decided to leave it behind."""
-STAY = frozenset({"bulk_changes", "group_grants", "invitations", "reports"})
-"""Tables of projects that mean nothing elsewhere: ways in, ways back to what rows were under ids of here, and what is
-computed from the others."""
+STAY = frozenset({"bulk_changes", "group_grants", "invitations", "project_files", "reports"})
+"""Tables of projects that mean nothing elsewhere: ways in, ways back to what rows were under ids of here, files of
+before, and what is computed from the others."""
 SECRET = {"served_models": ("key_sealed",)}
 """Columns that stay although their rows go along, by table."""
 OWN_COLUMNS = frozenset({"id", "slug", "created_at", "archived_at", "setup_step", "removal_asked_at"})
@@ -205,6 +206,7 @@ async def _files(
 def _manifest(archive: _Archive, project: Project, *, with_models: bool, with_people: bool) -> None:
     manifest = {
         "format": FORMAT,
+        "version": version("plumbline"),
         "project": {"slug": project.slug, "name": project.name},
         "with_models": with_models,
         "with_people": with_people,

@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Table, exists, func, or_, select, text
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Base, Json
-from app.db.tables import Project, User
-from app.errors import Invalid
-from app.services.projects import addresses, contents, projects
-from app.services.projects.packing import BATCH_ROWS, CHUNK_BYTES, FORMAT, MANIFEST, OWN_COLUMNS, TRAVEL
+from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, User
+from app.errors import Conflict, Invalid
+from app.services.projects import addresses, checks, contents, packed_file, projects, question
+from app.services.projects.packed_file import Contents, Told
+from app.services.projects.packing import BATCH_ROWS, OWN_COLUMNS, SECRET
 
 # Names of ids in the settings and results of runs, beside the columns that the database knows as keys.
 JSON_IDS = {
@@ -38,7 +40,7 @@ JSON_IDS = {
     "cost_id": "model_versions",
     "policies": "model_versions",
 }
-_FILE = re.compile(r"files/(datasets|models|runs)/([^/]+)/(.+)")
+MOST_PEOPLE = 20_000
 _SOURCE = re.compile(r"(\w+):(\d+)")
 
 
@@ -48,10 +50,19 @@ class Moved:
 
     project_id: int
     slug: str
-    old_slug: str
     by: Mapping[str, int]
     people: Mapping[int, int]
-    with_models: bool
+    contents: Contents
+
+    def id(self, table: str, row_id: int) -> int:
+        """The id here of a row of the file. Raises Invalid for one that can't be the file's, but is somebody else's."""
+        if not self.contents.has(table, row_id):
+            raise Invalid("The file names what it doesn't hold: %(name)s.", name=f"{table} {row_id}")
+        return row_id + self.by[table]
+
+    def id_if_there(self, table: str, row_id: int) -> int | None:
+        """The id here of a row of the file; None for one that was deleted after something had named it."""
+        return row_id + self.by[table] if self.contents.has(table, row_id) else None
 
 
 async def unpack(db: AsyncSession, file: Path, home: Path, *, owner_id: int, name: str = "", slug: str = "") -> Project:
@@ -60,94 +71,99 @@ async def unpack(db: AsyncSession, file: Path, home: Path, *, owner_id: int, nam
     People are those with the same e-mail address here; others become accounts that nobody can sign in to. Raises
     Invalid for a file that is not whole, is no such file, or comes from a newer version.
     """
-    manifest = await asyncio.to_thread(_verified, file)
+    said = await asyncio.to_thread(packed_file.look, file)
+    slug = slug.strip() or await addresses.free(db, said.slug)
+    project = await projects.create(db, slug=slug, name=name or said.name, owner_id=None)
+    await fill(db, project, file, home, owner_id=owner_id)
+    return project
+
+
+async def fill(
+    db: AsyncSession,
+    project: Project,
+    file: Path,
+    home: Path,
+    *,
+    owner_id: int,
+    known_id: int | None = None,
+    with_source: bool = True,
+    told: Told | None = None,
+) -> Contents:
+    """Put into an empty project what the file holds; its name and address stay.
+
+    `known_id`: the one account that a person of the file may be, None: whichever has the same e-mail address.
+    `with_source`: policies start from the model that they started from. `told` hears of every byte twice: as it is
+    verified, and as it is taken in. Raises Invalid and Conflict; files that were written are gone then.
+    """
+    told = told or _to_nobody
+    said = await asyncio.to_thread(packed_file.look, file)
+    await _require_empty(db, project)
     with ZipFile(file) as archive:
-        row = json.loads(archive.read("project.json"))
-        name = name or str(row["name"])
-        project = await projects.create(
-            db, slug=slug.strip() or await addresses.free(db, row["slug"]), name=name, owner_id=None
-        )
-        for column, value in _known(Base.metadata.tables["projects"], row).items():
-            if column not in OWN_COLUMNS | {"name"}:
-                setattr(project, column, value)
+        await packed_file.verify(archive, said, told)
+        _settle(project, _known(Base.metadata.tables["projects"], said.project), with_source=with_source)
         await db.flush()
         moved = Moved(
             project_id=project.id,
             slug=project.slug,
-            old_slug=str(row["slug"]),
-            by=await _reserve(db, manifest["tables"]),
-            people=await _people(db, _lines(archive, "people.jsonl")),
-            with_models=bool(manifest["with_models"]),
+            by=await _reserve(db, said),
+            people=await _people(db, packed_file.lines(archive, "people.jsonl"), known_id),
+            contents=said,
         )
+        await asyncio.to_thread(_remove_files, home, moved)  # of an attempt that was killed
         try:
-            digests = await asyncio.to_thread(_write_files, archive, home, moved)
+            digests = await _write_files(archive, home, moved, told)
             await db.execute(text("SET CONSTRAINTS ALL DEFERRED"))
             for part in contents.parts():
-                if part.table.name in manifest["tables"]:
-                    await _insert(db, archive, part.table, moved, digests)
-        except BaseException:
-            await asyncio.to_thread(_remove_files, home, moved, manifest)
-            raise
-    await projects.add_member(db, project, owner_id, "owner")
-    return project
-
-
-def _verified(file: Path) -> Json:
-    """The manifest, once every entry was read and is what it says. Raises Invalid."""
-    try:
-        with ZipFile(file) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
-            if manifest["format"] != FORMAT:
+                if part.table.name in said.rows:
+                    await _insert(db, archive, part.table, moved, digests, told)
+            await db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+            await projects.add_member(db, project, owner_id, "owner")
+        except BaseException as error:
+            await asyncio.to_thread(_remove_files, home, moved)
+            if isinstance(error, IntegrityError | DataError):
                 raise Invalid(
-                    "This file was made by another version of Plumbline: its format is %(format)s.",
-                    format=manifest["format"],
-                )
-            expected = dict(manifest["sha256"])
-            names = set(archive.namelist()) - {MANIFEST}
-            if names != set(expected):
-                raise Invalid("The file is not whole: %(name)s.", name=sorted(names ^ set(expected))[0])
-            for entry, sha256 in expected.items():
-                if _digest(archive, entry) != sha256:
-                    raise Invalid("The file was changed: %(name)s is not what its manifest says.", name=entry)
-                if entry.startswith("files/") and not _is_plain(entry):
-                    raise Invalid("The file holds an entry that can't be one of a project: %(name)s.", name=entry)
-    except (BadZipFile, OSError, KeyError, ValueError, TypeError, EOFError) as error:
-        raise Invalid("%(file)s is not a project's file, or is damaged.", file=file.name) from error
-    if unknown := sorted(set(manifest["tables"]) - TRAVEL):
-        raise Invalid("This file was made by a newer version of Plumbline: it holds %(name)s.", name=unknown[0])
-    return dict(manifest)
+                    "The file holds a row that can't be one of a project: %(reason)s.", reason=_said(error)
+                ) from error
+            raise
+    return said
 
 
-def _digest(archive: ZipFile, entry: str) -> str:
-    digest = hashlib.sha256()
-    with archive.open(entry) as content:
-        while piece := content.read(CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+async def _to_nobody(_bytes: int) -> None:
+    return
 
 
-def _is_plain(entry: str) -> bool:
-    parts = PurePosixPath(entry).parts
-    return _FILE.fullmatch(entry) is not None and not {"..", ".", ""} & set(parts) and "\\" not in entry
+async def _require_empty(db: AsyncSession, project: Project) -> None:
+    """Files are put where those of the project would lie."""
+    there = [exists().where(table.project_id == project.id) for table in (Prompt, DatasetVersion, ModelVersion)]
+    if await db.scalar(select(or_(*there))):
+        raise Conflict("This project holds something already: make a new one for the file.")
 
 
-def _lines(archive: ZipFile, entry: str) -> Iterator[Json]:
-    with archive.open(entry) as lines:
-        for line in lines:
-            yield json.loads(line)
+def _settle(project: Project, row: Json, *, with_source: bool) -> None:
+    """The settings of the file's project. Raises Invalid for some that nobody could have made."""
+    with packed_file.damage("project.json"):
+        for column, value in row.items():
+            if column not in OWN_COLUMNS | {"name"}:
+                setattr(project, column, value)
+        projects.describe(project, name=project.name, description=str(row.get("description", "")))
+    question.checked(project.question)
+    checks.checked(project.checks)
+    if not with_source:
+        project.policy_source = None
 
 
-async def _reserve(db: AsyncSession, tables: Mapping[str, Json]) -> dict[str, int]:
+def _said(error: IntegrityError | DataError) -> str:
+    return str(error.orig).partition("\n")[0]
+
+
+async def _reserve(db: AsyncSession, said: Contents) -> dict[str, int]:
     """Room in every table's sequence, which from then on nobody else uses; what is added to each table's ids.
 
     In a transaction of its own, that holds the tables for as long as it takes to move their sequences.
     """
     by = {}
     async with AsyncSession(db.bind) as own, own.begin():
-        for name, said in sorted(tables.items()):
-            if said["ids"] is None:
-                continue
-            first, last = said["ids"]
+        for name, (first, last) in sorted(said.ids.items()):
             await own.execute(text(f'LOCK TABLE "{name}" IN SHARE ROW EXCLUSIVE MODE'))
             sequence = await own.scalar(select(func.pg_get_serial_sequence(name, "id")))
             start = await own.scalar(select(func.nextval(sequence))) or 1
@@ -156,61 +172,75 @@ async def _reserve(db: AsyncSession, tables: Mapping[str, Json]) -> dict[str, in
     return by
 
 
-async def _people(db: AsyncSession, people: Iterator[Json]) -> dict[int, int]:
-    found = {}
+async def _people(db: AsyncSession, people: Iterator[Json], known_id: int | None) -> dict[int, int]:
+    found: dict[int, int] = {}
     for person in people:
+        if len(found) == MOST_PEOPLE:
+            raise Invalid("The file names more than %(most)s people.", most=f"{MOST_PEOPLE:,}")
         email = person.get("email")
-        known = await db.scalar(select(User).where(func.lower(User.email) == str(email).lower())) if email else None
+        same = select(User).where(func.lower(User.email) == str(email).lower())
+        if known_id is not None:
+            same = same.where(User.id == known_id)
+        known = await db.scalar(same) if email else None
         if known is None:
-            known = User(
-                name=str(person["name"])[:200], is_simulated=bool(person["is_simulated"]), disabled_at=func.now()
-            )
+            with packed_file.damage("people.jsonl"):
+                name, is_simulated = str(person["name"])[:200], bool(person["is_simulated"])
+            known = User(name=name, is_simulated=is_simulated, disabled_at=func.now())
             db.add(known)
             await db.flush()
-        found[int(person["id"])] = known.id
+        with packed_file.damage("people.jsonl"):
+            found[int(person["id"])] = known.id
     return found
 
 
-async def _insert(db: AsyncSession, archive: ZipFile, table: Table, moved: Moved, digests: Mapping[str, str]) -> None:
+async def _insert(
+    db: AsyncSession, archive: ZipFile, table: Table, moved: Moved, digests: Mapping[str, str], told: Told
+) -> None:
     """The server takes a batch as JSON and reads every value as its column's type."""
-    rows = (_moved(table, row, moved, digests) for row in _lines(archive, f"tables/{table.name}.jsonl"))
+    rows = (_moved(table, row, moved, digests) for row in packed_file.lines(archive, f"tables/{table.name}.jsonl"))
+    # Whoever the project was made for is a member already.
+    beside = " ON CONFLICT DO NOTHING" if table.name == "members" else ""
     while batch := list(islice(rows, BATCH_ROWS)):
         columns = ", ".join(f'"{name}"' for name in batch[0])
+        sent = json.dumps(batch, ensure_ascii=False)
         await db.execute(
             text(
                 f'INSERT INTO "{table.name}" ({columns}) SELECT {columns}'  # noqa: S608 - names of our own tables
-                f' FROM jsonb_populate_recordset(NULL::"{table.name}", CAST(:rows AS jsonb))'
+                f' FROM jsonb_populate_recordset(NULL::"{table.name}", CAST(:rows AS jsonb)){beside}'
             ),
-            {"rows": json.dumps(batch, ensure_ascii=False)},
+            {"rows": sent},
         )
+        await told(len(sent))
 
 
 def _moved(table: Table, row: Json, moved: Moved, digests: Mapping[str, str]) -> Json:
-    """The row as it is to stand here."""
-    here = _known(table, row)
-    for key in table.foreign_keys:
-        column, target = key.parent.name, key.column.table.name
-        if here.get(column) is None:
-            continue
-        if target == "projects":
-            here[column] = moved.project_id
-        elif target == "users":
-            here[column] = moved.people[here[column]]
-        else:
-            here[column] = here[column] + moved.by[target] if target in moved.by else None
-    if "id" in here:
-        here["id"] += moved.by[table.name]
-    for column in ("settings", "result"):
-        if table.name == "runs" and here.get(column):
-            here[column] = {name: _moved_id(name, value, moved) for name, value in here[column].items()}
-    return here | _places(table.name, here, moved, digests)
+    """The row as it is to stand here. Raises Invalid."""
+    with packed_file.damage(f"tables/{table.name}.jsonl"):
+        here = _known(table, row)
+        for key in table.foreign_keys:
+            column, target = key.parent.name, key.column.table.name
+            if here.get(column) is None:
+                continue
+            if target == "projects":
+                here[column] = moved.project_id
+            elif target == "users":
+                here[column] = moved.people[here[column]]
+            else:
+                here[column] = moved.id(target, here[column]) if target in moved.contents.rows else None
+        if "id" in here:
+            here["id"] = moved.id(table.name, here["id"])
+        for column in ("settings", "result"):
+            if table.name == "runs" and here.get(column):
+                here[column] = {name: _moved_id(name, value, moved) for name, value in here[column].items()}
+        return here | _places(table.name, here, moved, digests) | dict.fromkeys(SECRET.get(table.name, ()))
 
 
 def _moved_id(name: str, value: Any, moved: Moved) -> Any:
-    by = moved.by.get(JSON_IDS.get(name, ""), 0)
+    if name not in JSON_IDS:
+        return value
     if isinstance(value, list):
         return [_moved_id(name, entry, moved) for entry in value]
-    return value + by if by and isinstance(value, int) and not isinstance(value, bool) else value
+    return moved.id_if_there(JSON_IDS[name], value) if isinstance(value, int) else value
 
 
 def _places(table: str, row: Json, moved: Moved, digests: Mapping[str, str]) -> Json:
@@ -220,10 +250,10 @@ def _places(table: str, row: Json, moved: Moved, digests: Mapping[str, str]) -> 
         return {"path": path, "sha256": digests.get(path, row["sha256"])}
     if table == "model_versions":
         folder = f"models/{moved.slug}/{_model_name(PurePosixPath(row['folder']).name, moved)}"
-        return {"folder": folder} | ({} if moved.with_models else {"state": "archived"})
+        return {"folder": folder} | ({} if moved.contents.with_models else {"state": "archived"})
     if table == "imports":
         # Of a file that was taken in nothing is left but the table of its bad rows, which stays where it is.
-        return {"folder": f"imports/{moved.slug}-{row['id']}"}
+        return {"folder": f"imports/{moved.slug}-{row['id']}", "return_to": None}
     if table == "runs":
         place: Json = {"folder": f"runs/{row['id']}"}
         if row["state"] in ("queued", "running"):
@@ -239,7 +269,7 @@ def _places(table: str, row: Json, moved: Moved, digests: Mapping[str, str]) -> 
 
 def _model_name(name: str, moved: Moved) -> str:
     """Models are named after the runs that made them."""
-    return re.sub(r"(?<=-run-)\d+$", lambda found: str(int(found[0]) + moved.by.get("runs", 0)), name)
+    return re.sub(r"(?<=-run-)\d+$", lambda found: str(moved.id("runs", int(found[0]))), name)
 
 
 def _known(table: Table, row: Mapping[str, Any]) -> Json:
@@ -251,7 +281,7 @@ def _known(table: Table, row: Mapping[str, Any]) -> Json:
     return dict(row)
 
 
-def _write_files(archive: ZipFile, home: Path, moved: Moved) -> dict[str, str]:
+async def _write_files(archive: ZipFile, home: Path, moved: Moved, told: Told) -> dict[str, str]:
     """Put every file where it is to stay; SHA-256 of the datasets, by path, whose ids were moved."""
     digests = {}
     for entry in archive.namelist():
@@ -260,46 +290,54 @@ def _write_files(archive: ZipFile, home: Path, moved: Moved) -> dict[str, str]:
             continue
         target = home / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(entry) as source, target.open("xb") as file:
-            if place.startswith("datasets/"):
-                for line in source:
-                    file.write(_moved_record(line, moved))
-            else:
-                shutil.copyfileobj(source, file, CHUNK_BYTES)
+        digest = hashlib.sha256()
+        with target.open("xb") as file:
+            for piece in _pieces(archive, entry, moved, is_dataset=place.startswith("datasets/")):
+                digest.update(piece)
+                await asyncio.to_thread(file.write, piece)
+                await told(len(piece))
         if place.startswith("datasets/"):
-            with target.open("rb") as written:
-                digests[place] = hashlib.file_digest(written, "sha256").hexdigest()
+            digests[place] = digest.hexdigest()
     return digests
+
+
+def _pieces(archive: ZipFile, entry: str, moved: Moved, *, is_dataset: bool) -> Iterator[bytes]:
+    if is_dataset:
+        records = (_moved_record(line, moved) for line in packed_file.lines(archive, entry))
+        while batch := b"".join(islice(records, BATCH_ROWS)):
+            yield batch
+        return
+    yield from packed_file.pieces(archive, entry)
 
 
 def _place(entry: str, moved: Moved) -> str | None:
     """Where a file of the archive is to lie below the home folder; None for what is no file."""
-    found = _FILE.fullmatch(entry)
+    found = packed_file.FILE.fullmatch(entry)
     if found is None:
         return None
     kind, owner, rest = found.groups()
     if kind == "runs":
-        return f"runs/{int(owner) + moved.by.get('runs', 0)}/{rest}"
+        return f"runs/{moved.id('runs', int(owner))}/{rest}"
     if kind == "datasets":
         return f"datasets/{moved.slug}/{rest}"
     model, _, inner = rest.partition("/")
     return f"models/{moved.slug}/{_model_name(model, moved)}/{inner}"
 
 
-def _moved_record(line: bytes, moved: Moved) -> bytes:
+def _moved_record(record: Json, moved: Moved) -> bytes:
     """A line of a dataset version with the ids that its prompt and judgement have here."""
-    record = json.loads(line)
-    record["prompt_id"] = str(int(record["prompt_id"]) + moved.by.get("prompts", 0))
-    for name in ("source", "group"):
-        said = _SOURCE.fullmatch(record.get(name) or "")
-        if said:
-            record[name] = f"{said[1]}:{int(said[2]) + moved.by.get('judgements', 0)}"
-    return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    with packed_file.damage("files/datasets"):
+        record["prompt_id"] = str(moved.id_if_there("prompts", int(record["prompt_id"])) or 0)
+        for name in ("source", "group"):
+            said = _SOURCE.fullmatch(record.get(name) or "")
+            if said:
+                record[name] = f"{said[1]}:{moved.id_if_there('judgements', int(said[2])) or 0}"
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _remove_files(home: Path, moved: Moved, manifest: Json) -> None:
+def _remove_files(home: Path, moved: Moved) -> None:
     """Take back what was written before something failed."""
-    for entry in manifest["sha256"]:
+    for entry in moved.contents.sha256:
         place = _place(entry, moved)
         if place is not None:
             (home / place).unlink(missing_ok=True)

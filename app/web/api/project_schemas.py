@@ -8,7 +8,7 @@ from app.db.tables import Project
 from app.services.projects import question as questions
 from app.services.projects.question import Question, question_of
 from app.services.projects.templates import TEMPLATES
-from app.web.api.schemas import NO_NUL, In
+from app.web.api.schemas import NO_NUL, In, Out, ProjectOut, RunOut
 
 Slug = Annotated[str, Field(max_length=80, description="The short name in addresses; empty: made from the name.")]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
@@ -32,6 +32,29 @@ class CopyIn(In):
 class ExportIn(In):
     with_models: bool = Field(False, description="With the files of its models.")
     with_people: bool = Field(True, description="With names and e-mail addresses; else people are numbered.")
+
+
+class ProjectFileIn(In):
+    name: Annotated[str, Field(max_length=200, pattern=NO_NUL, description="Empty: as in the file.")] = ""
+    slug: Slug = ""
+
+
+class ProjectFileOut(Out):
+    id: int
+    file_name: str
+    size_bytes: int
+    name: str
+    slug: str
+    version: str = Field(description="Of the Plumbline that wrote it; empty for an old one.")
+    with_models: bool
+    with_people: bool
+    takes_model: bool = Field(description="Whether policies can start here from the model that they started from.")
+    rows: dict[str, int] = Field(description="How many, by table.")
+
+
+class MadeProjectOut(Out):
+    project: ProjectOut
+    run: RunOut = Field(description="Fills the project; read it from there until it is over.")
 
 
 class ProjectChange(In):

@@ -18,6 +18,7 @@ from app.web.api import (
     loop,
     models,
     people,
+    project_files,
     projects,
     round_settings,
     served_models,
@@ -47,8 +48,8 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(projects, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings, models),
-    *(served_models, directory, audit, erasures),
+    *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
+    *(models, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -64,6 +65,7 @@ router = APIRouter(
 )
 for part in (
     projects,
+    project_files,
     tasks,
     datasets,
     loop,

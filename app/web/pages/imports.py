@@ -26,6 +26,7 @@ from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import downloads
+from app.web.serving.bodies import chunks_of
 from app.web.serving.deps import CurrentUser, Db, sessions_of, settings_of
 from app.web.words import imports as words
 from app.web.words import pace
@@ -34,7 +35,6 @@ from app.web.words.imports import ShownRow, Standing
 router = APIRouter(prefix="/projects/{slug}/imports", include_in_schema=False)
 
 IMPORTS_SHOWN = 100
-CHUNK_BYTES = 1_048_576
 LONGEST_PASTE_BYTES = 20_000_000
 PASTED = "pasted.txt"
 
@@ -194,15 +194,10 @@ async def _stored(request: Request, form: FormData) -> Upload:
     settings = settings_of(request)
     file, text = form.get("file"), form.get("text")
     if isinstance(file, UploadFile) and file.filename:
-        return await uploads.keep(settings.home, file.filename, _chunks(file), most_bytes=settings.upload_bytes)
+        return await uploads.keep(settings.home, file.filename, chunks_of(file), most_bytes=settings.upload_bytes)
     if isinstance(text, str) and text.strip():
         return await uploads.keep(settings.home, PASTED, _of_text(text), most_bytes=settings.upload_bytes)
     raise Invalid("Choose a file, or paste some rows.")
-
-
-async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await file.read(CHUNK_BYTES):
-        yield chunk
 
 
 async def _of_text(text: str) -> AsyncIterator[bytes]:

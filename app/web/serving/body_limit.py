@@ -10,7 +10,7 @@ MOST_BYTES = 1_048_576
 # What a form adds to the file in it.
 FORM_BYTES = 1_048_576
 
-UPLOADS = re.compile(r"(/api/v1)?/projects/[^/]+/imports")
+UPLOADS = re.compile(r"(/api/v1)?/projects/[^/]+/imports|/projects/new/file|/api/v1/project-files")
 
 
 class BodyLimit:

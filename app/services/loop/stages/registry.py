@@ -28,10 +28,11 @@ from app.services.loop.stages.select import SELECT
 from app.services.loop.stages.sft import SFT
 from app.services.loop.stages.snapshot import SNAPSHOT
 from app.services.loop.stages.stage import Stage, TrainingStage
+from app.services.loop.stages.unpack import UNPACK
 
 _ALL: tuple[Stage, ...] = (
     REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT, COPY,
-    PACK, REMOVE, ERASE,
+    PACK, UNPACK, REMOVE, ERASE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

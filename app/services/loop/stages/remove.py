@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from app.db.base import Json
-from app.db.tables import Import, Run
+from app.db.tables import Import, ProjectFile, Run
 from app.errors import Conflict
 from app.phrases import phrase
 from app.services.loop.stages.stage import Work, WorkerStage
@@ -21,8 +21,9 @@ async def _perform(work: Work) -> Json:
         raise Conflict("Nobody asked to remove this project.")
     folders = await work.db.scalars(select(Run.folder).where(Run.project_id == work.project.id))
     uploads = await work.db.scalars(select(Import.folder).where(Import.project_id == work.project.id))
+    came = await work.db.scalars(select(ProjectFile.folder).where(ProjectFile.project_id == work.project.id))
     slug = work.project.slug
-    own = [f"datasets/{slug}", f"models/{slug}", *(folder for folder in (*folders, *uploads) if folder)]
+    own = [f"datasets/{slug}", f"models/{slug}", *(folder for folder in (*folders, *uploads, *came) if folder)]
     await asyncio.to_thread(_remove, [work.home / folder for folder in own])
     await contents.remove(work.db, work.project.id)
     return {}
