@@ -17,7 +17,8 @@ SCREENS = {"desktop": DESKTOP, "phone": PHONE}
 THEMES: dict[Literal["light", "dark"], list[str]] = {"light": TAGS, "dark": RULES_OF_COLOUR}
 
 RUN = """async (only) => {
-  await new Promise(requestAnimationFrame); // what the page does about a new size is done after the next layout
+  // What the page does about a new size is done after the next layout, and that comes after the next frame's callbacks.
+  for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
   const { violations } = await axe.run(document, { runOnly: only, resultTypes: ["violations"], preload: false });
   return violations;
 }"""
