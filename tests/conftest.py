@@ -18,8 +18,8 @@ from app.db.session import SessionFactory, create_engine, session_factory
 from app.settings import PREFIX
 
 TEMPLATE = "template"
-# A database is 9 MB in 300 files: in memory one is made in 20 ms of processor time, on ext4 in many times that. Containers often
-# have little of that memory, and what doesn't fit would fail half-way.
+# A database is 10 MB in 300 files: in memory one is made in 20 ms of processor time, on ext4 in many times that.
+# Containers often have little of that memory, and what doesn't fit would fail half-way.
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
 numbers = count(1)

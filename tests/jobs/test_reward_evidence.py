@@ -31,8 +31,8 @@ def kindly(a: str, b: str) -> int:
 
 
 def at_random(seed: int) -> Choice:
-    """The same of a pair whatever the order in which it is shown, which is drawn anew in every run of the test: of forty
-    such draws one passes the gate by chance.
+    """The same of a pair in whatever order it is shown, which is drawn anew in every run: one of forty such draws
+    passes the gate by chance.
     """
 
     def choose(a: str, b: str) -> int:
