@@ -67,8 +67,8 @@ async def submit(db: AsyncSession, actor: Principal, assignment_id: int, submiss
 
     A lease that ran out counts as long as the task has a free place. Raises KeyReused for a key with another body,
     LeaseExpired when the place is gone, Erased where it went with the task, AnsweredBefore where another judgement than
-    the one that `actor` saw would be replaced, Conflict for a change that comes after the dataset was cut, Forbidden for
-    the verdict of somebody who is no reviewer any more.
+    the one that `actor` saw would be replaced, Conflict for a change that comes after the dataset was cut, Forbidden
+    for the verdict of somebody who is no reviewer any more.
     """
     held = await assignments.lock(db, actor, assignment_id)
     # Only now: whoever sent the same before us held the task's lock until the row was there to see. Where the lease is
