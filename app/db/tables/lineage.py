@@ -40,6 +40,11 @@ class DatasetVersion(Base):
         CheckConstraint(one_of("kind", get_args(DatasetKind)), name="kind_known"),
     )
 
+    @property
+    def prefers_verdicts(self) -> bool | None:
+        """As its settings have it; None of a version that was cut before there were verdicts."""
+        return self.settings.get("prefers_verdicts")
+
 
 class DatasetJudgement(Base):
     """A judgement that a dataset version holds; from then on the judgement can't be changed."""
