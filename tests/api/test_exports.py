@@ -22,7 +22,8 @@ __all__ = ["lengths"]
 DATASETS = "/api/v1/projects/everyday-help/datasets"
 
 OF_A_JUDGEMENT = [
-    *("judgement_id", "annotator", "prompt", "responses", "task_id", "kind", "answer_type", "choice", "preference"),
+    *("judgement_id", "annotator", "prompt", "responses", "task_id", "kind", "is_verdict"),
+    *("answer_type", "choice", "preference"),
     *("ranks", "criteria", "acceptable", "flags", "safe", "less_harmful", "rationale", "shown_order"),
     *("guidelines_version", "first_action_ms", "active_ms", "visits", "hurried", "better_response"),
     *("better_response_of", "served_at", "submitted_at"),

@@ -45,6 +45,11 @@ class DatasetVersion(Base):
         CheckConstraint("file_removed_at IS NULL OR erased_from_at IS NOT NULL", name="removed_when_erased"),
     )
 
+    @property
+    def prefers_verdicts(self) -> bool | None:
+        """As its settings have it; None of a version that was cut before there were verdicts."""
+        return self.settings.get("prefers_verdicts")
+
 
 class DatasetJudgement(Base):
     """A judgement that a dataset version holds; from then on the judgement can't be changed."""

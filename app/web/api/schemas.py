@@ -236,7 +236,9 @@ class DatasetOut(Out):
     sha256: str
     row_count: int
     counts: dict[str, Any]
-    settings: dict[str, Any] = Field(description="How it was cut: `prefers_verdicts`.")
+    prefers_verdicts: bool | None = Field(
+        description="Where a reviewer had decided, it holds the verdict alone; null: it was cut without the choice."
+    )
     created_at: datetime
     erased_from_at: datetime | None = Field(description="When something in it was erased: it is refused since.")
     file_removed_at: datetime | None

@@ -104,7 +104,7 @@ async def test_from_judgements_that_differ_to_a_verdict_that_a_dataset_prefers(
     await db.commit()
     api = {"Authorization": f"Bearer {token}"}
     cut = await client.post(f"/api/v1{home}/datasets", json={}, headers=api)
-    assert (cut.json()["row_count"], cut.json()["settings"]) == (20, {"prefers_verdicts": False})
+    assert (cut.json()["row_count"], cut.json()["prefers_verdicts"]) == (20, False)
     changed = await client.patch(f"/api/v1{home}/review", json={"prefers_verdicts": True}, headers=api)
     assert changed.json() == {"shows_judgements": True, "prefers_verdicts": True}
     assert (await client.post(f"{home}/datasets", data={"verdicts": "alone"})).status_code == 303
