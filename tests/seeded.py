@@ -15,10 +15,10 @@ from psycopg import sql
 from app.db.embedded import EmbeddedPostgres
 from app.db.session import create_engine, session_factory, transaction
 from app.settings import Settings
-from app.web.main import create_app
 from tests.browser.seed import Seeded, seed
 from tests.browser.seed.versions import write_models
 from tests.conftest import copy_of, url_of
+from tests.sites import site_of
 
 LABELS = 7
 SEEDED = "seeded"
@@ -54,7 +54,7 @@ def seeded(seeded_template: Seeded) -> Seeded:
 async def site(seeded_url: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
     """The application, started on the test's own database."""
     write_models(tmp_path / "home")
-    app = create_app(Settings(home=tmp_path / "home", database_url=seeded_url, trusted_hosts="test"))
+    app = site_of(Settings(home=tmp_path / "home", database_url=seeded_url, trusted_hosts="test"))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -21,11 +21,11 @@ from app.services.data.storing.uploads import FILE
 from app.services.loop import starting
 from app.services.projects import packed_file
 from app.settings import Settings
-from app.web.main import create_app
 from tests.browser.people import session_token
 from tests.jobs.loop import Loop
 from tests.jobs.test_removal import turned
 from tests.jobs.test_whole_project import check_files, named, read
+from tests.sites import site_of
 from tests.web.conftest import HOST, client_of
 
 NEW = "/projects/new/file"
@@ -35,7 +35,7 @@ Entries = dict[str, bytes]
 @pytest.fixture
 async def app(database_url: str, home: Path) -> AsyncIterator[FastAPI]:
     settings = Settings(database_url=database_url, trusted_hosts=HOST, home=home, project_creation="everybody")
-    app = create_app(settings)
+    app = site_of(settings)
     async with app.router.lifespan_context(app):
         yield app
 

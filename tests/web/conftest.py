@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.security import Principal
 from app.settings import Settings
-from app.web.main import create_app
 from tests.browser.people import session_token
+from tests.sites import site_of
 
 HOST = "plumbline.test"
 SITE = f"http://{HOST}"
@@ -20,7 +20,7 @@ SignIn = Callable[[Principal], Awaitable[httpx.AsyncClient]]
 
 @pytest.fixture
 async def app(database_url: str) -> AsyncIterator[FastAPI]:
-    app = create_app(Settings(database_url=database_url, trusted_hosts=HOST))
+    app = site_of(Settings(database_url=database_url, trusted_hosts=HOST))
     async with app.router.lifespan_context(app):
         yield app
 

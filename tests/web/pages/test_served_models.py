@@ -18,10 +18,10 @@ from app.jobs import execution
 from app.services.loop import leases
 from app.services.served import keys
 from app.settings import Settings, settings
-from app.web.main import create_app
 from tests.factories import make_member, make_project, make_prompt
 from tests.jobs.conftest import make_context
 from tests.served_endpoint import KEY, Reply, ServedEndpoint, endpoint, loopback_allowed, of, says
+from tests.sites import site_of
 from tests.web.conftest import HOST, SignIn
 from tests.web.forms import judgement_form
 
@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def app(database_url: str, home: Path) -> AsyncIterator[FastAPI]:
-    app = create_app(Settings(database_url=database_url, home=home, trusted_hosts=HOST))
+    app = site_of(Settings(database_url=database_url, home=home, trusted_hosts=HOST))
     async with app.router.lifespan_context(app):
         yield app
 
