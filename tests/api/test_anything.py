@@ -1,0 +1,92 @@
+"""Whatever anybody sends to any operation of the API, nothing breaks: Schemathesis makes requests up from the API's own
+description, half of them as it says and half not.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import APIOperation, Case, GenerationMode
+
+from tests.browser.seed import Seeded
+from tests.browser.seed.versions import write_models
+from tests.browser.serving import serving
+
+ROLES = ("owner", "annotator", "outsider")
+IDS = range(1, 12)  # rows of the seeded project have such ones
+
+
+@pytest.fixture
+def address(seeded_url: str, tmp_path: Path) -> Iterator[str]:
+    write_models(tmp_path)
+    with serving(seeded_url, PLUMBLINE_HOME=str(tmp_path), PLUMBLINE_TRUSTED_HOSTS="127.0.0.1") as address:
+        yield address
+
+
+def test_no_request_made_up_from_the_description_ends_in_an_error_of_ours(
+    address: str, tokens: dict[str, str], seeded: Seeded, seeded_url: str
+) -> None:
+    assert _broken(address, tokens["owner"], seeded, seeded_url, examples=1, derandomize=True) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ROLES)
+def test_nor_does_one_of_many_that_are_drawn_now_whoever_asks(
+    role: str, address: str, tokens: dict[str, str], seeded: Seeded, seeded_url: str
+) -> None:
+    assert _broken(address, tokens[role], seeded, seeded_url, examples=60, derandomize=False) == []
+
+
+def _broken(
+    address: str, token: str, seeded: Seeded, database_url: str, *, examples: int, derandomize: bool
+) -> list[str]:
+    """The requests that an error of ours answered, with that answer. The owner is one of the site's admins."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE users SET is_admin = true WHERE id = %s", [seeded.owner.id])
+    headers = {"Authorization": f"Bearer {token}"}
+    schema = schemathesis.openapi.from_dict(httpx.get(f"{address}/api/v1/openapi.json", headers=headers).json())
+    schema.config.update(base_url=address)
+    draws = random.Random(0)
+    broken: list[str] = []
+
+    def ask(case: Case) -> None:
+        case.path_parameters = _that_lead_somewhere(case.path_parameters or {}, seeded.project.slug, draws)
+        answer = case.call(headers=headers)
+        if answer.status_code >= 500:
+            broken.append(f"{case.as_curl_command()}: {answer.status_code} {answer.text[:200]}")
+
+    operations = sorted((found.ok() for found in schema.get_all_operations()), key=_takes_away)
+    for operation in operations:
+        for mode in GenerationMode:
+            some = settings(
+                max_examples=examples,
+                derandomize=derandomize,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            some(given(case=operation.as_strategy(mode))(ask))()
+    assert len(operations) > 80
+    return broken
+
+
+def _that_lead_somewhere(made_up: dict[str, object], slug: str, draws: random.Random) -> dict[str, object]:
+    """Half of what is made up for a path is exchanged for what there is, or nearly all of it would not be found."""
+
+    def of(name: str, value: object) -> object:
+        if draws.random() < 0.5:
+            return value
+        return slug if name == "slug" else draws.choice(IDS) if name.endswith("_id") else value
+
+    return {name: of(name, value) for name, value in made_up.items()}
+
+
+def _takes_away(operation: APIOperation) -> bool:
+    """What does comes last, since after it little is found any more."""
+    return operation.method.upper() == "DELETE" or operation.path.endswith("/archive")
