@@ -17,6 +17,8 @@ from tests.browser.seed import Seeded
 from tests.browser.seed.versions import write_models
 from tests.browser.serving import serving
 
+schemathesis.serializer.alias("application/zip", "application/octet-stream")
+
 ROLES = ("owner", "annotator", "outsider")
 IDS = range(1, 12)  # rows of the seeded project have such ones
 

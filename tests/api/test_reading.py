@@ -1,6 +1,7 @@
 """Lists, pages, filters and fields of the API: everything once, nothing of others, and what a program can rely on."""
 
 import base64
+import html
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -183,7 +184,7 @@ async def test_a_judgement_by_the_api_is_the_one_that_the_page_would_have_made(
 async def test_the_documentation_shows_every_operation_with_its_fields_and_every_error(
     calling: As, site: FastAPI
 ) -> None:
-    page = (await calling("annotator").get("/api/docs")).text
+    page = html.unescape((await calling("annotator").get("/api/docs")).text)
     for operation in docs.operations(routes.openapi(site.version)):
         assert f'id="{operation.anchor}"' in page, operation.anchor
         assert operation.summary in page

@@ -63,6 +63,7 @@ async def test_a_crowd_without_a_site_says_so_in_one_line(links: list[str]) -> N
         await play(links, CrowdSettings("http://127.0.0.1:9", SLUG, 1, noise=0.0, seed=1))
 
 
+@pytest.mark.slow
 async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
     sessions: SessionFactory, database_url: str, links: list[str]
 ) -> None:
@@ -84,6 +85,7 @@ async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
         assert (ranks[i] < ranks[j]) == (gold.preference(asked.text, texts[i], texts[j]) > 0)
 
 
+@pytest.mark.slow
 async def test_a_crowd_says_which_responses_are_safe_where_it_is_asked(
     sessions: SessionFactory, database_url: str, links: list[str]
 ) -> None:

@@ -47,7 +47,7 @@ class DatasetVersion(Base):
 
     @property
     def prefers_verdicts(self) -> bool | None:
-        """As its settings have it; None of a version that was cut before there were verdicts."""
+        """Whether verdicts alone count where there are any; None of a version from before there were verdicts."""
         return self.settings.get("prefers_verdicts")
 
 

@@ -1,6 +1,5 @@
 """The columns of a judgement, each once: what is written, how an answer is read back, and what is exported follow from
-this list. A column of the table that is neither here nor in `SET_BY_DATABASE` or `SET_BY_IMPORTS` fails a
-test.
+this list. A column of the table that is neither here nor in one of the three tuples below fails a test.
 
 People say things by pane, pane 0 being A; what they said is kept by position in the task. `order[pane]` is a position.
 """
@@ -21,6 +20,8 @@ MOST_VISITS = 32_767
 SET_BY_DATABASE = ("id", "submitted_at", "superseded_by")
 # Of imported judgements alone.
 SET_BY_IMPORTS = ("source_annotator", "strength_said")
+# When what somebody wrote was erased.
+SET_BY_ERASURE = ("erased_at",)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ async def send_project_file(
         return await _out(settings, caller, file)
 
 
-@router.get("/project-files/{file_id}", summary="Look at a project's file")
+@router.get("/project-files/{file_id}", summary="Look at the file of a project")
 async def read_project_file(request: Request, caller: Maker, file_id: Id, db: Db) -> ProjectFileOut:
     """What a file of yours holds by its own account."""
     return await _out(settings_of(request), caller, await project_files.get(db, caller, file_id))

@@ -6,13 +6,15 @@ import pytest
 
 from app.db.tables import Judgement
 from app.services.judging.answers import Answer
-from app.services.judging.columns import ANSWER, COLUMNS, SET_BY_DATABASE, SET_BY_IMPORTS, SUBMISSION
+from app.services.judging.columns import ANSWER, COLUMNS, SET_BY_DATABASE, SET_BY_ERASURE, SET_BY_IMPORTS, SUBMISSION
 from app.services.judging.judgements import Submission
 
 
 def test_every_column_of_the_table_is_listed_or_set_by_the_database() -> None:
     listed = [column.name for column in COLUMNS]
-    assert sorted([*listed, *SET_BY_DATABASE, *SET_BY_IMPORTS]) == sorted(Judgement.__table__.columns.keys())
+    assert sorted([*listed, *SET_BY_DATABASE, *SET_BY_ERASURE, *SET_BY_IMPORTS]) == sorted(
+        Judgement.__table__.columns.keys()
+    )
 
 
 def test_what_came_in_has_a_value_for_every_column_that_is_taken_from_it() -> None:

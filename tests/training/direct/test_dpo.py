@@ -208,6 +208,7 @@ def test_what_is_kept_of_the_reference_is_what_would_be_computed_again(
     torch.testing.assert_close(kept_2P[:, : len(pairs)], again_2P, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_while_the_reference_speaks_ends_in_the_same_weights(
     world: Path, policy: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -290,6 +291,7 @@ def test_the_other_losses_learn_too(world: Path, policy: Path, tmp_path: Path, l
     assert toy.result(tmp_path / "out")["accuracy"] > 0.9  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_adapters_learn_alone_and_a_plain_model_is_published(world: Path, policy: Path, tmp_path: Path) -> None:
     settings = settings_of(world, policy, lora_rank=8, epochs=6)
     assert toy.run("dpo", tmp_path / "out", **settings) == 0

@@ -92,6 +92,7 @@ def test_it_learns_what_people_called_desirable_and_says_how_sure_that_is(traine
     assert means(trained, "desirable_margin")[-1] > 0.1
 
 
+@pytest.mark.slow
 def test_the_policy_says_the_desirable_word_more_often(
     world: Path, policy: Path, trained: Path, tmp_path: Path
 ) -> None:

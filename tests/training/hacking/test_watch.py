@@ -49,6 +49,7 @@ def alarms_of(row: dict[str, object]) -> set[str]:
     return {alarm["detector"] for alarm in row["alarms"]}  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("reward")
 def test_a_reward_with_a_hole_raises_an_alarm_and_by_default_nothing_else(
     world: Path, policy: Path, tmp_path: Path

@@ -209,6 +209,7 @@ def test_a_run_that_left_the_bound_goes_on_from_the_last_policy_within(
     assert rollout_kl(config, models) < 0.5 + 0.2
 
 
+@pytest.mark.slow
 def test_the_best_policy_on_held_out_prompts_is_published(
     world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
@@ -235,6 +236,7 @@ def test_the_best_policy_on_held_out_prompts_is_published(
     assert "held_out_reward" not in toy.result(tmp_path / "last")
 
 
+@pytest.mark.slow
 def test_demonstrations_hold_the_policy_where_it_came_from(
     world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def cost(world: Path, policy: Path) -> Path:
     return world / "cost" / "artifact"
 
 
+@pytest.mark.slow
 def test_it_learns_what_is_safer_and_where_safety_ends(world: Path, cost: Path) -> None:
     result = toy.result(world / "cost")
     assert result["accuracy"] > 0.9  # type: ignore[operator]

@@ -157,6 +157,7 @@ def test_a_distilled_ensemble_agrees_with_people_and_its_members_differ(world: P
     assert float(score_BH.std(1).mean()) > 0.01
 
 
+@pytest.mark.slow
 def test_any_other_tool_gets_the_mean_of_an_ensemble_which_caution_never_exceeds(world: Path, ensemble: Path) -> None:
     ours = load_reward_model(ensemble / "artifact")
     sequences = sequences_of(ours, world)

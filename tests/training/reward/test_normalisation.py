@@ -108,6 +108,7 @@ def test_of_many_demonstrations_some_are_drawn(demonstrations: Path, world: Path
     assert float(normalised_scores(demonstrations, tmp_path / "out" / "artifact").mean()) == pytest.approx(0.0, abs=0.8)
 
 
+@pytest.mark.slow
 def test_bases_with_tokens_of_their_own_read_the_texts(
     demonstrations: Path,
     world: Path,

@@ -135,6 +135,7 @@ def write_rankings(folder: Path, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranking_loss", ["pairwise", "plackett_luce"])
 def test_fine_tuning_learns_from_rankings(world: Path, policy: Path, tmp_path: Path, ranking_loss: str) -> None:
     settings = reward_settings(world, policy) | {

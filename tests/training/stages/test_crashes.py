@@ -70,7 +70,9 @@ WITHOUT_PPO = ["sft", "reward", "reward, tried out", "reward, by demonstrations"
 
 
 # The other ways to learn a reward model are killed twenty times each in `make proof`.
-@pytest.mark.parametrize("variant", ["sft", "reward", "dpo", "kto", "ppo"])
+@pytest.mark.parametrize(
+    "variant", ["sft", "ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reward", "dpo", "kto"))]
+)
 def test_a_killed_run_ends_in_the_same_weights(
     variant: str, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
@@ -103,9 +105,8 @@ def test_a_run_killed_at_twenty_instants_ends_in_the_same_state(
 @pytest.mark.parametrize(
     ("variant", "kills"),
     [
-        ("defaults", 3),
         ("everything", 3),
-        ("cost", 2),
+        pytest.param("cost", 2, marks=pytest.mark.slow),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),
         pytest.param("adapters", 20, marks=pytest.mark.slow),
