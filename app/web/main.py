@@ -23,7 +23,6 @@ from app.web.api import routes as api
 from app.web.pages import (
     account,
     agreement,
-    annotate,
     auth,
     browse,
     datasets,
@@ -42,7 +41,6 @@ from app.web.pages import (
     projects,
     quality,
     questions,
-    review,
     round_settings,
     rounds,
     runs,
@@ -50,6 +48,7 @@ from app.web.pages import (
     setup,
     tokens,
 )
+from app.web.pages.judging import annotate, review
 from app.web.rendering import render
 from app.web.serving import errors, events
 from app.web.serving.body_limit import BodyLimit

@@ -12,7 +12,7 @@ from app.errors import Invalid
 from app.services.judging.assignments import PANE_NAMES, TaskView
 from app.services.projects.question import question_of
 from app.web.locales import lazy, translated
-from app.web.pages.annotate import Comparison
+from app.web.pages.judging.board import Comparison
 from app.web.pages.question_form import QuestionForm
 from training.records import Message
 
