@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,9 @@ async def pages(db: AsyncSession, project: Project, name: ListName, filters: dic
     return measured
 
 
-def main() -> None:
-    """Fill, measure, print a table and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def measured_by(measure: Callable[[str, int], Coroutine[None, None, dict[str, Any]]], about: str | None) -> None:
+    """Measure on a server of its own as many judgements as the command line says; print what came of it as JSON."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--judgements", type=int, default=1_000_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, running(Path(home)) as url:
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measured_by(measure, __doc__)

@@ -4,23 +4,16 @@ On the database of `bench.lists`, whose tasks have two labels each, every report
 as a page does. The goal is 10 s for the slowest computation, which holds up nobody; pages read for 200 ms at most.
 """
 
-import argparse
-import asyncio
-import json
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, text
 
-from app.db import migrate
-from app.db.embedded import running
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Project, WrittenReport
 from app.services.reports import reports
 from app.services.reports.registry import REPORTS
-from bench.lists import fill
+from bench.lists import fill, measured_by
 
 GOAL_SECONDS = 10
 REPEATS = 3
@@ -64,15 +57,5 @@ async def measure(url: str, judgements: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Fill, measure, print a table and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--judgements", type=int, default=1_000_000)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home, running(Path(home)) as url:
-        migrate.upgrade(url)
-        print(json.dumps(asyncio.run(measure(url, arguments.judgements))))
-
-
 if __name__ == "__main__":
-    main()
+    measured_by(measure, __doc__)

@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, exists, or_
 from sqlalchemy.orm import aliased
 
-from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Task, TaskCompletion
+from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Prompt, Task, TaskCompletion
 
 
 def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
@@ -20,6 +20,15 @@ def has_text_of(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:
         TaskCompletion.task_id == Task.id,
         TaskCompletion.completion_id == Completion.id,
         Completion.author_id == user_id,
+    )
+
+
+def askable_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Prompt: what people may be asked about. Held-out prompts never are, nor what was erased."""
+    return (
+        Prompt.project_id == project_id,
+        Prompt.split.in_(("train", "validation")),
+        Prompt.erased_at.is_(None),
     )
 
 

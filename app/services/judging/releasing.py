@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Judgement, Project, Task
@@ -21,41 +21,12 @@ async def release(db: AsyncSession, user_id: int, *, project: Project | None = N
         held = held.where(Assignment.project_id == project.id)
     # Under the tasks' locks, as everything that moves a lease: an answer just now is either before or after us.
     tasks = list(await db.scalars(select(Task.id).where(Task.id.in_(held)).order_by(Task.id).with_for_update()))
-    freed = await db.scalars(
-        update(Assignment)
-        .where(Assignment.task_id.in_(tasks), Assignment.annotator_id == user_id, Assignment.state == "leased")
-        .values(state="expired", closed_at=func.now())
-        .returning(Assignment.task_id)
-    )
-    places = freed.all()
-    if places:
-        await db.execute(
-            update(Task)
-            .where(Task.id.in_(places))
-            .values(taken=Task.taken - 1)
-            .execution_options(synchronize_session=False)
-        )
-    return len(places)
+    return await _free(db, Assignment.task_id.in_(tasks), Assignment.annotator_id == user_id)
 
 
 async def release_tasks(db: AsyncSession, task_ids: Sequence[int]) -> int:
     """Take these tasks, whose locks the caller has, from whoever holds a lease on one; returns how many leases."""
-    freed = await db.scalars(
-        update(Assignment)
-        .where(Assignment.task_id.in_(task_ids), Assignment.state == "leased")
-        .values(state="expired", closed_at=func.now())
-        .returning(Assignment.task_id)
-    )
-    places = Counter(freed)
-    for count in sorted(set(places.values())):
-        some = [task_id for task_id, held in places.items() if held == count]
-        await db.execute(
-            update(Task)
-            .where(Task.id.in_(some))
-            .values(taken=Task.taken - count)
-            .execution_options(synchronize_session=False)
-        )
-    return places.total()
+    return await _free(db, Assignment.task_id.in_(task_ids))
 
 
 async def reopen(db: AsyncSession, project: Project, user_id: int) -> int:
@@ -84,3 +55,23 @@ async def reopen(db: AsyncSession, project: Project, user_id: int) -> int:
         .execution_options(synchronize_session=False)
     )
     return len(reopened.all())
+
+
+async def _free(db: AsyncSession, *of: ColumnElement[bool]) -> int:
+    """End these leases and free their places, under the locks of their tasks; how many there were."""
+    freed = await db.scalars(
+        update(Assignment)
+        .where(*of, Assignment.state == "leased")
+        .values(state="expired", closed_at=func.now())
+        .returning(Assignment.task_id)
+    )
+    places = Counter(freed)
+    for count in sorted(set(places.values())):
+        some = [task_id for task_id, held in places.items() if held == count]
+        await db.execute(
+            update(Task)
+            .where(Task.id.in_(some))
+            .values(taken=Task.taken - count)
+            .execution_options(synchronize_session=False)
+        )
+    return places.total()

@@ -5,23 +5,31 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project, Run
 from app.errors import Conflict, Invalid
 from app.services.erasure.targets import Target, reach_of
-from app.services.erasure.touched import look
+from app.services.erasure.touched import Touched, look
 from app.services.loop import runs
 
 LONGEST_REASON = 500
 
 
 async def start(
-    db: AsyncSession, actor_id: int | None, project: Project, target: Target, *, files: bool, reason: str = ""
+    db: AsyncSession,
+    actor_id: int | None,
+    project: Project,
+    target: Target,
+    *,
+    files: bool,
+    reason: str = "",
+    touched: Touched | None = None,
 ) -> Run:
-    """Queue the erasure; with `files` of dataset versions and what was derived of it, too.
+    """Queue the erasure; with `files` of dataset versions and what was derived of it, too. `touched` is what `look` has
+    just found, None: nobody has looked.
 
     Raises NotFound, Invalid for a reason that is too long, Conflict where nothing is left to erase.
     """
     said = " ".join(reason.split())
     if len(said) > LONGEST_REASON or not said.isprintable():
         raise Invalid("A reason has at most %(size)s printable characters.", size=LONGEST_REASON)
-    touched = await look(db, project, await reach_of(db, project, target))
+    touched = touched or await look(db, project, await reach_of(db, project, target))
     if not touched.texts and not (files and touched.has_files):
         raise Conflict("Nothing of it is left to erase.")
     return await runs.queue_run(

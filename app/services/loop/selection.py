@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Completion, ModelVersion, Project, Prompt, Task, TaskCompletion
+from app.services import conditions
 from app.services.loop import writers as pens
 from app.services.loop.writers import Writer
 from app.services.projects.question import question_of
@@ -138,9 +139,7 @@ async def _layers(
         .join(Prompt, Prompt.id == Completion.prompt_id)
         .outerjoin(ModelVersion, ModelVersion.id == Completion.model_version_id)
         .where(
-            Prompt.project_id == project_id,
-            Prompt.split.in_(("train", "validation")),
-            Prompt.erased_at.is_(None),
+            *conditions.askable_in(project_id),
             Completion.erased_at.is_(None),
             pens.written_by(writers) if writers else promoted,
             ~exists().where(TaskCompletion.completion_id == Completion.id),

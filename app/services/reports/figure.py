@@ -53,11 +53,13 @@ class Figure(Generic[Content]):
         """The rows by the names of their columns, with the names that people have today: `person` beside
         `person_id`.
         """
-        rows = [
+        rows: list[Row] = [
             {column.name: getattr(row, column.name) for column in self.columns}
             for row in (self.rows(content) if content is not None else ())
         ]
         people = [column.name for column in self.columns if column.form == "person"]
+        if not people:
+            return rows
         meant = {row[name] for row in rows for name in people}
         named = {row.id: row.name for row in await db.execute(select(User.id, User.name).where(User.id.in_(meant)))}
-        return [row | {name.removesuffix("_id"): named.get(row[name]) for name in people} for row in rows]
+        return [{**row, **{name.removesuffix("_id"): named.get(row[name]) for name in people}} for row in rows]

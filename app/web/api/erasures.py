@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.erasure.targets import Kind, Target, reach_of
-from app.services.erasure.touched import Touched, look
+from app.services.erasure.touched import look
 from app.services.loop import erasing
 from app.web.api.access import Caller, OwnedProject
 from app.web.api.schemas import RunOut, Text
@@ -40,8 +40,6 @@ class ModelTouched(BaseModel):
 class ErasureOut(BaseModel):
     """What is touched, as it was before; `run` is null for a dry run."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     prompts: int
     responses: int
     demonstrations: int
@@ -70,22 +68,12 @@ async def erase(project: OwnedProject, caller: Caller, db: Db, body: ErasureIn, 
     nothing of it is left.
     """
     target = Target(body.kind, body.id)
-    touched = _out(await look(db, project, await reach_of(db, project, target)))
+    touched = await look(db, project, await reach_of(db, project, target))
+    told = ErasureOut.model_validate(touched, from_attributes=True)
     if body.dry_run:
         response.status_code = status.HTTP_200_OK
-        return touched
-    run = await erasing.start(db, caller.user_id, project, target, files=body.files, reason=body.reason)
-    return touched.model_copy(update={"run": RunOut.model_validate(run)})
-
-
-def _out(touched: Touched) -> ErasureOut:
-    fields = {name: getattr(touched, name) for name in ErasureOut.model_fields if name != "run"}
-    return ErasureOut(
-        **fields
-        | {
-            "versions": [
-                VersionTouched(kind=one.kind, number=one.number, has_file=one.has_file) for one in touched.versions
-            ],
-            "models": [ModelTouched(kind=one.kind, number=one.number) for one in touched.models],
-        }
+        return told
+    run = await erasing.start(
+        db, caller.user_id, project, target, files=body.files, reason=body.reason, touched=touched
     )
+    return told.model_copy(update={"run": RunOut.model_validate(run)})

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.web import locales
 from app.web.rendering.markdown import render_markdown
-from app.web.words import choices, figures, reports, stages
+from app.web.words import choices, figures, stages
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATES = ROOT / "templates"
@@ -91,7 +91,6 @@ def environment() -> Environment:
     env.filters["urlpath"] = lambda text: quote(str(text), safe="")
     env.filters["ago"] = ago
     env.filters["stage"] = stages.stage_title
-    env.filters["day"] = reports.day
     env.filters.update(figures.FILTERS)
     return env
 

@@ -5,10 +5,10 @@ carry.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
 from app.services.loop.stages.figures import Form
@@ -115,6 +115,11 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def day(value: date) -> str:
+    """“22 Nov 2026”."""
+    return format_date(value, "d MMM y", locale=locales.current())
+
+
 def moment(value: datetime | None) -> str:
     """A point in time for people: “22 Nov 2026, 09:41 UTC”."""
     return "" if value is None else f"{format_datetime(value, 'd MMM y, HH:mm', locale=locales.current())} UTC"
@@ -218,6 +223,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "share": share,
     "duration": duration,
     "clock": clock,
+    "day": day,
     "moment": moment,
     "beside": beside,
     "described": described,

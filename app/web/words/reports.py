@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from babel.dates import format_date
-
 from app.db.base import Json
 from app.services.reports.figure import Column, Figure, Form, Row
 from app.spreadsheets import csv_text
-from app.web import locales
 from app.web.locales import gettext, lazy
 from app.web.words import browse, figures
 
@@ -81,11 +78,6 @@ def cell(row: Row, column: Column) -> str:
     return NONE if value is None else WRITERS[column.form](value)
 
 
-def day(value: date) -> str:
-    """“22 Nov 2026”, without a year in which there would be no other."""
-    return format_date(value, "d MMM y", locale=locales.current())
-
-
 def json_row(row: Row) -> Json:
     """One row for a program: days and moments by ISO 8601."""
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
@@ -113,7 +105,7 @@ def _place(value: Any) -> float:
 
 
 WRITERS: Mapping[Form, Callable[[Any], str]] = {
-    "day": day,
+    "day": figures.day,
     "person": str,
     "text": str,
     "word": word,

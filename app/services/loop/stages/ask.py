@@ -13,6 +13,7 @@ from app.db.base import Json
 from app.db.tables import Completion, Metric, Project, Prompt, Run, ServedModel, TaskCompletion
 from app.errors import Conflict, Invalid
 from app.phrases import phrase
+from app.services import conditions
 from app.services.loop import writers as pens
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.parts import answerable, required
@@ -74,12 +75,7 @@ async def inputs_for(
     how = served_models.described(served)
     if prompts not in range(1, MOST_PROMPTS + 1):
         raise Invalid("From 1 to %(most)s prompts are asked at once.", most=f"{MOST_PROMPTS:,}")
-    can_be_asked = (
-        Prompt.project_id == project.id,
-        Prompt.split.in_(("train", "validation")),
-        Prompt.erased_at.is_(None),
-    )
-    if not await db.scalar(select(exists().where(*can_be_asked))):
+    if not await db.scalar(select(exists().where(*conditions.askable_in(project.id)))):
         raise Conflict("This project has no prompt to answer yet: import some first.")
     await pens.require(db, project, compared)
     size = question_of(project).size
@@ -190,11 +186,7 @@ def _chosen(work: Work) -> Select[int, list[Json]]:
     order = [sum(waiting[1:], waiting[0]).desc()] if waiting else []
     return (
         select(Prompt.id, Prompt.messages)
-        .where(
-            Prompt.project_id == work.project.id,
-            Prompt.split.in_(("train", "validation")),
-            Prompt.erased_at.is_(None),
-        )
+        .where(*conditions.askable_in(work.project.id))
         .order_by(*order, answered, func.md5(func.concat(Prompt.id, ":", work.seed)))
         .limit(settings["prompts"])
     )
