@@ -6,12 +6,11 @@ when or where they were written. Files lie in `home/datasets/PROJECT/KIND-NUMBER
 
 import asyncio
 import hashlib
-import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, ColumnElement, column, func, literal, select, table, text
 from sqlalchemy import cast as sql_cast
@@ -34,14 +33,13 @@ from app.db.tables import (
 from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, NotFound
 from app.services import conditions
+from app.services.data.drafts import Draft
 from app.services.projects.review import Review
 from training.records import (
     DemonstrationRecord,
     Message,
     PreferenceRecord,
-    Record,
     Split,
-    json_line,
 )
 
 # A server-side cursor's rows, so that a version of any size takes little memory.
@@ -78,7 +76,7 @@ async def cut_preferences(
         prefers_verdicts = Review.of(project.review).prefers_verdicts
     counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts)
     await _hold_none_yet(db)
-    with _Draft(home, project.slug, "preferences") as draft:
+    with Draft(home, project.slug, "preferences") as draft:
         async for rows in _judged_pairs(db, counted):
             await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
             for judgement_id, record, kind in rows:
@@ -108,7 +106,7 @@ async def cut_demonstrations(
     records = await demonstrations(db, project.id, "train")
     if not records:
         raise Conflict("There is no demonstration yet to make a dataset of.")
-    with _Draft(home, project.slug, "demonstrations") as draft:
+    with Draft(home, project.slug, "demonstrations") as draft:
         await asyncio.to_thread(draft.write, records)
         latest = await _latest(db, project, "demonstrations")
         is_same = _is_same(latest, draft)
@@ -349,7 +347,7 @@ async def _latest(db: AsyncSession, project: Project, kind: DatasetKind) -> Data
     )
 
 
-def _is_same(latest: DatasetVersion | None, draft: "_Draft") -> bool:
+def _is_same(latest: DatasetVersion | None, draft: Draft) -> bool:
     """One from which something was erased is never cut again."""
     return latest is not None and latest.erased_from_at is None and latest.sha256 == draft.sha256
 
@@ -357,7 +355,7 @@ def _is_same(latest: DatasetVersion | None, draft: "_Draft") -> bool:
 async def _publish(
     db: AsyncSession,
     project: Project,
-    draft: "_Draft",
+    draft: Draft,
     counts: Json,
     run_id: int | None,
     latest: DatasetVersion | None,
@@ -386,64 +384,6 @@ async def _publish(
     db.add(version)
     await db.flush()
     return version
-
-
-class _Draft:
-    """A version's file while it is written. Where the block ends before it was moved to its place, nothing of it stays.
-
-    `folder` is relative to the home folder.
-    """
-
-    def __init__(self, home: Path, slug: str, kind: DatasetKind) -> None:
-        self.kind = kind
-        self.folder = f"datasets/{slug}"
-        self.count = 0
-        self._home = home
-        self._path = home / self.folder / f".{kind}-{os.getpid()}.part"
-        self._file: BinaryIO | None = None
-        self._digest = hashlib.sha256()
-
-    def write(self, records: Sequence[Record]) -> None:
-        """Some more of them."""
-        content = "".join(json_line(record) for record in records).encode()
-        self._opened().write(content)
-        self._digest.update(content)
-        self.count += len(records)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    def move(self, path: str) -> None:
-        """Put all that was written into its place, on disk."""
-        file = self._opened()
-        file.flush()
-        os.fsync(file.fileno())
-        self._path.replace(self._home / path)
-        _sync_folder(self._home / self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("wb")
-        return self._file
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk only once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

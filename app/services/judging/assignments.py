@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Prompt, Task, TaskCompletion
+from app.db.tables import Assignment, Demonstration, Judgement, Member, Project, Task, TaskCompletion
 from app.db.tables.judging import LEASE_SLOTS, AnswerType, AssignmentState
 from app.db.tables.projects import Role
 from app.errors import Conflict, Erased, Forbidden, NotFound
@@ -34,7 +34,6 @@ from training.records import Message
 PANE_NAMES = "ABCDEFGHI"
 RECLAIM_BATCH = 100
 BALANCE_BOUND = 2  # sides are drawn at random until one is this far ahead
-EXCERPT_LENGTH = 80
 # So long nobody in want of a task takes the next one of somebody else. What is fetched ahead beyond that one waits only
 # for a connection to be lost, and goes at once.
 AHEAD_GRACE_SECONDS = 60
@@ -102,17 +101,6 @@ class TaskView:
     def asks_rationale(self) -> bool:
         """Whether this task can't be answered without one, whatever the answer is."""
         return self.question.wants_rationale(self.assignment_id)
-
-
-@dataclass(frozen=True)
-class RecentJudgement:
-    assignment_id: int
-    judgement_id: int
-    answer: Answer
-    prompt_excerpt: str
-    submitted_at: datetime
-    editable: bool
-    is_erased: bool
 
 
 async def lease_next(db: AsyncSession, actor: Principal, project: Project) -> Lease | None:
@@ -241,40 +229,6 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
     if policy == "retire" and await _skips(db, task) >= held.question.retire_after:
         task.state = "retired"
         await db.flush()
-
-
-async def recent(
-    db: AsyncSession, actor: Principal, project: Project, limit: int = 10, *, verdicts: bool = False
-) -> list[RecentJudgement]:
-    """What `actor` said last, or decided last, newest task first; a change does not move a task. What was erased has no
-    excerpt.
-    """
-    rows = await db.execute(
-        select(Assignment.id, Judgement, Prompt.messages, conditions.held_by_a_dataset(), Task.erased_at.is_not(None))
-        .join(Assignment, Assignment.id == Judgement.assignment_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(
-            Assignment.project_id == project.id,
-            Assignment.annotator_id == actor.user_id,
-            Judgement.superseded_by.is_(None),
-            Judgement.is_verdict if verdicts else ~Judgement.is_verdict,
-        )
-        .order_by(Assignment.closed_at.desc(), Assignment.id.desc())
-        .limit(limit)
-    )
-    return [
-        RecentJudgement(
-            assignment_id=assignment_id,
-            judgement_id=judgement.id,
-            answer=Answer.of(judgement),
-            prompt_excerpt=_excerpt(messages[-1]["content"]),
-            submitted_at=judgement.submitted_at,
-            editable=not (held or is_erased),
-            is_erased=is_erased,
-        )
-        for assignment_id, judgement, messages, held, is_erased in rows
-    ]
 
 
 async def lock(db: AsyncSession, actor: Principal, assignment_id: int) -> Held:
@@ -438,8 +392,3 @@ def _lease_time(member: Membership) -> timedelta:
 
 def _lean(order: list[int]) -> int:
     return 1 if order.index(0) < order.index(1) else -1
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= EXCERPT_LENGTH else line[: EXCERPT_LENGTH - 1].rstrip() + "…"

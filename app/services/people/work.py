@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Assignment, Judgement, Member, Project, User
 from app.errors import NotFound
 from app.security import Principal
-from app.services.judging import assignments, quality
-from app.services.judging.assignments import RecentJudgement
+from app.services.judging import quality, recent_judgements
 from app.services.judging.quality import Conduct
+from app.services.judging.recent_judgements import RecentJudgement
 
 DAYS = 30
 RECENT = 20
@@ -68,7 +68,9 @@ async def of_person(db: AsyncSession, project: Project, user: User) -> Work:
         member=member,
         conduct=conduct[0],
         days=[Day(row.day, row.judgements, int(row.active_ms)) for row in days],
-        recent=await assignments.recent(db, Principal(user.id, user.name, is_admin=False), project, limit=RECENT),
+        recent=await recent_judgements.of_person(
+            db, Principal(user.id, user.name, is_admin=False), project, limit=RECENT
+        ),
         leased=await db.scalar(leased) or 0,
         first_at=await db.scalar(select(func.min(Judgement.submitted_at)).where(*mine)),
     )

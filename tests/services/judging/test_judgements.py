@@ -17,7 +17,7 @@ from app.errors import AnsweredBefore, Conflict, Invalid, KeyReused, LeaseExpire
 from app.security import Principal
 from app.services import dispatch, events
 from app.services.data import datasets
-from app.services.judging import assignments, judgements
+from app.services.judging import assignments, judgements, recent_judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission, Submitted
 from app.services.judging.statements import Lease
@@ -276,7 +276,7 @@ async def test_a_change_of_mind_is_a_new_row_that_the_old_one_points_at(
     assert (stored.choice, stored.superseded_by) == (1, new.id)
     assert await counts(db, task) == (1, 1, "closed")
     assert (await assignments.view(db, ada, given.id)).answer == Answer(7)
-    shown = await assignments.recent(db, ada, project)
+    shown = await recent_judgements.of_person(db, ada, project)
     assert [(entry.judgement_id, entry.answer, entry.editable) for entry in shown] == [(new.id, Answer(7), True)]
     replay = await submit(sessions, ada, given.id, 1, "first")
     assert (replay.replayed, replay.judgement.id) == (True, old.id)
@@ -304,7 +304,7 @@ async def test_a_judgement_that_a_dataset_holds_can_no_longer_be_changed(
     with pytest.raises(Conflict, match="dataset version holds"):
         await submit(sessions, ada, given.id, 7, "second")
     assert not (await assignments.view(db, ada, given.id)).editable
-    assert [entry.editable for entry in await assignments.recent(db, ada, project)] == [False]
+    assert [entry.editable for entry in await recent_judgements.of_person(db, ada, project)] == [False]
 
 
 async def test_a_change_that_comes_while_a_dataset_is_cut_is_refused(
@@ -445,6 +445,6 @@ async def test_recent_judgements_come_newest_first_and_a_change_does_not_move_th
         given.append(await lease(sessions, ada, project))
         await submit(sessions, ada, given[-1].id, 1, f"k{number}")
     await submit(sessions, ada, given[0].id, 2, "changed")
-    recent = await assignments.recent(db, ada, project, limit=2)
+    recent = await recent_judgements.of_person(db, ada, project, limit=2)
     assert [entry.assignment_id for entry in recent] == [given[2].id, given[1].id]
     assert (await standing.annotator_progress(db, ada, project)).total == 3

@@ -14,7 +14,7 @@ from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
 from app.services import dispatch
 from app.services.data import datasets
-from app.services.judging import assignments, judgements, labels
+from app.services.judging import assignments, judgements, labels, recent_judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop import round_rows, rounds
@@ -115,7 +115,7 @@ async def test_a_changed_judgement_is_one_label(db: AsyncSession) -> None:
     project = await make_project(db)
     annotator = await make_member(db, project)
     await judge(db, annotator, project)
-    (recent,) = await assignments.recent(db, annotator, project)
+    (recent,) = await recent_judgements.of_person(db, annotator, project)
     await judgements.submit(db, annotator, recent.assignment_id, Submission(Answer(6), idempotency_key="on reflection"))
     assert await labels.labels_at_hand(db, project.id) == 1
 

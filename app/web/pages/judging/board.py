@@ -18,7 +18,7 @@ from app.db.session import transaction
 from app.db.tables import Project
 from app.errors import AnsweredBefore, Invalid, KeyReused, LeaseExpired, NotSignedIn
 from app.security import Principal
-from app.services.judging import assignments, judgements
+from app.services.judging import assignments, judgements, recent_judgements
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 from app.services.judging.judgements import Submission, Submitted
@@ -184,7 +184,7 @@ async def show_recent(
         project=project,
         room_name=room.name,
         progress=await room.progress(request, db, principal, project),
-        recent=await assignments.recent(db, principal, project, verdicts=room.gives_verdicts),
+        recent=await recent_judgements.of_person(db, principal, project, verdicts=room.gives_verdicts),
     )
 
 
@@ -281,7 +281,7 @@ async def earlier(
 ) -> tuple[Comparison, int | None]:
     """An earlier task, and the one that was dealt with before it."""
     comparison = await lay_out(room, db, principal, assignment_id)
-    recent = await assignments.recent(db, principal, project, verdicts=room.gives_verdicts)
+    recent = await recent_judgements.of_person(db, principal, project, verdicts=room.gives_verdicts)
     said = [judgement.assignment_id for judgement in recent]
     before = said[said.index(assignment_id) + 1 :] if assignment_id in said else said
     return comparison, before[0] if before else None
@@ -289,7 +289,7 @@ async def earlier(
 
 async def latest(room: Room, db: AsyncSession, principal: Principal, project: Project) -> int | None:
     """The task that was dealt with last."""
-    said = await assignments.recent(db, principal, project, limit=1, verdicts=room.gives_verdicts)
+    said = await recent_judgements.of_person(db, principal, project, limit=1, verdicts=room.gives_verdicts)
     return said[0].assignment_id if said else None
 
 

@@ -1,0 +1,68 @@
+"""The file of a dataset version while it is written."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from app.db.tables.lineage import DatasetKind
+from training.records import Record, json_line
+
+
+class Draft:
+    """A version's file while it is written. Where the block ends before it was moved to its place, nothing of it stays.
+
+    `folder` is relative to the home folder.
+    """
+
+    def __init__(self, home: Path, slug: str, kind: DatasetKind) -> None:
+        self.kind = kind
+        self.folder = f"datasets/{slug}"
+        self.count = 0
+        self._home = home
+        self._path = home / self.folder / f".{kind}-{os.getpid()}.part"
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Some more of them."""
+        content = "".join(json_line(record) for record in records).encode()
+        self._opened().write(content)
+        self._digest.update(content)
+        self.count += len(records)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def move(self, path: str) -> None:
+        """Put all that was written into its place, on disk."""
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        self._path.replace(self._home / path)
+        _sync_folder(self._home / self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+        return self._file
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
