@@ -42,16 +42,26 @@ export function keep(page, here) {
 export async function fetchAhead(here, isWanted) {
   if (isFetching) return;
   isFetching = true;
-  const address = `${location.pathname.replace(/\/$/, "")}/ahead`;
+  tell();
   while (regions.length < MOST && isWanted()) {
-    const query = new URLSearchParams([here, ...known()].map((id) => ["known", id]));
-    const response = await fetch(`${address}?${query}`, { headers: { "HX-Request": "true" } }).catch(() => null);
-    if (!response?.ok || !isWanted()) break;
-    if (!keep(new DOMParser().parseFromString(await response.text(), "text/html"), here)) break;
+    const text = await fetchOne(here).catch(() => null);
+    if (text === null || !isWanted()) break;
+    if (!keep(new DOMParser().parseFromString(text, "text/html"), here)) break;
   }
   isFetching = false;
+  tell();
+}
+
+// Null where there is no answer; throws where the connection breaks, even in the middle of one.
+async function fetchOne(here) {
+  const address = `${location.pathname.replace(/\/$/, "")}/ahead`;
+  const query = new URLSearchParams([here, ...known()].map((id) => ["known", id]));
+  const response = await fetch(`${address}?${query}`, { headers: { "HX-Request": "true" } });
+  return response.ok ? await response.text() : null;
 }
 
 function tell() {
-  document.documentElement.dataset.ahead = regions.length;
+  const { dataset } = document.documentElement;
+  dataset.ahead = regions.length;
+  dataset.isFetchingAhead = isFetching;
 }

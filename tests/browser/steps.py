@@ -27,8 +27,10 @@ async def sent(page: Page) -> None:
 
 
 async def has_fetched_ahead(page: Page) -> None:
-    """Wait until the task after the one on the desk is at hand."""
-    await expect(page.locator("html")).to_have_attribute("data-ahead", re.compile("[1-9]"))
+    """Wait until the task after the one on the desk is at hand, and the page asks for no more."""
+    html = page.locator("html")
+    await expect(html).to_have_attribute("data-ahead", re.compile("[1-9]"))
+    await expect(html).to_have_attribute("data-is-fetching-ahead", "false")
 
 
 async def judgements(db: AsyncSession, project: Project) -> list[Judgement]:

@@ -94,10 +94,9 @@ async def test_answers_left_in_a_shared_browser_are_neither_sent_nor_removed_by_
     # Somebody else signs in while the page of the first is still open: it sends the answer, and keeps it.
     await becomes(bob)
     await page.unroute("**/judgement")
-    async with page.expect_response("**/judgement") as refused:
+    async with page.expect_event("load"), page.expect_response("**/judgement") as refused:
         await page.get_by_role("button", name="Try now").click()
     assert (await refused.value).status == 401
-    await page.goto("/")
     await expect(page.locator(".conversation")).not_to_contain_text("Question 1?")
     await page.keyboard.press("6")
     await confirm(page)

@@ -34,7 +34,8 @@ async def test_each_answer_is_talked_over_and_then_real_work_begins(db: AsyncSes
     await page.goto("/")
     for number, is_right in ((1, False), (2, True)):
         await expect(page.locator(".practice")).to_contain_text(f"Qualification, {number} of 2")
-        await expect(page.locator("html")).not_to_have_attribute("data-ahead", "ready")
+        await expect(page.locator("html")).to_have_attribute("data-ahead", "0")
+        await expect(page.locator("html")).to_have_attribute("data-is-fetching-ahead", "false")
         better = KNOWN["qualification"][await practice_number(page)][1]
         key = await side_of_first(db, page)
         await page.keyboard.press(key if is_right else {"1": "7", "7": "1"}[key])
