@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from app import logs
 from app.acting import Actor, acting
 from app.db import migrate
 from app.db.session import create_engine, session_factory
@@ -35,6 +36,7 @@ class CannotWork(DomainError):
 
 async def work(settings: Settings, database_url: str, *, executor: Executor | None = None) -> None:
     """Work until SIGTERM or SIGINT. Raises CannotWork, WrongRevision."""
+    logs.configure(settings.log_level)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -45,7 +45,7 @@ function draw(figure) {
   const series = columns.map((line, index) => ({ spanGaps: true, points: { show: !bars, size: 5 }, ...styles[index] }));
   const options = {
     width: target.clientWidth, height: target.clientHeight,
-    padding: [8, 16, 0, 0],
+    padding: [8, days ? 28 : 16, 0, 0], // half of the last day's name
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     legend: { show: false },
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),

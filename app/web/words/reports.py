@@ -33,7 +33,7 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure with its rows; `chart` is what static/js/charts.js draws, None of what is a table alone."""
+    """A figure with its rows; `chart` is what static/js/charts.js draws, None where there is nothing but a table."""
 
     figure: Figure[Any]
     rows: Sequence[Row]
@@ -55,7 +55,7 @@ class Shown:
     @property
     def chart(self) -> Json | None:
         drawing = self.figure.drawing
-        if drawing is None or not self.rows:
+        if drawing is None or all(row[name] is None for row in self.rows for name in drawing.lines):
             return None
         forms = {column.name: column.form for column in self.figure.columns}
         return {

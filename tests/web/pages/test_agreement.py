@@ -127,3 +127,19 @@ async def test_from_judgements_that_differ_to_a_verdict_that_a_dataset_prefers(
     assert done.status_code == 201
     assert (await client.post(f"/api/v1{home}/reviews", headers=api)).status_code == 204
     assert "No divided task waits for you" in await read(client, f"{home}/review")
+
+
+async def test_where_nobody_judged_what_somebody_else_did_the_page_says_so(
+    db: AsyncSession, sessions: SessionFactory, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, TEN[:3], overlap=1)
+    owner = await make_member(db, project, "owner")
+    await db.commit()
+    address = f"/projects/{project.slug}/agreement"
+    client = await sign_in(owner)
+    for judgements in (0, 3):
+        await read(client, address)  # asks for the figures
+        async with transaction(sessions) as own:
+            await reports.write(own, project.id, "agreement")
+        assert "No task has been judged by two people" in await read(client, address), judgements
+        await judge(await sign_in(annotator), project, {})
