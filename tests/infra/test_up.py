@@ -98,14 +98,20 @@ def up(home: Path) -> Iterator[Callable[..., Up]]:
             running.end()
 
 
-def test_it_prints_a_link_that_works_and_leaves_nothing_running(up: Callable[..., Up], home: Path) -> None:
+def test_it_prints_a_link_that_works_has_its_home_alone_and_leaves_nothing_running(
+    up: Callable[..., Up], home: Path
+) -> None:
     site = up()
     (who, link), *_ = LINK.findall(site.said)
     assert who == "Admin"
     assert httpx.get(link).is_success
-    interrupted = time.monotonic()
+    second = Up(home, free_port())
+    assert second.process.wait() == 2
+    second.end()
+    assert f"is in use by another Plumbline (process {site.process.pid})" in second.said
+    assert second.said.count("\n") == 1
+    assert site.is_ready()
     assert site.end() == 0
-    assert time.monotonic() - interrupted < 10  # the promise of the README, not a benchmark
     assert processes_of(home) == {}
     assert up().is_ready()
 
@@ -127,16 +133,6 @@ def test_nothing_is_held_back_on_connections_to_the_port() -> None:
         listener.accept()[0] as connection,
     ):
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-def test_a_second_one_on_the_same_home_is_refused_and_the_first_goes_on(up: Callable[..., Up], home: Path) -> None:
-    first = up()
-    second = Up(home, free_port())
-    assert second.process.wait() == 2
-    second.end()
-    assert f"is in use by another Plumbline (process {first.process.pid})" in second.said
-    assert second.said.count("\n") == 1
-    assert first.is_ready()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -92,12 +92,17 @@ def matrix_product_limit(model: nn.Module, *, rows: int) -> float:
         fitting = max(1, min(max(rows // SHARDS, FEWEST_ROWS), int(PROBE_FLOP / (2 * outputs * inputs))))
         share = count * 2.0 * fitting * inputs * outputs
         flop += share
-        seconds += share / max(_rate(fitting, inputs, outputs) for _ in range(PROBE_REPEATS))
+        seconds += share / _rate(fitting, inputs, outputs, torch.get_num_threads())
     return flop / seconds
 
 
-def _rate(rows: int, inputs: int, outputs: int) -> float:
-    """FLOP a second of one shape."""
+@cache
+def _rate(rows: int, inputs: int, outputs: int, threads: int) -> float:
+    """FLOP a second of one shape by so many threads, the best of some tries: asked once in the life of a process."""
+    return max(_tried(rows, inputs, outputs) for _ in range(PROBE_REPEATS))
+
+
+def _tried(rows: int, inputs: int, outputs: int) -> float:
     left, right = torch.ones(rows, inputs), torch.ones(inputs, outputs)
     began = time.perf_counter()
     done = sum(together(*[partial(_multiply, left, right)] * SHARDS))

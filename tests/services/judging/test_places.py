@@ -197,14 +197,15 @@ async def _engine(database_url: str) -> AsyncEngine:
     return create_engine(database_url)
 
 
+@pytest.mark.parametrize("histories", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_places_are_counted_right_whatever_people_do(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    histories: int, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check_tasks, "REPEAT_DISTANCE", 1)
     run_state_machine_as_test(
         lambda: Places(database_url, tmp_path),
         settings=settings(
-            max_examples=20, stateful_step_count=25, deadline=None, derandomize=True, database=None,
+            max_examples=histories, stateful_step_count=25, deadline=None, derandomize=True, database=None,
             suppress_health_check=[HealthCheck.too_slow],  # every step goes to the database
         ),
     )  # fmt: skip

@@ -55,7 +55,7 @@ def normalised_scores(demonstrations: Path, artifact: Path) -> torch.Tensor:
     "learn",
     [
         pytest.param({"distil_steps": 20}, id="distilled"),
-        pytest.param(FINETUNE, id="fine-tuned"),
+        pytest.param(FINETUNE, id="fine-tuned", marks=pytest.mark.slow),
         pytest.param(FINETUNE | ENSEMBLE, id="ensemble"),
         pytest.param(
             {"method": "cross_validated", "folds": 2, "distil_steps": 4}, id="tried out", marks=pytest.mark.slow

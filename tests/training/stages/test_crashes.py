@@ -66,6 +66,14 @@ def ppo_settings(world: Path, policy: Path, reward: Path) -> dict[str, object]:
     }
 
 
+@pytest.fixture(scope="module")
+def unbroken_sft(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stage makes of the settings of "sft" where nothing comes between."""
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    assert toy.run("sft", out, **stage_settings("sft", world, world, world)) == 0
+    return out
+
+
 WITHOUT_PPO = ["sft", "reward", "reward, tried out", "reward, by demonstrations", "dpo", "kto"]
 
 
@@ -209,11 +217,10 @@ def test_a_run_asked_to_stop_saves_and_is_resumed_to_the_same_weights(world: Pat
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    world: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, unbroken_sft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = stage_settings("sft", world, policy, policy)
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    assert toy.run("sft", unbroken, **settings) == 0
+    settings = stage_settings("sft", world, world, world)
+    broken = tmp_path / "broken"
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointStore, "clear", lambda self: None)  # as if killed just before the end
         assert toy.run("sft", broken, **settings) == 0
@@ -223,27 +230,23 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     resumed_at = json.loads((before / "state.json").read_text())["step"]
     assert resumed_at < json.loads((newest / "state.json").read_text())["step"]
     assert toy.run("sft", broken, **settings) == 0
-    assert weights(broken) == weights(unbroken)
+    assert weights(broken) == weights(unbroken_sft)
 
 
-def test_without_any_whole_checkpoint_a_run_starts_over(world: Path, tmp_path: Path) -> None:
+def test_without_any_whole_checkpoint_a_run_starts_over(world: Path, unbroken_sft: Path, tmp_path: Path) -> None:
     settings = stage_settings("sft", world, world, world)
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    assert toy.run("sft", unbroken, **settings) == 0
-    assert toy.run("sft", broken, **settings) == 0
+    broken = shutil.copytree(unbroken_sft, tmp_path / "broken")
     (broken / "result.json").unlink()
     (broken / "checkpoints" / "00000004").mkdir()
     (broken / "checkpoints" / "00000004" / "manifest.json").write_text("{")
     assert toy.run("sft", broken, **settings) == 0
-    assert weights(broken) == weights(unbroken)
+    assert weights(broken) == weights(unbroken_sft)
 
 
-def test_a_finished_run_is_left_as_it_is(world: Path, tmp_path: Path) -> None:
-    settings = stage_settings("sft", world, world, world)
-    assert toy.run("sft", tmp_path / "out", **settings) == 0
-    before = (tmp_path / "out" / "artifact" / "manifest.json").stat().st_mtime_ns
-    assert toy.run("sft", tmp_path / "out", **settings) == 0
-    assert (tmp_path / "out" / "artifact" / "manifest.json").stat().st_mtime_ns == before
+def test_a_finished_run_is_left_as_it_is(world: Path, unbroken_sft: Path) -> None:
+    before = (unbroken_sft / "artifact" / "manifest.json").stat().st_mtime_ns
+    assert toy.run("sft", unbroken_sft, **stage_settings("sft", world, world, world)) == 0
+    assert (unbroken_sft / "artifact" / "manifest.json").stat().st_mtime_ns == before
 
 
 def weights(out: Path) -> dict[str, list[float]]:
