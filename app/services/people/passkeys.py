@@ -86,14 +86,12 @@ async def remove(db: AsyncSession, actor: Principal, passkey_id: int, *, session
     """
     user = await account.locked(db, actor)
     await _require_proof(db, session_token)
-    others = [passkey for passkey in await of(db, actor) if passkey.id != passkey_id]
-    if not others and (user.password_hash is None or user.email is None):
-        raise Conflict("This is your only way in. Choose a password or add another passkey first.")
-    removed = await db.scalar(
-        delete(Passkey).where(Passkey.id == passkey_id, Passkey.user_id == actor.user_id).returning(Passkey.id)
-    )
-    if removed is None:
+    own = {passkey.id for passkey in await of(db, actor)}
+    if passkey_id not in own:
         raise NotFound
+    if own == {passkey_id} and (user.password_hash is None or user.email is None):
+        raise Conflict("This is your only way in. Choose a password or add another passkey first.")
+    await db.execute(delete(Passkey).where(Passkey.id == passkey_id))
     await account.end_other_sessions(db, actor, session_token=session_token)
 
 
