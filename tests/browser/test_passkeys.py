@@ -204,6 +204,12 @@ async def test_axe_finds_nothing_wherever_passkeys_are_and_nothing_is_wider_than
     await page.get_by_role("button", name="Rename").click()
     found += await violations(page, "renaming")
     await page.keyboard.press("Escape")
+    await page.locator("form[action='/account/password']").get_by_label("E-mail").fill(f"{new_token()}@example.org")
+    for label in ("New password", "Once more"):
+        await page.get_by_label(label).fill("correct horse battery")
+    await page.get_by_role("button", name="Keep this password").click()
+    await expect(page.get_by_role("status").first).to_contain_text("Your new password is kept")
+    found += await violations(page, "account with both")
     await db.execute(update(SignInSession).values(proved_at=None).where(SignInSession.user_id == await newest(db)))
     await db.commit()
     await page.goto("/account")

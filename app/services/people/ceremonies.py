@@ -40,7 +40,7 @@ from webauthn.registration.verify_registration_response import VerifiedRegistrat
 
 from app.db.base import Json
 from app.db.tables import PasskeyChallenge, User
-from app.errors import Invalid
+from app.errors import Conflict, Invalid
 from app.security import digest
 
 CHALLENGE_BYTES = 32
@@ -53,7 +53,7 @@ _MALFORMED = (WebAuthnException, ValueError, TypeError, RecursionError)
 
 
 class PasskeyRefused(Invalid):
-    """This passkey was not accepted. Try again, or sign in another way."""
+    """This passkey was not accepted. Try again, or choose another way."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,16 @@ def relying_party(site_url: str) -> RelyingParty | None:
     if _is_address(name) or not (url.scheme == "https" or is_own_machine):
         return None
     return RelyingParty(name, f"{url.scheme}://{url.netloc.decode()}")
+
+
+def required_party(site_url: str) -> RelyingParty:
+    """What passkeys are bound to at this address. Raises Conflict where there can be none."""
+    party = relying_party(site_url)
+    if party is None:
+        raise Conflict(
+            "Browsers have passkeys at addresses with a name and HTTPS only, and this site has no such address."
+        )
+    return party
 
 
 def handle_of(user: User) -> bytes:

@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from app.errors import Conflict
 from app.services import accounts
-from app.services.people.ceremonies import RelyingParty, relying_party
+from app.services.people.ceremonies import RelyingParty, relying_party, required_party
 from app.web.rendering import render
 from app.web.serving.deps import session_cookie, settings_of
 
@@ -44,10 +43,7 @@ def party_of(request: Request) -> RelyingParty | None:
 
 async def require_party(request: Request) -> RelyingParty:
     """What passkeys are bound to here. Raises Conflict where there can be none."""
-    party = party_of(request)
-    if party is None:
-        raise Conflict("This site is reached at an address at which browsers have no passkeys.")
-    return party
+    return required_party(settings_of(request).site_url)
 
 
 Party = Annotated[RelyingParty, Depends(require_party)]

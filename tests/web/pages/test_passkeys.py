@@ -29,7 +29,7 @@ from tests.sites import site_of
 from tests.web.conftest import HOST, SignIn, client_of
 
 PASSWORD = "correct horse battery"
-REFUSED = "This passkey was not accepted. Try again, or sign in another way."
+REFUSED = "This passkey was not accepted. Try again, or choose another way."
 STALE = "That took too long, or was sent before. Try again."
 
 Browser = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -124,7 +124,7 @@ async def test_whoever_is_invited_makes_a_passkey_in_place_of_a_password(
     async with browser() as kim:
         welcome = (await kim.post(f"/invitations/{invited.token}", data={"name": "Kim"})).headers["location"]
         page = (await kim.get(welcome)).text
-        assert "Make a passkey or choose a password" in page
+        assert "Choose a password or make a passkey" in page
         refused = await add(kim, replace(device, verifies=False), next="/projects/tea/annotate")
         assert "Welcome, Kim" in words(refused.text)
         assert REFUSED in words(refused.text)
