@@ -48,8 +48,8 @@ CHALLENGE_LASTS = timedelta(minutes=10)
 LONGEST_ANSWER = 20_000  # characters; with every attestation that there is, an answer has some 8,000
 STALE = "That took too long, or was sent before. Try again."
 
-# What the library raises, and Python itself for base64, text or nesting that is none.
-_MALFORMED = (WebAuthnException, ValueError, TypeError, RecursionError)
+# What the library raises, and Python itself for base64, text or nesting that is none, and for keys that lack a part.
+_MALFORMED = (WebAuthnException, ValueError, TypeError, LookupError, RecursionError)
 
 
 class PasskeyRefused(Invalid):

@@ -151,8 +151,12 @@ async def _signer(
     other is too low.
     """
     challenge = await ceremonies.use_challenge(db, signed, browser=browser)
-    passkey = await db.scalar(select(Passkey).where(Passkey.credential_id == signed.raw_id).with_for_update())
-    if passkey is None:
+    wanted = Passkey.credential_id == signed.raw_id
+    # The person first, as whoever changes an account does: otherwise two of them would wait for each other.
+    owner = select(User).join(Passkey, Passkey.user_id == User.id).where(wanted)
+    user = await db.scalar(owner.with_for_update(read=True, key_share=True, of=User))
+    passkey = await db.scalar(select(Passkey).where(wanted).with_for_update())
+    if user is None or passkey is None:
         raise PasskeyRefused
     count = ceremonies.verified_count(party, signed, challenge=challenge, public_key=passkey.public_key)
     if (count or passkey.sign_count) and count <= passkey.sign_count:
@@ -160,7 +164,7 @@ async def _signer(
         raise PasskeyRefused(COPIED)
     passkey.sign_count, passkey.last_used_at = count, func.now()
     await db.flush()
-    return passkey, await db.get_one(User, passkey.user_id)
+    return passkey, user
 
 
 async def _require_proof(db: AsyncSession, session_token: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from webauthn.helpers import base64url_to_bytes, bytes_to_base64url
+from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, encode_cbor, parse_cbor
 
 from app.db.tables import AuditEntry, Passkey, PasskeyChallenge, SignInSession, User
 from app.services import accounts, attempts
@@ -276,6 +276,17 @@ async def test_nothing_tells_who_has_a_passkey_or_is_shut_out(
     assert refused[0].text == refused[1].text
 
 
+async def test_a_device_that_takes_the_key_for_somebody_elses_signs_nobody_in(
+    here: httpx.AsyncClient, device: Authenticator, browser: Browser
+) -> None:
+    await add(here, device)
+    (key,) = device.keys.values()
+    for handle in (b"somebody else", b""):
+        key.handle = handle
+        async with browser() as other:
+            assert (await enter(other, device)).status_code == 401
+
+
 async def test_an_erased_person_has_no_passkey(
     db: AsyncSession, here: httpx.AsyncClient, ada: User, device: Authenticator, browser: Browser
 ) -> None:
@@ -461,6 +472,16 @@ async def test_what_is_no_answer_is_refused_like_any_other(
     assert refused.status_code in (401, 422)
     assert refused.status_code == 422 or REFUSED in words(refused.text)
     assert (await here.post("/account/passkeys", data={**sent, "name": "x"})).status_code == 422
+
+
+async def test_a_key_that_lacks_a_coordinate_is_refused(here: httpx.AsyncClient, device: Authenticator) -> None:
+    answer = json.loads(device.make(await options(here, "/account/passkeys")))
+    attested = parse_cbor(base64url_to_bytes(answer["response"]["attestationObject"]))
+    whole, lacking = (bytes([0xA0 + parts, 1, 2, 3, 0x26]) for parts in (5, 4))
+    attested["authData"] = attested["authData"].replace(whole, lacking)[: -len("\x22\x58\x20" + 32 * "y")]
+    answer["response"]["attestationObject"] = bytes_to_base64url(encode_cbor(attested))
+    refused = await here.post("/account/passkeys", data={"credential": json.dumps(answer), "name": "x"})
+    assert (refused.status_code, REFUSED in words(refused.text)) == (422, True)
 
 
 @pytest.mark.parametrize(
