@@ -45,7 +45,10 @@ class Settings(BaseModel):
     ] = 1
     public_url: Annotated[
         str | None,
-        Field(description="How people reach the site, `https://example.org`; unset: `http://HOST:PORT`."),
+        Field(
+            description="How people reach the site, `https://example.org`; unset: `http://HOST:PORT`. Passkeys are "
+            "bound to its name."
+        ),
     ] = None
     database_url: Annotated[
         str | None,

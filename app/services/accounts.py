@@ -1,29 +1,26 @@
-"""People, and how they come in: one-time links, passwords, sessions and API tokens.
+"""People, and how they come in: one-time links, passwords, sessions and API tokens; passkeys are in
+`app.services.people.passkeys`.
 
 The database holds digests only. A refused secret is the same error whatever was wrong with it.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, LargeBinary, bindparam, delete, exists, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.prepared import Prepared
-from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
-from app.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
+from app.db.tables import ApiToken, Passkey, SignInLink, SignInSession, User
+from app.errors import Conflict, Invalid, NotFound, NotSignedIn
 from app.security import Principal, digest, hash_password, new_api_token, new_token, password_matches
-from app.services import audit
+from app.services import attempts, audit
 
 SESSION_IDLE = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=30)
 SEEN_EVERY = timedelta(minutes=1)  # a use is recorded this often, not with every request
-ATTEMPTS_WINDOW = timedelta(minutes=5)
-ATTEMPTS_LIMIT = 10
-ATTEMPTS_KEPT = timedelta(days=1)
+PROOF_LASTS = timedelta(minutes=10)
 PASSWORD_LENGTH = range(8, 201)
 DEVICE_LENGTH = 300
 HINT_LENGTH = 10  # of an API token, its prefix included
@@ -155,7 +152,8 @@ async def use_sign_in_link(db: AsyncSession, token: str, *, device: str = "") ->
     if used is None:
         raise NotFound("This sign-in link is unknown, used or expired.")
     await audit.note(db, "sign_in", used.user_id, {"by": "link"}, actor_id=used.user_id)
-    return await new_session(db, used.user_id, device=device, vouched_by_id=used.vouched_by_id)
+    by_admin = used.vouched_by_id is None
+    return await new_session(db, used.user_id, device=device, vouched_by_id=used.vouched_by_id, is_proved=by_admin)
 
 
 async def sign_in(db: AsyncSession, *, email: str, password: str, address: str, device: str = "") -> str:
@@ -167,23 +165,25 @@ async def sign_in(db: AsyncSession, *, email: str, password: str, address: str, 
     email = email.strip().lower()[:320]
     subjects = (f"address:{address}", f"account:{email}")
     for subject in subjects:
-        await _count_attempt(db, subject)
+        await attempts.count(db, subject)
     user = await db.scalar(select(User).where(func.lower(User.email) == func.lower(email)))
     matches = await password_matches(password, user.password_hash if user else None)
     if user is None or not matches or user.disabled_at is not None:
         raise NotSignedIn(WRONG_SIGN_IN)
-    await _forgive_attempt(db, subjects)
+    await attempts.forgive(db, subjects)
     await audit.note(db, "sign_in", user.id, {"by": "password"}, actor_id=user.id)
-    return await new_session(db, user.id, device=device, by_password=True, vouched_by_id=user.password_vouched_by_id)
+    return await new_session(
+        db, user.id, device=device, by_password=True, vouched_by_id=user.password_vouched_by_id, is_proved=True
+    )
 
 
 async def require_password(db: AsyncSession, user: User, password: str) -> None:
     """Raises Invalid unless this is the password that the person has, TooMany after too many wrong ones."""
     subject = f"password:{user.id}"
-    await _count_attempt(db, subject)
+    await attempts.count(db, subject)
     if not await password_matches(password, user.password_hash):
         raise Invalid("That is not your password.")
-    await _forgive_attempt(db, (subject,))
+    await attempts.forgive(db, (subject,))
 
 
 async def principal_of_session(db: AsyncSession, token: str) -> Principal | None:
@@ -210,15 +210,27 @@ async def session_of(db: AsyncSession, token: str) -> SignInSession:
     return session
 
 
-async def has_password(db: AsyncSession, session_token: str) -> bool:
-    """Whether the person of this session can sign in without a link."""
+async def has_way_in(db: AsyncSession, user_id: int) -> bool:
+    """Whether somebody can sign in without a link: by a password or a passkey."""
+    has_passkey = exists().where(Passkey.user_id == User.id)
+    wanted = select(User.id).where(User.id == user_id, or_(User.password_hash.is_not(None), has_passkey))
+    return await db.scalar(wanted) is not None
+
+
+async def is_proved(db: AsyncSession, session_token: str) -> bool:
+    """Whether it is the person themself who sits there, and not who found a browser open: they showed their password, a
+    passkey or an admin's link some minutes ago, or have none to show. Raises NotSignedIn.
+    """
     session = await session_of(db, session_token)
-    return await db.scalar(select(User.password_hash).where(User.id == session.user_id)) is not None
+    recent = select(SignInSession.id).where(
+        SignInSession.id == session.id, SignInSession.proved_at > func.now() - PROOF_LASTS
+    )
+    return await db.scalar(recent) is not None or not await has_way_in(db, session.user_id)
 
 
 async def vouch_for_session(db: AsyncSession, token: str, vouched_by_id: int | None) -> None:
-    """Have this session, and the password that opened it, go back to another maker of links; what an admin vouches for
-    stays as it is. Raises NotSignedIn.
+    """Have this session, and the password or passkey that opened it, go back to another maker of links; what an admin
+    vouches for stays as it is. Raises NotSignedIn.
     """
     session = await session_of(db, token)
     if session.vouched_by_id is None:
@@ -227,6 +239,7 @@ async def vouch_for_session(db: AsyncSession, token: str, vouched_by_id: int | N
     if session.by_password:
         owner = await db.get_one(User, session.user_id)
         owner.password_vouched_by_id = vouched_by_id
+    await db.execute(update(Passkey).where(Passkey.id == session.passkey_id).values(vouched_by_id=vouched_by_id))
     await db.flush()
 
 
@@ -299,7 +312,9 @@ async def new_session(
     *,
     device: str = "",
     by_password: bool = False,
+    passkey_id: int | None = None,
     vouched_by_id: int | None = None,
+    is_proved: bool = False,
 ) -> str:
     """The token of a session that begins now; sessions of this person that are over are tidied away."""
     await db.execute(
@@ -316,7 +331,9 @@ async def new_session(
             expires_at=func.now() + SESSION_LIFETIME,
             device=device[:DEVICE_LENGTH],
             by_password=by_password,
+            passkey_id=passkey_id,
             vouched_by_id=vouched_by_id,
+            proved_at=func.now() if is_proved else None,
         ),
     )
     await db.flush()
@@ -331,50 +348,6 @@ def _usable(token: str) -> tuple[ColumnElement[bool], ...]:
         SignInLink.expires_at > func.now(),
         enabled,
     )
-
-
-def _window() -> ColumnElement[datetime]:
-    return func.date_bin(ATTEMPTS_WINDOW, func.now(), datetime(2000, 1, 1, tzinfo=UTC))
-
-
-async def _count_attempt(db: AsyncSession, subject: str) -> None:
-    """Counted before the password is compared, so that a burst of tries gets no further than one after the other.
-
-    Of the window before, the share counts that is less than a window's length ago: nobody gets twice as many tries by
-    waiting for a window's end.
-    """
-    engine = db.bind
-    assert isinstance(engine, AsyncEngine)
-    before = aliased(Attempts)
-    gone = func.extract("epoch", func.now() - _window()) / ATTEMPTS_WINDOW.total_seconds()
-    still_counts = (
-        select(func.ceil(before.count * (1 - gone)))
-        .where(before.subject == subject, before.window_start == _window() - ATTEMPTS_WINDOW)
-        .scalar_subquery()
-    )
-    counted = (
-        insert(Attempts)
-        .values(subject=subject, window_start=_window())
-        .on_conflict_do_update(index_elements=["subject", "window_start"], set_={"count": Attempts.count + 1})
-        .returning(Attempts.count + func.coalesce(still_counts, 0))
-    )
-    async with engine.begin() as connection:
-        count = await connection.scalar(counted)
-    assert count is not None
-    if count > ATTEMPTS_LIMIT:
-        raise TooMany("Too many tries to sign in. Wait five minutes and try again.")
-
-
-async def _forgive_attempt(db: AsyncSession, subjects: tuple[str, ...]) -> None:
-    """Only failures count in the end: many people may sign in from one address."""
-    same = aliased(Attempts)  # the window may have ended since the try was counted
-    latest = select(func.max(same.window_start)).where(same.subject == Attempts.subject).scalar_subquery()
-    await db.execute(
-        update(Attempts)
-        .where(Attempts.subject.in_(subjects), Attempts.window_start == latest, Attempts.count > 0)
-        .values(count=Attempts.count - 1)
-    )
-    await db.execute(delete(Attempts).where(Attempts.window_start < func.now() - ATTEMPTS_KEPT))
 
 
 def checked_name(name: str) -> str:

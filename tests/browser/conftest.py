@@ -125,7 +125,7 @@ async def sign_in(browser: Browser, site: str, db: AsyncSession) -> AsyncIterato
         page = await context.new_page()
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
-        page.on("console", lambda message: trouble.extend(_trouble(message)))
+        page.on("console", lambda message: trouble.extend(trouble_in(message)))
         return page
 
     yield signed_in
@@ -134,7 +134,8 @@ async def sign_in(browser: Browser, site: str, db: AsyncSession) -> AsyncIterato
     assert trouble == []
 
 
-def _trouble(message: ConsoleMessage) -> list[str]:
+def trouble_in(message: ConsoleMessage) -> list[str]:
+    """What the browser complains of, unless tests expect it."""
     # A lost connection is logged as an error by the browser and by htmx; tests that lose one on purpose expect that.
     expected = ("Failed to load resource", "htmx: htmx:error", "htmx: htmx:response:error")
     if message.type != "error" or message.text.startswith(expected):

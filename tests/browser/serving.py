@@ -21,7 +21,8 @@ def serving(database_url: str, port: int | None = None, **settings: str) -> Iter
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", "--port", str(port)]
-    environment = {**os.environ, **settings, "DATABASE_URL": database_url, "PYTHONWARNINGS": "default"}
+    own = {"PLUMBLINE_PORT": str(port), "DATABASE_URL": database_url, "PYTHONWARNINGS": "default"}
+    environment = {**os.environ, **own, **settings}
     server = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environment)
     try:
         _wait_until_ready(url, server)

@@ -12,7 +12,7 @@ from app.db.session import SessionFactory
 from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
 from app.security import Principal
-from app.services import accounts
+from app.services import accounts, attempts
 from tests.factories import make_user, principal
 
 PASSWORD = "correct horse battery"
@@ -85,11 +85,11 @@ async def test_tries_before_the_end_of_a_window_count_after_it(db: AsyncSession,
     with pytest.raises(NotSignedIn):
         await sign_in(sessions, password="wrong")
     many = 10_000_000  # of which some count until the last moment of the window that follows
-    await db.execute(update(Attempts).values(window_start=Attempts.window_start - accounts.ATTEMPTS_WINDOW, count=many))
+    await db.execute(update(Attempts).values(window_start=Attempts.window_start - attempts.WINDOW, count=many))
     await db.commit()
     with pytest.raises(TooMany):
         await sign_in(sessions)
-    earlier = Attempts.window_start - accounts.ATTEMPTS_WINDOW
+    earlier = Attempts.window_start - attempts.WINDOW
     await db.execute(update(Attempts).where(Attempts.count == many).values(window_start=earlier))
     await db.commit()
     assert await sign_in(sessions)

@@ -7,7 +7,16 @@ from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
-from app.db.tables.people import ApiToken, Attempts, Invitation, SignInLink, SignInSession, User
+from app.db.tables.people import (
+    ApiToken,
+    Attempts,
+    Invitation,
+    Passkey,
+    PasskeyChallenge,
+    SignInLink,
+    SignInSession,
+    User,
+)
 from app.db.tables.project_files import ProjectFile
 from app.db.tables.projects import Member, Project
 from app.db.tables.reports import WrittenReport
@@ -35,6 +44,8 @@ __all__ = [
     "Member",
     "Metric",
     "ModelVersion",
+    "Passkey",
+    "PasskeyChallenge",
     "Project",
     "ProjectFile",
     "Promotion",

@@ -109,7 +109,8 @@ class SignInLink(Base):
 class SignInSession(Base):
     """A browser that is signed in; the cookie holds the token, this row its digest.
 
-    `device` is what the browser said it is; `by_password`: its person knew the password.
+    `device` is what the browser said it is; `by_password`: its person knew the password; `passkey_id`: had this
+    passkey; `proved_at`: when they last showed that it is them.
     """
 
     __tablename__ = "sign_in_sessions"
@@ -119,10 +120,41 @@ class SignInSession(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     device: Mapped[str] = mapped_column(String(300), server_default="")
     by_password: Mapped[bool] = mapped_column(server_default="false")
+    passkey_id: Mapped[int | None] = mapped_column(ForeignKey("passkeys.id", ondelete="SET NULL"), index=True)
+    proved_at: Mapped[datetime | None]
     vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[CreatedAt]
     last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+
+
+class Passkey(Base):
+    """A key pair whose private half a person's device keeps; it signs in by signing a challenge (WebAuthn).
+
+    `sign_count` is how often the device says that it has signed: 0 for good on devices that don't count.
+    """
+
+    __tablename__ = "passkeys"
+
+    id: Mapped[Key]
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    credential_id: Mapped[bytes] = mapped_column(LargeBinary(1023), unique=True)
+    public_key: Mapped[bytes]
+    sign_count: Mapped[int]
+    vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[CreatedAt]
+    last_used_at: Mapped[datetime | None]
+
+
+class PasskeyChallenge(Base):
+    """What a passkey is asked to sign, until a browser answers to it. `browser_digest` is of that browser's secret."""
+
+    __tablename__ = "passkey_challenges"
+
+    challenge: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    browser_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class ApiToken(Base):

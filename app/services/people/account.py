@@ -1,11 +1,15 @@
-"""A person's own account: name, address, password, and the browsers that are signed in to it."""
+"""A person's own account: name, address, password, and the browsers that are signed in to it.
+
+What gives somebody a way in for good is asked of who shows that it is them and not somebody who found a browser open:
+by the password or a passkey, once in some minutes (`accounts.is_proved`).
+"""
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import SignInSession, User
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal, digest, hash_password
 from app.services import accounts, audit
 
@@ -15,7 +19,7 @@ async def rename(db: AsyncSession, actor: Principal, *, name: str, email: str, p
 
     Raises Invalid, and Conflict for an address that another account has.
     """
-    user = await _locked(db, actor)
+    user = await locked(db, actor)
     address = accounts.checked_email(email) if email.strip() else None
     if user.password_hash is not None and (address or "").lower() != (user.email or "").lower():
         await accounts.require_password(db, user, password)
@@ -27,18 +31,35 @@ async def set_password(
 ) -> None:
     """Sign in by this password from now on. Every other session ends.
 
-    `email` is kept for who has none yet, since nobody signs in without. Raises Invalid, Conflict and TooMany.
+    `email` is kept for who has none yet, since nobody signs in without. `current` is the password of before, unless its
+    person has shown it or a passkey lately. Raises Invalid, Conflict, TooMany, and Forbidden without proof.
     """
-    user = await _locked(db, actor)
-    if user.password_hash is not None:
+    user = await locked(db, actor)
+    is_proved = await accounts.is_proved(db, session_token)
+    if user.password_hash is not None and (current or not is_proved):
         await accounts.require_password(db, user, current)
+    elif not is_proved:
+        raise Forbidden("Show first that it is you: by a passkey.")
     if user.email is None:
         await _keep(db, user, user.name, accounts.checked_email(email))
     session = await accounts.session_of(db, session_token)
     user.password_hash = await hash_password(accounts.checked_password(new))
     user.password_vouched_by_id = session.vouched_by_id
     session.by_password = True
+    session.proved_at = func.now()
     await end_other_sessions(db, actor, session_token=session_token)
+
+
+async def prove_by_password(db: AsyncSession, actor: Principal, password: str, *, session_token: str) -> None:
+    """Show by the password that it is oneself who sits there. Raises Invalid, TooMany."""
+    await accounts.require_password(db, await locked(db, actor), password)
+    await keep_proof(db, session_token)
+
+
+async def keep_proof(db: AsyncSession, session_token: str) -> None:
+    """Note that this session's person has just shown that it is them."""
+    (await accounts.session_of(db, session_token)).proved_at = func.now()
+    await db.flush()
 
 
 async def sessions(db: AsyncSession, actor: Principal) -> list[SignInSession]:
@@ -78,7 +99,8 @@ async def end_other_sessions(db: AsyncSession, actor: Principal, *, session_toke
     return count
 
 
-async def _locked(db: AsyncSession, actor: Principal) -> User:
+async def locked(db: AsyncSession, actor: Principal) -> User:
+    """The account of who acts; of two changes at once, the second waits."""
     return await db.get_one(User, actor.user_id, with_for_update=True, populate_existing=True)
 
 

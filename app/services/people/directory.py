@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import ApiToken, Attempts, Invitation, Member, Project, SignInLink, SignInSession, User
+from app.db.tables import ApiToken, Attempts, Invitation, Member, Passkey, Project, SignInLink, SignInSession, User
 from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services import audit
@@ -104,7 +104,7 @@ async def erase(db: AsyncSession, user: User) -> None:
     """
     await disable(db, user)
     await groups.forget(db, user.id)
-    for table in (SignInLink, ApiToken, Member):
+    for table in (SignInLink, ApiToken, Passkey, Member):
         await db.execute(delete(table).where(table.user_id == user.id))
     await db.execute(update(Invitation).where(Invitation.accepted_by_id == user.id).values(name="", email=None))
     if user.email is not None:

@@ -1,15 +1,15 @@
 """What one owner's link has opened must not open another owner's project.
 
-Whoever makes a link for somebody could open it first. So each session, token and password remembers who made the link
-that it goes back to (`vouched_by_id`; null for an admin, who may see everything anyway). When its person comes to a
-project, only what an owner of that project or an admin vouches for stays.
+Whoever makes a link for somebody could open it first. So each session, token, password and passkey remembers who made
+the link that it goes back to (`vouched_by_id`; null for an admin, who may see everything anyway). When its person comes
+to a project, only what an owner of that project or an admin vouches for stays.
 """
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import ApiToken, Member, SignInLink, SignInSession, User
+from app.db.tables import ApiToken, Member, Passkey, SignInLink, SignInSession, User
 from app.security import Principal
 
 
@@ -42,6 +42,11 @@ async def end_what_others_vouch_for(db: AsyncSession, user_id: int, *, project_i
             .where(_foreign(ApiToken.vouched_by_id, project_id))
             .values(revoked_at=func.now())
             .returning(ApiToken.id)
+        ),
+        await db.scalars(
+            delete(Passkey)
+            .where(Passkey.user_id == user_id, _foreign(Passkey.vouched_by_id, project_id))
+            .returning(Passkey.id)
         ),
         await db.scalars(
             update(User)

@@ -1,4 +1,4 @@
-"""A person's own account: name, address, password, and the browsers that are signed in."""
+"""A person's own account: name, address, ways in, and the browsers that are signed in."""
 
 from typing import Annotated
 
@@ -11,10 +11,11 @@ from app.db.tables import User
 from app.errors import DomainError
 from app.security import Principal, digest
 from app.services import accounts
-from app.services.people import account
+from app.services.people import account, passkeys
 from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, SessionToken
+from app.web.serving.signing_in import device_of, party_of
 from app.web.words.devices import device_name
 
 router = APIRouter(prefix="/account", include_in_schema=False)
@@ -41,7 +42,7 @@ class NewPassword(BaseModel):
 @router.get("")
 async def show_account(request: Request, principal: CurrentUser, session: SessionToken, db: Db) -> Response:
     """Shows people what others call them, how they sign in, and where they are signed in."""
-    return await _page(request, principal, session, db)
+    return await account_page(request, principal, session, db)
 
 
 @router.post("")
@@ -53,14 +54,14 @@ async def change_account(
         async with db.begin_nested():
             await account.rename(db, principal, name=form.name, email=form.email, password=form.password)
     except DomainError as problem:
-        return await _page(request, principal, session, db, problem=problem, typed=form)
+        return await account_page(request, principal, session, db, problem=problem, typed=form)
     return render.redirect("/account?said=saved")
 
 
 @router.get("/welcome")
 async def welcome(request: Request, principal: CurrentUser, db: Db, next: str = "/") -> Response:  # noqa: A002 - the URL's word
-    """Asks who came by a link for a password of their own, which they may leave for later."""
-    return await _welcome(request, principal, db, next_path=next)
+    """Asks who came by a link for a passkey or a password of their own, which they may leave for later."""
+    return await welcome_page(request, principal, db, next_path=next)
 
 
 @router.post("/password")
@@ -77,8 +78,8 @@ async def set_password(
             )
     except DomainError as problem:
         if not form.next.startswith("/account"):
-            return await _welcome(request, principal, db, next_path=form.next, problem=problem, email=form.email)
-        return await _page(request, principal, session, db, problem=problem)
+            return await welcome_page(request, principal, db, next_path=form.next, problem=problem, email=form.email)
+        return await account_page(request, principal, session, db, problem=problem)
     return render.redirect(render.local_path(form.next))
 
 
@@ -102,7 +103,7 @@ class PasswordsDiffer(DomainError):
     status = 422
 
 
-async def _page(
+async def account_page(
     request: Request,
     principal: Principal,
     session: str,
@@ -111,6 +112,7 @@ async def _page(
     problem: DomainError | None = None,
     typed: AboutMe | None = None,
 ) -> Response:
+    """The whole page, with what is wrong and what was typed."""
     user = await db.get_one(User, principal.user_id, populate_existing=True)
     return render.page(
         request,
@@ -121,13 +123,17 @@ async def _page(
         problem=translated(problem) if problem else None,
         said=request.query_params.get("said"),
         sessions=await account.sessions(db, principal),
+        passkeys=await passkeys.of(db, principal),
+        is_proved=await accounts.is_proved(db, session),
+        party=party_of(request),
+        device=device_name(device_of(request)),
         here=digest(session),
         device_name=device_name,
         tokens=len(await accounts.list_api_tokens(db, principal.user_id)),
     )
 
 
-async def _welcome(
+async def welcome_page(
     request: Request,
     principal: Principal,
     db: AsyncSession,
@@ -136,8 +142,9 @@ async def _welcome(
     problem: DomainError | None = None,
     email: str = "",
 ) -> Response:
+    """The page that asks for a way in of one's own; who has one goes on to where they were going."""
     user = await db.get_one(User, principal.user_id, populate_existing=True)
-    if user.password_hash is not None:
+    if await accounts.has_way_in(db, user.id):
         return render.redirect(render.local_path(next_path))
     return render.page(
         request,
@@ -146,5 +153,7 @@ async def _welcome(
         user=user,
         email=email,
         next=render.local_path(next_path),
+        party=party_of(request),
+        device=device_name(device_of(request)),
         problem=translated(problem) if problem else None,
     )

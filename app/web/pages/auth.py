@@ -1,4 +1,4 @@
-"""Signing in by link or password, and out again."""
+"""Signing in by link or password, and out again; `app.web.pages.passkeys` has the third way in."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from app.services import accounts
 from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.deps import Db, MaybeUser, session_cookie, settings_of
-from app.web.serving.signing_in import device_of, signed_in
+from app.web.serving.signing_in import address_of, device_of, party_of, signed_in
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,7 +27,7 @@ async def show_sign_in(request: Request, principal: MaybeUser, next: str = "/") 
     """Asks for e-mail address and password; who is signed in goes straight on to `next`."""
     if principal is not None:
         return render.redirect(render.local_path(next))
-    return _sign_in_page(request, next_path=next)
+    return sign_in_page(request, next_path=next)
 
 
 @router.post("/sign-in")
@@ -35,10 +35,10 @@ async def sign_in(request: Request, form: Annotated[SignInForm, Form()], db: Db)
     """Begins a session and leads on to the page that was wanted; a refusal is said on the form."""
     try:
         token = await accounts.sign_in(
-            db, email=form.email, password=form.password, address=_address(request), device=device_of(request)
+            db, email=form.email, password=form.password, address=address_of(request), device=device_of(request)
         )
     except (NotSignedIn, TooMany) as refusal:
-        return _sign_in_page(request, next_path=form.next, email=form.email, refusal=refusal)
+        return sign_in_page(request, next_path=form.next, email=form.email, refusal=refusal)
     return signed_in(request, token, render.local_path(form.next))
 
 
@@ -50,10 +50,10 @@ async def show_link(request: Request, token: str, db: Db) -> Response:
 
 @router.post("/sign-in/link/{token}")
 async def use_link(request: Request, token: str, db: Db) -> Response:
-    """Uses the link up and signs its person in; who has no password is asked for one."""
+    """Uses the link up and signs its person in; who has no other way in is asked for one."""
     session = await accounts.use_sign_in_link(db, token, device=device_of(request))
-    has_password = await accounts.has_password(db, session)
-    return signed_in(request, session, "/" if has_password else "/account/welcome")
+    user_id = (await accounts.session_of(db, session)).user_id
+    return signed_in(request, session, "/" if await accounts.has_way_in(db, user_id) else "/account/welcome")
 
 
 @router.post("/sign-out")
@@ -67,16 +67,14 @@ async def sign_out(request: Request, db: Db) -> Response:
     return response
 
 
-def _sign_in_page(request: Request, *, next_path: str, email: str = "", refusal: DomainError | None = None) -> Response:
+def sign_in_page(request: Request, *, next_path: str, email: str = "", refusal: DomainError | None = None) -> Response:
+    """The form, with what was typed and why it was refused."""
     return render.page(
         request,
         "auth/sign_in.html",
         status_code=refusal.status if refusal else 200,
         next=render.local_path(next_path),
         email=email,
+        party=party_of(request),
         failure=translated(refusal) if refusal else None,
     )
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"

@@ -1,9 +1,12 @@
 """How an answer signs a browser in, and what is known of the browser."""
 
-from fastapi import Request
+from typing import Annotated
+
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from app.services import accounts
+from app.services.people.ceremonies import RelyingParty, relying_party, required_party
 from app.web.rendering import render
 from app.web.serving.deps import session_cookie, settings_of
 
@@ -31,3 +34,21 @@ def device_of(request: Request) -> str:
     """What the browser says that it is, as far as a page can show it."""
     said = request.headers.get("user-agent", "")
     return "".join(letter for letter in said if letter.isprintable())[: accounts.DEVICE_LENGTH]
+
+
+def party_of(request: Request) -> RelyingParty | None:
+    """What passkeys are bound to here; None where there can be none."""
+    return relying_party(settings_of(request).site_url)
+
+
+async def require_party(request: Request) -> RelyingParty:
+    """What passkeys are bound to here. Raises Conflict where there can be none."""
+    return required_party(settings_of(request).site_url)
+
+
+Party = Annotated[RelyingParty, Depends(require_party)]
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from, for counting tries."""
+    return request.client.host if request.client else "unknown"

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "imports": lazy("import"),
     "invitations": lazy("invitation"),
     "members": lazy("member"),
+    "passkeys": lazy("passkey"),
     "password": lazy("password"),
     "projects": lazy("project"),
     "promotions": lazy("promotion"),

@@ -15,6 +15,8 @@ PUBLIC = {
     ("GET", "/version"),
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
+    ("POST", "/sign-in/passkey"),
+    ("POST", "/sign-in/passkey/options"),
     ("GET", "/sign-in/link/{token}"),
     ("POST", "/sign-in/link/{token}"),
     ("GET", "/invitations/{token}"),
