@@ -12,7 +12,7 @@ from training.stages.settings import Setting
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a form. `typed` is what stands in it, or is ticked; `meaning` is English and has code in it.
+    """One field of a form. `typed` is what stands in it, or is ticked; `meaning` has code in it.
 
     `default` is what holds if nobody chooses, None where that is what stands there.
     """
@@ -46,7 +46,7 @@ def _field(choice: Choice, typed: Sequence[str] | None) -> Field:
         name=setting.name,
         kind=setting.kind,
         title=gettext(choice.usual.title) if choice.usual else None,
-        meaning=setting.meaning,
+        meaning=gettext(setting.meaning) if setting.meaning else "",
         cost=gettext(choice.usual.cost) if choice.usual and choice.usual.cost else "",
         typed=tuple(typed) if typed is not None else _typed(setting, choice.value),
         choices=setting.choices,
