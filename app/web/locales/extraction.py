@@ -37,7 +37,7 @@ def domain_messages(file: IO[bytes], keywords: object, comment_tags: object, opt
 
 
 def setting_meanings(file: object, keywords: object, comment_tags: object, options: object) -> Iterator[Found]:
-    """A Babel extractor for the one file that reads them: what pages say of all settings of rounds, gates and stages."""
+    """A Babel extractor for the one file that reads them: what each setting of rounds, gates and stages means."""
     for group in settable.groups():
         for setting in group.settings:
             if setting.meaning:
@@ -48,9 +48,7 @@ def setting_refusals(file: IO[bytes], keywords: object, comment_tags: object, op
     """A Babel extractor: reasons of `raise ConfigError(settings, reason)`, as `settable.change` says them."""
     for node in ast.walk(ast.parse(file.read())):
         match node:
-            case ast.Raise(
-                exc=ast.Call(func=ast.Name(id="ConfigError"), args=[_, ast.Constant(value=str(reason))])
-            ):
+            case ast.Raise(exc=ast.Call(func=ast.Name(id="ConfigError"), args=[_, ast.Constant(value=str(reason))])):
                 yield node.lineno, None, f"%(settings)s: {reason}.", []
 
 

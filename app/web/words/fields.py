@@ -7,6 +7,7 @@ from typing import cast
 
 from app.services.loop.settable import Choice
 from app.web.locales import gettext
+from app.web.words.hacking_report import detectors
 from training.stages.settings import Setting
 
 
@@ -14,7 +15,8 @@ from training.stages.settings import Setting
 class Field:
     """One field of a form. `typed` is what stands in it, or is ticked; `meaning` has code in it.
 
-    `default` is what holds if nobody chooses, None where that is what stands there.
+    `titles` say what a choice is, where it has words. `default` is what holds if nobody chooses, None where that is
+    what stands there.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Field:
     cost: str
     typed: tuple[str, ...]
     choices: tuple[str, ...]
+    titles: Mapping[str, str]
     minimum: str
     maximum: str
     default: str | None
@@ -50,6 +53,7 @@ def _field(choice: Choice, typed: Sequence[str] | None) -> Field:
         cost=gettext(choice.usual.cost) if choice.usual and choice.usual.cost else "",
         typed=tuple(typed) if typed is not None else _typed(setting, choice.value),
         choices=setting.choices,
+        titles=detectors() if set(setting.choices) & detectors().keys() else {},
         minimum=_bound(max(setting.range.minimum, setting.range.above)),
         maximum=_bound(setting.range.maximum),
         default=", ".join(_typed(setting, choice.default)) or gettext("nothing") if choice.is_changed else None,
