@@ -5,8 +5,10 @@ catalogue: what each setting means, and why settings are refused.
 """
 
 import ast
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Collection, Iterator, Mapping
+from typing import IO, Any
+
+from babel.messages.extract import extract_python
 
 from app import errors
 from app.services.loop import settable
@@ -34,6 +36,15 @@ def domain_messages(file: IO[bytes], keywords: object, comment_tags: object, opt
                 continue
         if message.endswith(".") and "\n" not in message:
             yield node.lineno, None, message, []
+
+
+def web_messages(
+    file: IO[bytes], keywords: Mapping[str, Any], comment_tags: Collection[str], options: Any
+) -> Iterator[tuple[int, Any, Any, list[str]]]:
+    """A Babel extractor: what the web marks for translation, and the domain errors that it raises itself."""
+    yield from extract_python(file, keywords, comment_tags, options)
+    file.seek(0)
+    yield from domain_messages(file, keywords, comment_tags, options)
 
 
 def setting_meanings(file: object, keywords: object, comment_tags: object, options: object) -> Iterator[Found]:
