@@ -30,7 +30,7 @@ def coincidences(said: Said) -> Floats:
     index = np.arange(said.categories)
     together[:, index, index] -= counts
     together /= (counts.sum(axis=1) - 1)[:, None, None]
-    return _by_task(together.reshape(len(counts), -1), task)
+    return _by_task(together.reshape(len(counts), said.categories**2), task)
 
 
 def per_cent(sums: Floats) -> Floats:
