@@ -104,8 +104,7 @@ async def ask_removal(db: AsyncSession, project: Project, *, name: str) -> None:
     if name.strip() != project.name:
         raise Invalid("Type the name of the project, %(name)s, to delete it.", name=project.name)
     await _stop(db, project)
-    project.archived_at = project.archived_at or func.now()
-    project.removal_asked_at = func.now()
+    projects.put_out_of_sight(project)
     await db.flush()
     await take_up_removals(db)
 
