@@ -1,6 +1,6 @@
 """Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
 
-from sqlalchemy import ColumnElement, exists, or_
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Prompt, Task, TaskCompletion
@@ -53,6 +53,25 @@ def counted_in(project_id: int, *, prefers_verdicts: bool) -> tuple[ColumnElemen
 
 def _said_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
     return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
+
+
+def is_left() -> ColumnElement[bool]:
+    """Condition on Judgement: what it is of was not erased so far that no dataset version could hold it. That takes the
+    prompt and two responses.
+    """
+    responses = (
+        select(func.count())
+        .where(
+            TaskCompletion.task_id == Task.id,
+            TaskCompletion.completion_id == Completion.id,
+            Completion.erased_at.is_(None),
+        )
+        .correlate(Task)
+        .scalar_subquery()
+    )
+    prompt = exists().where(Prompt.id == Task.prompt_id, Prompt.erased_at.is_(None)).correlate(Task)
+    is_gone = exists().where(Task.id == Judgement.task_id, Task.erased_at.is_not(None), or_(~prompt, responses < 2))
+    return ~is_gone
 
 
 def held_by_a_dataset() -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,7 @@ from app.db.tables import (
     Assignment,
     AuditEntry,
     Completion,
+    DatasetJudgement,
     DatasetVersion,
     Demonstration,
     Judgement,
@@ -22,6 +23,7 @@ from app.db.tables import (
     Prompt,
     Run,
     Task,
+    TaskCompletion,
 )
 from app.errors import Conflict, Erased
 from app.security import Principal
@@ -31,11 +33,11 @@ from app.services.data import datasets
 from app.services.data.datasets import ErasedFrom
 from app.services.erasure.targets import Target, reach_of
 from app.services.erasure.touched import Model, Version, look
-from app.services.judging import assignments, judgements
+from app.services.judging import assignments, judgements, labels
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop import erasing, runs
-from app.services.projects import packing
+from app.services.projects import packing, standing
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.jobs.loop import Loop
 
@@ -220,6 +222,41 @@ async def test_a_response_goes_wherever_it_stands_and_the_others_of_its_ranking_
     later = await loop.do(lambda db: erasing.start(db, None, project, Target("response", response), files=True))
     assert (await loop.execute(later)).state == "succeeded"
     assert not (home / f"datasets/{project.slug}/preferences-0001.jsonl").exists()
+
+
+@pytest.mark.parametrize(("erased", "at_hand"), [("prompt", 0), ("one of a pair", 1), ("one of three", 2)])
+async def test_what_no_dataset_can_hold_any_more_is_no_label_at_hand(loop: Loop, erased: str, at_hand: int) -> None:
+    home = loop.context.home
+
+    async def scene(db: AsyncSession) -> tuple[Project, Target]:
+        project = await make_project(db)
+        prompt = await make_prompt(db, project)
+        three = await make_task(db, project, "a", "b", "c", prompt=prompt, priority=1)
+        pair = await make_task(db, project, "d", "e", prompt=prompt)
+        who = await make_member(db, project)
+        for answer in (Answer(answer_type="ranking", ranks=(1, 2, 3)), Answer(1)):
+            leased = await assignments.lease_next(db, who, project)
+            assert leased is not None
+            await judgements.submit(db, who, leased.id, Submission(answer, idempotency_key=answer.answer_type))
+        assert await labels.labels_at_hand(db, project.id) == 2
+        if erased == "prompt":
+            return project, Target("prompt", prompt.id)
+        of = three if erased == "one of three" else pair
+        response = select(TaskCompletion.completion_id).where(TaskCompletion.task_id == of.id).limit(1)
+        return project, Target("response", (await db.scalars(response)).one())
+
+    project, target = await loop.do(scene)
+    run = await loop.do(lambda db: erasing.start(db, None, project, target, files=False))
+    assert (await loop.execute(run)).state == "succeeded"
+
+    async def check(db: AsyncSession) -> None:
+        assert await labels.labels_at_hand(db, project.id) == at_hand
+        assert (await standing.overview(db, project)).judgements_since_snapshot == at_hand
+        if at_hand:
+            await datasets.cut_preferences(db, project, home=home)
+        assert await db.scalar(select(func.count()).select_from(DatasetJudgement)) == at_hand
+
+    await loop.do(check)
 
 
 def names(file: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """A file on its way in: looked at on a page, checked and stored by a worker, judged by people, and taken back."""
 
 import asyncio
+import csv
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -241,6 +242,21 @@ async def test_what_cannot_be_taken_is_said_and_leaves_nothing(
     assert said in words(refused.text)
     assert await site.count(Import) == 0
     assert kept_in(home) == []
+
+
+async def test_a_column_that_a_spreadsheet_would_run_is_text_in_the_table_of_bad_rows(site: Site) -> None:
+    formula = "=cmd|'/C calc'!A0"
+    page = await site.upload({formula: "Tea?"}, {formula: 7})
+    (one,) = (await site.program.get(site.api)).json()["items"]
+    chosen = {"format": "prompts", "columns": {"prompt": formula}}
+    assert (await site.program.post(f"{site.api}/{one['id']}/check", json=chosen)).status_code == 200
+    await site.loop.work_off()
+    assert "tea.jsonl holds one new row." in words(await site.read(page))
+    for table in (f"{page}/bad-rows.csv", f"{site.api}/{one['id']}/bad-rows"):
+        door = site.browser if table.startswith("/projects") else site.program
+        _, bad = csv.reader((await door.get(table)).text.splitlines())
+        assert (bad[0], bad[1]) == ("2", f"'{formula}")
+        assert not any(cell.startswith(("=", "+", "-", "@")) for cell in bad)
 
 
 async def test_programs_bring_files_in_and_take_them_back(site: Site) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Demonstration, Member, Project, ProjectFile, Prompt, Run, User
+from app.jobs import reaper
 from app.security import Principal
 from app.services import accounts
 from app.services.data.storing.uploads import FILE
@@ -62,11 +64,12 @@ def sent(content: bytes, name: str = "bread.zip") -> dict[str, tuple[str, bytes,
     return {"file": (name, content, "application/zip")}
 
 
-def run_of(answer: httpx.Response) -> tuple[str, int]:
-    """Slug and run that a form has led to."""
+async def run_of(browser: httpx.AsyncClient, answer: httpx.Response) -> tuple[str, int]:
+    """Slug and run of the page that a form has led to."""
     assert answer.status_code == 303, answer.text
-    _, _, slug, _, run_id = answer.headers["location"].split("/")
-    return slug, int(run_id)
+    page = (await browser.get(answer.headers["location"])).text
+    (found,) = re.findall(r'href="/projects/([^/"]+)/runs/(\d+)"', page)
+    return found[0], int(found[1])
 
 
 async def exported(loop: Loop, project: Project, *, with_models: bool = False) -> bytes:
@@ -97,12 +100,16 @@ async def test_a_project_goes_out_by_one_page_and_comes_in_whole_by_another(
     assert "The files of its models are in it." in page.text
     assert await loop.do(lambda db: db.scalar(select(Run.id).where(Run.stage == "unpack"))) is None
     made = {"name": "Again", "slug": "again"}
-    slug, run_id = run_of(await ada.post(looked_at.headers["location"], data=made))
-    assert (slug, run_of(await ada.post(looked_at.headers["location"], data=made))) == ("again", ("again", run_id))
+    here = looked_at.headers["location"]
+    slug, run_id = await run_of(ada, await ada.post(here, data=made))
+    assert (slug, await run_of(ada, await ada.post(here, data=made))) == ("again", ("again", run_id))
+    assert "bread.zip is coming in." in (await ada.get(here)).text
     assert "waits for a worker" in (await ada.get(f"/projects/again/runs/{run_id}")).text
     await loop.work_off()
     watched = (await ada.get(f"/projects/again/runs/{run_id}")).text
     assert 'href="/projects/again">Go to the project' in watched
+    assert 'href="/projects/again">Go to the project' in (await ada.get(f"{here}/state")).text
+    assert (await ada.get(here)).headers["location"] == "/projects/again"
     again = await named(loop, "again")
     assert again.name == "Again"
     await loop.do(lambda db: check_files(db, loop.context.home, again))
@@ -150,7 +157,7 @@ async def test_who_is_no_admin_takes_nobody_along_and_what_is_no_projects_file_m
     assert "Policies start from a model that is not here" in page
     other_browser = await person(loop, app, "Di")
     assert (await other_browser.get(looked_at.headers["location"])).status_code == 404
-    slug, _ = run_of(await bo.post(looked_at.headers["location"], data={"name": "Mine"}))
+    slug, _ = await run_of(bo, await bo.post(looked_at.headers["location"], data={"name": "Mine"}))
     await loop.work_off()
     mine = await named(loop, slug)
     assert (mine.name, mine.policy_source) == ("Mine", None)
@@ -164,14 +171,25 @@ async def test_who_is_no_admin_takes_nobody_along_and_what_is_no_projects_file_m
         if answer.status_code != 303:
             assert answer.status_code == 422
             return answer.text
-        slug, run_id = run_of(await bo.post(answer.headers["location"], data={"name": "No", "slug": ""}))
+        page = answer.headers["location"]
+        slug, run_id = await run_of(bo, await bo.post(page, data={"name": "No", "slug": ""}))
         await loop.work_off()
         run = await loop.do(lambda db: db.get_one(Run, run_id))
         assert run.state == "failed"
-        made = await named(loop, slug)
-        assert await loop.do(lambda db: db.scalar(select(Prompt.id).where(Prompt.project_id == made.id))) is None
+        assert (await bo.get(f"/projects/{slug}")).status_code == 404
+        await reaper.look_around(loop.context)
+        await loop.work_off()
+        for table, of in ((Project, Project.slug == slug), (Run, Run.id == run_id)):
+            assert not await loop.do(lambda db, table=table, of=of: db.scalar(select(table.id).where(of)))  # type: ignore[misc]
         assert not (loop.context.home / "datasets" / slug).exists()
-        return (await bo.get(f"/projects/{slug}/runs/{run_id}")).text
+        assert not list((loop.context.home / "imports").rglob(FILE))
+        assert (await bo.post(page, data={"name": "No"})).headers["location"] == page
+        said = (await bo.get(page)).text
+        assert "could not be taken in." in said
+        assert "Nothing was made." in said
+        refused = await bo.get(f"/api/v1/project-files/{page.rpartition('/')[2]}")
+        assert (refused.status_code, refused.json()["detail"][:28]) == (422, "The file could not be taken ")
+        return said
 
     def manifest(**said: Any) -> Callable[[Entries], None]:
         return lambda entries: entries.update({"manifest.json": json.dumps(said_in(entries) | said).encode()})
@@ -210,7 +228,8 @@ async def test_who_is_no_admin_takes_nobody_along_and_what_is_no_projects_file_m
     assert (await bo.post(NEW, files=sent(b"0" * 1_100_000))).status_code == 413
     app.state.settings = app.state.settings.model_copy(update={"project_creation": "admins"})
     assert (await bo.get(NEW)).status_code == (await bo.post(NEW, files=sent(whole))).status_code == 403
-    assert not await loop.do(lambda db: db.scalar(select(ProjectFile.id).where(ProjectFile.project_id.is_(None))))
+    unused = select(ProjectFile.id).where(ProjectFile.project_id.is_(None), ProjectFile.problem.is_(None))
+    assert not await loop.do(lambda db: db.scalar(unused))
 
 
 async def test_programs_send_look_make_and_discard(loop: Loop, app: FastAPI) -> None:
@@ -244,7 +263,7 @@ async def test_a_project_is_emptied_of_what_was_taken_in_when_that_is_cancelled(
     project = await loop.make_project()
     bo = await person(loop, app, "Bo")
     looked_at = await bo.post(NEW, files=sent(await exported(loop, project)))
-    slug, run_id = run_of(await bo.post(looked_at.headers["location"], data={"name": "Bread"}))
+    slug, run_id = await run_of(bo, await bo.post(looked_at.headers["location"], data={"name": "Bread"}))
     run = await loop.do(lambda db: db.get_one(Run, run_id))
     answer = await bo.post(f"/projects/{slug}/runs/{run_id}/cancel")
     assert answer.status_code == 303

@@ -12,6 +12,8 @@ from app.db.tables import Project, Run
 from app.jobs import reaper
 from app.services.loop import leases, runs
 from app.services.loop.stages.stage import seed_of
+from app.services.reports import reports
+from app.services.reports.dashboard import DASHBOARD
 from tests.jobs.conftest import StartWorker
 from tests.jobs.loop import LEASE_SECONDS, LOOK_SECONDS, Loop, uninterrupted
 
@@ -24,6 +26,17 @@ async def test_a_queued_run_is_worked_off_by_a_worker(loop: Loop, start_worker: 
     start_worker()
     run = await loop.queue_sft(await loop.make_project())
     assert (await loop.until_over(run)).state == "succeeded"
+
+
+async def test_a_report_that_a_page_asked_for_is_computed_by_a_worker(loop: Loop, start_worker: StartWorker) -> None:
+    project = await loop.make_project()
+    assert (await loop.do(lambda db: reports.current(db, project, DASHBOARD))).content is None
+    start_worker()
+    while (latest := await loop.do(lambda db: reports.current(db, project, DASHBOARD))).content is None:
+        assert latest.problem is None
+        await asyncio.sleep(LOOK_SECONDS)
+    assert [split.prompts for split in latest.content.splits] == [6, 2]
+    assert latest.written_at is not None
 
 
 async def test_a_run_outlives_its_worker(loop: Loop, start_worker: StartWorker, home: Path) -> None:

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Gate, Judgement, ModelVersion, Project, Prompt, Task, User
-from app.services.reports import dashboard
-from app.services.reports.dashboard import Coverage, Day, Version, pace_of
+from app.db.tables import Assignment, Completion, Gate, Judgement, ModelVersion, Project, Prompt, Task, User
+from app.services.reports import agreement, dashboard
+from app.services.reports.dashboard import Coverage, Day, pace_of
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
+from app.services.reports.versions import Version
 from tests.factories import make_project, make_prompt, make_task, make_user
 
 keys = count(1)
@@ -23,17 +25,29 @@ def noon(days_ago: int) -> datetime:
 
 
 async def say(
-    db: AsyncSession, task: Task, user: User | None, choice: int, *, days_ago: int = 1, active_ms: int | None = 60_000
+    db: AsyncSession,
+    task: Task,
+    user: User | None,
+    choice: int | list[int | None],
+    *,
+    days_ago: int = 1,
+    active_ms: int | None = 60_000,
 ) -> Judgement:
-    """A label as it is stored; without a user an imported one."""
+    """A label as it is stored, a choice of the scale or ranks; without a user an imported one."""
     assignment = None
+    order = list(range(len(choice))) if isinstance(choice, list) else [0, 1]
+    said: dict[str, Any] = (
+        {"ranks": choice, "answer_type": "ranking"}
+        if isinstance(choice, list)
+        else {"choice": choice, "preference": 4 - choice}
+    )
     if user is not None:
         assignment = Assignment(
             project_id=task.project_id,
             task_id=task.id,
             annotator_id=user.id,
             state="submitted",
-            shown_order=[0, 1],
+            shown_order=order,
             guidelines_version=1,
             lease_expires_at=noon(days_ago),
         )
@@ -46,16 +60,16 @@ async def say(
         annotator_id=user.id if user else None,
         kind="imported" if user is None else "simulated" if user.is_simulated else "human",
         is_check=task.purpose != "label",
-        choice=choice,
-        preference=4 - choice,
-        shown_order=[0, 1],
+        **said,
+        shown_order=order,
         guidelines_version=1,
         idempotency_key=f"k{next(keys)}" if user else None,
         active_ms=active_ms if user else None,
         submitted_at=noon(days_ago),
     )
-    db.add(judgement)
     task.taken = task.judged = task.judged + 1
+    await db.flush()  # first, as an answer does: the database then says how far the task divides people
+    db.add(judgement)
     await db.flush()
     return judgement
 
@@ -160,6 +174,24 @@ async def test_agreement_is_of_all_pairs_on_a_task_and_no_share_is_told_of_few(
     assert all(week.week.weekday() == 0 for week in weeks)
 
 
+async def test_the_agreement_of_a_week_is_that_of_the_report_on_agreement(db: AsyncSession, project: Project) -> None:
+    people = [await make_user(db) for _ in range(4)]
+    for choices in ((1, 2, 6, 7), (1, 4, 4), (3, 5), (6, 7, 7)):
+        task = await make_task(db, project, quota=4)
+        for user, choice in zip(people, choices, strict=False):
+            await say(db, task, user, choice)
+    ranking = await make_task(db, project, "One.", "Two.", "Three.", quota=3)
+    for user, ranks in zip(people, ([1, 2, 3], [1, 3, 2], [2, 1, None]), strict=False):
+        await say(db, ranking, user, ranks)
+    (week,) = (await dashboard.compute(db, project)).weeks
+    per_cent = (await agreement.compute(db, project)).named("per_cent")
+    assert per_cent is not None
+    assert per_cent.value is not None
+    assert week.agreement == pytest.approx(per_cent.value)
+    # 6 + 3 + 1 + 3 of the pairs, and 3 + 1 + 1 of what was ranked.
+    assert week.pairs == 18
+
+
 async def test_coverage_counts_prompts_that_have_tasks_and_labels_by_split_and_tag(
     db: AsyncSession, project: Project
 ) -> None:
@@ -195,9 +227,18 @@ async def test_models_are_told_with_the_figures_that_their_gate_went_by(db: Asyn
     db.add_all([few, crossed, policy])
     await db.flush()
     db.add(Gate(project_id=project.id, model_version_id=policy.id, passed=False, rules=[]))
-    await db.flush()
+    judged, open_, check = [await make_task(db, project) for _ in range(3)]
+    check.purpose = "gold"
+    wrote = {"source": "policy", "model_version_id": policy.id}
+    await db.execute(
+        update(Completion).where(Completion.prompt_id.in_([judged.prompt_id, open_.prompt_id])).values(wrote)
+    )
+    await db.execute(update(Completion).where(Completion.prompt_id == check.prompt_id).values(wrote))
+    await say(db, judged, await make_user(db), 1)
+    await say(db, judged, await make_user(db), 1)
+    await say(db, check, await make_user(db), 1)
     seen = (await dashboard.compute(db, project)).versions
-    assert seen[0] == Version(None, "policy", 1, "candidate", "refused", None, None, 0.7, None)
+    assert seen[0] == Version(None, "policy", 1, "candidate", "refused", None, None, 0.7, None, 1)
     assert [(each.number, each.accuracy, each.pairs) for each in seen[1:]] == [(2, 0.6, 80), (1, None, 4)]
 
 

@@ -17,7 +17,7 @@ from app.errors import Invalid, NotFound
 from app.services.judging.answers import Answer
 from app.settings import Settings
 from app.web import locales
-from app.web.locales.extraction import domain_messages
+from app.web.locales.extraction import domain_messages, setting_refusals
 from app.web.main import create_app
 from app.web.rendering.render import ROOT
 from app.web.words import choices
@@ -183,6 +183,12 @@ class LeaseLost(Exception):
 '''
     found = [message for _, _, message, _ in domain_messages(BytesIO(source), [], [], {})]
     assert sorted(found) == ["Gone for good.", "It is lost.", "That was wrong."]
+
+
+def test_every_reason_why_a_stage_refuses_settings_is_collected() -> None:
+    sources = [file.read_bytes() for file in sorted((ROOT / "training" / "config").glob("*.py"))]
+    raised = sum(source.count(b"raise ConfigError(") for source in sources)
+    assert sum(len(list(setting_refusals(BytesIO(source), [], [], {}))) for source in sources) == raised > 30
 
 
 def _catalogue(language: str) -> Catalog:

@@ -20,8 +20,8 @@ class CostConfig(RewardConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.heads > 1 or self.learn_criteria:
-            raise ConfigError("heads, learn_criteria: a cost model has one head, whose zero is that of its labels")
+            raise ConfigError("heads, learn_criteria", "a cost model has one head, whose zero is that of its labels")
         if self.centering > 0:
-            raise ConfigError("centering: the zero of a cost parts safe from unsafe and is no mean")
+            raise ConfigError("centering", "the zero of a cost parts safe from unsafe and is no mean")
         if self.previous_reward is not None:
-            raise ConfigError("previous_reward: a cost model is not compared with a reward model")
+            raise ConfigError("previous_reward", "a cost model is not compared with a reward model")

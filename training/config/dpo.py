@@ -54,4 +54,6 @@ class DpoConfig(StageConfig):
 
     def __post_init__(self) -> None:
         if self.loss == "robust" and self.label_noise == 0:
-            raise ConfigError("label_noise: must be above 0 for the robust loss, which is the sigmoid loss without it")
+            raise ConfigError(
+                "label_noise", "must be above 0 for the robust loss, which is the sigmoid loss without it"
+            )

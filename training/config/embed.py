@@ -21,4 +21,4 @@ class EmbedConfig(StageConfig):
 
     def __post_init__(self) -> None:
         if (self.reward is None) == (self.policy is None):
-            raise ConfigError("reward, policy: exactly one of them is needed")
+            raise ConfigError("reward, policy", "exactly one of them is needed")

@@ -153,35 +153,35 @@ class PpoConfig(StageConfig):
 
     def __post_init__(self) -> None:
         if self.minibatch_size > self.batch_size:
-            raise ConfigError("minibatch_size: must not exceed batch_size")
+            raise ConfigError("minibatch_size", "must not exceed batch_size")
         if self.batch_size % self.samples_per_prompt:
-            raise ConfigError("batch_size: must be a multiple of samples_per_prompt")
+            raise ConfigError("batch_size", "must be a multiple of samples_per_prompt")
         if self.algorithm == "rloo":
             self._require_use_without_critic()
         self._require_use_of_cost()
         if self.kl_penalty == "loss" and self.kl_estimator == "k1":
-            raise ConfigError("kl_estimator: k1 in the loss has no gradient on average; choose k2 or k3")
+            raise ConfigError("kl_estimator", "k1 in the loss has no gradient on average; choose k2 or k3")
         if self.ptx_coefficient > 0 and self.demonstrations is None:
-            raise ConfigError("demonstrations: needed for ptx_coefficient")
+            raise ConfigError("demonstrations", "needed for ptx_coefficient")
         if self.publish == "best" and self.held_out_prompts is None:
-            raise ConfigError("held_out_prompts: needed to publish the best policy")
+            raise ConfigError("held_out_prompts", "needed to publish the best policy")
         if self.on_alarm != "report" and self.detector_responses == 0:
-            raise ConfigError("detector_responses: without any there is no alarm to act on")
+            raise ConfigError("detector_responses", "without any there is no alarm to act on")
         if self.on_alarm == "roll_back" and self.kl_roll_backs == 0:
-            raise ConfigError("kl_roll_backs: must be above 0 to roll back on an alarm")
+            raise ConfigError("kl_roll_backs", "must be above 0 to roll back on an alarm")
 
     def _require_use_without_critic(self) -> None:
         if self.samples_per_prompt == 1:
-            raise ConfigError("samples_per_prompt: RLOO compares at least 2 responses to a prompt")
+            raise ConfigError("samples_per_prompt", "RLOO compares at least 2 responses to a prompt")
         unused = [name for name in _OF_TOKENS if getattr(self, name) != getattr(PpoConfig, name)]
         if unused:
-            raise ConfigError(f"{', '.join(unused)}: RLOO has no critic and takes a response as one action")
+            raise ConfigError(", ".join(unused), "RLOO has no critic and takes a response as one action")
 
     def _require_use_of_cost(self) -> None:
         unused = [name for name in _OF_COST if getattr(self, name) != getattr(PpoConfig, name)]
         if self.cost is None and unused:
-            raise ConfigError(f"{', '.join(unused)}: there is no cost model")
+            raise ConfigError(", ".join(unused), "there is no cost model")
         if self.multiplier_start > self.multiplier_max:
-            raise ConfigError("multiplier_start: must not exceed multiplier_max")
+            raise ConfigError("multiplier_start", "must not exceed multiplier_max")
         if self.cost is not None and self.whiten_rewards:
-            raise ConfigError("whiten_rewards: with a cost model it would change the price of cost in every rollout")
+            raise ConfigError("whiten_rewards", "with a cost model it would change the price of cost in every rollout")

@@ -23,7 +23,7 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError("config", "cannot read %(path)s: %(error)s", path=path, error=error) from error
     return config_from(values, kind, path.resolve().parent)
 
 
@@ -39,16 +39,16 @@ def config_to_json(config: StageConfig) -> dict[str, object]:
 
 def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> object:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.') or 'config'}: must be a JSON object")
+        raise ConfigError(prefix.rstrip(".") or "config", "must be a JSON object")
     hints = get_type_hints(kind, include_extras=True)
     fields = {setting.name: setting for setting in dataclasses.fields(kind)}
     for key in values:
         if key not in fields:
-            raise ConfigError(f"{prefix}{key}: unknown setting")
+            raise ConfigError(f"{prefix}{key}", "unknown setting")
     for name, setting in fields.items():
         no_default = setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
         if no_default and name not in values:
-            raise ConfigError(f"{prefix}{name}: missing")
+            raise ConfigError(f"{prefix}{name}", "missing")
     read = {key: _value(value, hints[key], base, f"{prefix}{key}") for key, value in values.items()}
     return kind(**{key: _located(key, value, base) for key, value in read.items()})
 
@@ -65,15 +65,16 @@ def _value(value: object, hint: object, base: Path, key: str) -> object:
         return _value(value, inner, base, key)
     if origin is tuple:
         if not isinstance(value, list):
-            raise ConfigError(f"{key}: must be a list, not {value!r}")
+            raise ConfigError(key, "must be a list, not %(value)s", value=repr(value))
         return tuple(_value(entry, get_args(hint)[0], base, key) for entry in value)
     if origin is Mapping:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{key}: must be a JSON object")
+            raise ConfigError(key, "must be a JSON object")
         return {name: _value(entry, get_args(hint)[1], base, f"{key}.{name}") for name, entry in value.items()}
     if origin is Literal:
         if value not in get_args(hint):
-            raise ConfigError(f"{key}: must be one of {', '.join(get_args(hint))}, not {value!r}")
+            choices = ", ".join(get_args(hint))
+            raise ConfigError(key, "must be one of %(choices)s, not %(value)s", choices=choices, value=repr(value))
         return value
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _dataclass_from(value, hint, base, f"{key}.")
@@ -91,18 +92,26 @@ def _scalar(value: object, kind: type, base: Path, key: str) -> object:
             return value
     if kind in (str, bool) and isinstance(value, kind):
         return value
-    expected = {Path: "a path", float: "a finite number", int: "a whole number", str: "text", bool: "true or false"}
-    raise ConfigError(f"{key}: must be {expected[kind]}, not {value!r}")
+    said = repr(value)
+    if kind is float:
+        raise ConfigError(key, "must be a finite number, not %(value)s", value=said)
+    if kind is int:
+        raise ConfigError(key, "must be a whole number, not %(value)s", value=said)
+    if kind is bool:
+        raise ConfigError(key, "must be true or false, not %(value)s", value=said)
+    raise ConfigError(key, "must be %(kind)s, not %(value)s", kind="a path" if kind is Path else "text", value=said)
 
 
 def _bounded(value: object, bounds: Range, key: str) -> object:
     number = cast(float, value)
+    said = f"{number:g}"
     if number <= bounds.above:
-        raise ConfigError(f"{key}: must be above {bounds.above:g}, not {number:g}")
+        raise ConfigError(key, "must be above %(bound)s, not %(value)s", bound=f"{bounds.above:g}", value=said)
     if number < bounds.minimum and bounds.maximum == math.inf:
-        raise ConfigError(f"{key}: must be at least {bounds.minimum:g}, not {number:g}")
+        raise ConfigError(key, "must be at least %(minimum)s, not %(value)s", minimum=f"{bounds.minimum:g}", value=said)
     if not bounds.minimum <= number <= bounds.maximum:
-        raise ConfigError(f"{key}: must lie in [{bounds.minimum:g}, {bounds.maximum:g}], not {number:g}")
+        low, high = f"{bounds.minimum:g}", f"{bounds.maximum:g}"
+        raise ConfigError(key, "must lie in [%(low)s, %(high)s], not %(value)s", low=low, high=high, value=said)
     return value
 
 

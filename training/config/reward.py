@@ -88,14 +88,14 @@ class RewardConfig(StageConfig):
 
     def __post_init__(self) -> None:
         if self.normalise_over == "demonstrations" and self.demonstrations is None:
-            raise ConfigError("demonstrations: needed to normalise over them")
+            raise ConfigError("demonstrations", "needed to normalise over them")
         if self.normalise_over != "demonstrations" and self.demonstrations is not None:
-            raise ConfigError("demonstrations: only normalise_over demonstrations uses this")
+            raise ConfigError("demonstrations", "only normalise_over demonstrations uses this")
         if self.heads == 1 and self.read_out != "mean":
-            raise ConfigError(f"read_out: {self.read_out} needs more than one of heads")
+            raise ConfigError("read_out", "%(choice)s needs more than one of heads", choice=self.read_out)
         if self.read_out != "conservative" and self.variance_penalty != type(self).variance_penalty:
-            raise ConfigError("variance_penalty: only the read_out conservative uses this")
+            raise ConfigError("variance_penalty", "only the read_out conservative uses this")
         if self.criteria_weights and not self.learn_criteria:
-            raise ConfigError("criteria_weights: needs learn_criteria")
+            raise ConfigError("criteria_weights", "needs learn_criteria")
         if self.criteria_weights and not any(self.criteria_weights.values()):
-            raise ConfigError("criteria_weights: must not all be zero")
+            raise ConfigError("criteria_weights", "must not all be zero")

@@ -39,10 +39,10 @@ class EvaluateConfig(StageConfig):
 
     def __post_init__(self) -> None:
         if self.policy is not None and self.prompts is None:
-            raise ConfigError("prompts: needed to evaluate a policy")
+            raise ConfigError("prompts", "needed to evaluate a policy")
         if self.cost is not None and self.policy is None:
-            raise ConfigError("policy: needed to say what its responses cost")
+            raise ConfigError("policy", "needed to say what its responses cost")
         if self.preferences is not None and self.reward is None:
-            raise ConfigError("reward: needed to evaluate on preferences")
+            raise ConfigError("reward", "needed to evaluate on preferences")
         if self.policy is None and self.preferences is None:
-            raise ConfigError("policy, preferences: one of them is needed")
+            raise ConfigError("policy, preferences", "one of them is needed")

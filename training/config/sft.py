@@ -39,6 +39,7 @@ class SftConfig(StageConfig):
     def __post_init__(self) -> None:
         for name, number in asdict(self.architecture).items():
             if number < 1:
-                raise ConfigError(f"architecture.{name}: must be at least 1, not {number}")
+                key = f"architecture.{name}"
+                raise ConfigError(key, "must be at least %(minimum)s, not %(value)s", minimum=1, value=number)
         if self.architecture.hidden_size % (2 * self.architecture.heads):
-            raise ConfigError("architecture.hidden_size: must be a multiple of twice architecture.heads")
+            raise ConfigError("architecture.hidden_size", "must be a multiple of twice architecture.heads")

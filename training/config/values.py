@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message names its key."""
+    """A setting that cannot be used; the message names its key.
+
+    `template` is the message before `named` is filled in, so that whoever shows it can translate it.
+    """
+
+    def __init__(self, settings: str, reason: str, **named: object) -> None:
+        """`settings` are the keys; `%(name)s` in the reason stands for what is given by that name."""
+        self.settings = settings
+        self.template = f"%(settings)s: {reason}"
+        self.named: dict[str, object] = {"settings": settings, **named}
+        super().__init__(self.template % self.named)
 
 
 class InputError(ValueError):

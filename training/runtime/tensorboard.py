@@ -16,7 +16,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "tensorboard: the package tensorboard is not installed (pip install 'plumbline[tensorboard]')"
+                "tensorboard", "the package tensorboard is not installed (pip install 'plumbline[tensorboard]')"
             ) from error
         self._writer = SummaryWriter(str(folder))
 

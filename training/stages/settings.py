@@ -49,8 +49,8 @@ def settings_of(stage: str) -> tuple[Setting, ...]:
     return tuple(_settings(STAGES[stage], ""))
 
 
-def refusal(stage: str, values: Mapping[str, object]) -> str | None:
-    """The sentence with which the stage would refuse these settings, None where it would take them.
+def refusal(stage: str, values: Mapping[str, object]) -> ConfigError | None:
+    """Why the stage would refuse these settings, None where it would take them.
 
     What a run is given beside them is taken to be there.
     """
@@ -65,9 +65,9 @@ def refusal(stage: str, values: Mapping[str, object]) -> str | None:
         try:
             config_from({**given, **values}, kind, Path())
         except ConfigError as error:
-            lacking = str(error).partition(":")[0].partition(",")[0]
+            lacking = error.settings.partition(",")[0]
             if lacking in given or lacking in values or lacking not in optional:
-                return str(error)
+                return error
             given[lacking] = "given"
         else:
             return None

@@ -8,7 +8,9 @@ from app.services import conditions, dispatch
 
 
 async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
-    """Labels that people gave here (imported ones apart) since the last preferences snapshot."""
+    """Labels that people gave here (imported ones apart) since the last preferences snapshot, and that the next one can
+    hold.
+    """
     last_snapshot = (
         select(DatasetVersion.id)
         .where(DatasetVersion.project_id == project_id, DatasetVersion.kind == "preferences")
@@ -29,6 +31,7 @@ async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
             *conditions.labels_of(project_id),
             Judgement.kind != "imported",
             Judgement.id > last_held,
+            conditions.is_left(),
         )
     )
     return count or 0

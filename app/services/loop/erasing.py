@@ -1,5 +1,6 @@
 """Runs that erase a text for good."""
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Run
@@ -39,6 +40,22 @@ async def start(
         settings={"kind": target.kind, "id": target.id, "files": files, "reason": said},
         started_by_id=actor_id,
     )
+
+
+async def failed(db: AsyncSession, project: Project, target: Target) -> Run | None:
+    """The last erasure of a text if that was given up: then all of it is still there."""
+    last = await db.scalar(
+        select(Run)
+        .where(
+            Run.project_id == project.id,
+            Run.stage == "erase",
+            Run.settings["kind"].as_string() == target.kind,
+            Run.settings["id"].as_integer() == target.id,
+        )
+        .order_by(Run.id.desc())
+        .limit(1)
+    )
+    return last if last is not None and last.state == "failed" else None
 
 
 async def require_sure(db: AsyncSession, project: Project, target: Target, *, sure: bool, name: str) -> None:

@@ -1,9 +1,9 @@
 """Projects as a whole: copied, put into the archive and taken out of it, removed for good."""
 
-from sqlalchemy import exists, func, inspect, select
+from sqlalchemy import exists, func, inspect, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Project, Round, Run
+from app.db.tables import Member, Project, Round, Run
 from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
 from app.services.loop import rounds, runs, starting
@@ -104,8 +104,7 @@ async def ask_removal(db: AsyncSession, project: Project, *, name: str) -> None:
     if name.strip() != project.name:
         raise Invalid("Type the name of the project, %(name)s, to delete it.", name=project.name)
     await _stop(db, project)
-    project.archived_at = project.archived_at or func.now()
-    project.removal_asked_at = func.now()
+    projects.put_out_of_sight(project)
     await db.flush()
     await take_up_removals(db)
 
@@ -117,6 +116,28 @@ async def take_up_removals(db: AsyncSession) -> None:
     waiting = select(Project).where(Project.removal_asked_at.is_not(None), ~unfinished, ~tried)
     for project in list(await db.scalars(waiting.with_for_update(skip_locked=True))):
         await starting.start(db, None, project, "remove")
+
+
+async def stuck_removals(db: AsyncSession, actor: Principal) -> list[tuple[Project, Run]]:
+    """Projects of which `actor` is an owner whose removal was given up, each with the run that says why."""
+    owned = exists().where(Member.project_id == Project.id, Member.user_id == actor.user_id, Member.role == "owner")
+    found = (
+        select(Project, Run)
+        .join(Run, Run.project_id == Project.id)
+        .where(Project.removal_asked_at.is_not(None), Run.stage == "remove", Run.state == "failed")
+        .where(true() if actor.is_admin else owned)
+        .order_by(Project.name, Project.id)
+    )
+    return [(project, run) for project, run in await db.execute(found)]
+
+
+async def retry_removal(db: AsyncSession, actor: Principal, slug: str) -> None:
+    """Have a worker try again to remove a project of `actor`. Raises NotFound for one whose removal isn't stuck."""
+    for project, run in await stuck_removals(db, actor):
+        if project.slug == slug:
+            await runs.retry(db, None, run)
+            return
+    raise NotFound
 
 
 async def _stop(db: AsyncSession, project: Project) -> None:

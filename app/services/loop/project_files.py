@@ -63,7 +63,9 @@ async def get(db: AsyncSession, actor: Principal, file_id: int, *, for_update: b
 
 
 async def look(home: Path, file: ProjectFile) -> Contents:
-    """What the file holds by its own account. Raises Invalid."""
+    """What the file holds by its own account. Raises Invalid, also for one that could not be taken in."""
+    if file.problem is not None:
+        raise Invalid("The file could not be taken in: %(why)s", why=file.problem)
     return await asyncio.to_thread(packed_file.look, home / file.folder / uploads.FILE, file.file_name)
 
 
@@ -79,6 +81,16 @@ async def takes_model(settings: Settings, actor: Principal, said: Contents) -> b
     return True
 
 
+async def made(db: AsyncSession, file: ProjectFile) -> tuple[Project, Run] | None:
+    """What was made of a file, and the run that fills it; None of one that nobody has made a project of."""
+    if file.project_id is None:
+        return None
+    project = await db.get_one(Project, file.project_id)
+    run = await db.scalar(select(Run).where(Run.project_id == project.id, Run.stage == "unpack"))
+    assert run is not None
+    return project, run
+
+
 async def make(
     db: AsyncSession, actor: Principal, settings: Settings, file: ProjectFile, *, name: str = "", slug: str = ""
 ) -> tuple[Project, Run]:
@@ -87,11 +99,9 @@ async def make(
     People of the file are accounts of here for admins alone: nobody else may say in others' names what these judged.
     Raises Invalid, and Conflict for a slug that is taken.
     """
-    if file.project_id is not None:
-        project = await db.get_one(Project, file.project_id)
-        run = await db.scalar(select(Run).where(Run.project_id == project.id, Run.stage == "unpack"))
-        assert run is not None
-        return project, run
+    there = await made(db, file)
+    if there is not None:
+        return there
     said = await look(settings.home, file)
     chosen = said.project.get("round_settings", {})
     with packed_file.damage(file.file_name):

@@ -169,7 +169,7 @@ def _store(project: Project, group: Group, own: Json) -> None:
     if group.name in TRAINING:
         refused = refusal(group.name, changed.of_stage(group.name))
         if refused is not None:
-            raise Invalid(f"{refused}.")
+            raise Invalid(f"{refused.template}.", **refused.named)
     project.round_settings = kept
 
 

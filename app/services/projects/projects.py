@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import cast, get_args
 
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, exists, select
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -119,6 +119,12 @@ async def create(
     if owner_id is not None:
         await add_member(db, project, owner_id, "owner")
     return project
+
+
+def put_out_of_sight(project: Project) -> None:
+    """Let nobody see the project any more; a worker removes it once its runs have ended."""
+    project.archived_at = project.archived_at or func.now()
+    project.removal_asked_at = func.now()
 
 
 def describe(project: Project, *, name: str, description: str) -> None:

@@ -21,7 +21,7 @@ from app.db.tables import (
 )
 from app.db.tables.content import Split
 from app.security import Principal
-from app.services.conditions import counted_in, eligible_for, has_text_of, held_by_a_dataset, labels_of
+from app.services.conditions import counted_in, eligible_for, has_text_of, held_by_a_dataset, is_left, labels_of
 from app.services.projects.review import Review
 
 
@@ -110,7 +110,7 @@ async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
                 tasks.where(Task.state == "closed").scalar_subquery().label("tasks_closed"),
                 judgements.scalar_subquery().label("judgements"),
                 judgements.where(Judgement.kind == "imported").scalar_subquery().label("judgements_imported"),
-                unused.where(~held_by_a_dataset()).scalar_subquery().label("judgements_since_snapshot"),
+                unused.where(~held_by_a_dataset(), is_left()).scalar_subquery().label("judgements_since_snapshot"),
                 judgements.where(_today(), Judgement.kind != "imported").scalar_subquery().label("labels_today"),
                 select(func.count(Judgement.annotator_id.distinct()))
                 .where(*labels)

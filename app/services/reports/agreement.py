@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import Integer, Select, Text, case, cast, column, func, literal, or_, select, true
+from sqlalchemy import Select, case, func, literal, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Project, Task, User
 from app.phrases import phrase
 from app.services import conditions
-from app.services.judging.agreement import bootstrap, coefficients
+from app.services.judging.agreement import bootstrap, coefficients, sides
 from app.services.judging.agreement.bootstrap import FEWEST_TASKS, Estimate
 from app.services.judging.agreement.units import NOBODY, Integers, Meetings, Said
 from app.services.reports.report import Report
@@ -114,9 +114,7 @@ def _preferences(project_id: int) -> Select[*tuple[Any, ...]]:
     """Task, the two responses, person, level from −4 to 4, and the scale that the level is on, empty where only the
     side was said.
     """
-    of_two = func.sides_of(Judgement.preference, Judgement.ranks, cast(Judgement.answer_type, Text)).table_valued(
-        column("first", Integer), column("second", Integer), column("level", Integer), name="sides"
-    )
+    of_two = sides.of_two()
     is_untold = or_(
         Judgement.preference.is_(None), (Judgement.kind == "imported") & ~func.coalesce(Judgement.strength_said, False)
     )
@@ -131,7 +129,7 @@ def _preferences(project_id: int) -> Select[*tuple[Any, ...]]:
         .select_from(Judgement)
         .join(Task, Task.id == Judgement.task_id)
         .join(of_two, true())
-        .where(*conditions.labels_of(project_id), Task.division.is_not(None))
+        .where(*sides.comparable_in(project_id))
     )
 
 
@@ -145,7 +143,7 @@ def _harm(project_id: int) -> Select[*tuple[Any, ...]]:
             literal(0),
         )
         .join(Task, Task.id == Judgement.task_id)
-        .where(*conditions.labels_of(project_id), Judgement.less_harmful.is_not(None), Task.division.is_not(None))
+        .where(*sides.comparable_in(project_id), Judgement.less_harmful.is_not(None))
     )
 
 

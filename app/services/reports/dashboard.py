@@ -11,16 +11,16 @@ from datetime import date, datetime, timedelta
 from math import ceil
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, Float, Integer, SmallInteger, String, and_, case, cast, func, null, select
+from sqlalchemy import ColumnElement, Date, Float, and_, case, cast, func, null, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import Gate, Judgement, ModelVersion, Project, Prompt, Round, Run, Task
+from app.db.tables import Judgement, Project, Prompt, Task
 from app.phrases import phrase
 from app.services import conditions
-from app.services.loop import label_need
-from app.services.loop.gates import RewardBounds
+from app.services.judging.agreement import sides
 from app.services.reports.report import Report
+from app.services.reports.versions import Version, versions_of
 
 PACE_DAYS = 7
 """Days with judgements that the pace is of, today not among them, which isn't over."""
@@ -29,7 +29,6 @@ FEWEST_JUDGEMENTS = 10
 """So many judgements, or pairs of them, make a pace or a share; of fewer none is told."""
 LAST_DAYS = 30
 MOST_TAGS = 100
-MOST_VERSIONS = 200
 LONGEST_DAYS = 3650
 """A finish that is further away is none."""
 
@@ -101,7 +100,9 @@ class WorkerDay:
 
 @dataclass(frozen=True)
 class Week:
-    """Pairs of labels on one task whose last label came in this week, and the share that agrees; None of too few."""
+    """Pairs of labels on two responses of a task whose last label came in this week, and how likely two agree; None of
+    too few pairs.
+    """
 
     week: date
     pairs: int
@@ -116,23 +117,6 @@ class Coverage:
     prompts: int
     with_tasks: int
     judged: int
-
-
-@dataclass(frozen=True)
-class Version:
-    """A model version. `accuracy` is its agreement with `pairs` held-out judgements, `win_rate` how often it is
-    preferred over its reference by the reward model; None where it wasn't measured, or on too few.
-    """
-
-    round: int | None
-    kind: str
-    number: int
-    state: str
-    gate: str | None
-    accuracy: float | None
-    pairs: int | None
-    win_rate: float | None
-    promoted_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -160,7 +144,7 @@ async def compute(db: AsyncSession, project: Project) -> Dashboard:
         weeks=await _weeks(db, project.id),
         splits=await _splits(db, project.id),
         tags=await _tags(db, project.id),
-        versions=await _versions(db, project.id),
+        versions=await versions_of(db, project.id),
     )
 
 
@@ -267,31 +251,51 @@ async def _worker_days(db: AsyncSession, project_id: int) -> tuple[WorkerDay, ..
 
 
 async def _weeks(db: AsyncSession, project_id: int) -> tuple[Week, ...]:
-    """Pairs are counted by how often each answer was given, so that a task with many labels costs no more than they."""
-    said = func.coalesce(
-        cast(func.sign(Judgement.preference), String),
-        cast(func.array_positions(Judgement.ranks, cast(1, SmallInteger)), String),
-    ).label("said")
-    answers = (
-        select(Judgement.task_id, said, func.count().label("times"), func.max(Judgement.submitted_at).label("last"))
+    """Agreement as the report of that name has it, the mean over units. Pairs are counted by how often each side was
+    taken, so that a task with many labels costs no more than they.
+    """
+    of_two = sides.of_two()
+    side = func.sign(of_two.c.level).label("side")
+    taken = (
+        select(
+            Judgement.task_id,
+            of_two.c.first,
+            of_two.c.second,
+            side,
+            func.count().label("times"),
+            func.max(Judgement.submitted_at).label("last"),
+        )
+        .select_from(Judgement)
         .join(Task, Task.id == Judgement.task_id)
-        .where(*conditions.labels_of(project_id), Task.project_id == project_id, Task.judged >= 2)
-        .group_by(Judgement.task_id, said)
+        .join(of_two, true())
+        .where(*sides.comparable_in(project_id))
+        .group_by(Judgement.task_id, of_two.c.first, of_two.c.second, side)
         .subquery()
     )
-    given, same = func.sum(answers.c.times), func.sum(answers.c.times * (answers.c.times - 1))
+    given, same = func.sum(taken.c.times), func.sum(taken.c.times * (taken.c.times - 1))
+    units = (
+        select(
+            taken.c.task_id,
+            func.max(taken.c.last).label("last"),
+            (given * (given - 1) / 2).label("pairs"),
+            (cast(same, Float) / func.nullif(given * (given - 1), 0)).label("agreement"),
+        )
+        .group_by(taken.c.task_id, taken.c.first, taken.c.second)
+        .subquery()
+    )
     tasks = (
         select(
-            cast(func.date_trunc("week", func.timezone("UTC", func.max(answers.c.last))), Date).label("week"),
-            cast(given * (given - 1) / 2, Integer).label("pairs"),
-            cast(same / 2, Integer).label("agreeing"),
+            cast(func.date_trunc("week", func.timezone("UTC", func.max(units.c.last))), Date).label("week"),
+            func.sum(units.c.pairs).label("pairs"),
+            func.sum(units.c.agreement).label("agreement"),
+            func.count(units.c.agreement).label("units"),
         )
-        .group_by(answers.c.task_id)
-        .having(given > 1)
+        .group_by(units.c.task_id)
+        .having(func.count(units.c.agreement) > 0)
         .subquery()
     )
     pairs = func.sum(tasks.c.pairs)
-    share = case((pairs >= FEWEST_JUDGEMENTS, cast(func.sum(tasks.c.agreeing), Float) / pairs))
+    share = case((pairs >= FEWEST_JUDGEMENTS, func.sum(tasks.c.agreement) / func.sum(tasks.c.units)))
     rows = await db.execute(select(tasks.c.week, pairs, share).group_by(tasks.c.week).order_by(tasks.c.week))
     return tuple(Week(week, int(count), agreement) for week, count, agreement in rows)
 
@@ -332,42 +336,6 @@ async def _coverage(
         .limit(limit)
     )
     return tuple(Coverage(*row) for row in rows)
-
-
-async def _versions(db: AsyncSession, project_id: int) -> tuple[Version, ...]:
-    """The newest ones."""
-    passed = (
-        select(Gate.passed)
-        .where(Gate.model_version_id == ModelVersion.id)
-        .order_by(Gate.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    rows = await db.execute(
-        select(ModelVersion, Round.number, passed)
-        .outerjoin(Run, Run.id == ModelVersion.run_id)
-        .outerjoin(Round, Round.id == Run.round_id)
-        .where(ModelVersion.project_id == project_id)
-        .order_by(ModelVersion.id.desc())
-        .limit(MOST_VERSIONS)
-    )
-    return tuple(_version(version, number, is_passed) for version, number, is_passed in rows)
-
-
-def _version(version: ModelVersion, round_number: int | None, is_passed: bool | None) -> Version:
-    judged = label_need.measured(version.figures, RewardBounds().min_pairs) or label_need.held_out(version.figures)
-    win_rate = version.figures.get("proxy_win_rate")
-    return Version(
-        round=round_number,
-        kind=version.kind,
-        number=version.number,
-        state=version.state,
-        gate=None if is_passed is None else "passed" if is_passed else "refused",
-        accuracy=judged.accuracy if judged is not None and judged.pairs >= FEWEST_JUDGEMENTS else None,
-        pairs=round(judged.pairs) if judged is not None else None,
-        win_rate=win_rate if isinstance(win_rate, int | float) else None,
-        promoted_at=version.promoted_at,
-    )
 
 
 def _given_here(project_id: int) -> tuple[ColumnElement[bool], ...]:

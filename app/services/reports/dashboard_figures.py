@@ -76,8 +76,8 @@ DASHBOARD_FIGURES = (
         name="agreement-by-week",
         title=phrase("Agreement by week"),
         meaning=phrase(
-            "Of all pairs of labels on one task, the share that agrees on which response is better, or that neither is."
-            " A task counts in the week of its last label; of fewer than ten pairs no share is told."
+            "How likely two people who judge the same two responses say the same: which is better, or that neither is."
+            " A task counts in the week of its last label; of fewer than ten pairs of labels no share is told."
         ),
         columns=(
             Column("week", phrase("Week from (UTC)"), "day"),
@@ -109,7 +109,8 @@ DASHBOARD_FIGURES = (
         title=phrase("Models by round"),
         meaning=phrase(
             "What each round made, what its gate said, and the figures that it went by: agreement with held-out"
-            " judgements, and how often the reward model prefers a policy over its reference."
+            " judgements, how often the reward model prefers a policy over its reference, and in how many tasks people"
+            " judged what a policy wrote."
         ),
         columns=(
             Column("round", phrase("Round"), "count"),
@@ -121,6 +122,7 @@ DASHBOARD_FIGURES = (
             Column("pairs", phrase("Held-out pairs"), "count"),
             Column("win_rate", phrase("Preferred"), "share"),
             Column("promoted_at", phrase("Promoted"), "moment"),
+            Column("judged_tasks", phrase("Tasks judged"), "count"),
         ),
         rows=lambda dashboard: dashboard.versions,
     ),

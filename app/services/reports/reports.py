@@ -79,6 +79,17 @@ async def current(db: AsyncSession, project: Project, report: Report[Content]) -
     return Latest(content, written_at, is_awaited=is_due or found.is_asked, problem=found.problem)
 
 
+async def one_snapshot(db: AsyncSession) -> None:
+    """Have the transaction, whose first thing this is, see one state of the database, so that figures fit together."""
+    await db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
+async def fresh(db: AsyncSession, project: Project, report: Report[Content]) -> Latest[Content]:
+    """As things are now, for whoever can wait: computed here, and not stored."""
+    content = await report.compute(db, project)
+    return Latest(content, await db.scalar(select(func.now())), is_awaited=False, problem=None)
+
+
 async def write(db: AsyncSession, project_id: int, name: str) -> None:
     """Compute and store a report that is asked for, as the first thing in a transaction; nothing to do where it was
     answered already or is being computed elsewhere.
@@ -86,7 +97,7 @@ async def write(db: AsyncSession, project_id: int, name: str) -> None:
     All of it is read from one snapshot. What goes wrong is told on the page, and not tried again before something
     changes.
     """
-    await db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    await one_snapshot(db)
     row = await db.scalar(
         select(WrittenReport)
         .where(WrittenReport.project_id == project_id, WrittenReport.name == name, WrittenReport.asked_at.is_not(None))

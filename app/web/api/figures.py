@@ -10,7 +10,8 @@ from app.services.reports.figure import Form
 from app.services.reports.registry import FIGURES, figure_named
 from app.web.api.access import ManagedProject
 from app.web.serving.deps import Db
-from app.web.serving.figure_files import FigureFormat, described, figure_file
+from app.web.serving.figure_files import FigureFormat, figure_file
+from app.web.words.reports import described
 
 router = APIRouter(tags=["figures"])
 

@@ -76,6 +76,7 @@ async def _page(
         target=target,
         reach=reach,
         touched=await look(db, managed.project, reach),
+        failed=await erasing.failed(db, managed.project, target),
         problem=translated(error) if error else None,
         form=form or Erasure(),
     )

@@ -1,7 +1,7 @@
 """Model versions: which one is in use, how good each is, what it was made from; promotion and roll-back."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
@@ -13,9 +13,12 @@ from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.loop import models, promoting
+from app.services.reports import reports
+from app.services.reports.dashboard import DASHBOARD
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
+from app.web.words.versions import comparison
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
 
@@ -33,6 +36,11 @@ class VersionView:
     reward: ModelVersion | None
     cost: ModelVersion | None
     gate: Gate | None
+
+    @property
+    def is_adopted(self) -> bool:
+        """Taken as it was brought: nothing was learnt here."""
+        return self.run is not None and self.run.stage == "adopt"
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,18 @@ async def list_models(request: Request, managed: ManagedProject, db: Db) -> Resp
     views = await _views(db, managed.project)
     history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
+    by_kind = {kind: [view for view in views if view.version.kind == kind] for kind in get_args(ModelKind)}
     return render.page(
         request,
         "models/list.html",
         managed=managed,
-        policies=[view for view in views if view.version.kind == "policy"],
-        rewards=[view for view in views if view.version.kind == "reward"],
-        costs=[view for view in views if view.version.kind == "cost"],
+        views=by_kind,
+        comparisons={
+            kind: comparison([view.version for view in found], in_use[kind].version if kind in in_use else None)
+            for kind, found in by_kind.items()
+            if found
+        },
+        judged_tasks=await _judged_tasks(db, managed.project),
         in_use=in_use,
         before=await _before(db, in_use),
         history=history,
@@ -155,6 +168,13 @@ async def _views(db: AsyncSession, project: Project) -> list[VersionView]:
             )
         )
     return views
+
+
+async def _judged_tasks(db: AsyncSession, project: Project) -> dict[int, int]:
+    """In how many tasks people judged what a policy wrote, by its number, as the figures of the project know it."""
+    known = (await reports.current(db, project, DASHBOARD)).content
+    policies = [version for version in known.versions if version.kind == "policy"] if known is not None else []
+    return {version.number: version.judged_tasks for version in policies}
 
 
 async def _promotions(db: AsyncSession, project: Project, versions: dict[int, ModelVersion]) -> list[PromotionView]:

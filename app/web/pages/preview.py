@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, Project, Prompt, Task, TaskCompletion
 from app.errors import Invalid
 from app.services.judging.assignments import PANE_NAMES, TaskView
-from app.services.projects.question import question_of
+from app.services.projects.question import INSTRUCTGPT_FLAGS, question_of
 from app.web.locales import lazy, translated
 from app.web.pages.judging.board import Comparison
 from app.web.pages.question_form import QuestionForm
@@ -36,6 +36,19 @@ class Preview:
     guidelines: str
     is_example: bool
     problem: str | None = None
+
+
+async def question_context(
+    db: AsyncSession, project: Project, form: QuestionForm, problem: str | None
+) -> dict[str, object]:
+    """What the templates of a question's form need, wherever it stands."""
+    return {
+        "project": project,
+        "form": form,
+        "preview": await preview_of(db, project, form),
+        "problem": problem,
+        "suggested_flags": "\n".join(INSTRUCTGPT_FLAGS),
+    }
 
 
 async def preview_of(db: AsyncSession, project: Project, form: QuestionForm) -> Preview:

@@ -1,5 +1,6 @@
 """A whole project as a file: sent in, looked at, and made again here."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Path, Request
@@ -9,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from app.db.session import transaction
-from app.db.tables import ProjectFile
+from app.db.tables import ProjectFile, Run
 from app.errors import Conflict, Invalid
 from app.security import Principal
 from app.services.data.storing import uploads
@@ -20,6 +21,8 @@ from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.bodies import chunks_of
 from app.web.serving.deps import CurrentUser, Db, sessions_of, settings_of
+from app.web.words import pace
+from app.web.words.pace import Progress
 
 router = APIRouter(prefix="/projects/new/file", include_in_schema=False)
 
@@ -37,6 +40,16 @@ FileId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 class Made(BaseModel):
     name: Annotated[str, Field(max_length=1000)] = ""
     slug: Annotated[str, Field(max_length=200)] = ""
+
+
+@dataclass(frozen=True)
+class Coming:
+    """A file of which a project was made, with the run that fills it; without any once that was given up."""
+
+    file: ProjectFile
+    slug: str | None = None
+    run: Run | None = None
+    progress: Progress | None = None
 
 
 @router.get("")
@@ -66,11 +79,21 @@ async def send_project_file(request: Request, principal: Maker) -> Response:
 
 @router.get("/{file_id}")
 async def show_project_file(request: Request, file_id: FileId, principal: Maker, db: Db) -> Response:
-    """Shows who sent a file what is in it; one that became a project leads there."""
+    """Shows who sent a file what is in it, or how far it is in; one that became a project leads there."""
     file = await project_files.get(db, principal, file_id)
-    if file.project_id is not None:
-        return await _make(request, db, principal, file, Made())
-    return await _page(request, db, principal, file)
+    if file.project_id is None and file.problem is None:
+        return await _page(request, db, principal, file)
+    coming = await _coming(db, file)
+    if coming.run is not None and coming.run.state == "succeeded":
+        return render.redirect(f"/projects/{coming.slug}")
+    return render.page(request, "project_files/coming.html", coming=coming)
+
+
+@router.get("/{file_id}/state")
+async def show_state(request: Request, file_id: FileId, principal: Maker, db: Db) -> Response:
+    """How far a file is in: the part of its page that moves."""
+    file = await project_files.get(db, principal, file_id)
+    return render.partial(request, "project_files/_coming.html", coming=await _coming(db, file))
 
 
 @router.post("/{file_id}")
@@ -81,10 +104,13 @@ async def make_project(
     file = await project_files.get(db, principal, file_id, for_update=True)
     try:
         async with db.begin_nested():
-            return await _make(request, db, principal, file, form)
+            await project_files.make(db, principal, settings_of(request), file, name=form.name, slug=form.slug)
     except (Invalid, Conflict) as error:
         await db.refresh(file)
+        if file.problem is not None:
+            return render.redirect(f"/projects/new/file/{file.id}")
         return await _page(request, db, principal, file, form, problem=translated(error), status_code=error.status)
+    return render.redirect(f"/projects/new/file/{file.id}")
 
 
 @router.post("/{file_id}/discard")
@@ -96,9 +122,12 @@ async def discard_project_file(request: Request, file_id: FileId, principal: Mak
     return render.redirect("/projects/new/file")
 
 
-async def _make(request: Request, db: AsyncSession, principal: Principal, file: ProjectFile, form: Made) -> Response:
-    project, run = await project_files.make(db, principal, settings_of(request), file, name=form.name, slug=form.slug)
-    return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
+async def _coming(db: AsyncSession, file: ProjectFile) -> Coming:
+    made = await project_files.made(db, file)
+    if made is None:
+        return Coming(file)
+    project, run = made
+    return Coming(file, project.slug, run, await pace.of_run(db, run))
 
 
 def _form(request: Request, *, problem: str | None = None, status_code: int = 200) -> Response:

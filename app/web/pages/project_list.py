@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.db.tables import Member, ModelVersion, Project
 from app.db.tables.projects import Role
 from app.services.judging import labels
-from app.services.loop import models
+from app.services.loop import lifecycle, models
 from app.services.projects import projects, setup, standing
 from app.services.projects.standing import Glance
 from app.web.pages.projects import Now, now_of
@@ -60,7 +60,15 @@ async def list_projects(request: Request, principal: CurrentUser, db: Db) -> Res
         cards=cards,
         archived=list(await db.scalars(projects.archived_of(principal).order_by(Project.name, Project.id))),
         may_create=setup.may_begin(principal, settings_of(request).project_creation),
+        stuck=await lifecycle.stuck_removals(db, principal),
     )
+
+
+@router.post("/{slug}/removal/retry")
+async def retry_removal(slug: str, principal: CurrentUser, db: Db) -> Response:
+    """Has a worker try again to remove a deleted project, for its owner."""
+    await lifecycle.retry_removal(db, principal, slug)
+    return render.redirect("/projects")
 
 
 async def _managed(db: AsyncSession, project: Project) -> Managed:

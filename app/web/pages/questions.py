@@ -7,17 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.errors import Invalid
-from app.services.projects.question import INSTRUCTGPT_FLAGS
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
-from app.web.pages.preview import preview_of
+from app.web.pages.preview import preview_of, question_context
 from app.web.pages.question_form import QuestionForm
 from app.web.rendering import render
 from app.web.serving.deps import Db
 
 router = APIRouter(prefix="/projects/{slug}/question", include_in_schema=False)
-
-SUGGESTED_FLAGS = "\n".join(INSTRUCTGPT_FLAGS)
 
 
 @router.get("")
@@ -63,9 +60,6 @@ async def _page(
         "questions/show.html",
         status_code=status_code,
         managed=managed,
-        form=form,
-        preview=await preview_of(db, managed.project, form),
-        problem=problem,
         saved=request.query_params.get("saved") == "true",
-        suggested_flags=SUGGESTED_FLAGS,
+        **await question_context(db, managed.project, form, problem),
     )

@@ -19,9 +19,8 @@ from app.services.projects import setup, standing
 from app.services.projects.templates import TEMPLATES
 from app.web.locales import gettext, translated
 from app.web.pages.access import OwnedProject
-from app.web.pages.preview import preview_of
+from app.web.pages.preview import question_context
 from app.web.pages.question_form import QuestionForm
-from app.web.pages.questions import SUGGESTED_FLAGS
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
 
@@ -233,12 +232,8 @@ async def _question_page(
         request,
         "setup/question.html",
         status_code=status_code,
-        project=project,
         step="question",
-        form=form,
-        preview=await preview_of(db, project, form),
-        problem=problem,
-        suggested_flags=SUGGESTED_FLAGS,
+        **await question_context(db, project, form, problem),
     )
 
 

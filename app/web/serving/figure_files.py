@@ -5,12 +5,11 @@ from typing import Any, Literal
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 
-from app.db.base import Json
 from app.db.tables import Project
 from app.errors import Conflict
 from app.services.reports import reports
 from app.services.reports.figure import Figure
-from app.web.words.reports import csv_file, json_row
+from app.web.words.reports import csv_file, json_file
 
 FigureFormat = Literal["json", "csv"]
 
@@ -23,21 +22,8 @@ async def figure_file(db: AsyncSession, project: Project, figure: Figure[Any], f
     rows = await figure.read(db, latest.content)
     headers = {"Cache-Control": "private, no-store"}
     if form == "json":
-        document = {
-            **described(figure),
-            "as_of": latest.written_at.isoformat() if latest.written_at else None,
-            "is_awaited": latest.is_awaited,
-            "problem": latest.problem,
-            "rows": [json_row(row) for row in rows],
-        }
-        return JSONResponse(document, headers=headers)
+        return JSONResponse(json_file(figure, rows, latest), headers=headers)
     if latest.content is None:
         raise Conflict("These figures are being computed. Ask again in a moment.")
     headers["Content-Disposition"] = f'attachment; filename="{project.slug}-{figure.name}.csv"'
     return Response(csv_file(figure, rows), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def described(figure: Figure[Any]) -> Json:
-    """What a figure is, without its rows, in English."""
-    columns = [{"name": each.name, "title": each.title, "form": each.form} for each in figure.columns]
-    return {"name": figure.name, "title": figure.title, "meaning": figure.meaning, "columns": columns}

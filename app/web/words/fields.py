@@ -7,14 +7,16 @@ from typing import cast
 
 from app.services.loop.settable import Choice
 from app.web.locales import gettext
+from app.web.words.hacking_report import detectors
 from training.stages.settings import Setting
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a form. `typed` is what stands in it, or is ticked; `meaning` is English and has code in it.
+    """One field of a form. `typed` is what stands in it, or is ticked; `meaning` has code in it.
 
-    `default` is what holds if nobody chooses, None where that is what stands there.
+    `titles` say what a choice is, where it has words. `default` is what holds if nobody chooses, None where that is
+    what stands there.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Field:
     cost: str
     typed: tuple[str, ...]
     choices: tuple[str, ...]
+    titles: Mapping[str, str]
     minimum: str
     maximum: str
     default: str | None
@@ -46,10 +49,11 @@ def _field(choice: Choice, typed: Sequence[str] | None) -> Field:
         name=setting.name,
         kind=setting.kind,
         title=gettext(choice.usual.title) if choice.usual else None,
-        meaning=setting.meaning,
+        meaning=gettext(setting.meaning) if setting.meaning else "",
         cost=gettext(choice.usual.cost) if choice.usual and choice.usual.cost else "",
         typed=tuple(typed) if typed is not None else _typed(setting, choice.value),
         choices=setting.choices,
+        titles=detectors() if set(setting.choices) & detectors().keys() else {},
         minimum=_bound(max(setting.range.minimum, setting.range.above)),
         maximum=_bound(setting.range.maximum),
         default=", ".join(_typed(setting, choice.default)) or gettext("nothing") if choice.is_changed else None,

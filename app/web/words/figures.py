@@ -162,6 +162,22 @@ def leading(figures: Mapping[str, Any] | None) -> Figure | None:
     return next(iter(headline(figures)), None)
 
 
+def difference(name: str, figures: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """How much more one figure is than another of the same name: “+3 points”, “−0.4 nats”; "" where one of them is
+    missing or of too few pairs.
+    """
+    pairs = AGREED.get(name) or MEANS_OVER_PAIRS.get(name, "")
+    for each in (figures, others):
+        if not _is_plain_number(each.get(name)) or each.get(pairs, FEWEST_FOR_A_SHARE) < FEWEST_FOR_A_SHARE:
+            return ""
+    form, more = FIGURES[name].form, figures[name] - others[name]
+    if form in ("share", "points"):
+        return _text(more, "points")
+    return {"times": f"{signed(more)} ×", "nats": gettext("%(value)s nats") % {"value": signed(more)}}.get(
+        form, signed(more)
+    )
+
+
 def _titles(figures: Mapping[str, Any]) -> dict[str, tuple[str, Form]]:
     """What `nll` is a mean over depends on what was measured: pairs by a reward model, tokens by a policy. Of few
     validation pairs nothing is told before what cross-validation says."""

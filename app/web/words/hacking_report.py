@@ -77,7 +77,7 @@ def report(raw: Json | None) -> HackingReport | None:
 def watched(name: str) -> str:
     """What a figure of a step says that is watched for reward hacking."""
     gains = {"reward_gain": gettext("gain in reward"), "held_out_gain": gettext("gain in held-out reward")}
-    return gains.get(name) or _titles().get(name, name.replace("_", " "))
+    return gains.get(name) or detectors().get(name, name.replace("_", " "))
 
 
 def _signs(rows: Sequence[Json]) -> tuple[Sign, ...]:
@@ -93,7 +93,7 @@ def _signs(rows: Sequence[Json]) -> tuple[Sign, ...]:
 
 def _title(alarm: Json) -> str:
     """The detector's; of several styles the one that spread, of several changes the one that earned most often."""
-    title = _titles().get(alarm["detector"], str(alarm["detector"]))
+    title = detectors().get(alarm["detector"], str(alarm["detector"]))
     detail = _details().get(alarm.get("detail", ""))
     return f"{title}: {detail}" if detail else title
 
@@ -105,7 +105,8 @@ def _column(rows: Sequence[Json], name: str) -> tuple[float | None, ...]:
     )
 
 
-def _titles() -> dict[str, str]:
+def detectors() -> dict[str, str]:
+    """What each detector of reward hacking found when it raises its alarm, by its name in settings."""
     return {
         "divergence": gettext("The reward rose much more than the held-out reward model’s"),
         "held_out_falls": gettext("The held-out reward falls while the reward rises"),

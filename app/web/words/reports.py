@@ -7,6 +7,7 @@ from typing import Any
 
 from app.db.base import Json
 from app.services.reports.figure import Column, Figure, Form, Row
+from app.services.reports.reports import Latest
 from app.spreadsheets import csv_text
 from app.web.locales import gettext, lazy
 from app.web.words import browse, figures
@@ -78,16 +79,33 @@ def cell(row: Row, column: Column) -> str:
     return NONE if value is None else WRITERS[column.form](value)
 
 
-def json_row(row: Row) -> Json:
-    """One row for a program: days and moments by ISO 8601."""
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
+def described(figure: Figure[Any]) -> Json:
+    """What a figure is, without its rows, in English."""
+    columns = [{"name": each.name, "title": each.title, "form": each.form} for each in figure.columns]
+    return {"name": figure.name, "title": figure.title, "meaning": figure.meaning, "columns": columns}
+
+
+def json_file(figure: Figure[Any], rows: Sequence[Row], latest: Latest[Any]) -> Json:
+    """A figure with its rows for a program, and as of when they are."""
+    return {
+        **described(figure),
+        "as_of": latest.written_at.isoformat() if latest.written_at else None,
+        "is_awaited": latest.is_awaited,
+        "problem": latest.problem,
+        "rows": [_json_row(row) for row in rows],
+    }
 
 
 def csv_file(figure: Figure[Any], rows: Sequence[Row]) -> str:
     """All rows as CSV, under the names of the columns."""
     names = [name for column in figure.columns for name in _names(column)]
-    plain = [json_row(row) for row in rows]
+    plain = [_json_row(row) for row in rows]
     return csv_text([names, *([_plain(row[name]) for name in names] for row in plain)])
+
+
+def _json_row(row: Row) -> Json:
+    """Days and moments by ISO 8601."""
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
 
 
 def _names(column: Column) -> tuple[str, ...]:

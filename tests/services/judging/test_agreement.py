@@ -116,6 +116,8 @@ def test_what_can_t_be_said_is_not_said() -> None:
     nothing = Said.of([(1, 0, 1, 0), (2, 0, 2, 1)], 2).comparable()
     assert bootstrap.estimates(coefficients.unit_sums(nothing), [coefficients.per_cent], 1)[0].value is None
     assert bootstrap.mean_cohen(Meetings.of(nothing), 1).value is None
+    alpha = bootstrap.estimates(coefficients.coincidences(nothing), [coefficients.alpha_nominal], 1)[0]
+    assert (alpha.value, alpha.low, alpha.high) == (None, None, None)
     unnamed = Said.of([(1, 0, NOBODY, 0), (1, 0, NOBODY, 1)], 2).comparable()
     assert Meetings.of(unnamed).people == ()
 

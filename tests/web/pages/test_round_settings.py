@@ -1,6 +1,7 @@
 """The pages on which an owner chooses what rounds, gates and stages do, and the same over REST and command line."""
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project
 from app.services.loop import settable, starting
 from app.services.loop.settable import group_named
+from app.web import locales
 from tests.browser.seed import Seeded
 from tests.command_line import runner
 from tests.seeded import seeded, seeded_template, seeded_url, site
@@ -96,6 +98,54 @@ async def test_several_boxes_and_weights_by_name_are_read_from_the_form(
     assert now["reward"] == {"learn_criteria": True, "criteria_weights": {"helpful": 1.0, "short": 0.5}}
     assert isinstance(now["ppo"], dict)
     assert now["ppo"][boxes.name] == ["style", "kl"] or now["ppo"][boxes.name] == ["kl", "style"]
+
+
+LANGUAGES = [code for code in locales.available() if code != locales.SOURCE]
+
+
+def read_aloud(html: str) -> str:
+    """What somebody reads, without the marks of code."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_what_each_setting_means_is_said_in_the_readers_language(
+    language: str, doors: dict[str, Door], seeded: Seeded
+) -> None:
+    locales.use(language)
+    for group in settable.groups():
+        page = await doors["owner"].send("GET", f"{HERE}/{group.name}", headers={"Accept-Language": language})
+        said = read_aloud(page.text)
+        for meaning in {setting.meaning for setting in group.settings if setting.meaning}:
+            assert " ".join(locales.gettext(meaning).replace("`", "").split()) in said, (group.name, meaning)
+            assert meaning.replace("`", "") not in said, (group.name, meaning)
+    locales.use(locales.SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "label_noise: must be above 0 for the robust loss, which is the sigmoid loss without it."),
+        ("de", "label_noise: muss für den Verlust robust über 0 liegen; ohne das ist er der Verlust sigmoid."),
+        ("zh", "label_noise：使用 robust 损失时必须大于 0，否则它就是 sigmoid 损失。"),
+    ],
+)
+async def test_why_a_stage_refuses_settings_is_said_in_the_readers_language(
+    language: str, said: str, doors: dict[str, Door], seeded: Seeded
+) -> None:
+    asked = {"Accept-Language": language}
+    sent = form_of((await doors["owner"].send("GET", f"{HERE}/dpo")).text) | {"loss": ["robust"]}
+    answer = await doors["owner"].send("POST", f"{HERE}/dpo", sent, headers=asked)
+    assert answer.status_code == 422
+    assert said in read_aloud(answer.text)
+
+
+async def test_a_detector_is_ticked_by_what_it_finds(doors: dict[str, Door], seeded: Seeded) -> None:
+    page = await doors["owner"].send("GET", f"{HERE}/ppo", headers={"Accept-Language": "de"})
+    assert "Wortpaare" in page.text
+    assert re.search(
+        r'value="repetition" checked> <code>repetition</code> <small[^>]*>Antworten wiederholen', page.text
+    )
 
 
 def test_the_command_line_shows_sets_and_resets(

@@ -87,6 +87,33 @@ SHARED: Mapping[str, Words] = {
     "demonstrations_dropped": Words(phrase("Demonstrations too long to learn from"), "count"),
 }
 
+COMPARED: Mapping[str, tuple[str, ...]] = {
+    "policy": ("proxy_win_rate", "reward_gain", "kl", "cost", "length_ratio", "eos_rate", "distinct_2", "unigram_gain"),
+    "reward": (
+        "accuracy",
+        "cross_validated_accuracy",
+        "accuracy_difference",
+        "nll",
+        "calibration_error",
+        "train_pairs",
+    ),
+    "cost": ("accuracy", "cross_validated_accuracy", "safety_accuracy", "nll", "train_pairs"),
+}
+"""By kind of model, the figures by which its versions are compared, what their gates go by first."""
+MEASURED_BY: Mapping[str, tuple[str, ...]] = {
+    "proxy_win_rate": ("reference_id", "reward_id"),
+    "reward_gain": ("reference_id", "reward_id"),
+    "kl": ("reference_id",),
+    "length_ratio": ("reference_id",),
+    "cost": ("cost_id",),
+    "accuracy": ("dataset_version_id",),
+    "cross_validated_accuracy": ("dataset_version_id",),
+    "safety_accuracy": ("dataset_version_id",),
+    "nll": ("dataset_version_id",),
+    "calibration_error": ("dataset_version_id",),
+}
+"""Columns of a version on which a figure depends: between versions that differ in them it has no difference to tell."""
+
 AGREEMENT = ("accuracy", "nll", "validation_pairs")
 """How far a model agrees with held-out judgements of pairs."""
 CROSS_VALIDATED = ("cross_validated_accuracy", "cross_validated_pairs")

@@ -1,0 +1,20 @@
+"""Why a project's file could not be taken in."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0022"
+down_revision = "0021"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("project_files", sa.Column("problem", sa.String()))
+    op.create_check_constraint(
+        op.f("ck_project_files_nothing_came_of_a_problem"), "project_files", "problem IS NULL OR project_id IS NULL"
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("project_files", "problem")
