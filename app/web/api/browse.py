@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.services.browse import changes
-from app.services.browse.changes import ChangeName
+from app.services.browse.kinds import ChangeName
 from app.services.browse.lists import LISTS, ListName
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, PageQuery, decode, encode

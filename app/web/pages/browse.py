@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.errors import Invalid
 from app.services.browse import changes, details
-from app.services.browse.changes import CHANGES, ChangeName
+from app.services.browse.kinds import CHANGES, TAG_LENGTH, ChangeName
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName
 from app.services.projects.validation import validated
@@ -35,7 +35,7 @@ class ChangeForm(BaseModel):
 
     change: ChangeName
     ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=changes.AT_ONCE)] = []
-    tag: Annotated[str, Field(max_length=changes.TAG_LENGTH)] = ""
+    tag: Annotated[str, Field(max_length=TAG_LENGTH)] = ""
     split: Annotated[str, Field(max_length=20)] = ""
     number: Annotated[str, Field(max_length=20)] = ""
     back: Annotated[str, Field(max_length=2000)] = "/"
