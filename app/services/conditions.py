@@ -2,6 +2,7 @@
 
 from sqlalchemy import ColumnElement, exists, func, literal_column, or_
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql import SQLColumnExpression
 
 from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Prompt, Task, TaskCompletion
 
@@ -16,7 +17,7 @@ def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool]
     return (Task.state == "open", kept_for(0) | kept_for(user_id), ~given, ~has_text_of(user_id))
 
 
-def kept_for(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:
+def kept_for(user_id: int | SQLColumnExpression[int]) -> ColumnElement[bool]:
     """Condition on Task, as the index of open tasks has it: reserved for this person, or with 0 for nobody."""
     # Word for word as the index has it: a parameter would not be known to be the same.
     return func.coalesce(Task.reserved_for_id, literal_column("0")) == user_id

@@ -13,8 +13,8 @@ class BulkChange(Base):
 
     `filters` are those of the list whose rows are meant, null where rows were named one by one. Rows that match are
     dealt with from the newest to the oldest: those from `reached` on are done, those that came after it was asked for
-    are none of it. `run_id` is the run that does it, or undoes it, where that takes long. `undone_at`: it was undone, or
-    is being undone since.
+    are none of it. `run_id` is the run that does it, or undoes it, where that takes long. `undone_at`: it was undone,
+    or is being undone since.
     """
 
     __tablename__ = "bulk_changes"

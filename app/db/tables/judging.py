@@ -56,9 +56,9 @@ class Task(Base):
     has it, and what they say of it is the verdict on the original. `division` is how far those who judged the task are
     apart: of all two people the share who said the opposite, a tie counting half; null while no two can be compared.
     The database keeps it. An owner may give a task to a member (`reserved_for_id`): until they have judged or skipped
-    it, or work here no more, nobody else is given a place of it. `import_id` is the import that brought the task with all that is in it; `import_digest` tells
-    its content, so that no project holds the same one twice. A task with something that was erased (`erased_at`) is
-    retired for good.
+    it, or work here no more, nobody else is given a place of it. `import_id` is the import that brought the task with
+    all that is in it; `import_digest` tells its content, so that no project holds the same one twice. A task with
+    something that was erased (`erased_at`) is retired for good.
     """
 
     __tablename__ = "tasks"

@@ -160,7 +160,8 @@ async def to_put_back(db: AsyncSession, change_id: int) -> int:
 
 async def get(db: AsyncSession, project: Project, change_id: int) -> BulkChange | None:
     """A change of this project."""
-    return await db.scalar(_of(project, change_id))
+    found: BulkChange | None = await db.scalar(_of(project, change_id))
+    return found
 
 
 async def of_run(db: AsyncSession, run_id: int) -> BulkChange | None:
@@ -170,7 +171,7 @@ async def of_run(db: AsyncSession, run_id: int) -> BulkChange | None:
 
 async def _locked(db: AsyncSession, project: Project, change_id: int) -> BulkChange:
     locked = _of(project, change_id).with_for_update().execution_options(populate_existing=True)
-    kept = await db.scalar(locked)
+    kept: BulkChange | None = await db.scalar(locked)
     if kept is None:
         raise NotFound
     return kept
@@ -233,7 +234,7 @@ async def _rows(db: AsyncSession, project: Project, kind: Kind, ids: Sequence[in
 
 
 async def _to_workers(db: AsyncSession, project: Project, before: Mapping[int, Json]) -> dict[int, Json]:
-    """Nothing goes back to people who have left meanwhile; the memberships of the others are locked before tasks are."""
+    """Nothing goes back to who has left meanwhile; the memberships of the others are locked before tasks are."""
     meant = {was["reserved_for_id"] for was in before.values()} - {None}
     there = await reservations.workers(db, project, meant)
     return {

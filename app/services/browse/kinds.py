@@ -36,7 +36,7 @@ class Kind:
     require: Callable[[AsyncSession, Project, str], Awaitable[None]] | None = None
     """Asked before the rows are locked. Raises Invalid for a value that can't be in this project."""
     left: Callable[[AsyncSession, Sequence[Any], str], Awaitable[Mapping[int, str]]] | None = None
-    """Those of some rows, which are locked, that can't be changed, by id, and why: where that takes a look elsewhere."""
+    """Those of some locked rows that can't be changed, by id, and why: where that takes a look at other tables."""
 
     @property
     def table(self) -> Any:

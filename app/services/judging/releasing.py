@@ -24,7 +24,7 @@ async def release(db: AsyncSession, user_id: int, *, project: Project | None = N
     tasks = (await db.execute(locked)).all()
     freed = await _free(db, Assignment.task_id.in_([task.id for task in tasks]), Assignment.annotator_id == user_id)
     kept = await reservations.end(db, user_id, project=project)
-    return freed + kept - sum(task.reserved_for_id == user_id for task in tasks)
+    return freed + kept - len([task for task in tasks if task.reserved_for_id == user_id])
 
 
 async def release_tasks(db: AsyncSession, task_ids: Sequence[int]) -> int:

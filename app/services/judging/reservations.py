@@ -6,7 +6,7 @@ database refuses the lease of anybody else, and forgets it with the membership.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Member, Project, Task, User
@@ -14,6 +14,7 @@ from app.errors import Invalid
 from app.phrases import phrase
 from app.services import conditions
 
+MOST_CANDIDATES = 1_000
 KNOWN = {
     "leased": phrase("They have it on their desk already."),
     "submitted": phrase("They have judged it already."),
@@ -37,6 +38,19 @@ async def require_works(db: AsyncSession, project: Project, user_id: int) -> Non
         raise Invalid("This person is not in the project.")
     if member.paused_at is not None:
         raise Invalid("This person’s work here is paused.")
+
+
+async def candidates(db: AsyncSession, project: Project) -> Sequence[User]:
+    """Those who can be given tasks, by name; at most `MOST_CANDIDATES`."""
+    return (
+        await db.scalars(
+            select(User)
+            .join(Member, Member.user_id == User.id)
+            .where(Member.project_id == project.id, Member.paused_at.is_(None), User.disabled_at.is_(None))
+            .order_by(func.lower(User.name), User.id)
+            .limit(MOST_CANDIDATES)
+        )
+    ).all()
 
 
 async def workers(db: AsyncSession, project: Project, user_ids: Collection[int]) -> set[int]:
