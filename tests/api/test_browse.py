@@ -74,11 +74,11 @@ async def test_a_program_gives_tasks_to_a_person_who_is_given_them_next(calling:
     assert (await owner.post(f"{HERE}/changes", json=asked)).json()["changed"] == 1
     (given,) = (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"]
     assert (given["id"], given["given_to"]) == (task["id"], seeded.reviewer.name)
-    assert (await owner.get(f"{HERE}/people/{seeded.reviewer.id}/work")).json()["kept"] == 1
+    assert (await owner.get(f"{HERE}/people/{seeded.reviewer.id}")).json()["kept"] == 1
     served = (await calling("reviewer").get(f"{HERE}/next-task")).json()
     assert (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"] == [given]
-    judged = {"choice": 2, "idempotency_key": "given"}
-    answered = await calling("reviewer").post(f"/api/v1/assignments/{served['assignment_id']}/judgement", json=judged)
+    here = f"/api/v1/assignments/{served['assignment_id']}/judgements"
+    answered = await calling("reviewer").post(here, json={"choice": 2}, headers={"Idempotency-Key": "given"})
     assert answered.status_code == 201
     assert (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"] == []
 
