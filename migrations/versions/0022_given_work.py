@@ -1,4 +1,4 @@
-"""Tasks that are kept for one person, and changes of as many rows as match."""
+"""Tasks that are kept for one person, changes of as many rows as match, and indexes for lists."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -69,6 +69,13 @@ def upgrade() -> None:
         postgresql_where=sa.text(IS_OPEN),
     )
     op.execute(RULES)
+    op.create_index("ix_completions_length", "completions", [sa.text("length(text)"), "id"])
+    op.create_index(
+        "ix_judgements_flagged_tasks",
+        "judgements",
+        ["task_id"],
+        postgresql_where=sa.text("flags <> '{}'::jsonb"),
+    )
     # The log tells what was asked for, and how many rows it came to once that is known.
     op.execute("DROP TRIGGER log_changes ON bulk_changes")
     op.add_column("bulk_changes", sa.Column("filters", postgresql.JSONB()))
@@ -117,6 +124,8 @@ def downgrade() -> None:
     op.create_index(
         "ix_tasks_open", "tasks", ["project_id", sa.text("priority DESC"), "id"], postgresql_where=sa.text(IS_OPEN)
     )
+    op.drop_index("ix_judgements_flagged_tasks", "judgements")
+    op.drop_index("ix_completions_length", "completions")
     op.drop_index("ix_tasks_reserved", "tasks")
     op.drop_constraint(op.f("ck_tasks_labels_are_reserved"), "tasks", type_="check")
     op.drop_constraint("fk_tasks_reserved_for", "tasks", type_="foreignkey")

@@ -1,4 +1,4 @@
-"""Tasks given to a person in a real browser: a page's head ticked, then all that match, and the person is served one."""
+"""Tasks given to a person in a real browser: a head is ticked, then all that match, and the person is served one."""
 
 from itertools import count
 from pathlib import Path

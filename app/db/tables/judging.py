@@ -332,6 +332,7 @@ class Judgement(Base):
         # What lists are narrowed to. Imported judgements, which are many, are in few of these.
         Index("ix_judgements_of_people", "project_id", "annotator_id", "id", postgresql_where=IS_BY_SOMEBODY),
         Index("ix_judgements_flagged", "project_id", "id", postgresql_where=text("flags <> '{}'::jsonb")),
+        Index("ix_judgements_flagged_tasks", "task_id", postgresql_where=text("flags <> '{}'::jsonb")),
         Index("ix_judgements_reasons", "project_id", "id", postgresql_where=text("rationale IS NOT NULL")),
         Index("ix_judgements_hurried", "project_id", "id", postgresql_where=text("hurried")),
         Index("ix_judgements_replaced", "project_id", "id", postgresql_where=text("superseded_by IS NOT NULL")),

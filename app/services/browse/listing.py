@@ -47,8 +47,10 @@ class Filters(BaseModel):
         return {name: called for name, called in asked.items() if called}
 
     @abstractmethod
-    def conditions(self, people: People = NOBODY) -> Iterator[ColumnElement[bool]]:
-        """All of which a row has to meet. `people` are the ids of those who are meant, by field."""
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+        """All of which a row has to meet. `people` are the ids of those who are meant, by field; `before` is the key
+        that rows are wanted before.
+        """
 
 
 FiltersT = TypeVar("FiltersT", bound=Filters)
@@ -75,13 +77,12 @@ class Listing(Generic[FiltersT]):
         self, db: AsyncSession, project: Project, filters: FiltersT, *, after: int | None, limit: int
     ) -> Page:
         """The rows before the key `after`, which rows that arrive meanwhile don't shift."""
-        statement = await self._narrowed(db, project, filters, after)
-        if statement is None:
-            return Page([], None)
+        # Which they are comes first: what they show is read of these alone, not of all that match and are to be sorted.
         # One more than asked for tells whether there is a next page, without counting.
-        rows = (await db.execute(statement.order_by(self.key.desc()).limit(limit + 1))).all()
-        shown = rows[:limit]
-        return Page(shown, shown[-1].id if len(rows) > limit else None)
+        keys = await self.ids(db, project, filters, after=after, limit=limit + 1)
+        shown = keys[:limit]
+        rows = self.statement(project.id).where(self.key.in_(shown)).order_by(self.key.desc())
+        return Page((await db.execute(rows)).all() if shown else [], shown[-1] if len(keys) > limit else None)
 
     async def ids(
         self,
@@ -93,7 +94,7 @@ class Listing(Generic[FiltersT]):
         after: int | None = None,
         among: Sequence[int] | None = None,
     ) -> Sequence[int]:
-        """The keys of the same rows; of those `among` these alone."""
+        """Keys of the rows before `after`, at most `limit`, the newest first; of those `among` these alone."""
         statement = await self._narrowed(db, project, filters, after)
         if statement is None:
             return ()
@@ -120,12 +121,12 @@ class Listing(Generic[FiltersT]):
     async def _narrowed(
         self, db: AsyncSession, project: Project, filters: FiltersT, after: int | None
     ) -> Select[*tuple[Any, ...]] | None:
-        """None where somebody is asked for who isn't there."""
+        """All rows that match; None where somebody is asked for who isn't there."""
         # Looked up first: who isn't there has said nothing, which no plan for the list could know.
         people = {name: await audit.called(db, called) for name, called in filters.people.items()}
         if not all(people.values()):
             return None
-        statement = self.statement(project.id).where(*filters.conditions(people))
+        statement = self.statement(project.id).where(*filters.conditions(people, after))
         return statement if after is None else statement.where(self.key < after)
 
 

@@ -51,7 +51,7 @@ class PromptFilters(Filters):
     source: Text | None = Field(default=None, description="The file that it came from, or its name.")
     excluded: Yes | None = Field(default=None, description="Kept out of datasets.")
 
-    def conditions(self, people: People = NOBODY) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a prompt has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -74,7 +74,7 @@ class ResponseFilters(Filters):
     longer_than: Number | None = Field(default=None, description="Characters.")
     shorter_than: Number | None = Field(default=None, description="Characters.")
 
-    def conditions(self, people: People = NOBODY) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a response has to meet."""
         if self.search:
             yield matches(documents.RESPONSE, self.search)
@@ -106,7 +106,7 @@ class TaskFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self, people: People = NOBODY) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a task has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -119,15 +119,14 @@ class TaskFilters(Filters):
         if self.decided:
             decided = exists().where(Judgement.task_id == Task.id, Judgement.is_verdict)
             yield decided if self.decided == "yes" else ~decided
+        # The key's bound again: the server reads judgements beside tasks, and would begin at the newest of all.
+        of_it = (Judgement.task_id == Task.id, *([] if before is None else [Judgement.task_id < before]))
         if self.annotator:
-            yield exists().where(
-                Judgement.task_id == Task.id, Judgement.annotator_id.in_(people["annotator"]), ~Judgement.is_verdict
-            )
+            yield exists().where(*of_it, Judgement.annotator_id.in_(people["annotator"]), ~Judgement.is_verdict)
         if self.given_to:
             yield Task.reserved_for_id.in_(people["given_to"])
         if self.flag:
-            said = Judgement.superseded_by.is_(None)
-            yield exists().where(Judgement.task_id == Task.id, said, *_flagged(self.flag))
+            yield exists().where(*of_it, Judgement.superseded_by.is_(None), *_flagged(self.flag))
         if self.policy:
             yield exists().where(
                 TaskCompletion.task_id == Task.id,
@@ -153,7 +152,7 @@ class JudgementFilters(Filters):
     round: Number | None = None
     search: Text | None = Field(default=None, description="A part of the reason that was given.")
 
-    def conditions(self, people: People = NOBODY) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a judgement has to meet."""
         if self.annotator:
             yield Judgement.annotator_id.in_(people["annotator"])
@@ -189,7 +188,7 @@ class DemonstrationFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self, people: People = NOBODY) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a demonstration has to meet."""
         if self.search:
             yield matches(documents.DEMONSTRATION, self.search)
@@ -205,6 +204,8 @@ def _of_prompt(split: Split | None, tag: str | None) -> Iterator[ColumnElement[b
     if split:
         yield Prompt.split == split
     if tag:
+        # Word for word what the server has figures of: a tag that is rare or unknown is taken for more than it is.
+        yield literal_column("prompts.tags <> '{}'", Boolean)
         yield Prompt.tags.contains([tag])
 
 

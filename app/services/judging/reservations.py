@@ -41,7 +41,7 @@ async def require_works(db: AsyncSession, project: Project, user_id: int) -> Non
 
 
 async def candidates(db: AsyncSession, project: Project) -> Sequence[User]:
-    """Those who can be given tasks, by name; at most `MOST_CANDIDATES`."""
+    """Members who can be given tasks, by name; at most `MOST_CANDIDATES`."""
     return (
         await db.scalars(
             select(User)
@@ -54,14 +54,14 @@ async def candidates(db: AsyncSession, project: Project) -> Sequence[User]:
 
 
 async def workers(db: AsyncSession, project: Project, user_ids: Collection[int]) -> set[int]:
-    """Those of these people who are given work now, their memberships held as they are."""
+    """People of these ids who are given work now, with their memberships held as they are."""
     of = (Member.project_id == project.id, Member.user_id.in_(user_ids), Member.paused_at.is_(None))
     found = select(Member.user_id).where(*of).order_by(Member.user_id).with_for_update(read=True)
     return set(await db.scalars(found))
 
 
 async def left_out(db: AsyncSession, tasks: Sequence[Task], user_id: int) -> Mapping[int, str]:
-    """Those of some tasks that this person can't be given, by id, and why."""
+    """Why this person can't be given some of the tasks, by the id of the task."""
     ids = [task.id for task in tasks]
     given = await db.execute(
         select(Assignment.task_id, Assignment.state).where(
