@@ -310,6 +310,7 @@ LEASE_KEPT = _lease(_free(of=ACTOR))
 # A lease on `task`, a check that was chosen, and locked, before.
 LEASE_CHECK = _lease(select(Task.id, _was_given_before).where(Task.id == TASK))
 
+_TASK_STATE = bindparam("task_state", type_=Task.__table__.c.state.type)
 _answered = (
     update(Task)
     .where(Task.id == TASK)
@@ -318,8 +319,8 @@ _answered = (
             name: bindparam(f"task_{name}", type_=Task.__table__.c[name].type)
             for name in ("taken", "judged", "skipped", "state")
         }
-        # Whom it was kept for has answered it.
-        | {"reserved_for_id": func.nullif(Task.reserved_for_id, ACTOR)}
+        # Whom it was kept for has answered it, or somebody whose lease ran out before has taken its last place.
+        | {"reserved_for_id": case((_TASK_STATE == "open", func.nullif(Task.reserved_for_id, ACTOR)))}
     )
     .cte("answered")
 )

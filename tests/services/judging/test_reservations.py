@@ -100,6 +100,20 @@ async def test_a_lease_that_ran_out_comes_back_to_them_alone(db: AsyncSession) -
     assert await next_of(db, kim, project) == task.id
 
 
+async def test_an_answer_to_a_lease_from_before_may_take_the_last_place(db: AsyncSession) -> None:
+    project = await make_project(db)
+    task = await make_task(db, project)
+    kim, lee = await make_member(db, project), await make_member(db, project)
+    lease = await assignments.lease_next(db, lee, project)
+    assert lease is not None
+    await db.execute(update(Assignment).values(lease_expires_at=func.now() - func.make_interval(0, 0, 0, 1)))
+    await assignments.reclaim_expired(db)
+    assert (await give(db, project, kim, task)).changed == 1
+    await judgements.submit(db, lee, lease.id, Submission(Answer(2), "late"))
+    assert await kept_for(db, task) is None
+    assert await next_of(db, kim, project) is None
+
+
 @pytest.mark.parametrize("how", ["paused", "removed", "released"])
 async def test_who_is_given_no_work_keeps_nothing_from_others(how: str, db: AsyncSession) -> None:
     project = await make_project(db)
