@@ -57,7 +57,7 @@ ASKED: dict[ListName, list[dict[str, Any]]] = {
     "prompts": [{}, {"split": "validation"}, {"tag": "hard"}, {"search": "how"}, {"source": "bench"}],
     "responses": [{}, {"search": "first"}, {"longer_than": 120}, {"source": "imported"}],
     "tasks": [{}, {"state": "closed"}, {"agreement": "divided"}, {"agreement": "agreed"}, {"annotator": "Person 3"},
-              {"split": "validation"}, {"tag": "hard"}, {"since": "2020-01-01"}],
+              {"split": "validation"}, {"tag": "hard"}, {"since": "2020-01-01"}, {"flag": "Makes facts up"}],
     "judgements": [{}, {"annotator": "Person 3"}, {"flag": "Makes facts up"}, {"hurried": "no"},
                    {"in_dataset": "no"}, {"standing": "current"}, {"search": "because"}],
     "demonstrations": [{}],
@@ -65,7 +65,8 @@ ASKED: dict[ListName, list[dict[str, Any]]] = {
 RARE: dict[ListName, list[dict[str, Any]]] = {
     "prompts": [{"search": "teapot"}, {"tag": "none"}, {"split": "held_out"}, {"source": "elsewhere"}],
     "responses": [{"search": "teapot"}, {"source": "policy"}, {"longer_than": 100000}],
-    "tasks": [{"search": "teapot"}, {"state": "open"}, {"annotator": "Nobody"}, {"policy": 3}, {"round": 9}],
+    "tasks": [{"search": "teapot"}, {"state": "open"}, {"annotator": "Nobody"}, {"policy": 3}, {"round": 9},
+              {"tag": "none"}, {"flag": "None"}, {"given_to": "Person 3"}],
     "judgements": [{"annotator": "Nobody"}, {"flag": "None"}, {"hurried": "yes"}, {"in_dataset": "yes"},
                    {"standing": "check"}, {"standing": "replaced"}, {"search": "zebra"}],
 }  # fmt: skip

@@ -1,17 +1,26 @@
 """Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql import SQLColumnExpression
 
 from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Prompt, Task, TaskCompletion
 
 
 def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on Task: not given to this person before (a lease that ran out apart), nothing in it by them."""
+    """Conditions on Task: not given to this person before (a lease that ran out apart), nothing in it by them, and not
+    kept for somebody else.
+    """
     given = exists().where(
         Assignment.task_id == Task.id, Assignment.annotator_id == user_id, Assignment.state != "expired"
     )
-    return (Task.state == "open", ~given, ~has_text_of(user_id))
+    return (Task.state == "open", kept_for(0) | kept_for(user_id), ~given, ~has_text_of(user_id))
+
+
+def kept_for(user_id: int | SQLColumnExpression[int]) -> ColumnElement[bool]:
+    """Condition on Task, as the index of open tasks has it: reserved for this person, or with 0 for nobody."""
+    # Word for word as the index has it: a parameter would not be known to be the same.
+    return func.coalesce(Task.reserved_for_id, literal_column("0")) == user_id
 
 
 def has_text_of(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:

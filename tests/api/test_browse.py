@@ -3,7 +3,9 @@
 import pytest
 
 from app.services.browse.lists import LISTS
+from app.services.loop import changing
 from tests.api.conftest import As
+from tests.browser.seed import Seeded
 
 HERE = "/api/v1/projects/everyday-help"
 
@@ -33,6 +35,52 @@ async def test_rows_are_changed_and_put_back_by_a_program(calling: As) -> None:
     assert (await owner.post(f"{HERE}/changes/{done['change_id']}/undo")).json()["changed"] == 1
     assert (await owner.get(f"{HERE}/tasks?state=retired")).json()["items"] == []
     assert (await owner.post(f"{HERE}/changes/{done['change_id']}/undo")).status_code == 409
+
+
+async def test_a_program_changes_all_that_match_and_is_told_of_the_run_where_they_are_many(
+    calling: As, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = calling("owner")
+    asked = {"change": "priority", "value": "3", "matching": {"state": "open"}}
+    few = await owner.post(f"{HERE}/changes", json=asked)
+    assert (few.status_code, few.json()["run"]) == (200, None)
+    assert few.json()["changed"] > 1
+    monkeypatch.setattr(changing, "AT_ONCE", 1)
+    many = await owner.post(f"{HERE}/changes", json=asked | {"value": "4"})
+    assert (many.status_code, many.json()["changed"], many.json()["run"]["stage"]) == (202, 0, "change")
+    assert (await owner.post(f"{HERE}/changes/{many.json()['change_id']}/undo")).status_code == 409
+    undone = await owner.post(f"{HERE}/changes/{few.json()['change_id']}/undo")
+    assert (undone.status_code, undone.json()["run"]["state"]) == (202, "queued")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"matching": {"stat": "open"}},
+        {"matching": {"state": "gone"}},
+        {"matching": {}, "ids": [1]},
+        {"matching": {}, "value": "much"},
+    ],
+)
+async def test_what_could_mean_other_rows_is_refused(wrong: dict[str, object], calling: As) -> None:
+    answer = await calling("owner").post(f"{HERE}/changes", json={"change": "priority", "value": "3"} | wrong)
+    assert answer.status_code == 422
+
+
+async def test_a_program_gives_tasks_to_a_person_who_is_given_them_next(calling: As, seeded: Seeded) -> None:
+    owner = calling("owner")
+    (task, *_) = (await owner.get(f"{HERE}/tasks?state=open&purpose=label")).json()["items"]
+    asked = {"change": "give", "value": str(seeded.reviewer.id), "ids": [task["id"]]}
+    assert (await owner.post(f"{HERE}/changes", json=asked)).json()["changed"] == 1
+    (given,) = (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"]
+    assert (given["id"], given["given_to"]) == (task["id"], seeded.reviewer.name)
+    assert (await owner.get(f"{HERE}/people/{seeded.reviewer.id}")).json()["kept"] == 1
+    served = (await calling("reviewer").get(f"{HERE}/next-task")).json()
+    assert (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"] == [given]
+    here = f"/api/v1/assignments/{served['assignment_id']}/judgements"
+    answered = await calling("reviewer").post(here, json={"choice": 2}, headers={"Idempotency-Key": "given"})
+    assert answered.status_code == 201
+    assert (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"] == []
 
 
 @pytest.mark.parametrize("query", ["state=gone", "cursor=x", "limit=0", "since=yesterday", "search=a%00b"])

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Base, Json
-from app.db.tables import DatasetVersion, Judgement, Member, Project, Run, User
+from app.db.tables import DatasetVersion, Judgement, Member, Project, Run, Task, User
 from app.services.data import datasets
 from app.services.data.exports.annotations import annotations_of
 from app.services.loop import artifacts, models, starting
@@ -67,6 +67,10 @@ async def test_what_was_exported_deleted_and_imported_is_the_same_project(
     async def address(db: AsyncSession) -> None:
         user = await db.get_one(User, await db.scalar(select(Member.user_id).where(Member.project_id == project.id)))
         user.email = "bo@example.org"
+        # Whom work was given to is a matter of this place.
+        await db.execute(
+            update(Task).where(Task.project_id == project.id, Task.purpose == "label").values(reserved_for_id=user.id)
+        )
 
     await loop.do(address)
     first, again = tmp_path / "first.zip", tmp_path / "again.zip"

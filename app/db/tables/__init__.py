@@ -1,7 +1,7 @@
 """Every table of the vocabulary, importable from one place."""
 
 from app.db.tables.audit import AuditEntry
-from app.db.tables.changes import BulkChange
+from app.db.tables.changes import BulkChange, ChangedRow
 from app.db.tables.content import Completion, Demonstration, Prompt
 from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
@@ -29,6 +29,7 @@ __all__ = [
     "Attempts",
     "AuditEntry",
     "BulkChange",
+    "ChangedRow",
     "Completion",
     "DatasetJudgement",
     "DatasetVersion",

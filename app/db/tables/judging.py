@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     SmallInteger,
@@ -54,9 +55,10 @@ class Task(Base):
     `repeat` is one of somebody's own earlier tasks, asked again. A `review` is a copy, too, with one place: a reviewer
     has it, and what they say of it is the verdict on the original. `division` is how far those who judged the task are
     apart: of all two people the share who said the opposite, a tie counting half; null while no two can be compared.
-    The database keeps it. `import_id` is the import that brought the task with all that is in it; `import_digest` tells
-    its content, so that no project holds the same one twice. A task with something that was erased (`erased_at`) is
-    retired for good.
+    The database keeps it. An owner may give a task to a member (`reserved_for_id`): until they have judged or skipped
+    it, or work here no more, nobody else is given a place of it. `import_id` is the import that brought the task with
+    all that is in it; `import_digest` tells its content, so that no project holds the same one twice. A task with
+    something that was erased (`erased_at`) is retired for good.
     """
 
     __tablename__ = "tasks"
@@ -75,6 +77,7 @@ class Task(Base):
     priority: Mapped[float] = mapped_column(server_default="0")
     selection: Mapped[Json] = mapped_column(server_default="{}")
     division: Mapped[float | None]
+    reserved_for_id: Mapped[int | None]
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
     import_digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
     created_at: Mapped[CreatedAt]
@@ -92,9 +95,25 @@ class Task(Base):
         Index(
             "ix_tasks_open",
             "project_id",
+            text("coalesce(reserved_for_id, 0)"),  # 0: for anybody; nobody's work is looked for among that of others
             text("priority DESC"),
             "id",
             postgresql_where=text("state = 'open' AND purpose = 'label' AND taken < quota"),
+        ),
+        # Who leaves the project leaves what was kept for them.
+        ForeignKeyConstraint(
+            ["project_id", "reserved_for_id"],
+            ["members.project_id", "members.user_id"],
+            name="fk_tasks_reserved_for",
+            ondelete="SET NULL (reserved_for_id)",
+        ),
+        CheckConstraint("reserved_for_id IS NULL OR purpose = 'label'", name="labels_are_reserved"),
+        Index(
+            "ix_tasks_reserved",
+            "project_id",
+            "reserved_for_id",
+            "id",
+            postgresql_where=text("reserved_for_id IS NOT NULL"),
         ),
         CheckConstraint("erased_at IS NULL OR (state = 'retired' AND import_digest IS NULL)", name="erased_is_empty"),
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
@@ -313,6 +332,7 @@ class Judgement(Base):
         # What lists are narrowed to. Imported judgements, which are many, are in few of these.
         Index("ix_judgements_of_people", "project_id", "annotator_id", "id", postgresql_where=IS_BY_SOMEBODY),
         Index("ix_judgements_flagged", "project_id", "id", postgresql_where=text("flags <> '{}'::jsonb")),
+        Index("ix_judgements_flagged_tasks", "task_id", postgresql_where=text("flags <> '{}'::jsonb")),
         Index("ix_judgements_reasons", "project_id", "id", postgresql_where=text("rationale IS NOT NULL")),
         Index("ix_judgements_hurried", "project_id", "id", postgresql_where=text("hurried")),
         Index("ix_judgements_replaced", "project_id", "id", postgresql_where=text("superseded_by IS NOT NULL")),

@@ -13,7 +13,7 @@ StageName = Literal[
     "sft", "reward", "cost", "ppo", "dpo", "kto", "generate", "evaluate", "select", "snapshot", "gate", "promote",
     "import",
     "ask",
-    "adopt", "copy", "pack", "unpack", "remove", "erase",
+    "adopt", "copy", "pack", "unpack", "remove", "erase", "change",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[

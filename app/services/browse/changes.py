@@ -1,35 +1,30 @@
-"""Changes of many prompts or tasks at once, each of which can be undone: what stood there before is kept with it."""
+"""Changes of many prompts or tasks at once, each of which can be undone: what stood there before is kept with it.
 
-from collections.abc import Callable, Mapping, Sequence
+Rows are changed `AT_ONCE` in a transaction, under their locks. Those that were named are changed at once; of those that
+match a list's filters there may be any number, so that `step` and `put_back` do the next ones, and say when it is done.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import BulkChange, Project, Prompt, Task
-from app.db.tables.content import Split
+from app.db.tables import BulkChange, ChangedRow, Project, Task
 from app.errors import Conflict, Invalid, NotFound
 from app.phrases import phrase
+from app.services.browse import kinds
+from app.services.browse.kinds import CHANGES, ChangeName, Kind
+from app.services.browse.listing import Filters, Listing
+from app.services.browse.lists import LISTS
+from app.services.judging import reservations
 
 AT_ONCE = 200
-TAG_LENGTH = 80
-MOST_TAGS = 50
-
-ChangeName = Literal["retire", "put_back", "quota", "priority", "tag", "untag", "split", "exclude", "include"]
-Change = Callable[[Any, str], None]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """`of` is the list on whose rows it works, `value` what it asks for beside the rows: None asks nothing."""
-
-    title: str
-    of: Literal["prompts", "tasks"]
-    columns: tuple[str, ...]
-    apply: Change
-    value: Literal["number", "tag", "split"] | None = None
+COUNTED = 10_000
+"""Rows that match are counted up to so many, where somebody waits for the figure."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,15 @@ class Outcome:
     left: Mapping[int, str]
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a step did, and whether more may follow."""
+
+    changed: int
+    left: Mapping[int, str]
+    has_more: bool
+
+
 async def change(
     db: AsyncSession, actor_id: int | None, project: Project, name: ChangeName, ids: Sequence[int], value: str = ""
 ) -> Outcome:
@@ -48,23 +52,67 @@ async def change(
     kind = CHANGES[name]
     if len(ids) > AT_ONCE:
         raise Invalid("At most %(count)s rows are changed at once.", count=AT_ONCE)
-    before: dict[str, Json] = {}
-    left: dict[int, str] = {}
-    for row in await _rows(db, project, kind, ids):
-        was = {column: getattr(row, column) for column in kind.columns}
-        try:
-            kind.apply(row, value)
-        except Conflict as refused:
-            left[row.id] = str(refused)
-            continue
-        if any(getattr(row, column) != was[column] for column in kind.columns):
-            before[str(row.id)] = was
-    if not before:
+    await kinds.require(db, project, kind, value)
+    before, left = await _apply(db, kind, await _rows(db, project, kind, ids), value)
+    if not before and not left:
         return Outcome(None, 0, left)
-    kept = BulkChange(project_id=project.id, actor_id=actor_id, name=name, value=value, before=before)
+    kept = BulkChange(project_id=project.id, actor_id=actor_id, name=name, value=value, changed=0, left={})
+    await _keep(db, kept, before, left, is_last=True)
+    return Outcome(kept.id, len(before), left)
+
+
+async def begin(
+    db: AsyncSession, actor_id: int | None, project: Project, name: ChangeName, filters: Filters, value: str = ""
+) -> BulkChange:
+    """A change of all that match now or when their turn comes, none of which is done yet. Raises Invalid."""
+    kind = CHANGES[name]
+    await kinds.require(db, project, kind, value)
+    newest = await db.scalar(select(func.max(kind.table.id)))
+    asked = filters.model_dump(mode="json", exclude_none=True)
+    kept = BulkChange(
+        project_id=project.id, actor_id=actor_id, name=name, value=value, filters=asked, reached=(newest or 0) + 1,
+        changed=0, left={},
+    )  # fmt: skip
     db.add(kept)
     await db.flush()
-    return Outcome(kept.id, len(before), left)
+    return kept
+
+
+async def count(db: AsyncSession, project: Project, kept: BulkChange, *, most: int | None = None) -> int:
+    """How many rows match that are still to be done, at `most` so many."""
+    listing, filters = _meant(kept)
+    return await listing.count(db, project, filters, after=kept.reached, most=most)
+
+
+async def step(db: AsyncSession, project: Project, change_id: int) -> Step:
+    """Change the next rows that match. Raises Conflict once it is undone, NotFound."""
+    kept = await _locked(db, project, change_id)
+    if kept.undone_at is not None:
+        raise Conflict("This change is undone already.")
+    if kept.finished_at is not None:
+        return Step(0, {}, has_more=False)
+    kind = CHANGES[kept.name]
+    listing, filters = _meant(kept)
+    await kinds.require(db, project, kind, kept.value)
+    ids = await listing.ids(db, project, filters, after=kept.reached, limit=AT_ONCE)
+    rows = await _rows(db, project, kind, ids)
+    # Somebody may have had a row until now: what doesn't match any more isn't meant.
+    still = set(await listing.ids(db, project, filters, among=ids, limit=AT_ONCE))
+    before, left = await _apply(db, kind, [row for row in rows if row.id in still], kept.value)
+    has_more = len(ids) == AT_ONCE
+    kept.reached = ids[-1] if ids else kept.reached
+    await _keep(db, kept, before, left, is_last=not has_more)
+    return Step(len(before), left, has_more)
+
+
+async def claim_undo(db: AsyncSession, project: Project, change_id: int) -> BulkChange:
+    """The change, which nobody else undoes from here on. Raises NotFound, Conflict for one that is undone already."""
+    kept = await _locked(db, project, change_id)
+    if kept.undone_at is not None:
+        raise Conflict("This change is undone already.")
+    kept.undone_at = func.now()
+    await db.flush()
+    return kept
 
 
 async def undo(db: AsyncSession, project: Project, change_id: int) -> Outcome:
@@ -72,18 +120,23 @@ async def undo(db: AsyncSession, project: Project, change_id: int) -> Outcome:
 
     Raises NotFound, Conflict for a change that is undone already.
     """
-    kept = await db.scalar(
-        select(BulkChange).where(BulkChange.id == change_id, BulkChange.project_id == project.id).with_for_update()
-    )
-    if kept is None:
-        raise NotFound
-    if kept.undone_at is not None:
-        raise Conflict("This change is undone already.")
+    kept = await claim_undo(db, project, change_id)
+    done = await put_back(db, project, kept.id)
+    return Outcome(kept.id, done.changed, done.left)
+
+
+async def put_back(db: AsyncSession, project: Project, change_id: int) -> Step:
+    """Put back the next rows of a change that is claimed for that."""
+    kept = await _locked(db, project, change_id)
     kind = CHANGES[kept.name]
+    some = select(ChangedRow).where(ChangedRow.change_id == kept.id).order_by(ChangedRow.row_id).limit(AT_ONCE)
+    before = {row.row_id: row.before for row in await db.scalars(some)}
+    if "reserved_for_id" in kind.columns:
+        before = await _to_workers(db, project, before)
     left: dict[int, str] = {}
     back = 0
-    for row in await _rows(db, project, kind, [int(identity) for identity in kept.before]):
-        was = kept.before[str(row.id)]
+    for row in await _rows(db, project, kind, list(before)):
+        was = before[row.id]
         expected = _copy(row, kind, was)
         kind.apply(expected, kept.value)
         if any(getattr(row, column) != getattr(expected, column) for column in kind.columns):
@@ -95,14 +148,80 @@ async def undo(db: AsyncSession, project: Project, change_id: int) -> Outcome:
             left[row.id] = str(refused)
             continue
         back += 1
-    kept.undone_at = func.now()
+    await db.execute(delete(ChangedRow).where(ChangedRow.change_id == kept.id, ChangedRow.row_id.in_(before)))
     await db.flush()
-    return Outcome(kept.id, back, left)
+    return Step(back, left, has_more=len(before) == AT_ONCE)
+
+
+async def to_put_back(db: AsyncSession, change_id: int) -> int:
+    """How many rows of a change stand as they were kept."""
+    return await db.scalar(select(func.count()).where(ChangedRow.change_id == change_id)) or 0
+
+
+async def get(db: AsyncSession, project: Project, change_id: int) -> BulkChange | None:
+    """A change of this project."""
+    found: BulkChange | None = await db.scalar(_of(project, change_id))
+    return found
+
+
+async def of_run(db: AsyncSession, run_id: int) -> BulkChange | None:
+    """The change that a run does, or undoes."""
+    return await db.scalar(select(BulkChange).where(BulkChange.run_id == run_id))
+
+
+async def _locked(db: AsyncSession, project: Project, change_id: int) -> BulkChange:
+    locked = _of(project, change_id).with_for_update().execution_options(populate_existing=True)
+    kept: BulkChange | None = await db.scalar(locked)
+    if kept is None:
+        raise NotFound
+    return kept
+
+
+def _of(project: Project, change_id: int) -> Any:
+    return select(BulkChange).where(BulkChange.id == change_id, BulkChange.project_id == project.id)
+
+
+def _meant(kept: BulkChange) -> tuple[Listing[Any], Filters]:
+    listing = LISTS[CHANGES[kept.name].of]
+    return listing, listing.filters.model_validate(kept.filters)
+
+
+async def _apply(
+    db: AsyncSession, kind: Kind, rows: Sequence[Any], value: str
+) -> tuple[dict[int, Json], dict[int, str]]:
+    """Change these rows; what those were that it changed, and why others were left."""
+    left = dict(await kind.left(db, rows, value)) if kind.left is not None else {}
+    before: dict[int, Json] = {}
+    for row in rows:
+        was = {column: getattr(row, column) for column in kind.columns}
+        if row.id in left:
+            continue
+        try:
+            kind.apply(row, value)
+        except Conflict as refused:
+            left[row.id] = str(refused)
+            continue
+        if any(getattr(row, column) != was[column] for column in kind.columns):
+            before[row.id] = was
+    return before, left
+
+
+async def _keep(
+    db: AsyncSession, kept: BulkChange, before: Mapping[int, Json], left: Mapping[int, str], *, is_last: bool
+) -> None:
+    kept.changed += len(before)
+    kept.left = dict(Counter(kept.left) + Counter(left.values()))
+    kept.finished_at = func.now() if is_last else None
+    db.add(kept)
+    await db.flush()
+    if before:
+        rows = [{"change_id": kept.id, "row_id": row_id, "before": was} for row_id, was in before.items()]
+        await db.execute(insert(ChangedRow), rows)
 
 
 async def _rows(db: AsyncSession, project: Project, kind: Kind, ids: Sequence[int]) -> Sequence[Any]:
     """Locked in the order of their ids, so that two changes at once wait for each other."""
-    table: Any = Prompt if kind.of == "prompts" else Task
+    table = kind.table
     return (
         await db.scalars(
             select(table)
@@ -114,11 +233,20 @@ async def _rows(db: AsyncSession, project: Project, kind: Kind, ids: Sequence[in
     ).all()
 
 
+async def _to_workers(db: AsyncSession, project: Project, before: Mapping[int, Json]) -> dict[int, Json]:
+    """Nothing goes back to who has left meanwhile; the memberships of the others are locked before tasks are."""
+    meant = {was["reserved_for_id"] for was in before.values()} - {None}
+    there = await reservations.workers(db, project, meant)
+    return {
+        row_id: {"reserved_for_id": was["reserved_for_id"] if was["reserved_for_id"] in there else None}
+        for row_id, was in before.items()
+    }
+
+
 def _copy(row: Any, kind: Kind, was: Json) -> Any:
     """What the row was when it was changed, as far as the change looks at it; not of the session."""
-    table: Any = Prompt if kind.of == "prompts" else Task
     now = {column: getattr(row, column) for column in ("taken", "judged", "skipped") if kind.of == "tasks"}
-    return table(**now, **was)
+    return kind.table(**now, **was)
 
 
 def _restore(row: Any, was: Json) -> None:
@@ -130,85 +258,4 @@ def _restore(row: Any, was: Json) -> None:
     for column, value in was.items():
         setattr(row, column, value)
     if isinstance(row, Task) and row.state != "retired":
-        row.state = _state_of(row)
-
-
-def _retire(task: Task, _value: str) -> None:
-    task.state = "retired"
-
-
-def _put_back(task: Task, _value: str) -> None:
-    if task.erased_at is not None:
-        raise Conflict("Something in it was erased.")
-    if task.state == "retired":
-        task.state = _state_of(task)
-
-
-def _quota(task: Task, value: str) -> None:
-    quota = _whole(value, 1, 100)
-    if quota < task.taken:
-        raise Conflict("More people have it or have judged it already.")
-    task.quota = quota
-    if task.state != "retired":
-        task.state = _state_of(task)
-
-
-def _priority(task: Task, value: str) -> None:
-    task.priority = float(_whole(value, -1_000_000, 1_000_000))
-
-
-def _tag(prompt: Prompt, value: str) -> None:
-    tag = _tag_of(value)
-    if tag not in prompt.tags:
-        if len(prompt.tags) >= MOST_TAGS:
-            raise Conflict(f"A prompt has at most {MOST_TAGS} tags.")
-        prompt.tags = [*prompt.tags, tag]
-
-
-def _untag(prompt: Prompt, value: str) -> None:
-    tag = _tag_of(value)
-    prompt.tags = [known for known in prompt.tags if known != tag]
-
-
-def _move(prompt: Prompt, value: str) -> None:
-    if value not in get_args(Split):
-        raise Invalid("A split is train, validation or held_out.")
-    prompt.split = value
-
-
-def _exclude(prompt: Prompt, _value: str) -> None:
-    prompt.excluded = True
-
-
-def _include(prompt: Prompt, _value: str) -> None:
-    prompt.excluded = False
-
-
-def _state_of(task: Task) -> str:
-    return "closed" if task.judged + task.skipped >= task.quota else "open"
-
-
-def _whole(value: str, least: int, most: int) -> int:
-    if not value.lstrip("-").isdecimal() or not least <= int(value[:20]) <= most:
-        raise Invalid("Give a whole number from %(least)s to %(most)s.", least=least, most=most)
-    return int(value)
-
-
-def _tag_of(value: str) -> str:
-    tag = " ".join(value.split())
-    if not tag or len(tag) > TAG_LENGTH or not tag.isprintable():
-        raise Invalid("A tag has 1 to %(size)s printable characters.", size=TAG_LENGTH)
-    return tag
-
-
-CHANGES: Mapping[str, Kind] = {
-    "tag": Kind(phrase("Add a tag"), "prompts", ("tags",), _tag, "tag"),
-    "untag": Kind(phrase("Take a tag away"), "prompts", ("tags",), _untag, "tag"),
-    "split": Kind(phrase("Move to a split"), "prompts", ("split",), _move, "split"),
-    "exclude": Kind(phrase("Keep out of datasets"), "prompts", ("excluded",), _exclude),
-    "include": Kind(phrase("Let into datasets again"), "prompts", ("excluded",), _include),
-    "retire": Kind(phrase("Retire"), "tasks", ("state",), _retire),
-    "put_back": Kind(phrase("Put back"), "tasks", ("state",), _put_back),
-    "quota": Kind(phrase("Set how many people judge it"), "tasks", ("quota", "state"), _quota, "number"),
-    "priority": Kind(phrase("Set the priority"), "tasks", ("priority",), _priority, "number"),
-}
+        row.state = kinds.state_of(row)

@@ -50,11 +50,13 @@ class PromptDetail:
 class TaskDetail:
     """A task with its responses by position, and every judgement of it with its author's name.
 
-    `held_by` are the numbers of the dataset versions that hold a judgement, by the judgement's id.
+    `given_to` is whom an owner keeps it for. `held_by` are the numbers of the dataset versions that hold a judgement,
+    by the judgement's id.
     """
 
     task: Task
     prompt: Prompt
+    given_to: User | None
     round: int | None
     gold: GoldAnswer | None
     responses: Sequence[ResponseOf]
@@ -82,8 +84,9 @@ async def task_of(db: AsyncSession, project: Project, task_id: int) -> TaskDetai
     """Raises NotFound for a task of another project, too."""
     found = (
         await db.execute(
-            select(Task, Prompt, Round.number, GoldAnswer)
+            select(Task, Prompt, User, Round.number, GoldAnswer)
             .join(Prompt, Prompt.id == Task.prompt_id)
+            .outerjoin(User, User.id == Task.reserved_for_id)
             .outerjoin(Round, Round.id == Task.round_id)
             .outerjoin(GoldAnswer, GoldAnswer.task_id == Task.id)
             .where(Task.id == task_id, Task.project_id == project.id)
@@ -91,7 +94,7 @@ async def task_of(db: AsyncSession, project: Project, task_id: int) -> TaskDetai
     ).first()
     if found is None:
         raise NotFound
-    task, prompt, number, gold = found
+    task, prompt, given_to, number, gold = found
     judgements = await db.execute(
         select(Judgement, User.name)
         .outerjoin(User, User.id == Judgement.annotator_id)
@@ -104,6 +107,7 @@ async def task_of(db: AsyncSession, project: Project, task_id: int) -> TaskDetai
     return TaskDetail(
         task,
         prompt,
+        given_to,
         number,
         gold,
         [by_id[place] for place in ordered],

@@ -1,10 +1,10 @@
 """What every list is: a statement, filters with a form of their own, and pages by key, newest first.
 
-Nothing is counted: a page costs the same whether a thousand rows match or a million.
+Nothing is counted for a page: it costs the same whether a thousand rows match or a million.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -26,6 +26,12 @@ SEARCH = "simple"
 """The configuration of full-text search: no language's endings are cut, because texts are in any language."""
 
 
+OF_PEOPLE = ("annotator", "author", "given_to")
+"""Fields of filters that name a person."""
+People = Mapping[str, Sequence[int]]
+NOBODY: People = {}
+
+
 class Filters(BaseModel):
     """What a list can be narrowed to. A field that is None, or empty in a form, narrows nothing."""
 
@@ -35,13 +41,16 @@ class Filters(BaseModel):
     until: date | None = Field(default=None, description="Up to and with this day, UTC.")
 
     @property
-    def person(self) -> str | None:
-        """Whom the list is narrowed to, by name or e-mail address."""
-        return getattr(self, "annotator", None) or getattr(self, "author", None)
+    def people(self) -> Mapping[str, str]:
+        """Whom the list is narrowed to, by name or e-mail address: what is asked for in each field of people."""
+        asked = {name: getattr(self, name, None) for name in OF_PEOPLE}
+        return {name: called for name, called in asked.items() if called}
 
     @abstractmethod
-    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
-        """All of which a row has to meet. `people` are the ids of those who are meant by `person`."""
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+        """All of which a row has to meet. `people` are the ids of those who are meant, by field; `before` is the key
+        that rows are wanted before.
+        """
 
 
 FiltersT = TypeVar("FiltersT", bound=Filters)
@@ -68,17 +77,57 @@ class Listing(Generic[FiltersT]):
         self, db: AsyncSession, project: Project, filters: FiltersT, *, after: int | None, limit: int
     ) -> Page:
         """The rows before the key `after`, which rows that arrive meanwhile don't shift."""
-        # Looked up first: who isn't there has said nothing, which no plan for the list could know.
-        people = await audit.called(db, filters.person) if filters.person else ()
-        if filters.person and not people:
-            return Page([], None)
-        statement = self.statement(project.id).where(*filters.conditions(people))
-        if after is not None:
-            statement = statement.where(self.key < after)
+        # Which they are comes first: what they show is read of these alone, not of all that match and are to be sorted.
         # One more than asked for tells whether there is a next page, without counting.
-        rows = (await db.execute(statement.order_by(self.key.desc()).limit(limit + 1))).all()
-        shown = rows[:limit]
-        return Page(shown, shown[-1].id if len(rows) > limit else None)
+        keys = await self.ids(db, project, filters, after=after, limit=limit + 1)
+        shown = keys[:limit]
+        rows = self.statement(project.id).where(self.key.in_(shown)).order_by(self.key.desc())
+        return Page((await db.execute(rows)).all() if shown else [], shown[-1] if len(keys) > limit else None)
+
+    async def ids(
+        self,
+        db: AsyncSession,
+        project: Project,
+        filters: FiltersT,
+        *,
+        limit: int,
+        after: int | None = None,
+        among: Sequence[int] | None = None,
+    ) -> Sequence[int]:
+        """Keys of the rows before `after`, at most `limit`, the newest first; of those `among` these alone."""
+        statement = await self._narrowed(db, project, filters, after)
+        if statement is None:
+            return ()
+        keys = statement.with_only_columns(self.key)
+        keys = keys if among is None else keys.where(self.key.in_(among))
+        return (await db.scalars(keys.order_by(self.key.desc()).limit(limit))).all()
+
+    async def count(
+        self,
+        db: AsyncSession,
+        project: Project,
+        filters: FiltersT,
+        *,
+        after: int | None = None,
+        most: int | None = None,
+    ) -> int:
+        """How many rows there are, at `most` so many: without a limit it takes the longer, the more there are."""
+        statement = await self._narrowed(db, project, filters, after)
+        if statement is None:
+            return 0
+        some = statement.with_only_columns(self.key).limit(most).subquery()
+        return await db.scalar(select(func.count()).select_from(some)) or 0
+
+    async def _narrowed(
+        self, db: AsyncSession, project: Project, filters: FiltersT, after: int | None
+    ) -> Select[*tuple[Any, ...]] | None:
+        """All rows that match; None where somebody is asked for who isn't there."""
+        # Looked up first: who isn't there has said nothing, which no plan for the list could know.
+        people = {name: await audit.called(db, called) for name, called in filters.people.items()}
+        if not all(people.values()):
+            return None
+        statement = self.statement(project.id).where(*filters.conditions(people, after))
+        return statement if after is None else statement.where(self.key < after)
 
 
 def between(

@@ -1,7 +1,7 @@
 """The lists that there are. A new one is filters, a statement and a row of `LISTS`: pages and REST offer what they
 find."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -24,9 +24,11 @@ from app.db.tables.judging import JudgementKind, TaskPurpose, TaskState
 from app.services import conditions
 from app.services.browse import documents
 from app.services.browse.listing import (
+    NOBODY,
     Filters,
     Listing,
     Number,
+    People,
     Text,
     Yes,
     between,
@@ -49,7 +51,7 @@ class PromptFilters(Filters):
     source: Text | None = Field(default=None, description="The file that it came from, or its name.")
     excluded: Yes | None = Field(default=None, description="Kept out of datasets.")
 
-    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a prompt has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -72,7 +74,7 @@ class ResponseFilters(Filters):
     longer_than: Number | None = Field(default=None, description="Characters.")
     shorter_than: Number | None = Field(default=None, description="Characters.")
 
-    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a response has to meet."""
         if self.search:
             yield matches(documents.RESPONSE, self.search)
@@ -97,12 +99,14 @@ class TaskFilters(Filters):
     )
     decided: Yes | None = Field(default=None, description="A reviewer has given a verdict.")
     annotator: Text | None = Field(default=None, description="Name or e-mail address of somebody who judged it.")
+    given_to: Text | None = Field(default=None, description="Name or e-mail address of whom it is kept for.")
+    flag: Text | None = Field(default=None, description="Said of one of the responses.")
     policy: Number | None = Field(default=None, description="Number of a policy that wrote one of the responses.")
     round: Number | None = None
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a task has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -115,10 +119,14 @@ class TaskFilters(Filters):
         if self.decided:
             decided = exists().where(Judgement.task_id == Task.id, Judgement.is_verdict)
             yield decided if self.decided == "yes" else ~decided
+        # The key's bound again: the server reads judgements beside tasks, and would begin at the newest of all.
+        of_it = (Judgement.task_id == Task.id, *([] if before is None else [Judgement.task_id < before]))
         if self.annotator:
-            yield exists().where(
-                Judgement.task_id == Task.id, Judgement.annotator_id.in_(people), ~Judgement.is_verdict
-            )
+            yield exists().where(*of_it, Judgement.annotator_id.in_(people["annotator"]), ~Judgement.is_verdict)
+        if self.given_to:
+            yield Task.reserved_for_id.in_(people["given_to"])
+        if self.flag:
+            yield exists().where(*of_it, Judgement.superseded_by.is_(None), *_flagged(self.flag))
         if self.policy:
             yield exists().where(
                 TaskCompletion.task_id == Task.id,
@@ -144,10 +152,10 @@ class JudgementFilters(Filters):
     round: Number | None = None
     search: Text | None = Field(default=None, description="A part of the reason that was given.")
 
-    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a judgement has to meet."""
         if self.annotator:
-            yield Judgement.annotator_id.in_(people)
+            yield Judgement.annotator_id.in_(people["annotator"])
         if self.kind:
             yield Judgement.kind == self.kind
         if self.standing == "current":
@@ -159,10 +167,7 @@ class JudgementFilters(Filters):
         elif self.standing == "verdict":
             yield and_(Judgement.is_verdict, Judgement.superseded_by.is_(None))
         if self.flag:
-            # Word for word as the partial index has it: a parameter would not be known to be the same.
-            yield literal_column("judgements.flags <> '{}'::jsonb", Boolean)
-            path = cast("$.*[*] ? (@ == $flag)", JSONPATH)
-            yield func.jsonb_path_exists(Judgement.flags, path, func.jsonb_build_object("flag", self.flag))
+            yield from _flagged(self.flag)
         if self.hurried:
             yield and_(Judgement.hurried) if self.hurried == "yes" else ~Judgement.hurried
         if self.in_dataset:
@@ -183,14 +188,14 @@ class DemonstrationFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self, people: Sequence[int] = ()) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
         """All of which a demonstration has to meet."""
         if self.search:
             yield matches(documents.DEMONSTRATION, self.search)
         if self.source:
             yield Demonstration.source == self.source
         if self.author:
-            yield Demonstration.author_id.in_(people)
+            yield Demonstration.author_id.in_(people["author"])
         yield from _of_prompt(self.split, self.tag)
         yield from between(Demonstration.created_at, self.since, self.until)
 
@@ -199,7 +204,17 @@ def _of_prompt(split: Split | None, tag: str | None) -> Iterator[ColumnElement[b
     if split:
         yield Prompt.split == split
     if tag:
+        # Word for word what the server has figures of: a tag that is rare or unknown is taken for more than it is.
+        yield literal_column("prompts.tags <> '{}'", Boolean)
         yield Prompt.tags.contains([tag])
+
+
+def _flagged(flag: str) -> Iterator[ColumnElement[bool]]:
+    """Conditions on Judgement: this flag is said of one of the responses."""
+    # Word for word as the partial index has it: a parameter would not be known to be the same.
+    yield literal_column("judgements.flags <> '{}'::jsonb", Boolean)
+    path = cast("$.*[*] ? (@ == $flag)", JSONPATH)
+    yield func.jsonb_path_exists(Judgement.flags, path, func.jsonb_build_object("flag", flag))
 
 
 def _asked() -> ColumnElement[str]:
@@ -255,6 +270,7 @@ def _tasks(project_id: int) -> Select[*tuple[Any, ...]]:
             Task.skipped,
             Task.division,
             Task.priority,
+            User.name.label("given_to"),
             Round.number.label("round"),
             Task.selection["rule"].astext.label("rule"),
             Task.created_at,
@@ -263,6 +279,7 @@ def _tasks(project_id: int) -> Select[*tuple[Any, ...]]:
         )
         .join(Prompt, Prompt.id == Task.prompt_id)
         .outerjoin(Round, Round.id == Task.round_id)
+        .outerjoin(User, User.id == Task.reserved_for_id)
         .where(Task.project_id == project_id)
     )
 

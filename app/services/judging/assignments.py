@@ -225,6 +225,8 @@ async def skip(db: AsyncSession, actor: Principal, assignment_id: int, *, reason
         task.state = held.task_state_with(task.judged, task.skipped)
     elif had_place:
         task.taken -= 1
+    if task.reserved_for_id == actor.user_id:
+        task.reserved_for_id = None
     await db.flush()
     if policy == "retire" and await _skips(db, task) >= held.question.retire_after:
         task.state = "retired"
@@ -267,7 +269,10 @@ async def _give(
         task_id = await check_tasks.in_place_of_work(db, actor, project_id, checks)
     if task_id is not None:
         return await statements.LEASE_CHECK.first(db, **wanted, task=task_id)
-    return None if practice is not None else await _most_urgent(db, actor, project_id, wanted)
+    if practice is not None:
+        return None
+    kept = await statements.LEASE_KEPT.first(db, **wanted) if member.has_kept else None
+    return kept or await _most_urgent(db, actor, project_id, wanted)
 
 
 async def _most_urgent(db: AsyncSession, actor: Principal, project_id: int, wanted: dict[str, object]) -> Lease | None:

@@ -7,21 +7,24 @@ from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Judgement, Project, Task
+from app.services.judging import reservations
 
 REOPENED_AT_ONCE = 10_000
 
 
 async def release(db: AsyncSession, user_id: int, *, project: Project | None = None) -> int:
-    """Free the places that this person holds, in one project or in all; returns how many.
-
-    An answer that is sent for one of them later counts if its place is still free.
+    """Let others have what this person holds and what is kept for them, in one project or in all; returns how many
+    tasks. An answer that is sent for one of them later counts if its place is still free.
     """
     held = select(Assignment.task_id).where(Assignment.annotator_id == user_id, Assignment.state == "leased")
     if project is not None:
         held = held.where(Assignment.project_id == project.id)
     # Under the tasks' locks, as everything that moves a lease: an answer just now is either before or after us.
-    tasks = list(await db.scalars(select(Task.id).where(Task.id.in_(held)).order_by(Task.id).with_for_update()))
-    return await _free(db, Assignment.task_id.in_(tasks), Assignment.annotator_id == user_id)
+    locked = select(Task.id, Task.reserved_for_id).where(Task.id.in_(held)).order_by(Task.id).with_for_update()
+    tasks = (await db.execute(locked)).all()
+    freed = await _free(db, Assignment.task_id.in_([task.id for task in tasks]), Assignment.annotator_id == user_id)
+    kept = await reservations.end(db, user_id, project=project)
+    return freed + kept - len([task for task in tasks if task.reserved_for_id == user_id])
 
 
 async def release_tasks(db: AsyncSession, task_ids: Sequence[int]) -> int:

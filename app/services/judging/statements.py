@@ -11,6 +11,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    ColumnElement,
     Interval,
     Select,
     SmallInteger,
@@ -225,14 +226,19 @@ _was_given_before = (
 )
 
 
-def _free(*, in_turn: bool = False, unless_some_ran_out: bool = False) -> Select[int, bool]:
-    """The most urgent task with a free place for `actor`, locked, and whether a lease of theirs on it ran out."""
+def _free(
+    *, of: int | ColumnElement[int] = 0, in_turn: bool = False, unless_some_ran_out: bool = False
+) -> Select[int, bool]:
+    """The most urgent task with a free place for `actor`, locked, and whether a lease of theirs on it ran out: `of`
+    what is kept for this person, or for nobody.
+    """
     free = (
         select(Task.id, _was_given_before)
         .where(
             Task.project_id == PROJECT,
             Task.purpose == "label",
             Task.taken < Task.quota,
+            conditions.kept_for(of),
             *conditions.eligible_for(ACTOR),
         )
         .order_by(Task.priority.desc(), Task.id)
@@ -299,9 +305,12 @@ LEASE = _lease(_free(unless_some_ran_out=True))
 LEASE_ANY = _lease(_free())
 # The same, but waiting for others who are just choosing: they may leave a place.
 LEASE_IN_TURN = _lease(_free(in_turn=True))
+# Of what is kept for `actor`, before anything else.
+LEASE_KEPT = _lease(_free(of=ACTOR))
 # A lease on `task`, a check that was chosen, and locked, before.
 LEASE_CHECK = _lease(select(Task.id, _was_given_before).where(Task.id == TASK))
 
+_TASK_STATE = bindparam("task_state", type_=Task.__table__.c.state.type)
 _answered = (
     update(Task)
     .where(Task.id == TASK)
@@ -310,6 +319,8 @@ _answered = (
             name: bindparam(f"task_{name}", type_=Task.__table__.c[name].type)
             for name in ("taken", "judged", "skipped", "state")
         }
+        # Whom it was kept for has answered it, or somebody whose lease ran out before has taken its last place.
+        | {"reserved_for_id": case((_TASK_STATE == "open", func.nullif(Task.reserved_for_id, ACTOR)))}
     )
     .cte("answered")
 )

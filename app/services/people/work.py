@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Date, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Judgement, Member, Project, User
+from app.db.tables import Assignment, Judgement, Member, Project, Task, User
 from app.errors import NotFound
 from app.security import Principal
 from app.services.judging import quality, recent_judgements
@@ -28,13 +28,16 @@ class Day:
 
 @dataclass(frozen=True)
 class Work:
-    """`days` are those of the last 30 with a judgement, the newest first; `leased` is how many tasks are held now."""
+    """`days` are those of the last 30 with a judgement, the newest first; `leased` is how many tasks are held now, and
+    `kept` how many were given to them by an owner and wait.
+    """
 
     member: Member
     conduct: Conduct
     days: list[Day]
     recent: list[RecentJudgement]
     leased: int
+    kept: int
     first_at: datetime | None
 
 
@@ -64,6 +67,7 @@ async def of_person(db: AsyncSession, project: Project, user: User) -> Work:
     leased = select(func.count()).where(
         Assignment.project_id == project.id, Assignment.annotator_id == user.id, Assignment.state == "leased"
     )
+    kept = select(func.count()).where(Task.project_id == project.id, Task.reserved_for_id == user.id)
     return Work(
         member=member,
         conduct=conduct[0],
@@ -72,5 +76,6 @@ async def of_person(db: AsyncSession, project: Project, user: User) -> Work:
             db, Principal(user.id, user.name, is_admin=False), project, limit=RECENT
         ),
         leased=await db.scalar(leased) or 0,
+        kept=await db.scalar(kept) or 0,
         first_at=await db.scalar(select(func.min(Judgement.submitted_at)).where(*mine)),
     )

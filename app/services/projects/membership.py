@@ -3,21 +3,25 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy import BigInteger, bindparam, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.prepared import Prepared
-from app.db.tables import Member, Project
+from app.db.tables import Member, Project, Task
 from app.db.tables.projects import Role
 from app.errors import NotFound
 from app.security import Principal
+from app.services import conditions
 
 
 @dataclass(frozen=True)
 class Membership:
-    """What one person is in a project, how their sides are balanced, and what the project gives out now."""
+    """What one person is in a project, how their sides are balanced, and what the project gives out now.
+
+    `has_kept`: tasks with a free place are kept for them.
+    """
 
     role: Role
     qualified_at: datetime | None
@@ -26,6 +30,7 @@ class Membership:
     lease_seconds: int
     guidelines_version: int
     checked: Json
+    has_kept: bool
 
 
 _STATEMENT = Prepared(
@@ -38,6 +43,15 @@ _STATEMENT = Prepared(
         Project.lease_seconds,
         Project.guidelines_version,
         Project.checks.label("checked"),
+        exists()
+        .where(
+            Task.project_id == Member.project_id,
+            conditions.kept_for(Member.user_id),
+            Task.state == "open",
+            Task.purpose == "label",
+            Task.taken < Task.quota,
+        )
+        .label("has_kept"),
     )
     .join(Project, Project.id == Member.project_id)
     .where(

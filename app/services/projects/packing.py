@@ -42,11 +42,11 @@ TRAVEL = frozenset(
     }
 )  # fmt: skip
 """Tables that go along. A test asks of every other table of projects that somebody has decided to leave it behind."""
-STAY = frozenset({"bulk_changes", "group_grants", "invitations", "project_files", "reports"})
+STAY = frozenset({"bulk_changes", "changed_rows", "group_grants", "invitations", "project_files", "reports"})
 """Tables of projects that mean nothing elsewhere: ways in, ways back to what rows were under ids of here, files of
 before, and what is computed from the others."""
-SECRET = {"served_models": ("key_sealed",)}
-"""Columns that stay although their rows go along, by table."""
+LEFT_BEHIND = {"served_models": ("key_sealed",), "tasks": ("reserved_for_id",)}
+"""Columns that stay although their rows go along, by table: secrets, and whom work here was given to."""
 OWN_COLUMNS = frozenset({"id", "slug", "created_at", "archived_at", "setup_step", "removal_asked_at"})
 """Columns of a project that the file doesn't bring along."""
 
@@ -153,7 +153,7 @@ async def _table(db: AsyncSession, part: Part, project_id: int, archive: _Archiv
     with archive.entry(f"tables/{table.name}.jsonl") as entry:
         async for batch in _batches(db, part, project_id):
             for row in batch:
-                entry.write(_line(row | dict.fromkeys(SECRET.get(table.name, ()))))
+                entry.write(_line(row | dict.fromkeys(LEFT_BEHIND.get(table.name, ()))))
                 people.update(row[name] for name in named if row[name] is not None)
             rows += len(batch)
             if "id" in table.c:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import get_args
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import (
@@ -21,7 +21,15 @@ from app.db.tables import (
 )
 from app.db.tables.content import Split
 from app.security import Principal
-from app.services.conditions import counted_in, eligible_for, has_text_of, held_by_a_dataset, is_left, labels_of
+from app.services.conditions import (
+    counted_in,
+    eligible_for,
+    has_text_of,
+    held_by_a_dataset,
+    is_left,
+    kept_for,
+    labels_of,
+)
 from app.services.projects.review import Review
 
 
@@ -78,7 +86,7 @@ class Progress:
 @dataclass(frozen=True)
 class Unavailable:
     """Why nothing is left for one annotator: how many open tasks they skipped, have judged, or wrote a response of, and
-    how many of the others are on somebody else's desk. `has_tasks`: whether there ever were any.
+    how many of the others are on somebody else's desk or kept for them. `has_tasks`: whether there ever were any.
     """
 
     has_tasks: bool
@@ -200,13 +208,14 @@ async def unavailable(db: AsyncSession, actor: Principal, project: Project) -> U
     of_project = (Task.project_id == project.id, Task.purpose == "label")
     given = exists().where(Assignment.task_id == Task.id, Assignment.annotator_id == actor.user_id)
     skipped, judged = (given.where(Assignment.state == state) for state in ("skipped", "submitted"))
+    is_kept = ~kept_for(0) & ~kept_for(actor.user_id)
     row = await db.execute(
         select(
             select(exists().where(*of_project)).scalar_subquery(),
             func.count().filter(skipped),
             func.count().filter(judged),
             func.count().filter(~skipped, ~judged, has_text_of(actor.user_id)),
-            func.count().filter(*eligible_for(actor.user_id), Task.taken >= Task.quota),
+            func.count().filter(~skipped, ~judged, ~has_text_of(actor.user_id), or_(Task.taken >= Task.quota, is_kept)),
         )
         .select_from(Task)
         .where(*of_project, Task.state == "open")

@@ -26,7 +26,7 @@ from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, User
 from app.errors import Conflict, Invalid
 from app.services.projects import addresses, checks, contents, packed_file, projects, question
 from app.services.projects.packed_file import Contents, Told
-from app.services.projects.packing import BATCH_ROWS, OWN_COLUMNS, SECRET
+from app.services.projects.packing import BATCH_ROWS, LEFT_BEHIND, OWN_COLUMNS
 
 # Names of ids in the settings and results of runs, beside the columns that the database knows as keys.
 JSON_IDS = {
@@ -216,11 +216,11 @@ async def _insert(
 def _moved(table: Table, row: Json, moved: Moved, digests: Mapping[str, str]) -> Json:
     """The row as it is to stand here. Raises Invalid."""
     with packed_file.damage(f"tables/{table.name}.jsonl"):
-        here = _known(table, row)
+        here = _known(table, row) | dict.fromkeys(LEFT_BEHIND.get(table.name, ()))
         for key in table.foreign_keys:
             column, target = key.parent.name, key.column.table.name
-            if here.get(column) is None:
-                continue
+            if here.get(column) is None or target == "members":
+                continue  # a member is a project and a person, each of which has a key of its own
             if target == "projects":
                 here[column] = moved.project_id
             elif target == "users":
@@ -232,7 +232,7 @@ def _moved(table: Table, row: Json, moved: Moved, digests: Mapping[str, str]) ->
         for column in ("settings", "result"):
             if table.name == "runs" and here.get(column):
                 here[column] = {name: _moved_id(name, value, moved) for name, value in here[column].items()}
-        return here | _places(table.name, here, moved, digests) | dict.fromkeys(SECRET.get(table.name, ()))
+        return here | _places(table.name, here, moved, digests)
 
 
 def _moved_id(name: str, value: Any, moved: Moved) -> Any:

@@ -4,15 +4,19 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from app.db.tables import Run
+from app.errors import Invalid
 from app.services.browse import changes
-from app.services.browse.changes import ChangeName
+from app.services.browse.kinds import CHANGES, ChangeName
 from app.services.browse.lists import LISTS, ListName
+from app.services.loop import changing
+from app.services.projects.validation import validated
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, PageQuery, decode, encode
-from app.web.api.schemas import Text
+from app.web.api.schemas import RunOut, Text
 from app.web.serving.deps import Db
 
 router = APIRouter(tags=["browse"])
@@ -61,6 +65,7 @@ class TaskListed(Listed):
     priority: float
     round: int | None
     rule: str | None = Field(description="Why it was selected.")
+    given_to: str | None = Field(description="Whom it is kept for: nobody else gets it before them.")
     created_at: datetime
     erased_at: datetime | None = Field(description="When something in it was erased, for good; null: it was not.")
 
@@ -97,14 +102,22 @@ class ChangeIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     change: ChangeName
-    ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=changes.AT_ONCE)]
-    value: Text = Field(default="", description="The tag, the split or the number, where the change takes one.")
+    ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=changes.AT_ONCE)] = []
+    matching: dict[str, Text | int] | None = Field(
+        default=None,
+        description="Instead of ids: all rows of the list (of tasks, or of prompts) that match these filters of it; {}"
+        " for all there are. 200 or more are changed by a run, some at a time.",
+    )
+    value: Text = Field(
+        default="", description="The tag, the split, the number or the person's id, where the change takes one."
+    )
 
 
 class ChangeOut(BaseModel):
     change_id: int | None = Field(description="To undo it by; null when nothing was changed.")
     changed: int
     left: dict[int, str] = Field(description="Rows that could not be changed, and why.")
+    run: RunOut | None = Field(default=None, description="That does it, where it takes long; nothing is changed yet.")
 
 
 OUT: dict[ListName, type[Listed]] = {
@@ -142,16 +155,35 @@ for _name, _out in OUT.items():
     )
 
 
-@router.post("/projects/{slug}/changes", summary="Change many rows")
-async def change_rows(project: OwnedProject, caller: Caller, db: Db, body: ChangeIn) -> ChangeOut:
-    """Retire tasks or put them back, set quota or priority; tag prompts, move them to a split, keep them out of
-    datasets. 422 for a value that can't be; rows of other projects are passed over."""
-    done = await changes.change(db, caller.user_id, project, body.change, body.ids, body.value)
-    return ChangeOut(change_id=done.change_id, changed=done.changed, left=dict(done.left))
+QUEUED: dict[int | str, dict[str, Any]] = {202: {"model": ChangeOut, "description": "A run will do it."}}
 
 
-@router.post("/projects/{slug}/changes/{change_id}/undo", summary="Undo a change of many rows")
-async def undo_change(project: OwnedProject, change_id: Id, db: Db) -> ChangeOut:
-    """Puts back what stood there; what was changed again since is left. 409 when it is undone already."""
-    done = await changes.undo(db, project, change_id)
+@router.post("/projects/{slug}/changes", summary="Change many rows", responses=QUEUED)
+async def change_rows(project: OwnedProject, caller: Caller, db: Db, body: ChangeIn, response: Response) -> ChangeOut:
+    """Retire tasks or put them back, set quota or priority, give them to a person; tag prompts, move them to a split,
+    keep them out of datasets. 422 for a value that can't be; rows of other projects are passed over."""
+    if body.matching is None:
+        return _told(await changes.change(db, caller.user_id, project, body.change, body.ids, body.value), response)
+    if body.ids:
+        raise Invalid("Either ids or what they match.")
+    filters = LISTS[CHANGES[body.change].of].filters
+    if unknown := sorted(body.matching.keys() - filters.model_fields.keys()):
+        raise Invalid("There is no filter %(name)s.", name=unknown[0])
+    meant = validated(filters, body.matching, "matching")
+    done = await changing.change_matching(db, caller.user_id, project, body.change, meant, body.value)
+    return _told(done, response)
+
+
+@router.post("/projects/{slug}/changes/{change_id}/undo", summary="Undo a change of many rows", responses=QUEUED)
+async def undo_change(project: OwnedProject, change_id: Id, caller: Caller, db: Db, response: Response) -> ChangeOut:
+    """Puts back what stood there; what was changed again since is left. 409 when it is undone already, or is under way.
+    More than 200 rows are put back by a run."""
+    return _told(await changing.undo(db, caller.user_id, project, change_id), response)
+
+
+def _told(done: changes.Outcome | Run, response: Response) -> ChangeOut:
+    if isinstance(done, Run):
+        response.status_code = status.HTTP_202_ACCEPTED
+        change_id = done.settings["change_id"]
+        return ChangeOut(change_id=change_id, changed=0, left={}, run=RunOut.model_validate(done))
     return ChangeOut(change_id=done.change_id, changed=done.changed, left=dict(done.left))

@@ -57,6 +57,7 @@ class WorkOut(BaseModel):
     conduct: ConductOut
     days: list[DayOut] = Field(description="UTC days of the last 30 with a judgement, the newest first.")
     leased: int = Field(description="Tasks that the person holds now.")
+    kept: int = Field(description="Tasks that were given to them and wait.")
 
 
 class MemberIn(In):
@@ -121,7 +122,7 @@ async def read_person(project: ManagedProject, user_id: Id, db: Db) -> WorkOut:
     """How much one person does in the project on which day, and how well."""
     done = await work.of_person(db, project, await members.get(db, project, user_id))
     days = [DayOut.model_validate(day) for day in done.days]
-    return WorkOut(conduct=ConductOut.model_validate(done.conduct), days=days, leased=done.leased)
+    return WorkOut(conduct=ConductOut.model_validate(done.conduct), days=days, leased=done.leased, kept=done.kept)
 
 
 @router.patch("/projects/{slug}/people/{user_id}", summary="Change a member")
@@ -144,7 +145,7 @@ async def remove_member(project: OwnedProject, user_id: Id, caller: Caller, db: 
 
 @router.post("/projects/{slug}/people/{user_id}/release", summary="Free the tasks of a person")
 async def release(project: OwnedProject, user_id: Id, db: Db) -> CountOut:
-    """Gives the tasks that this person holds to others."""
+    """Gives the tasks that this person holds, and those that were given to them, to others."""
     await members.get(db, project, user_id)
     return CountOut(tasks=await releasing.release(db, user_id, project=project))
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Project, Prompt, Task, TaskCompletion
 from app.errors import Invalid
+from app.services import conditions
 from app.services.judging.assignments import PANE_NAMES, TaskView
 from app.services.projects.question import INSTRUCTGPT_FLAGS, question_of
 from app.web.locales import lazy, translated
@@ -99,6 +100,7 @@ async def _first_task(db: AsyncSession, project: Project, size: int) -> tuple[Pr
     task = await db.scalar(
         select(Task)
         .where(Task.project_id == project.id, Task.state == "open", Task.purpose == "label", Task.taken < Task.quota)
+        .where(conditions.kept_for(0))
         .order_by(Task.priority.desc(), Task.id)
         .limit(1)
     )

@@ -9,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.db.base import Json
-from app.db.tables import Gate, Metric, ModelVersion, Project, Round, Run, User
+from app.db.tables import BulkChange, Gate, Metric, ModelVersion, Project, Round, Run, User
 from app.errors import NotFound
+from app.services.browse import changes
+from app.services.browse.kinds import CHANGES, Kind
 from app.services.loop import hacking_report as reports
 from app.services.loop import models, runs
 from app.web.pages.access import ManagedProject, OwnedProject
@@ -43,6 +45,11 @@ class RunPage:
     table_rows: tuple[int, ...]
     samples: tuple[int, list[Json]] | None
     hacking: HackingReport | None
+    change: BulkChange | None
+
+    @property
+    def change_kind(self) -> Kind | None:
+        return CHANGES[self.change.name] if self.change else None
 
 
 @router.get("")
@@ -135,6 +142,7 @@ async def _page(request: Request, db: AsyncSession, run: Run) -> RunPage:
         table_rows=thinned(measured.steps),
         samples=_latest_samples(metrics),
         hacking=hacking_report.report(reports.report_of(run, settings_of(request).home)),
+        change=await changes.of_run(db, run.id) if run.stage == "change" else None,
     )
 
 

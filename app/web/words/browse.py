@@ -44,6 +44,7 @@ FIELDS: Mapping[str, str] = {
     "hurried": lazy("Hurried"),
     "in_dataset": lazy("In a dataset version"),
     "author": lazy("Author"),
+    "given_to": lazy("Given to"),
 }
 WORDS: Mapping[str, str] = {
     "train": lazy("training"),
@@ -198,13 +199,21 @@ def _task(row: Any) -> Line:
         f"/tasks/{row.id}",
         (
             Cell(gettext("Prompt"), _text(row.asked, row.prompt_erased_at), is_long=True),
-            _cell("state", gettext("erased") if row.erased_at else word(row.state)),
+            _cell("state", _task_state(row)),
             _cell("purpose", word(row.purpose)),
             Cell(gettext("Judged"), f"{row.judged} / {row.quota}", is_number=True),
             _cell("round", figures.count(row.round) if row.round else None),
             Cell(gettext("Rule"), row.rule or "–"),
         ),
     )
+
+
+def _task_state(row: Any) -> str:
+    if row.erased_at:
+        return gettext("erased")
+    if row.given_to is None:
+        return word(row.state)
+    return gettext("%(state)s, for %(name)s") % {"state": word(row.state), "name": row.given_to}
 
 
 def _judgement(row: Any) -> Line:

@@ -13,6 +13,7 @@ from app.db.tables import BulkChange, Judgement, Project, Prompt, Run, Task
 from app.errors import Conflict
 from app.services import conditions
 from app.services.browse import changes
+from app.services.browse.kinds import ChangeName
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName, TaskFilters
 from app.services.data import datasets
@@ -171,7 +172,7 @@ async def project(db: AsyncSession) -> Project:
     return await make_project(db)
 
 
-async def changed(db: AsyncSession, project: Project, name: changes.ChangeName, ids: list[int], value: str = "") -> int:
+async def changed(db: AsyncSession, project: Project, name: ChangeName, ids: list[int], value: str = "") -> int:
     done = await changes.change(db, None, project, name, ids, value)
     assert done.change_id is not None
     return done.change_id

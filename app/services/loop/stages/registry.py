@@ -9,6 +9,7 @@ from enum import StrEnum
 from app.services.dispatch import QueueName
 from app.services.loop.stages.adopt import ADOPT
 from app.services.loop.stages.ask import ASK
+from app.services.loop.stages.change import CHANGE
 from app.services.loop.stages.copy import COPY
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
@@ -32,7 +33,7 @@ from app.services.loop.stages.unpack import UNPACK
 
 _ALL: tuple[Stage, ...] = (
     REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT, COPY,
-    PACK, UNPACK, REMOVE, ERASE,
+    PACK, UNPACK, REMOVE, ERASE, CHANGE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {
