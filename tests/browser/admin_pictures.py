@@ -11,9 +11,12 @@ from app.security import Principal
 from app.services.loop import leases
 from app.services.reports import reports
 from app.services.reports.registry import REPORTS
-from tests.browser.people import session_token
+from tests.browser.conversations import PROSE
+from tests.browser.people import arrange, session_token
 from tests.browser.seed import Seeded, seed
 from tests.browser.seed.opinions import make_opinions
+from tests.browser.test_review import judge_all
+from tests.factories import make_member
 
 Keep = Callable[[Page, str], Awaitable[None]]
 
@@ -27,7 +30,7 @@ How long do I boil an egg?,"Six minutes for a soft yolk, nine for a firm one.",U
 
 async def arrange_admin(db: AsyncSession) -> Seeded:
     """With reports as a worker would have written them. Committed."""
-    seeded = await seed(db)
+    seeded = await seed(db, labels=30)
     await make_opinions(db, seeded.project)
     for report in REPORTS.values():
         await reports.current(db, seeded.project, report)
@@ -41,8 +44,7 @@ async def shoot_admin(page: Page, keep: Keep, seeded: Seeded, db: AsyncSession) 
     """Leaves the project's owner signed in."""
     project = f"/projects/{seeded.project.slug}"
     owner = Principal(seeded.owner.id, seeded.owner.name, is_admin=False)
-    await page.goto("/sign-in")
-    await page.context.add_cookies([{"name": "session", "value": await session_token(db, owner), "url": page.url}])
+    await sign_in(page, db, owner)
     for name, path in {
         "projects": "/projects",
         "project": project,
@@ -54,10 +56,28 @@ async def shoot_admin(page: Page, keep: Keep, seeded: Seeded, db: AsyncSession) 
         "agreement": f"{project}/agreement",
         "settings": f"{project}/round-settings/ppo",
         "people": f"{project}/people",
-        "review": f"{project}/review",
     }.items():
         await page.goto(path)
         await keep(page, name)
+
+
+async def shoot_review(page: Page, keep: Keep, db: AsyncSession) -> None:
+    """Leaves a reviewer signed in, with a divided pair before them."""
+    project, one = await arrange(db, [PROSE], overlap=2)
+    project.name = "Everyday help"
+    other, reviewer = await make_member(db, project), await make_member(db, project, "reviewer")
+    await judge_all(db, one, project, 2)
+    await judge_all(db, other, project, 6)
+    await db.commit()
+    await sign_in(page, db, reviewer)
+    await page.goto(f"/projects/{project.slug}/review")
+    await page.keyboard.press("2")
+    await keep(page, "review")
+
+
+async def sign_in(page: Page, db: AsyncSession, person: Principal) -> None:
+    await page.goto("/sign-in")
+    await page.context.add_cookies([{"name": "session", "value": await session_token(db, person), "url": page.url}])
 
 
 async def shoot_setup(page: Page, keep: Keep, worker: WorkerContext) -> None:
@@ -75,6 +95,8 @@ async def shoot_setup(page: Page, keep: Keep, worker: WorkerContext) -> None:
     await work_off(worker)
     await expect(page.get_by_role("button", name="Import 4 rows")).to_be_visible()
     await keep(page, "import")
+    await page.get_by_label("Its rows are").scroll_into_view_if_needed()
+    await keep(page, "import-mapping")
     await page.get_by_role("button", name="Import 4 rows").click()
     await work_off(worker)
     await page.get_by_role("link", name="Go on where you were").click()

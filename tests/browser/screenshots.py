@@ -23,7 +23,7 @@ from app.db.session import create_engine, session_factory
 from app.db.tables import Project, User
 from app.security import Principal
 from app.services.projects.question import INSTRUCTGPT_FLAGS
-from tests.browser.admin_pictures import arrange_admin, shoot_admin, shoot_setup
+from tests.browser.admin_pictures import arrange_admin, shoot_admin, shoot_review, shoot_setup
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, ENVIRONMENT, PHONE
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import arrange, arrange_checks, session_token
@@ -61,9 +61,9 @@ class Album:
 
     async def keep(self, page: Page, name: str) -> None:
         """The page as it stands, in as many colours as a byte tells apart: text and planes lose nothing by that."""
+        await page.wait_for_timeout(SETTLE_MS)
         if self.wanted is not None and name not in self.wanted:
             return
-        await page.wait_for_timeout(SETTLE_MS)
         path = self.folder / f"{name}.png"
         await page.screenshot(path=path)
         with Image.open(path) as picture:
@@ -230,6 +230,7 @@ async def main(album: Album) -> None:
                         page = await view.open(browser, site)
                         await shoot_admin(page, view.keep, seeded, db)
                         await shoot_setup(page, view.keep, make_context(sessions, home))
+                        await shoot_review(page, view.keep, db)
                         await page.context.close()
                         await shoot(browser, site, view, db)
                         await shoot_answers(browser, site, view, db)

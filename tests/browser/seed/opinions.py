@@ -15,7 +15,7 @@ DAYS = 14
 
 
 async def make_opinions(db: AsyncSession, project: Project) -> None:
-    """Three people judge what one has judged, mostly as that one did, and by different guidelines of their own."""
+    """Three people judge what one has judged, mostly as that one did."""
     chance = random.Random(11)
     people = [await accounts.create_user(db, name=name, email=f"{name[:4].lower()}@people.example") for name in NAMES]
     for person in people:
@@ -27,7 +27,7 @@ async def make_opinions(db: AsyncSession, project: Project) -> None:
         .order_by(Task.id)
     )
     for first, task in said.tuples().all():
-        others = chance.sample(people, chance.choice((0, 1, 1, 2)))
+        others = chance.sample(people, chance.choice((2, 3, 3)))
         task.quota = task.taken = task.judged = 1 + len(others)
         await db.flush()
         for person in others:
