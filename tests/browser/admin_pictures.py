@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from playwright.async_api import Page, expect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.tables import User
 from app.jobs import execution
 from app.jobs.context import WorkerContext
 from app.security import Principal
@@ -66,6 +67,7 @@ async def shoot_review(page: Page, keep: Keep, db: AsyncSession) -> None:
     project, one = await arrange(db, [PROSE], overlap=2)
     project.name = "Everyday help"
     other, reviewer = await make_member(db, project), await make_member(db, project, "reviewer")
+    (await db.get_one(User, reviewer.user_id)).name = "Tomasz Lind"
     await judge_all(db, one, project, 2)
     await judge_all(db, other, project, 6)
     await db.commit()

@@ -113,13 +113,13 @@ async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> No
     await view.keep(page, "pair")
     await page.keyboard.press("2")
     await view.keep(page, "chosen")
-    await confirm(page)
+    await read_and_confirm(page)
     await page.keyboard.press("4")
     await view.keep(page, "tie-code-and-table")
-    await confirm(page)
+    await read_and_confirm(page)
     await page.keyboard.press("6")
     await view.keep(page, "long-and-formula")
-    await confirm(page)
+    await read_and_confirm(page)
     await view.keep(page, "short")
     for key, name in (("s", "skip"), ("g", "guidelines"), ("?", "help"), ("h", "last-ten"), ("r", "as-written")):
         await page.keyboard.press(key)
@@ -135,6 +135,7 @@ async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> No
     await view.keep(page, "undo")
     await page.keyboard.press("Escape")
     await page.wait_for_selector(".pair:not([data-reopened])")
+    await read_other(page)
     await page.keyboard.press("1")
     await page.route("**/judgement", lambda route: route.abort())
     await page.keyboard.press("Enter")
@@ -189,6 +190,18 @@ async def shoot_languages(browser: Browser, site: str, view: View, db: AsyncSess
         await page.goto("/")
         await view.keep(page, f"in-{language}")
         await page.context.close()
+
+
+async def read_other(page: Page) -> None:
+    """On a phone one response may be out of sight, and nothing is answered unseen."""
+    tab = page.locator(".tab-b")
+    if await tab.is_visible():
+        await tab.click()
+
+
+async def read_and_confirm(page: Page) -> None:
+    await read_other(page)
+    await confirm(page)
 
 
 async def _arrange(
