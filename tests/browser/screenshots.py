@@ -1,13 +1,19 @@
-"""Pictures of the annotator's page in every state, both themes and on a phone, for docs: `make screenshots`."""
+"""Pictures of the pages for docs: `make screenshots` takes those that README and docs show.
+
+`python -m tests.browser.screenshots FOLDER` takes all, in both themes, on a desktop and on a phone, for a look at them.
+"""
 
 import asyncio
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,13 +23,16 @@ from app.db.session import create_engine, session_factory
 from app.db.tables import Project, User
 from app.security import Principal
 from app.services.projects.question import INSTRUCTGPT_FLAGS
+from tests.browser.admin_pictures import arrange_admin, shoot_admin, shoot_review, shoot_setup
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, DESKTOP, ENVIRONMENT, PHONE
 from tests.browser.conversations import CODE_AND_TABLE, LONG, PROSE, SHORT, Sample
 from tests.browser.people import arrange, arrange_checks, session_token
 from tests.browser.serving import ROOT, serving
 from tests.browser.steps import confirm
+from tests.jobs.conftest import make_context
 
-FOLDER = ROOT / "docs" / "screenshots"
+SHOWN = re.compile(r"screenshots/([a-z-]+)\.png")
+COLOURS = 256
 SETTLE_MS = 500  # fades, fonts and formulas
 ALL = (PROSE, CODE_AND_TABLE, LONG, SHORT)
 FOUR = Sample(PROSE.turns, (*PROSE.responses, *SHORT.responses))
@@ -44,12 +53,31 @@ ANSWERS: tuple[tuple[str, list[Sample], dict[str, Any], str], ...] = (
 
 
 @dataclass(frozen=True)
+class Album:
+    """Where pictures go; without `wanted` all do."""
+
+    folder: Path
+    wanted: frozenset[str] | None = None
+
+    async def keep(self, page: Page, name: str) -> None:
+        """The page as it stands, in as many colours as a byte tells apart: text and planes lose nothing by that."""
+        await page.wait_for_timeout(SETTLE_MS)
+        if self.wanted is not None and name not in self.wanted:
+            return
+        path = self.folder / f"{name}.png"
+        await page.screenshot(path=path)
+        with Image.open(path) as picture:
+            picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+@dataclass(frozen=True)
 class View:
-    """One way to look at the site; `name` begins the file names."""
+    """One way to look at the site."""
 
     name: str
     theme: str
     is_phone: bool
+    album: Album
 
     async def open(self, browser: Browser, site: str, language: str = "en") -> Page:
         context = await browser.new_context(
@@ -63,59 +91,64 @@ class View:
         )
         return await context.new_page()
 
+    async def keep(self, page: Page, state: str) -> None:
+        await self.album.keep(page, f"{state}-{self.name}")
 
-VIEWS = [
-    View(f"{device}-{theme}", theme, is_phone=device == "phone")
-    for device in ("desktop", "phone")
-    for theme in ("light", "dark")
-]
+
+def views(album: Album) -> list[View]:
+    return [
+        View(f"{device}-{theme}", theme, is_phone=device == "phone", album=album)
+        for device in ("desktop", "phone")
+        for theme in ("light", "dark")
+    ]
 
 
 async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> None:
     annotator = await _arrange(db)
     page = await view.open(browser, site)
     await page.goto("/sign-in")
-    await _keep(page, view, "sign-in")
+    await view.keep(page, "sign-in")
     await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
     await page.goto("/")
-    await _keep(page, view, "pair")
+    await view.keep(page, "pair")
     await page.keyboard.press("2")
-    await _keep(page, view, "chosen")
-    await confirm(page)
+    await view.keep(page, "chosen")
+    await read_and_confirm(page)
     await page.keyboard.press("4")
-    await _keep(page, view, "tie-code-and-table")
-    await confirm(page)
+    await view.keep(page, "tie-code-and-table")
+    await read_and_confirm(page)
     await page.keyboard.press("6")
-    await _keep(page, view, "long-and-formula")
-    await confirm(page)
-    await _keep(page, view, "short")
+    await view.keep(page, "long-and-formula")
+    await read_and_confirm(page)
+    await view.keep(page, "short")
     for key, name in (("s", "skip"), ("g", "guidelines"), ("?", "help"), ("h", "last-ten"), ("r", "as-written")):
         await page.keyboard.press(key)
-        await _keep(page, view, name)
+        await view.keep(page, name)
         await page.keyboard.press("r" if key == "r" else "Escape")
     await page.click("[popovertarget=aids]")
-    await _keep(page, view, "reading-aids")
+    await view.keep(page, "reading-aids")
     await page.keyboard.press("Escape")
     await page.keyboard.press("d")
-    await _keep(page, view, "differences")
+    await view.keep(page, "differences")
     await page.keyboard.press("d")
     await page.keyboard.press("u")
-    await _keep(page, view, "undo")
+    await view.keep(page, "undo")
     await page.keyboard.press("Escape")
     await page.wait_for_selector(".pair:not([data-reopened])")
+    await read_other(page)
     await page.keyboard.press("1")
     await page.route("**/judgement", lambda route: route.abort())
     await page.keyboard.press("Enter")
     await page.wait_for_selector("#connection:not([hidden])")
-    await _keep(page, view, "connection-lost")
+    await view.keep(page, "connection-lost")
     await page.unroute("**/judgement")
     await page.click("#try-now")
     await page.wait_for_selector(".pair-empty")
-    await _keep(page, view, "nothing-to-compare")
+    await view.keep(page, "nothing-to-compare")
     await page.click("[popovertarget=menu]")
-    await _keep(page, view, "menu")
+    await view.keep(page, "menu")
     await page.goto("/nowhere")
-    await _keep(page, view, "error")
+    await view.keep(page, "error")
     await page.context.close()
 
 
@@ -128,7 +161,7 @@ async def shoot_answers(browser: Browser, site: str, view: View, db: AsyncSessio
         await page.goto("/")
         for key in keys:
             await page.keyboard.press(key)
-        await _keep(page, view, name)
+        await view.keep(page, name)
         await page.context.close()
 
 
@@ -138,12 +171,12 @@ async def shoot_qualification(browser: Browser, site: str, view: View, db: Async
     annotator = await _named(db, *await arrange_checks(db, [PROSE], qualification_size=2, qualification_percent=100))
     await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
     await page.goto("/")
-    await _keep(page, view, "qualification")
+    await view.keep(page, "qualification")
     for key, name in (("1", "told"), ("1", "told-again")):
         await page.keyboard.press(key)
         await page.keyboard.press("Enter")
         await page.wait_for_selector("[data-told]")
-        await _keep(page, view, name)
+        await view.keep(page, name)
         await page.keyboard.press("Enter")
         await page.wait_for_selector(".pair:not(:has([data-told]))")
     await page.context.close()
@@ -155,8 +188,20 @@ async def shoot_languages(browser: Browser, site: str, view: View, db: AsyncSess
         annotator = await _arrange(db)
         await page.context.add_cookies([{"name": "session", "value": await session_token(db, annotator), "url": site}])
         await page.goto("/")
-        await _keep(page, view, f"in-{language}")
+        await view.keep(page, f"in-{language}")
         await page.context.close()
+
+
+async def read_other(page: Page) -> None:
+    """On a phone one response may be out of sight, and nothing is answered unseen."""
+    tab = page.locator(".tab-b")
+    if await tab.is_visible():
+        await tab.click()
+
+
+async def read_and_confirm(page: Page) -> None:
+    await read_other(page)
+    await confirm(page)
 
 
 async def _arrange(
@@ -174,24 +219,32 @@ async def _named(db: AsyncSession, project: Project, annotator: Principal) -> Pr
     return annotator
 
 
-async def _keep(page: Page, view: View, state: str) -> None:
-    await page.wait_for_timeout(SETTLE_MS)
-    await page.screenshot(path=FOLDER / f"annotator-{view.name}-{state}.png")
+def shown() -> frozenset[str]:
+    """Names of the pictures that README and docs show."""
+    texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    return frozenset(name for text in texts for name in SHOWN.findall(text))
 
 
-async def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
+async def main(album: Album) -> None:
+    album.folder.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="plumbline-screenshots-"))
     try:
         with running(home) as database_url:
             await asyncio.to_thread(migrate.upgrade, database_url)
             engine = create_engine(database_url)
-            with serving(database_url) as site:
-                async with async_playwright() as playwright, session_factory(engine)() as db:
+            sessions = session_factory(engine)
+            with serving(database_url, PLUMBLINE_HOME=str(home), PLUMBLINE_PROJECT_CREATION="everybody") as site:
+                async with async_playwright() as playwright, sessions() as db:
                     browser = await playwright.chromium.launch(
                         executable_path=CHROMIUM, args=ARGUMENTS, env=ENVIRONMENT
                     )
-                    for view in VIEWS:
+                    seeded = await arrange_admin(db)
+                    for view in views(album):
+                        page = await view.open(browser, site)
+                        await shoot_admin(page, view.keep, seeded, db)
+                        await shoot_setup(page, view.keep, make_context(sessions, home))
+                        await shoot_review(page, view.keep, db)
+                        await page.context.close()
                         await shoot(browser, site, view, db)
                         await shoot_answers(browser, site, view, db)
                         await shoot_qualification(browser, site, view, db)
@@ -203,4 +256,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(Album(Path(sys.argv[1])) if sys.argv[1:] else Album(ROOT / "docs" / "screenshots", shown())))

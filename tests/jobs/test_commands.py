@@ -1,5 +1,8 @@
 """The admin's buttons as commands."""
 
+from sqlalchemy import select
+
+from app.db.tables import Completion
 from app.services.loop import models, round_rows
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
@@ -51,5 +54,9 @@ async def test_a_version_is_promoted_and_rolled_back(loop: Loop, command: Comman
         ("promote", "better"),
         ("promote", "The first policy."),
     ]
+    await loop.work_off()
+    written_by = select(Completion.model_version_id).distinct().order_by(Completion.model_version_id)
+    versions = [version.id for version in await loop.versions(project)]
+    assert list(await loop.do(lambda db: db.scalars(written_by))) == versions, "each wrote when it was put into use"
     assert await command("promote", "9", "-p", project.slug) == (2, "There is no policy 9.\n")
     assert await command("promote", "1", "-p", "nowhere") == (2, "There is no project nowhere.\n")

@@ -303,6 +303,26 @@ async def test_a_round_waits_for_no_more_labels_than_there_are_pairs_for(loop: L
     assert (await loop.read_round(round_)).label_target == 6
 
 
+async def test_a_round_that_starts_while_the_policy_writes_chooses_among_what_it_writes(loop: Loop) -> None:
+    project = await loop.make_project(**SMALL)
+    await loop.execute(await loop.queue_sft(project))
+    round_ = await loop.start_round(project)
+    await loop.advance(round_.id)
+    assert "select" not in await loop.do(lambda db: round_rows.step_runs(db, round_.id))
+    await loop.work_off()
+    assert (await loop.read_round(round_)).step == "label"
+    await loop.judge(project, 4)
+
+
+async def test_a_round_without_anything_to_judge_stops_and_says_so(loop: Loop) -> None:
+    project = await loop.make_project(**SMALL)
+    round_ = await loop.start_round(project)
+    await loop.work_off()
+    round_ = await loop.read_round(round_)
+    assert (round_.status, round_.step) == ("stopped", "select")
+    assert round_.reason == "There is nothing to judge: let a policy write or bring pairs, and start another round."
+
+
 async def test_a_round_goes_on_when_skips_have_used_up_the_last_places(loop: Loop) -> None:
     project = await ready_project(loop)
     round_ = await loop.start_round(project, label_target=6)

@@ -59,7 +59,10 @@ def load_verdicts(path: Path, model: LanguageModel, *, max_length: int) -> Verdi
     train, dropped_train = _encoded(model, train_records, max_length=max_length)
     validation, dropped_validation = _encoded(model, validation_records, max_length=max_length)
     if not train:
-        raise InputError(f"no response of {path} to train on has at most {max_length} tokens")
+        raise InputError(
+            f"none of {len(train_records)} responses to train on is short enough: with its prompt one may have "
+            f"{token_limit(model, max_length)} tokens"
+        )
     if len({judged.desirable for judged in train}) == 1:
         kind = "desirable" if train[0].desirable else "undesirable"
         raise InputError(f"all training responses are {kind}: there is nothing to tell apart")

@@ -10,7 +10,7 @@ from models.backbone import LanguageModel
 from models.branches import Branches, arranged
 from models.reward import RewardModel
 from training.config import InputError
-from training.data.encoding import encode_pairs
+from training.data.encoding import encode_pairs, token_limit
 from training.data.examples import Example, Pair
 from training.data.opening import load_comparisons
 from training.records import PreferenceRecord
@@ -79,7 +79,10 @@ def load_preferences(
     train, dropped_train = encode_pairs(model, train_records, max_length=max_length)
     validation, dropped_validation = encode_pairs(model, validation_records, max_length=max_length)
     if not train:
-        raise InputError(f"no pair of {path} to train on has at most {max_length} tokens")
+        raise InputError(
+            f"none of {len(train_records)} pairs to train on is short enough: a prompt with its response may have "
+            f"{token_limit(model, max_length)} tokens"
+        )
     if all(pair.preference == 0.5 for pair in train):
         raise InputError("all training pairs are ties: there is no preference to learn")
     if all(pair.a == pair.b for pair in train if pair.preference != 0.5):

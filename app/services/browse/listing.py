@@ -155,4 +155,4 @@ def policy_of(project_id: InstrumentedAttribute[int], number: int) -> ScalarSele
     """Id of the project's policy of this number."""
     named = aliased(ModelVersion)
     of_project = (named.project_id == project_id, named.kind == "policy", named.number == number)
-    return select(named.id).where(*of_project).scalar_subquery()
+    return select(named.id).where(*of_project).correlate_except(named).scalar_subquery()

@@ -51,5 +51,5 @@ _MORE = phrase(
 )
 _FAINT = phrase(
     "With %(judgements)s judgements reward model %(number)s agreed with people hardly more often than a coin: more of "
-    "the same kind may not help. See first on the quality page whether people agree with each other."
+    "the same kind may not help. See first on the page Agreement whether people agree with each other."
 )

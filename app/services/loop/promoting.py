@@ -1,4 +1,5 @@
-"""Promotion and roll-back by a person's hand: a model is put into use only as the files that were registered."""
+"""Promotion and roll-back by a person's hand: a model is put into use only as the files that were registered, and a
+policy writes from then on."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project, Promotion
 from app.db.tables.lineage import ModelKind
-from app.services.loop import artifacts, models
+from app.services.loop import artifacts, models, round_rows, starting
 
 
 async def promote(
@@ -19,11 +20,13 @@ async def promote(
     reason: str = "",
     instead_of: int | None = None,
 ) -> Promotion:
-    """Put a version into use, as `models.promote` does, after its files were compared with its manifest. Raises
-    ArtifactBroken, too."""
+    """Put a version into use, as `models.promote` does, after its files were compared with its manifest, and let a
+    policy write. Raises ArtifactBroken, too."""
     await models.require_reason(db, version, reason)
     await _require_intact(home, version)
-    return await models.promote(db, actor_id, version, reason=reason, instead_of=instead_of)
+    promotion = await models.promote(db, actor_id, version, reason=reason, instead_of=instead_of)
+    await _let_write(db, actor_id, version)
+    return promotion
 
 
 async def roll_back(
@@ -36,12 +39,22 @@ async def roll_back(
     reason: str = "",
     away_from: int | None = None,
 ) -> ModelVersion:
-    """Go back as `models.roll_back` does, after the same comparison."""
+    """Go back as `models.roll_back` does, after the same comparison, and with the same to follow."""
     current = await models.promoted(db, project.id, kind)
     previous = await models.before(db, current) if current is not None else None
     if previous is not None:
         await _require_intact(home, previous)
-    return await models.roll_back(db, actor_id, project, kind=kind, reason=reason, away_from=away_from)
+    version = await models.roll_back(db, actor_id, project, kind=kind, reason=reason, away_from=away_from)
+    await _let_write(db, actor_id, version)
+    return version
+
+
+async def _let_write(db: AsyncSession, actor_id: int | None, version: ModelVersion) -> None:
+    """Fill the pool from a policy that is in use now, or the next round would choose among the texts of the one before.
+    A round under way has a step for that."""
+    project = await db.get_one(Project, version.project_id)
+    if version.kind == "policy" and project.archived_at is None and await round_rows.active(db, project.id) is None:
+        await starting.start(db, actor_id, project, "generate")
 
 
 async def _require_intact(home: Path, version: ModelVersion) -> None:

@@ -8,10 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import DatasetVersion, ModelVersion, Project, Round, Run
 from app.db.tables.runs import RoundStep
-from app.services.loop import models, runs
+from app.services.loop import models, runs, starting
 from app.services.loop.round_settings import settings_of_round
 from app.services.loop.stages import cost, evaluate, generate, ppo, reward
-from app.services.loop.starting import run_settings
 
 STAGE_OF_STEP: Mapping[RoundStep, str] = {
     "select": "select",
@@ -28,7 +27,7 @@ STAGE_OF_STEP: Mapping[RoundStep, str] = {
 
 
 async def queue_step(db: AsyncSession, project: Project, round_: Round) -> Run | None:
-    """The run of the round's step, or None while a policy that it needs is still in the making."""
+    """The run of the round's step, or None while what it works on is still in the making."""
     inputs = await _inputs(db, project, round_)
     if inputs is None:
         return None
@@ -38,7 +37,7 @@ async def queue_step(db: AsyncSession, project: Project, round_: Round) -> Run |
         db,
         project_id=project.id,
         stage=stage,
-        settings=run_settings(project, stage, settings_of_round(round_), inputs),
+        settings=starting.run_settings(project, stage, settings_of_round(round_), inputs),
         round_id=round_.id,
         round_step=step,
         started_by_id=round_.started_by_id,
@@ -62,7 +61,9 @@ async def keep_result(db: AsyncSession, round_: Round, run: Run) -> str | None:
     match round_.step:
         case "select" if round_.label_target > 0:
             # With fewer pairs than labels to wait for, the round would wait for ever.
-            round_.label_target = max(1, min(round_.label_target, result["reachable_labels"]))
+            round_.label_target = min(round_.label_target, result["reachable_labels"])
+            if round_.label_target == 0:
+                return "There is nothing to judge: let a policy write or bring pairs, and start another round."
         case "snapshot":
             round_.dataset_version_id = result["dataset_version_id"]
         case "reward":
@@ -86,7 +87,9 @@ async def _inputs(db: AsyncSession, project: Project, round_: Round) -> Json | N
         return None
     match round_.step:
         case "select":
-            return {"count": settings.pairs_wanted(project.overlap)}
+            # What is being written just now is newer than what there is, and may be all that there will be.
+            on_its_way = await starting.is_on_its_way(db, project.id, "generate")
+            return None if on_its_way else {"count": settings.pairs_wanted(project.overlap)}
         case "snapshot":
             return {}
         case "reward":

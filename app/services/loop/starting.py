@@ -80,11 +80,14 @@ async def serve_pairs(db: AsyncSession, project: Project) -> Run | None:
 
 async def replenish(db: AsyncSession, project: Project) -> Run | None:
     """Let the policy in use write more when people are about to run out of pairs and nothing is on its way."""
-    on_its_way = exists().where(
-        Run.project_id == project.id, Run.stage.in_(("generate", "select")), Run.state.in_(("queued", "running"))
-    )
-    if await db.scalar(select(on_its_way)) or await models.promoted(db, project.id) is None:
+    if await is_on_its_way(db, project.id, "generate", "select") or await models.promoted(db, project.id) is None:
         return None
     if not await is_short_of_pairs(db, project, settings_of(project)):
         return None
     return await start(db, None, project, "generate")
+
+
+async def is_on_its_way(db: AsyncSession, project_id: int, *stages: str) -> bool:
+    """Whether a run of these stages waits or works."""
+    unfinished = (Run.project_id == project_id, Run.stage.in_(stages), Run.state.in_(("queued", "running")))
+    return bool(await db.scalar(select(exists().where(*unfinished))))

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.db.tables import BulkChange, Judgement, Project, Prompt, Run, Task
+from app.db.tables import BulkChange, Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.errors import Conflict
 from app.services import conditions
 from app.services.browse import changes
@@ -121,6 +121,16 @@ async def test_what_one_person_said_is_found_by_their_name_whatever_the_case(db:
 async def test_every_filter_can_be_asked_for(name: str, query: str, doors: dict[str, Door]) -> None:
     answer = await doors["owner"].send("GET", f"{HOME}/browse/{name}?{query}")
     assert answer.status_code == 200
+
+
+async def test_tasks_are_found_by_the_policy_that_wrote_for_them(db: AsyncSession, seeded: Seeded) -> None:
+    _, policy = seeded.policies
+    task = await make_task(db, await db.get_one(Project, seeded.project.id))
+    compared = select(TaskCompletion.completion_id).where(TaskCompletion.task_id == task.id)
+    written = update(Completion).where(Completion.id.in_(compared))
+    await db.execute(written.values(source="policy", model_version_id=policy.id))
+    assert await ids_of(db, "tasks", seeded.project, policy=2) == [task.id]
+    assert await ids_of(db, "tasks", seeded.project, policy=1) == []
 
 
 @pytest.mark.parametrize("query", ["state=gone", "since=yesterday", "round=-1", "search=a%00b", "policy=99999999999"])
