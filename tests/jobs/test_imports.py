@@ -21,7 +21,7 @@ from app.jobs.held_lease import HeldLease
 from app.security import Principal
 from app.services import accounts
 from app.services.data.storing import frames
-from app.services.data.storing.merging import Merged, Staging
+from app.services.data.storing.merging import Merged, Merging
 from app.services.loop import leases, runs, starting
 from app.settings import Settings
 from app.web.main import create_app
@@ -395,7 +395,7 @@ class Interrupted:
         self._happening = happening
 
     def __enter__(self) -> None:
-        merge, happening = Staging.merge, self._happening
+        merge, happening = Merging.merge, self._happening
         happened: list[bool] = []
         leases_kept: list[HeldLease] = []
 
@@ -404,8 +404,8 @@ class Interrupted:
                 super().__init__(*arguments)
                 leases_kept.append(self)
 
-        async def merge_and_wait(staging: Staging, frame: frames.Frame) -> Merged:
-            merged = await merge(staging, frame)
+        async def merge_and_wait(merging: Merging, frame: frames.Frame) -> Merged:
+            merged = await merge(merging, frame)
             if not happened:
                 happened.append(True)
                 await happening()
@@ -418,7 +418,7 @@ class Interrupted:
 
         self._patch.setattr(execution, "HeldLease", Seen)
         self._patch.setattr(frames, "ROWS_A_FRAME", 2)
-        self._patch.setattr(Staging, "merge", merge_and_wait)
+        self._patch.setattr(Merging, "merge", merge_and_wait)
 
     def __exit__(self, *_: object) -> None:
         self._patch.undo()
