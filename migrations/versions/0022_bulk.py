@@ -1,0 +1,59 @@
+"""Imports in bulk: the parents of many rows asked for at once, where a session may leave single triggers out."""
+
+from alembic import op
+
+revision = "0022"
+down_revision = "0021"
+branch_labels = None
+depends_on = None
+
+TABLES = ("prompts", "completions", "tasks", "task_completions", "judgements", "demonstrations")
+
+# The server asks for each row's parents one by one, which takes longer than storing the row. Where a session may leave
+# that out, these ask the same of all rows of a statement, and hold the parents as it does.
+RULES = """
+CREATE FUNCTION require_parents() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    key record;
+    has_orphan boolean;
+BEGIN
+    FOR key IN
+        SELECT conname, confrelid::regclass AS parent, child.attname AS child_column, held.attname AS parent_column
+        FROM pg_constraint
+        JOIN pg_attribute child ON child.attrelid = conrelid AND child.attnum = conkey[1]
+        JOIN pg_attribute held ON held.attrelid = confrelid AND held.attnum = confkey[1]
+        WHERE conrelid = TG_RELID AND contype = 'f'
+    LOOP
+        EXECUTE format(
+            'SELECT EXISTS (
+                SELECT FROM (SELECT DISTINCT %I AS value FROM added) named
+                WHERE value IS NOT NULL
+                AND (SELECT true FROM ONLY %s parents WHERE parents.%I = named.value FOR KEY SHARE) IS NULL)',
+            key.child_column, key.parent, key.parent_column
+        ) INTO has_orphan;
+        IF has_orphan THEN
+            RAISE EXCEPTION 'insert on table "%" violates foreign key constraint "%"', TG_TABLE_NAME, key.conname
+                USING ERRCODE = 'foreign_key_violation', CONSTRAINT = key.conname;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+"""
+
+
+def upgrade() -> None:
+    op.execute(RULES)
+    for table in TABLES:
+        op.execute(
+            f"CREATE TRIGGER parents_exist AFTER INSERT ON {table} REFERENCING NEW TABLE AS added"
+            " FOR EACH STATEMENT EXECUTE FUNCTION require_parents()"
+        )
+        op.execute(f"ALTER TABLE {table} ENABLE REPLICA TRIGGER parents_exist")
+    op.execute("ALTER TABLE judgements ENABLE ALWAYS TRIGGER judgements_divide")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE judgements ENABLE TRIGGER judgements_divide")
+    for table in TABLES:
+        op.execute(f"DROP TRIGGER parents_exist ON {table}")
+    op.execute("DROP FUNCTION require_parents()")
