@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import transaction
 from app.db.tables import Import, Judgement, Project, Prompt, Run, Task
-from app.jobs import execution
+from app.jobs import execution, reading
 from app.jobs.held_lease import HeldLease
 from app.security import Principal
 from app.services import accounts
@@ -426,3 +426,21 @@ class Interrupted:
 
 async def judgements(db: AsyncSession) -> list[Judgement]:
     return list(await db.scalars(select(Judgement)))
+
+
+async def test_a_list_says_that_a_large_file_is_still_being_read_for_search_until_a_worker_has(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "ROWS_A_FRAME", 2)
+    await site.bring(*({**PREFERENCE, "prompt": f"Sage number {number}?"} for number in range(5)))
+    search = f"/projects/{site.project.slug}/browse/prompts?search=sage"
+    page = await site.read(search)
+    assert "still being read for search" in page
+    assert "Sage number 4?" not in page
+    worker = asyncio.create_task(reading.keep_reading(site.loop.context))
+    while "still being read for search" in page:
+        await asyncio.sleep(0.01)
+        page = await site.read(search)
+    assert "Sage number 4?" in page
+    site.loop.context.stopping.set()
+    await worker

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.errors import Invalid
-from app.services.browse import changes, details
+from app.services.browse import changes, details, documents
 from app.services.browse.changes import CHANGES, ChangeName
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName
@@ -112,6 +112,7 @@ async def _list(request: Request, managed: ManagedProject, db: Db, name: ListNam
     except Invalid as refused:
         problem = str(refused)
     found = await listing.page(db, managed.project, filters, after=after, limit=ROWS)
+    is_behind = "search" in given and listing.document is not None and await documents.is_behind(db, listing.document)
     here = f"/projects/{managed.project.slug}/browse/{name}"
     return render.page(
         request,
@@ -120,6 +121,7 @@ async def _list(request: Request, managed: ManagedProject, db: Db, name: ListNam
         fields=words.filter_fields(listing.filters, given),
         is_narrowed=bool(given),
         problem=problem,
+        is_behind=is_behind,
         lines=words.lines(name, found.rows),
         here=here,
         first=f"{here}?{urlencode(given)}" if after is not None else None,

@@ -64,6 +64,7 @@ class Frame:
     `near_held_out` have a prompt that differs from a held-out one in nothing but case, blanks and punctuation. `rows`
     are the others. Prompts and tasks are by digest; of a prompt there are its columns."""
 
+    is_first: bool
     size: int
     bad: tuple[BadRow, ...]
     duplicates: int
@@ -80,8 +81,10 @@ def frames(
     """All rows in frames; `held_out` are the fingerprints of held-out prompts. With `only_keys` the frames hold what
     tells whether a row is new, and no text."""
     iterator = iter(rows)
+    is_first = True
     while batch := list(islice(iterator, ROWS_A_FRAME)):
-        yield _Builder(options, held_out, only_keys).frame(batch)
+        yield _Builder(options, held_out, only_keys, is_first).frame(batch)
+        is_first = False
 
 
 def fingerprint(turns: Iterable[tuple[str, str]]) -> bytes:
@@ -95,6 +98,7 @@ class _Builder:
     options: Options
     held_out: Collection[bytes]
     only_keys: bool
+    is_first: bool
     bad: list[BadRow] = field(default_factory=list)
     duplicates: int = 0
     near_held_out: int = 0
@@ -115,7 +119,7 @@ class _Builder:
             except RowError as error:
                 self.bad.append(BadRow(row.line, error.field, error.reason))
         return Frame(
-            len(batch), tuple(self.bad), self.duplicates, self.near_held_out,
+            self.is_first, len(batch), tuple(self.bad), self.duplicates, self.near_held_out,
             self.rows, self.prompts, self.tasks, self.statements,
         )  # fmt: skip
 

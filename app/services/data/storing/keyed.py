@@ -27,7 +27,7 @@ class Target:
 class Keyed:
     """A frame with the keys of its prompts and tasks by digest, old ones included, and of the responses of each new
     task; `said` are the judgements that are new, `shown` the demonstrations: prompt, text, and the response that it was
-    made of."""
+    made of. `is_searchable`: search finds it at once, and not only once a worker has read it."""
 
     target: Target
     frame: Frame
@@ -37,11 +37,15 @@ class Keyed:
     responses: Mapping[bytes, list[int]]
     said: list[Said]
     shown: Mapping[tuple[bytes, str], int | None]
+    is_searchable: bool
 
     def lines(self) -> Iterator[tuple[LiteralString, list[str]]]:
         """Tables with their columns in the order of what points at what, and the lines of each."""
-        yield "prompts (id, project_id, source, import_id, digest, messages, split, topic, tags)", self._prompts()
-        yield "completions (id, prompt_id, source, text, source_model)", self._completions()
+        yield (
+            "prompts (is_searchable, id, project_id, source, import_id, digest, messages, split, topic, tags)",
+            self._prompts(),
+        )
+        yield "completions (is_searchable, id, prompt_id, source, text, source_model)", self._completions()
         yield (
             "tasks (project_id, import_id, selection, id, prompt_id, import_digest, state, quota, taken, judged)",
             self._tasks(),
@@ -52,12 +56,18 @@ class Keyed:
             f" {statements.COLUMNS})",
             self._judgements(),
         )
-        yield "demonstrations (import_id, prompt_id, text, source, completion_id)", self._demonstrations()
+        yield (
+            "demonstrations (is_searchable, import_id, prompt_id, text, source, completion_id)",
+            self._demonstrations(),
+        )
 
     def _prompts(self) -> list[str]:
         shared = f"{self.target.project_id}\t{copied(self.target.source)}\t{self.target.import_id}"
         columns = self.frame.prompts
-        return [f"{self.prompts[digest]}\t{shared}\t{columns[digest]}\n" for digest in self.new_prompts]
+        return [
+            f"{self.is_searchable}\t{self.prompts[digest]}\t{shared}\t{columns[digest]}\n"
+            for digest in self.new_prompts
+        ]
 
     def _completions(self) -> list[str]:
         lines = []
@@ -65,7 +75,7 @@ class Keyed:
             task = self.frame.tasks[digest]
             prompt = self.prompts[task.prompt]
             for key, response in zip(keys, task.responses, strict=True):
-                lines.append(f"{key}\t{prompt}\timported\t{response}\n")
+                lines.append(f"{self.is_searchable}\t{key}\t{prompt}\timported\t{response}\n")
         return lines
 
     def _tasks(self) -> list[str]:
@@ -99,5 +109,7 @@ class Keyed:
         lines = []
         for (prompt, text), made_of in self.shown.items():
             origin = f"imported\t{NULL}" if made_of is None else f"edited\t{made_of}"
-            lines.append(f"{self.target.import_id}\t{self.prompts[prompt]}\t{copied(text)}\t{origin}\n")
+            lines.append(
+                f"{self.is_searchable}\t{self.target.import_id}\t{self.prompts[prompt]}\t{copied(text)}\t{origin}\n"
+            )
         return lines

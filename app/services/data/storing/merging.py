@@ -34,7 +34,7 @@ FROM unnest(%(tasks)b::bigint[], %(counts)b::smallint[]) more (id, n) WHERE task
 """
 RESPONSES = "SELECT task_id, position, completion_id FROM task_completions WHERE task_id = ANY (%(tasks)b::bigint[])"
 NOW_AND_RIGHT = "SELECT now()::text, has_parameter_privilege('session_replication_role', 'SET')"
-PROMPT_IS_THERE = "uq_prompts_project_id"
+PROMPT_IS_THERE = "uq_prompts_project_id_digest"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class Merging:
         responses = {digest: [next(keys) for _ in range(size)] for digest, size in zip(new_tasks, sizes, strict=True)}
         said = [each for each in frame.statements if each.digest not in known.judgements]
         shown = await self._shown(frame, known, responses)
-        return Keyed(self._target, frame, prompts, tasks, new_prompts, responses, said, shown)
+        return Keyed(
+            self._target, frame, prompts, tasks, new_prompts, responses, said, shown, is_searchable=frame.is_first
+        )
 
     async def _shown(
         self, frame: Frame, known: Known, responses: dict[bytes, list[int]]
