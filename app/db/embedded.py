@@ -36,6 +36,8 @@ OS_USER = "plumbline-db"
 # What the application signs in as: owner of its database, no superuser. The superuser has no way in over the socket.
 ROLE = "plumbline"
 DATABASE = "plumbline"
+# Lets imports ask for the parents of many rows at once (docs/imports.md).
+GRANT = f"GRANT SET ON PARAMETER session_replication_role TO {ROLE}"
 
 START_SECONDS = 120  # crash recovery of a large database; a server that can't start says so at once
 FAST_STOP_SECONDS = 2.5  # past that it is cut short, and the next start replays the log
@@ -77,6 +79,7 @@ class EmbeddedPostgres:
         self.data = self.directory / "data"
         self.socket_directory = _socket_directory(self.home)
         self._password_file = self.directory / "password"
+        self._granted_file = self.directory / "granted"
         self._options = OPTIONS if durable else OPTIONS | NOT_DURABLE
         self._lock_file: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -209,6 +212,9 @@ class EmbeddedPostgres:
         end_orphans(self.data)
         if not self._password_file.exists():
             self._set_password()
+        if not self._granted_file.exists():
+            self._single_user(self.data, GRANT)
+            self._granted_file.touch()
 
     def _initialise(self) -> None:
         """Makes the cluster beside its place and renames it last, so that there is a whole one or none."""
@@ -222,6 +228,7 @@ class EmbeddedPostgres:
         (new / "pg_hba.conf").write_text(f"local all {ROLE} scram-sha-256\n")
         self._single_user(new, f"CREATE ROLE {ROLE} LOGIN CREATEDB", f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
         self._password_file.unlink(missing_ok=True)
+        self._granted_file.unlink(missing_ok=True)
         new.rename(self.data)
 
     def _set_password(self) -> None:

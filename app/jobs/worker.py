@@ -18,7 +18,7 @@ from app.acting import Actor, acting
 from app.db import migrate
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import execution, reaper
+from app.jobs import execution, reading, reaper
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -84,7 +84,7 @@ async def _serve(context: WorkerContext, database_url: str, *, queues: tuple[str
     log.info("worker_started", owner=context.owner)
     try:
         async with asyncio.TaskGroup() as group:
-            for part in (queue.serve(context.stopping), reaper.keep_watch(context)):
+            for part in (queue.serve(context.stopping), reaper.keep_watch(context), reading.keep_reading(context)):
                 group.create_task(_stopping_all(part, context.stopping))
     except BaseExceptionGroup as errors:
         if errors.split(AWAY)[1] is not None:

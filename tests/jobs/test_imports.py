@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import transaction
 from app.db.tables import Import, Judgement, Project, Prompt, Run, Task
-from app.jobs import execution
+from app.jobs import execution, reading
 from app.jobs.held_lease import HeldLease
 from app.security import Principal
 from app.services import accounts
 from app.services.data.storing import frames
-from app.services.data.storing.merging import Merged, Staging
+from app.services.data.storing.merging import Merged, Merging
 from app.services.loop import leases, runs, starting
 from app.settings import Settings
 from app.web.main import create_app
@@ -411,7 +411,7 @@ class Interrupted:
         self._happening = happening
 
     def __enter__(self) -> None:
-        merge, happening = Staging.merge, self._happening
+        merge, happening = Merging.merge, self._happening
         happened: list[bool] = []
         leases_kept: list[HeldLease] = []
 
@@ -420,8 +420,8 @@ class Interrupted:
                 super().__init__(*arguments)
                 leases_kept.append(self)
 
-        async def merge_and_wait(staging: Staging, frame: frames.Frame) -> Merged:
-            merged = await merge(staging, frame)
+        async def merge_and_wait(merging: Merging, frame: frames.Frame) -> Merged:
+            merged = await merge(merging, frame)
             if not happened:
                 happened.append(True)
                 await happening()
@@ -434,7 +434,7 @@ class Interrupted:
 
         self._patch.setattr(execution, "HeldLease", Seen)
         self._patch.setattr(frames, "ROWS_A_FRAME", 2)
-        self._patch.setattr(Staging, "merge", merge_and_wait)
+        self._patch.setattr(Merging, "merge", merge_and_wait)
 
     def __exit__(self, *_: object) -> None:
         self._patch.undo()
@@ -442,3 +442,21 @@ class Interrupted:
 
 async def judgements(db: AsyncSession) -> list[Judgement]:
     return list(await db.scalars(select(Judgement)))
+
+
+async def test_a_list_says_that_a_large_file_is_still_being_read_for_search_until_a_worker_has(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "ROWS_A_FRAME", 2)
+    await site.bring(*({**PREFERENCE, "prompt": f"Sage number {number}?"} for number in range(5)))
+    search = f"/projects/{site.project.slug}/browse/prompts?search=sage"
+    page = await site.read(search)
+    assert "still being read for search" in page
+    assert "Sage number 4?" not in page
+    worker = asyncio.create_task(reading.keep_reading(site.loop.context))
+    while "still being read for search" in page:
+        await asyncio.sleep(0.01)
+        page = await site.read(search)
+    assert "Sage number 4?" in page
+    site.loop.context.stopping.set()
+    await worker

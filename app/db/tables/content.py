@@ -1,7 +1,7 @@
 """What is asked and what is answered: prompts, completions and demonstrations."""
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy import text as sql
@@ -15,6 +15,10 @@ CompletionSource = Literal["starter", "policy", "imported", "person", "served"]
 DemonstrationSource = Literal["starter", "imported", "written", "edited"]
 
 
+Searchable = Annotated[bool, mapped_column(server_default="true")]
+"""Whether the words of a text are in the index for search. Those of a large import are read once it is in."""
+IS_SEARCHABLE = sql("is_searchable")
+IS_UNREAD = sql("NOT is_searchable")
 OF_A_MODEL = sql("model_version_id IS NOT NULL")
 OF_A_RUN = sql("run_id IS NOT NULL")
 
@@ -40,6 +44,7 @@ class Prompt(Base):
     tags: Mapped[list[str]] = mapped_column(ARRAY(String(80)), server_default="{}")
     excluded: Mapped[bool] = mapped_column(server_default="false")
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
+    is_searchable: Mapped[Searchable]
     created_at: Mapped[CreatedAt]
     erased_at: Mapped[datetime | None]
 
@@ -55,7 +60,9 @@ class Prompt(Base):
             "ix_prompts_words",
             sql("""jsonb_to_tsvector('simple', messages, '["string"]')"""),
             postgresql_using="gin",
+            postgresql_where=IS_SEARCHABLE,
         ),
+        Index("ix_prompts_unread", "id", postgresql_where=IS_UNREAD),
         Index("ix_prompts_import_id", "import_id", postgresql_where=sql("import_id IS NOT NULL")),
     )
 
@@ -89,6 +96,7 @@ class Completion(Base):
     ended_with_eos: Mapped[bool | None]
     author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     source_model: Mapped[str | None] = mapped_column(String(200))
+    is_searchable: Mapped[Searchable]
     created_at: Mapped[CreatedAt]
     erased_at: Mapped[datetime | None]
 
@@ -99,7 +107,13 @@ class Completion(Base):
         Index("ix_completions_source", "source", "id", postgresql_where=sql("source <> 'imported'")),
         # Without it the server takes a third of all responses for longer than whatever is asked.
         Index("ix_completions_length", sql("length(text)"), "id"),
-        Index("ix_completions_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
+        Index(
+            "ix_completions_words",
+            sql("to_tsvector('simple', text)"),
+            postgresql_using="gin",
+            postgresql_where=IS_SEARCHABLE,
+        ),
+        Index("ix_completions_unread", "id", postgresql_where=IS_UNREAD),
         Index("ix_completions_author_id", "author_id", postgresql_where=sql("author_id IS NOT NULL")),
         Index(
             "ix_completions_served_model_id",
@@ -130,12 +144,19 @@ class Demonstration(Base):
     judgement_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id"), unique=True)
     completion_id: Mapped[int | None] = mapped_column(ForeignKey("completions.id"), index=True)
     import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id"))
+    is_searchable: Mapped[Searchable]
     created_at: Mapped[CreatedAt]
     erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint(one_of("source", get_args(DemonstrationSource)), name="source_known"),
-        Index("ix_demonstrations_words", sql("to_tsvector('simple', text)"), postgresql_using="gin"),
+        Index(
+            "ix_demonstrations_words",
+            sql("to_tsvector('simple', text)"),
+            postgresql_using="gin",
+            postgresql_where=IS_SEARCHABLE,
+        ),
+        Index("ix_demonstrations_unread", "id", postgresql_where=IS_UNREAD),
         CheckConstraint("(source = 'edited') = (completion_id IS NOT NULL)", name="edited_has_an_origin"),
         CheckConstraint("erased_at IS NOT NULL OR length(btrim(text)) > 0", name="text_not_blank"),
         CheckConstraint("erased_at IS NULL OR (text = '')", name="erased_is_empty"),

@@ -10,12 +10,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.db.tables import ModelVersion, Project, Round
 from app.services import audit
+from app.services.browse.documents import Document
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00]*$")]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -66,12 +67,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Listing(Generic[FiltersT]):
-    """A list of a project. The statement's columns are what a row shows; `key` is one of them."""
+    """A list of a project. The statement's columns are what a row shows; `key` is one of them. `document` is what its
+    search reads by an index."""
 
     name: str
     filters: type[FiltersT]
     key: InstrumentedAttribute[int]
     statement: Callable[[int], Select[*tuple[Any, ...]]]
+    document: Document | None = None
 
     async def page(
         self, db: AsyncSession, project: Project, filters: FiltersT, *, after: int | None, limit: int
@@ -140,9 +143,9 @@ def between(
         yield column < datetime.combine(until, time(), UTC) + timedelta(days=1)
 
 
-def matches(document: ColumnElement[Any], words: str) -> ColumnElement[bool]:
+def matches(document: Document, words: str) -> ColumnElement[bool]:
     """Every word, `"a phrase"`, `one or other`, `-without`."""
-    return document.op("@@")(func.websearch_to_tsquery(SEARCH, words))
+    return and_(document.holder.is_searchable, document.words.op("@@")(func.websearch_to_tsquery(SEARCH, words)))
 
 
 def round_of(project_id: InstrumentedAttribute[int], number: int) -> ScalarSelect[int]:

@@ -330,9 +330,11 @@ def _demonstrations(project_id: int) -> Select[*tuple[Any, ...]]:
 
 
 LISTS: Mapping[ListName, Listing[Any]] = {
-    "prompts": Listing("prompts", PromptFilters, Prompt.id, _prompts),
-    "responses": Listing("responses", ResponseFilters, Completion.id, _responses),
-    "tasks": Listing("tasks", TaskFilters, Task.id, _tasks),
+    "prompts": Listing("prompts", PromptFilters, Prompt.id, _prompts, documents.PROMPT),
+    "responses": Listing("responses", ResponseFilters, Completion.id, _responses, documents.RESPONSE),
+    "tasks": Listing("tasks", TaskFilters, Task.id, _tasks, documents.PROMPT),
     "judgements": Listing("judgements", JudgementFilters, Judgement.id, _judgements),
-    "demonstrations": Listing("demonstrations", DemonstrationFilters, Demonstration.id, _demonstrations),
+    "demonstrations": Listing(
+        "demonstrations", DemonstrationFilters, Demonstration.id, _demonstrations, documents.DEMONSTRATION
+    ),
 }

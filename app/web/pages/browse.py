@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.db.tables import Project, Run
 from app.errors import Invalid
-from app.services.browse import changes, details
+from app.services.browse import changes, details, documents
 from app.services.browse.kinds import CHANGES, TAG_LENGTH, ChangeName
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName
@@ -145,6 +145,7 @@ async def _list(request: Request, managed: ManagedProject, db: Db, name: ListNam
     found = await listing.page(db, managed.project, filters, after=after, limit=ROWS)
     is_all = request.query_params.get("all") == "yes" and managed.is_owner and problem is None
     matching = await listing.count(db, managed.project, filters, most=changes.COUNTED) if is_all else None
+    is_behind = "search" in given and listing.document is not None and await documents.is_behind(db, listing.document)
     here = f"/projects/{managed.project.slug}/browse/{name}"
     return render.page(
         request,
@@ -153,6 +154,7 @@ async def _list(request: Request, managed: ManagedProject, db: Db, name: ListNam
         fields=words.filter_fields(listing.filters, given),
         is_narrowed=bool(given),
         problem=problem,
+        is_behind=is_behind,
         lines=words.lines(name, found.rows),
         here=here,
         is_all=is_all,

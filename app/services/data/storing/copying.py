@@ -22,6 +22,14 @@ def array(values: Sequence[object] | None) -> str:
     return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
 
 
+def texts(values: Sequence[str]) -> str:
+    """A list of texts."""
+    if not values:
+        return "{}"
+    escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return copied("{" + ",".join(f'"{value}"' for value in escaped) + "}")
+
+
 def hexadecimal(digest: bytes) -> str:
     """Bytes."""
     return f"\\\\x{digest.hex()}"

@@ -1,7 +1,7 @@
-"""Rows of a file as COPY takes them, some thousands at a time: what Postgres doesn't have to work out.
+"""Rows of a file as the tables take them, some thousands at a time: all that can be known without the database.
 
-A row's unit is what makes it new: its judgements, else its task, else its demonstrations, else its prompt. Rows
-are numbered from 0 within a frame.
+A row's unit is what makes it new: its judgements, else its task, else its demonstrations, else its prompt. What a row
+points at is told by digest, because ids are given where it is stored.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.services.data.imports.rows import BadRow, Demonstration, ImportedRow, Response, RowError, Statement
 from app.services.data.storing.answers import LONGEST_NAME
-from app.services.data.storing.copying import NULL, copied, hexadecimal, or_null
+from app.services.data.storing.copying import copied, hexadecimal, or_null, texts
 from app.services.data.storing.options import Options
 from app.services.data.storing.placing import placed
 from app.services.data.storing.statements import Stated, stated
@@ -24,25 +24,55 @@ ROWS_A_FRAME = 5_000
 MOST_RESPONSES = 9
 LONGEST_TAG = 80
 
-Table = Literal["rows", "prompts", "tasks", "responses", "statements", "demonstrations"]
 Unit = Literal["judgements", "task", "demonstrations", "prompt"]
-TABLES: tuple[Table, ...] = ("rows", "prompts", "tasks", "responses", "statements", "demonstrations")
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NO_WORD = re.compile(r"[\W_]+")
 
 
+class Row(NamedTuple):
+    """What tells whether a row is new. `statements` are those that no row of the frame made before."""
+
+    unit: Unit
+    key: bytes
+    prompt: bytes
+    task: bytes | None
+    statements: tuple[bytes, ...]
+    demonstrations: tuple[Demonstration, ...]
+
+
+class Said(NamedTuple):
+    """A judgement to be: of which task, and its digest."""
+
+    task: bytes
+    digest: bytes
+    stated: Stated
+
+
+@dataclass(slots=True)
+class FramedTask:
+    """A task of the frame; rows that share it add to what was said of it. Each of `responses` is its columns."""
+
+    prompt: bytes
+    responses: tuple[str, ...]
+    said: int = 0
+
+
 @dataclass(frozen=True)
 class Frame:
-    """`rows` were read, of which `bad` can't be used and `duplicates` came in the same frame before; `near_held_out`
-    have a prompt that differs from a held-out one in nothing but case, blanks and punctuation. `copies` is what the
-    staging tables take."""
+    """`size` rows were read, of which `bad` can't be used and `duplicates` came in the same frame before;
+    `near_held_out` have a prompt that differs from a held-out one in nothing but case, blanks and punctuation. `rows`
+    are the others. Prompts and tasks are by digest; of a prompt there are its columns."""
 
-    rows: int
+    is_first: bool
+    size: int
     bad: tuple[BadRow, ...]
     duplicates: int
     near_held_out: int
-    copies: dict[Table, bytes]
+    rows: list[Row]
+    prompts: dict[bytes, str]
+    tasks: dict[bytes, FramedTask]
+    statements: list[Said]
 
 
 def frames(
@@ -51,8 +81,10 @@ def frames(
     """All rows in frames; `held_out` are the fingerprints of held-out prompts. With `only_keys` the frames hold what
     tells whether a row is new, and no text."""
     iterator = iter(rows)
+    is_first = True
     while batch := list(islice(iterator, ROWS_A_FRAME)):
-        yield _Builder(options, held_out, only_keys).frame(batch)
+        yield _Builder(options, held_out, only_keys, is_first).frame(batch)
+        is_first = False
 
 
 def fingerprint(turns: Iterable[tuple[str, str]]) -> bytes:
@@ -62,44 +94,36 @@ def fingerprint(turns: Iterable[tuple[str, str]]) -> bytes:
 
 
 @dataclass
-class _Task:
-    """A task of the frame; rows that share it add to what was said of it."""
-
-    number: int
-    prompt: str
-    said: int
-
-
-@dataclass
 class _Builder:
     options: Options
     held_out: Collection[bytes]
     only_keys: bool
+    is_first: bool
     bad: list[BadRow] = field(default_factory=list)
     duplicates: int = 0
     near_held_out: int = 0
-    lines: dict[Table, list[str]] = field(default_factory=lambda: {table: [] for table in TABLES})
+    rows: list[Row] = field(default_factory=list)
+    prompts: dict[bytes, str] = field(default_factory=dict)
+    tasks: dict[bytes, FramedTask] = field(default_factory=dict)
+    statements: list[Said] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
     said: set[bytes] = field(default_factory=set)
-    prompts: set[bytes] = field(default_factory=set)
-    tasks: dict[str, _Task] = field(default_factory=dict)
 
-    def frame(self, batch: Iterable[ImportedRow | BadRow]) -> Frame:
-        number = -1
-        for number, row in enumerate(batch):
+    def frame(self, batch: Sequence[ImportedRow | BadRow]) -> Frame:
+        for row in batch:
             if isinstance(row, BadRow):
                 self.bad.append(row)
                 continue
             try:
-                self._add(number, row)
+                self._add(row)
             except RowError as error:
                 self.bad.append(BadRow(row.line, error.field, error.reason))
-        for digest, task in self.tasks.items():
-            self.lines["tasks"].append(f"{task.number}\t{task.prompt}\t{digest}\t{task.said}\n")
-        copies = {table: "".join(lines).encode() for table, lines in self.lines.items() if lines}
-        return Frame(number + 1, tuple(self.bad), self.duplicates, self.near_held_out, copies)
+        return Frame(
+            self.is_first, len(batch), tuple(self.bad), self.duplicates, self.near_held_out,
+            self.rows, self.prompts, self.tasks, self.statements,
+        )  # fmt: skip
 
-    def _add(self, number: int, row: ImportedRow) -> None:
+    def _add(self, row: ImportedRow) -> None:
         _require_fit(row, len(row.responses))
         messages = _canonical(row)
         prompt = hashlib.sha256(messages.encode()).digest()
@@ -117,53 +141,38 @@ class _Builder:
         self.seen.add(row_key)
         if self.held_out and row.split != "held_out" and fingerprint(row.prompt) in self.held_out:
             self.near_held_out += 1
-        prompt_hex, task_hex = hexadecimal(prompt), hexadecimal(task) if task else NULL
-        self.lines["rows"].append(f"{number}\t{unit}\t{hexadecimal(row_key)}\t{prompt_hex}\t{task_hex}\n")
-        self._add_prompt(number, row, prompt, messages)
-        if task:
-            self._add_task(number, task, task_hex, prompt_hex, responses)
-            self._add_statements(number, task, task_hex, said)
-        for demonstration in demonstrations:
-            self._add_demonstration(number, prompt_hex, task_hex, demonstration)
+        digests: tuple[bytes, ...] = ()
+        if task is not None:
+            self._add_task(task, prompt, responses)
+            digests = tuple(self._add_statements(task, said))
+        self._add_prompt(row, prompt, messages)
+        self.rows.append(Row(unit, row_key, prompt, task, digests, demonstrations))
 
-    def _add_prompt(self, number: int, row: ImportedRow, digest: bytes, messages: str) -> None:
+    def _add_prompt(self, row: ImportedRow, digest: bytes, messages: str) -> None:
         if self.only_keys or digest in self.prompts:
             return
-        self.prompts.add(digest)
         split = row.split or split_of(digest)
-        tags = json.dumps(row.tags, ensure_ascii=False) if row.tags else "[]"
-        self.lines["prompts"].append(
-            f"{number}\t{hexadecimal(digest)}\t{copied(messages)}\t{split}\t{or_null(row.topic)}\t{copied(tags)}\n"
+        self.prompts[digest] = (
+            f"{hexadecimal(digest)}\t{copied(messages)}\t{split}\t{or_null(row.topic)}\t{texts(row.tags)}"
         )
 
-    def _add_task(
-        self, number: int, task: bytes, task_hex: str, prompt_hex: str, responses: tuple[Response, ...]
-    ) -> None:
-        if self.only_keys or task_hex in self.tasks:
+    def _add_task(self, task: bytes, prompt: bytes, responses: tuple[Response, ...]) -> None:
+        if self.only_keys or task in self.tasks:
             return
-        self.tasks[task_hex] = _Task(number, prompt_hex, 0)
-        for position, response in enumerate(responses):
-            self.lines["responses"].append(
-                f"{task_hex}\t{position}\t{copied(response.text)}\t{or_null(response.model)}\n"
-            )
+        self.tasks[task] = FramedTask(
+            prompt, tuple([f"{copied(response.text)}\t{or_null(response.model)}" for response in responses])
+        )
 
-    def _add_statements(self, number: int, task: bytes, task_hex: str, said: Iterable[Stated]) -> None:
+    def _add_statements(self, task: bytes, said: Iterable[Stated]) -> Iterator[bytes]:
         for each in said:
             digest = hashlib.sha256(task + each.key.encode()).digest()
             if digest in self.said:
                 continue
             self.said.add(digest)
-            line = f"{number}\t{task_hex}\t{hexadecimal(digest)}"
             if not self.only_keys:
-                self.tasks[task_hex].said += 1
-                line = f"{line}\t{each.columns}"
-            self.lines["statements"].append(f"{line}\n")
-
-    def _add_demonstration(self, number: int, prompt_hex: str, task_hex: str, demonstration: Demonstration) -> None:
-        position = NULL if demonstration.edited_from is None else str(demonstration.edited_from)
-        self.lines["demonstrations"].append(
-            f"{number}\t{prompt_hex}\t{task_hex}\t{copied(demonstration.text)}\t{position}\n"
-        )
+                self.tasks[task].said += 1
+                self.statements.append(Said(task, digest, each))
+            yield digest
 
 
 def _of_the_better(responses: Sequence[Response], statements: Iterable[Statement]) -> Iterator[Demonstration]:

@@ -25,7 +25,7 @@ from app.services.data.imports.formats.format import Columns, Format
 from app.services.data.imports.reading import read
 from app.services.data.imports.sources.source import Source
 from app.services.data.storing.frames import Frame, fingerprint, frames
-from app.services.data.storing.merging import Merged, Staging
+from app.services.data.storing.merging import Merged, Merging
 from app.services.data.storing.options import Options
 from app.spreadsheets import harmless
 
@@ -68,8 +68,8 @@ class Counts:
     def plus(self, frame: Frame, merged: Merged) -> "Counts":
         known = frame.duplicates + merged.duplicates + merged.already_there
         return Counts(
-            rows=self.rows + frame.rows,
-            new=self.new + frame.rows - len(frame.bad) - known,
+            rows=self.rows + frame.size,
+            new=self.new + frame.size - len(frame.bad) - known,
             duplicates=self.duplicates + frame.duplicates + merged.duplicates,
             already_there=self.already_there + merged.already_there,
             bad=self.bad + len(frame.bad),
@@ -116,16 +116,16 @@ class HasBadRows(Invalid):
 
 async def check(db: AsyncSession, project: Project, import_: Import, reading: Reading, watch: Watch) -> Counts:
     """Read all of the file and count what it would bring. Nothing is stored."""
-    staging = await Staging.open(db, project, import_.id, import_.file_name)
-    return await _pass(db, project, reading, watch, staging, is_check=True)
+    merging = await Merging.open(db, project, import_.id, import_.file_name)
+    return await _pass(db, project, reading, watch, merging, is_check=True)
 
 
 async def load(db: AsyncSession, project: Project, import_: Import, reading: Reading, watch: Watch) -> Counts:
     """Store what is new in the file. Raises HasBadRows where there are bad rows that aren't to be skipped."""
     await lock(db, project)
-    staging = await Staging.open(db, project, import_.id, import_.file_name)
+    merging = await Merging.open(db, project, import_.id, import_.file_name)
     async with db.begin_nested():
-        counts = await _pass(db, project, reading, watch, staging, is_check=False)
+        counts = await _pass(db, project, reading, watch, merging, is_check=False)
         if counts.bad and not reading.options.skip_bad:
             raise HasBadRows(counts)
     if not counts.rows:
@@ -142,7 +142,7 @@ async def lock(db: AsyncSession, project: Project) -> None:
 
 
 async def _pass(
-    db: AsyncSession, project: Project, reading: Reading, watch: Watch, staging: Staging, *, is_check: bool
+    db: AsyncSession, project: Project, reading: Reading, watch: Watch, merging: Merging, *, is_check: bool
 ) -> Counts:
     rows = read(reading.source.rows(), reading.form, reading.columns)
     made = frames(rows, reading.options, await _held_out(db, project), only_keys=is_check)
@@ -153,13 +153,13 @@ async def _pass(
                 watch.require_wanted()
                 write_bad(frame)
                 if is_check:
-                    merged = await staging.look_up(frame)
+                    merged = await merging.look_up(frame)
                 elif counts.bad + len(frame.bad) and not reading.options.skip_bad:
                     # Nothing will be kept: what is left to find out is which other rows are bad.
                     merged = Merged(0, 0)
                     await db.execute(text("SELECT"))
                 else:
-                    merged = await staging.merge(frame)
+                    merged = await merging.merge(frame)
                 counts = counts.plus(frame, merged)
                 watch.tell(*_progress(reading.source), "checking" if is_check else "storing")
     return counts

@@ -1,155 +1,40 @@
-"""Frames of rows into the tables: staged by COPY, then merged by a few statements that see the whole frame.
+"""Frames of rows into the tables by COPY. What the project has already, by content, is left alone.
 
-All of it happens in the caller's transaction. What the project has already, by content, is left alone.
+All of it happens in the caller's transaction. Keys are taken from the tables' sequences before, so that what points at
+what is known without asking back.
 """
 
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
-from app.services.data.storing.frames import TABLES, Frame
+from app.services.data.imports.rows import Demonstration
+from app.services.data.storing.frames import Frame
+from app.services.data.storing.keyed import Keyed, Target
+from app.services.data.storing.known import Known, look_up, unseen
 
-STAGING = """
-CREATE TEMP TABLE IF NOT EXISTS staged_rows (
-    number int, unit text, key bytea, prompt_digest bytea, task_digest bytea
-) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_prompts (
-    number int, digest bytea, messages jsonb, split text, topic text, tags jsonb
-) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_tasks (
-    number int, prompt_digest bytea, digest bytea, said smallint
-) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_responses (
-    task_digest bytea, position smallint, text text, model text
-) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_statements (
-    number int, task_digest bytea, digest bytea, answer_type text, choice smallint, preference smallint,
-    ranks smallint[], shown_order smallint[], strength_said boolean, annotator text, criteria jsonb, flags jsonb,
-    less_harmful smallint, rationale text, first_action_ms bigint, active_ms bigint, visits smallint, hurried boolean,
-    served_at timestamptz, submitted_at timestamptz, acceptable boolean[], safe boolean[]
-) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS staged_demonstrations (
-    number int, prompt_digest bytea, task_digest bytea, text text, position smallint
-) ON COMMIT DROP;
-CREATE TEMP TABLE IF NOT EXISTS made_tasks (id bigint, prompt_id bigint, digest bytea) ON COMMIT DROP;
+# Statements are planned once, when tables may still be small.
+BEGIN = """
 CREATE TEMP TABLE IF NOT EXISTS seen (key bytea PRIMARY KEY) ON COMMIT DROP;
-CREATE INDEX IF NOT EXISTS ix_staged_statements_number ON staged_statements (number);
-CREATE INDEX IF NOT EXISTS ix_staged_demonstrations_number ON staged_demonstrations (number);
+TRUNCATE seen;
 SET LOCAL enable_seqscan = off;
 """
-EMPTY = f"TRUNCATE {', '.join(f'staged_{table}' for table in TABLES)}, made_tasks"
-# The rest of a statement's columns tells nothing of whether it is known.
-KEY_COLUMNS = {"statements": " (number, task_digest, digest)"}
-
-# What grows with the project is looked up row by row, each time by an index. A join would be planned for the tables as
-# they were at the first frame, and read all of them again for every frame.
-TASK = "SELECT id, import_id FROM tasks WHERE project_id = %(project)s AND import_digest = {} LIMIT 1"
-PROMPT = "SELECT id, import_id FROM prompts WHERE project_id = %(project)s AND digest = {} LIMIT 1"
-JUDGEMENT = "SELECT j.id FROM judgements j WHERE j.task_id = t.id AND j.body_digest = s.digest LIMIT 1"
-DEMONSTRATION = "SELECT id, import_id FROM demonstrations d WHERE d.prompt_id = p.id AND d.text = s.text LIMIT 1"
-
-# Rows of the frame whose unit is in the project, each with whether this import brought it.
-KNOWN = f"""
-    SELECT r.number, t.import_id IS NOT DISTINCT FROM %(import)s AS is_ours
-    FROM staged_rows r, LATERAL ({TASK.format("r.task_digest")}) t
-    WHERE r.unit = 'task' OR (r.unit = 'judgements' AND NOT EXISTS (
-        SELECT FROM staged_statements s WHERE s.number = r.number AND ({JUDGEMENT}) IS NULL))
-    UNION ALL
-    SELECT r.number, p.import_id IS NOT DISTINCT FROM %(import)s
-    FROM staged_rows r, LATERAL ({PROMPT.format("r.prompt_digest")}) p
-    WHERE r.unit = 'prompt'
-    UNION ALL
-    SELECT r.number, bool_and(d.import_id IS NOT DISTINCT FROM %(import)s)
-    FROM staged_rows r
-    CROSS JOIN LATERAL ({PROMPT.format("r.prompt_digest")}) p
-    JOIN staged_demonstrations s ON s.number = r.number
-    LEFT JOIN LATERAL ({DEMONSTRATION}) d ON true
-    WHERE r.unit = 'demonstrations'
-    GROUP BY r.number HAVING bool_and(d.id IS NOT NULL)
-"""  # noqa: S608 - texts of ours
-COUNT_KNOWN = f"""
-SELECT count(*) FILTER (WHERE is_ours), count(*) FILTER (WHERE NOT is_ours) FROM ({KNOWN}) known
-"""  # noqa: S608 - texts of ours
-# A check writes nothing, so what came before in the file is kept in mind beside the tables.
-COUNT_SEEN = f"""
-WITH first AS (INSERT INTO seen SELECT key FROM staged_rows ON CONFLICT DO NOTHING RETURNING key)
-SELECT (SELECT count(*) FROM staged_rows) - (SELECT count(*) FROM first),
-       (SELECT count(*) FROM ({KNOWN}) known JOIN staged_rows r USING (number) JOIN first USING (key))
-"""  # noqa: S608 - texts of ours
-
-PROMPTS = """
-INSERT INTO prompts (project_id, messages, digest, split, topic, source, tags, import_id)
-SELECT %(project)s, messages, digest, split, topic, %(source)s,
-       CASE WHEN tags = '[]' THEN '{}' ELSE ARRAY(SELECT jsonb_array_elements_text(tags)) END, %(import)s
-FROM staged_prompts ORDER BY number
-ON CONFLICT (project_id, digest) DO NOTHING
-"""
-TASKS = f"""
-WITH made AS (
-    INSERT INTO tasks (project_id, prompt_id, state, quota, taken, judged, selection, import_id, import_digest)
-    SELECT %(project)s, p.id, CASE WHEN s.said = 0 THEN 'open' ELSE 'closed' END,
-           CASE WHEN s.said = 0 THEN %(overlap)s ELSE s.said END, s.said, s.said,
-           '{{"rule": "imported"}}', %(import)s, s.digest
-    FROM staged_tasks s, LATERAL ({PROMPT.format("s.prompt_digest")}) p
-    ORDER BY s.number
-    ON CONFLICT (project_id, import_digest) WHERE import_digest IS NOT NULL DO NOTHING
-    RETURNING id, prompt_id, import_digest
-)
-INSERT INTO made_tasks SELECT id, prompt_id, import_digest FROM made
-"""  # noqa: S608 - texts of ours
-RESPONSES = """
-WITH written AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('completions', 'id')) AS id, t.id AS task_id, t.prompt_id, s.position,
-           s.text, s.model
-    FROM (SELECT * FROM made_tasks ORDER BY id) t JOIN staged_responses s ON s.task_digest = t.digest
-), kept AS (
-    INSERT INTO completions (id, prompt_id, text, source, source_model)
-    SELECT id, prompt_id, text, 'imported', model FROM written ORDER BY id
-)
-INSERT INTO task_completions (task_id, position, completion_id) SELECT task_id, position, id FROM written
-"""
+NEXT_KEYS = "SELECT nextval(%(sequence)s::regclass) FROM generate_series(1, %(count)s)"
 # A task that is there already gets a place for everything more that was said of it.
-JUDGEMENTS = f"""
-WITH said AS (
-    INSERT INTO judgements (
-        project_id, task_id, kind, body_digest, answer_type, choice, preference, ranks, shown_order, strength_said,
-        source_annotator, criteria, flags, less_harmful, rationale, first_action_ms, active_ms, visits, hurried,
-        served_at, submitted_at, acceptable, safe, guidelines_version)
-    SELECT %(project)s, t.id, 'imported', s.digest, s.answer_type, s.choice, s.preference, s.ranks, s.shown_order,
-           s.strength_said, s.annotator, s.criteria, s.flags, s.less_harmful, s.rationale, s.first_action_ms,
-           s.active_ms, s.visits, s.hurried, s.served_at, coalesce(s.submitted_at, now()), s.acceptable, s.safe,
-           %(guidelines)s
-    FROM staged_statements s, LATERAL ({TASK.format("s.task_digest")}) t
-    WHERE ({JUDGEMENT}) IS NULL
-    ORDER BY s.number
-    RETURNING task_id
-), more AS (
-    UPDATE tasks SET quota = quota + n, taken = taken + n, judged = judged + n
-    FROM (
-        SELECT task_id, count(*) AS n FROM said WHERE task_id NOT IN (SELECT id FROM made_tasks) GROUP BY task_id
-    ) added
-    WHERE tasks.id = added.task_id
-)
-SELECT count(*) FROM said
-"""  # noqa: S608 - texts of ours
-DEMONSTRATIONS = f"""
-INSERT INTO demonstrations (prompt_id, text, source, completion_id, import_id)
-SELECT p.id, s.text, CASE WHEN c.completion_id IS NULL THEN 'imported' ELSE 'edited' END, c.completion_id, %(import)s
-FROM (
-    SELECT DISTINCT ON (prompt_digest, text) * FROM staged_demonstrations ORDER BY prompt_digest, text, number
-) s
-CROSS JOIN LATERAL ({PROMPT.format("s.prompt_digest")}) p
-LEFT JOIN LATERAL ({TASK.format("s.task_digest")}) t ON s.position IS NOT NULL
-LEFT JOIN LATERAL (
-    SELECT completion_id FROM task_completions WHERE task_id = t.id AND position = s.position LIMIT 1
-) c ON true
-LEFT JOIN LATERAL ({DEMONSTRATION}) d ON true
-WHERE d.id IS NULL
-ORDER BY s.number
-"""  # noqa: S608 - texts of ours
+MAKE_ROOM = """
+UPDATE tasks SET quota = quota + n, taken = taken + n, judged = judged + n
+FROM unnest(%(tasks)b::bigint[], %(counts)b::smallint[]) more (id, n) WHERE tasks.id = more.id
+"""
+RESPONSES = "SELECT task_id, position, completion_id FROM task_completions WHERE task_id = ANY (%(tasks)b::bigint[])"
+NOW_AND_RIGHT = "SELECT now()::text, has_parameter_privilege('session_replication_role', 'SET')"
+PROMPT_IS_THERE = "uq_prompts_project_id_digest"
 
 
 @dataclass(frozen=True)
@@ -164,58 +49,126 @@ class Merged:
     demonstrations: int = 0
 
 
-class Staging:
-    """The staging tables of one import, in a transaction that drops them at its end."""
+class Merging:
+    """One import's way into its project, in one transaction."""
 
-    def __init__(self, connection: AsyncConnection[Any], project: Project, import_id: int, source: str) -> None:
+    def __init__(self, connection: AsyncConnection[Any], target: Target, *, asks_at_once: bool) -> None:
         self._connection = connection
-        self._values = {
-            "project": project.id,
-            "import": import_id,
-            "overlap": project.overlap,
-            "guidelines": project.guidelines_version,
-            "source": source,
-        }
+        self._asks_at_once = asks_at_once
+        self._target = target
+        self._values = {"project": target.project_id, "import": target.import_id}
 
     @classmethod
-    async def open(cls, db: AsyncSession, project: Project, import_id: int, source: str) -> "Staging":
+    async def open(cls, db: AsyncSession, project: Project, import_id: int, source: str) -> "Merging":
         connection = (await (await db.connection()).get_raw_connection()).driver_connection
         assert isinstance(connection, AsyncConnection)
-        await connection.execute(STAGING)
-        await connection.execute("TRUNCATE seen")
-        return cls(connection, project, import_id, source)
+        await connection.execute(BEGIN)
+        found = await (await connection.execute(NOW_AND_RIGHT)).fetchone()
+        assert found is not None
+        now, asks_at_once = found
+        target = Target(project.id, import_id, project.overlap, project.guidelines_version, source, now)
+        return cls(connection, target, asks_at_once=asks_at_once)
 
     async def merge(self, frame: Frame) -> Merged:
         """Store what is new in the frame."""
-        await self._stage(frame)
-        duplicates, already_there = await self._row(COUNT_KNOWN)
-        prompts = await self._changed(PROMPTS)
-        tasks = judgements = demonstrations = 0
-        if "tasks" in frame.copies:
-            tasks = await self._changed(TASKS)
-            await self._changed(RESPONSES)
-        if "statements" in frame.copies:
-            (judgements,) = await self._row(JUDGEMENTS)
-        if "demonstrations" in frame.copies:
-            demonstrations = await self._changed(DEMONSTRATIONS)
-        return Merged(duplicates, already_there, prompts, tasks, judgements, demonstrations)
+        while True:
+            try:
+                async with self._connection.transaction():
+                    return await self._merge(frame)
+            except UniqueViolation as violation:
+                # Somebody else has just made one of the prompts: by now it is there, and found.
+                if violation.diag.constraint_name != PROMPT_IS_THERE:
+                    raise
 
     async def look_up(self, frame: Frame) -> Merged:
-        """What of a frame with keys alone is new; nothing is stored."""
-        await self._stage(frame, columns=KEY_COLUMNS)
-        return Merged(*await self._row(COUNT_SEEN))
+        """What of the frame is new; nothing is stored."""
+        known = await look_up(self._connection, frame, self._values, hold=False)
+        first = await unseen(self._connection, frame)
+        return Merged(len(frame.rows) - len(first), sum(known.of(row for row in frame.rows if row.key in first)))
 
-    async def _stage(self, frame: Frame, columns: dict[str, str] | None = None) -> None:
-        await self._connection.execute(EMPTY)
-        for table, content in frame.copies.items():
-            into = f"COPY staged_{table}{(columns or {}).get(table, '')} FROM STDIN"
-            async with self._connection.cursor() as cursor, cursor.copy(into) as copy:
-                await copy.write(content)
+    async def _merge(self, frame: Frame) -> Merged:
+        known = await look_up(self._connection, frame, self._values, hold=True)
+        keyed = await self._keyed(frame, known)
+        await self._make_room(keyed, known)
+        async with self._parents_asked_at_once():
+            for table, lines in keyed.lines():
+                if lines:
+                    async with self._connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                        await copy.write("".join(lines))
+        duplicates, already_there = known.of(frame.rows)
+        return Merged(
+            duplicates,
+            already_there,
+            prompts=len(keyed.new_prompts),
+            tasks=len(keyed.responses),
+            judgements=len(keyed.said),
+            demonstrations=len(keyed.shown),
+        )
 
-    async def _changed(self, statement: LiteralString) -> int:
-        return (await self._connection.execute(statement, self._values)).rowcount
+    @asynccontextmanager
+    async def _parents_asked_at_once(self) -> AsyncIterator[None]:
+        """Within the block the tables' own triggers stand in for those of foreign keys, where we may ask for that."""
+        if self._asks_at_once:
+            await self._connection.execute("SET LOCAL session_replication_role = replica")
+        yield
+        if self._asks_at_once:
+            await self._connection.execute("SET LOCAL session_replication_role = origin")
 
-    async def _row(self, statement: LiteralString) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = await (await self._connection.execute(statement, self._values)).fetchone()
-        assert row is not None
-        return row
+    async def _keyed(self, frame: Frame, known: Known) -> Keyed:
+        prompts = {digest: found.id for digest, found in known.prompts.items()}
+        tasks = {digest: found.id for digest, found in known.tasks.items()}
+        new_prompts = [digest for digest in frame.prompts if digest not in prompts]
+        new_tasks = [digest for digest in frame.tasks if digest not in tasks]
+        prompts.update(zip(new_prompts, await self._keys("prompts", len(new_prompts)), strict=True))
+        tasks.update(zip(new_tasks, await self._keys("tasks", len(new_tasks)), strict=True))
+        sizes = [len(frame.tasks[digest].responses) for digest in new_tasks]
+        keys = iter(await self._keys("completions", sum(sizes)))
+        responses = {digest: [next(keys) for _ in range(size)] for digest, size in zip(new_tasks, sizes, strict=True)}
+        said = [each for each in frame.statements if each.digest not in known.judgements]
+        shown = await self._shown(frame, known, responses)
+        return Keyed(
+            self._target, frame, prompts, tasks, new_prompts, responses, said, shown, is_searchable=frame.is_first
+        )
+
+    async def _shown(
+        self, frame: Frame, known: Known, responses: dict[bytes, list[int]]
+    ) -> dict[tuple[bytes, str], int | None]:
+        """Demonstrations that are new, each with the response that it was made of."""
+        new: dict[tuple[bytes, str], tuple[bytes | None, Demonstration]] = {}
+        for row in frame.rows:
+            for demonstration in row.demonstrations:
+                which = row.prompt, demonstration.text
+                if which not in known.demonstrations:
+                    new.setdefault(which, (row.task, demonstration))
+        edited = {task for task, demonstration in new.values() if task and demonstration.edited_from is not None}
+        older = await self._responses([known.tasks[task].id for task in edited if task in known.tasks])
+
+        def made_of(task: bytes | None, position: int | None) -> int | None:
+            if task is None or position is None:
+                return None
+            if task in known.tasks:
+                return older.get((known.tasks[task].id, position))
+            keys = responses[task]
+            return keys[position] if position < len(keys) else None
+
+        return {which: made_of(task, demonstration.edited_from) for which, (task, demonstration) in new.items()}
+
+    async def _responses(self, tasks: list[int]) -> dict[tuple[int, int], int]:
+        """Keys of the tasks' responses, by task and position."""
+        if not tasks:
+            return {}
+        rows = await self._connection.execute(RESPONSES, {"tasks": tasks})
+        return {(task, position): key for task, position, key in await rows.fetchall()}
+
+    async def _make_room(self, keyed: Keyed, known: Known) -> None:
+        more = Counter(keyed.tasks[each.task] for each in keyed.said if each.task in known.tasks)
+        if more:
+            counts = {"tasks": list(more), "counts": list(more.values())}
+            await self._connection.execute(MAKE_ROOM, counts)
+
+    async def _keys(self, table: LiteralString, count: int) -> list[int]:
+        """The next keys of a table."""
+        if not count:
+            return []
+        rows = await self._connection.execute(NEXT_KEYS, {"sequence": f"{table}_id_seq", "count": count}, binary=True)
+        return [key for (key,) in await rows.fetchall()]

@@ -1,4 +1,4 @@
-"""What a file says of responses, as the staging table of statements takes it."""
+"""What a file says of responses, as columns of `judgements`."""
 
 import json
 from dataclasses import dataclass
@@ -8,17 +8,21 @@ from app.services.data.imports.rows import Statement
 from app.services.data.storing import answers
 from app.services.data.storing.copying import NULL, array, or_null
 
-# annotator, criteria, flags, less_harmful, rationale, first_action_ms, active_ms, visits, hurried, served_at,
-# submitted_at, acceptable, safe
-_NOTHING_MORE = f"\t{NULL}\t{{}}\t{{}}" + 5 * f"\t{NULL}" + "\tFalse" + 4 * f"\t{NULL}"
+COLUMNS = (
+    "answer_type, choice, preference, ranks, shown_order, strength_said, source_annotator, criteria, flags,"
+    " less_harmful, rationale, first_action_ms, active_ms, visits, hurried, served_at, acceptable, safe"
+)
+# From the annotator on.
+_NOTHING_MORE = f"\t{NULL}\t{{}}\t{{}}" + 5 * f"\t{NULL}" + "\tFalse" + 3 * f"\t{NULL}"
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """`key` tells two statements about the same responses apart; `columns` are those from the answer type on."""
+    """`key` tells two statements about the same responses apart; `columns` are the values of COLUMNS."""
 
     key: str
     columns: str
+    submitted_at: str | None = None
 
 
 def stated(said: Statement, size: int, choice: int) -> Stated:
@@ -29,7 +33,8 @@ def stated(said: Statement, size: int, choice: int) -> Stated:
     if is_plain(said):
         return _plain(said.ranks, said.strength, said.answer_type, size, choice)
     answers.require_fit(said, size)
-    return Stated(answers.key_of(said), _answer(answers.stored(said, size, choice)) + _more(said))
+    submitted_at = said.circumstances.submitted_at if said.circumstances else None
+    return Stated(answers.key_of(said), _answer(answers.stored(said, size, choice)) + _more(said), submitted_at)
 
 
 def is_plain(said: Statement) -> bool:
@@ -73,6 +78,5 @@ def _more(said: Statement) -> str:
         answers.visits_of(told),
         told.hurried,
         told.served_at,
-        told.submitted_at,
     )
     return "".join(f"\t{or_null(value)}" for value in columns) + f"\t{array(said.acceptable)}\t{array(said.safe)}"
