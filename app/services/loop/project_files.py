@@ -65,7 +65,7 @@ async def get(db: AsyncSession, actor: Principal, file_id: int, *, for_update: b
 async def look(home: Path, file: ProjectFile) -> Contents:
     """What the file holds by its own account. Raises Invalid, also for one that could not be taken in."""
     if file.problem is not None:
-        raise Invalid("The file could not be taken in: %(why)s", why=file.problem)
+        raise Invalid("The file could not be taken in: %(why)s.", why=file.problem.rstrip("."))
     return await asyncio.to_thread(packed_file.look, home / file.folder / uploads.FILE, file.file_name)
 
 

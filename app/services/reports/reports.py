@@ -85,7 +85,7 @@ async def one_snapshot(db: AsyncSession) -> None:
 
 
 async def fresh(db: AsyncSession, project: Project, report: Report[Content]) -> Latest[Content]:
-    """As things are now, for whoever can wait: computed here, and not stored."""
+    """What holds now, for whoever can wait: computed here, and not stored."""
     content = await report.compute(db, project)
     return Latest(content, await db.scalar(select(func.now())), is_awaited=False, problem=None)
 

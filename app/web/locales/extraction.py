@@ -40,7 +40,7 @@ def domain_messages(file: IO[bytes], keywords: object, comment_tags: object, opt
 
 def web_messages(
     file: IO[bytes], keywords: Mapping[str, Any], comment_tags: Collection[str], options: Any
-) -> Iterator[tuple[int, Any, Any, list[str]]]:
+) -> Iterator[tuple[Any, ...]]:
     """A Babel extractor: what the web marks for translation, and the domain errors that it raises itself."""
     yield from extract_python(file, keywords, comment_tags, options)
     file.seek(0)
