@@ -5,7 +5,7 @@ match a list's filters there may be any number, so that `step` and `put_back` do
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,11 +131,14 @@ async def put_back(db: AsyncSession, project: Project, change_id: int) -> Step:
     kind = CHANGES[kept.name]
     some = select(ChangedRow).where(ChangedRow.change_id == kept.id).order_by(ChangedRow.row_id).limit(AT_ONCE)
     before = {row.row_id: row.before for row in await db.scalars(some)}
+    # Memberships are locked before tasks are.
+    workers = await reservations.workers(db, project, _people_in(before))
+    rows = await _rows(db, project, kind, list(before))
     if "reserved_for_id" in kind.columns:
-        before = await _to_workers(db, project, before)
+        before |= await _no_longer_for_them(db, rows, before, workers)
     left: dict[int, str] = {}
     back = 0
-    for row in await _rows(db, project, kind, list(before)):
+    for row in rows:
         was = before[row.id]
         expected = _copy(row, kind, was)
         kind.apply(expected, kept.value)
@@ -233,14 +236,20 @@ async def _rows(db: AsyncSession, project: Project, kind: Kind, ids: Sequence[in
     ).all()
 
 
-async def _to_workers(db: AsyncSession, project: Project, before: Mapping[int, Json]) -> dict[int, Json]:
-    """Nothing goes back to who has left meanwhile; the memberships of the others are locked before tasks are."""
-    meant = {was["reserved_for_id"] for was in before.values()} - {None}
-    there = await reservations.workers(db, project, meant)
-    return {
-        row_id: {"reserved_for_id": was["reserved_for_id"] if was["reserved_for_id"] in there else None}
-        for row_id, was in before.items()
-    }
+def _people_in(before: Mapping[int, Json]) -> set[int]:
+    return {was["reserved_for_id"] for was in before.values() if was.get("reserved_for_id") is not None}
+
+
+async def _no_longer_for_them(
+    db: AsyncSession, tasks: Sequence[Task], before: Mapping[int, Json], workers: Collection[int]
+) -> dict[int, Json]:
+    """Tasks that go back to nobody: whom they were kept for has left, or can't be given them any more."""
+    nobody: dict[int, Json] = {}
+    for user_id in _people_in(before):
+        theirs = [task for task in tasks if before[task.id]["reserved_for_id"] == user_id]
+        out = await reservations.left_out(db, theirs, user_id) if user_id in workers else {task.id for task in theirs}
+        nobody |= {task_id: {"reserved_for_id": None} for task_id in out}
+    return nobody
 
 
 def _copy(row: Any, kind: Kind, was: Json) -> Any:

@@ -5,16 +5,16 @@ Nothing is counted for a page: it costs the same whether a thousand rows match o
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, func, select
+from sqlalchemy import Boolean, ColumnElement, Row, ScalarSelect, Select, and_, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from app.db.tables import ModelVersion, Project, Round
+from app.db.tables import ModelVersion, Project, Prompt, Round
 from app.services import audit
 from app.services.browse.documents import Document
 
@@ -29,8 +29,24 @@ SEARCH = "simple"
 
 OF_PEOPLE = ("annotator", "author", "given_to")
 """Fields of filters that name a person."""
-People = Mapping[str, Sequence[int]]
-NOBODY: People = {}
+RARE = 500
+"""A tag is rare that fewer prompts have."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is looked up before rows are: no plan of the server's could know it.
+
+    `people` are the ids of those whom a field names; `before` is the key that rows are wanted before; `has_rare_tag`:
+    the tag that is asked for is rare, or nobody's.
+    """
+
+    people: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    before: int | None = None
+    has_rare_tag: bool = False
+
+
+NOTHING = Known()
 
 
 class Filters(BaseModel):
@@ -48,10 +64,8 @@ class Filters(BaseModel):
         return {name: called for name, called in asked.items() if called}
 
     @abstractmethod
-    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
-        """All of which a row has to meet. `people` are the ids of those who are meant, by field; `before` is the key
-        that rows are wanted before.
-        """
+    def conditions(self, known: Known = NOTHING) -> Iterator[ColumnElement[bool]]:
+        """All of which a row has to meet."""
 
 
 FiltersT = TypeVar("FiltersT", bound=Filters)
@@ -125,12 +139,28 @@ class Listing(Generic[FiltersT]):
         self, db: AsyncSession, project: Project, filters: FiltersT, after: int | None
     ) -> Select[*tuple[Any, ...]] | None:
         """All rows that match; None where somebody is asked for who isn't there."""
-        # Looked up first: who isn't there has said nothing, which no plan for the list could know.
         people = {name: await audit.called(db, called) for name, called in filters.people.items()}
         if not all(people.values()):
             return None
-        statement = self.statement(project.id).where(*filters.conditions(people, after))
+        tag = getattr(filters, "tag", None)
+        known = Known(people, after, has_rare_tag=tag is not None and await _is_rare(db, tag))
+        statement = self.statement(project.id).where(*filters.conditions(known))
         return statement if after is None else statement.where(self.key < after)
+
+
+def tagged(tag: str, *, is_rare: bool) -> Iterator[ColumnElement[bool]]:
+    """Conditions on Prompt. The server takes any tag that it has no figure of for one of 0.5 %, and reads prompts from
+    the newest on until it has found some. That hardly any prompt has a tag at all is a figure that it has, and by both
+    it takes the index.
+    """
+    if is_rare:
+        yield literal_column("prompts.tags <> '{}'", Boolean)
+    yield Prompt.tags.contains([tag])
+
+
+async def _is_rare(db: AsyncSession, tag: str) -> bool:
+    some = select(Prompt.id).where(*tagged(tag, is_rare=True)).limit(RARE).subquery()
+    return (await db.scalar(select(func.count()).select_from(some)) or 0) < RARE
 
 
 def between(

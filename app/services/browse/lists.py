@@ -24,17 +24,18 @@ from app.db.tables.judging import JudgementKind, TaskPurpose, TaskState
 from app.services import conditions
 from app.services.browse import documents
 from app.services.browse.listing import (
-    NOBODY,
+    NOTHING,
     Filters,
+    Known,
     Listing,
     Number,
-    People,
     Text,
     Yes,
     between,
     matches,
     policy_of,
     round_of,
+    tagged,
 )
 
 EXCERPT = 300
@@ -51,11 +52,11 @@ class PromptFilters(Filters):
     source: Text | None = Field(default=None, description="The file that it came from, or its name.")
     excluded: Yes | None = Field(default=None, description="Kept out of datasets.")
 
-    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, known: Known = NOTHING) -> Iterator[ColumnElement[bool]]:
         """All of which a prompt has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
-        yield from _of_prompt(self.split, self.tag)
+        yield from _of_prompt(self.split, self.tag, known)
         if self.topic:
             yield Prompt.topic == self.topic
         if self.source:
@@ -74,7 +75,7 @@ class ResponseFilters(Filters):
     longer_than: Number | None = Field(default=None, description="Characters.")
     shorter_than: Number | None = Field(default=None, description="Characters.")
 
-    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, known: Known = NOTHING) -> Iterator[ColumnElement[bool]]:
         """All of which a response has to meet."""
         if self.search:
             yield matches(documents.RESPONSE, self.search)
@@ -82,7 +83,7 @@ class ResponseFilters(Filters):
             yield Completion.source == self.source
         if self.policy:
             yield Completion.model_version_id == policy_of(Prompt.project_id, self.policy)
-        yield from _of_prompt(self.split, self.tag)
+        yield from _of_prompt(self.split, self.tag, known)
         if self.longer_than:
             yield func.length(Completion.text) > self.longer_than
         if self.shorter_than:
@@ -106,7 +107,7 @@ class TaskFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, known: Known = NOTHING) -> Iterator[ColumnElement[bool]]:
         """All of which a task has to meet."""
         if self.search:
             yield matches(documents.PROMPT, self.search)
@@ -120,11 +121,11 @@ class TaskFilters(Filters):
             decided = exists().where(Judgement.task_id == Task.id, Judgement.is_verdict)
             yield decided if self.decided == "yes" else ~decided
         # The key's bound again: the server reads judgements beside tasks, and would begin at the newest of all.
-        of_it = (Judgement.task_id == Task.id, *([] if before is None else [Judgement.task_id < before]))
+        of_it = (Judgement.task_id == Task.id, *([] if known.before is None else [Judgement.task_id < known.before]))
         if self.annotator:
-            yield exists().where(*of_it, Judgement.annotator_id.in_(people["annotator"]), ~Judgement.is_verdict)
+            yield exists().where(*of_it, Judgement.annotator_id.in_(known.people["annotator"]), ~Judgement.is_verdict)
         if self.given_to:
-            yield Task.reserved_for_id.in_(people["given_to"])
+            yield Task.reserved_for_id.in_(known.people["given_to"])
         if self.flag:
             yield exists().where(*of_it, Judgement.superseded_by.is_(None), *_flagged(self.flag))
         if self.policy:
@@ -135,7 +136,7 @@ class TaskFilters(Filters):
             )
         if self.round:
             yield Task.round_id == round_of(Task.project_id, self.round)
-        yield from _of_prompt(self.split, self.tag)
+        yield from _of_prompt(self.split, self.tag, known)
         yield from between(Task.created_at, self.since, self.until)
 
 
@@ -152,10 +153,10 @@ class JudgementFilters(Filters):
     round: Number | None = None
     search: Text | None = Field(default=None, description="A part of the reason that was given.")
 
-    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, known: Known = NOTHING) -> Iterator[ColumnElement[bool]]:
         """All of which a judgement has to meet."""
         if self.annotator:
-            yield Judgement.annotator_id.in_(people["annotator"])
+            yield Judgement.annotator_id.in_(known.people["annotator"])
         if self.kind:
             yield Judgement.kind == self.kind
         if self.standing == "current":
@@ -188,25 +189,23 @@ class DemonstrationFilters(Filters):
     split: Split | None = None
     tag: Text | None = Field(default=None, description="Of its prompt.")
 
-    def conditions(self, people: People = NOBODY, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, known: Known = NOTHING) -> Iterator[ColumnElement[bool]]:
         """All of which a demonstration has to meet."""
         if self.search:
             yield matches(documents.DEMONSTRATION, self.search)
         if self.source:
             yield Demonstration.source == self.source
         if self.author:
-            yield Demonstration.author_id.in_(people["author"])
-        yield from _of_prompt(self.split, self.tag)
+            yield Demonstration.author_id.in_(known.people["author"])
+        yield from _of_prompt(self.split, self.tag, known)
         yield from between(Demonstration.created_at, self.since, self.until)
 
 
-def _of_prompt(split: Split | None, tag: str | None) -> Iterator[ColumnElement[bool]]:
+def _of_prompt(split: Split | None, tag: str | None, known: Known) -> Iterator[ColumnElement[bool]]:
     if split:
         yield Prompt.split == split
     if tag:
-        # Word for word what the server has figures of: a tag that is rare or unknown is taken for more than it is.
-        yield literal_column("prompts.tags <> '{}'", Boolean)
-        yield Prompt.tags.contains([tag])
+        yield from tagged(tag, is_rare=known.has_rare_tag)
 
 
 def _flagged(flag: str) -> Iterator[ColumnElement[bool]]:

@@ -55,6 +55,8 @@ async def candidates(db: AsyncSession, project: Project) -> Sequence[User]:
 
 async def workers(db: AsyncSession, project: Project, user_ids: Collection[int]) -> set[int]:
     """People of these ids who are given work now, with their memberships held as they are."""
+    if not user_ids:
+        return set()
     of = (Member.project_id == project.id, Member.user_id.in_(user_ids), Member.paused_at.is_(None))
     found = select(Member.user_id).where(*of).order_by(Member.user_id).with_for_update(read=True)
     return set(await db.scalars(found))

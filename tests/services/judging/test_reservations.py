@@ -200,6 +200,18 @@ async def test_an_undo_gives_nothing_back_to_who_has_left(db: AsyncSession) -> N
     assert await kept_for(db, task) is None
 
 
+async def test_an_undo_gives_nothing_back_to_who_has_judged_it_meanwhile(db: AsyncSession) -> None:
+    project = await make_project(db, overlap=2)
+    task = await make_task(db, project)
+    kim, lee = await make_member(db, project), await make_member(db, project)
+    await give(db, project, kim, task)
+    shared = await changes.change(db, None, project, "share", [task.id])
+    assert await next_of(db, kim, project) == task.id
+    assert shared.change_id is not None
+    await changes.undo(db, project, shared.change_id)
+    assert await next_of(db, lee, project) == task.id, "it is kept for nobody who can't have it"
+
+
 async def test_nobody_is_given_a_task_in_the_instant_in_which_it_goes_to_somebody(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:
