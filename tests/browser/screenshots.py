@@ -197,6 +197,7 @@ async def read_other(page: Page) -> None:
     tab = page.locator(".tab-b")
     if await tab.is_visible():
         await tab.click()
+        await page.wait_for_timeout(SETTLE_MS)
 
 
 async def read_and_confirm(page: Page) -> None:

@@ -4,10 +4,12 @@ policy writes from then on."""
 import asyncio
 from pathlib import Path
 
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project, Promotion
 from app.db.tables.lineage import ModelKind
+from app.services import conditions
 from app.services.loop import artifacts, models, round_rows, starting
 
 
@@ -53,7 +55,9 @@ async def _let_write(db: AsyncSession, actor_id: int | None, version: ModelVersi
     """Fill the pool from a policy that is in use now, or the next round would choose among the texts of the one before.
     A round under way has a step for that."""
     project = await db.get_one(Project, version.project_id)
-    if version.kind == "policy" and project.archived_at is None and await round_rows.active(db, project.id) is None:
+    if version.kind != "policy" or project.archived_at is not None or await round_rows.active(db, project.id):
+        return
+    if await db.scalar(select(exists().where(*conditions.askable_in(project.id)))):
         await starting.start(db, actor_id, project, "generate")
 
 
