@@ -1,14 +1,17 @@
 """Every route of the API, called by everybody: the matrix is made from the routes, so a new one can't be forgotten."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.session import SessionFactory
 from app.services import accounts
 from app.web.api import docs, routes
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
+from tests.cutting import cut_what_waits
 
 # What an annotator may call; everything else in the project is for those who manage it.
 FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
@@ -93,9 +96,10 @@ ROUTES = sorted(docs.operations(routes.openapi("test")), key=lambda route: route
 
 
 @pytest.fixture
-async def here(seeded: Seeded, calling: As) -> dict[str, object]:
+async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: Path) -> dict[str, object]:
     """Values for the path parameters that exist in the project."""
-    assert (await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/datasets")).status_code == 201
+    assert (await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/datasets")).status_code == 202
+    await cut_what_waits(sessions, tmp_path / "home")
     task = (await calling("annotator").get(f"/api/v1/projects/{seeded.project.slug}/next-task")).json()
     prompt = (await calling("owner").get(f"/api/v1/projects/{seeded.project.slug}/prompts?limit=1")).json()["items"][0]
     tagging = {"change": "tag", "ids": [prompt["id"]], "value": "seen"}

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.session import SessionFactory
 from app.db.tables import Demonstration, Judgement, ModelVersion, Project
 from app.services import accounts
 from app.services.judging import gold
@@ -17,6 +19,7 @@ from tests import factories
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
 from tests.browser.seed.texts import POLICY, PROMPTS
+from tests.cutting import cut_what_waits
 from tests.factories import make_task, make_user
 
 NEXT = "/api/v1/projects/everyday-help/next-task"
@@ -142,13 +145,16 @@ async def test_the_same_key_for_another_answer_is_refused(db: AsyncSession, call
     assert await judgements(db) == before
 
 
-async def test_another_key_changes_the_answer_until_a_dataset_holds_it(calling: As) -> None:
+async def test_another_key_changes_the_answer_until_a_dataset_holds_it(
+    calling: As, sessions: SessionFactory, tmp_path: Path
+) -> None:
     annotator, owner = calling("annotator"), calling("owner")
     assignment = await lease(annotator)
     await judge(annotator, assignment, "key-1", choice=2)
     changed = await judge(annotator, assignment, "key-2", choice=6)
     assert (changed.status_code, changed.json()["choice"]) == (201, 6)
     await owner.post("/api/v1/projects/everyday-help/datasets")
+    await cut_what_waits(sessions, tmp_path / "home")
     late = await judge(annotator, assignment, "key-3", choice=4)
     assert late.status_code == 409
 

@@ -4,12 +4,14 @@ import base64
 import html
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.session import SessionFactory
 from app.db.tables import Member, ModelVersion, Project, Run, Task
 from app.services.loop import models
 from app.services.projects import projects
@@ -17,6 +19,7 @@ from app.web.api import docs, routes
 from app.web.api.schemas import SIDES
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
+from tests.cutting import cut_what_waits
 from tests.factories import make_project, make_task
 from tests.seeded import LABELS
 
@@ -133,7 +136,7 @@ async def test_what_can_not_be_done_now_is_a_conflict_in_words(calling: As, seed
 
 
 async def test_a_cut_of_nothing_is_refused_and_an_export_takes_what_its_switches_say(
-    db: AsyncSession, calling: As, seeded: Seeded
+    db: AsyncSession, calling: As, seeded: Seeded, sessions: SessionFactory, tmp_path: Path
 ) -> None:
     bare = await projects.create(db, slug="bare", name="Bare", owner_id=seeded.owner.id)
     await models.register(
@@ -143,7 +146,12 @@ async def test_a_cut_of_nothing_is_refused_and_an_export_takes_what_its_switches
     owner = calling("owner")
     empty = await owner.post("/api/v1/projects/bare/datasets")
     assert (empty.status_code, "no judgement yet" in empty.json()["detail"]) == (409, True)
-    cut = (await owner.post(f"{PROJECT}/datasets")).json()
+    asked = await owner.post(f"{PROJECT}/datasets")
+    run = asked.json()["id"]
+    assert (asked.status_code, (await owner.post(f"{PROJECT}/datasets")).status_code) == (202, 409)
+    await cut_what_waits(sessions, tmp_path / "home")
+    assert (await owner.get(f"/api/v1/runs/{run}")).json()["result"]["number"] == 3
+    cut = (await owner.get(f"{PROJECT}/datasets/3")).json()
     assert (cut["number"], cut["kind"], cut["row_count"], cut["counts"]["human"]) == (3, "preferences", LABELS, LABELS)
     plain = (await owner.get(f"{PROJECT}/datasets/3/export?raw=0")).text
     raw = (await owner.get(f"{PROJECT}/datasets/3/export?raw=true")).text
@@ -154,7 +162,7 @@ async def test_a_cut_of_nothing_is_refused_and_an_export_takes_what_its_switches
 
 
 async def test_a_judgement_by_the_api_is_the_one_that_the_page_would_have_made(
-    db: AsyncSession, calling: As, seeded: Seeded
+    db: AsyncSession, calling: As, seeded: Seeded, sessions: SessionFactory, tmp_path: Path
 ) -> None:
     project = await db.get_one(Project, seeded.project.id)
     project.question = {"criteria": ["kind", "true"], "asks_acceptable": True}
@@ -172,6 +180,7 @@ async def test_a_judgement_by_the_api_is_the_one_that_the_page_would_have_made(
     answer = await annotator.post(url, json=said, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["verdict"]) == (201, None)
     await calling("owner").post(f"{PROJECT}/datasets")
+    await cut_what_waits(sessions, tmp_path / "home")
     rows = (await calling("owner").get(f"{PROJECT}/datasets/3/judgements")).text.splitlines()
     assert f'"judgement_id": {answer.json()["id"]}' in rows[-1]
     sign = 1 if first == 0 else -1

@@ -304,6 +304,7 @@ async def test_an_import_that_people_have_judged_stays_and_says_so(site: Site) -
 async def test_a_version_that_holds_an_import_is_named_and_keeps_it(site: Site) -> None:
     page = await site.bring(PREFERENCE)
     await site.browser.post(f"/projects/{site.project.slug}/datasets")
+    await site.loop.work_off()
     assert "Dataset version 1 holds some of it." in words(await site.read(page))
     refused = await site.press(page, "undo")
     assert (refused.status_code, await site.count(Judgement)) == (409, 1)

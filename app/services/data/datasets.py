@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, ColumnElement, column, func, literal, select, table, text
+from sqlalchemy import BigInteger, ColumnElement, column, exists, func, literal, select, table, text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,8 +32,10 @@ from app.db.tables import (
 )
 from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, NotFound
+from app.phrases import phrase
 from app.services import conditions
 from app.services.data.drafts import Draft
+from app.services.data.storing.loads import Watch
 from app.services.projects.review import Review
 from training.records import (
     DemonstrationRecord,
@@ -45,6 +47,8 @@ from training.records import (
 # A server-side cursor's rows, so that a version of any size takes little memory.
 ROWS_AT_ONCE = 2_000
 HELD = table("held_judgements", column("id"))
+
+NOTHING_SAID = phrase("There is no judgement yet to make a dataset of.")
 
 # Of a scale to each side, the tie in the middle not among them.
 LEVELS = {"seven": 3, "six": 3, "eight": 4}
@@ -59,7 +63,13 @@ class ErasedFrom(Conflict):
 
 
 async def cut_preferences(
-    db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None, prefers_verdicts: bool | None = None
+    db: AsyncSession,
+    project: Project,
+    *,
+    home: Path,
+    run_id: int | None = None,
+    prefers_verdicts: bool | None = None,
+    watch: Watch | None = None,
 ) -> DatasetVersion:
     """A version of all current judgements, imported ones included; checks, held-out and excluded prompts never.
 
@@ -76,17 +86,22 @@ async def cut_preferences(
         prefers_verdicts = Review.of(project.review).prefers_verdicts
     counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts)
     await _hold_none_yet(db)
+    current = select(func.count()).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    total = await db.scalar(current) or 0
     with Draft(home, project.slug, "preferences") as draft:
         async for rows in _judged_pairs(db, counted):
             await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
             for judgement_id, record, kind in rows:
                 tally.add(judgement_id, record, kind)
             await _remember(db, [judgement_id for judgement_id, _, _ in rows])
+            if watch is not None:
+                watch.require_wanted()
+                watch.tell(sum(tally.kinds.values()), total, "cutting")
         await _remember_unpaired(db, counted)
         held = await db.scalar(select(func.count()).select_from(HELD)) or 0
         unpaired = held - sum(tally.kinds.values())
         if not held:
-            raise Conflict("There is no judgement yet to make a dataset of.")
+            raise Conflict(NOTHING_SAID)
         counts = tally.counts() | ({"unpaired": unpaired} if unpaired else {})
         latest = await _latest(db, project, "preferences")
         is_same = _is_same(latest, draft) and latest is not None and await _holds(db, latest) == held
@@ -96,6 +111,13 @@ async def cut_preferences(
         of_the_version = select(literal(version.id), HELD.c.id)
         await db.execute(insert(DatasetJudgement).from_select(["dataset_version_id", "judgement_id"], of_the_version))
     return version
+
+
+async def require_judgements(db: AsyncSession, project: Project) -> None:
+    """Raises Conflict where nothing was said yet."""
+    said = exists().where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    if not await db.scalar(select(said)):
+        raise Conflict(NOTHING_SAID)
 
 
 async def cut_demonstrations(

@@ -9,9 +9,10 @@ from app.db.tables import DatasetVersion
 from app.services.data import datasets
 from app.services.data.exports import registry
 from app.services.data.exports.formats import FORMATS, Format
-from app.web.api.access import Id, ManagedProject, OwnedProject
+from app.services.loop import cutting
+from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import CutIn, DatasetOut
+from app.web.api.schemas import CutIn, DatasetOut, RunOut
 from app.web.serving import downloads
 from app.web.serving.deps import Db, settings_of
 
@@ -34,21 +35,14 @@ async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page
 
 @router.post(
     "/projects/{slug}/datasets",
-    status_code=status.HTTP_201_CREATED,
-    responses={200: {"model": DatasetOut, "description": "No judgement has changed since this version was cut."}},
+    status_code=status.HTTP_202_ACCEPTED,
     summary="Cut a dataset version",
 )
-async def cut(
-    request: Request, project: OwnedProject, db: Db, response: Response, body: CutIn | None = None
-) -> DatasetOut:
-    """An immutable snapshot of all current judgements. 200 with the newest version when it holds them all already."""
-    earlier = {version.id for version in await datasets.list_versions(db, project.id)}
-    version = await datasets.cut_preferences(
-        db, project, home=settings_of(request).home, prefers_verdicts=body.prefers_verdicts if body else None
-    )
-    if version.id in earlier:
-        response.status_code = status.HTTP_200_OK
-    return DatasetOut.model_validate(version)
+async def cut(project: OwnedProject, caller: Caller, db: Db, body: CutIn | None = None) -> RunOut:
+    """An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
+    of the newest version when it holds them all already. 409 while one is being cut."""
+    prefers = body.prefers_verdicts if body else None
+    return RunOut.model_validate(await cutting.start(db, caller.user_id, project, prefers_verdicts=prefers))
 
 
 @router.get("/projects/{slug}/datasets/{number}", summary="Read a dataset version")

@@ -1,4 +1,4 @@
-"""Dataset versions: what they hold, where to get them, and the button that cuts the next."""
+"""Dataset versions: what they hold, where to get them, and the button that has the next cut."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,22 +7,26 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import DatasetVersion
+from app.db.tables import DatasetVersion, Project, Run
 from app.db.tables.lineage import DatasetKind
+from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.services.data import datasets
 from app.services.data.exports import registry
 from app.services.data.exports.formats import FORMATS, Format
 from app.services.data.exports.schema import RecordSchema
 from app.services.judging import reviews
+from app.services.loop import cutting
 from app.services.projects import standing
 from app.services.projects.review import Review
 from app.web.locales import lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import downloads
-from app.web.serving.deps import Db, settings_of
+from app.web.serving.deps import CurrentUser, Db, settings_of
+from app.web.words import pace
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
 
@@ -31,6 +35,14 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 # Schemas whose names are translated; others are called what the registry calls them.
 CALLED = {"judgements": lazy("judgements")}
 RAW = lazy("raw rows")
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """The run that cuts a version by hand, or did last; `progress` is None once it is over."""
+
+    run: Run
+    progress: pace.Progress | None
 
 
 class CutForm(BaseModel):
@@ -62,16 +74,25 @@ async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Re
         judgements=overview.judgements,
         review=Review.of(managed.project.review),
         has_verdicts=await reviews.has_verdicts(db, managed.project),
+        cutting=await _cutting(db, managed.project),
     )
 
 
+@router.get("/state")
+async def show_cutting(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """How far the version is that is being cut; once it is there, the page is loaded anew."""
+    found = await _cutting(db, managed.project)
+    if found is None or found.progress is None:
+        return Response(headers={"HX-Refresh": "true"})
+    return render.partial(request, "datasets/_cutting.html", managed=managed, cutting=found)
+
+
 @router.post("")
-async def cut(request: Request, project: OwnedProject, form: Annotated[CutForm, Form()], db: Db) -> Response:
-    """Cuts the next version of the preferences for an owner; without new judgements it is the newest one again."""
+async def cut(project: OwnedProject, principal: CurrentUser, form: Annotated[CutForm, Form()], db: Db) -> Response:
+    """Has a worker cut the next version for an owner; without new judgements it is the newest one again."""
     prefers = form.verdicts and form.verdicts == "alone"
-    home = settings_of(request).home
-    version = await datasets.cut_preferences(db, project, home=home, prefers_verdicts=prefers)
-    return render.redirect(f"/projects/{project.slug}/datasets#{version.kind}-{version.number}")
+    await cutting.start(db, principal.user_id, project, prefers_verdicts=prefers)
+    return render.redirect(f"/projects/{project.slug}/datasets")
 
 
 @router.get("/{number}/judgements")
@@ -96,6 +117,13 @@ async def download(
     version = await datasets.get_version(db, managed.project, number, kind)
     home = settings_of(request).home
     return await downloads.records(db, managed.project, version, home, form=form, raw=raw, schema=schema)
+
+
+async def _cutting(db: AsyncSession, project: Project) -> Cutting | None:
+    run = await cutting.latest(db, project)
+    if run is None:
+        return None
+    return Cutting(run, None if run.state in TERMINAL_RUN_STATES else await pace.of_run(db, run))
 
 
 def _downloads(version: DatasetVersion) -> Iterator[Download]:

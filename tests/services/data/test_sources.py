@@ -335,3 +335,24 @@ def test_bad_rows_are_not_kept() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 3 * 2**20
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zipped, bytes])
+def test_whoever_looks_at_the_first_rows_reads_no_more_than_so_many_bytes(pack: Callable[[bytes], bytes]) -> None:
+    file = pack(b"\n" * 10**6 + b'{"prompt": "Tea?"}\n')
+    with Source(io.BytesIO(file), "rows", len(file)) as whole:
+        assert len(whole.sample(50)) == 1
+    with Source(io.BytesIO(file), "rows", len(file), most_bytes=2 * 10**5) as beginning:
+        assert not beginning.sample(50)
+        assert not list(beginning.rows())
+    first = pack(b'{"prompt": "Tea?"}\n' + b"\n" * 10**6)
+    with Source(io.BytesIO(first), "rows", len(first), most_bytes=2 * 10**5) as beginning:
+        assert len(beginning.sample(50)) == 1
+
+
+def test_a_packed_table_of_which_too_little_is_looked_at_is_not_recognised_and_is_read_for_all_that() -> None:
+    table = gzip.compress(parquet_of([{"prompt": f"Tea {number}?" * 50} for number in range(200)]))
+    with Source(io.BytesIO(table), "rows", len(table), most_bytes=1_000) as beginning:
+        assert recognise(beginning.sample(50)).best is None
+    with Source(io.BytesIO(table), "rows", len(table)) as whole:
+        assert len(list(whole.rows())) == 200

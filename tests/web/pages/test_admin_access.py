@@ -104,6 +104,7 @@ async def test_no_page_shows_a_reviewer_a_form_that_would_be_refused(doors: dict
         "/models",
         "/imports",
         "/datasets",
+        "/datasets/state",
         "/people",
         "/served-models",
         f"/served-models/{seeded.served.id}",

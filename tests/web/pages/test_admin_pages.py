@@ -3,12 +3,14 @@
 import json
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.session import SessionFactory
 from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run
 from app.services import accounts
 from app.services.data.exports.schema import RecordSchema
@@ -17,6 +19,7 @@ from app.services.projects import projects
 from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
 from tests.browser.seed.versions import manifest_sha256
+from tests.cutting import cut_what_waits
 from tests.factories import make_task
 from tests.more_schemas import lengths
 from tests.seeded import seeded, seeded_template, seeded_url, site
@@ -267,10 +270,20 @@ async def test_two_people_who_promote_at_once_do_not_undo_each_other_unawares(
     assert await db.scalar(in_use) == 3
 
 
-async def test_a_version_that_is_cut_can_be_downloaded(doors: dict[str, Door]) -> None:
+async def test_a_version_that_is_cut_can_be_downloaded(
+    doors: dict[str, Door], sessions: SessionFactory, tmp_path: Path
+) -> None:
     cut = await doors["owner"].send("POST", f"{PROJECT}/datasets")
-    assert cut.headers["location"] == f"{PROJECT}/datasets#preferences-3"
+    assert cut.headers["location"] == f"{PROJECT}/datasets"
     html = await read(doors["owner"], f"{PROJECT}/datasets")
+    assert "A version is being cut." in html
+    assert "Cut a version now" not in html
+    assert "It waits for a worker." in await read(doors["reviewer"], f"{PROJECT}/datasets/state")
+    await cut_what_waits(sessions, tmp_path / "home")
+    moved = await doors["reviewer"].send("GET", f"{PROJECT}/datasets/state")
+    assert moved.headers["HX-Refresh"] == "true"
+    html = await read(doors["owner"], f"{PROJECT}/datasets")
+    assert "A version is being cut." not in html
     assert sentence(html) == "Preferences 3 holds 7 judgements."
     for form in ("jsonl", "parquet"):
         file = await doors["reviewer"].send("GET", f"{PROJECT}/datasets/3/export?format={form}")
@@ -279,9 +292,10 @@ async def test_a_version_that_is_cut_can_be_downloaded(doors: dict[str, Door]) -
 
 
 async def test_the_page_offers_every_schema_of_a_kind_of_dataset(
-    doors: dict[str, Door], lengths: RecordSchema[PreferenceRecord]
+    doors: dict[str, Door], lengths: RecordSchema[PreferenceRecord], sessions: SessionFactory, tmp_path: Path
 ) -> None:
     await doors["owner"].send("POST", f"{PROJECT}/datasets")
+    await cut_what_waits(sessions, tmp_path / "home")
     html = await read(doors["owner"], f"{PROJECT}/datasets")
     file = f"{PROJECT}/datasets/3"
     assert re.findall(rf'href="{file}/([^"]+)" download>([^<]+)<', unescape(html)) == [

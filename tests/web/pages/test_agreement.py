@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from pathlib import Path
 
 import httpx
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from app.services import accounts
 from app.services.reports import reports
 from tests.browser.conversations import TEN
 from tests.browser.people import arrange
+from tests.cutting import cut_what_waits
 from tests.factories import make_member
 from tests.web.conftest import SignIn
 from tests.web.forms import judgement_form
@@ -37,7 +39,7 @@ async def judge(client: httpx.AsyncClient, project: Project, wanted: dict[str, i
 
 
 async def test_from_judgements_that_differ_to_a_verdict_that_a_dataset_prefers(
-    db: AsyncSession, sessions: SessionFactory, sign_in: SignIn
+    db: AsyncSession, sessions: SessionFactory, sign_in: SignIn, tmp_path: Path
 ) -> None:
     project, one = await arrange(db, TEN, overlap=2)
     other, reviewer = await make_member(db, project), await make_member(db, project, "owner")
@@ -103,11 +105,14 @@ async def test_from_judgements_that_differ_to_a_verdict_that_a_dataset_prefers(
     token = await accounts.create_api_token(db, reviewer.user_id, name="test")
     await db.commit()
     api = {"Authorization": f"Bearer {token}"}
-    cut = await client.post(f"/api/v1{home}/datasets", json={}, headers=api)
+    await client.post(f"/api/v1{home}/datasets", json={}, headers=api)
+    await cut_what_waits(sessions, tmp_path / "home")
+    cut = await client.get(f"/api/v1{home}/datasets/1", headers=api)
     assert (cut.json()["row_count"], cut.json()["prefers_verdicts"]) == (20, False)
     changed = await client.patch(f"/api/v1{home}/review", json={"prefers_verdicts": True}, headers=api)
     assert changed.json() == {"shows_judgements": True, "prefers_verdicts": True}
     assert (await client.post(f"{home}/datasets", data={"verdicts": "alone"})).status_code == 303
+    await cut_what_waits(sessions, tmp_path / "home")
     page = await read(client, f"{home}/datasets")
     assert "19" in page
     assert "verdicts alone" in page

@@ -25,6 +25,7 @@ from app.services.data.storing.uploads import Upload
 
 SAMPLE_ROWS = 50
 SHOWN_ROWS = 5
+LOOKED_AT_BYTES = 32 * 2**20
 LONGEST_PATH = 500
 # What wasn't brought in yet.
 WAITING = ("uploaded", "checked")
@@ -139,7 +140,7 @@ async def holding(db: AsyncSession, import_: Import) -> list[int]:
 
 def preview(home: Path, import_: Import) -> Preview:
     """Reads no more than the beginning of the stored file. Raises Invalid for a file that isn't read."""
-    with open_file(home, import_) as source:
+    with open_file(home, import_, most_bytes=LOOKED_AT_BYTES) as source:
         recognition = registry.recognise(source.sample(SAMPLE_ROWS))
         form = registry.named(import_.format) if import_.format else None
         if form is None:
@@ -149,16 +150,16 @@ def preview(home: Path, import_: Import) -> Preview:
 
 
 def recognise(home: Path, import_: Import) -> Recognition:
-    """What the stored file looks like. Raises Invalid for a file that isn't read."""
-    with open_file(home, import_) as source:
+    """What the beginning of the stored file looks like. Raises Invalid for a file that isn't read."""
+    with open_file(home, import_, most_bytes=LOOKED_AT_BYTES) as source:
         return registry.recognise(source.sample(SAMPLE_ROWS))
 
 
-def open_file(home: Path, import_: Import) -> Source:
-    """The stored file, under the name that it came with. Raises Invalid."""
+def open_file(home: Path, import_: Import, *, most_bytes: int | None = None) -> Source:
+    """The stored file, under the name that it came with; no more of it than `most_bytes`, unpacked. Raises Invalid."""
     path = home / import_.folder / uploads.FILE
     try:
-        return Source(path.open("rb"), import_.file_name, import_.size_bytes)
+        return Source(path.open("rb"), import_.file_name, import_.size_bytes, most_bytes=most_bytes)
     except OSError as error:
         raise Invalid(
             "%(name)s can't be read: %(reason)s.", name=import_.file_name, reason=error.strerror or error

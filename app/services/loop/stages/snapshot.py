@@ -1,18 +1,24 @@
 """Snapshot: the judgements become an immutable dataset version."""
 
-from app.db.base import Json
 from app.phrases import phrase
 from app.services.data import datasets
 from app.services.loop.stages.figures import Words
-from app.services.loop.stages.stage import Work, WorkerStage
+from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 
 
-async def _perform(work: Work) -> Json:
-    version = await datasets.cut_preferences(work.db, work.project, home=work.home, run_id=work.run.id)
-    return {"dataset_version_id": version.id, "number": version.number, "rows": version.row_count}
+async def _perform(work: Work, watch: Watch) -> End:
+    version = await datasets.cut_preferences(
+        work.db,
+        work.project,
+        home=work.home,
+        run_id=work.run.id,
+        prefers_verdicts=work.run.settings.get("prefers_verdicts"),
+        watch=watch,
+    )
+    return End({"dataset_version_id": version.id, "number": version.number, "rows": version.row_count})
 
 
-SNAPSHOT = WorkerStage(
+SNAPSHOT = WatchedStage(
     name="snapshot",
     title=phrase("Snapshot"),
     perform=_perform,

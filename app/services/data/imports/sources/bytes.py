@@ -23,6 +23,10 @@ class Damaged(Exception):
         self.named = named
 
 
+class Enough(Exception):
+    """So much was read as may be looked at."""
+
+
 class Reader(io.RawIOBase):
     """A stream that comes from a function, which gives at most as many bytes as it is asked for and none at the end."""
 
@@ -41,6 +45,19 @@ class Reader(io.RawIOBase):
 def buffered(read: Callable[[int], bytes]) -> BinaryIO:
     """What `read` gives, as a file."""
     return cast(BinaryIO, io.BufferedReader(Reader(read), CHUNK))
+
+
+def bounded(stream: BinaryIO, left: list[int]) -> BinaryIO:
+    """The same bytes, as long as any of `left` are left, which several streams may share. Reading on raises Enough."""
+
+    def read(size: int) -> bytes:
+        if left[0] <= 0:
+            raise Enough
+        content = stream.read(min(size, left[0]))
+        left[0] -= len(content)
+        return content
+
+    return buffered(read)
 
 
 def looked_at(stream: BinaryIO) -> tuple[bytes, BinaryIO]:

@@ -15,7 +15,7 @@ from typing import BinaryIO, Self, cast
 from app.errors import Invalid
 from app.services.data.imports.rows import BadRow, Raw, RawRow
 from app.services.data.imports.sources import archive, json_list, parquet, refused
-from app.services.data.imports.sources.bytes import Damaged, buffered, looked_at, spooled
+from app.services.data.imports.sources.bytes import Damaged, Enough, bounded, buffered, looked_at, spooled
 from app.services.data.imports.sources.compression import compression_of, unpacked
 from app.services.data.imports.sources.delimited import DELIMITERS, delimited, delimiter_of
 from app.services.data.imports.sources.json_lines import json_lines
@@ -33,10 +33,13 @@ class Source:
             for row in read(source.rows(), form, columns): ...
 
     `called` is its name for people; `packed` (gzip, zip, …) and `written` (JSON Lines, CSV, …) are what it turned out
-    to be. `size_bytes` is what it takes as packed; None for a pipe.
+    to be. `size_bytes` is what it takes as packed; None for a pipe. With `most_bytes` the rows end where so much was
+    read or unpacked: for whoever looks at the first ones alone.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, size_bytes: int | None = None) -> None:
+    def __init__(
+        self, stream: BinaryIO, name: str, size_bytes: int | None = None, *, most_bytes: int | None = None
+    ) -> None:
         """Raises Invalid for what isn't read, with the name of what it is. The stream is closed with the source."""
         self.called = shown(name)
         self.size_bytes = size_bytes
@@ -47,6 +50,7 @@ class Source:
         self._closing.callback(stream.close)
         self._counted_bytes = 0
         self._is_read = False
+        self._left = None if most_bytes is None else [most_bytes]
         try:
             self._rows = self._guarded(self._opened())
             self._closing.callback(self._rows.close)
@@ -113,17 +117,19 @@ class Source:
                 line = row.line
                 yield row
             self._is_read = True
+        except Enough:
+            return
         except Damaged as damage:
             raise Invalid(damage.template, **damage.named, name=self.called, line=f"{line:,}") from None
         except OSError as error:
             raise Invalid("%(name)s can't be read: %(why)s.", name=self.called, why=error.strerror or error) from None
 
     def _opened(self) -> Rows:
-        head, stream = looked_at(buffered(self._counted))
+        head, stream = looked_at(self._bounded(buffered(self._counted)))
         compression = compression_of(head)
         if compression is not None:
             self.packed = compression
-            head, stream = looked_at(unpacked(stream, compression))
+            head, stream = looked_at(self._bounded(unpacked(stream, compression)))
         if head.startswith(archive.MAGIC):
             self.packed = "zip" if compression is None else f"zip, {compression}"
             yield from self._of_archive(self._whole(stream, compression))
@@ -134,10 +140,10 @@ class Source:
         """The rows of all files, counted on from one to the next."""
         offset = 0
         for name, stream in archive.files_of(file, self.called):
-            head, stream = looked_at(stream)
+            head, stream = looked_at(self._bounded(stream))
             compression = compression_of(head)
             if compression is not None:
-                head, stream = looked_at(unpacked(stream, compression))
+                head, stream = looked_at(self._bounded(unpacked(stream, compression)))
             last = 0
             for row in self._of_file(head, stream, compression or "zip"):
                 last = row.line
@@ -169,6 +175,9 @@ class Source:
         file = spooled(stream, self.called)
         self._closing.callback(file.close)
         return file
+
+    def _bounded(self, stream: BinaryIO) -> BinaryIO:
+        return stream if self._left is None else bounded(stream, self._left)
 
     def _counted(self, size: int) -> bytes:
         content = self._stream.read(size)
