@@ -26,7 +26,7 @@ BEGIN
             string_agg(quote_ident(own.attname), ', ') AS columns,
             string_agg(format('%I IS NOT NULL', own.attname), ' AND ') AS is_told,
             string_agg(format('parents.%I = named.%I', held.attname, own.attname), ' AND ') AS meets
-        FROM pg_constraint, unnest(conkey, confkey) AS pair (own, held)
+        FROM pg_constraint CROSS JOIN unnest(conkey, confkey) AS pair (own, held)
         JOIN pg_attribute own ON own.attrelid = conrelid AND own.attnum = pair.own
         JOIN pg_attribute held ON held.attrelid = confrelid AND held.attnum = pair.held
         WHERE conrelid = TG_RELID AND contype = 'f'
