@@ -8,13 +8,14 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import BulkChange, Judgement, Run, Task
-from app.services.browse import changes
+from app.services.browse import changes, listing
+from app.services.browse.lists import LISTS
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop import changing
 from tests.browser.seed import Seeded
-from tests.factories import make_task, principal
+from tests.factories import make_prompt, make_task, principal
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.doors import Door, database_url, doors
 
@@ -197,3 +198,18 @@ async def test_tasks_are_found_by_what_was_flagged_in_them(
     for flag, found in (("Makes facts up", [str(flagged.id)]), ("Makes", [])):
         page = (await doors["owner"].send("GET", f"{HOME}/browse/tasks?flag={flag}")).text
         assert re.findall(r'<th scope="row"><a href="[^"]+">(\d+)</a>', page) == found
+
+
+async def test_a_tag_is_found_however_rare_it_is(
+    seeded: Seeded, db: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = [await make_prompt(db, seeded.project) for _ in range(4)]
+    for prompt in common:
+        prompt.tags = ["common"]
+    common[0].tags = ["common", "rare"]
+    await db.flush()
+    monkeypatch.setattr(listing, "RARE", 3)
+    prompts = LISTS["prompts"]
+    for tag, found in (("common", common), ("rare", common[:1]), ("of nobody", [])):
+        page = await prompts.page(db, seeded.project, prompts.filters(tag=tag), after=None, limit=10)
+        assert {row.id for row in page.rows} == {prompt.id for prompt in found}
