@@ -67,7 +67,9 @@ class Album:
         path = self.folder / f"{name}.png"
         await page.screenshot(path=path)
         with Image.open(path) as picture:
-            picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+            picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                path, optimize=True
+            )
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ async def read_other(page: Page) -> None:
     if await tab.is_visible():
         await tab.click()
         await page.wait_for_timeout(SETTLE_MS)
+        await page.locator(".scale").focus()  # else Enter would follow the tab
 
 
 async def read_and_confirm(page: Page) -> None:

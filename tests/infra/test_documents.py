@@ -30,6 +30,11 @@ def test_every_file_folder_and_module_in_backticks_exists(document: Path) -> Non
     assert [module for module in modules if not is_there(module.replace(".", "/") + "*")] == []
 
 
+def test_no_picture_is_kept_that_no_document_shows() -> None:
+    shown = {name for path in DOCUMENTS for name in re.findall(r"screenshots/([\w-]+\.png)", path.read_text())}
+    assert {path.name for path in (ROOT / "docs" / "screenshots").iterdir()} == shown
+
+
 def is_there(path: str) -> bool:
     """A file or folder of the repository, by its whole path or the end of it."""
     pattern = PLACEHOLDER.sub("*", path)
