@@ -11,9 +11,11 @@ from pyarrow import parquet
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.session import SessionFactory
 from app.db.tables import Judgement
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
+from tests.cutting import cut_what_waits
 from tests.more_schemas import lengths
 from tests.seeded import LABELS
 
@@ -32,12 +34,12 @@ ROLES = {"system", "user", "assistant"}
 
 
 @pytest.fixture
-async def exported(calling: As) -> Client:
-    """The owner, after cutting version 3: the seed has two rows of versions without files."""
+async def exported(calling: As, sessions: SessionFactory, tmp_path: Path) -> Client:
+    """The owner, after version 3 was cut: the seed has two rows of versions without files."""
     owner = calling("owner")
-    cut = await owner.post(DATASETS)
-    assert cut.status_code == 201
-    assert cut.json()["row_count"] == LABELS
+    assert (await owner.post(DATASETS)).status_code == 202
+    await cut_what_waits(sessions, tmp_path / "home")
+    assert (await owner.get(f"{DATASETS}/3")).json()["row_count"] == LABELS
     return owner
 
 
@@ -84,11 +86,14 @@ async def test_raw_rows_add_the_judgement_its_strength_and_a_pseudonym(
     assert table.to_pylist() == rows
 
 
-async def test_an_export_of_unchanged_judgements_is_the_same_version_and_the_same_bytes(exported: Client) -> None:
+async def test_an_export_of_unchanged_judgements_is_the_same_version_and_the_same_bytes(
+    exported: Client, sessions: SessionFactory, tmp_path: Path
+) -> None:
     first = (await exported.get(f"{DATASETS}/3/export")).content
-    again = await exported.post(DATASETS)
-    assert again.status_code == 200
-    assert again.json() == (await exported.get(f"{DATASETS}/3")).json()
+    again = (await exported.post(DATASETS)).json()
+    await cut_what_waits(sessions, tmp_path / "home")
+    assert (await exported.get(f"/api/v1/runs/{again['id']}")).json()["result"]["number"] == 3
+    assert (await exported.get(f"{DATASETS}/4")).status_code == 404
     assert (await exported.get(f"{DATASETS}/3/export")).content == first
 
 

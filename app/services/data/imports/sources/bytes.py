@@ -48,7 +48,7 @@ def buffered(read: Callable[[int], bytes]) -> BinaryIO:
 
 
 def bounded(stream: BinaryIO, left: list[int]) -> BinaryIO:
-    """The same bytes, as long as any of `left` are left, which several streams may share. Reading on raises Enough."""
+    """A stream that ends with Enough once none of `left` bytes are left, which several streams may share."""
 
     def read(size: int) -> bytes:
         if left[0] <= 0:
