@@ -1,6 +1,6 @@
 """Imports in bulk: their words are read for search afterwards, and the parents of many rows are asked for at once.
 
-The three indexes of words are made anew, some 150 s for a million prompts with two responses.
+The three indexes of words are made anew, which takes 45 µs a text or more.
 """
 
 import sqlalchemy as sa
