@@ -82,5 +82,7 @@ async def test_a_project_is_taken_from_its_file(db: AsyncSession, sign_in: SignI
     await expect(page.get_by_label("Short name in addresses")).to_have_value("loaves-2")
     found += await violations(page, "look")
     await page.get_by_role("button", name="Make the project").click()
-    await expect(page.locator("h1")).to_have_text("Take in the project waits for a worker.")
+    await expect(page.locator("h1")).to_have_text("loaves.zip is coming in.")
+    await expect(page.get_by_text("It waits for a worker.")).to_be_visible()
+    found += await violations(page, "coming")
     assert not found, "\n".join(found)

@@ -80,6 +80,7 @@ def test_any_text_goes_through_a_format_unchanged(asked: str, one: str, other: s
 
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8), st.dictionaries(st.sampled_from(NAMES), JSON))
+@example({"answer": [], "kto_tag": None}, {})
 def test_any_row_is_read_or_told_in_every_format(raw: Raw, other: Raw) -> None:
     recognise([raw, other])
     for form in FORMATS:

@@ -449,7 +449,7 @@ def test_bad_verdicts(
         ({"desirable_weight": 0}, "desirable_weight: must be above 0"),
         ({"undesirable_weight": -1}, "undesirable_weight: must be above 0"),
         ({"learning_rate": 1e30}, "training diverged"),
-        ({"max_length": 3}, "has at most 3 tokens"),
+        ({"max_length": 3}, "may have 3 tokens"),
         ({"policy": "/nowhere/at/all"}, "/nowhere/at/all"),
     ],
 )

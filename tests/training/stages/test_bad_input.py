@@ -70,7 +70,7 @@ def test_a_config_that_is_not_json(tmp_path: Path) -> None:
     with toy.command("sft", tmp_path / "run.json", tmp_path / "out") as process:
         _, message = process.communicate()
     assert process.returncode == BAD_INPUT
-    assert message.startswith("cannot read")
+    assert message.startswith("config: cannot read")
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow
     name = columns["completion"]
     given, completion = value_in(raw, columns, "prompt"), raw.get(name)
     if isinstance(completion, list) and (given is None or len(completion) > 1):
-        *before, last = turns_of(completion, name)
-        if last[0] != "assistant":
+        turns = turns_of(completion, name)
+        if not turns or turns[-1][0] != "assistant":
             raise RowError(name, f"does not end with a response of the assistant in {name!r}")
+        *before, last = turns
         shown = () if given is None else prompt_of(given, columns["prompt"])
         prompt, completion = whole_prompt((*shown, *before), name), last[1]
     else:
