@@ -77,6 +77,11 @@ async def test_every_table_that_is_filled_in_bulk_asks_for_parents(db: AsyncSess
     assert sorted(asked) == sorted(BULK)
 
 
+async def test_the_server_is_told_to_learn_how_rare_words_are(db: AsyncSession) -> None:
+    learnt = await db.scalars(text("SELECT stxrelid::regclass::text FROM pg_statistic_ext WHERE stxexprs IS NOT NULL"))
+    assert sorted(learnt) == sorted(document.holder.__tablename__ for document in documents.ALL)
+
+
 @pytest.mark.parametrize("right", [True, False])
 async def test_a_database_that_lets_us_ask_in_bulk_takes_in_what_another_does(
     right: bool, db: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
