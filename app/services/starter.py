@@ -83,13 +83,13 @@ def _new_prompt(prompt: StarterPrompt) -> NewPrompt:
 
 
 async def _create_demonstrations(db: AsyncSession, rows: dict[str, Prompt], seed: int) -> None:
+    """Of prompts for validation, too, which nothing is trained on: the first policy's gate measures it on them."""
     written = starter.demonstrations(seed, DEMONSTRATIONS_PER_PROMPT)
     await db.execute(
         insert(Demonstration),
         [
             {"prompt_id": rows[prompt.text].id, "text": response.text, "source": "starter"}
             for prompt, response in written
-            if rows[prompt.text].split == "train"
         ],
     )
 

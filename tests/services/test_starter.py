@@ -11,6 +11,7 @@ from app import starter as texts
 from app.db.session import SessionFactory
 from app.db.tables import Completion, Demonstration, Member, Project, Prompt, Run, Task, TaskCompletion, User
 from app.services import accounts
+from app.services.data import datasets
 from app.services.judging import assignments
 from app.services.projects import projects, standing
 from app.services.starter import COMPARISONS, STAGE_SETTINGS, ensure_starter
@@ -40,7 +41,7 @@ async def test_a_first_start_makes_all_that_the_first_minute_needs(db: AsyncSess
     assert sum(overview.prompts_by_split.values()) == len(texts.prompts())
     assert overview.prompts_by_split["held_out"] == sum(prompt.split == "held_out" for prompt in texts.prompts())
     assert 0.04 < overview.prompts_by_split["validation"] / overview.prompts_by_split["train"] < 0.2
-    assert overview.demonstrations == overview.prompts_by_split["train"]
+    assert overview.demonstrations == overview.prompts_by_split["train"] + overview.prompts_by_split["validation"]
     assert overview.tasks_open == COMPARISONS
     run = (await db.scalars(select(Run))).one()
     assert (run.stage, run.state) == ("sft", "queued")
@@ -65,7 +66,7 @@ async def test_what_is_held_out_is_neither_demonstrated_nor_asked_about(
 ) -> None:
     await start(sessions)
     demonstrated = await db.scalars(select(Prompt.split).join(Demonstration).distinct())
-    assert set(demonstrated) == {"train"}
+    assert set(demonstrated) == {"train", "validation"}
     asked = Counter(await db.scalars(select(Prompt.split).join(Task)))
     assert set(asked) == {"train", "validation"}
 
@@ -127,3 +128,15 @@ async def test_the_seed_decides_the_texts_and_reaches_the_rounds(
     assert (await db.scalars(select(Project.round_settings))).one() == {"seed": 7, **STAGE_SETTINGS}
     first = await db.scalar(select(Completion.text).order_by(Completion.id).limit(1))
     assert first == texts.comparisons(7, COMPARISONS)[0][1].text
+
+
+async def test_the_first_policy_learns_from_train_prompts_and_can_be_measured_on_others(
+    db: AsyncSession, sessions: SessionFactory
+) -> None:
+    await start(sessions)
+    project = (await db.scalars(select(Project))).one()
+    learnt = {record.prompt_id for record in await datasets.demonstrations(db, project.id, "train")}
+    measured = {record.prompt_id for record in await datasets.demonstrations(db, project.id, "validation")}
+    assert learnt
+    assert measured, "its gate refuses what could not be measured"
+    assert not learnt & measured
