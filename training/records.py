@@ -287,6 +287,15 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
     return count
 
 
+def sync(path: Path) -> None:
+    """Flush a file to disk; of a folder, that a file in it has the name that it was given."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def conversation(*turns: tuple[Role, str]) -> Conversation:
     """A conversation from (role, content) pairs."""
     return tuple(Message(role, content) for role, content in turns)

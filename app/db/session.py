@@ -9,6 +9,7 @@ from psycopg.errors import IdleInTransactionSessionTimeout
 from sqlalchemy import event
 from sqlalchemy.engine import URL, AdaptedConnection, make_url
 from sqlalchemy.exc import InternalError, InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncConnection as Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.db.actors import name_actor
@@ -69,6 +70,15 @@ def _is_readable(socket: int) -> bool:
 def _options() -> str:
     silence = f"idle_in_transaction_session_timeout={SILENT_TRANSACTION_SECONDS}s"
     return f"-c search_path={SEARCH_PATH} -c timezone=UTC -c {silence}"
+
+
+@asynccontextmanager
+async def apart(db: AsyncSession) -> AsyncIterator[Connection]:
+    """A transaction beside the session's own: what is done in it stays, whatever becomes of the other."""
+    engine = db.bind
+    assert isinstance(engine, AsyncEngine)
+    async with engine.begin() as connection:
+        yield connection
 
 
 def session_factory(engine: AsyncEngine) -> SessionFactory:

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.db.session import apart
 from app.db.tables import Attempts
 from app.errors import TooMany
 
@@ -22,8 +23,6 @@ async def count(db: AsyncSession, subject: str) -> None:
     window before, the share counts that is less than a window's length ago: nobody gets twice as many tries by waiting
     for a window's end.
     """
-    engine = db.bind
-    assert isinstance(engine, AsyncEngine)
     before = aliased(Attempts)
     gone = func.extract("epoch", func.now() - _window()) / WINDOW.total_seconds()
     still_counts = (
@@ -37,7 +36,7 @@ async def count(db: AsyncSession, subject: str) -> None:
         .on_conflict_do_update(index_elements=["subject", "window_start"], set_={"count": Attempts.count + 1})
         .returning(Attempts.count + func.coalesce(still_counts, 0))
     )
-    async with engine.begin() as connection:
+    async with apart(db) as connection:
         tries = await connection.scalar(counted)
     assert tries is not None
     if tries > LIMIT:

@@ -1,4 +1,4 @@
-"""What a person does on the annotator's page, as one step each."""
+"""What a person does in the browser, and a worker meanwhile, as one step each."""
 
 import asyncio
 import re
@@ -8,6 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Project
+from app.jobs import execution
+from app.jobs.context import WorkerContext
+from app.services.loop import leases
 
 PATIENCE_SECONDS = 30
 
@@ -39,6 +42,13 @@ async def judgements(db: AsyncSession, project: Project) -> list[Judgement]:
     await db.refresh(project)
     current = select(Judgement).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
     return list(await db.scalars(current.order_by(Judgement.task_id)))
+
+
+async def work_off(db: AsyncSession, worker: WorkerContext, project_id: int) -> None:
+    """What a worker would do with the runs of a project that wait."""
+    for run_id in [run.id for run in await leases.waiting(db) if run.project_id == project_id]:
+        await execution.execute(worker, run_id)
+    await db.rollback()
 
 
 async def expect_choices(db: AsyncSession, project: Project, choices: list[int | None]) -> None:

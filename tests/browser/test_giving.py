@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import Task
-from app.jobs import execution
 from app.services.browse import changes
-from app.services.loop import leases
 from tests.browser.axe import violations
 from tests.browser.conftest import SignIn
+from tests.browser.steps import work_off
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.jobs.conftest import make_context
 
@@ -33,11 +32,6 @@ async def test_all_that_match_are_given_to_a_person_who_is_served_them_and_taken
     await db.commit()
     worker = make_context(sessions, site_home)
 
-    async def work_off() -> None:
-        for run_id in [run.id for run in await leases.waiting(db) if run.project_id == project_id]:
-            await execution.execute(worker, run_id)
-        await db.rollback()
-
     page = await sign_in(owner, reduced_motion="reduce")
     await page.goto(f"/projects/{slug}/browse/tasks?state=open")
     head = page.get_by_label("Tick all rows shown")
@@ -55,7 +49,7 @@ async def test_all_that_match_are_given_to_a_person_who_is_served_them_and_taken
     await page.get_by_role("button", name="Give to").click()
     await expect(page.locator("h1")).to_have_text("Change rows waits for a worker.")
     await expect(page.locator("[data-live=streaming]")).to_be_attached()
-    await work_off()
+    await work_off(db, worker, project_id)
     await expect(page.get_by_text(f"{TASKS} rows were changed.")).to_be_visible()
     await expect(page.get_by_role("button", name="Undo")).to_be_visible()
     found += await violations(page, "done")
@@ -68,7 +62,7 @@ async def test_all_that_match_are_given_to_a_person_who_is_served_them_and_taken
 
     await page.get_by_role("button", name="Undo").click()
     await expect(page.locator("[data-live=streaming]")).to_be_attached()
-    await work_off()
+    await work_off(db, worker, project_id)
     await expect(page.get_by_text("It was undone.")).to_be_visible()
     assert await db.scalar(select(func.count()).where(Task.reserved_for_id == kim.user_id)) == 0
     await others.reload()

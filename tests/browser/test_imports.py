@@ -8,10 +8,9 @@ from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.jobs import execution
-from app.services.loop import leases
 from tests.browser.axe import violations
 from tests.browser.conftest import SignIn
+from tests.browser.steps import work_off
 from tests.factories import make_member, make_project
 from tests.jobs.conftest import make_context
 
@@ -33,11 +32,6 @@ async def test_a_file_is_chosen_looked_at_imported_and_undone(
     await db.commit()
     worker = make_context(sessions, site_home)
 
-    async def work_off() -> None:
-        for run_id in [run.id for run in await leases.waiting(db) if run.project_id == project_id]:
-            await execution.execute(worker, run_id)
-        await db.rollback()
-
     file = tmp_path / "herbs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     page = await sign_in(owner, reduced_motion="reduce")
@@ -52,7 +46,7 @@ async def test_a_file_is_chosen_looked_at_imported_and_undone(
     await expect(first.locator(".pane-a strong")).to_have_text("upside down")
     await expect(page.get_by_text("Not read: note.")).to_be_visible()
     await expect(page.locator("[data-live=streaming]")).to_be_attached()
-    await work_off()
+    await work_off(db, worker, project_id)
     await expect(page.get_by_role("button", name="Import 2 rows")).to_be_visible()
     found += await violations(page, "checked")
 
@@ -60,7 +54,7 @@ async def test_a_file_is_chosen_looked_at_imported_and_undone(
     await page.get_by_role("button", name="Import 2 rows").click()
     await expect(page.locator("h1")).to_have_text("herbs.jsonl is coming in.")
     await expect(page.locator("[data-live=streaming]")).to_be_attached()
-    await work_off()
+    await work_off(db, worker, project_id)
     await expect(page.locator("h1")).to_have_text("2 new rows came in from herbs.jsonl.")
     await expect(page.get_by_role("heading", name="What happens next")).to_be_visible()
     found += await violations(page, "imported")
@@ -68,6 +62,6 @@ async def test_a_file_is_chosen_looked_at_imported_and_undone(
     await page.get_by_role("button", name="Undo the import").click()
     await page.get_by_role("dialog").get_by_role("button", name="Undo import").click()
     await expect(page.locator("[data-live=streaming]")).to_be_attached()
-    await work_off()
+    await work_off(db, worker, project_id)
     await expect(page.locator("h1")).to_have_text("What herbs.jsonl brought was taken back.")
     assert not found, "\n".join(found)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.config import InputError, StageConfig, config_to_json
+from training.records import sync
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -127,15 +128,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mappin
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @functools.cache

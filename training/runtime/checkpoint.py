@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from training.config import InputError
-from training.runtime.artifact import file_sha256, sync, write_json
+from training.records import sync
+from training.runtime.artifact import file_sha256, write_json
 
 ValuesT = TypeVar("ValuesT")
 

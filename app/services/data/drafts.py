@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from app.db.tables.lineage import DatasetKind
-from training.records import Record, json_line
+from training.records import Record, json_line, sync
 
 
 class Draft:
@@ -42,7 +42,7 @@ class Draft:
         file.flush()
         os.fsync(file.fileno())
         self._path.replace(self._home / path)
-        _sync_folder(self._home / self.folder)
+        sync(self._home / self.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -57,12 +57,3 @@ class Draft:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb")
         return self._file
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk only once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

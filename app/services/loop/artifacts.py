@@ -5,12 +5,12 @@ A folder is trusted by its manifest alone: the sha256 of every file, nothing mis
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import Invalid
+from training.records import sync
 
 MANIFEST = "manifest.json"
 
@@ -65,7 +65,7 @@ def move(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
     for parent in (source.parent, target.parent):
-        _sync(parent)
+        sync(parent)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], str]:
@@ -82,11 +82,3 @@ def _read(folder: Path) -> tuple[dict[str, Any], str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

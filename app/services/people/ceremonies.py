@@ -14,7 +14,7 @@ from ipaddress import ip_address
 import httpx
 from pydantic_core import from_json
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from webauthn import (
     generate_authentication_options,
     generate_registration_options,
@@ -39,6 +39,7 @@ from webauthn.helpers.structs import (
 from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 from app.db.base import Json
+from app.db.session import apart
 from app.db.tables import PasskeyChallenge, User
 from app.errors import Conflict, Invalid
 from app.security import digest
@@ -165,9 +166,7 @@ async def use_challenge(
         challenge = parse_client_data_json(answer.response.client_data_json).challenge
     except _MALFORMED:
         raise PasskeyRefused from None
-    engine = db.bind
-    assert isinstance(engine, AsyncEngine)
-    async with engine.begin() as connection:
+    async with apart(db) as connection:
         used = await connection.scalar(
             delete(PasskeyChallenge)
             .where(PasskeyChallenge.challenge == challenge, PasskeyChallenge.browser_digest == digest(browser))

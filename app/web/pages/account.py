@@ -77,9 +77,7 @@ async def set_password(
                 db, principal, form.new, session_token=session, current=form.current, email=form.email
             )
     except DomainError as problem:
-        if not form.next.startswith("/account"):
-            return await welcome_page(request, principal, db, next_path=form.next, problem=problem, email=form.email)
-        return await account_page(request, principal, session, db, problem=problem)
+        return await refused(request, principal, session, db, problem, next_path=form.next, email=form.email)
     return render.redirect(render.local_path(form.next))
 
 
@@ -131,6 +129,22 @@ async def account_page(
         device_name=device_name,
         tokens=len(await accounts.list_api_tokens(db, principal.user_id)),
     )
+
+
+async def refused(
+    request: Request,
+    principal: Principal,
+    session: str,
+    db: AsyncSession,
+    problem: DomainError,
+    *,
+    next_path: str,
+    email: str = "",
+) -> Response:
+    """The page whose form asked for a new way in, with what is wrong: the account's, or that which welcomes people."""
+    if next_path.startswith("/account"):
+        return await account_page(request, principal, session, db, problem=problem)
+    return await welcome_page(request, principal, db, next_path=next_path, problem=problem, email=email)
 
 
 async def welcome_page(

@@ -15,7 +15,7 @@ from app.security import new_token
 from app.services.people import account, passkeys
 from app.services.people.ceremonies import LONGEST_ANSWER
 from app.settings import Settings
-from app.web.pages.account import Password, account_page, welcome_page
+from app.web.pages.account import Password, account_page, refused
 from app.web.pages.auth import sign_in_page
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, SessionToken, settings_of
@@ -95,9 +95,7 @@ async def add(
         async with db.begin_nested():
             await passkeys.add(db, principal, party, form.credential, name=form.name, session_token=session)
     except DomainError as problem:
-        if not form.next.startswith("/account"):
-            return await welcome_page(request, principal, db, next_path=form.next, problem=problem)
-        return await account_page(request, principal, session, db, problem=problem)
+        return await refused(request, principal, session, db, problem, next_path=form.next)
     return render.redirect(render.local_path(form.next))
 
 

@@ -72,34 +72,40 @@ async def make_judgements(
         if not done:
             continue
         at = now - timedelta(seconds=12.5 * (count - index))
-        assignment = Assignment(
-            project_id=project.id,
-            task_id=task.id,
-            annotator_id=annotator.id,
-            state="submitted",
-            shown_order=[0, 1],
-            guidelines_version=1,
-            lease_expires_at=at,
-            closed_at=at,
-        )
-        db.add(assignment)
-        await db.flush()
-        choice = chance.choice((1, 2, 2, 3, 4, 6))
-        db.add(
-            Judgement(
-                project_id=project.id,
-                task_id=task.id,
-                assignment_id=assignment.id,
-                annotator_id=annotator.id,
-                kind="human",
-                choice=choice,
-                shown_order=[0, 1],
-                preference=4 - choice,
-                idempotency_key=f"seed-{index}",
-                body_digest=bytes(32),
-                guidelines_version=1,
-                submitted_at=at,
-                active_ms=8_000,
-            )
-        )
+        await make_judgement(db, task, annotator, chance.choice((1, 2, 2, 3, 4, 6)), at, active_ms=8_000)
     await db.flush()
+
+
+async def make_judgement(
+    db: AsyncSession, task: Task, person: User, choice: int, at: datetime, *, active_ms: int
+) -> None:
+    """What a person said of a pair that was shown in the stored order."""
+    assignment = Assignment(
+        project_id=task.project_id,
+        task_id=task.id,
+        annotator_id=person.id,
+        state="submitted",
+        shown_order=[0, 1],
+        guidelines_version=1,
+        lease_expires_at=at,
+        closed_at=at,
+    )
+    db.add(assignment)
+    await db.flush()
+    db.add(
+        Judgement(
+            project_id=task.project_id,
+            task_id=task.id,
+            assignment_id=assignment.id,
+            annotator_id=person.id,
+            kind="human",
+            choice=choice,
+            shown_order=[0, 1],
+            preference=4 - choice,
+            idempotency_key=f"seed-{task.id}-{person.id}",
+            body_digest=bytes(32),
+            guidelines_version=1,
+            submitted_at=at,
+            active_ms=active_ms,
+        )
+    )

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Judgement, Project, Task, User
+from app.db.tables import Judgement, Project, Task
 from app.services import accounts
 from app.services.projects import projects
+from tests.browser.seed.judgements import make_judgement
 
 NAMES = ("Kofi Mensah", "Lena Brandt", "Ravi Nair")
 DAYS = 14
@@ -32,37 +33,6 @@ async def make_opinions(db: AsyncSession, project: Project) -> None:
         await db.flush()
         for person in others:
             choice = min(7, max(1, (first.choice or 4) + chance.choice((-1, 0, 0, 0, 1, 3))))
-            await _say(db, task, person, choice, datetime.now(UTC) - timedelta(days=chance.uniform(0, DAYS)))
+            at = datetime.now(UTC) - timedelta(days=chance.uniform(0, DAYS))
+            await make_judgement(db, task, person, choice, at, active_ms=6_000 + 40 * task.id)
     await db.flush()
-
-
-async def _say(db: AsyncSession, task: Task, person: User, choice: int, at: datetime) -> None:
-    assignment = Assignment(
-        project_id=task.project_id,
-        task_id=task.id,
-        annotator_id=person.id,
-        state="submitted",
-        shown_order=[0, 1],
-        guidelines_version=1,
-        lease_expires_at=at,
-        closed_at=at,
-    )
-    db.add(assignment)
-    await db.flush()
-    db.add(
-        Judgement(
-            project_id=task.project_id,
-            task_id=task.id,
-            assignment_id=assignment.id,
-            annotator_id=person.id,
-            kind="human",
-            choice=choice,
-            shown_order=[0, 1],
-            preference=4 - choice,
-            idempotency_key=f"opinion-{task.id}-{person.id}",
-            body_digest=bytes(32),
-            guidelines_version=1,
-            submitted_at=at,
-            active_ms=6_000 + 40 * task.id,
-        )
-    )

@@ -27,7 +27,7 @@ class Target:
 class Keyed:
     """A frame with the keys of its prompts and tasks by digest, old ones included, and of the responses of each new
     task; `said` are the judgements that are new, `shown` the demonstrations: prompt, text, and the response that it was
-    made of. `is_searchable`: search finds it at once, and not only once a worker has read it."""
+    made of."""
 
     target: Target
     frame: Frame
@@ -37,7 +37,11 @@ class Keyed:
     responses: Mapping[bytes, list[int]]
     said: list[Said]
     shown: Mapping[tuple[bytes, str], int | None]
-    is_searchable: bool
+
+    @property
+    def is_searchable(self) -> bool:
+        """Search finds it at once, and not only once a worker has read it."""
+        return self.frame.is_first
 
     def lines(self) -> Iterator[tuple[LiteralString, list[str]]]:
         """Tables with their columns in the order of what points at what, and the lines of each."""

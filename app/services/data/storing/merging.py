@@ -126,9 +126,7 @@ class Merging:
         responses = {digest: [next(keys) for _ in range(size)] for digest, size in zip(new_tasks, sizes, strict=True)}
         said = [each for each in frame.statements if each.digest not in known.judgements]
         shown = await self._shown(frame, known, responses)
-        return Keyed(
-            self._target, frame, prompts, tasks, new_prompts, responses, said, shown, is_searchable=frame.is_first
-        )
+        return Keyed(self._target, frame, prompts, tasks, new_prompts, responses, said, shown)
 
     async def _shown(
         self, frame: Frame, known: Known, responses: dict[bytes, list[int]]

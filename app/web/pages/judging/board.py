@@ -177,10 +177,9 @@ async def show_recent(
     request: Request, room: Room, db: AsyncSession, principal: Principal, project: Project
 ) -> Response:
     """What this person said last, and how far they are."""
-    respond = render.partial if render.is_htmx(request) else render.page
-    return respond(
+    return _part_or_page(
         request,
-        "annotate/_recent.html" if render.is_htmx(request) else "annotate/recent.html",
+        "recent",
         project=project,
         room_name=room.name,
         progress=await room.progress(request, db, principal, project),
@@ -249,12 +248,7 @@ async def region(
         request,
         "annotate/_comparison.html" if comparison else room.empty,
         status_code=status_code,
-        project=project,
-        comparison=comparison,
-        nothing=await _nothing(room, db, principal, project, comparison),
-        previous_id=previous_id,
-        done=done,
-        room_name=room.name,
+        **await _shown(room, db, principal, project, comparison, previous_id, done),
     )
 
 
@@ -334,10 +328,8 @@ async def _lost(
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         task = await assignments.view(db, principal, assignment_id)
-    respond = render.partial if render.is_htmx(request) else render.page
-    template = "annotate/_lost.html" if render.is_htmx(request) else "annotate/lost.html"
-    return respond(
-        request, template, status_code=error.status, project=project, task=task, answer=answer, room_name=room.name
+    return _part_or_page(
+        request, "lost", status_code=error.status, project=project, task=task, answer=answer, room_name=room.name
     )
 
 
@@ -357,19 +349,35 @@ async def _page(
         request,
         "annotate/page.html",
         status_code=status_code,
-        project=project,
-        room_name=room.name,
         nothing_page=room.empty,
         progress=await room.progress(request, db, principal, project),
         break_minutes=question_of(project).break_minutes,
-        comparison=comparison,
-        nothing=await _nothing(room, db, principal, project, comparison),
-        previous_id=previous_id,
-        done=done,
+        **await _shown(room, db, principal, project, comparison, previous_id, done),
     )
 
 
-async def _nothing(
-    room: Room, db: AsyncSession, principal: Principal, project: Project, comparison: Comparison | None
-) -> Any:
-    return await room.nothing(db, principal, project) if room.nothing and comparison is None else None
+async def _shown(
+    room: Room,
+    db: AsyncSession,
+    principal: Principal,
+    project: Project,
+    comparison: Comparison | None,
+    previous_id: int | None,
+    done: Done | None,
+) -> dict[str, Any]:
+    """What the templates of the region need, alone or within the page."""
+    return {
+        "project": project,
+        "room_name": room.name,
+        "comparison": comparison,
+        "nothing": await room.nothing(db, principal, project) if room.nothing and comparison is None else None,
+        "previous_id": previous_id,
+        "done": done,
+    }
+
+
+def _part_or_page(request: Request, name: str, **context: Any) -> Response:
+    """A template of the board alone for its script, and within a page of its own for who has none."""
+    if render.is_htmx(request):
+        return render.partial(request, f"annotate/_{name}.html", **context)
+    return render.page(request, f"annotate/{name}.html", **context)
