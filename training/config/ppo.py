@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from training.algorithms.choices import Estimator
 from training.config.alarms import AlarmBounds, Detector
-from training.config.stage import StageConfig
+from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
 
 _OF_TOKENS = (
@@ -18,7 +18,7 @@ _OF_COST = ("cost_limit", "multiplier_start", "multiplier_max", "multiplier_lear
 
 
 @dataclass(frozen=True, kw_only=True)
-class PpoConfig(StageConfig):
+class PpoConfig(LearningConfig):
     """PPO with a per-token KL penalty to the reference; the score of a response lands on its last token.
 
     Formulae, sources and the reasons for the defaults: docs/training.md.
@@ -53,15 +53,9 @@ class PpoConfig(StageConfig):
     actor_learning_rate: Positive = 5e-4
     critic_learning_rate: Positive = 1e-3
     adam_epsilon: Positive = 1e-5
-    gradient_clip: Positive = 1.0
     precision: Precision = "float32"
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
     `fastest` times both when the run begins and stays with what it found."""
-    lora_rank: Annotated[int, Range(minimum=0)] = 0
-    """Of adapters on the linear layers of the policy's trunk, which then learn alone (Hu et al. 2021); 0: all weights
-    learn. The published model holds the product."""
-    lora_alpha: Positive = 16.0
-    """The adapters' product is scaled by alpha / rank."""
 
     critic: Literal["separate", "shared"] = "separate"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
