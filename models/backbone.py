@@ -27,10 +27,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from models.architecture import Architecture
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
     encode_responses,
     prepare_tokenizer,
+    try_prompts,
     unused_rows,
 )
 
@@ -69,6 +71,9 @@ class LanguageModel:
 
     def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
         return encode_prompts(self.tokenizer, prompts)
+
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        return try_prompts(self.tokenizer, prompts)
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         return encode_responses(self.tokenizer, responses)

@@ -55,6 +55,8 @@ def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> obje
 
 def _value(value: object, hint: object, base: Path, key: str) -> object:
     origin = get_origin(hint)
+    if hint is object:  # whatever JSON holds
+        return value
     if origin is Annotated:
         plain, bounds = get_args(hint)
         return _bounded(_value(value, plain, base, key), bounds, key)

@@ -1,18 +1,31 @@
 """Models and record files, opened and checked: whatever is wrong with one is an `InputError` in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
+from models.template_settings import set_template
 from training.config import InputError
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, verify
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 RecordT = TypeVar("RecordT", bound=Record)
 SplitT = TypeVar("SplitT", bound="OfSplit")
+
+
+class TemplateConfig(Protocol):
+    """What settings say of chat templates."""
+
+    @property
+    def chat_template_kwargs(self) -> Mapping[str, object]: ...
+    @property
+    def system_turns(self) -> Literal["template", "fold"]: ...
 
 
 class OfSplit(Protocol):
@@ -24,36 +37,45 @@ class OfSplit(Protocol):
     def split(self) -> Split: ...
 
 
-def open_language_model(location: str) -> LanguageModel:
+def open_language_model(location: str, config: TemplateConfig | None = None) -> LanguageModel:
     """A verified policy. Raises `InputError`, also for a model that was made to judge: with tied embeddings it lacks no
     weight, but it never learnt to write."""
-    return open_probed(location)[0]
+    return open_probed(location, config)[0]
 
 
-def open_probed(location: str, *, scratch: Path | None = None) -> tuple[LanguageModel, ProbeReport | None]:
+def open_probed(
+    location: str, config: TemplateConfig | None = None, *, scratch: Path | None = None
+) -> tuple[LanguageModel, ProbeReport | None]:
     """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
-    published here has been tried. `scratch` is where a copy may be saved for a moment, to be tried too."""
+    published here has been tried. Its template gets what the run's `config` says of it. `scratch` is where a copy may
+    be saved for a moment, to be tried too."""
     verify(location)
     kind = kind_of(location)
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
     try:
         model = load_language_model(location)
-        return model, probe(model, scratch=scratch) if kind is None else None
+        found = probe(model, scratch=scratch) if kind is None else None
     except ModelError as error:
         raise InputError(str(error)) from error
+    write_template(model.tokenizer, config)
+    return model, found
 
 
-def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
+def open_reward_model(
+    location: str, config: TemplateConfig | None = None, *, kind: Literal["reward", "cost"] = "reward"
+) -> RewardModel:
     """A verified reward or cost model. Raises `InputError`, also for one of the other kind: what the one rewards the
     other forbids."""
     verify(location)
     if kind_of(location) not in (None, kind):
         raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
-        return load_reward_model(location)
+        model = load_reward_model(location)
     except ModelError as error:
         raise InputError(str(error)) from error
+    write_template(model.tokenizer, config)
+    return model
 
 
 def load(path: Path, kind: type[RecordT]) -> list[RecordT]:
@@ -80,3 +102,13 @@ def parted(records: Sequence[SplitT]) -> tuple[list[SplitT], list[SplitT]]:
 def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
     """Training and validation pairs of a file, of which no prompt is in both. Raises `InputError`."""
     return parted(load(path, PreferenceRecord))
+
+
+def write_template(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig | None) -> None:
+    """Give a chat template what the run's settings say of it. Raises `InputError`."""
+    if config is None:
+        return
+    try:
+        set_template(tokenizer, config.chat_template_kwargs, fold_system_turns=config.system_turns == "fold")
+    except ValueError as error:
+        raise InputError(f"chat_template_kwargs: {error}") from error

@@ -20,7 +20,7 @@ from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt
 from models.tokenization import same_tokenizer
 from training.config import InputError
 from training.data.examples import Prompt
-from training.data.opening import open_language_model
+from training.data.opening import TemplateConfig, open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
 from training.runtime.artifact import model_identity
@@ -49,7 +49,7 @@ class Work:
         return Work(self.tokens + other.tokens, self.flop + other.flop)
 
 
-class DirectConfig(Protocol):
+class DirectConfig(TemplateConfig, Protocol):
     """What the loop asks of a stage's settings."""
 
     @property
@@ -184,7 +184,7 @@ class DirectLoop(ABC, Generic[ConfigT]):
     def _reference_model(self, location: str, identity: str) -> LanguageModel:
         if identity == model_identity(self._config.policy):
             return self._policy
-        reference = open_language_model(location)
+        reference = open_language_model(location, self._config)
         if not same_tokenizer(reference.tokenizer, self._policy.tokenizer):
             raise InputError(f"{location} has another tokenizer than {self._config.policy}")
         return reference

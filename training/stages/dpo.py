@@ -21,7 +21,7 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])

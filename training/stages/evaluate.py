@@ -45,8 +45,8 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    reward_model = open_reward_model(config.reward) if config.reward is not None else None
-    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
+    reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
+    cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
     result: dict[str, object] = {}
     if reward_model is not None and reward_model.read_out.elsewhere is not None:
         result["reward_read_out"] = reward_model.read_out.kind
@@ -73,7 +73,7 @@ def _evaluate_policy(
     """Figures, and a few texts to read."""
     assert config.policy is not None
     assert config.prompts is not None
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     prompts, dropped = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     repeated = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
     with timer.measure("generate"):
@@ -91,7 +91,7 @@ def _evaluate_policy(
             result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
     if config.reference is None:
         return result, _shown(config, repeated, {"policy": responses})
-    reference = open_language_model(config.reference)
+    reference = open_language_model(config.reference, config)
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     with timer.measure("reference"):

@@ -20,7 +20,7 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])

@@ -41,7 +41,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     reward_model = untrained_reward_model(config, policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length

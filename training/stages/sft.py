@@ -2,10 +2,11 @@
 
 # N = response tokens of the batch, D = hidden size, V = vocabulary
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -21,7 +22,7 @@ from models.packing import packed_response_hidden_states, rows_can_be_packed
 from models.tokenization import train_tokenizer
 from training.config import InputError, SftConfig
 from training.data.batches import shuffled_batches, shuffled_length_batches
-from training.data.encoding import encode_demonstrations
+from training.data.encoding import encode_demonstrations, with_every_turn
 from training.data.examples import Example, Prompt
 from training.data.opening import load, open_probed
 from training.preferences.intervals import clustered
@@ -66,6 +67,11 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
+    rewritten = 0
+    if config.loss == "assistant":
+        examples, rewritten = with_every_turn(policy, records, examples)
+        if rewritten:
+            sys.stderr.write(f"turns of the assistant that the chat template rewrites, not learnt: {rewritten}\n")
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
     held_out = (
         encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
@@ -79,6 +85,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         "demonstrations_dropped": dropped,
         "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
         "from_nothing": config.model is None,
+        **({"turns_rewritten": rewritten} if config.loss == "assistant" else {}),
         **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
     }
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
@@ -147,7 +154,7 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
 
 def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *, scratch: Path) -> LanguageModel:
     if config.model is not None:
-        policy, _ = open_probed(config.model, scratch=scratch)
+        policy, _ = open_probed(config.model, config, scratch=scratch)
         if config.packing and not rows_can_be_packed(policy.model):
             raise InputError(f"packing: rows of {config.model} would see each other")
         return policy
@@ -187,7 +194,6 @@ def _train(
             {},
         )
 
-    whole = config.loss == "full"
     replicas = Replicas(policy.model)
     steps = Steps(
         run,
@@ -198,10 +204,10 @@ def _train(
     )
     for step in steps.timed(start, total):
         batch = [examples[index] for index in plan.batches[step]]
-        tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in batch)
+        tokens = sum(sum(_predicted(example, config.loss)) for example in batch)
 
         def learn(model: "PreTrainedModel", shard: Sequence[Example], tokens: int = tokens) -> float:
-            loss, _ = loss_sum(replace(policy, model=model), shard, whole=whole, packed=config.packing)
+            loss, _ = loss_sum(replace(policy, model=model), shard, of=config.loss, packed=config.packing)
             (loss / tokens).backward()
             return float(loss.detach())
 
@@ -214,13 +220,26 @@ def _train(
         steps.end(step, PHASE, measures | steps.pace(tokens=sum(lengths), flop=flop), state)
 
 
+Loss = Literal["response", "assistant", "full"]
+
+
 def loss_sum(
-    policy: LanguageModel, examples: Sequence[Example], *, whole: bool = False, packed: bool = False
+    policy: LanguageModel, examples: Sequence[Example], *, of: Loss = "response", packed: bool = False
 ) -> tuple[torch.Tensor, int]:
-    """Summed cross-entropy of the response tokens, or of all tokens but the first of the `whole`, and their number."""
-    given = [example.token_ids[:1] if whole else example.prompt_ids for example in examples]
-    predicted = [example.token_ids[1:] if whole else example.response_ids for example in examples]
+    """Summed cross-entropy of the tokens that a loss is `of`, and their number."""
+    given = [example.prompt_ids if of == "response" else example.token_ids[:1] for example in examples]
+    predicted = [example.response_ids if of == "response" else example.token_ids[1:] for example in examples]
     hidden_states = packed_response_hidden_states if packed else response_hidden_states
     hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
+    if of == "assistant":
+        said_N = torch.tensor([said for example in examples for said in example.predicted_turns])
+        hidden_ND, tokens_N = hidden_ND[said_N], tokens_N[said_N]
     logits_NV = project(policy.model, hidden_ND)
     return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)
+
+
+def _predicted(example: Example, of: Loss) -> list[bool]:
+    """Of each token that could have a loss, whether it has one."""
+    if of == "assistant":
+        return example.predicted_turns
+    return [True] * (len(example.response_ids) if of == "response" else len(example) - 1)
