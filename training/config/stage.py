@@ -14,7 +14,7 @@ class StageConfig:
 
     seed: Seed
     chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)
-    """Variables of the chat template by name, `{"enable_thinking": false}` for instance. They are written into the
+    """Variables of the chat template by name, `enable_thinking` = false for instance. They are written into the
     template of what is published, so that every later stage and any other tool renders alike."""
     system_turns: Literal["template", "fold"] = "template"
     """`fold` makes a system's turn the beginning of the first user's, for templates that refuse one; else prompts that
