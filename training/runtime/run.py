@@ -63,6 +63,11 @@ class Run:
     def finished(self) -> bool:
         return (self.out / RESULT).is_file()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether steps of it are done that a checkpoint holds."""
+        return not self.checkpoints.is_empty
+
     def resume(self) -> Checkpoint | None:
         """Where to go on from; None at the beginning."""
         return self.checkpoints.load()

@@ -5,6 +5,7 @@ from pathlib import Path
 from models.backbone import save_language_model
 from training.config.kto import KtoConfig
 from training.data.opening import load, open_language_model
+from training.data.rehearsal import rehearse_policy
 from training.direct.kto import KtoLoop, load_verdicts
 from training.records import UnpairedRecord
 from training.responses.texts import first_prompts
@@ -24,6 +25,7 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    rehearse_policy(run, policy)
     loop = KtoLoop(config, run, policy, verdicts, shown=shown)
     loop.train()
     run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
