@@ -33,7 +33,7 @@ class DpoLoop(DirectLoop[DpoConfig]):
     """The loop of DPO. Items are pairs, those to learn from first."""
 
     phase = "dpo"
-    layout = 2
+    layout = 3
     """Steps count batches of the reference."""
 
     def __init__(

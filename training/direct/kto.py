@@ -116,7 +116,7 @@ class KtoLoop(DirectLoop[KtoConfig]):
     """The loop of KTO. Items are those of a plan: judged responses, then mismatched ones."""
 
     phase = "kto"
-    layout = 1
+    layout = 2
 
     def __init__(
         self, config: KtoConfig, run: Run, policy: LanguageModel, verdicts: Verdicts, *, shown: Sequence[Prompt] = ()
