@@ -52,8 +52,10 @@ class Adapted(nn.Module):
         self.active: str | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that linear layers have
-        output = cast(Tensor, self.base(input))
-        return output if self.active is None else output + cast(Tensor, self.adapters[self.active](input))
+        if self.active is None:
+            return cast(Tensor, self.base(input))
+        adapted = cast(Tensor, self.adapters[self.active](input))
+        return cast(Tensor, self.base(input)) + adapted
 
     @torch.no_grad()
     def merged(self, name: str) -> nn.Module:
