@@ -6,7 +6,8 @@ from models.backbone import save_language_model
 from training.config.kto import KtoConfig
 from training.data.opening import load, open_language_model
 from training.data.rehearsal import rehearse_policy
-from training.direct.kto import KtoLoop, load_verdicts
+from training.direct.kto import JudgedResponses, load_verdicts, summary
+from training.direct.loop import learn
 from training.records import UnpairedRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of
@@ -26,6 +27,6 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
     rehearse_policy(run, policy)
-    loop = KtoLoop(config, run, policy, verdicts, shown=shown)
-    loop.train()
-    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    responses = JudgedResponses.of(config, policy, verdicts)
+    reference = learn(config, run, policy, responses, shown=shown)
+    run.finish(summary(responses, reference), artifact=("policy", lambda folder: save_language_model(policy, folder)))
