@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from models.architecture import Architecture
 from models.tokenization import (
@@ -28,12 +36,6 @@ from models.tokenization import (
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-# Decoders whose logits are a linear map of the last hidden state (see `project`) and whose sequence
-# classifier reads the last real token through a bias-free `score`.
-MODEL_TYPES = frozenset(
-    {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3"}
-)
 
 
 class ModelError(ValueError):
@@ -92,11 +94,11 @@ def build_language_model(
 
 
 def load_language_model(location: str | Path) -> LanguageModel:
-    """Load a directory or hub id: safetensors only, no code from the repository, listed model types only.
+    """Load a directory or hub id: safetensors only, no code from the repository, decoders only.
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
-    check_model_type(location)
+    require_decoder(read_model_config(location), location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
@@ -122,17 +124,31 @@ def load_language_model(location: str | Path) -> LanguageModel:
         raise ModelError(f"cannot use {location}: {error}") from error
 
 
-def check_model_type(location: str | Path, types: Collection[str] = MODEL_TYPES) -> "PreTrainedConfig":
-    """The configuration at `location`, if its type is one of `types`, which we can train. Raises `ModelError`."""
+def read_model_config(location: str | Path) -> "PreTrainedConfig":
+    """The configuration at `location`. Raises `ModelError`."""
     if Path(location).is_absolute() and not Path(location).is_dir():
         raise ModelError(f"there is no model at {location}")
     try:
-        config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(str(location), trust_remote_code=False))
     except Exception as error:  # as above: validators have types of their own
         raise ModelError(f"cannot read a model configuration at {location}: {first_line(error)}") from error
-    if config.model_type not in types:
-        raise ModelError(f"model type {config.model_type!r} of {location} is not one of {', '.join(sorted(types))}")
-    return cast("PreTrainedConfig", config)
+
+
+def require_decoder(config: "PreTrainedConfig", location: str | Path) -> None:
+    """Raises `ModelError` for what the configuration alone shows not to be a plain decoder: at each load, since it
+    costs nothing. Whether the forward pass is right is asked once, by `models.probe`."""
+    kind = config.model_type
+    of_type = f"model type {kind!r} of {location}"
+    if config.is_encoder_decoder or (
+        kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    ):
+        raise ModelError(f"{of_type} is an encoder's, and what writes is a decoder")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{of_type} is none that the library writes with")
+    if config.get_text_config() is not config:
+        raise ModelError(f"{of_type} reads more than text; a model of its text part alone can be used")
+    if getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_is_stateful", False):
+        raise ModelError(f"{of_type} carries a state from token to token, and what is trained here has keys and values")
 
 
 def require_shapes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]], location: str | Path) -> None:
@@ -188,8 +204,13 @@ def middle_and_last_hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> t
 
 def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
     """(N, V) logits of hidden states, so that the vocabulary is only met where a token is predicted."""
+    config = model.config
     logits_NV = cast(nn.Module, model.get_output_embeddings())(hidden_ND)
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    # Granite's families divide, Cohere's multiply, Gemma's squeeze.
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+    if scale != 1:
+        logits_NV = logits_NV * scale
+    cap = getattr(config, "final_logit_softcapping", None)
     if cap is not None:
         logits_NV = torch.tanh(logits_NV / cap) * cap
     return cast(Tensor, logits_NV)

@@ -64,7 +64,7 @@ def _sample_batch(
     row_B = torch.arange(len(prompts))  # which response each row of the batch belongs to
     ended_B = torch.zeros(len(prompts), dtype=torch.bool)
     drafts = [_Draft() for _ in prompts]
-    logits_BV = decoder.start(*_pad_left(prompts, language_model.pad_id))
+    logits_BV = decoder.start(*pad_left(prompts, language_model.pad_id))
     for step in range(uniforms_BR.shape[1]):
         log_probability_BV = torch.log_softmax(logits_BV.float() / temperature, dim=-1)
         token_B = _inverse_cdf(log_probability_BV, uniforms_BR[row_B, step])
@@ -110,7 +110,8 @@ def _inverse_cdf(log_probability_BV: Tensor, uniform_B: Tensor) -> Tensor:
     return torch.searchsorted(cumulative_BV, targets_B1, right=True).squeeze(-1).clamp_(max=cumulative_BV.shape[-1] - 1)
 
 
-def _pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+def pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """(B, P) ids, and a mask that is 0 where padding is."""
     longest = max(len(prompt) for prompt in prompts)
     ids = [[*[pad_id] * (longest - len(prompt)), *prompt] for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]

@@ -20,17 +20,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models import encoder
 from models.backbone import (
-    MODEL_TYPES,
     LanguageModel,
     ModelError,
-    check_model_type,
     first_line,
     hidden_states,
     pad_right,
+    read_model_config,
+    require_decoder,
     require_numbers,
     require_shapes,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
+from models.classifier import classifier_class, has_classifier
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.read_out import ReadOut
 from models.tokenization import (
@@ -162,7 +163,7 @@ def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: Read
     the width.
     """
     config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), **_ONE_LABEL})
-    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
     model.base_model.load_state_dict(policy.model.base_model.state_dict())
     reward_model = RewardModel(model.eval(), policy.tokenizer)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
@@ -172,7 +173,8 @@ def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: Read
 def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
     """An encoder under new heads. What its classifier has before them stays where the checkpoint holds it (ModernBERT)
     and starts anew where it doesn't (BERT's pooler, the dense layer of RoBERTa). Raises `ModelError`."""
-    check_model_type(location, ENCODER_TYPES)
+    if not is_encoder(location):
+        raise ModelError(f"model type {read_model_config(location).model_type!r} of {location} is a decoder's")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, tokenizer, info = _load(location, "an encoder", **_ONE_LABEL, ignore_mismatched_sizes=True)
@@ -200,8 +202,12 @@ def give_heads(reward_model: RewardModel, read_out: ReadOut, *, seed: int) -> No
 
 
 def is_encoder(location: str | Path) -> bool:
-    """Whether the model is an encoder. Raises `ModelError` if it is neither that nor a decoder that we can train."""
-    return check_model_type(location, MODEL_TYPES | ENCODER_TYPES).model_type in ENCODER_TYPES
+    """Whether the model is an encoder. Raises `ModelError` if it is neither one of a known form nor a decoder."""
+    config = read_model_config(location)
+    if config.model_type in ENCODER_TYPES:
+        return True
+    require_decoder(config, location)
+    return False
 
 
 def load_reward_model(location: str | Path) -> RewardModel:
@@ -295,7 +301,9 @@ def _load(
     """A sequence classifier, its tokenizer, and what of it was not found. Raises `ModelError`."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        config = read_model_config(location)
+        kind: Any = AutoModelForSequenceClassification if has_classifier(config) else classifier_class(config)
+        model, info = kind.from_pretrained(
             str(location),
             trust_remote_code=False,
             use_safetensors=True,
