@@ -21,8 +21,9 @@ class Adapted(nn.Module):
         inputs, outputs = _shape(base)
         self.base = base
         self.scale = alpha / rank
-        self.down = nn.Parameter(torch.randn(rank, inputs, generator=generator) / inputs**0.5)
-        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        device = cast(Tensor, base.weight).device
+        self.down = nn.Parameter((torch.randn(rank, inputs, generator=generator) / inputs**0.5).to(device))
+        self.up = nn.Parameter(torch.zeros(outputs, rank, device=device))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that linear layers have
         adapted = nn.functional.linear(nn.functional.linear(input, self.down), self.up)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.lora import add_adapters, learnt_weights, merge_adapters, set_learnt_weights
+from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
 from training.config import InputError
 from training.data.examples import Prompt
@@ -137,7 +138,7 @@ class DirectLoop(ABC, Generic[ConfigT]):
         if checkpoint is not None:
             checkpoint.require_layout(self.layout)
         # Before the checkpoint's weights are set: the reference may be the policy as it started.
-        self._reference = self._reference_values(checkpoint)
+        self._reference = moved(self._reference_values(checkpoint), self._policy.device)
         first = len(self._reference_batches)
         for step in self._steps.timed(max(first, self._restore(checkpoint)), self._steps.total):
             self._step(step, done=step - first)
@@ -197,7 +198,7 @@ class DirectLoop(ABC, Generic[ConfigT]):
             scored, start = checkpoint.tensors["scored"], checkpoint.step
         for step in self._steps.timed(start, len(self._reference_batches)):
             batch = self._reference_batches[step]
-            scored[..., batch] = log_probabilities_of(batch)
+            scored[..., batch] = log_probabilities_of(batch).to(HOST)
             work = self._work(batch, passes=1)
             pace = self._steps.pace(tokens=work.tokens, flop=work.flop)
             self._steps.end(step, REFERENCE, pace, lambda: ({"scored": scored}, {"layout": self.layout}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from models.backbone import LanguageModel
 from models.branches import Branches
+from models.placement import moved
 from training.config import RewardConfig
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example
@@ -116,7 +117,8 @@ class Distil(Learning):
         known_NH = student.taught.target_NH
         target_NH = student.taught.ask(judgements).target_NH if known_NH is None else known_NH
         self._examples = [*student.samples.drawn, *judgements.responses]
-        self._targets = target_NH.split([len(example.response_ids) for example in self._examples])
+        on_device_NH = moved(target_NH, student.reward_model.device)
+        self._targets = on_device_NH.split([len(example.response_ids) for example in self._examples])
         self._batches = _repeated_batches(self.config, self._examples, self.steps, purpose=self.name)
 
     @classmethod

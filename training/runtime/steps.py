@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from training.runtime.device import finish_work
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.run import Run, State
 from training.runtime.throughput import Meter
@@ -42,6 +43,7 @@ class Steps:
 
     def pace(self, *, tokens: int, flop: float) -> Measures:
         """How fast the step was, asked once its work is done; `tokens` and `flop` as in `Meter.measures`."""
+        finish_work()
         seconds = self.seconds
         return {
             "tokens": mean_of(tokens),

@@ -30,6 +30,7 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.runtime.device import placed
 from training.runtime.metrics import mean_of
 from training.runtime.optimiser import Trainer, cosine_schedule
 from training.runtime.replicas import Replicas
@@ -151,7 +152,9 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) ->
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
-    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    made = build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    placed(made.model)
+    return made
 
 
 def _train(
