@@ -18,13 +18,17 @@ Each is in CUDA's sources: `TensorIterator::compute_types` (`allow_cpu_scalars`,
 an elementwise operation takes the host's scalars in any place, where a few of CUDA's take them in some alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from training.runtime import device as chosen
 
 NAME = "pretended"
 
@@ -91,6 +95,19 @@ def device() -> torch.device:
     return torch.device(NAME, 0)
 
 
+@contextmanager
+def on_pretended_device() -> Iterator[None]:
+    """Whatever device a stage asks for in here, it gets this one."""
+    there = device()
+    waits.clear()
+    with pytest.MonkeyPatch.context() as patch, torch.autograd.set_multithreading_enabled(False):
+        patch.setattr(chosen, "found", lambda wanted: there)
+        patch.setattr(chosen, "_device", there)
+        # As on CUDA, tied weights stay tied when a model moves; those of a backend in Python would be copied apart.
+        patch.setattr(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
+        yield
+
+
 _LIBRARY = torch.library.Library("aten", "IMPL")
 
 
@@ -112,22 +129,21 @@ def _performed(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if _is_composed(operation):  # without autograd, as in inference mode, they come here before they are taken apart
         return operation.decompose(*args, **kwargs)
     name = operation.__name__.partition(".")[0]
-    tensors = list(_tensors((args, kwargs)))
-    _require_one_device(operation, name, args, tensors)
     target = kwargs.get("device")
     to_host = target is not None and target.type != NAME
     if target is not None:
         kwargs["device"] = torch.device("cpu")
+    of_device: dict[int, Tensor] = {}
+    of_host: list[Tensor] = []
+    host_args, host_kwargs = _hosts((args, kwargs), of_device, of_host)
+    if of_host and name not in COPIES:
+        _require_one_device(operation, name, args, of_host)
     if name in WAITS and (to_host or name != "_to_copy"):
         waits[name] = waits.get(name, 0) + 1
-    done = operation(*_mapped(args, _plain), **_mapped(kwargs, _plain))
-    if to_host:
+    done = operation(*host_args, **host_kwargs)
+    if to_host or (name == "copy_" and not isinstance(args[0], PretendedTensor)):
         return done
-    # What was written in place is the same tensor afterwards.
-    known = {id(tensor.host): tensor for tensor in tensors if isinstance(tensor, PretendedTensor)}
-    if name == "copy_" and not isinstance(args[0], PretendedTensor):
-        return args[0]
-    return _mapped(done, lambda tensor: known[id(tensor)] if id(tensor) in known else PretendedTensor(tensor))
+    return _on_device(done, of_device)
 
 
 @cache
@@ -135,18 +151,15 @@ def _is_composed(operation: Any) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), "CompositeImplicitAutograd")
 
 
-def _require_one_device(operation: Any, name: str, args: tuple[Any, ...], tensors: list[Tensor]) -> None:
+def _require_one_device(operation: Any, name: str, args: tuple[Any, ...], of_host: list[Tensor]) -> None:
     """Raises `RuntimeError` as CUDA does."""
-    if name in COPIES:
-        return
-    of_host = [tensor for tensor in tensors if not isinstance(tensor, PretendedTensor)]
-    if name in INDEXES and isinstance(args[0], PretendedTensor):
-        indices = {id(tensor) for tensor in _tensors(args[1])}
+    first_of_host = isinstance(args[0], Tensor) and not isinstance(args[0], PretendedTensor)
+    if name in INDEXES and not first_of_host:
+        indices = {id(tensor) for tensor in args[1]}
         of_host = [tensor for tensor in of_host if id(tensor) not in indices]
-    if torch.Tag.pointwise in operation.tags or name in INDEXES | PUTS_A_VALUE:
+    by_element = torch.Tag.pointwise in operation.tags
+    if by_element or (name in INDEXES | PUTS_A_VALUE and not first_of_host):
         of_host = [tensor for tensor in of_host if tensor.ndim > 0]
-        if name in INDEXES | PUTS_A_VALUE and not isinstance(args[0], PretendedTensor):
-            of_host = [args[0]]
     if of_host:
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, {NAME}:0 and cpu! "
@@ -154,25 +167,31 @@ def _require_one_device(operation: Any, name: str, args: tuple[Any, ...], tensor
         )
 
 
-def _tensors(tree: Any) -> Iterable[Tensor]:
+def _hosts(tree: Any, of_device: dict[int, Tensor], of_host: list[Tensor]) -> Any:
+    """A tree with what its tensors hold. They are put in `of_device`, by what they hold; the host's in `of_host`."""
+    if isinstance(tree, PretendedTensor):
+        of_device[id(tree.host)] = tree
+        return tree.host
     if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, list | tuple):
-        for one in tree:
-            yield from _tensors(one)
-    elif isinstance(tree, dict):
-        yield from _tensors(list(tree.values()))
-
-
-def _mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(tree, Tensor):
-        return change(tree)
+        of_host.append(tree)
+        return tree
+    if isinstance(tree, tuple):
+        return tuple([_hosts(one, of_device, of_host) for one in tree])
+    if isinstance(tree, list):
+        return [_hosts(one, of_device, of_host) for one in tree]
     if isinstance(tree, dict):
-        return {name: _mapped(one, change) for name, one in tree.items()}
-    if isinstance(tree, list | tuple):
-        changed = [_mapped(one, change) for one in tree]
-        return tuple(changed) if isinstance(tree, tuple) else changed
+        return {name: _hosts(one, of_device, of_host) for name, one in tree.items()}
     return tree
+
+
+def _on_device(done: Any, of_device: dict[int, Tensor]) -> Any:
+    """What an operation gave; what it wrote in place is the same tensor afterwards."""
+    if isinstance(done, Tensor):
+        known = of_device.get(id(done))
+        return PretendedTensor(done) if known is None else known
+    if isinstance(done, list | tuple):
+        return type(done)([_on_device(one, of_device) for one in done])
+    return done
 
 
 def _plain(tensor: Tensor) -> Tensor:
