@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from training.algorithms.choices import DirectLoss
-from training.config.stage import StageConfig
-from training.config.values import ConfigError, Count, Fraction, LabelNoise, NonNegative, Positive, Range
+from training.config.learning import LearningConfig
+from training.config.values import ConfigError, Count, Fraction, LabelNoise, NonNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoConfig(StageConfig):
+class DpoConfig(LearningConfig):
     """Direct preference optimisation: the policy learns from pairs, without a reward model. Rafailov et al. 2023."""
 
     policy: str
@@ -46,10 +45,6 @@ class DpoConfig(StageConfig):
     warmup_fraction: Fraction = 0.1
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0
-    gradient_clip: Positive = 1.0
-    lora_rank: Annotated[int, Range(minimum=0)] = 0
-    """As PPO's: of adapters that then learn alone; 0: all weights learn."""
-    lora_alpha: Positive = 16.0
     checkpoint_steps: Count = 25
 
     def __post_init__(self) -> None:

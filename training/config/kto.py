@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 from training.algorithms.choices import UnpairedLoss
-from training.config.stage import StageConfig
+from training.config.learning import LearningConfig
 from training.config.values import Count, Fraction, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class KtoConfig(StageConfig):
+class KtoConfig(LearningConfig):
     """Kahneman-Tversky optimisation: the policy learns from responses that were judged by themselves, desirable or not.
     Ethayarajh et al. 2024."""
 
@@ -47,8 +47,4 @@ class KtoConfig(StageConfig):
     warmup_fraction: Fraction = 0.1
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0
-    gradient_clip: Positive = 1.0
-    lora_rank: Annotated[int, Range(minimum=0)] = 0
-    """As PPO's: of adapters that then learn alone; 0: all weights learn."""
-    lora_alpha: Positive = 16.0
     checkpoint_steps: Count = 25

@@ -23,6 +23,7 @@ from training.runtime import replicas
 Settings = Mapping[str, Any]
 
 ARCHITECTURE = {**toy.ARCHITECTURE, "hidden_size": 16, "layers": 1, "intermediate_size": 32}
+LEARNING = {"batch_tokens": 512, "max_tokens": 1024}
 SAMPLING = {"max_new_tokens": 10}
 """More than are read at once."""
 
@@ -60,13 +61,15 @@ class Runs:
 
     def settings(self, name: str) -> Settings:
         stage, _, kind = name.partition(", ")
+        if name == "sft":
+            architecture = {"architecture": ARCHITECTURE, "held_out": self.folder / "held_out.jsonl"}
+            return {"demonstrations": self.input("demonstrations"), **LEARNING, **architecture}
         asked = {"policy": self.policy, "prompts": self.input("prompts"), **SAMPLING}
         reward = {"reference_samples": 24, "batch_tokens": 2048, "distil_steps": 2, "mismatch_steps": 2}
         match stage:
             case "sft":
-                learning = {"batch_tokens": 512, "max_tokens": 1024, "demonstrations": self.input("demonstrations")}
-                from_nothing = {"architecture": ARCHITECTURE, "held_out": self.folder / "held_out.jsonl"}
-                return learning | (from_nothing if not kind else {"model": self.policy, "packing": True})
+                packed = {"model": self.policy, "packing": True}
+                return {"demonstrations": self.input("demonstrations"), **LEARNING, **packed}
             case "reward":
                 return asked | reward | {"preferences": self.input("pairs")} | self._reward(kind)
             case "cost":
@@ -119,7 +122,7 @@ class Runs:
                 shared = {"critic": "shared", "lora_rank": 2, "kl_penalty": "loss"}
                 return short | best | shared | {"cost": self.artifact("cost"), "iterations": 1}
             case _:
-                return short | {"algorithm": "rloo", "samples_per_prompt": 2, "iterations": 1}
+                return short | {"algorithm": kind, "samples_per_prompt": 2, "iterations": 1}
 
 
 PLANTED = {
@@ -132,6 +135,7 @@ PLANTED = {
     "ppo": "training.ppo.rollout",
     "ppo, under a constraint": "training.ppo.rollout",
     "ppo, rloo": "models.generation",
+    "ppo, grpo": "training.ppo.rollout",
     "dpo": "training.direct.dpo",
     "kto": "training.direct.kto",
     "generate": "models.generation",

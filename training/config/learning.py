@@ -1,0 +1,19 @@
+"""What the settings of every stage that learns have."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from training.config.stage import StageConfig
+from training.config.values import Positive, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig(StageConfig):
+    """Settings of a stage that changes weights."""
+
+    gradient_clip: Positive = 1.0
+    lora_rank: Annotated[int, Range(minimum=0)] = 0
+    """Of adapters on the linear layers of the trunk, which then learn alone (Hu et al. 2021); 0: all weights learn. The
+    published model holds the product."""
+    lora_alpha: Positive = 16.0
+    """The adapters' product is scaled by alpha / rank."""
