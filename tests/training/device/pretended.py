@@ -143,7 +143,9 @@ def _performed(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     done = operation(*host_args, **host_kwargs)
     if to_host or (name == "copy_" and not isinstance(args[0], PretendedTensor)):
         return done
-    return _on_device(done, of_device)
+    # A view of what was made outside of inference mode is no tensor of inference either.
+    with torch.inference_mode(torch.is_inference_mode_enabled() and not operation.is_view):
+        return _on_device(done, of_device)
 
 
 @cache
