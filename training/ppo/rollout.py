@@ -80,8 +80,9 @@ class Rollout(Scored):
 
     def on(self, device: torch.device) -> Self:
         """The same with its tensors on the device, where policy and critics learn from them."""
-        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: moved(one, device) for name, one in held.items() if isinstance(one, Tensor)})
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        there: dict[str, Any] = {name: moved(one, device) for name, one in held.items() if isinstance(one, Tensor)}
+        return replace(self, **there)
 
     def taught(self, critic: str) -> tuple[Tensor, Tensor]:
         """(B, R) values that a critic of `PpoModels.critics` gave, and what it learns."""

@@ -34,9 +34,9 @@ def found(wanted: str) -> torch.device:
     if not re.fullmatch(r"cpu|cuda(:[0-9]+)?|mps", wanted):
         raise InputError(f"device: must be auto, cpu, cuda, cuda:N or mps, not {wanted}")
     kind, _, index = wanted.partition(":")
-    there = {"cuda": torch.cuda.device_count, "mps": torch.backends.mps.is_available, "cpu": lambda: 1}[kind]()
-    if int(index or 0) >= int(there):
-        raise InputError(f"device: {wanted} isn't there (torch {torch.__version__} sees {int(there)} of {kind} here)")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    if int(index or 0) >= there:
+        raise InputError(f"device: {wanted} isn't there (torch {torch.__version__} sees {there} of {kind} here)")
     return HOST if kind == "cpu" else torch.device(kind, int(index or 0))
 
 

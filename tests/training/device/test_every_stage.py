@@ -1,6 +1,6 @@
 """Every stage on a device that isn't there: nothing is left behind on the host, and the figures are the processor's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import import_module
@@ -20,7 +20,7 @@ from tests.training.device.pretended import on_pretended_device
 from tests.training.stages.short_runs import write_files
 from training.runtime import replicas
 
-Settings = Mapping[str, Any]
+Settings = dict[str, Any]
 
 ARCHITECTURE = {**toy.ARCHITECTURE, "hidden_size": 16, "layers": 1, "intermediate_size": 32}
 LEARNING = {"batch_tokens": 512, "max_tokens": 1024}
@@ -66,8 +66,8 @@ class Runs:
         if name == "sft":
             architecture = {"architecture": ARCHITECTURE, "held_out": self.folder / "held_out.jsonl"}
             return {"demonstrations": self.input("demonstrations"), **LEARNING, **architecture}
-        asked = {"policy": self.policy, "prompts": self.input("prompts"), **SAMPLING}
-        reward = {"reference_samples": 24, "batch_tokens": 2048, "distil_steps": 2, "mismatch_steps": 2}
+        asked: Settings = {"policy": self.policy, "prompts": self.input("prompts"), **SAMPLING}
+        reward: Settings = {"reference_samples": 24, "batch_tokens": 2048, "distil_steps": 2, "mismatch_steps": 2}
         match stage:
             case "sft":
                 packed = {"model": self.policy, "packing": True}
@@ -113,7 +113,12 @@ class Runs:
                 return heads | {"method": "mismatch_finetune"}
 
     def _ppo(self, kind: str) -> Settings:
-        short = {"reference": self.policy, "reward": self.artifact("reward"), "iterations": 2, "batch_size": 4}
+        short: Settings = {
+            "reference": self.policy,
+            "reward": self.artifact("reward"),
+            "iterations": 2,
+            "batch_size": 4,
+        }
         short |= {"minibatch_size": 2, "detector_responses": 0, "sample_texts": 0}
         match kind:
             case "":
