@@ -25,6 +25,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from models.architecture import Architecture
+from models.placement import HOST, moved
 from models.tokenization import (
     Conversation,
     TokenizerError,
@@ -53,6 +54,10 @@ class LanguageModel:
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def width(self) -> int:
@@ -182,11 +187,12 @@ def freeze(model: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """(B, T) ids. Under causal attention no real token sees padding on its right, so no mask is needed."""
+def pad_right(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device = HOST) -> Tensor:
+    """(B, T) ids, on the device of the model that reads them. Under causal attention no real token sees padding on its
+    right, so no mask is needed."""
     longest = max(len(sequence) for sequence in sequences)
     rows = [[*sequence, *[pad_id] * (longest - len(sequence))] for sequence in sequences]
-    return torch.tensor(rows, dtype=torch.long)
+    return moved(torch.tensor(rows, dtype=torch.long), device)
 
 
 def hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> Tensor:
@@ -228,20 +234,23 @@ def response_hidden_states(
     model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Tensor, Tensor]:
     """(N, D) last hidden states of the positions before each response token, and the (N,) tokens."""
-    ids_BT = pad_right([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], pad_id)
+    sequences = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+    ids_BT = pad_right(sequences, pad_id, model.device)
     hidden_BTD = hidden_states(model, ids_BT)
-    rows, columns = response_positions(prompts, responses)
+    rows, columns = response_positions(prompts, responses, model.device)
     return hidden_BTD[rows, columns], ids_BT[rows, columns + 1]
 
 
-def response_positions(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def response_positions(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], device: torch.device = HOST
+) -> tuple[Tensor, Tensor]:
     """Row and column of the states that predict the response tokens: from the prompt's last token to the
     response's last but one."""
     lengths = torch.tensor([len(response) for response in responses])
     starts = torch.tensor([len(prompt) - 1 for prompt in prompts])
     rows = torch.repeat_interleave(torch.arange(len(prompts)), lengths)
     offsets = torch.arange(len(rows)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
-    return rows, starts[rows] + offsets
+    return moved(rows, device), moved(starts[rows] + offsets, device)
 
 
 def response_log_probabilities(

@@ -33,6 +33,7 @@ from models.backbone import (
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
 from models.classifier import classifier_class, has_classifier
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
+from models.placement import moved
 from models.read_out import ReadOut
 from models.tokenization import (
     Conversation,
@@ -75,6 +76,10 @@ class RewardModel:
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def width(self) -> int:
@@ -146,7 +151,7 @@ class RewardModel:
         """(1, D): the one head that scores alike if the read-out is linear, else as the mean would."""
         if self.read_out.heads == 1:
             return self.head.weight
-        return self.read_out.linear_weights()[None] @ self.head.weight
+        return self.read_out.linear_weights().to(self.head.weight)[None] @ self.head.weight
 
     def set_read_out(self, read_out: ReadOut) -> None:
         self.model.config.read_out = read_out.to_json()
@@ -157,7 +162,7 @@ class RewardModel:
 
 
 def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
-    """The policy's trunk, copied, under new heads with weights from N(0, 1/(D+1)) and no bias.
+    """The policy's trunk, copied where it is, under new heads with weights from N(0, 1/(D+1)) and no bias.
 
     The deviation 1/sqrt(D+1) is that of Stiennon et al. 2020: scores start with variance near one whatever
     the width.
@@ -165,6 +170,7 @@ def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: Read
     config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), **_ONE_LABEL})
     model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
     model.base_model.load_state_dict(policy.model.base_model.state_dict())
+    cast(nn.Module, model).to(policy.device)
     reward_model = RewardModel(model.eval(), policy.tokenizer)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
@@ -241,7 +247,7 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     heads = {name: tensor.detach() for name, tensor in reward_model.head.named_parameters()}
     if reward_model.read_out.heads > 1:
         share_1H = reward_model.read_out.linear_weights()[None]
-        weights |= {f"{reward_model.head_name}.{name}": (share_1H @ tensor) for name, tensor in heads.items()}
+        weights |= {f"{reward_model.head_name}.{name}": share_1H.to(tensor) @ tensor for name, tensor in heads.items()}
     elsewhere = reward_model.read_out.elsewhere
     if elsewhere is not None:
         reward_model.model.config.update(_MEAN_LABEL)
@@ -268,7 +274,7 @@ def branch_scores_by_head(reward_model: RewardModel, rows: Sequence[Branches]) -
     if reward_model.is_encoder:
         return scores_by_head(reward_model, [one.token_ids for row in rows for one in row.apart])
     hidden_BTD = branch_hidden_states(reward_model.model, rows, reward_model.pad_id)
-    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows)]))
+    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows, reward_model.device)]))
 
 
 def scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -282,16 +288,16 @@ def latents(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Te
     """(B, D), what the heads read: of a decoder the last hidden state of the last token."""
     if reward_model.pairs is not None:
         return encoder.read_by_head(reward_model.model, _pair_inputs(reward_model, reward_model.pairs, sequences))
-    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
-    last_B = torch.tensor([len(sequence) - 1 for sequence in sequences])
-    return hidden_BTD[torch.arange(len(sequences)), last_B]
+    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id, reward_model.device))
+    last_B = moved(torch.tensor([len(sequence) - 1 for sequence in sequences]), reward_model.device)
+    return hidden_BTD[torch.arange(len(sequences), device=reward_model.device), last_B]
 
 
 def prefix_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """(B, T, H) raw scores of every prefix, each as if the sequence ended there; those of padding are meaningless.
     A decoder's alone: an encoder would have to read each prefix by itself."""
     assert not reward_model.is_encoder
-    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
+    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id, reward_model.device))
     return cast(Tensor, reward_model.head(hidden_BTD))
 
 
@@ -327,13 +333,14 @@ def _pair_format(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
 
 def _pair_inputs(reward_model: RewardModel, pairs: PairFormat, sequences: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     positions = reward_model.max_positions
-    return pairs.inputs([pairs.within(sequence, positions) for sequence in sequences], reward_model.pad_id)
+    cut = [pairs.within(sequence, positions) for sequence in sequences]
+    return pairs.inputs(cut, reward_model.pad_id, reward_model.device)
 
 
 def _widen(reward_model: RewardModel) -> None:
     """As many rows as the read-out has heads."""
     head = nn.Linear(reward_model.head.in_features, reward_model.read_out.heads, bias=reward_model.is_encoder)
-    reward_model.model.set_submodule(reward_model.head_name, head)
+    reward_model.model.set_submodule(reward_model.head_name, head.to(reward_model.device))
 
 
 def _load_heads(reward_model: RewardModel, path: Path) -> None:

@@ -30,6 +30,7 @@ from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
+from training.runtime.device import placed
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
@@ -154,7 +155,9 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *,
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
-    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    made = build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    placed(made.model)
+    return made
 
 
 def _train(
