@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from models.architecture import Architecture
-from training.config.stage import StageConfig
+from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftConfig(StageConfig):
+class SftConfig(LearningConfig):
     """Supervised fine-tuning on demonstrations, EOS included."""
 
     demonstrations: Path
@@ -33,7 +33,6 @@ class SftConfig(StageConfig):
     warmup_fraction: Fraction = 0.05
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.01
-    gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 50
 
     def __post_init__(self) -> None:

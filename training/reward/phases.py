@@ -19,11 +19,12 @@ from training.reward.heads import heads_loss
 from training.reward.mismatch import mismatch_loss, mismatched
 from training.reward.policy_samples import PolicySamples
 from training.reward.student import Judgements, Student
+from training.runtime.adapters import passes_of
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Plan
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Take, Work
-from training.runtime.throughput import TRAINING_PASSES, training_flop
+from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -158,7 +159,7 @@ GENTLE = Phase(  # of a model that knows much already
 
 
 def _work(student: Student, lengths: Sequence[int]) -> Work:
-    flop = training_flop(student.reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
+    flop = training_flop(student.reward_model.model, lengths, predicted=0, passes=passes_of(student.config))
     return Work(sum(lengths), flop)
 
 

@@ -17,9 +17,10 @@ from models.backbone import (
     response_log_probabilities,
     save_language_model,
 )
+from models.lora import merge_adapters
 from models.packing import packed_response_hidden_states
 from models.tokenization import train_tokenizer
-from training.config import SftConfig
+from training.config import InputError, SftConfig
 from training.data.batches import shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
@@ -28,13 +29,14 @@ from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
+from training.runtime.adapters import adapt, passes_of
 from training.runtime.artifact import lineage_of
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
-from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
+from training.runtime.throughput import Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -146,6 +148,8 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
 def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:
     if config.model is not None:
         return open_language_model(config.model)
+    if config.lora_rank:
+        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
@@ -161,7 +165,8 @@ def _train(
     *,
     shown: Sequence[Prompt],
 ) -> None:
-    """Take the steps of the plan. `shown` are answered after the last one."""
+    """Take the steps of the plan; the policy is a plain model at their end. `shown` are answered after the last one."""
+    adapt(policy.model, config)
     learner = Learner(
         policy.model,
         epsilon=config.adam_epsilon,
@@ -186,6 +191,7 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
+    merge_adapters(policy.model)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
@@ -197,7 +203,7 @@ def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]
         return loss / tokens, {"loss": (float(loss.detach()), predicted)}
 
     lengths = [len(example) for example in examples]
-    flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
+    flop = training_flop(policy.model, lengths, predicted=tokens, passes=passes_of(config))
     return Batch(examples, loss_of, Work(sum(lengths), flop))
 
 
