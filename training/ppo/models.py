@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from models.backbone import LanguageModel, freeze
 from models.reward import RewardModel
 from models.value import Critic
+from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.reward.scoring import Reward
 from training.runtime.adapters import adapt
@@ -13,7 +14,7 @@ from training.runtime.adapters import adapt
 
 @dataclass(frozen=True, slots=True)
 class PpoModels:
-    """The four parts of PPO, and two more under a constraint; RLOO has no critics."""
+    """The four parts of PPO, and two more under a constraint; not every algorithm has critics."""
 
     policy: LanguageModel
     reference: LanguageModel
@@ -53,7 +54,7 @@ def build_models(
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
-    if config.algorithm == "rloo":
+    if not ALGORITHMS[config.algorithm].has_critic:
         return None
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)
