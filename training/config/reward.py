@@ -44,7 +44,7 @@ class RewardConfig(LearningConfig):
     max_length: Count = 512
     batch_tokens: Count = 1024
     micro_batch_tokens: Count = 1024
-    """As many that fine-tuning holds at once; has no effect on the result."""
+    """As many that are trained at once; has no effect on the result."""
     distil_steps: Annotated[int, Range(minimum=0)] = 300
     distil_learning_rate: Positive = 1e-3
     finetune_epochs: Count = 1

@@ -27,6 +27,8 @@ class SftConfig(LearningConfig):
     """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""
     batch_tokens: Count = 768
     """Prompt and response tokens of one optimiser step, padding included."""
+    micro_batch_tokens: Count = 2048
+    """As many that are trained at once; has no effect on the result."""
     max_length: Count = 512
     """Longer demonstrations are dropped and counted, never cut: a cut response would have no end to learn."""
     learning_rate: Positive = 3e-3

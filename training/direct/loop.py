@@ -21,9 +21,9 @@ from training.data.examples import Prompt
 from training.data.opening import open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
-from training.runtime.adapters import adapt, passes_of
 from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint
+from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Run
@@ -77,7 +77,7 @@ def learn(
 ) -> Tensor:
     """Go through both stretches; the policy is a plain model again at their end. `shown` are answered after the last
     step. Returns the reference's log-probabilities."""
-    adapt(policy.model, config)
+    prepare(policy.model, config)
     learner = Learner(
         policy.model,
         epsilon=config.adam_epsilon,

@@ -9,7 +9,7 @@ from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.reward.scoring import Reward
-from training.runtime.adapters import adapt
+from training.runtime.learning import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def build_models(
     freeze(reference.model)
     critic = _critic(config, policy, reward_model)
     cost_critic = _critic(config, policy, cost_model) if cost_model is not None else None
-    adapt(policy.model, config)
+    prepare(policy.model, config)
     return PpoModels(policy, reference, critic, reward, cost, cost_critic)
 
 

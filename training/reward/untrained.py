@@ -9,8 +9,8 @@ from models.reward import (
     reward_model_from_policy,
 )
 from training.config import InputError, RewardConfig
-from training.runtime.adapters import adapt
 from training.runtime.artifact import verify
+from training.runtime.learning import prepare
 from training.runtime.replicas import replica
 from training.runtime.seeds import derived_seed
 
@@ -36,7 +36,7 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
 
 def adapt_reward_model(reward_model: RewardModel, config: RewardConfig) -> None:
     """Give the trunk the adapters that the settings ask for. What stands on it was never trained and learns in full."""
-    adapt(reward_model.model, config)
+    prepare(reward_model.model, config)
     of_trunk = {id(parameter) for parameter in reward_model.model.base_model.parameters()}
     for parameter in reward_model.model.parameters():
         if id(parameter) not in of_trunk:

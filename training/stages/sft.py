@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import torch
 from models.backbone import (
     LanguageModel,
     build_language_model,
-    project,
+    cross_entropy,
     response_hidden_states,
     response_log_probabilities,
     save_language_model,
@@ -21,7 +22,7 @@ from models.lora import merge_adapters
 from models.packing import packed_response_hidden_states
 from models.tokenization import train_tokenizer
 from training.config import InputError, SftConfig
-from training.data.batches import shuffled_batches, shuffled_length_batches
+from training.data.batches import micro_batches, shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
 from training.data.opening import load, open_language_model
@@ -30,8 +31,8 @@ from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
-from training.runtime.adapters import adapt, passes_of
 from training.runtime.artifact import lineage_of
+from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
@@ -168,7 +169,7 @@ def _train(
     shown: Sequence[Prompt],
 ) -> None:
     """Take the steps of the plan; the policy is a plain model at their end. `shown` are answered after the last one."""
-    adapt(policy.model, config)
+    prepare(policy.model, config)
     learner = Learner(
         policy.model,
         epsilon=config.adam_epsilon,
@@ -206,7 +207,18 @@ def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]
 
     lengths = [len(example) for example in examples]
     flop = training_flop(policy.model, lengths, predicted=tokens, passes=passes_of(config))
-    return Batch(examples, loss_of, Work(sum(lengths), flop))
+    return Batch(
+        examples,
+        loss_of,
+        Work(sum(lengths), flop),
+        partial(_micro_batches, config),
+    )
+
+
+def _micro_batches(config: SftConfig, shard: Sequence[Example]) -> list[Sequence[Example]]:
+    if config.packing and sum(map(len, shard)) <= config.micro_batch_tokens:
+        return [shard]
+    return micro_batches(shard, length_of=len, batch_tokens=config.micro_batch_tokens)
 
 
 def loss_sum(
@@ -217,5 +229,4 @@ def loss_sum(
     predicted = [example.token_ids[1:] if whole else example.response_ids for example in examples]
     hidden_states = packed_response_hidden_states if packed else response_hidden_states
     hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
-    logits_NV = project(policy.model, hidden_ND)
-    return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)
+    return cross_entropy(policy.model, hidden_ND, tokens_N), len(tokens_N)
