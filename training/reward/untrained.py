@@ -10,6 +10,7 @@ from models.reward import (
 )
 from training.config import InputError, RewardConfig
 from training.runtime.artifact import verify
+from training.runtime.device import placed
 from training.runtime.learning import prepare
 from training.runtime.replicas import replica
 from training.runtime.seeds import derived_seed
@@ -27,11 +28,14 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
     verify(config.base)
     try:
         if is_encoder(config.base):
-            return reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
-        base = load_language_model(config.base)
-        return reward_model_from_policy(base, seed=seed, read_out=read_out, trunk=base.model.base_model)
+            made = reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
+        else:
+            base = load_language_model(config.base)
+            made = reward_model_from_policy(base, seed=seed, read_out=read_out, trunk=base.model.base_model)
     except ModelError as error:
         raise InputError(str(error)) from error
+    placed(made.model)
+    return made
 
 
 def adapt_reward_model(reward_model: RewardModel, config: RewardConfig) -> None:
