@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.backbone import LanguageModel, freeze
-from models.lora import add_adapters
 from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.reward.scoring import Reward
-from training.runtime.seeds import derived_seed
+from training.runtime.learning import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,7 @@ def build_models(
     freeze(reference.model)
     critic = _critic(config, policy, reward_model)
     cost_critic = _critic(config, policy, cost_model) if cost_model is not None else None
-    if config.lora_rank:
-        seed = derived_seed(config.seed, "adapters")
-        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
+    prepare(policy.model, config)
     return PpoModels(policy, reference, critic, reward, cost, cost_critic)
 
 
