@@ -54,9 +54,10 @@ class PpoConfig(LearningConfig):
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
     `fastest` times both when the run begins and stays with what it found."""
 
-    critic: Literal["separate", "shared"] = "separate"
+    critic: Literal["separate", "shared", "adapter"] = "separate"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
-    own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk."""
+    own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk; `adapter` is such
+    a head on adapters of its own, of `lora_rank`, beside the policy's: the trunk is in memory once."""
     value_coefficient: NonNegative = 0.1
     """Weight of the value loss in a shared trunk (Ziegler et al. 2019, code); a separate critic has none."""
     critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
@@ -149,6 +150,8 @@ class PpoConfig(LearningConfig):
         if self.batch_size % self.samples_per_prompt:
             raise ConfigError("batch_size", "must be a multiple of samples_per_prompt")
         self._require_use_by_algorithm()
+        if self.critic == "adapter" and self.lora_rank == 0:
+            raise ConfigError("lora_rank", "needed for a critic of adapters")
         self._require_use_of_cost()
         if self.pays_kl_in == "loss" and self.estimator == "k1":
             raise ConfigError("kl_estimator", "k1 in the loss has no gradient on average; choose k2 or k3")

@@ -10,6 +10,7 @@ from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.reward.scoring import Reward
+from training.runtime.replicas import replica
 from training.runtime.seeds import derived_seed
 
 
@@ -36,7 +37,7 @@ def build_models(
     config: PpoConfig,
     policy: LanguageModel,
     reference: LanguageModel,
-    reward_model: RewardModel,
+    reward_model: RewardModel | None,
     reward: Reward,
     *,
     cost_model: RewardModel | None = None,
@@ -44,23 +45,27 @@ def build_models(
 ) -> PpoModels:
     """Put the models of a run together: the policy with its adapters, a frozen reference, and critics.
 
-    Separate critics start from reward and cost model, whatever rules give reward and cost. Where that is an encoder,
-    whose states of a prompt see the response, they start from the policy's trunk.
+    Separate critics start from reward and cost model, whatever rules give reward and cost. Where there is none, or an
+    encoder, whose states of a prompt see the response, they start from the policy's trunk.
     """
     freeze(reference.model)
-    critic = _critic(config, policy, reward_model)
-    cost_critic = _critic(config, policy, cost_model) if cost_model is not None else None
+    critic = _critic(config, policy, reward_model, "critic")
+    cost_critic = _critic(config, policy, cost_model, "cost_critic") if cost is not None else None
     if config.lora_rank:
         seed = derived_seed(config.seed, "adapters")
         add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
     return PpoModels(policy, reference, critic, reward, cost, cost_critic)
 
 
-def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
+def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | None, name: str) -> Critic | None:
     if not ALGORITHMS[config.algorithm].has_critic:
         return None
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)
+    if config.critic == "adapter":
+        return _adapter_critic(config, policy, name)
+    if scored_by is None:
+        return Critic.beside(policy)
     freeze(scored_by.model)
     if scored_by.is_encoder:
         return Critic.beside(policy)
@@ -70,3 +75,13 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) ->
             "set critic to shared"
         )
     return Critic.from_reward_model(scored_by)
+
+
+def _adapter_critic(config: PpoConfig, policy: LanguageModel, name: str) -> Critic:
+    """Adapters of its own on the policy's frozen weights, which are in memory once. It has to be made before the policy
+    gets adapters, which it would else have too."""
+    shared = Critic.on_trunk_of(policy)
+    critic = Critic(replica(shared.trunk), shared.head)
+    seed = derived_seed(config.seed, "adapters", name)
+    add_adapters(critic.trunk, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
+    return critic.eval()
