@@ -18,6 +18,8 @@ from training.runtime.tensorboard import FOLDER as BOARD
 from training.runtime.tensorboard import Board
 
 RESULT = "result.json"
+STOPPING = "stopping"
+"""A file that is there while a run that was asked to stop is still within a step: whoever asked gives it time."""
 
 State = tuple[dict[str, Tensor], dict[str, object]]
 """What a checkpoint holds: tensors by name, and values that JSON can hold."""
@@ -30,11 +32,21 @@ class Cancelled(Exception):
 class Cancellation:
     """Whether the run was asked to stop: set by a signal handler, read by the loops between two steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Path | None = None) -> None:
+        """`heard` is the file that says so until the run has stopped."""
         self.requested = False
+        self._heard = heard
+        self.forget()
 
     def request(self, *_: object) -> None:
         self.requested = True
+        if self._heard is not None and self._heard.parent.is_dir():
+            self._heard.touch()
+
+    def forget(self) -> None:
+        """The run has stopped, or begins: nothing of an earlier request is left."""
+        if self._heard is not None:
+            self._heard.unlink(missing_ok=True)
 
 
 class Run:
@@ -63,8 +75,17 @@ class Run:
     def finished(self) -> bool:
         return (self.out / RESULT).is_file()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether steps of it are done that a checkpoint holds."""
+        return not self.checkpoints.is_empty
+
     def resume(self) -> Checkpoint | None:
-        """Where to go on from; None at the beginning."""
+        """Where to go on from; None at the beginning. Raises `Cancelled` where the run was asked to stop by now, as
+        nothing is done that isn't saved."""
+        if self._cancellation.requested:
+            self.metrics.close()
+            raise Cancelled
         return self.checkpoints.load()
 
     def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], State]) -> None:

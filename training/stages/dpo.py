@@ -5,6 +5,7 @@ from pathlib import Path
 from models.backbone import save_language_model
 from training.config import DpoConfig
 from training.data.opening import load, open_language_model
+from training.data.rehearsal import rehearse_policy
 from training.direct.dpo import JudgedPairs, summary
 from training.direct.loop import learn
 from training.preferences.comparisons import load_preferences
@@ -26,6 +27,7 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    rehearse_policy(run, policy)
     judged = JudgedPairs.of(config, policy, preferences)
     reference_2N = learn(config, run, policy, judged, shown=shown)
     run.finish(summary(judged, reference_2N), artifact=("policy", lambda folder: save_language_model(policy, folder)))

@@ -24,6 +24,7 @@ from training.data.batches import shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
 from training.data.opening import load, open_language_model
+from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
@@ -69,6 +70,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
     )
     planned = plan_batches(config, examples)
+    rehearse_policy(run, policy)
     _train(config, run, policy, examples, planned, shown=first_prompts(policy, held_out_records or records))
     result: dict[str, object] = {
         "steps": len(planned.batches),
