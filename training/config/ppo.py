@@ -8,6 +8,7 @@ from training.algorithms.choices import AlgorithmName, Estimator
 from training.algorithms.table import ALGORITHMS
 from training.config.alarms import AlarmBounds, Detector
 from training.config.learning import LearningConfig
+from training.config.rules import RewardRules
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
 
 _OF_COST = ("cost_limit", "multiplier_start", "multiplier_max", "multiplier_learning_rate", "cost_window")
@@ -22,7 +23,8 @@ class PpoConfig(LearningConfig):
 
     policy: str
     reference: str
-    reward: str
+    reward: str | None = None
+    """None where `rules` alone pay."""
     held_out_reward: str | None = None
     """A second reward model that nothing is learnt from: what the policy gains by it is no product of `reward`'s
     errors."""
@@ -117,6 +119,7 @@ class PpoConfig(LearningConfig):
     """Divide the tokens' rewards by their deviation over the rollout, the mean unchanged (Ziegler et al. 2019)."""
     whiten_advantages: bool = True
     """Mean 0 and deviation 1 over all tokens of the rollout, not of a minibatch."""
+    rules: RewardRules = field(default_factory=RewardRules)
     missing_eos_penalty: NonNegative | None = 2.0
     """A response that did not end gets min(score, 0) minus this, in deviations of the score. Null: its score."""
 
@@ -149,6 +152,8 @@ class PpoConfig(LearningConfig):
             raise ConfigError("minibatch_size", "must not exceed batch_size")
         if self.batch_size % self.samples_per_prompt:
             raise ConfigError("batch_size", "must be a multiple of samples_per_prompt")
+        if self.reward is None and not self.rules.weights:
+            raise ConfigError("reward", "needed where no rules pay")
         self._require_use_by_algorithm()
         if self.critic == "adapter" and self.lora_rank == 0:
             raise ConfigError("lora_rank", "needed for a critic of adapters")

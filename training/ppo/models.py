@@ -9,6 +9,7 @@ from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
+from training.reward.rules import Rules
 from training.reward.scoring import Reward
 from training.runtime.replicas import replica
 from training.runtime.seeds import derived_seed
@@ -22,9 +23,11 @@ class PpoModels:
     reference: LanguageModel
     critic: Critic | None
     reward: Reward
+    """The reward model; without one `rules` themselves."""
     cost: Reward | None = None
     """The higher the worse, and above 0 unsafe."""
     cost_critic: Critic | None = None
+    rules: Rules | None = None
 
     @property
     def critics(self) -> Mapping[str, Critic]:
@@ -42,6 +45,7 @@ def build_models(
     *,
     cost_model: RewardModel | None = None,
     cost: Reward | None = None,
+    rules: Rules | None = None,
 ) -> PpoModels:
     """Put the models of a run together: the policy with its adapters, a frozen reference, and critics.
 
@@ -54,7 +58,7 @@ def build_models(
     if config.lora_rank:
         seed = derived_seed(config.seed, "adapters")
         add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
-    return PpoModels(policy, reference, critic, reward, cost, cost_critic)
+    return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules)
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | None, name: str) -> Critic | None:
