@@ -7,10 +7,10 @@ same tokens always get the same log-probabilities.
 
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from models.architecture import Architecture
 from models.placement import HOST, moved
+from models.recomputation import recomputed
 from models.tokenization import (
     Conversation,
     TokenizerError,
@@ -37,6 +38,13 @@ from models.tokenization import (
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+LOGIT_BYTES = 1 << 26
+"""Of logits in float32 that are held at once: 64 MiB are all of a batch in a small vocabulary, and 341 tokens of one
+of 49,152."""
+
+ResultT = TypeVar("ResultT")
 
 
 class ModelError(ValueError):
@@ -222,14 +230,6 @@ def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
     return cast(Tensor, logits_NV)
 
 
-def response_logits(
-    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
-) -> tuple[Tensor, Tensor]:
-    """(N, V) logits that predict each response token, and the (N,) tokens, all rows one after the other."""
-    hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
-    return project(model, hidden_ND), tokens_N
-
-
 def response_hidden_states(
     model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Tensor, Tensor]:
@@ -276,10 +276,43 @@ def token_log_probabilities(
     The temperature is the one that the tokens were sampled at; rollout, reference and training must agree on it, which
     is why this is the only function that they use.
     """
-    log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
-    return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
+        log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+            entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
+        return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+    parts = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
+    log_probabilities, entropies = zip(*parts, strict=True)
+    return _joined(log_probabilities), _joined(entropies)
+
+
+def cross_entropy(model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+    """Summed nats of the tokens, given the (N, D) states before them, at temperature 1."""
+
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        logits_NV = at_least_float32(project(model, hidden_ND))
+        return torch.nn.functional.cross_entropy(logits_NV, tokens_N, reduction="sum")
+
+    first, *others = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
+    return torch.stack([first, *others]).sum() if others else first
+
+
+def _in_chunks(
+    model: "PreTrainedModel", function: Callable[[Tensor, Tensor], ResultT], hidden_ND: Tensor, tokens_N: Tensor
+) -> list[ResultT]:
+    """Results of as many states at once as have `LOGIT_BYTES` of logits; where that is not all, logits are computed
+    again on the way back instead of kept."""
+    rows = max(1, LOGIT_BYTES // (4 * int(model.config.vocab_size)))
+    if len(tokens_N) <= rows:
+        return [function(hidden_ND, tokens_N)]
+    chunks = zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True)
+    return [recomputed(function, *chunk) for chunk in chunks]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

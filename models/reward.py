@@ -7,6 +7,7 @@ other tool expects, the heads averaged, and the rows lie beside it.
 
 # B = batch, T = tokens, D = hidden size, H = heads, R = responses
 
+import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,16 +162,21 @@ class RewardModel:
         self.model.config.score_std = std
 
 
-def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
-    """The policy's trunk, copied where it is, under new heads with weights from N(0, 1/(D+1)) and no bias.
+def reward_model_from_policy(
+    policy: LanguageModel, *, seed: int, read_out: ReadOut | None = None, trunk: nn.Module | None = None
+) -> RewardModel:
+    """The policy's trunk, a copy if none is given, under new heads with weights from N(0, 1/(D+1)) and no bias.
 
     The deviation 1/sqrt(D+1) is that of Stiennon et al. 2020: scores start with variance near one whatever
     the width.
     """
     config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), **_ONE_LABEL})
-    model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
-    model.base_model.load_state_dict(policy.model.base_model.state_dict())
-    cast(nn.Module, model).to(policy.device)
+    with torch.device("meta"):  # what it has of its own is replaced
+        model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
+    if trunk is None:
+        trunk = copy.deepcopy(policy.model.base_model).requires_grad_(True)
+    model.set_submodule(model.base_model_prefix, trunk)
+    model.score = nn.Linear(policy.width, 1, bias=False, device=policy.device)
     reward_model = RewardModel(model.eval(), policy.tokenizer)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model

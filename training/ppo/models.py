@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.backbone import LanguageModel, freeze
-from models.lora import add_adapters
 from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.reward.rules import Rules
 from training.reward.scoring import Reward
+from training.runtime.learning import prepare
 from training.runtime.replicas import replica
-from training.runtime.seeds import derived_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,7 @@ def build_models(
     freeze(reference.model)
     critic = _critic(config, policy, reward_model, "critic")
     cost_critic = _critic(config, policy, cost_model, "cost_critic") if cost is not None else None
-    if config.lora_rank:
-        seed = derived_seed(config.seed, "adapters")
-        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
+    prepare(policy.model, config)
     return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules)
 
 
@@ -86,6 +83,5 @@ def _adapter_critic(config: PpoConfig, policy: LanguageModel, name: str) -> Crit
     gets adapters, which it would else have too."""
     shared = Critic.on_trunk_of(policy)
     critic = Critic(replica(shared.trunk), shared.head)
-    seed = derived_seed(config.seed, "adapters", name)
-    add_adapters(critic.trunk, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
+    prepare(critic.trunk, config, name=name)
     return critic.eval()
