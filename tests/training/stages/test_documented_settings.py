@@ -10,13 +10,16 @@ import pytest
 from models.architecture import Architecture
 from models.encoder import ENCODER_TYPES
 from tests.models.directories import FAMILIES
-from training.config import AlarmBounds, CostConfig, RewardConfig, StageConfig
+from training.config import AlarmBounds, CostConfig, RewardConfig, RewardRules, StageConfig
 from training.stages.registry import STAGES
 
 PAGE = (Path(__file__).parents[3] / "docs/training.md").read_text()
-TABLES: dict[str, type] = {"Every stage": StageConfig, "`architecture`": Architecture, "`alarms`": AlarmBounds} | {
-    f"`{stage}`": kind for stage, kind in STAGES.items()
-}
+TABLES: dict[str, type] = {
+    "Every stage": StageConfig,
+    "`architecture`": Architecture,
+    "`alarms`": AlarmBounds,
+    "`rules`": RewardRules,
+} | {f"`{stage}`": kind for stage, kind in STAGES.items()}
 REQUIRED = "required"
 OF_ITS_OWN = "below"
 AUTHOR = r"[A-Z][\w-]+(?: and [A-Z]\w+)?(?: et al\.)?"
