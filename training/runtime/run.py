@@ -6,11 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
-from training.config import InputError
+from training.config import InputError, StageConfig
+from training.config.by_model import ModelFacts, chosen, settled
 from training.runtime.artifact import ArtifactKind, Lineage, publish, write_json
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.metrics import MetricsLog
@@ -18,6 +21,9 @@ from training.runtime.tensorboard import FOLDER as BOARD
 from training.runtime.tensorboard import Board
 
 RESULT = "result.json"
+CHOSEN = "chosen_by_model.json"
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 State = tuple[dict[str, Tensor], dict[str, object]]
 """What a checkpoint holds: tensors by name, and values that JSON can hold."""
@@ -46,7 +52,8 @@ class Run:
 
     def __init__(self, out: Path, lineage: Lineage, cancellation: Cancellation | None = None) -> None:
         self.out = out
-        self.lineage = lineage
+        self._lineage = lineage
+        self._chosen: Mapping[str, float] = {}
         self._cancellation = cancellation or Cancellation()
         identity = _identity(lineage)
         _make_folder(out)
@@ -62,6 +69,15 @@ class Run:
     @property
     def finished(self) -> bool:
         return (self.out / RESULT).is_file()
+
+    def settle(self, config: ConfigT, facts: ModelFacts) -> ConfigT:
+        """The settings with what the model decides of them, which the result and the artifact then tell; to be called
+        once the model is open. A run that goes on keeps what it began with, whatever the rules say by then."""
+        path = self.out / CHOSEN
+        if not path.exists():
+            write_json(path, chosen(config, facts))
+        self._chosen = json.loads(path.read_bytes())
+        return settled(config, self._chosen)
 
     def resume(self) -> Checkpoint | None:
         """Where to go on from; None at the beginning."""
@@ -90,8 +106,9 @@ class Run:
             raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
         if artifact is not None:
             kind, write = artifact
-            publish(self.artifact, kind, self.lineage, write)
-        write_json(self.out / RESULT, dict(result))
+            publish(self.artifact, kind, replace(self._lineage, chosen_by_model=self._chosen), write)
+        told = {"chosen_by_model": dict(self._chosen)} if self._chosen else {}
+        write_json(self.out / RESULT, {**result, **told})
         self.checkpoints.clear()
         self.metrics.close()
 
