@@ -265,7 +265,7 @@ def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") ->
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-        _make_savable(model.generation_config)
+        model.generation_config = _savable(model.generation_config)
     model.eval()
     ends = _eos_ids(model, tokenizer)
     end_turns(tokenizer, ends)
@@ -284,12 +284,17 @@ def _add_rows(model: "PreTrainedModel", needed: int) -> None:
             weight_VD[rows:] = weight_VD[:rows].mean(0)
 
 
-def _make_savable(generation: "GenerationConfig") -> None:
-    """A file that sets a temperature and doesn't ask for sampling can be read, and once changed not be written."""
-    try:
-        generation.validate(strict=True)
-    except ValueError:
-        generation.do_sample = True
+def _savable(generation: "GenerationConfig") -> "GenerationConfig":
+    """A file may hold what can be read, and once changed not be written: a temperature without asking for sampling,
+    which is then asked for, and what no sampling mends, of which the ids are kept."""
+    for tried in (generation, type(generation)(**{**generation.to_diff_dict(), "do_sample": True})):
+        try:
+            tried.validate(strict=True)
+        except ValueError:
+            continue
+        return tried
+    ids = {name: getattr(generation, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return type(generation)(**ids)
 
 
 def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:

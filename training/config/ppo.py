@@ -4,17 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from training.algorithms.choices import Estimator
+from training.algorithms.choices import AlgorithmName, Estimator
+from training.algorithms.table import ALGORITHMS
 from training.config.alarms import AlarmBounds, Detector
 from training.config.by_model import power, step
 from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
 
-_OF_TOKENS = (
-    *("critic", "value_coefficient", "critic_learning_rate", "critic_warmup_iterations", "value_clip"),
-    *("gamma", "gae_lambda", "whiten_rewards"),
-)
-"""What RLOO has no use for: it has no critic and takes a response as one action."""
 _OF_COST = ("cost_limit", "multiplier_start", "multiplier_max", "multiplier_learning_rate", "cost_window")
 
 
@@ -38,10 +34,11 @@ class PpoConfig(LearningConfig):
     """Prompts that nothing is learnt from, for `publish` = best and for the detectors, which else take `prompts`."""
     demonstrations: Path | None = None
     """Responses to imitate beside PPO, for `ptx_coefficient`."""
-    algorithm: Literal["ppo", "rloo"] = "ppo"
-    """`rloo` compares a response with the others to its prompt instead of with a critic (Ahmadian et al. 2024)."""
+    algorithm: AlgorithmName = "ppo"
+    """All but `ppo` compare a response with others to its prompt instead of with a critic: `rloo` (Ahmadian et al.
+    2024), `grpo` (Shao et al. 2024), `dr_grpo` (Liu et al. 2025) and `gspo` (Zheng et al. 2025)."""
     samples_per_prompt: Count = 1
-    """Responses to each prompt of a rollout, for `rloo` at least 2."""
+    """Responses to each prompt of a rollout; without a critic at least 2."""
     iterations: Count = 22
     batch_size: Count = 64
     """Responses of a rollout."""
@@ -66,12 +63,13 @@ class PpoConfig(LearningConfig):
     critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
     """Iterations at the start in which only the critic learns, a shared one only its head."""
 
-    kl_penalty: Literal["reward", "loss"] = "reward"
+    kl_penalty: Literal["usual", "reward", "loss"] = "usual"
     """Where the divergence is paid: in the reward of every token (Ziegler et al. 2019) or as a term of the policy's
-    loss (Shao et al. 2024)."""
-    kl_estimator: Estimator = "k1"
+    loss (Shao et al. 2024). `usual` is the reward for `ppo` and `rloo`, the loss for the others."""
+    kl_estimator: Literal["usual", Estimator] = "usual"
     """Schulman 2020. In the reward only k1 is unbiased. In the loss k2 has the right gradient, k3 that of the reversed
-    divergence, and k1 none on average, so that it is refused there."""
+    divergence, and k1 none on average, so that it is refused there. `usual` is k1 for `ppo` and `rloo`, k3 for the
+    others."""
     kl_coefficient: NonNegative = power(0.2, 0.05)
     kl_controller: Literal["fixed", "adaptive"] = "adaptive"
     kl_target: Positive = 4.0
@@ -151,10 +149,9 @@ class PpoConfig(LearningConfig):
             raise ConfigError("minibatch_size", "must not exceed batch_size")
         if self.batch_size % self.samples_per_prompt:
             raise ConfigError("batch_size", "must be a multiple of samples_per_prompt")
-        if self.algorithm == "rloo":
-            self._require_use_without_critic()
+        self._require_use_by_algorithm()
         self._require_use_of_cost()
-        if self.kl_penalty == "loss" and self.kl_estimator == "k1":
+        if self.pays_kl_in == "loss" and self.estimator == "k1":
             raise ConfigError("kl_estimator", "k1 in the loss has no gradient on average; choose k2 or k3")
         if self.ptx_coefficient > 0 and self.demonstrations is None:
             raise ConfigError("demonstrations", "needed for ptx_coefficient")
@@ -165,12 +162,29 @@ class PpoConfig(LearningConfig):
         if self.on_alarm == "roll_back" and self.kl_roll_backs == 0:
             raise ConfigError("kl_roll_backs", "must be above 0 to roll back on an alarm")
 
-    def _require_use_without_critic(self) -> None:
-        if self.samples_per_prompt == 1:
-            raise ConfigError("samples_per_prompt", "RLOO compares at least 2 responses to a prompt")
-        unused = [name for name in _OF_TOKENS if getattr(self, name) != getattr(PpoConfig, name)]
+    @property
+    def pays_kl_in(self) -> Literal["reward", "loss"]:
+        """`kl_penalty`, as the algorithm usually has it."""
+        return ALGORITHMS[self.algorithm].kl_penalty if self.kl_penalty == "usual" else self.kl_penalty
+
+    @property
+    def estimator(self) -> Estimator:
+        """`kl_estimator`, as the algorithm usually has it."""
+        return ALGORITHMS[self.algorithm].kl_estimator if self.kl_estimator == "usual" else self.kl_estimator
+
+    def _require_use_by_algorithm(self) -> None:
+        algorithm = ALGORITHMS[self.algorithm]
+        if self.samples_per_prompt == 1 and not algorithm.has_critic:
+            raise ConfigError(
+                "samples_per_prompt",
+                "%(algorithm)s compares at least 2 responses to a prompt",
+                algorithm=algorithm.title,
+            )
+        unused = [name for name in algorithm.unused if getattr(self, name) != getattr(PpoConfig, name)]
         if unused:
-            raise ConfigError(", ".join(unused), "RLOO has no critic and takes a response as one action")
+            raise ConfigError(
+                ", ".join(unused), "%(algorithm)s has no critic and advantages of its own", algorithm=algorithm.title
+            )
 
     def _require_use_of_cost(self) -> None:
         unused = [name for name in _OF_COST if getattr(self, name) != getattr(PpoConfig, name)]

@@ -16,7 +16,7 @@ def ppo_flop(models: PpoModels, rollout: Rollout, measures: Measures, *, actor_p
     policy = Arithmetic.of(models.policy.model)
     policy_pass = policy.trunk_flop(lengths) + policy.logits_flop(predicted)
     actor_epochs, critic_epochs = (
-        measures.get(loss, (0.0, 0.0))[1] / predicted for loss in ("policy_loss", "value_loss")
+        measures.get(name, (0.0, 0.0))[1] / predicted for name in ("update_kl", "value_loss")
     )
     flop = (2 + actor_passes * actor_epochs) * policy_pass  # the reference is of the policy's shape
     for critic in models.critics.values():

@@ -7,6 +7,7 @@ from models.backbone import LanguageModel, freeze
 from models.lora import add_adapters
 from models.reward import RewardModel
 from models.value import Critic
+from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.reward.scoring import Reward
 from training.runtime.seeds import derived_seed
@@ -14,7 +15,7 @@ from training.runtime.seeds import derived_seed
 
 @dataclass(frozen=True, slots=True)
 class PpoModels:
-    """The four parts of PPO, and two more under a constraint; RLOO has no critics."""
+    """The four parts of PPO, and two more under a constraint; not every algorithm has critics."""
 
     policy: LanguageModel
     reference: LanguageModel
@@ -56,7 +57,7 @@ def build_models(
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
-    if config.algorithm == "rloo":
+    if not ALGORITHMS[config.algorithm].has_critic:
         return None
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)

@@ -18,13 +18,16 @@ from models.generation import Response, sample_responses
 from models.value import Critic
 from training.algorithms.advantages import (
     generalised_advantages,
+    group_advantages,
     leave_one_out_advantages,
+    over_group_deviation,
     penalise_missing_eos,
     token_rewards,
 )
 from training.algorithms.constraint import lagrangian_advantages
 from training.algorithms.kl import ESTIMATORS, k1
 from training.algorithms.masking import length_mask, scatter_rows, whiten
+from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.data.examples import Prompt
 from training.ppo.models import PpoModels
@@ -68,7 +71,7 @@ class Rollout(Scored):
     """A batch of responses with everything that training on them needs."""
 
     advantage_BR: Tensor
-    """Of all tokens of a response alike where a response is one action."""
+    """Of all tokens of a response alike where there is no critic."""
     return_BR: Tensor
     """What the critic learns, zero without one."""
     cost_return_BR: Tensor
@@ -117,8 +120,8 @@ def assess(
     finite."""
     with timer.measure("score"):
         scored = score_responses(models, prompts, responses, config)
-    penalty_BR = ESTIMATORS[config.kl_estimator](scored.log_probability_BR, scored.reference_BR)
-    in_reward = kl_coefficient if config.kl_penalty == "reward" else 0.0
+    penalty_BR = ESTIMATORS[config.estimator](scored.log_probability_BR, scored.reference_BR)
+    in_reward = kl_coefficient if config.pays_kl_in == "reward" else 0.0
     mask_BR = scored.mask_BR
     reward_BR = token_rewards(scored.reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
     if config.whiten_rewards:
@@ -132,23 +135,32 @@ def assess(
         advantage_BR = lagrangian_advantages(advantage_BR, cost_advantage_BR, multiplier=multiplier)
     return Rollout(
         **{field.name: getattr(scored, field.name) for field in fields(scored)},
-        advantage_BR=_whitened(advantage_BR, mask_BR, config) if config.whiten_advantages else advantage_BR,
+        advantage_BR=_scaled(advantage_BR, mask_BR, config),
         return_BR=return_BR,
         cost_return_BR=cost_return_BR,
     )
 
 
 def _advantages(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> tuple[Tensor, Tensor]:
-    """(B, R) advantages and returns."""
-    if config.algorithm == "rloo":
-        advantage_B = leave_one_out_advantages(reward_BR.sum(-1), samples=config.samples_per_prompt)
-        return advantage_B[:, None] * mask_BR, torch.zeros_like(value_BR)
-    return generalised_advantages(reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    """(B, R) advantages, not yet scaled, and returns."""
+    baseline = ALGORITHMS[config.algorithm].baseline
+    if baseline == "critic":
+        return generalised_advantages(reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    compare = leave_one_out_advantages if baseline == "others" else group_advantages
+    advantage_B = compare(reward_BR.sum(-1), samples=config.samples_per_prompt)
+    return advantage_B[:, None] * mask_BR, torch.zeros_like(value_BR)
 
 
-def _whitened(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tensor:
-    """Over all actions: tokens, or responses, where a long one counts no more than a short one."""
-    if config.algorithm == "rloo":
+def _scaled(advantage_BR: Tensor, mask_BR: Tensor, config: PpoConfig) -> Tensor:
+    """Over a rollout of all its tokens, or without a critic responses, where a long one counts no more than a short
+    one."""
+    algorithm = ALGORITHMS[config.algorithm]
+    if algorithm.scale == "group":
+        advantage_B = over_group_deviation(advantage_BR[:, 0], samples=config.samples_per_prompt)
+        return advantage_B[:, None] * mask_BR
+    if algorithm.scale == "none" or not config.whiten_advantages:
+        return advantage_BR
+    if not algorithm.has_critic:
         return whiten(advantage_BR[:, :1], mask_BR[:, :1]) * mask_BR
     return whiten(advantage_BR, mask_BR)
 

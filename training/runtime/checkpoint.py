@@ -87,6 +87,11 @@ class CheckpointStore:
                 return checkpoint
         return None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was saved, whole or not."""
+        return not self._folders()
+
     def clear(self) -> None:
         """Remove everything: the run has ended and its artifact is published."""
         shutil.rmtree(self._folder)

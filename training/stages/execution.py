@@ -11,7 +11,7 @@ from models.tokenization import TokenizerError
 from training.config import ConfigError, InputError, StageConfig
 from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
 from training.runtime.replicas import use_threads
-from training.runtime.run import Cancellation, Cancelled
+from training.runtime.run import STOPPING, Cancellation, Cancelled
 from training.stages.registry import runner_of
 
 
@@ -21,7 +21,7 @@ def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None
     transformers.logging.disable_progress_bar()
     use_threads(threads or torch.get_num_threads())
     run = runner_of(stage)  # before signals are heard by the loops, of which there is none while this loads
-    cancellation = Cancellation()
+    cancellation = Cancellation(out / STOPPING)
     before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         run(config, out, cancellation)
@@ -33,6 +33,7 @@ def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None
         traceback.print_exc()
         return FAILED
     finally:
+        cancellation.forget()
         for number, handler in before.items():
             signal.signal(number, handler)
     return DONE

@@ -8,6 +8,7 @@ from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
 from training.data.opening import facts_of, load, open_language_model, open_reward_model
+from training.data.rehearsal import rehearse_policy
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
@@ -41,6 +42,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy)
+    rehearse_policy(run, policy)
     config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     config = run.settle(config, facts_of(policy.model))
     reference = _reference(config, policy)

@@ -32,8 +32,8 @@ KINDS: Mapping[object, Kind] = {bool: "switch", int: "whole", float: "number", s
 class Setting:
     """One thing that can be chosen. `name` has a dot where it lies within another.
 
-    A `choice` is one of `choices`, `choices` are any of them; `weights` are numbers by name. With `by_model` null leaves
-    it to the model.
+    A `choice` is one of `choices`, `choices` are any of them; `weights` are numbers by name. With `by_model` null is
+    the model's choice.
     """
 
     name: str

@@ -24,18 +24,17 @@ from training.data.batches import shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
 from training.data.opening import facts_of, load, open_language_model
+from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
-from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
-from training.runtime.metrics import mean_of
-from training.runtime.optimiser import Trainer, cosine_schedule
-from training.runtime.replicas import Replicas
-from training.runtime.run import Cancellation, Run, State
+from training.runtime.metrics import Measures
+from training.runtime.optimisation import Batch, Learner, Plan, optimise
+from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Steps
+from training.runtime.steps import Steps, Stretch, Work
 from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ PHASE = "sft"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Batches:
     """The batches of the whole run: indices into the examples, one list per optimiser step."""
 
     batches: Sequence[Sequence[int]]
@@ -71,11 +70,12 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     held_out = (
         encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
     )
-    plan = plan_batches(config, examples)
-    _train(config, run, policy, examples, plan, shown=first_prompts(policy, held_out_records or records))
+    planned = plan_batches(config, examples)
+    rehearse_policy(run, policy)
+    _train(config, run, policy, examples, planned, shown=first_prompts(policy, held_out_records or records))
     result: dict[str, object] = {
-        "steps": len(plan.batches),
-        "tokens": plan.tokens,
+        "steps": len(planned.batches),
+        "tokens": planned.tokens,
         "demonstrations": len(examples),
         "demonstrations_dropped": dropped,
         "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
@@ -85,7 +85,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
 
-def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
+def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Batches:
     """Batches of similar length, or to be packed, shuffled anew each epoch, until the epochs or the token budget run
     out."""
     shuffled = shuffled_batches if config.packing else shuffled_length_batches
@@ -97,10 +97,10 @@ def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
         for batch in shuffled(lengths, batch_tokens=config.batch_tokens, seed=seed):
             batch_tokens = sum(lengths[index] for index in batch)
             if config.max_tokens and batches and tokens + batch_tokens > config.max_tokens:
-                return Plan(batches, tokens)
+                return Batches(batches, tokens)
             batches.append(batch)
             tokens += batch_tokens
-    return Plan(batches, tokens)
+    return Batches(batches, tokens)
 
 
 def held_out_figures(
@@ -160,56 +160,48 @@ def _train(
     run: Run,
     policy: LanguageModel,
     examples: Sequence[Example],
-    plan: Plan,
+    planned: Batches,
     *,
     shown: Sequence[Prompt],
 ) -> None:
     """Take the steps of the plan. `shown` are answered after the last one."""
-    trainer = Trainer(
-        policy.model.parameters(),
+    learner = Learner(
+        policy.model,
         epsilon=config.adam_epsilon,
         gradient_clip=config.gradient_clip,
         weight_decay=config.weight_decay,
     )
-    total = len(plan.batches)
-    start = 0
-    checkpoint = run.resume()
-    if checkpoint is not None:
-        start = checkpoint.step
-        policy.model.load_state_dict(unpack("model", checkpoint.tensors))
-        load_optimizer(trainer.optimizer, unpack("optimizer", checkpoint.tensors))
-
-    def state() -> State:
-        return (
-            pack("model", policy.model.state_dict()) | pack("optimizer", optimizer_tensors(trainer.optimizer)),
-            {},
-        )
-
-    whole = config.loss == "full"
-    replicas = Replicas(policy.model)
+    plan = Plan(
+        steps=len(planned.batches),
+        batch=lambda step: _batch(config, policy, [examples[index] for index in planned.batches[step]]),
+        learning_rate=config.learning_rate,
+        warmup_fraction=config.warmup_fraction,
+    )
     steps = Steps(
         run,
         Meter(policy.model, batch_tokens=config.batch_tokens),
-        total=total,
+        total=plan.steps,
         checkpoint_steps=config.checkpoint_steps,
         last_samples=lambda: sample_texts({"policy": policy}, shown, seed=derived_seed(config.seed, "samples")),
     )
-    for step in steps.timed(start, total):
-        batch = [examples[index] for index in plan.batches[step]]
-        tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in batch)
+    checkpoint = run.resume()
+    if checkpoint is not None:
+        learner.restore(checkpoint.tensors)
+    done = checkpoint.step if checkpoint is not None else 0
+    steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
 
-        def learn(model: "PreTrainedModel", shard: Sequence[Example], tokens: int = tokens) -> float:
-            loss, _ = loss_sum(replace(policy, model=model), shard, whole=whole, packed=config.packing)
-            (loss / tokens).backward()
-            return float(loss.detach())
 
-        loss = sum(replicas.map(learn, batch))
-        rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
-        norm = trainer.step(rate)
-        lengths = [len(example) for example in batch]
-        flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
-        measures = {"loss": (loss, tokens), "learning_rate": mean_of(rate), "gradient_norm": mean_of(norm)}
-        steps.end(step, PHASE, measures | steps.pace(tokens=sum(lengths), flop=flop), state)
+def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
+    whole = config.loss == "full"
+    tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in examples)
+
+    def loss_of(model: "PreTrainedModel", rows: Sequence[Example]) -> tuple[torch.Tensor, Measures]:
+        loss, predicted = loss_sum(replace(policy, model=model), rows, whole=whole, packed=config.packing)
+        return loss / tokens, {"loss": (float(loss.detach()), predicted)}
+
+    lengths = [len(example) for example in examples]
+    flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
+    return Batch(examples, loss_of, Work(sum(lengths), flop))
 
 
 def loss_sum(

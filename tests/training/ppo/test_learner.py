@@ -138,6 +138,9 @@ LEARNERS = [
     pytest.param({"critic": "shared", "value_coefficient": 0.4}, id="shared trunk"),
     pytest.param({"lora_rank": 2}, id="adapters"),
     pytest.param({"algorithm": "rloo", "samples_per_prompt": 2, "dual_clip": 1.2}, id="rloo"),
+    pytest.param({"algorithm": "grpo", "samples_per_prompt": 4, "entropy_coefficient": 0.3}, id="grpo"),
+    pytest.param({"algorithm": "dr_grpo", "samples_per_prompt": 2, "lora_rank": 2}, id="dr_grpo with adapters"),
+    pytest.param({"algorithm": "gspo", "samples_per_prompt": 4, "clip_low": 0.02, "clip_high": 0.03}, id="gspo"),
     pytest.param({"cost": "cost"}, id="cost"),
     pytest.param({"cost": "cost", "critic": "shared", "value_coefficient": 0.4}, id="cost at a shared trunk"),
     pytest.param(

@@ -83,6 +83,8 @@ PPO = TrainingStage(
     gather=_gather,
     take_over=add_candidate,
     usual=(
+        Usual("algorithm", phrase("Algorithm")),
+        Usual("samples_per_prompt", phrase("Responses to each prompt of an iteration")),
         Usual("iterations", phrase("Iterations"), TIME),
         Usual("batch_size", phrase("Responses of an iteration"), TIME),
         Usual("max_new_tokens", phrase("Longest response, in tokens"), TIME),

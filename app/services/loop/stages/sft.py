@@ -26,6 +26,7 @@ from app.services.loop.stages.stage import (
     Work,
 )
 
+
 async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> Json:
     demonstrated = exists().where(Demonstration.prompt_id == Prompt.id, Prompt.project_id == project.id)
     if not await db.scalar(select(demonstrated)):
