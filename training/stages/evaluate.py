@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
+from models.generation import Filters, sample_responses
 from models.reward import RewardModel
 from training.config import EvaluateConfig, InputError
 from training.data.encoding import encode_pairs, encode_prompts
@@ -151,8 +151,10 @@ def _sample(
         temperature=config.temperature,
         seed=derived_seed(config.seed, "evaluate", role),
         batch_size=config.batch_size,
+        filters=Filters(config.top_k, config.top_p, config.min_p),
+        stop=config.stop,
     )
-    return written(model, sampled)
+    return written(model, sampled, config.stop)
 
 
 def _records(
@@ -175,7 +177,8 @@ def _records(
 def _kl_per_response(
     config: EvaluateConfig, reference: LanguageModel, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
 ) -> list[float]:
-    """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats."""
+    """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats, of the distribution
+    that was sampled from, filters and all, to the reference's whole one."""
     sampled = [response.sampled for response in responses]
     reference_BR = log_probabilities(
         reference,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from models.generation import Filters
 from training.config import GenerateConfig
 from training.data.encoding import encode_prompts
 from training.data.opening import facts_of, load, open_language_model
@@ -33,6 +34,8 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
         seed=config.seed,
         run=run,
         checkpoint_steps=config.checkpoint_steps,
+        filters=Filters(config.top_k, config.top_p, config.min_p),
+        stop=config.stop,
     )
     write_records(out / COMPLETIONS, completions)
     run.finish(
