@@ -42,15 +42,15 @@ class Judgements(Protocol):
 
     @property
     def phase(self) -> str:
-        """In which the policy learns."""
+        """The stretch in which the policy learns."""
 
     @property
     def layout(self) -> int:
-        """Of checkpoints."""
+        """How checkpoints are laid out."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the reference's log-probabilities, items last."""
+        """The shape of the reference's log-probabilities, items last."""
 
     @property
     def kept_as(self) -> Mapping[str, str]:

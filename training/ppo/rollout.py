@@ -84,7 +84,7 @@ class Rollout(Scored):
     cost_return_BR: Tensor
 
     def on(self, device: torch.device) -> Self:
-        """The same with its tensors on the device, where policy and critics learn from them."""
+        """A copy of the rollout with its tensors on the device, where policy and critics learn from them."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         there: dict[str, Any] = {name: moved(one, device) for name, one in held.items() if isinstance(one, Tensor)}
         return replace(self, **there)
