@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from training.algorithms.choices import AlgorithmName, Estimator
 from training.algorithms.table import ALGORITHMS
 from training.config.alarms import AlarmBounds, Detector
+from training.config.by_model import power, step
 from training.config.learning import LearningConfig
 from training.config.rules import RewardRules
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
@@ -44,13 +45,13 @@ class PpoConfig(LearningConfig):
     batch_size: Count = 64
     """Responses of a rollout."""
     minibatch_size: Count = 32
-    micro_batch_tokens: Count = 4096
+    micro_batch_tokens: Count = step(4096, 1024)
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
     epochs: Count = 2
-    max_new_tokens: Count = 80
+    max_new_tokens: Count = step(80, 256)
     temperature: Positive = 0.7
-    actor_learning_rate: Positive = 5e-4
-    critic_learning_rate: Positive = 1e-3
+    actor_learning_rate: Positive = power(5e-4, 1e-6, adapters=1e-5)
+    critic_learning_rate: Positive = power(1e-3, 9e-6)
     adam_epsilon: Positive = 1e-5
     precision: Precision = "float32"
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
@@ -72,7 +73,7 @@ class PpoConfig(LearningConfig):
     """Schulman 2020. In the reward only k1 is unbiased. In the loss k2 has the right gradient, k3 that of the reversed
     divergence, and k1 none on average, so that it is refused there. `usual` is k1 for `ppo` and `rloo`, k3 for the
     others."""
-    kl_coefficient: NonNegative = 0.2
+    kl_coefficient: NonNegative = power(0.2, 0.05)
     kl_controller: Literal["fixed", "adaptive"] = "adaptive"
     kl_target: Positive = 4.0
     """Nats per response that the adaptive controller steers to."""

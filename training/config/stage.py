@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.config.values import Seed
+from training.config.values import Positive, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,5 +11,8 @@ class StageConfig:
     Stiennon et al. 2020. `checkpoint_steps` counts optimiser steps (iterations in PPO, batches in generation)."""
 
     seed: Seed
+    checkpoint_seconds: Positive = 300.0
+    """A checkpoint is written at the end of a step, too, when the last one is so old: what steps take differs between
+    models. No effect on the result."""
     tensorboard: bool = False
     """Write events for TensorBoard into the run's folder too; needs the package of that name."""

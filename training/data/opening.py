@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
+from training.config.by_model import ModelFacts
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, verify
 from training.runtime.device import placed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 RecordT = TypeVar("RecordT", bound=Record)
 SplitT = TypeVar("SplitT", bound="OfSplit")
@@ -59,6 +63,11 @@ def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "rewar
         raise InputError(str(error)) from error
     placed(reward_model.model)
     return reward_model
+
+
+def facts_of(model: "PreTrainedModel", *, was_trained: bool = True) -> ModelFacts:
+    """What decides the settings that are left to a model."""
+    return ModelFacts(sum(weight.numel() for weight in model.parameters()), was_trained)
 
 
 def load(path: Path, kind: type[RecordT]) -> list[RecordT]:

@@ -7,7 +7,7 @@ from models.backbone import LanguageModel, save_language_model
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.data.rehearsal import rehearse_policy
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
@@ -44,6 +44,8 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy)
     rehearse_policy(run, policy)
+    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
+    config = run.settle(config, facts_of(policy.model))
     reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
@@ -68,7 +70,6 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
     )
     demonstrations = _demonstrations(config, policy)
-    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     loop = PpoLoop(config, models, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
     stopped_early = loop.train()
     result = {

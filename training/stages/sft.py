@@ -25,7 +25,7 @@ from training.config import InputError, SftConfig
 from training.data.batches import micro_batches, shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
-from training.data.opening import load, open_probed
+from training.data.opening import facts_of, load, open_probed
 from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
@@ -68,6 +68,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         return
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
+    config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
     held_out = (
