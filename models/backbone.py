@@ -8,7 +8,7 @@ same tokens always get the same log-probabilities.
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -61,6 +61,8 @@ class LanguageModel:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     eos_ids: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    """Of the weights in its file, and so of those in whatever is published of it; in memory they are in float32."""
 
     @property
     def pad_id(self) -> int:
@@ -114,7 +116,8 @@ def load_language_model(location: str | Path) -> LanguageModel:
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
-    require_decoder(read_model_config(location), location)
+    config = read_model_config(location)
+    require_decoder(config, location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
@@ -135,7 +138,7 @@ def load_language_model(location: str | Path) -> LanguageModel:
     require_shapes(info["mismatched_keys"], location)
     require_numbers(model, location)
     try:
-        return _prepared(model, tokenizer)
+        return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
     except TokenizerError as error:
         raise ModelError(f"cannot use {location}: {error}") from error
 
@@ -182,8 +185,48 @@ def require_numbers(model: nn.Module, location: str | Path) -> None:
 
 def save_language_model(language_model: LanguageModel, folder: Path) -> None:
     """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
-    language_model.model.save_pretrained(folder, safe_serialization=True)
+    save_weights(language_model.model, folder, language_model.dtype)
     language_model.tokenizer.save_pretrained(folder)
+
+
+def stored_dtype(config: "PreTrainedConfig") -> torch.dtype:
+    """What the weights beside a configuration are in: a half where it says so, else float32."""
+    told = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(told, torch.float32)
+
+
+def save_weights(
+    model: "PreTrainedModel",
+    folder: Path,
+    dtype: torch.dtype,
+    weights: dict[str, Tensor] | None = None,
+    *,
+    in_full: Collection[str] = (),
+) -> None:
+    """Write a model's weights, or these in their place, in `dtype`, and its configuration; those `in_full` as they
+    are."""
+    if dtype == torch.float32:
+        model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        return
+    halves: dict[int, Tensor] = {}  # weights that are tied stay one
+
+    def half(weight: Tensor) -> Tensor:
+        return halves.setdefault(weight.data_ptr(), weight.to(dtype))
+
+    found = cast(dict[str, Tensor], model.state_dict()) if weights is None else weights
+    stored = {name: weight if name in in_full else half(weight) for name, weight in found.items()}
+    model.save_pretrained(folder, state_dict=stored, safe_serialization=True)
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.config.save_pretrained(folder)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def round_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give every weight a value that `dtype` has, so that what is measured is what will be saved."""
+    if dtype != torch.float32:
+        for weight in model.parameters():
+            weight.copy_(weight.to(dtype))
 
 
 def first_line(error: Exception) -> str:

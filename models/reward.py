@@ -30,6 +30,8 @@ from models.backbone import (
     require_decoder,
     require_numbers,
     require_shapes,
+    save_weights,
+    stored_dtype,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
 from models.classifier import classifier_class, has_classifier
@@ -73,6 +75,8 @@ class RewardModel:
     tokenizer: "PreTrainedTokenizerBase"
     pairs: PairFormat | None = None
     """How prompt and response are put together for an encoder; None of a decoder."""
+    dtype: torch.dtype = torch.float32
+    """As a policy's, of all but the heads, which are always saved in float32."""
 
     @property
     def pad_id(self) -> int:
@@ -182,7 +186,7 @@ def reward_model_from_policy(
         trunk = copy.deepcopy(policy.model.base_model).requires_grad_(True)
     model.set_submodule(model.base_model_prefix, trunk)
     model.score = nn.Linear(policy.width, 1, bias=False, device=policy.device)
-    reward_model = RewardModel(model.eval(), policy.tokenizer)
+    reward_model = RewardModel(model.eval(), policy.tokenizer, dtype=policy.dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
 
@@ -200,7 +204,8 @@ def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: Read
     if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
         raise ModelError(f"{location} lacks the weights of {lacking[0]}")
     require_numbers(model, location)
-    reward_model = RewardModel(model.eval(), tokenizer, _pair_format(model, tokenizer, location))
+    pairs, dtype = _pair_format(model, tokenizer, location), stored_dtype(read_model_config(location))
+    reward_model = RewardModel(model.eval(), tokenizer, pairs, dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
 
@@ -243,7 +248,7 @@ def load_reward_model(location: str | Path) -> RewardModel:
         except TokenizerError as error:
             raise ModelError(f"cannot use {location}: {error}") from error
     pairs = _pair_format(model, tokenizer, location) if reads_pairs else None
-    reward_model = RewardModel(model.eval(), tokenizer, pairs)
+    reward_model = RewardModel(model.eval(), tokenizer, pairs, stored_dtype(read_model_config(location)))
     if reward_model.read_out.heads > 1:
         _load_heads(reward_model, Path(location) / HEADS)
     return reward_model
@@ -262,7 +267,8 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     elsewhere = reward_model.read_out.elsewhere
     if elsewhere is not None:
         reward_model.model.config.update(_MEAN_LABEL)
-    reward_model.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+    in_full = [name for name in weights if name.startswith(f"{reward_model.head_name}.")]
+    save_weights(reward_model.model, folder, reward_model.dtype, weights, in_full=in_full)
     if elsewhere is not None:
         (folder / CARD).write_text(f"# Reward model\n\nOf this model, {elsewhere}.\n\n{_CARD}", encoding="utf-8")
     if reward_model.read_out.heads > 1:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.lora import merge_adapters
 from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
 from training.config import DpoConfig, InputError
@@ -24,7 +23,7 @@ from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
 from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint
-from training.runtime.learning import passes_of, prepare
+from training.runtime.learning import finish, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Run
@@ -113,7 +112,7 @@ def learn(
         optimise(plan, learner),
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
-    merge_adapters(policy.model)
+    finish(policy)
     return reference
 
 

@@ -18,7 +18,6 @@ from models.backbone import (
     response_log_probabilities,
     save_language_model,
 )
-from models.lora import merge_adapters
 from models.packing import packed_response_hidden_states, rows_can_be_packed
 from models.tokenization import train_tokenizer
 from training.config import InputError, SftConfig
@@ -33,7 +32,7 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.device import placed
-from training.runtime.learning import passes_of, prepare
+from training.runtime.learning import finish, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
@@ -201,7 +200,7 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
-    merge_adapters(policy.model)
+    finish(policy)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
