@@ -66,6 +66,7 @@ oracle: ## Install TRL 1.12.0 and 1.16.0 in build/peers (2 GB each) and record a
 	@build/peers/trl-1.12/bin/python -W ignore -m tests.training.golden.make_trl
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_rloo
+	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_grpo
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_kto
 
 clean: ## Remove what was installed and cached; data stay

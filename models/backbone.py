@@ -7,10 +7,10 @@ same tokens always get the same log-probabilities.
 
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from models.architecture import Architecture
+from models.placement import HOST, moved
+from models.recomputation import recomputed
 from models.tokenization import (
     Conversation,
     PromptError,
@@ -40,8 +42,14 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+LOGIT_BYTES = 1 << 26
+"""Of logits in float32 that are held at once: 64 MiB are all of a batch in a small vocabulary, and 341 tokens of one
+of 49,152."""
+
 NEVER = -1e9
 """A logit whose probability is 0 at any temperature, and finite, so that nothing times it is 0."""
+
+ResultT = TypeVar("ResultT")
 
 
 class ModelError(ValueError):
@@ -55,10 +63,16 @@ class LanguageModel:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     eos_ids: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    """Of the weights in its file, and so of those in whatever is published of it; in memory they are in float32."""
 
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def width(self) -> int:
@@ -107,7 +121,8 @@ def load_language_model(location: str | Path) -> LanguageModel:
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
-    require_decoder(read_model_config(location), location)
+    config = read_model_config(location)
+    require_decoder(config, location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
@@ -128,7 +143,7 @@ def load_language_model(location: str | Path) -> LanguageModel:
     require_shapes(info["mismatched_keys"], location)
     require_numbers(model, location)
     try:
-        return _prepared(model, tokenizer)
+        return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
     except TokenizerError as error:
         raise ModelError(f"cannot use {location}: {error}") from error
 
@@ -175,8 +190,48 @@ def require_numbers(model: nn.Module, location: str | Path) -> None:
 
 def save_language_model(language_model: LanguageModel, folder: Path) -> None:
     """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
-    language_model.model.save_pretrained(folder, safe_serialization=True)
+    save_weights(language_model.model, folder, language_model.dtype)
     language_model.tokenizer.save_pretrained(folder)
+
+
+def stored_dtype(config: "PreTrainedConfig") -> torch.dtype:
+    """What the weights beside a configuration are in: a half where it says so, else float32."""
+    told = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(told, torch.float32)
+
+
+def save_weights(
+    model: "PreTrainedModel",
+    folder: Path,
+    dtype: torch.dtype,
+    weights: dict[str, Tensor] | None = None,
+    *,
+    in_full: Collection[str] = (),
+) -> None:
+    """Write a model's weights, or these in their place, in `dtype`, and its configuration; those `in_full` as they
+    are."""
+    if dtype == torch.float32:
+        model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        return
+    halves: dict[int, Tensor] = {}  # weights that are tied stay one
+
+    def half(weight: Tensor) -> Tensor:
+        return halves.setdefault(weight.data_ptr(), weight.to(dtype))
+
+    found = cast(dict[str, Tensor], model.state_dict()) if weights is None else weights
+    stored = {name: weight if name in in_full else half(weight) for name, weight in found.items()}
+    model.save_pretrained(folder, state_dict=stored, safe_serialization=True)
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.config.save_pretrained(folder)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def round_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give every weight a value that `dtype` has, so that what is measured is what will be saved."""
+    if dtype != torch.float32:
+        for weight in model.parameters():
+            weight.copy_(weight.to(dtype))
 
 
 def first_line(error: Exception) -> str:
@@ -191,11 +246,12 @@ def freeze(model: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """(B, T) ids. Under causal attention no real token sees padding on its right, so no mask is needed."""
+def pad_right(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device = HOST) -> Tensor:
+    """(B, T) ids, on the device of the model that reads them. Under causal attention no real token sees padding on its
+    right, so no mask is needed."""
     longest = max(len(sequence) for sequence in sequences)
     rows = [[*sequence, *[pad_id] * (longest - len(sequence))] for sequence in sequences]
-    return torch.tensor(rows, dtype=torch.long)
+    return moved(torch.tensor(rows, dtype=torch.long), device)
 
 
 def hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> Tensor:
@@ -234,32 +290,27 @@ def without_unwritten(model: "PreTrainedModel", logits_NV: Tensor) -> Tensor:
     return logits_NV
 
 
-def response_logits(
-    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
-) -> tuple[Tensor, Tensor]:
-    """(N, V) logits that predict each response token, and the (N,) tokens, all rows one after the other."""
-    hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
-    return project(model, hidden_ND), tokens_N
-
-
 def response_hidden_states(
     model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Tensor, Tensor]:
     """(N, D) last hidden states of the positions before each response token, and the (N,) tokens."""
-    ids_BT = pad_right([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], pad_id)
+    sequences = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+    ids_BT = pad_right(sequences, pad_id, model.device)
     hidden_BTD = hidden_states(model, ids_BT)
-    rows, columns = response_positions(prompts, responses)
+    rows, columns = response_positions(prompts, responses, model.device)
     return hidden_BTD[rows, columns], ids_BT[rows, columns + 1]
 
 
-def response_positions(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def response_positions(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], device: torch.device = HOST
+) -> tuple[Tensor, Tensor]:
     """Row and column of the states that predict the response tokens: from the prompt's last token to the
     response's last but one."""
     lengths = torch.tensor([len(response) for response in responses])
     starts = torch.tensor([len(prompt) - 1 for prompt in prompts])
     rows = torch.repeat_interleave(torch.arange(len(prompts)), lengths)
     offsets = torch.arange(len(rows)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
-    return rows, starts[rows] + offsets
+    return moved(rows, device), moved(starts[rows] + offsets, device)
 
 
 def response_log_probabilities(
@@ -285,10 +336,43 @@ def token_log_probabilities(
     The temperature is the one that the tokens were sampled at; rollout, reference and training must agree on it, which
     is why this is the only function that they use.
     """
-    log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
-    return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
+        log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+            entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
+        return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+    parts = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
+    log_probabilities, entropies = zip(*parts, strict=True)
+    return _joined(log_probabilities), _joined(entropies)
+
+
+def cross_entropy(model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+    """Summed nats of the tokens, given the (N, D) states before them, at temperature 1."""
+
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        logits_NV = at_least_float32(project(model, hidden_ND))
+        return torch.nn.functional.cross_entropy(logits_NV, tokens_N, reduction="sum")
+
+    first, *others = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
+    return torch.stack([first, *others]).sum() if others else first
+
+
+def _in_chunks(
+    model: "PreTrainedModel", function: Callable[[Tensor, Tensor], ResultT], hidden_ND: Tensor, tokens_N: Tensor
+) -> list[ResultT]:
+    """Results of as many states at once as have `LOGIT_BYTES` of logits; where that is not all, logits are computed
+    again on the way back instead of kept."""
+    rows = max(1, LOGIT_BYTES // (4 * int(model.config.vocab_size)))
+    if len(tokens_N) <= rows:
+        return [function(hidden_ND, tokens_N)]
+    chunks = zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True)
+    return [recomputed(function, *chunk) for chunk in chunks]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -313,7 +397,7 @@ def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") ->
         listed = model.generation_config.suppress_tokens or []
         unwritten = {*listed, *spare, *unused_rows(tokenizer, needed)}
         model.generation_config.suppress_tokens = sorted(unwritten) or None
-        _make_savable(model.generation_config)
+        model.generation_config = _savable(model.generation_config)
     model.eval()
     return LanguageModel(model, tokenizer, ends)
 
@@ -331,12 +415,17 @@ def _add_rows(model: "PreTrainedModel", needed: int) -> None:
                 weight[rows:] = weight[:rows].mean(0)
 
 
-def _make_savable(generation: "GenerationConfig") -> None:
-    """A file that sets a temperature and doesn't ask for sampling can be read, and once changed not be written."""
-    try:
-        generation.validate(strict=True)
-    except ValueError:
-        generation.do_sample = True
+def _savable(generation: "GenerationConfig") -> "GenerationConfig":
+    """A file may hold what can be read, and once changed not be written: a temperature without asking for sampling,
+    which is then asked for, and what no sampling mends, of which the ids are kept."""
+    for tried in (generation, type(generation)(**{**generation.to_diff_dict(), "do_sample": True})):
+        try:
+            tried.validate(strict=True)
+        except ValueError:
+            continue
+        return tried
+    ids = {name: getattr(generation, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return type(generation)(**ids)
 
 
 def _listed_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:

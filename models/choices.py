@@ -4,3 +4,6 @@ from typing import Literal
 
 ReadOutKind = Literal["mean", "worst", "conservative"]
 """How the scores of several heads become one."""
+
+AdapterTargets = Literal["all", "attention"]
+"""Which linear layers of a trunk get adapters."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.backbone import response_hidden_states, response_positions
 from models.branches import PROBE_TOLERANCE
+from models.placement import moved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,10 +55,11 @@ def packed_response_hidden_states(
             position_BT[row, start:end] = torch.arange(lengths[index])
             row_of[index], start_of[index] = row, start
             start = end
+    ids_BT, position_BT = moved(ids_BT, model.device), moved(position_BT, model.device)
     output = model.base_model(input_ids=ids_BT, position_ids=position_BT, use_cache=False)
     sequence_N, column_N = response_positions(prompts, responses)
-    row_N = torch.tensor(row_of)[sequence_N]
-    column_N = column_N + torch.tensor(start_of)[sequence_N]
+    row_N = moved(torch.tensor(row_of)[sequence_N], model.device)
+    column_N = moved(column_N + torch.tensor(start_of)[sequence_N], model.device)
     return cast(Tensor, output.last_hidden_state)[row_N, column_N], ids_BT[row_N, column_N + 1]
 
 
@@ -69,7 +71,7 @@ def rows_can_be_packed(model: "PreTrainedModel") -> bool:
     prompts, responses = [ids[:3], ids[3:5], ids[5:6]], [ids[6:14], ids[14:17], ids[17:24]]
     try:
         packed_ND, _ = packed_response_hidden_states(model, prompts, responses, 0)
-    except (TypeError, ValueError, RuntimeError):  # whatever a model makes of arguments that it doesn't know
+    except (TypeError, ValueError):  # whatever a model makes of arguments that it doesn't know
         return False
     apart_ND, _ = response_hidden_states(model, prompts, responses, 0)
     return bool((packed_ND - apart_ND).abs().max() <= PROBE_TOLERANCE * apart_ND.abs().max())

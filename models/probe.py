@@ -116,7 +116,7 @@ def _right_padding(language_model: LanguageModel, rows: Sequence[Sequence[int]])
 def _left_padding(language_model: LanguageModel, rows: Sequence[Sequence[int]]) -> str | None:
     """With a mask and positions, as prompts are read before sampling."""
     model = language_model.model
-    logits_BV = decoder_for(model).start(*pad_left(rows, language_model.pad_id))
+    logits_BV = decoder_for(model).start(*pad_left(rows, language_model.pad_id, language_model.device))
     for row, logits_V in zip(rows, logits_BV, strict=True):
         if not _same(logits_V, _alone(model, row)[-1]):
             return "a mask and positions don't undo it"
@@ -129,7 +129,9 @@ def _cache(language_model: LanguageModel, rows: Sequence[Sequence[int]]) -> str 
     decoder = decoder_for(language_model.model)
     read, alive = [2, 1, 1], [0, 1, 2]
     logits_BV = decoder.start(
-        *pad_left([row[:count] for row, count in zip(rows, read, strict=True)], language_model.pad_id)
+        *pad_left(
+            [row[:count] for row, count in zip(rows, read, strict=True)], language_model.pad_id, language_model.device
+        )
     )
     for step in range(min(LENGTHS)):
         for row, logits_V in zip(alive, logits_BV, strict=True):

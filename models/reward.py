@@ -7,6 +7,7 @@ other tool expects, the heads averaged, and the rows lie beside it.
 
 # B = batch, T = tokens, D = hidden size, H = heads, R = responses
 
+import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,13 @@ from models.backbone import (
     require_decoder,
     require_numbers,
     require_shapes,
+    save_weights,
+    stored_dtype,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
 from models.classifier import classifier_class, has_classifier
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
+from models.placement import moved
 from models.read_out import ReadOut
 from models.tokenization import (
     Conversation,
@@ -73,10 +77,16 @@ class RewardModel:
     tokenizer: "PreTrainedTokenizerBase"
     pairs: PairFormat | None = None
     """How prompt and response are put together for an encoder; None of a decoder."""
+    dtype: torch.dtype = torch.float32
+    """As a policy's, of all but the heads, which are always saved in float32."""
 
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def end_id(self) -> int:
@@ -160,7 +170,7 @@ class RewardModel:
         """(1, D): the one head that scores alike if the read-out is linear, else as the mean would."""
         if self.read_out.heads == 1:
             return self.head.weight
-        return self.read_out.linear_weights()[None] @ self.head.weight
+        return self.read_out.linear_weights().to(self.head.weight)[None] @ self.head.weight
 
     def set_read_out(self, read_out: ReadOut) -> None:
         self.model.config.read_out = read_out.to_json()
@@ -170,16 +180,22 @@ class RewardModel:
         self.model.config.score_std = std
 
 
-def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
-    """The policy's trunk, copied, under new heads with weights from N(0, 1/(D+1)) and no bias.
+def reward_model_from_policy(
+    policy: LanguageModel, *, seed: int, read_out: ReadOut | None = None, trunk: nn.Module | None = None
+) -> RewardModel:
+    """The policy's trunk, a copy if none is given, under new heads with weights from N(0, 1/(D+1)) and no bias.
 
     The deviation 1/sqrt(D+1) is that of Stiennon et al. 2020: scores start with variance near one whatever
     the width.
     """
     config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), **_ONE_LABEL})
-    model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
-    model.base_model.load_state_dict(policy.model.base_model.state_dict())
-    reward_model = RewardModel(model.eval(), policy.tokenizer)
+    with torch.device("meta"):  # what it has of its own is replaced
+        model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
+    if trunk is None:
+        trunk = copy.deepcopy(policy.model.base_model).requires_grad_(True)
+    model.set_submodule(model.base_model_prefix, trunk)
+    model.score = nn.Linear(policy.width, 1, bias=False, device=policy.device)
+    reward_model = RewardModel(model.eval(), policy.tokenizer, dtype=policy.dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
 
@@ -197,7 +213,8 @@ def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: Read
     if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
         raise ModelError(f"{location} lacks the weights of {lacking[0]}")
     require_numbers(model, location)
-    reward_model = RewardModel(model.eval(), tokenizer, _pair_format(model, tokenizer, location))
+    pairs, dtype = _pair_format(model, tokenizer, location), stored_dtype(read_model_config(location))
+    reward_model = RewardModel(model.eval(), tokenizer, pairs, dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
 
@@ -240,7 +257,7 @@ def load_reward_model(location: str | Path) -> RewardModel:
         except TokenizerError as error:
             raise ModelError(f"cannot use {location}: {error}") from error
     pairs = _pair_format(model, tokenizer, location) if reads_pairs else None
-    reward_model = RewardModel(model.eval(), tokenizer, pairs)
+    reward_model = RewardModel(model.eval(), tokenizer, pairs, stored_dtype(read_model_config(location)))
     if reward_model.read_out.heads > 1:
         _load_heads(reward_model, Path(location) / HEADS)
     return reward_model
@@ -255,11 +272,12 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     heads = {name: tensor.detach() for name, tensor in reward_model.head.named_parameters()}
     if reward_model.read_out.heads > 1:
         share_1H = reward_model.read_out.linear_weights()[None]
-        weights |= {f"{reward_model.head_name}.{name}": (share_1H @ tensor) for name, tensor in heads.items()}
+        weights |= {f"{reward_model.head_name}.{name}": share_1H.to(tensor) @ tensor for name, tensor in heads.items()}
     elsewhere = reward_model.read_out.elsewhere
     if elsewhere is not None:
         reward_model.model.config.update(_MEAN_LABEL)
-    reward_model.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+    in_full = [name for name in weights if name.startswith(f"{reward_model.head_name}.")]
+    save_weights(reward_model.model, folder, reward_model.dtype, weights, in_full=in_full)
     if elsewhere is not None:
         (folder / CARD).write_text(f"# Reward model\n\nOf this model, {elsewhere}.\n\n{_CARD}", encoding="utf-8")
     if reward_model.read_out.heads > 1:
@@ -282,7 +300,7 @@ def branch_scores_by_head(reward_model: RewardModel, rows: Sequence[Branches]) -
     if reward_model.is_encoder:
         return scores_by_head(reward_model, [one.token_ids for row in rows for one in row.apart])
     hidden_BTD = branch_hidden_states(reward_model.model, rows, reward_model.pad_id)
-    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows)]))
+    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows, reward_model.device)]))
 
 
 def scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -296,16 +314,16 @@ def latents(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Te
     """(B, D), what the heads read: of a decoder the last hidden state of the last token."""
     if reward_model.pairs is not None:
         return encoder.read_by_head(reward_model.model, _pair_inputs(reward_model, reward_model.pairs, sequences))
-    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
-    last_B = torch.tensor([len(sequence) - 1 for sequence in sequences])
-    return hidden_BTD[torch.arange(len(sequences)), last_B]
+    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id, reward_model.device))
+    last_B = moved(torch.tensor([len(sequence) - 1 for sequence in sequences]), reward_model.device)
+    return hidden_BTD[torch.arange(len(sequences), device=reward_model.device), last_B]
 
 
 def prefix_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """(B, T, H) raw scores of every prefix, each as if the sequence ended there; those of padding are meaningless.
     A decoder's alone: an encoder would have to read each prefix by itself."""
     assert not reward_model.is_encoder
-    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
+    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id, reward_model.device))
     return cast(Tensor, reward_model.head(hidden_BTD))
 
 
@@ -346,13 +364,14 @@ def _pair_format(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
 
 def _pair_inputs(reward_model: RewardModel, pairs: PairFormat, sequences: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     positions = reward_model.max_positions
-    return pairs.inputs([pairs.within(sequence, positions) for sequence in sequences], reward_model.pad_id)
+    cut = [pairs.within(sequence, positions) for sequence in sequences]
+    return pairs.inputs(cut, reward_model.pad_id, reward_model.device)
 
 
 def _widen(reward_model: RewardModel) -> None:
     """As many rows as the read-out has heads."""
     head = nn.Linear(reward_model.head.in_features, reward_model.read_out.heads, bias=reward_model.is_encoder)
-    reward_model.model.set_submodule(reward_model.head_name, head)
+    reward_model.model.set_submodule(reward_model.head_name, head.to(reward_model.device))
 
 
 def _load_heads(reward_model: RewardModel, path: Path) -> None:

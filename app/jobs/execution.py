@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from app.services.loop.stages.stage import End, LongStage, WatchedStage, WorkerS
 from app.services.loop.storable import storable
 
 METRICS = "metrics.jsonl"
+STOPPING = "stopping"
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
 OUT_OF_MEMORY = -9
 
@@ -38,6 +40,8 @@ STOP_GRACE_SECONDS = 4.0
 STOPPED_WORKER = "The worker was stopped."
 # A step may have just begun, and writing the checkpoint takes its time, too.
 GRACE_STEPS = 3
+# For a process that says that it heard and is within a step: the first one, of which nobody knows how long it takes.
+HEARD_GRACE_SECONDS = 600.0
 ERROR_BYTES = 500
 LAST_WORDS_BYTES = 65_536
 
@@ -201,6 +205,11 @@ async def _run_child(context: WorkerContext, lease: HeldLease, launch: Launch) -
             raise LeaseLost
         if not ended.done():
             await _stop(child, ended, _grace_seconds(context, lease))
+            if not ended.done():
+                await _stop_later(context, lease, ended, launch.out / STOPPING)
+            if not ended.done():
+                log.warning("stage_did_not_stop", stage=launch.stage)
+                child.kill()
         return await ended
     finally:
         if not ended.done():
@@ -218,12 +227,18 @@ async def _first_of(ended: "asyncio.Task[int]", *events: asyncio.Event) -> None:
 
 
 async def _stop(child: Child, ended: "asyncio.Task[int]", grace_seconds: float) -> None:
-    """Let the stage write a checkpoint, end it when that takes too long."""
+    """Let the stage write a checkpoint, if that doesn't take too long."""
     child.terminate()
     await asyncio.wait([ended], timeout=grace_seconds)
-    if not ended.done():
-        log.warning("stage_did_not_stop", grace_seconds=grace_seconds)
-        child.kill()
+
+
+async def _stop_later(context: WorkerContext, lease: HeldLease, ended: "asyncio.Task[int]", heard: Path) -> None:
+    """Let a stage that says that it heard end its step, unless the worker has to stop or the run is another's."""
+    if context.stopping.is_set() or not await asyncio.to_thread(heard.exists):
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEARD_GRACE_SECONDS):
+            await _first_of(ended, lease.lost, context.stopping)
 
 
 def _grace_seconds(context: WorkerContext, lease: HeldLease) -> float:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     config = json.loads(arguments.config.read_text())
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if config.get("deaf") else stop)
+    heard = arguments.out / "stopping"
+    heard.unlink(missing_ok=True)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if config.get("deaf") else partial(stop, heard))
     print(f"{arguments.stage} runs as {os.getpid()}")  # noqa: T201 - into the run's log
-    return run(arguments.stage, arguments.config, arguments.out)
+    try:
+        return run(arguments.stage, arguments.config, arguments.out)
+    finally:
+        heard.unlink(missing_ok=True)
 
 
 def run(stage: str, config_path: Path, out: Path) -> int:
@@ -102,9 +108,10 @@ def run(stage: str, config_path: Path, out: Path) -> int:
     return 0
 
 
-def stop(*_: object) -> None:
+def stop(heard: Path, *_: object) -> None:
     global stopping
     stopping = True
+    heard.touch()
 
 
 def read_inputs(base: Path, config: dict[str, Any]) -> dict[str, Any]:

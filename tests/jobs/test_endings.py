@@ -182,6 +182,24 @@ async def test_a_run_whose_steps_are_long_is_given_the_time_to_write_its_checkpo
     assert (home / f"runs/{run.id}/stopped").exists(), "it ended by itself"
 
 
+async def test_a_run_in_its_first_step_says_that_it_heard_and_is_given_the_time_to_end_it(
+    loop: Loop, home: Path
+) -> None:
+    """How long a step takes is told by the one before, of which there is none."""
+    run = await loop.queue_sft(await loop.make_project(), steps=50, step_seconds=1.5)
+    loop.context = replace(loop.context, cancel_grace_seconds=0.3)
+    slow = asyncio.create_task(loop.execute(run))
+    folder = home / f"runs/{run.id}"
+    async with asyncio.timeout(20):
+        while "runs as" not in (log.read_text() if (log := folder / "log.txt").exists() else ""):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await loop.do(lambda db: runs.request_cancel(db, None, run))
+    assert (await slow).state == "cancelled"
+    assert json.loads((folder / "checkpoints" / "state.json").read_text())["step"] == 1
+    assert (folder / "stopped").exists(), "it ended by itself"
+    assert not (folder / "stopping").exists()
+
+
 async def test_while_another_worker_looks_around_this_one_leaves_everything_alone(loop: Loop, db: AsyncSession) -> None:
     run = await loop.queue_sft(await loop.make_project())
     await loop.do(lambda own: leases.claim(own, run.id, owner="gone", lease_seconds=LEASE_SECONDS))

@@ -7,7 +7,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from models.backbone import load_language_model, response_log_probabilities
-from models.lora import Adapted, add_adapters, learnt_weights, merge_adapters, set_learnt_weights
+from models.lora import Adapted, activate, add_adapters, learnt_weights, merge_adapters, set_learnt_weights
+from training.runtime.replicas import replica
 
 PROMPTS, RESPONSES = [[5, 6, 7], [9, 10, 11, 12]], [[30, 31, 0], [40, 41, 42, 0]]
 
@@ -67,3 +68,32 @@ def test_a_model_without_adapters_is_learnt_whole_and_merging_it_does_nothing(
     before = model.state_dict()
     merge_adapters(model)
     assert learnt_weights(model).keys() == before.keys()
+
+
+def test_several_adapters_stand_beside_one_trunk_and_one_at_most_is_heard(directory_of: Callable[[str], Path]) -> None:
+    model = load_language_model(directory_of("llama")).model
+    plain = log_probabilities(model)
+    for seed, name in enumerate(("policy", "critic")):
+        add_adapters(model, rank=4, alpha=8.0, seed=seed, name=name)
+    move(model)
+    of_critic = log_probabilities(model)
+    shared = replica(model)
+    activate(shared, None)
+    assert torch.equal(log_probabilities(shared), plain)
+    activate(shared, "policy")
+    of_policy = log_probabilities(shared)
+    assert torch.equal(log_probabilities(model), of_critic)
+    assert float((of_policy - of_critic).abs().max()) > 0.01
+    assert (
+        learnt_weights(model).keys() == learnt_weights(model, "policy").keys() | learnt_weights(model, "critic").keys()
+    )
+    merge_adapters(model, "policy")
+    torch.testing.assert_close(log_probabilities(model), of_policy, atol=1e-4, rtol=0)
+
+
+def test_adapters_on_attention_alone_leave_the_other_layers(directory_of: Callable[[str], Path]) -> None:
+    for family in ("llama", "gpt2", "gpt_neox", "phi3"):
+        model = load_language_model(directory_of(family)).model
+        add_adapters(model, rank=4, alpha=8.0, seed=0, targets="attention")
+        assert learnt_weights(model)
+        assert all("attn" in name or "attention" in name for name in learnt_weights(model))

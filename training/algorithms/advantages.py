@@ -14,7 +14,7 @@ def token_rewards(score_B: Tensor, kl_BR: Tensor, mask_BR: Tensor, *, kl_coeffic
     """
     last_B = mask_BR.sum(-1) - 1
     reward_BR = -kl_coefficient * kl_BR * mask_BR
-    reward_BR[torch.arange(len(score_B)), last_B] += score_B
+    reward_BR[torch.arange(len(score_B), device=score_B.device), last_B] += score_B
     return reward_BR
 
 
@@ -36,7 +36,7 @@ def generalised_advantages(
     """
     value_BR = value_BR * mask_BR
     advantage_BR = torch.zeros_like(reward_BR)
-    following_B = torch.zeros(len(reward_BR), dtype=reward_BR.dtype)
+    following_B = torch.zeros_like(reward_BR[:, 0])
     for step in reversed(range(reward_BR.shape[1])):
         next_value_B = value_BR[:, step + 1] if step + 1 < reward_BR.shape[1] else torch.zeros_like(following_B)
         delta_B = reward_BR[:, step] + gamma * next_value_B - value_BR[:, step]
@@ -54,3 +54,20 @@ def leave_one_out_advantages(reward_B: Tensor, *, samples: int) -> Tensor:
     reward_GS = reward_B.view(-1, samples)
     others_GS = (reward_GS.sum(-1, keepdim=True) - reward_GS) / (samples - 1)
     return (reward_GS - others_GS).flatten()
+
+
+def group_advantages(reward_B: Tensor, *, samples: int) -> Tensor:
+    """(B,) reward minus the mean reward of all `samples` responses to the prompt, its own among them. Shao et al. 2024,
+    section 4.1.2, before the division by the deviation; Liu et al. 2025, section 3.2."""
+    reward_GS = reward_B.view(-1, samples)
+    return (reward_GS - reward_GS.mean(-1, keepdim=True)).flatten()
+
+
+def over_group_deviation(advantage_B: Tensor, *, samples: int) -> Tensor:
+    """(B,) advantages divided by their deviation over the responses to the same prompt, plus 1e-4.
+
+    Shao et al. 2024, section 4.1.2. The variance is over N - 1, as in the code that GRPO is usually run by; where all
+    responses earn the same nothing is learnt from them.
+    """
+    advantage_GS = advantage_B.view(-1, samples)
+    return (advantage_GS / (advantage_GS.std(-1, keepdim=True) + 1e-4)).flatten()

@@ -28,9 +28,10 @@ def policy_loss(
     clip_low: float,
     clip_high: float,
     dual_clip: float | None = None,
+    weight_N: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of max(-A rho, -A clip(rho, 1 - low, 1 + high)); the ratios rho (N,); and where that clip bound (N,). Of
-    tokens, or of whole responses given the sums over their tokens.
+    """Sum of w max(-A rho, -A clip(rho, 1 - low, 1 + high)); the ratios rho (N,); and where that clip bound (N,). Of
+    tokens, or of whole responses given sums or means over their tokens.
 
     Schulman et al. 2017, eq. 7; two bounds: Yu et al. 2025 (DAPO), section 3.1. `dual_clip` c holds the loss of
     a token with A < 0 at -A c, however large its ratio: Ye et al. 2020. The log-ratio is held within +-20
@@ -43,7 +44,7 @@ def policy_loss(
     loss_N = torch.maximum(plain_N, clipped_N)
     if dual_clip is not None:
         loss_N = torch.where(advantage_N < 0, torch.minimum(loss_N, -advantage_N * dual_clip), loss_N)
-    return loss_N.sum(), ratio_N, clipped_N > plain_N
+    return (weight_N * loss_N).sum(), ratio_N, clipped_N > plain_N
 
 
 def value_loss(value_N: Tensor, old_value_N: Tensor, return_N: Tensor, *, clip: float | None) -> tuple[Tensor, Tensor]:

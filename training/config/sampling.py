@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from training.config.by_model import step
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, Fraction, Positive, Range
 
@@ -35,8 +36,8 @@ class GenerateConfig(SamplingConfig):
     prompts: Path
     samples_per_prompt: Count = 2
     temperature: Positive = 0.7
-    max_new_tokens: Count = 80
-    batch_size: Count = 128
+    max_new_tokens: Count = step(80, 256)
+    batch_size: Count = step(128, 32)
     checkpoint_steps: Count = 8
 
 
@@ -53,9 +54,9 @@ class EvaluateConfig(SamplingConfig):
     preferences: Path | None = None
     samples_per_prompt: Count = 2
     temperature: Positive = 0.7
-    max_new_tokens: Count = 80
-    max_length: Count = 512
-    batch_size: Count = 128
+    max_new_tokens: Count = step(80, 256)
+    max_length: Count = step(512, 1024)
+    batch_size: Count = step(128, 32)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from training.config.values import Seed
+from training.config.values import Positive, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,5 +19,8 @@ class StageConfig:
     system_turns: Literal["template", "fold"] = "template"
     """`fold` makes a system's turn the beginning of the first user's, for templates that refuse one; else prompts that
     a template refuses are left out and counted. Kept like `chat_template_kwargs`."""
+    checkpoint_seconds: Positive = 300.0
+    """A checkpoint is written at the end of a step, too, when the last one is so old: what steps take differs between
+    models. No effect on the result."""
     tensorboard: bool = False
     """Write events for TensorBoard into the run's folder too; needs the package of that name."""

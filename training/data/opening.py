@@ -9,11 +9,13 @@ from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
 from models.template_settings import set_template
 from training.config import InputError
+from training.config.by_model import ModelFacts
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, verify
+from training.runtime.device import placed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RecordT = TypeVar("RecordT", bound=Record)
 SplitT = TypeVar("SplitT", bound="OfSplit")
@@ -38,8 +40,8 @@ class OfSplit(Protocol):
 
 
 def open_language_model(location: str, config: TemplateConfig | None = None) -> LanguageModel:
-    """A verified policy. Raises `InputError`, also for a model that was made to judge: with tied embeddings it lacks no
-    weight, but it never learnt to write."""
+    """A verified policy, on the device. Raises `InputError`, also for a model that was made to judge: with tied
+    embeddings it lacks no weight, but it never learnt to write."""
     return open_probed(location, config)[0]
 
 
@@ -54,28 +56,35 @@ def open_probed(
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
     try:
-        model = load_language_model(location)
-        found = probe(model, scratch=scratch) if kind is None else None
+        language_model = load_language_model(location)
+        report = probe(language_model, scratch=scratch) if kind is None else None
     except ModelError as error:
         raise InputError(str(error)) from error
-    write_template(model.tokenizer, config)
-    return model, found
+    write_template(language_model.tokenizer, config)
+    placed(language_model.model)
+    return language_model, report
 
 
 def open_reward_model(
     location: str, config: TemplateConfig | None = None, *, kind: Literal["reward", "cost"] = "reward"
 ) -> RewardModel:
-    """A verified reward or cost model. Raises `InputError`, also for one of the other kind: what the one rewards the
-    other forbids."""
+    """A verified reward or cost model, on the device. Raises `InputError`, also for one of the other kind: what the one
+    rewards the other forbids."""
     verify(location)
     if kind_of(location) not in (None, kind):
         raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
-        model = load_reward_model(location)
+        reward_model = load_reward_model(location)
     except ModelError as error:
         raise InputError(str(error)) from error
-    write_template(model.tokenizer, config)
-    return model
+    write_template(reward_model.tokenizer, config)
+    placed(reward_model.model)
+    return reward_model
+
+
+def facts_of(model: "PreTrainedModel", *, was_trained: bool = True) -> ModelFacts:
+    """What decides the settings that are left to a model."""
+    return ModelFacts(sum(weight.numel() for weight in model.parameters()), was_trained)
 
 
 def load(path: Path, kind: type[RecordT]) -> list[RecordT]:

@@ -1,144 +1,140 @@
 """Direct preference optimisation: a policy from pairs of responses, of which people preferred one."""
 
-# P = pairs; their sides a and b are rows 0 and 1 of a (2, P) tensor
+# P = pairs of a batch, N = all pairs; their sides a and b are rows 0 and 1 of a (2, P) tensor
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, token_log_probabilities
 from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
+from models.placement import moved
 from training.algorithms.direct_preference import direct_preference, imitation
 from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
-from training.data.examples import Example, Pair, Prompt
+from training.data.examples import Example, Pair
 from training.direct.kept_reference import tokens_sha256
-from training.direct.loop import DirectLoop, Work
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
 from training.runtime.metrics import Measures, merge
-from training.runtime.run import Run
+from training.runtime.optimisation import Batch, Learner
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Work
 from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+PHASE = "dpo"
 
-class DpoLoop(DirectLoop[DpoConfig]):
-    """The loop of DPO. Items are pairs, those to learn from first."""
 
-    phase = "dpo"
-    layout = 2
-    """Steps count batches of the reference."""
+@dataclass(frozen=True, slots=True)
+class JudgedPairs:
+    """What DPO learns from. Items are pairs, those to learn from first."""
 
-    def __init__(
-        self,
-        config: DpoConfig,
-        run: Run,
-        policy: LanguageModel,
-        preferences: Preferences,
-        *,
-        shown: Sequence[Prompt] = (),
-    ) -> None:
-        """`shown` are answered after the last step."""
-        self._preferences = preferences
-        self._pairs = preferences.pairs
-        self._share_prompts = prompts_can_be_shared(policy.model)
-        super().__init__(
-            config,
-            run,
-            policy,
-            batches=_plan(config, preferences.train),
-            reference=torch.zeros(2, len(self._pairs)),
-            kept_as={"pairs": tokens_sha256([side for pair in self._pairs for side in (pair.a, pair.b)])},
-            shown=shown,
-        )
+    config: DpoConfig
+    policy: LanguageModel
+    preferences: Preferences
+    pairs: Sequence[Pair]
+    batches: Sequence[Sequence[int]]
+    share_prompts: bool
+    phase: str = PHASE
+    layout: int = 3
+    """Steps count batches of the reference, and adapters have names."""
 
-    def summary(self) -> dict[str, object]:
-        return {
-            "steps": len(self._batches),
-            "train_pairs": len(self._preferences.train),
-            "ties": sum(pair.preference == 0.5 for pair in self._preferences.train),
-            "pairs_dropped": self._preferences.dropped,
-            "loss_kind": self._config.loss,
-            "beta": self._config.beta,
-            **self._held_out(),
-        }
+    @classmethod
+    def of(cls, config: DpoConfig, policy: LanguageModel, preferences: Preferences) -> Self:
+        batches = _plan(config, preferences.train)
+        return cls(config, policy, preferences, preferences.pairs, batches, prompts_can_be_shared(policy.model))
 
-    def _micro_batches(self, items: Sequence[int]) -> list[list[int]]:
-        rows_of = [_rows(self._policy, [pair], share_prompts=self._share_prompts) for pair in self._at(items)]
-        batches = row_batches(rows_of, batch_tokens=self._config.micro_batch_tokens)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return 2, len(self.pairs)
+
+    @property
+    def kept_as(self) -> Mapping[str, str]:
+        return {"pairs": tokens_sha256([side for pair in self.pairs for side in (pair.a, pair.b)])}
+
+    def micro_batches(self, items: Sequence[int]) -> list[list[int]]:
+        rows_of = [_rows(self.policy, [pair], share_prompts=self.share_prompts) for pair in self.at(items)]
+        batches = row_batches(rows_of, batch_tokens=self.config.micro_batch_tokens)
         return [[items[place] for place in batch] for batch in batches]
 
-    def _scorer(self, reference: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
-        share_prompts = prompts_can_be_shared(reference.model)
-        temperature = self._config.temperature
-        return lambda batch: pair_log_probabilities(
-            reference, self._at(batch), temperature, share_prompts=share_prompts
-        )
+    def scorer(self, policy: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
+        share_prompts = self.share_prompts if policy is self.policy else prompts_can_be_shared(policy.model)
+        temperature = self.config.temperature
+        return lambda batch: pair_log_probabilities(policy, self.at(batch), temperature, share_prompts=share_prompts)
 
-    def _learn(self, done: int) -> tuple[Measures, Work]:
-        items = self._batches[done]
-        weight = sum(pair.weight for pair in self._at(items))
+    def batch(self, step: int, learner: Learner, reference: Tensor, *, passes: int) -> Batch[int]:
+        items = self.batches[step]
+        weight = sum(pair.weight for pair in self.at(items))
 
-        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
-            policy = replace(self._policy, model=model)
-            parts = []
-            for batch in self._micro_batches(shard):
-                log_probability_2P = self._log_probabilities(policy, batch)
-                loss, measures = preference_loss(
-                    log_probability_2P, self._at(batch), self._reference[:, batch], self._config
-                )
-                (loss / weight).backward()
-                parts.append(measures)
-            return merge(*parts)
+        def loss(model: "PreTrainedModel", batch: Sequence[int]) -> tuple[Tensor, Measures]:
+            summed, measures = preference_loss(
+                self.log_probabilities(model, batch), self.at(batch), reference[:, batch], self.config
+            )
+            return summed / weight, measures
 
-        return merge(*self._replicas.map(learn, items)), self._work(items, passes=self._passes)
+        return Batch(items, loss, self.work(items, passes=passes), self.micro_batches)
 
-    def _work(self, items: Sequence[int], *, passes: int) -> Work:
+    def work(self, items: Sequence[int], *, passes: int) -> Work:
         """Tokens are those of both sides, each with its prompt; arithmetic that of the rows as they are computed."""
-        pairs = self._at(items)
+        pairs = self.at(items)
         predicted = sum(len(response.response_ids) for response in _responses(pairs))
-        lengths = [len(row) for row in _rows(self._policy, pairs, share_prompts=self._share_prompts)]
-        flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=passes)
+        lengths = [len(row) for row in _rows(self.policy, pairs, share_prompts=self.share_prompts)]
+        flop = training_flop(self.policy.model, lengths, predicted=predicted, passes=passes)
         return Work(sum(map(len, _responses(pairs))), flop)
 
-    @torch.no_grad()
-    def _held_out(self) -> dict[str, object]:
-        pairs, first = self._preferences.validation, len(self._preferences.train)
-        parts: list[Measures] = []
-        reward_2P = torch.zeros_like(self._reference)
-        for batch in self._micro_batches(range(first, len(self._pairs))):
-            log_probability_2P = self._log_probabilities(self._policy, batch)
-            reward_2P[:, batch] = self._config.beta * (log_probability_2P - self._reference[:, batch])
-            _, measures = preference_loss(log_probability_2P, self._at(batch), self._reference[:, batch], self._config)
-            parts.append(measures)
-        means = {name: total / count for name, (total, count) in merge(*parts).items()}
-        differences = (reward_2P[0] - reward_2P[1])[first:].tolist()
-        margin = _margin(pairs, differences)
-        return {
-            **agreement(pairs, differences).to_json(),
-            "validation_loss": means.get("loss"),
-            "validation_kl_k2": means.get("kl_k2"),
-            "chosen_reward": means.get("chosen_reward"),
-            "rejected_reward": means.get("rejected_reward"),
-            "margin": margin.mean if margin else None,
-            "margin_low": margin.low if margin else None,
-            "margin_high": margin.high if margin else None,
-        }
+    def log_probabilities(self, model: "PreTrainedModel", batch: Sequence[int]) -> Tensor:
+        """(2, P) of a replica of the policy."""
+        policy = replace(self.policy, model=model)
+        return pair_log_probabilities(policy, self.at(batch), self.config.temperature, share_prompts=self.share_prompts)
 
-    def _log_probabilities(self, policy: LanguageModel, batch: Sequence[int]) -> Tensor:
-        return pair_log_probabilities(
-            policy, self._at(batch), self._config.temperature, share_prompts=self._share_prompts
-        )
+    def at(self, items: Sequence[int]) -> list[Pair]:
+        return [self.pairs[item] for item in items]
 
-    def _at(self, items: Sequence[int]) -> list[Pair]:
-        return [self._pairs[item] for item in items]
+
+def summary(judged: JudgedPairs, reference_2N: Tensor) -> dict[str, object]:
+    """What was trained on, and the figures on the validation split."""
+    config, train = judged.config, judged.preferences.train
+    return {
+        "steps": len(judged.batches),
+        "train_pairs": len(train),
+        "ties": sum(pair.preference == 0.5 for pair in train),
+        "pairs_dropped": judged.preferences.dropped,
+        "loss_kind": config.loss,
+        "beta": config.beta,
+        **_held_out(judged, reference_2N),
+    }
+
+
+@torch.no_grad()
+def _held_out(judged: JudgedPairs, reference_2N: Tensor) -> dict[str, object]:
+    config, validation = judged.config, judged.preferences.validation
+    first, end = len(judged.preferences.train), len(judged.pairs)
+    parts: list[Measures] = []
+    reward_2N = torch.zeros_like(reference_2N)
+    for batch in judged.micro_batches(range(first, end)):
+        log_probability_2P = judged.log_probabilities(judged.policy.model, batch)
+        reward_2N[:, batch] = config.beta * (log_probability_2P - reference_2N[:, batch])
+        parts.append(preference_loss(log_probability_2P, judged.at(batch), reference_2N[:, batch], config)[1])
+    means = {name: total / count for name, (total, count) in merge(*parts).items()}
+    differences = (reward_2N[0] - reward_2N[1])[first:].tolist()
+    margin = _margin(validation, differences)
+    return {
+        **agreement(validation, differences).to_json(),
+        "validation_loss": means.get("loss"),
+        "validation_kl_k2": means.get("kl_k2"),
+        "chosen_reward": means.get("chosen_reward"),
+        "rejected_reward": means.get("rejected_reward"),
+        "margin": margin.mean if margin else None,
+        "margin_low": margin.low if margin else None,
+        "margin_high": margin.high if margin else None,
+    }
 
 
 def pair_log_probabilities(
@@ -147,10 +143,10 @@ def pair_log_probabilities(
     """(2, P) log-probabilities of whole responses, EOS included, all in one pass."""
     rows = _rows(policy, pairs, share_prompts=share_prompts)
     hidden_BTD = branch_hidden_states(policy.model, rows, policy.pad_id)
-    tokens_N = torch.tensor([token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids])
-    log_probability_N, _ = token_log_probabilities(
-        policy.model, hidden_BTD[predicting_positions(rows)], tokens_N, temperature
-    )
+    tokens = [token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids]
+    hidden_ND = hidden_BTD[predicting_positions(rows, policy.device)]
+    tokens_N = moved(torch.tensor(tokens), policy.device)
+    log_probability_N, _ = token_log_probabilities(policy.model, hidden_ND, tokens_N, temperature)
     parts = log_probability_N.split([len(side.response_ids) for pair in pairs for side in (pair.a, pair.b)])
     return torch.stack([part_N.sum() for part_N in parts]).view(-1, 2).T
 
@@ -165,8 +161,9 @@ def preference_loss(
 ) -> tuple[Tensor, Measures]:
     """Summed loss of the pairs, and its measures."""
     log_ratio_2P = log_probability_2P - reference_2P
-    preference_P = torch.tensor([pair.preference for pair in pairs])
-    weight_P = torch.tensor([pair.weight for pair in pairs])
+    device = log_ratio_2P.device
+    preference_P = moved(torch.tensor([pair.preference for pair in pairs]), device)
+    weight_P = moved(torch.tensor([pair.weight for pair in pairs]), device)
     loss = direct_preference(
         log_ratio_2P[0] - log_ratio_2P[1],
         preference_P,
@@ -178,7 +175,7 @@ def preference_loss(
     weight = float(weight_P.sum())
     measures = _measures(config.beta * log_ratio_2P.detach(), preference_P)
     if config.sft_coefficient:
-        length_2P = torch.tensor([len(side.response_ids) for side in _responses(pairs)]).view(2, -1)
+        length_2P = moved(torch.tensor([len(side.response_ids) for side in _responses(pairs)]).view(2, -1), device)
         told = imitation(log_probability_2P, length_2P, preference_P, weight_P)
         measures["imitation_loss"] = (float(told.detach()), weight)
         loss = loss + config.sft_coefficient * told
@@ -227,7 +224,7 @@ def _plan(config: DpoConfig, pairs: Sequence[Pair]) -> list[list[int]]:
         batch
         for epoch in range(config.epochs)
         for batch in shuffled_length_batches(
-            _lengths(pairs), batch_tokens=config.batch_tokens, seed=derived_seed(config.seed, DpoLoop.phase, epoch)
+            _lengths(pairs), batch_tokens=config.batch_tokens, seed=derived_seed(config.seed, PHASE, epoch)
         )
     ]
 

@@ -4,29 +4,30 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, response_log_probabilities
+from models.placement import HOST, moved
 from training.algorithms.unpaired_preference import estimated_kl, kahneman_tversky, kind_weights
 from training.config import InputError
 from training.config.kto import KtoConfig
 from training.data.batches import length_batches
 from training.data.encoding import encode_answers, token_limit
-from training.data.examples import Example, Prompt
+from training.data.examples import Example
 from training.data.opening import load, parted
 from training.direct.kept_reference import tokens_sha256
-from training.direct.loop import DirectLoop, Work
 from training.preferences.intervals import Interval, clustered_difference
 from training.records import UnpairedRecord
 from training.runtime.metrics import Measures, mean_of, merge
-from training.runtime.run import Run
+from training.runtime.optimisation import Batch, Learner
 from training.runtime.seeds import derived_seed
+from training.runtime.steps import Work
 from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
@@ -112,133 +113,146 @@ def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
     )
 
 
-class KtoLoop(DirectLoop[KtoConfig]):
-    """The loop of KTO. Items are those of a plan: judged responses, then mismatched ones."""
+@dataclass(frozen=True, slots=True)
+class JudgedResponses:
+    """What KTO learns from. Items are those of a plan: judged responses, then mismatched ones."""
 
-    phase = "kto"
-    layout = 1
+    config: KtoConfig
+    policy: LanguageModel
+    verdicts: Verdicts
+    judged: Sequence[Judged]
+    plan: Plan
+    kind_weights: tuple[float, float]
+    phase: str = "kto"
+    layout: int = 2
+    """Adapters have names."""
 
-    def __init__(
-        self, config: KtoConfig, run: Run, policy: LanguageModel, verdicts: Verdicts, *, shown: Sequence[Prompt] = ()
-    ) -> None:
-        """`shown` are answered after the last step. Raises `InputError` for verdicts that can't be learnt from."""
-        self._verdicts = verdicts
-        self._judged = [*verdicts.train, *verdicts.validation]
-        self._plan = plan_of(config, verdicts)
-        self._kind_weights = kind_weights(
+    @classmethod
+    def of(cls, config: KtoConfig, policy: LanguageModel, verdicts: Verdicts) -> Self:
+        """Raises `InputError` for verdicts that can't be learnt from."""
+        train = verdicts.train
+        weights = kind_weights(
             config.desirable_weight,
             config.undesirable_weight,
-            desirable=sum(judged.weight for judged in verdicts.train if judged.desirable),
-            undesirable=sum(judged.weight for judged in verdicts.train if not judged.desirable),
+            desirable=sum(judged.weight for judged in train if judged.desirable),
+            undesirable=sum(judged.weight for judged in train if not judged.desirable),
         )
-        super().__init__(
-            config,
-            run,
-            policy,
-            batches=self._plan.batches,
-            reference=torch.zeros(len(self._plan.items)),
-            kept_as={"items": tokens_sha256(self._plan.items)},
-            shown=shown,
-        )
+        judged = [*train, *verdicts.validation]
+        return cls(config, policy, verdicts, judged, plan_of(config, verdicts), weights)
 
-    def summary(self) -> dict[str, object]:
-        train = self._verdicts.train
-        desirable_weight, undesirable_weight = self._kind_weights
-        return {
-            "steps": len(self._batches),
-            "train_responses": len(train),
-            "train_desirable": sum(judged.desirable for judged in train),
-            "validation_responses": len(self._verdicts.validation),
-            "responses_dropped": self._verdicts.dropped,
-            "loss_kind": self._config.loss,
-            "beta": self._config.beta,
-            "desirable_weight": desirable_weight,
-            "undesirable_weight": undesirable_weight,
-            **self._held_out(),
-        }
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.plan.items),)
 
-    def _micro_batches(self, items: Sequence[int]) -> list[list[int]]:
+    @property
+    def kept_as(self) -> Mapping[str, str]:
+        return {"items": tokens_sha256(self.plan.items)}
+
+    @property
+    def batches(self) -> Sequence[Sequence[int]]:
+        return self.plan.batches
+
+    def micro_batches(self, items: Sequence[int]) -> list[list[int]]:
         lengths = [len(example) for example in self._at(items)]
-        batches = length_batches(lengths, batch_tokens=self._config.micro_batch_tokens)
+        batches = length_batches(lengths, batch_tokens=self.config.micro_batch_tokens)
         return [[items[place] for place in batch] for batch in batches]
 
-    def _scorer(self, reference: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
-        return lambda batch: log_probabilities(reference, self._at(batch), self._config.temperature)
+    def scorer(self, policy: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
+        return lambda batch: log_probabilities(policy, self._at(batch), self.config.temperature)
 
-    def _learn(self, done: int) -> tuple[Measures, Work]:
-        items, mismatched = self._batches[done], self._plan.mismatched[done]
-        weight = sum(self._judged[item].weight for item in items)
-        kl = self._kl(mismatched)
+    def batch(self, step: int, learner: Learner, reference: Tensor, *, passes: int) -> Batch[int]:
+        items, mismatched = self.batches[step], self.plan.mismatched[step]
+        weight = sum(self.judged[item].weight for item in items)
+        kl = self._kl(learner, mismatched, reference)
 
-        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
-            policy = replace(self._policy, model=model)
-            parts = []
-            for batch in self._micro_batches(shard):
-                loss, measures = self._loss(self._log_ratios(policy, batch), batch, kl)
-                (loss / weight).backward()
-                parts.append(measures)
-            return merge(*parts)
+        def loss(model: "PreTrainedModel", batch: Sequence[int]) -> tuple[Tensor, Measures]:
+            summed, measures = self.loss(self.log_ratios(model, batch, reference), batch, kl)
+            return summed / weight, measures
 
-        measures = with_margin(merge(*self._replicas.map(learn, items)))
-        work = self._work(items, passes=self._passes) + self._work(mismatched, passes=1)
-        return measures | ({} if kl is None else {"kl": mean_of(kl)}), work
+        def told(measures: Measures) -> Measures:
+            return with_margin(measures) | ({} if kl is None else {"kl": mean_of(kl)})
 
-    def _kl(self, mismatched: Sequence[int]) -> float | None:
+        work = self.work(items, passes=passes) + self.work(mismatched, passes=1)
+        return Batch(items, loss, work, self.micro_batches, told)
+
+    def work(self, items: Sequence[int], *, passes: int) -> Work:
+        examples = self._at(items)
+        lengths = [len(example) for example in examples]
+        predicted = sum(len(example.response_ids) for example in examples)
+        return Work(sum(lengths), training_flop(self.policy.model, lengths, predicted=predicted, passes=passes))
+
+    def log_ratios(self, model: "PreTrainedModel", batch: Sequence[int], reference: Tensor) -> Tensor:
+        """(B,) of a replica of the policy, in one pass."""
+        policy = replace(self.policy, model=model)
+        return log_probabilities(policy, self._at(batch), self.config.temperature) - reference[batch]
+
+    def all_log_ratios(self, model: "PreTrainedModel", items: Sequence[int], reference: Tensor) -> Tensor:
+        """In the order of micro-batches."""
+        return torch.cat([self.log_ratios(model, batch, reference) for batch in self.micro_batches(items)])
+
+    def loss(self, log_ratio_B: Tensor, batch: Sequence[int], kl: float | None) -> tuple[Tensor, Measures]:
+        judged = [self.judged[item] for item in batch]
+        return verdict_loss(log_ratio_B, judged, self.kind_weights, beta=self.config.beta, reference_point=kl or 0.0)
+
+    def _kl(self, learner: Learner, mismatched: Sequence[int], reference: Tensor) -> float | None:
         """How far the policy has moved, in nats a response; None where nothing is compared with it."""
         if not mismatched:
             return None
 
         @torch.no_grad()
         def compare(model: "PreTrainedModel", shard: Sequence[int]) -> Tensor:
-            return self._all_log_ratios(replace(self._policy, model=model), shard)
+            return self.all_log_ratios(model, shard, reference)
 
-        return estimated_kl(torch.cat(self._replicas.map(compare, mismatched)))
-
-    def _work(self, items: Sequence[int], *, passes: int) -> Work:
-        examples = self._at(items)
-        lengths = [len(example) for example in examples]
-        predicted = sum(len(example.response_ids) for example in examples)
-        return Work(sum(lengths), training_flop(self._policy.model, lengths, predicted=predicted, passes=passes))
-
-    @torch.no_grad()
-    def _held_out(self) -> dict[str, object]:
-        judged, first = self._verdicts.validation, len(self._verdicts.train)
-        mismatched = self._plan.held_out_mismatched
-        # Not on the replicas, which know nothing of the adapters' end.
-        kl = estimated_kl(self._all_log_ratios(self._policy, mismatched)) if mismatched else None
-        parts: list[Measures] = []
-        reward = torch.zeros(len(self._judged))
-        for batch in self._micro_batches(range(first, len(self._judged))):
-            log_ratio_B = self._log_ratios(self._policy, batch)
-            reward[batch] = self._config.beta * log_ratio_B
-            parts.append(self._loss(log_ratio_B, batch, kl)[1])
-        means = {name: total / count for name, (total, count) in merge(*parts).items()}
-        # Validation responses to one prompt say nothing of how far the policy has moved, and so nothing of the loss.
-        known = kl is not None or self._config.loss == "apo_zero_unpaired"
-        margin = _margin(judged, reward[first:].tolist())
-        return {
-            "validation_loss": means.get("loss") if known else None,
-            "validation_kl": kl,
-            "validation_kl_k2": means.get("kl_k2"),
-            "desirable_reward": means.get("desirable_reward"),
-            "undesirable_reward": means.get("undesirable_reward"),
-            "desirable_margin": margin.mean if margin else None,
-            "desirable_margin_low": margin.low if margin else None,
-            "desirable_margin_high": margin.high if margin else None,
-        }
-
-    def _all_log_ratios(self, policy: LanguageModel, items: Sequence[int]) -> Tensor:
-        return torch.cat([self._log_ratios(policy, batch) for batch in self._micro_batches(items)])
-
-    def _log_ratios(self, policy: LanguageModel, batch: Sequence[int]) -> Tensor:
-        return log_probabilities(policy, self._at(batch), self._config.temperature) - self._reference[batch]
-
-    def _loss(self, log_ratio_B: Tensor, batch: Sequence[int], kl: float | None) -> tuple[Tensor, Measures]:
-        judged = [self._judged[item] for item in batch]
-        return verdict_loss(log_ratio_B, judged, self._kind_weights, beta=self._config.beta, reference_point=kl or 0.0)
+        return estimated_kl(torch.cat(learner.replicas.map(compare, mismatched)))
 
     def _at(self, items: Sequence[int]) -> list[Example]:
-        return [self._plan.items[item] for item in items]
+        return [self.plan.items[item] for item in items]
+
+
+def summary(responses: JudgedResponses, reference: Tensor) -> dict[str, object]:
+    """What was trained on, and the figures on the validation split."""
+    config, train = responses.config, responses.verdicts.train
+    desirable_weight, undesirable_weight = responses.kind_weights
+    return {
+        "steps": len(responses.batches),
+        "train_responses": len(train),
+        "train_desirable": sum(judged.desirable for judged in train),
+        "validation_responses": len(responses.verdicts.validation),
+        "responses_dropped": responses.verdicts.dropped,
+        "loss_kind": config.loss,
+        "beta": config.beta,
+        "desirable_weight": desirable_weight,
+        "undesirable_weight": undesirable_weight,
+        **_held_out(responses, reference),
+    }
+
+
+@torch.no_grad()
+def _held_out(responses: JudgedResponses, reference: Tensor) -> dict[str, object]:
+    model, first = responses.policy.model, len(responses.verdicts.train)
+    mismatched = responses.plan.held_out_mismatched
+    # Not on the replicas, which know nothing of the adapters' end.
+    kl = estimated_kl(responses.all_log_ratios(model, mismatched, reference)) if mismatched else None
+    parts: list[Measures] = []
+    reward = torch.zeros(len(responses.judged))
+    for batch in responses.micro_batches(range(first, len(responses.judged))):
+        log_ratio_B = responses.log_ratios(model, batch, reference)
+        reward[batch] = responses.config.beta * log_ratio_B.to(HOST)
+        parts.append(responses.loss(log_ratio_B, batch, kl)[1])
+    means = {name: total / count for name, (total, count) in merge(*parts).items()}
+    # Validation responses to one prompt say nothing of how far the policy has moved, and so nothing of the loss.
+    known = kl is not None or responses.config.loss == "apo_zero_unpaired"
+    margin = _margin(responses.verdicts.validation, reward[first:].tolist())
+    return {
+        "validation_loss": means.get("loss") if known else None,
+        "validation_kl": kl,
+        "validation_kl_k2": means.get("kl_k2"),
+        "desirable_reward": means.get("desirable_reward"),
+        "undesirable_reward": means.get("undesirable_reward"),
+        "desirable_margin": margin.mean if margin else None,
+        "desirable_margin_low": margin.low if margin else None,
+        "desirable_margin_high": margin.high if margin else None,
+    }
 
 
 def even_batches(count: int, batch_size: int, *, seed: int) -> list[list[int]]:
@@ -295,7 +309,7 @@ def verdict_loss(
     reference_point: float,
 ) -> tuple[Tensor, Measures]:
     """Summed loss of the responses, and its measures; what a loss is divided by are the judgements' weights alone."""
-    desirable_B = torch.tensor([one.desirable for one in judged])
+    desirable_B = moved(torch.tensor([one.desirable for one in judged]), log_ratio_B.device)
     weight_B = log_ratio_B.new_tensor([one.weight * kind_weights[0 if one.desirable else 1] for one in judged])
     loss = kahneman_tversky(log_ratio_B, desirable_B, weight_B, beta=beta, reference_point=reference_point)
     detached_B = log_ratio_B.detach()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from training.algorithms.constraint import step_log_multiplier
 from training.algorithms.losses import explained_variance
+from training.algorithms.table import ALGORITHMS
 from training.config import PpoConfig
 from training.ppo.rollout import Rollout
 from training.reward.safety import cost_figures
@@ -73,7 +74,7 @@ class Constraint:
         measures: Measures = {name: mean_of(value, responses) for name, value in self.figures(rollout).items()}
         measures["multiplier"] = mean_of(self.multiplier)
         measures["multiplier_pinned"] = mean_of(float(self.pinned))
-        if self._config.algorithm == "ppo":
+        if ALGORITHMS[self._config.algorithm].has_critic:
             value_N, return_N = (tensor[rollout.mask_BR] for tensor in rollout.taught("cost_critic"))
             measures["cost_explained_variance"] = mean_of(float(explained_variance(value_N, return_N)))
         return measures

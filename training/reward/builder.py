@@ -13,25 +13,18 @@ from training.data.examples import Example, Pair, Prompt
 from training.preferences.comparisons import Preferences, comparisons
 from training.reward.held_out import score_differences
 from training.reward.normalisation import Demonstrations, centre, normalise
-from training.reward.phases import Distil, Phase, Sampling
+from training.reward.phases import DISTIL, sampling
 from training.reward.policy_samples import PolicySamples
 from training.reward.scoring import batched_scores
 from training.reward.student import Judgements, Student, Taught
 from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
+from training.runtime.learning import finish
+from training.runtime.metrics import Measures
+from training.runtime.optimisation import optimise
 from training.runtime.run import Run, State
-from training.runtime.steps import Steps
+from training.runtime.steps import Steps, Stretch, Take, Work
 from training.runtime.throughput import Meter
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A phase's steps [first, end) of the run, of which those before `start` are done; `name` is told with them."""
-
-    name: str
-    first: int
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +79,7 @@ class RewardBuilder:
         self._steps.total = steps + max(self._steps_of(method, train) for method in (self.method, *trials.methods))
         # The samples come before anything that learns: teachers, mismatch and the scores' mean are of all of them.
         if done < sample_steps:
-            self._take(Sampling(self._policy, self._samples), Stretch("sample", 0, done, sample_steps))
+            self._take(sampling(self._policy, self._samples), Stretch("sample", 0, done, sample_steps))
         # The teacher stands in for `distil` in all folds, so it is asked before them, and of all labels, not of a
         # fold's: it holds each fold out by itself.
         if trials.wait_for_teacher:
@@ -98,10 +91,11 @@ class RewardBuilder:
         if trials.folds:
             self.method = trials.choose()
         # A teacher whom the published model doesn't learn from has no figures in its result.
-        if Distil not in PHASES[self.method]:
+        if DISTIL not in PHASES[self.method]:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
+        finish(self._reward_model)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
 
@@ -133,11 +127,12 @@ class RewardBuilder:
         for place, phase in enumerate(PHASES[method], start=1):
             # The optimiser's state, too, is restored within a phase and new at its beginning.
             if done <= first:
-                self._student.renew_trainer()
-            end = first + phase.steps_of(self._config, judgements.comparisons)
+                self._student.learner.renew()
+            end = first + phase.steps(self._config, judgements.comparisons)
             if done < end:
                 name = "trial" if fold else phase.name
-                self._take(phase(self._student, judgements), Stretch(name, first, max(done, first), end))
+                take = optimise(phase.plan(self._student, judgements), self._student.learner)
+                self._take(take, Stretch(name, first, max(done, first), end))
             first = end
             # Further on it was measured before the checkpoint, which holds that too, and the model has learnt more.
             if fold is not None and done <= first:
@@ -149,14 +144,13 @@ class RewardBuilder:
         if not self._trials.by_teacher:  # whose teacher heard all labels before the trials
             self._taught.forget()
 
-    def _take(self, phase: Phase, stretch: Stretch) -> None:
-        for step in self._steps.timed(stretch.start, stretch.end):
-            taken = phase.take(step - stretch.first)
-            pace = self._steps.pace(tokens=taken.tokens, flop=taken.flop)
-            figures = {**taken.measures, **self._taught.measures(), **pace}
-            if step == stretch.first:
-                figures |= self._trials.measures()
-            self._steps.end(step, stretch.name, figures, lambda: self._state(stretch.name))
+    def _take(self, take: Take, stretch: Stretch) -> None:
+        def told(step: int) -> tuple[Measures, Work]:
+            measures, work = take(step)
+            chosen = self._trials.measures() if step == 0 else {}
+            return {**measures, **self._taught.measures(), **chosen}, work
+
+        self._steps.take(stretch, told, lambda: self._state(stretch.phase))
 
     def _normalise(self) -> None:
         raw_B = normalise(
@@ -180,7 +174,7 @@ class RewardBuilder:
         return score_differences(self._reward_model, pairs)
 
     def _steps_of(self, method: Method, train: Sequence[Pair]) -> int:
-        return sum(phase.steps_of(self._config, comparisons(train)) for phase in PHASES[method])
+        return sum(phase.steps(self._config, comparisons(train)) for phase in PHASES[method])
 
     def _needs_samples(self) -> bool:
         """Whether anything is learnt from samples of the policy, or normalised over them."""
@@ -195,7 +189,7 @@ class RewardBuilder:
     def _state(self, phase: str) -> State:
         tensors = self._samples.tensors()
         if phase != "sample":
-            tensors |= self._student.tensors()
+            tensors |= self._student.learner.tensors()
         if self._taught.target_NH is not None:
             tensors["targets"] = self._taught.target_NH
         return tensors, asdict(_Values(self._taught.figures, self._trials.differences))
@@ -206,7 +200,7 @@ class RewardBuilder:
             return 0
         self._samples.restore(checkpoint.tensors)
         if checkpoint.phase != "sample":
-            self._student.restore(checkpoint.tensors)
+            self._student.learner.restore(checkpoint.tensors)
         values = checkpoint.values_as(_Values)
         self._taught.target_NH, self._taught.figures = checkpoint.tensors.get("targets"), values.teacher
         self._trials.differences = values.trials

@@ -1,16 +1,19 @@
-"""What a reward model is made in: the policy is sampled, then comes one phase of learning or several, each a class."""
+"""What a reward model is made in: the policy is sampled, then comes one phase of learning or several, each a row."""
 
 # N = response tokens of all examples in turn, H = heads
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.branches import Branches
+from models.placement import moved
 from training.config import RewardConfig
-from training.data.batches import row_batches, shuffled_length_batches
+from training.data.batches import micro_batches, row_batches, shuffled_length_batches
 from training.data.examples import Example
 from training.preferences.comparisons import Comparison
 from training.reward.distillation import distillation_loss
@@ -18,10 +21,12 @@ from training.reward.heads import heads_loss
 from training.reward.mismatch import mismatch_loss, mismatched
 from training.reward.policy_samples import PolicySamples
 from training.reward.student import Judgements, Student
-from training.runtime.metrics import Measures, mean_of, merge
-from training.runtime.optimiser import cosine_schedule
+from training.runtime.learning import passes_of
+from training.runtime.metrics import Measures
+from training.runtime.optimisation import Batch, Plan, RowT
 from training.runtime.seeds import derived_seed
-from training.runtime.throughput import TRAINING_PASSES, training_flop
+from training.runtime.steps import Take, Work
+from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,218 +35,147 @@ WARMUP_FRACTION = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A step that was taken: what it measured, and what its pace is told by."""
+class Phase:
+    """Steps of one kind in which the student learns."""
 
-    measures: Measures
-    tokens: int
-    """Without padding, prompts included."""
-    flop: float
-
-
-class Phase(ABC):
-    """Steps of one kind, made when the first of them that is not done yet is due."""
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def take(self, step: int) -> Taken:
-        """Take one step; `step` counts from 0 within the phase."""
-
-
-class Sampling(Phase):
-    """The policy answers the prompts."""
-
-    name = "sample"
-
-    def __init__(self, policy: LanguageModel, samples: PolicySamples) -> None:
-        self._policy = policy
-        self._samples = samples
-
-    def take(self, step: int) -> Taken:
-        drawn = self._samples.draw(step)
-        predicted = sum(len(sample.response_ids) for sample in drawn)
-        lengths = [len(sample) for sample in drawn]
-        flop = training_flop(self._policy.model, lengths, predicted=predicted, passes=1)
-        return Taken({"length": (predicted, len(drawn))}, sum(lengths), flop)
-
-
-class Learning(Phase):
-    """Steps of the optimiser. A phase says how many there are, and of each the gradient and the rows."""
-
-    uses_samples: ClassVar[bool] = False
+    name: str
+    steps: Callable[[RewardConfig, Sequence[Comparison]], int]
+    """How many there are, known before the phase is planned."""
+    plan: Callable[[Student, Judgements], Plan[Any]]
+    """Made when the first step that is not done yet is due."""
+    uses_samples: bool = False
     """Whether it needs samples of the policy."""
 
-    def __init__(self, student: Student, judgements: Judgements) -> None:
-        self.student = student
-        self.config = student.config
-        self.steps = self.steps_of(student.config, judgements.comparisons)
 
-    @classmethod
-    @abstractmethod
-    def steps_of(cls, config: RewardConfig, judged: Sequence[Comparison]) -> int:
-        """How many steps there are, known before the phase is made."""
+def sampling(policy: LanguageModel, samples: PolicySamples) -> Take:
+    """What takes a step in which the policy answers prompts."""
 
-    @property
-    @abstractmethod
-    def learning_rate(self) -> float:
-        """The rate at its peak."""
+    def take(step: int) -> tuple[Measures, Work]:
+        drawn = samples.draw(step)
+        predicted = sum(len(sample.response_ids) for sample in drawn)
+        lengths = [len(sample) for sample in drawn]
+        flop = training_flop(policy.model, lengths, predicted=predicted, passes=1)
+        return {"length": (predicted, len(drawn))}, Work(sum(lengths), flop)
 
-    @abstractmethod
-    def gradients(self, step: int) -> Measures:
-        """Accumulate the step's gradients in the student's model; what was measured on the way."""
-
-    @abstractmethod
-    def lengths(self, step: int) -> list[int]:
-        """Tokens of each row that the step computes."""
-
-    def take(self, step: int) -> Taken:
-        measures = self.gradients(step)
-        rate = cosine_schedule(step, self.steps, peak=self.learning_rate, warmup_fraction=WARMUP_FRACTION)
-        norm = self.student.trainer.step(rate)
-        lengths = self.lengths(step)
-        flop = training_flop(self.student.reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
-        return Taken({**measures, "gradient_norm": mean_of(norm)}, sum(lengths), flop)
+    return take
 
 
-class Distil(Learning):
+def _distil(student: Student, judgements: Judgements) -> Plan[int]:
     """The student's scores of prefixes learn the teacher's by regression; the whole response counts as much as all its
     prefixes together. The teacher is asked here unless it was before."""
+    config = student.config
+    known_NH = student.taught.target_NH
+    target_NH = student.taught.ask(judgements).target_NH if known_NH is None else known_NH
+    examples = [*student.samples.drawn, *judgements.responses]
+    targets = moved(target_NH, student.reward_model.device).split([len(example.response_ids) for example in examples])
+    batches = _repeated_batches(config, examples, config.distil_steps, purpose="distil")
 
-    name = "distil"
-    uses_samples = True
+    def batch(step: int) -> Batch[int]:
+        rows = batches[step]
+        tokens = sum(len(examples[row].response_ids) for row in rows)
 
-    def __init__(self, student: Student, judgements: Judgements) -> None:
-        super().__init__(student, judgements)
-        known_NH = student.taught.target_NH
-        target_NH = student.taught.ask(judgements).target_NH if known_NH is None else known_NH
-        self._examples = [*student.samples.drawn, *judgements.responses]
-        self._targets = target_NH.split([len(example.response_ids) for example in self._examples])
-        self._batches = _repeated_batches(self.config, self._examples, self.steps, purpose=self.name)
-
-    @classmethod
-    def steps_of(cls, config: RewardConfig, judged: Sequence[Comparison]) -> int:
-        return config.distil_steps
-
-    @property
-    def learning_rate(self) -> float:
-        return self.config.distil_learning_rate
-
-    def gradients(self, step: int) -> Measures:
-        rows = self._batches[step]
-        tokens = sum(len(self._examples[row].response_ids) for row in rows)
-
-        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
-            loss, measures = distillation_loss(
-                replace(self.student.reward_model, model=model),
-                [self._examples[row] for row in shard],
-                [self._targets[row] for row in shard],
+        def loss(model: "PreTrainedModel", shard: Sequence[int]) -> tuple[Tensor, Measures]:
+            return distillation_loss(
+                replace(student.reward_model, model=model),
+                [examples[row] for row in shard],
+                [targets[row] for row in shard],
                 tokens=tokens,
                 responses=len(rows),
             )
-            loss.backward()
-            return measures
 
-        return merge(*self.student.replicas.map(learn, rows))
+        lengths = [len(examples[row]) for row in rows]
+        return Batch(rows, loss, _work(student, lengths), _micro_batches(config, lambda row: len(examples[row])))
 
-    def lengths(self, step: int) -> list[int]:
-        return [len(self._examples[row]) for row in self._batches[step]]
+    return Plan(config.distil_steps, batch, config.distil_learning_rate, WARMUP_FRACTION)
 
 
-class Mismatch(Learning):
+def _mismatch(student: Student, judgements: Judgements) -> Plan[tuple[Example, Example]]:
     """A sample scores higher after its own prompt than after another's."""
+    config = student.config
+    samples = student.read_samples
+    batches = _repeated_batches(config, samples, config.mismatch_steps, purpose="mismatch")
 
-    name = "mismatch"
-    uses_samples = True
+    def batch(step: int) -> Batch[tuple[Example, Example]]:
+        rows = batches[step]
+        others = mismatched(samples, rows, derived_seed(config.seed, "mismatched", step))
+        turned = [(samples[row], other) for row, other in zip(rows, others, strict=True)]
 
-    def __init__(self, student: Student, judgements: Judgements) -> None:
-        super().__init__(student, judgements)
-        self._samples = student.read_samples
-        self._batches = _repeated_batches(self.config, self._samples, self.steps, purpose=self.name)
-
-    @classmethod
-    def steps_of(cls, config: RewardConfig, judged: Sequence[Comparison]) -> int:
-        return config.mismatch_steps
-
-    @property
-    def learning_rate(self) -> float:
-        return self.config.distil_learning_rate
-
-    def gradients(self, step: int) -> Measures:
-        rows = self._batches[step]
-        others = mismatched(self._samples, rows, derived_seed(self.config.seed, "mismatched", step))
-        turned = [(self._samples[row], other) for row, other in zip(rows, others, strict=True)]
-
-        def learn(model: "PreTrainedModel", shard: Sequence[tuple[Example, Example]]) -> Measures:
+        def loss(model: "PreTrainedModel", shard: Sequence[tuple[Example, Example]]) -> tuple[Tensor, Measures]:
             matched, elsewhere = zip(*shard, strict=True)
-            loss, measures = mismatch_loss(replace(self.student.reward_model, model=model), matched, elsewhere)
-            (loss / len(rows)).backward()
-            return measures
+            summed, measures = mismatch_loss(replace(student.reward_model, model=model), matched, elsewhere)
+            return summed / len(rows), measures
 
-        return merge(*self.student.replicas.map(learn, turned))
+        lengths = [len(samples[row]) for row in rows]
+        cut = _micro_batches(config, _length_of_first)
+        return Batch(turned, loss, _work(student, lengths * 2), cut)  # under two prompts
 
-    def lengths(self, step: int) -> list[int]:
-        return [len(self._samples[row]) for row in self._batches[step]] * 2  # under two prompts
+    return Plan(config.mismatch_steps, batch, config.distil_learning_rate, WARMUP_FRACTION)
 
 
-class Finetune(Learning):
+def _finetune(student: Student, judgements: Judgements, learning_rate: float) -> Plan[int]:
     """Bradley-Terry on the score at the last token."""
+    config = student.config
+    comparisons = judgements.comparisons
+    heard = [lesson.heard for lesson in judgements.lessons]
+    batches = _epochs(config, comparisons)
 
-    name = "finetune"
+    def rows_of(index: int) -> list[Branches]:
+        return comparisons[index].rows(student.reward_model.width, share_prompts=student.share_prompts)
 
-    def __init__(self, student: Student, judgements: Judgements) -> None:
-        super().__init__(student, judgements)
-        self._comparisons = judgements.comparisons
-        self._heard = [lesson.heard for lesson in judgements.lessons]
-        self._batches = _epochs(self.config, self._comparisons)
+    def cut(shard: Sequence[int]) -> list[list[int]]:
+        found = row_batches([rows_of(row) for row in shard], batch_tokens=config.micro_batch_tokens)
+        return [[shard[index] for index in micro_batch] for micro_batch in found]
 
-    @classmethod
-    def steps_of(cls, config: RewardConfig, judged: Sequence[Comparison]) -> int:
-        return len(_epochs(config, judged))
+    def batch(step: int) -> Batch[int]:
+        rows = batches[step]
+        weight = sum(comparisons[row].weight for row in rows)
 
-    @property
-    def learning_rate(self) -> float:
-        return self.config.finetune_learning_rate
+        def loss(model: "PreTrainedModel", micro_batch: Sequence[int]) -> tuple[Tensor, Measures]:
+            summed, measures = heads_loss(
+                replace(student.reward_model, model=model),
+                [[by_head[row] for row in micro_batch] for by_head in heard],
+                student.objective,
+                share_prompts=student.share_prompts,
+            )
+            return summed / weight, measures
 
-    def gradients(self, step: int) -> Measures:
-        rows = self._batches[step]
-        weight = sum(self._comparisons[row].weight for row in rows)
-        student = self.student
+        lengths = [len(row) for index in rows for row in rows_of(index)]
+        return Batch(rows, loss, _work(student, lengths), cut)
 
-        def learn(model: "PreTrainedModel", shard: Sequence[int]) -> Measures:
-            reward_model = replace(student.reward_model, model=model)
-            parts = []
-            for micro_batch in self._micro_batches(shard):
-                batches = [[comparisons[row] for row in micro_batch] for comparisons in self._heard]
-                loss, measures = heads_loss(
-                    reward_model, batches, student.objective, share_prompts=student.share_prompts
-                )
-                (loss / weight).backward()
-                parts.append(measures)
-            return merge(*parts)
-
-        return merge(*student.replicas.map(learn, rows))
-
-    def lengths(self, step: int) -> list[int]:
-        return [len(row) for index in self._batches[step] for row in self._rows(self._comparisons[index])]
-
-    def _micro_batches(self, shard: Sequence[int]) -> list[list[int]]:
-        rows_of = [self._rows(self._comparisons[row]) for row in shard]
-        batches = row_batches(rows_of, batch_tokens=self.config.micro_batch_tokens)
-        return [[shard[index] for index in batch] for batch in batches]
-
-    def _rows(self, comparison: Comparison) -> list[Branches]:
-        return comparison.rows(self.student.reward_model.width, share_prompts=self.student.share_prompts)
+    return Plan(len(batches), batch, learning_rate, WARMUP_FRACTION)
 
 
-class Gentle(Finetune):
-    """Fine-tuning of a model that knows much already."""
+def _finetune_steps(config: RewardConfig, judged: Sequence[Comparison]) -> int:
+    return len(_epochs(config, judged))
 
-    name = "gentle"
 
-    @property
-    def learning_rate(self) -> float:
-        return self.config.gentle_learning_rate
+DISTIL = Phase("distil", lambda config, _: config.distil_steps, _distil, uses_samples=True)
+MISMATCH = Phase("mismatch", lambda config, _: config.mismatch_steps, _mismatch, uses_samples=True)
+FINETUNE = Phase(
+    "finetune",
+    _finetune_steps,
+    lambda student, judgements: _finetune(student, judgements, student.config.finetune_learning_rate),
+)
+GENTLE = Phase(  # of a model that knows much already
+    "gentle",
+    _finetune_steps,
+    lambda student, judgements: _finetune(student, judgements, student.config.gentle_learning_rate),
+)
+
+
+def _length_of_first(pair: tuple[Example, Example]) -> int:
+    return len(pair[0])
+
+
+def _micro_batches(
+    config: RewardConfig, length_of: Callable[[RowT], int]
+) -> Callable[[Sequence[RowT]], Sequence[Sequence[RowT]]]:
+    return partial(micro_batches, length_of=length_of, batch_tokens=config.micro_batch_tokens)
+
+
+def _work(student: Student, lengths: Sequence[int]) -> Work:
+    flop = training_flop(student.reward_model.model, lengths, predicted=0, passes=passes_of(student.config))
+    return Work(sum(lengths), flop)
 
 
 def _repeated_batches(

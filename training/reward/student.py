@@ -3,7 +3,7 @@
 # B = responses, N = response tokens of all in turn, H = heads
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.lora import learnt_weights, set_learnt_weights
 from models.read_out import ReadOut
 from models.reward import RewardModel
 from training.config import InputError, RewardConfig
@@ -21,11 +22,9 @@ from training.reward.heads import Lesson, lessons_of
 from training.reward.objective import objective_of
 from training.reward.policy_samples import PolicySamples
 from training.reward.teacher import teacher_seed
-from training.reward.untrained import untrained_reward_model
-from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.reward.untrained import adapt_reward_model, untrained_reward_model
 from training.runtime.metrics import Measures, mean_of
-from training.runtime.optimiser import Trainer
-from training.runtime.replicas import Replicas
+from training.runtime.optimisation import Learner
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +124,8 @@ class Student:
         self.taught = taught
         self.objective = objective_of(config)
         self.share_prompts = reward_model.shares_prompts()
-        self.replicas = Replicas(reward_model.model)
-        self.trainer = self._new_trainer()
+        adapt_reward_model(reward_model, config)
+        self.learner = Learner(reward_model.model, epsilon=config.adam_epsilon, gradient_clip=config.gradient_clip)
 
     @property
     def read_samples(self) -> Sequence[Example]:
@@ -136,25 +135,5 @@ class Student:
     def start_over(self) -> None:
         """Be as before anything was learnt, in place: the replicas share the model's memory."""
         fresh = untrained_reward_model(self.config, self._policy, self.reward_model.read_out)
-        self.reward_model.model.load_state_dict(fresh.model.state_dict())
-
-    def renew_trainer(self) -> None:
-        """Forget the moments of gradients, which were of another loss."""
-        self.trainer = self._new_trainer()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights and the optimiser's state."""
-        model = pack("model", self.reward_model.model.state_dict())
-        return model | pack("optimizer", optimizer_tensors(self.trainer.optimizer))
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from the state that `tensors` gave."""
-        self.reward_model.model.load_state_dict(unpack("model", tensors))
-        load_optimizer(self.trainer.optimizer, unpack("optimizer", tensors))
-
-    def _new_trainer(self) -> Trainer:
-        return Trainer(
-            self.reward_model.model.parameters(),
-            epsilon=self.config.adam_epsilon,
-            gradient_clip=self.config.gradient_clip,
-        )
+        adapt_reward_model(fresh, self.config)
+        set_learnt_weights(self.reward_model.model, learnt_weights(fresh.model))

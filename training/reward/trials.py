@@ -15,16 +15,16 @@ from training.data.examples import Pair
 from training.preferences.agreement import Agreement, accuracy_difference, agreement, cross_validated_figures
 from training.preferences.folds import prompt_folds
 from training.preferences.intervals import Z_95
-from training.reward.phases import Distil, Finetune, Gentle, Learning, Mismatch
+from training.reward.phases import DISTIL, FINETUNE, GENTLE, MISMATCH, Phase
 from training.reward.teacher import FOLDS, teacher_seed
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.seeds import derived_seed
 
-PHASES: Mapping[Method, tuple[type[Learning], ...]] = {
-    "distil": (Distil,),
-    "distil_finetune": (Distil, Gentle),
-    "finetune": (Finetune,),
-    "mismatch_finetune": (Mismatch, Finetune),
+PHASES: Mapping[Method, tuple[Phase, ...]] = {
+    "distil": (DISTIL,),
+    "distil_finetune": (DISTIL, GENTLE),
+    "finetune": (FINETUNE,),
+    "mismatch_finetune": (MISMATCH, FINETUNE),
 }
 # What cross-validation follows: `distil` is measured on the way of `distil_finetune`.
 TRIALS: tuple[Method, ...] = ("distil_finetune", "finetune", "mismatch_finetune")
@@ -105,13 +105,13 @@ class Trials:
                     f"cross_validated: {config.folds} folds need as many prompts, and {prompts} were judged"
                 )
             self.folds = folds_of(pairs, config.folds, derived_seed(config.seed, "trials"))
-            self.methods = [method for method, phases in PHASES.items() if can_distil or Distil not in phases]
+            self.methods = [method for method, phases in PHASES.items() if can_distil or DISTIL not in phases]
             self.followed = [method for method in TRIALS if method in self.methods]
         elif self.by_teacher:
             self.folds = folds_of(pairs, FOLDS, teacher_seed(config))
             self.methods = ["distil", *BRIEF_TRIALS]
             self.followed = list(BRIEF_TRIALS)
-        elif validation_pairs < config.cross_validate_below_pairs and Distil not in PHASES[self.usual] and prompts > 1:
+        elif validation_pairs < config.cross_validate_below_pairs and DISTIL not in PHASES[self.usual] and prompts > 1:
             self.folds = folds_of(pairs, min(config.folds, prompts), derived_seed(config.seed, "trials"))
             if len(pairs) >= config.distil_below_pairs:
                 del self.folds[1:]  # of so many pairs one fold tells enough
@@ -127,9 +127,7 @@ class Trials:
         for fold in self.folds:
             self.differences[_key("distil", fold)] = [differences[row] for row in fold.held_out_rows]
 
-    def measure(
-        self, phases: tuple[type[Learning], ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]
-    ) -> None:
+    def measure(self, phases: tuple[Phase, ...], fold: Fold, score: Callable[[Sequence[Pair]], list[float]]) -> None:
         """Have the fold's held-out pairs scored, if these phases are a way and not measured yet."""
         for method, those in PHASES.items():
             if those == phases and _key(method, fold) not in self.differences:

@@ -2,13 +2,42 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
+from training.runtime.device import finish_work
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.run import Run, State
 from training.runtime.throughput import Meter
 
 Samples = Sequence[Mapping[str, object]]
 """Texts beside a step's figures, each under a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step computes: tokens of prompts and responses without padding, and arithmetic."""
+
+    tokens: int
+    flop: float
+
+    def __add__(self, other: Self) -> "Work":
+        return Work(self.tokens + other.tokens, self.flop + other.flop)
+
+
+Take = Callable[[int], tuple[Measures, Work]]
+"""Takes a step, counted from 0 within its stretch, and says what it measured and what it computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Steps [first, end) of a run that are of one kind, of which those before `start` are done; `phase` is told with
+    them."""
+
+    phase: str
+    first: int
+    start: int
+    end: int
 
 
 def _none() -> Samples:
@@ -29,6 +58,13 @@ class Steps:
         self.total = total
         """May be set again where a phase decides how many follow it."""
 
+    def take(self, stretch: Stretch, take: Take, state: Callable[[], State]) -> None:
+        """Take the steps of a stretch that are not done yet; each ends as `end` says."""
+        for step in self.timed(stretch.start, stretch.end):
+            measures, work = take(step - stretch.first)
+            pace = self.pace(tokens=work.tokens, flop=work.flop)
+            self.end(step, stretch.phase, {**measures, **pace}, state)
+
     def timed(self, first: int, end: int) -> Iterator[int]:
         """The steps [first, end), each timed from here on: what was done before or between them isn't part of one."""
         for step in range(first, end):
@@ -42,6 +78,7 @@ class Steps:
 
     def pace(self, *, tokens: int, flop: float) -> Measures:
         """How fast the step was, asked once its work is done; `tokens` and `flop` as in `Meter.measures`."""
+        finish_work()
         seconds = self.seconds
         return {
             "tokens": mean_of(tokens),

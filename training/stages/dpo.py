@@ -4,8 +4,10 @@ from pathlib import Path
 
 from models.backbone import save_language_model
 from training.config import DpoConfig
-from training.data.opening import load, open_language_model
-from training.direct.dpo import DpoLoop
+from training.data.opening import facts_of, load, open_language_model
+from training.data.rehearsal import rehearse_policy
+from training.direct.dpo import JudgedPairs, summary
+from training.direct.loop import learn
 from training.preferences.comparisons import load_preferences
 from training.records import PreferenceRecord
 from training.responses.texts import first_prompts
@@ -22,9 +24,11 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy, config)
+    config = run.settle(config, facts_of(policy.model))
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
-    loop = DpoLoop(config, run, policy, preferences, shown=shown)
-    loop.train()
-    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    rehearse_policy(run, policy)
+    judged = JudgedPairs.of(config, policy, preferences)
+    reference_2N = learn(config, run, policy, judged, shown=shown)
+    run.finish(summary(judged, reference_2N), artifact=("policy", lambda folder: save_language_model(policy, folder)))

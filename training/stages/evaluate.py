@@ -12,7 +12,7 @@ from models.reward import RewardModel
 from training.config import EvaluateConfig, InputError
 from training.data.encoding import encode_pairs, encode_prompts
 from training.data.examples import Prompt
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.hacking.detectors import distinct_2
 from training.preferences.agreement import agreement
 from training.preferences.intervals import clustered, clustered_proportion
@@ -47,13 +47,17 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
         return
     reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
     cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
+    policy = open_language_model(config.policy, config) if config.policy is not None else None
+    judged = policy or reward_model
+    assert judged is not None
+    config = run.settle(config, facts_of(judged.model))
     result: dict[str, object] = {}
     if reward_model is not None and reward_model.read_out.elsewhere is not None:
         result["reward_read_out"] = reward_model.read_out.kind
         sys.stderr.write(f"{config.reward}: {reward_model.read_out.elsewhere}\n")
-    if config.policy is not None:
+    if policy is not None:
         timer = PhaseTimer()
-        figures, samples = _evaluate_policy(config, out, reward_model, cost_model, timer)
+        figures, samples = _evaluate_policy(config, out, policy, reward_model, cost_model, timer)
         result |= figures
         seconds = {f"{phase}_seconds": mean_of(spent) for phase, spent in timer.seconds.items()}
         run.metrics.write(1, 2, "policy", _measures(result) | seconds, samples=samples)
@@ -66,14 +70,13 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
 def _evaluate_policy(
     config: EvaluateConfig,
     out: Path,
+    policy: LanguageModel,
     reward_model: RewardModel | None,
     cost_model: RewardModel | None,
     timer: PhaseTimer,
 ) -> tuple[dict[str, object], list[Mapping[str, object]]]:
     """Figures, and a few texts to read."""
-    assert config.policy is not None
     assert config.prompts is not None
-    policy = open_language_model(config.policy, config)
     prompts, dropped = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     repeated = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
     with timer.measure("generate"):

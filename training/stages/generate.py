@@ -5,7 +5,7 @@ from pathlib import Path
 from models.generation import Filters
 from training.config import GenerateConfig
 from training.data.encoding import encode_prompts
-from training.data.opening import load, open_language_model
+from training.data.opening import facts_of, load, open_language_model
 from training.records import PromptRecord, write_records
 from training.responses.completions import sample_completions
 from training.runtime.artifact import lineage_of
@@ -21,6 +21,7 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy, config)
+    config = run.settle(config, facts_of(policy.model))
     records = load(config.prompts, PromptRecord)
     prompts, dropped = encode_prompts(policy, records, max_new_tokens=config.max_new_tokens)
     completions = sample_completions(

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from models.backbone import save_language_model
 from training.config.kto import KtoConfig
-from training.data.opening import load, open_language_model
-from training.direct.kto import KtoLoop, load_verdicts
+from training.data.opening import facts_of, load, open_language_model
+from training.data.rehearsal import rehearse_policy
+from training.direct.kto import JudgedResponses, load_verdicts, summary
+from training.direct.loop import learn
 from training.records import UnpairedRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of
@@ -21,9 +23,11 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy, config)
+    config = run.settle(config, facts_of(policy.model))
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
-    loop = KtoLoop(config, run, policy, verdicts, shown=shown)
-    loop.train()
-    run.finish(loop.summary(), artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    rehearse_policy(run, policy)
+    responses = JudgedResponses.of(config, policy, verdicts)
+    reference = learn(config, run, policy, responses, shown=shown)
+    run.finish(summary(responses, reference), artifact=("policy", lambda folder: save_language_model(policy, folder)))

@@ -13,7 +13,8 @@ from pathlib import Path
 from models.reward import give_heads, save_reward_model
 from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
-from training.data.opening import load, open_language_model
+from training.data.opening import facts_of, load, open_language_model
+from training.data.rehearsal import rehearse_reward_model
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
 from training.records import PromptRecord
@@ -43,6 +44,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy, config)
     reward_model = untrained_reward_model(config, policy)
+    config = run.settle(config, facts_of(reward_model.model))
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")
@@ -51,6 +53,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
         require_both_labels(preferences.train)
     read_out = read_out_of(config, preferences.train)
     give_heads(reward_model, read_out, seed=derived_seed(config.seed, "head"))
+    rehearse_reward_model(run, reward_model)
     _require_way(config, can_distil=can_distil)
     _require_use(config, len(preferences.train), can_distil=can_distil)
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from training.config.by_model import ByModel
 from training.config.reading import MODEL_KEYS, config_from
 from training.config.values import ConfigError, Range
 from training.stages.registry import STAGES
@@ -32,7 +33,7 @@ class Setting:
     """One thing that can be chosen. `name` has a dot where it lies within another.
 
     A `choice` is one of `choices`, `choices` are any of them; `texts` are any texts, `weights` numbers by name and
-    `values` anything by name.
+    `values` anything by name. With `by_model` null is the model's choice.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     range: Range = UNBOUNDED
     may_be_null: bool = False
+    by_model: ByModel | None = None
 
 
 @cache
@@ -99,7 +101,10 @@ def _setting(field: "dataclasses.Field[object]", hint: Any, parent: str, meaning
         kind = "values" if get_args(plain)[1] is object else "weights"
     else:
         kind = KINDS[plain]
-    return Setting(f"{parent}{field.name}", kind, default, meaning, choices, bounds, may_be_null)
+    name = f"{parent}{field.name}"
+    if isinstance(default, ByModel):
+        return Setting(name, kind, None, meaning, choices, bounds, may_be_null=True, by_model=default)
+    return Setting(name, kind, default, meaning, choices, bounds, may_be_null)
 
 
 def _plain(hint: Any) -> tuple[Any, Range, bool]:

@@ -5,6 +5,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,40 +14,43 @@ import torch
 from models.backbone import (
     LanguageModel,
     build_language_model,
-    project,
+    cross_entropy,
     response_hidden_states,
     response_log_probabilities,
     save_language_model,
 )
 from models.packing import packed_response_hidden_states, rows_can_be_packed
+from models.placement import moved
 from models.tokenization import train_tokenizer
 from training.config import InputError, SftConfig
-from training.data.batches import shuffled_batches, shuffled_length_batches
+from training.data.batches import micro_batches, shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations, with_every_turn
 from training.data.examples import Example, Prompt
-from training.data.opening import load, open_probed
+from training.data.opening import facts_of, load, open_probed
+from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
-from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
-from training.runtime.metrics import mean_of
-from training.runtime.optimiser import Trainer, cosine_schedule
-from training.runtime.replicas import Replicas
-from training.runtime.run import Cancellation, Run, State
+from training.runtime.device import placed
+from training.runtime.learning import finish, passes_of, prepare
+from training.runtime.metrics import Measures
+from training.runtime.optimisation import Batch, Learner, Plan, optimise
+from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Steps
-from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
+from training.runtime.steps import Steps, Stretch, Work
+from training.runtime.throughput import Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PHASE = "sft"
+Loss = Literal["response", "assistant", "full"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Batches:
     """The batches of the whole run: indices into the examples, one list per optimiser step."""
 
     batches: Sequence[Sequence[int]]
@@ -66,6 +70,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         return
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
+    config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     rewritten = 0
     if config.loss == "assistant":
@@ -76,11 +81,12 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     held_out = (
         encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
     )
-    plan = plan_batches(config, examples)
-    _train(config, run, policy, examples, plan, shown=first_prompts(policy, held_out_records or records))
+    planned = plan_batches(config, examples)
+    rehearse_policy(run, policy)
+    _train(config, run, policy, examples, planned, shown=first_prompts(policy, held_out_records or records))
     result: dict[str, object] = {
-        "steps": len(plan.batches),
-        "tokens": plan.tokens,
+        "steps": len(planned.batches),
+        "tokens": planned.tokens,
         "demonstrations": len(examples),
         "demonstrations_dropped": dropped,
         "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
@@ -91,7 +97,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
 
 
-def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
+def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Batches:
     """Batches of similar length, or to be packed, shuffled anew each epoch, until the epochs or the token budget run
     out."""
     shuffled = shuffled_batches if config.packing else shuffled_length_batches
@@ -103,10 +109,10 @@ def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Plan:
         for batch in shuffled(lengths, batch_tokens=config.batch_tokens, seed=seed):
             batch_tokens = sum(lengths[index] for index in batch)
             if config.max_tokens and batches and tokens + batch_tokens > config.max_tokens:
-                return Plan(batches, tokens)
+                return Batches(batches, tokens)
             batches.append(batch)
             tokens += batch_tokens
-    return Plan(batches, tokens)
+    return Batches(batches, tokens)
 
 
 def held_out_figures(
@@ -158,10 +164,14 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *,
         if config.packing and not rows_can_be_packed(policy.model):
             raise InputError(f"packing: rows of {config.model} would see each other")
         return policy
+    if config.lora_rank:
+        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
-    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    made = build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    placed(made.model)
+    return made
 
 
 def _train(
@@ -169,58 +179,60 @@ def _train(
     run: Run,
     policy: LanguageModel,
     examples: Sequence[Example],
-    plan: Plan,
+    planned: Batches,
     *,
     shown: Sequence[Prompt],
 ) -> None:
-    """Take the steps of the plan. `shown` are answered after the last one."""
-    trainer = Trainer(
-        policy.model.parameters(),
+    """Take the steps of the plan; the policy is a plain model at their end. `shown` are answered after the last one."""
+    prepare(policy.model, config)
+    learner = Learner(
+        policy.model,
         epsilon=config.adam_epsilon,
         gradient_clip=config.gradient_clip,
         weight_decay=config.weight_decay,
     )
-    total = len(plan.batches)
-    start = 0
-    checkpoint = run.resume()
-    if checkpoint is not None:
-        start = checkpoint.step
-        policy.model.load_state_dict(unpack("model", checkpoint.tensors))
-        load_optimizer(trainer.optimizer, unpack("optimizer", checkpoint.tensors))
-
-    def state() -> State:
-        return (
-            pack("model", policy.model.state_dict()) | pack("optimizer", optimizer_tensors(trainer.optimizer)),
-            {},
-        )
-
-    replicas = Replicas(policy.model)
+    plan = Plan(
+        steps=len(planned.batches),
+        batch=lambda step: _batch(config, policy, [examples[index] for index in planned.batches[step]]),
+        learning_rate=config.learning_rate,
+        warmup_fraction=config.warmup_fraction,
+    )
     steps = Steps(
         run,
         Meter(policy.model, batch_tokens=config.batch_tokens),
-        total=total,
+        total=plan.steps,
         checkpoint_steps=config.checkpoint_steps,
         last_samples=lambda: sample_texts({"policy": policy}, shown, seed=derived_seed(config.seed, "samples")),
     )
-    for step in steps.timed(start, total):
-        batch = [examples[index] for index in plan.batches[step]]
-        tokens = sum(sum(_predicted(example, config.loss)) for example in batch)
-
-        def learn(model: "PreTrainedModel", shard: Sequence[Example], tokens: int = tokens) -> float:
-            loss, _ = loss_sum(replace(policy, model=model), shard, of=config.loss, packed=config.packing)
-            (loss / tokens).backward()
-            return float(loss.detach())
-
-        loss = sum(replicas.map(learn, batch))
-        rate = cosine_schedule(step, total, peak=config.learning_rate, warmup_fraction=config.warmup_fraction)
-        norm = trainer.step(rate)
-        lengths = [len(example) for example in batch]
-        flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
-        measures = {"loss": (loss, tokens), "learning_rate": mean_of(rate), "gradient_norm": mean_of(norm)}
-        steps.end(step, PHASE, measures | steps.pace(tokens=sum(lengths), flop=flop), state)
+    checkpoint = run.resume()
+    if checkpoint is not None:
+        learner.restore(checkpoint.tensors)
+    done = checkpoint.step if checkpoint is not None else 0
+    steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
+    finish(policy)
 
 
-Loss = Literal["response", "assistant", "full"]
+def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
+    tokens = sum(sum(_predicted(example, config.loss)) for example in examples)
+
+    def loss_of(model: "PreTrainedModel", rows: Sequence[Example]) -> tuple[torch.Tensor, Measures]:
+        loss, predicted = loss_sum(replace(policy, model=model), rows, of=config.loss, packed=config.packing)
+        return loss / tokens, {"loss": (float(loss.detach()), predicted)}
+
+    lengths = [len(example) for example in examples]
+    flop = training_flop(policy.model, lengths, predicted=tokens, passes=passes_of(config))
+    return Batch(
+        examples,
+        loss_of,
+        Work(sum(lengths), flop),
+        partial(_micro_batches, config),
+    )
+
+
+def _micro_batches(config: SftConfig, shard: Sequence[Example]) -> list[Sequence[Example]]:
+    if config.packing and sum(map(len, shard)) <= config.micro_batch_tokens:
+        return [shard]
+    return micro_batches(shard, length_of=len, batch_tokens=config.micro_batch_tokens)
 
 
 def loss_sum(
@@ -233,9 +245,9 @@ def loss_sum(
     hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
     if of == "assistant":
         said_N = torch.tensor([said for example in examples for said in example.predicted_turns])
+        said_N = moved(said_N, policy.device)
         hidden_ND, tokens_N = hidden_ND[said_N], tokens_N[said_N]
-    logits_NV = project(policy.model, hidden_ND)
-    return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)
+    return cross_entropy(policy.model, hidden_ND, tokens_N), len(tokens_N)
 
 
 def _predicted(example: Example, of: Loss) -> list[bool]:

@@ -175,7 +175,7 @@ def test_a_checkpoint_that_counted_other_steps_is_refused(world: Path, policy: P
     with pytest.raises(Cancelled):
         dpo.run(config, out, cancellation)
     (state,) = out.glob("checkpoints/*/state.json")
-    state.write_text(state.read_text().replace('"layout": 2', '"layout": 1'))
+    state.write_text(state.read_text().replace('"layout": 3', '"layout": 1'))
     manifest = state.with_name("manifest.json")
     manifest.write_text(
         json.dumps({path.name: file_sha256(path) for path in state.parent.iterdir() if path != manifest})

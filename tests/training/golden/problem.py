@@ -29,11 +29,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "usual": {"gamma": 0.98, "lam": 0.95, "kl_estimator": "k3", "whiten_rewards": True, "missing_eos_penalty": 1.0},
 }
 SAMPLES = 4
-"""Responses to a prompt, for RLOO."""
+"""Responses to a prompt, without a critic."""
 RLOO_VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"normalize_advantages": False, "epsilon_high": CLIP},
     "usual": {"normalize_advantages": True, "epsilon_high": 0.28},
 }
+GRPO_VARIANTS: dict[str, dict[str, Any]] = {
+    "grpo": {"loss_type": "grpo", "epsilon": CLIP, "epsilon_high": 0.28},
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "epsilon": CLIP, "epsilon_high": CLIP},
+    "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.02, "epsilon_high": 0.03},
+}
+"""By the algorithm that each is here."""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

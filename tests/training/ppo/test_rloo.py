@@ -92,7 +92,7 @@ def test_the_stage_publishes_the_best_policy_and_keeps_no_critic(
         ({"value_clip": None}, "value_clip: RLOO has no critic"),
         ({"critic_learning_rate": 1e-2}, "critic_learning_rate: RLOO has no critic"),
         ({"whiten_rewards": True}, "whiten_rewards: RLOO has no critic"),
-        ({"algorithm": "grpo"}, "algorithm: must be one of ppo, rloo"),
+        ({"algorithm": "reinforce"}, "algorithm: must be one of ppo, rloo, grpo, dr_grpo, gspo"),
     ],
 )
 def test_settings_without_sense_are_refused(

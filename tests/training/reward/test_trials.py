@@ -18,7 +18,7 @@ from training.config.reward import Method
 from training.data.examples import Example, Pair
 from training.records import PreferenceRecord, read_records, write_records
 from training.reward.mismatch import mismatch_loss, mismatched
-from training.reward.phases import Distil, Finetune
+from training.reward.phases import DISTIL, FINETUNE
 from training.reward.trials import PHASES, Trials, folds_of, usual_method
 from training.runtime.exit_codes import BAD_INPUT
 
@@ -92,7 +92,7 @@ def test_the_usual_way_is_kept_in_a_tie_and_when_the_lead_may_be_luck(others: in
         for phases in PHASES.values():
             alternating = [1.0 if place % 2 else -1.0 for place in range(len(fold.held_out))]
             turned = [-each for each in alternating[:-2]] + [1.0, 1.0]  # right in one more, wrong elsewhere
-            noisy.measure(phases, fold, lambda _, told=alternating if phases == (Distil,) else turned: told)
+            noisy.measure(phases, fold, lambda _, told=alternating if phases == (DISTIL,) else turned: told)
     assert noisy.candidates == {}
     assert noisy.choose() == "distil"
     assert noisy.candidates["finetune"].lead == pytest.approx(0.05)
@@ -108,7 +108,7 @@ def test_by_default_fine_tuning_is_measured_against_what_the_teacher_held_out(tu
     assert not trials.wait_for_teacher
     for fold in trials.folds:
         right = round(tuned * len(fold.held_out))
-        trials.measure((Finetune,), fold, lambda held, right=right: [1.0] * right + [-1.0] * (len(held) - right))
+        trials.measure((FINETUNE,), fold, lambda held, right=right: [1.0] * right + [-1.0] * (len(held) - right))
     assert trials.choose() == method
     assert trials.candidates["distil"].accuracy == pytest.approx(0.6)
     assert trials.figures_of("finetune")["cross_validated_pairs"] == 40

@@ -119,6 +119,7 @@ def test_a_run_killed_at_twenty_instants_ends_in_the_same_state(
         pytest.param("everything", 20, marks=pytest.mark.slow),
         pytest.param("adapters", 20, marks=pytest.mark.slow),
         pytest.param("rloo", 20, marks=pytest.mark.slow),
+        pytest.param("grpo", 20, marks=pytest.mark.slow),
         pytest.param("cost", 20, marks=pytest.mark.slow),
         pytest.param("bfloat16", 5, marks=pytest.mark.slow),
     ],
@@ -138,8 +139,8 @@ def test_ppo_killed_at_any_instant_ends_in_the_same_state(
         settings |= {"lora_rank": 4}
     if variant == "cost":
         settings |= {"cost": as_cost(reward, tmp_path / "cost"), "cost_window": 24, "multiplier_learning_rate": 0.3}
-    if variant == "rloo":
-        settings |= {"algorithm": "rloo", "samples_per_prompt": 4, "critic_warmup_iterations": 3}
+    if variant in ("rloo", "grpo"):
+        settings |= {"algorithm": variant, "samples_per_prompt": 4, "critic_warmup_iterations": 3}
     config = toy.write_config(tmp_path / "run.json", **settings)
     require_the_same_state("ppo", config, tmp_path, kills=kills, rng=random.Random(f"{variant} {kills}"))
     assert bool(toy.result(tmp_path / "unbroken")["roll_backs"]) == (variant == "everything")

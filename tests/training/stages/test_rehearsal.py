@@ -1,0 +1,74 @@
+"""What could be lost at the end of a run is found out at its beginning, before a step is taken."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from models.backbone import load_language_model, save_language_model
+from models.reward import RewardModel
+from tests.models.directories import write_directory
+from tests.training.stages.test_bad_input import refused, sft_settings
+from tests.training.stages.test_crashes import stage_settings
+from training.data import rehearsal
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """As on a full disk, no file can grow beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "dpo", "kto"])
+def test_where_nothing_can_be_saved_no_step_is_taken(
+    stage: str, world: Path, policy: Path, reward: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    settings = sft_settings(world) if stage == "sft" else stage_settings(stage, world, policy, reward)
+    with files_of_at_most(20_000):
+        message = refused(stage, out, capfd, **settings)
+    assert "can't be saved and opened again" in message
+    assert not (out / "metrics.jsonl").exists()
+    assert not list(out.rglob("*.part"))
+
+
+def test_a_model_that_is_another_once_saved_is_refused(
+    world: Path,
+    policy: Path,
+    reward: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a head once was that a library left out of its file and drew anew."""
+
+    def save_without_head(reward_model: RewardModel, folder: Path) -> None:
+        reward_model.head.weight.data *= 2
+        save(reward_model, folder)
+        reward_model.head.weight.data /= 2
+
+    save = rehearsal.save_reward_model
+    monkeypatch.setattr(rehearsal, "save_reward_model", save_without_head)
+    message = refused("reward", tmp_path / "out", capfd, **stage_settings("reward", world, policy, reward))
+    assert "is another model once it is saved" in message
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [{"temperature": 0.6, "top_p": 0.9}, {"output_scores": True}, {"num_beams": 1, "length_penalty": 2.0}],
+)
+def test_what_a_generation_config_may_hold_and_not_be_written_with_is_saved(
+    generation: dict[str, object], tmp_path: Path
+) -> None:
+    folder = write_directory("llama", tmp_path / "theirs")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 17], **generation}))
+    save_language_model(load_language_model(folder), tmp_path / "saved")
+    assert load_language_model(tmp_path / "saved").eos_ids == (0, 17)

@@ -1,0 +1,82 @@
+"""Publishing, rehearsed before the first step: what can't be saved or opened again is found out when little is lost."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.backbone import (
+    LanguageModel,
+    first_line,
+    load_language_model,
+    response_log_probabilities,
+    save_language_model,
+)
+from models.placement import HOST
+from models.reward import RewardModel, load_reward_model, save_reward_model, scores_by_head
+from training.config import InputError
+from training.records import conversation
+from training.runtime.run import Run
+
+SCRATCH = ".rehearsal.part"
+PROMPT, RESPONSE = conversation(("user", "Is water wet?")), "It makes things wet, and is that itself."
+TOLERANCE = 1e-4
+"""Of what a reopened model says, relative to the largest and at least to 1."""
+
+
+def rehearse_policy(run: Run, policy: LanguageModel) -> None:
+    """Save the untrained policy, open it again and compare what both say of a response; a run that resumes did so.
+
+    Raises `InputError` in one line for whatever would have been lost at the end.
+    """
+    _rehearse(
+        run,
+        lambda folder: save_language_model(policy, folder),
+        lambda folder: _said_by_policy(load_language_model(folder)),
+        lambda: _said_by_policy(policy),
+    )
+
+
+def rehearse_reward_model(run: Run, reward_model: RewardModel) -> None:
+    """Do with a reward or cost model what `rehearse_policy` does with a policy."""
+    _rehearse(
+        run,
+        lambda folder: save_reward_model(reward_model, folder),
+        lambda folder: _said_by_reward_model(load_reward_model(folder)),
+        lambda: _said_by_reward_model(reward_model),
+    )
+
+
+def _rehearse(
+    run: Run, write: Callable[[Path], None], reopened: Callable[[Path], Tensor], kept: Callable[[], Tensor]
+) -> None:
+    if run.has_begun:
+        return
+    scratch = run.out / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        write(scratch)
+        again = reopened(scratch)
+    except Exception as error:  # the libraries raise whatever they like
+        raise InputError(f"what this run would make can't be saved and opened again: {first_line(error)}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    before = kept()
+    if again.shape != before.shape or (again - before).abs().max() > TOLERANCE * before.abs().max().clamp(min=1):
+        raise InputError("what this run would make is another model once it is saved and opened again")
+
+
+@torch.no_grad()
+def _said_by_policy(policy: LanguageModel) -> Tensor:
+    """(N,) log-probabilities of a response's tokens."""
+    prompts, responses = policy.encode_prompts([PROMPT]), policy.encode_responses([RESPONSE])
+    return response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)[0].to(HOST)
+
+
+@torch.no_grad()
+def _said_by_reward_model(reward_model: RewardModel) -> Tensor:
+    """(1, H) raw scores of a response by each head."""
+    ((prompt, response),) = reward_model.encode_samples([PROMPT], [RESPONSE], [True])
+    return scores_by_head(reward_model, [(*prompt, *response)]).to(HOST)
