@@ -29,10 +29,12 @@ from models.placement import HOST, moved
 from models.recomputation import recomputed
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
     encode_responses,
     prepare_tokenizer,
+    try_prompts,
     unused_rows,
 )
 
@@ -83,6 +85,9 @@ class LanguageModel:
 
     def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
         return encode_prompts(self.tokenizer, prompts)
+
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        return try_prompts(self.tokenizer, prompts)
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         return encode_responses(self.tokenizer, responses)

@@ -40,12 +40,14 @@ from models.placement import moved
 from models.read_out import ReadOut
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
     encode_responses,
     encode_texts,
     prepare_tokenizer,
     same_tokenizer,
+    try_prompts,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +120,13 @@ class RewardModel:
         """Token ids of all that precedes a response."""
         bodies = encode_prompts(self.tokenizer, prompts)
         return bodies if self.pairs is None else [self.pairs.prompt(body) for body in bodies]
+
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        """Those of `encode_prompts`, or why the template refuses one."""
+        tried = try_prompts(self.tokenizer, prompts)
+        if self.pairs is None:
+            return tried
+        return [one if isinstance(one, PromptError) else self.pairs.prompt(one) for one in tried]
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of complete responses."""

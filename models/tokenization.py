@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from jinja2 import TemplateError
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from models.control_tokens import ControlTokens
-from models.turns import ResponseForm, end_of_turn, render
+from models.turns import ResponseForm, assistant_spans, end_of_turn, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,10 +54,6 @@ class TokenizerError(ValueError):
 class PromptError(TokenizerError):
     """A conversation that the tokenizer's template refuses: a system's turn, two turns of one role."""
 
-    def __init__(self, message: str, prompt: Conversation) -> None:
-        super().__init__(message)
-        self.prompt = prompt
-
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE with our chat template; every text can be encoded, and decoding gives it back."""
@@ -95,7 +91,9 @@ def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int,
         tokenizer.chat_template = PLAIN_TEMPLATE
     end = end_of_turn(tokenizer, ends)
     if end is not None and end != tokenizer.eos_token_id:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+        # Special, so that no text shows it: those of some families are only added.
+        token = cast(str, tokenizer.convert_ids_to_tokens(end))
+        tokenizer.add_special_tokens({"eos_token": AddedToken(token, special=True, normalized=False)})
     if tokenizer.eos_token_id is None:
         raise TokenizerError("the tokenizer has no end-of-sequence token")
     taken = {tokenizer.eos_token_id, tokenizer.bos_token_id, *ends}
@@ -114,15 +112,34 @@ def unused_rows(tokenizer: "PreTrainedTokenizerBase", rows: int) -> set[int]:
 
 
 def encode_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
-    """Token ids of conversations, each up to where the assistant begins to speak; equal ones are rendered once."""
-    control = ControlTokens(tokenizer)
-    known: dict[Conversation, tuple[int, ...]] = {}
+    """Token ids of conversations, each up to where the assistant begins to speak. Raises `PromptError`."""
     encoded: list[tuple[int, ...]] = []
+    for ids in try_prompts(tokenizer, prompts):
+        if isinstance(ids, PromptError):
+            raise ids
+        encoded.append(ids)
+    return encoded
+
+
+def try_prompts(
+    tokenizer: "PreTrainedTokenizerBase", prompts: Iterable[Conversation]
+) -> "list[tuple[int, ...] | PromptError]":
+    """Token ids like those of `encode_prompts`, or why the template refuses; equal prompts are rendered once."""
+    control = ControlTokens(tokenizer)
+    known: dict[Conversation, tuple[int, ...] | PromptError] = {}
+    tried: list[tuple[int, ...] | PromptError] = []
     for prompt in prompts:
         if prompt not in known:
-            known[prompt] = _encode_prompt(tokenizer, prompt, control)
-        encoded.append(known[prompt])
-    return encoded
+            known[prompt] = _try_prompt(tokenizer, prompt, control)
+        tried.append(known[prompt])
+    return tried
+
+
+def taught_spans(
+    tokenizer: "PreTrainedTokenizerBase", prompt: Conversation, token_ids: Sequence[int]
+) -> list[tuple[int, int] | None]:
+    """`assistant_spans` of a conversation that was encoded to these ids."""
+    return assistant_spans(tokenizer, _messages(prompt, ControlTokens(tokenizer)), token_ids)
 
 
 def encode_responses(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[str]) -> list[tuple[int, ...]]:
@@ -186,12 +203,15 @@ def _ids_of_the_unknown(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     return cast(list[int], tokenizer.encode("\ue000 \U000f0000", add_special_tokens=False))
 
 
-def _encode_prompt(
+def _try_prompt(
     tokenizer: "PreTrainedTokenizerBase", prompt: Conversation, control: ControlTokens
-) -> tuple[int, ...]:
-    messages = [{"role": message.role, "content": control.broken_up(message.content)} for message in prompt]
+) -> tuple[int, ...] | PromptError:
     try:
-        rendered = render(tokenizer, messages)
+        rendered = render(tokenizer, _messages(prompt, control))
     except TemplateError as error:  # some templates refuse a system's turn, or two of one role
-        raise PromptError(f"the tokenizer's chat template cannot render a prompt: {error}", prompt) from error
+        return PromptError(f"the tokenizer's chat template cannot render a prompt: {error}")
     return tuple(cast(list[int], tokenizer.encode(rendered, add_special_tokens=False)))
+
+
+def _messages(prompt: Conversation, control: ControlTokens) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": control.broken_up(message.content)} for message in prompt]

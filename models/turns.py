@@ -17,10 +17,19 @@ from models.control_tokens import ControlTokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_DIRECTIVES = (*"aAbBdjmyYHIMSpFTDRxXcZ", "-d", "-m", "-H", "-I")
 CLOCK = datetime(2024, 7, 26)  # noqa: DTZ001  a date, wherever
 """What a template that asks for the time is told, so that a conversation is the same tokens tomorrow: the day that
 Llama 3.1's own template takes where there is no clock."""
 
+# A function can't be handed to a template; one of its own goes before the library's.
+_TELLING_CLOCK = "".join(
+    [
+        "{% macro strftime_now(format) %}{{ format",
+        *(f" | replace('%{letter}', '{CLOCK.strftime('%' + letter)}')" for letter in _DIRECTIVES),
+        " }}{% endmacro %}",
+    ]
+)
 _ASKED = {"role": "user", "content": "Hello"}
 _TEXT = "I am"
 
@@ -29,15 +38,14 @@ def render(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True
 ) -> str:
     """A conversation as the chat template writes it, a function of the conversation alone. Raises `TemplateError`."""
-    return cast(
-        str,
-        tokenizer.apply_chat_template(
-            list(messages),
-            add_generation_prompt=add_generation_prompt,
-            tokenize=False,
-            strftime_now=CLOCK.strftime,
-        ),
+    template = tokenizer.get_chat_template()
+    rendered = tokenizer.apply_chat_template(
+        list(messages),
+        chat_template=_TELLING_CLOCK + template if "strftime_now" in template else template,
+        add_generation_prompt=add_generation_prompt,
+        tokenize=False,
     )
+    return cast(str, rendered)
 
 
 def end_of_turn(tokenizer: "PreTrainedTokenizerBase", ends: Collection[int]) -> int | None:
@@ -60,6 +68,35 @@ def end_of_turn(tokenizer: "PreTrainedTokenizerBase", ends: Collection[int]) -> 
         return None
     end = cast(int, tokenizer.convert_tokens_to_ids(last))
     return end if end in ends or last == between else None
+
+
+def assistant_spans(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]], token_ids: Sequence[int]
+) -> "list[tuple[int, int] | None]":
+    """Where each turn of the assistant stands in a rendered prompt's ids, its end included: from where the
+    conversation before it, rendered alone, would have it begin. None for a turn that the template writes otherwise
+    than it would have then, or doesn't end.
+    """
+    spans: list[tuple[int, int] | None] = []
+    for place, message in enumerate(messages):
+        if message["role"] == "assistant":
+            spans.append(_span(tokenizer, messages[:place], message["content"], tuple(token_ids)))
+    return spans
+
+
+def _span(
+    tokenizer: "PreTrainedTokenizerBase", before: Sequence[dict[str, str]], said: str, token_ids: tuple[int, ...]
+) -> tuple[int, int] | None:
+    try:
+        (lead,) = _ids(tokenizer, [render(tokenizer, before)])
+    except TemplateError:
+        return None
+    start, end = len(lead), tokenizer.eos_token_id
+    if token_ids[:start] != tuple(lead) or end not in token_ids[start:]:
+        return None
+    stop = token_ids.index(end, start) + 1
+    rendered = ResponseForm.of(tokenizer).decoded(tokenizer, token_ids[start:stop])
+    return (start, stop) if rendered.strip() == said.strip() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,9 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    reward_model = open_reward_model(config.reward) if config.reward is not None else None
-    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
-    policy = open_language_model(config.policy) if config.policy is not None else None
+    reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
+    cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
+    policy = open_language_model(config.policy, config) if config.policy is not None else None
     judged = policy or reward_model
     assert judged is not None
     config = run.settle(config, facts_of(judged.model))
@@ -94,7 +94,7 @@ def _evaluate_policy(
             result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
     if config.reference is None:
         return result, _shown(config, repeated, {"policy": responses})
-    reference = open_language_model(config.reference)
+    reference = open_language_model(config.reference, config)
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     with timer.measure("reference"):

@@ -20,7 +20,7 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
     records = load(config.prompts, PromptRecord)
     prompts, dropped = encode_prompts(policy, records, max_new_tokens=config.max_new_tokens)
