@@ -91,8 +91,8 @@ class Settings(BaseModel):
     starter_model: Annotated[
         str | None,
         Field(
-            description="A Hugging Face causal language model, directory or hub id, in place of the starter's own; "
-            "unset: trained from scratch."
+            description="A Hugging Face causal language model, directory or hub id, that is the starter's first policy "
+            "as it is, without training; unset: a small one is trained from scratch."
         ),
     ] = None
     starter_seed: Annotated[
@@ -110,6 +110,13 @@ class Settings(BaseModel):
         Field(
             description="Folders, separated by `:`, from which owners of projects may take models by path; empty: "
             "admins alone name paths. Models of the Hugging Face cache may be named by everybody."
+        ),
+    ] = ""
+    reward_functions: Annotated[
+        str,
+        Field(
+            description="Functions of Python, `module:function` separated by commas, that projects may name as rules "
+            "of PPO's reward; empty: none. The training process has to find the module."
         ),
     ] = ""
     assignment_lease_seconds: Annotated[
@@ -131,6 +138,14 @@ class Settings(BaseModel):
     training_threads: Annotated[
         int | None, Field(ge=1, description="CPU threads of a training process; unset: the number of cores.")
     ] = None
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
+            description="Where training processes compute: `cpu`, `cuda`, `cuda:1` or `mps`; `auto`: the first device "
+            "of CUDA where there is one, else the CPU.",
+        ),
+    ] = "auto"
     training_python: Annotated[
         str | None,
         Field(description="Python interpreter with torch that runs `python -m training`; unset: the worker's own."),
@@ -140,6 +155,12 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("starter_model")
+    @classmethod
+    def _absolute_where_it_is_a_folder(cls, location: str | None) -> str | None:
+        folder = Path(location or "").expanduser()
+        return str(folder.absolute()) if location and folder.is_dir() else location
 
     @field_validator("public_url")
     @classmethod

@@ -1,6 +1,7 @@
 """The starter project: what a new installation shows in its first minute. Its texts are written by `app.starter`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,7 +11,7 @@ from app.db.base import Json
 from app.db.tables import Completion, Demonstration, Project, Prompt, Task, TaskCompletion
 from app.db.tables.content import Split
 from app.services import accounts, prompts
-from app.services.loop import starting
+from app.services.loop import base_models, starting
 from app.services.projects import projects
 from app.services.prompts import NewPrompt
 from app.settings import settings
@@ -41,16 +42,27 @@ Press **1** when A is much better, **7** when B is, **4** when you can't tell. S
 
 
 async def ensure_starter(db: AsyncSession) -> None:
-    """Create the starter project, its two people and its first run, once: another call does nothing."""
+    """Create the starter project, its two people and its first run, once: another call does nothing.
+
+    Raises Invalid where it was to start from a directory that can't be used.
+    """
     await db.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
     if await db.scalar(select(Project.id).where(Project.slug == SLUG)) is not None:
         return
+    _require_usable(settings().starter_model)
     seed = settings().starter_seed
     project = await _create_project(db, seed)
     rows = await _create_prompts(db, project)
     await _create_demonstrations(db, rows, seed)
     await _create_tasks(db, project, rows, seed)
-    await starting.start(db, None, project, "sft")
+    # A model that was brought is taken as it is: to train it on these texts would only make it worse.
+    await starting.start(db, None, project, "sft" if project.policy_source is None else "adopt")
+
+
+def _require_usable(source: str | None) -> None:
+    """Raises Invalid. A hub id may be in the cache of the worker's machine alone, and is left to the worker."""
+    if source is not None and Path(source).is_dir():
+        base_models.look_at(source, home=settings().home, folders=None)
 
 
 async def _create_project(db: AsyncSession, seed: int) -> Project:

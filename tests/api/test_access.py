@@ -22,6 +22,8 @@ FOR_OWNERS = {
     "continue_round",
     "cancel_run",
     "retry_run",
+    "add_model",
+    "check_model",
     "promote",
     "roll_back",
     "change_round_settings",
@@ -73,6 +75,8 @@ FOR_ADMINS = {
 OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
 BODIES: dict[str, dict[str, Any]] = {
     "submit_judgement": {"choice": 2},
+    "add_model": {"location": "/nowhere"},
+    "check_model": {"location": "/nowhere"},
     "promote": {},
     "roll_back": {},
     "skip": {},

@@ -1,5 +1,6 @@
 """Rounds, runs and models over the API, and what all its answers have in common."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from app.services import accounts
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
+from tests.seeded import site
+from tests.services.loop.test_base_models import write_model
+
+__all__ = ["site"]
 
 PROJECT = "/api/v1/projects/everyday-help"
 
@@ -41,6 +46,17 @@ async def test_how_many_judgements_are_likely_to_be_enough_is_told(calling: As) 
     assert told.json()["enough"] == 120
     assert told.json()["sentence"].startswith("About 120 judgements in all are likely to be enough")
     assert (await calling("annotator").get(f"{PROJECT}/label-advice")).status_code == 403
+
+
+async def test_a_model_is_looked_at_and_brought(calling: As, site: FastAPI, tmp_path: Path) -> None:
+    model = {"location": str(write_model(tmp_path / "model"))}
+    owner = calling("owner")
+    assert (await owner.post(f"{PROJECT}/models", json=model)).status_code == 422, "not from anywhere"
+    site.state.settings = site.state.settings.model_copy(update={"model_folders": str(tmp_path)})
+    card = (await owner.post(f"{PROJECT}/models/check", json=model)).json()["card"]
+    assert (card["model_type"], card["parameters"], card["licence"]) == ("llama", 264, "apache-2.0")
+    brought = await owner.post(f"{PROJECT}/models", json=model)
+    assert (brought.status_code, brought.json()["stage"], brought.json()["state"]) == (202, "adopt", "queued")
 
 
 async def test_promoting_and_rolling_back(calling: As) -> None:

@@ -10,6 +10,7 @@ from tests.browser.seed import Seeded
 from tests.browser.seed.versions import write_models
 from tests.command_line import Done, runner, usage_error
 from tests.seeded import seeded, seeded_template, seeded_url
+from tests.services.loop.test_base_models import write_model
 
 __all__ = ["seeded", "seeded_template", "seeded_url"]
 
@@ -117,3 +118,18 @@ def test_models_are_promoted_and_rolled_back_by_kind(plumbline: Command, databas
             "SELECT action, reason, actor_id FROM promotions ORDER BY id DESC LIMIT 2"
         ).fetchall()
     assert found == [("roll_back", "worse", None), ("promote", "by hand", None)]
+
+
+def test_a_model_is_looked_at_and_brought(plumbline: Command, database_url: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    looked_at = plumbline("model", "add", str(model), "--check")
+    lines = looked_at.out.splitlines()
+    assert (looked_at.code, lines[0]) == (0, str(model))
+    assert [" ".join(line.split()) for line in lines[1:3]] == ["type llama", "parameters 264"]
+    assert plumbline("model", "add", str(model)).refusal.startswith("Say which project")
+    brought = plumbline("model", "add", str(model), *HERE)
+    number = brought.out.splitlines()[-1].removeprefix("Run ").removesuffix(" is in the queue.")
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SELECT stage, settings->>'model' FROM runs WHERE id = %s", (number,)).fetchone()
+    assert row == ("adopt", str(model))
+    assert "no config.json" in plumbline("model", "add", str(tmp_path), *HERE).refusal

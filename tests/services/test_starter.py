@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import starter as texts
 from app.db.session import SessionFactory
 from app.db.tables import Completion, Demonstration, Member, Project, Prompt, Run, Task, TaskCompletion, User
+from app.errors import Invalid
 from app.services import accounts
 from app.services.data import datasets
 from app.services.judging import assignments
@@ -17,6 +19,7 @@ from app.services.projects import projects, standing
 from app.services.starter import COMPARISONS, STAGE_SETTINGS, ensure_starter
 from app.settings import settings
 from tests.factories import principal
+from tests.services.loop.test_base_models import write_model
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +131,37 @@ async def test_the_seed_decides_the_texts_and_reaches_the_rounds(
     assert (await db.scalars(select(Project.round_settings))).one() == {"seed": 7, **STAGE_SETTINGS}
     first = await db.scalar(select(Completion.text).order_by(Completion.id).limit(1))
     assert first == texts.comparisons(7, COMPARISONS)[0][1].text
+
+
+async def test_a_model_that_is_brought_is_taken_as_it_is_and_nothing_is_trained(
+    db: AsyncSession, sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(write_model(tmp_path / "model").parent)
+    monkeypatch.setenv("PLUMBLINE_STARTER_MODEL", "model")
+    settings.cache_clear()
+    try:
+        await start(sessions)
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+    run = (await db.scalars(select(Run))).one()
+    assert (run.stage, run.settings["model"]) == ("adopt", str(tmp_path / "model"))
+    # SFT would start from it, if somebody asks for that.
+    assert (await db.scalars(select(Project.policy_source))).one() == str(tmp_path / "model")
+
+
+async def test_a_directory_that_is_no_model_is_refused_before_anything_is_made(
+    db: AsyncSession, sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PLUMBLINE_STARTER_MODEL", str(tmp_path))
+    settings.cache_clear()
+    try:
+        with pytest.raises(Invalid, match=r"no config\.json"):
+            await start(sessions)
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+    assert await count(db, Project) == 0
 
 
 async def test_the_first_policy_learns_from_train_prompts_and_can_be_measured_on_others(

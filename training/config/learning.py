@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from models.choices import AdapterTargets
 from training.config.by_model import step
 from training.config.stage import StageConfig
 from training.config.values import Positive, Range
@@ -18,3 +19,8 @@ class LearningConfig(StageConfig):
     published model holds the product."""
     lora_alpha: Positive = step(16.0, 32.0)
     """The adapters' product is scaled by alpha / rank."""
+    lora_targets: AdapterTargets = "all"
+    """Which layers of the trunk get adapters."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again on the way back instead of keeping what it computed: less memory, a third more time, the
+    same gradients (Chen et al. 2016)."""

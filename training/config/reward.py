@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from models.choices import ReadOutKind
 from training.config.by_model import power, step
-from training.config.stage import StageConfig
+from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, LabelNoise, NonNegative, Positive, Range
 
 Method = Literal["finetune", "distil", "distil_finetune", "mismatch_finetune"]
@@ -16,7 +16,7 @@ RankingLoss = Literal["pairwise", "plackett_luce"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(StageConfig):
+class RewardConfig(LearningConfig):
     """The reward model: Bradley-Terry on pairs, either by fine-tuning or, with few labels, by distillation."""
 
     policy: str
@@ -45,7 +45,7 @@ class RewardConfig(StageConfig):
     max_length: Count = step(512, 1024)
     batch_tokens: Count = step(1024, 4096)
     micro_batch_tokens: Count = 1024
-    """As many that fine-tuning holds at once; has no effect on the result."""
+    """As many that are trained at once; has no effect on the result."""
     distil_steps: Annotated[int, Range(minimum=0)] = 300
     distil_learning_rate: Positive = power(1e-3, 3e-5)
     finetune_epochs: Count = 1
@@ -84,7 +84,6 @@ class RewardConfig(StageConfig):
     unit_deviation: bool = True
     """Scores are read as (raw - mean) / deviation over what they are normalised over; without this as raw - mean."""
     adam_epsilon: Positive = 1e-5
-    gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 25
 
     def __post_init__(self) -> None:

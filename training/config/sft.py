@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from models.architecture import Architecture
 from training.config.by_model import power, step
-from training.config.stage import StageConfig
+from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftConfig(StageConfig):
+class SftConfig(LearningConfig):
     """Supervised fine-tuning on demonstrations, EOS included."""
 
     demonstrations: Path
@@ -28,13 +28,14 @@ class SftConfig(StageConfig):
     """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""
     batch_tokens: Count = step(768, 4096)
     """Prompt and response tokens of one optimiser step, padding included."""
+    micro_batch_tokens: Count = 2048
+    """As many that are trained at once; has no effect on the result."""
     max_length: Count = step(512, 1024)
     """Longer demonstrations are dropped and counted, never cut: a cut response would have no end to learn."""
     learning_rate: Positive = power(3e-4, 2e-5, adapters=2e-4, untrained=(3e-3, 2e-4))
     warmup_fraction: Fraction = 0.05
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.01
-    gradient_clip: Positive = 1.0
     checkpoint_steps: Count = 50
 
     def __post_init__(self) -> None:

@@ -7,65 +7,34 @@ Two stretches: the reference's log-probabilities of every item, kept in a file; 
 # N = items: whatever the reference is asked about, those to learn from first
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.lora import add_adapters, merge_adapters
+from models.lora import merge_adapters
+from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
-from training.config import InputError
+from training.config import DpoConfig, InputError
+from training.config.kto import KtoConfig
 from training.data.examples import Prompt
 from training.data.opening import open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
 from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint
+from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
-from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
+from training.runtime.throughput import Meter
 
 REFERENCE = "reference"
 
-
-class DirectConfig(Protocol):
-    """What the loop asks of a stage's settings."""
-
-    @property
-    def policy(self) -> str: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def reference_cache(self) -> Path | None: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def micro_batch_tokens(self) -> int: ...
-    @property
-    def max_length(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup_fraction(self) -> float: ...
-    @property
-    def adam_epsilon(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def gradient_clip(self) -> float: ...
-    @property
-    def lora_rank(self) -> int: ...
-    @property
-    def lora_alpha(self) -> float: ...
-    @property
-    def checkpoint_steps(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
+DirectConfig = DpoConfig | KtoConfig
 
 
 class Judgements(Protocol):
@@ -73,15 +42,15 @@ class Judgements(Protocol):
 
     @property
     def phase(self) -> str:
-        """In which the policy learns."""
+        """The stretch in which the policy learns."""
 
     @property
     def layout(self) -> int:
-        """Of checkpoints."""
+        """How checkpoints are laid out."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the reference's log-probabilities, items last."""
+        """The shape of the reference's log-probabilities, items last."""
 
     @property
     def kept_as(self) -> Mapping[str, str]:
@@ -109,9 +78,7 @@ def learn(
 ) -> Tensor:
     """Go through both stretches; the policy is a plain model again at their end. `shown` are answered after the last
     step. Returns the reference's log-probabilities."""
-    if config.lora_rank:
-        seed = derived_seed(config.seed, "adapters")
-        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
+    prepare(policy.model, config)
     learner = Learner(
         policy.model,
         epsilon=config.adam_epsilon,
@@ -130,15 +97,14 @@ def learn(
     if checkpoint is not None:
         checkpoint.require_layout(judgements.layout)
     # Before the checkpoint's weights are set: the reference may be the policy as it started.
-    reference = _reference_values(config, run, policy, judgements, steps, checkpoint)
+    reference = moved(_reference_values(config, run, policy, judgements, steps, checkpoint), policy.device)
     done = first
     if checkpoint is not None and checkpoint.phase != REFERENCE:
         learner.restore(checkpoint.tensors)
         done = checkpoint.step
-    passes = ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES
     plan = Plan(
         steps=len(judgements.batches),
-        batch=lambda step: judgements.batch(step, learner, reference, passes=passes),
+        batch=lambda step: judgements.batch(step, learner, reference, passes=passes_of(config)),
         learning_rate=config.learning_rate,
         warmup_fraction=config.warmup_fraction,
     )
@@ -194,7 +160,7 @@ def _score(reference: LanguageModel, judgements: Judgements, steps: Steps, check
         scored, done = checkpoint.tensors["scored"], checkpoint.step
 
     def take(step: int) -> tuple[Measures, Work]:
-        scored[..., batches[step]] = log_probabilities_of(batches[step])
+        scored[..., batches[step]] = log_probabilities_of(batches[step]).to(HOST)
         return {}, judgements.work(batches[step], passes=1)
 
     stretch = Stretch(REFERENCE, 0, done, len(batches))

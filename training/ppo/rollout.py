@@ -2,8 +2,9 @@
 
 # B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from models.backbone import (
     response_positions,
 )
 from models.generation import Response, sample_responses
+from models.placement import HOST, moved
 from models.value import Critic
 from training.algorithms.advantages import (
     generalised_advantages,
@@ -40,9 +42,9 @@ from training.runtime.run import PhaseTimer
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Responses and what the models say of them. All (B, R) tensors are zero outside the mask; log-probabilities are
-    those that the tokens were sampled with, or with products in bfloat16 the same policy's in those, so that training
-    begins at a ratio of 1."""
+    """Responses and what the models say of them, on the host. All (B, R) tensors are zero outside the mask;
+    log-probabilities are those that the tokens were sampled with, or with products in bfloat16 the same policy's in
+    those, so that training begins at a ratio of 1."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[WrittenResponse]
@@ -55,8 +57,13 @@ class Scored:
     value_BR: Tensor
     """Zero without a critic."""
     score_B: Tensor
+    """The reward model's, without one `rules_B`."""
+    rules_B: Mapping[str, Tensor]
+    """What each rule says, before its weight."""
+    earned_B: Tensor
+    """The score and what rules add to it."""
     reward_B: Tensor
-    """The score after the penalty for a missing EOS."""
+    """That after the penalty for a missing EOS."""
     cost_B: Tensor
     """Zero without a cost model, as is the next."""
     cost_value_BR: Tensor
@@ -75,6 +82,12 @@ class Rollout(Scored):
     return_BR: Tensor
     """What the critic learns, zero without one."""
     cost_return_BR: Tensor
+
+    def on(self, device: torch.device) -> Self:
+        """A copy of the rollout with its tensors on the device, where policy and critics learn from them."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        there: dict[str, Any] = {name: moved(one, device) for name, one in held.items() if isinstance(one, Tensor)}
+        return replace(self, **there)
 
     def taught(self, critic: str) -> tuple[Tensor, Tensor]:
         """(B, R) values that a critic of `PpoModels.critics` gave, and what it learns."""
@@ -174,8 +187,11 @@ def score_responses(
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
     pad_id = models.policy.pad_id
+    rules_B = {} if models.rules is None else models.rules.values(prompts, responses)
+    by_rules_B = torch.zeros(len(prompts)) if models.rules is None else models.rules.sum(rules_B)
+    by_rules_alone = models.reward is models.rules
     score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
-        lambda: models.reward(prompts, responses).float(),
+        lambda: by_rules_B if by_rules_alone else models.reward(prompts, responses).float(),
         lambda: _policy_log_probabilities(models.policy, prompt_ids, sampled, mask_BR, config),
         lambda: _log_probabilities(models.reference, prompt_ids, response_ids, config),
         lambda: values(models.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
@@ -185,6 +201,8 @@ def score_responses(
     for kind, given_B in (("reward", score_B), ("cost", cost_B)):
         if not bool(torch.isfinite(given_B).all()):
             raise InputError(f"the {kind} model gave a score that is not finite")
+    score_B = score_B.clone()  # out of inference mode
+    earned_B = score_B if by_rules_alone or models.rules is None else score_B + by_rules_B
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
     return Scored(
         prompts=prompts,
@@ -194,8 +212,10 @@ def score_responses(
         reference_BR=reference_BR,
         kl_BR=k1(log_probability_BR, reference_BR) * mask_BR,
         value_BR=value_BR,
-        score_B=score_B.clone(),  # out of inference mode
-        reward_B=penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty),
+        score_B=score_B,
+        rules_B=rules_B,
+        earned_B=earned_B,
+        reward_B=penalise_missing_eos(earned_B, ended_B, penalty=config.missing_eos_penalty),
         cost_B=cost_B.clone(),
         cost_value_BR=cost_value_BR,
     )
@@ -246,7 +266,7 @@ def values(
             value_N = response_values(
                 critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
             )
-        value_BR[batch] = scatter_rows(value_N, mask_BR[batch])
+        value_BR[batch] = scatter_rows(value_N.to(HOST), mask_BR[batch])
     return value_BR
 
 
@@ -254,9 +274,9 @@ def response_values(
     critic: Critic, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], pad_id: int
 ) -> Tensor:
     """(N,) values of the states before each response token, row after row."""
-    ids_BT = pad_right(
-        [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)], pad_id
-    )
-    rows, columns = response_positions(prompt_ids, response_ids)
+    device = critic.head.weight.device
+    sequences = [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)]
+    ids_BT = pad_right(sequences, pad_id, device)
+    rows, columns = response_positions(prompt_ids, response_ids, device)
     value_BT: Tensor = critic(ids_BT)
     return at_least_float32(value_BT[rows, columns])

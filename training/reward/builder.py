@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
+from models.lora import merge_adapters
 from models.reward import RewardModel
 from training.config import RewardConfig
 from training.config.reward import Method
@@ -94,6 +95,7 @@ class RewardBuilder:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
+        merge_adapters(self._reward_model.model)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
 

@@ -13,6 +13,7 @@ from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
 from training.records import DemonstrationRecord, PromptRecord
+from training.reward.rules import rules_of
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
 from training.runtime.precision import settled_precision
@@ -48,7 +49,10 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
-    reward_model = open_reward_model(config.reward)
+    rules = rules_of(config.rules)
+    reward_model = open_reward_model(config.reward) if config.reward is not None else None
+    reward = RewardModelScorer(reward_model, policy) if reward_model is not None else rules
+    assert reward is not None, "a configuration without either is refused"
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
     cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
@@ -57,9 +61,10 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         policy,
         reference,
         reward_model,
-        RewardModelScorer(reward_model, policy),
+        reward,
         cost_model=cost_model,
         cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
+        rules=rules,
     )
     judges = Judges(
         RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None

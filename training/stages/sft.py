@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,30 +13,33 @@ import torch
 from models.backbone import (
     LanguageModel,
     build_language_model,
-    project,
+    cross_entropy,
     response_hidden_states,
     response_log_probabilities,
     save_language_model,
 )
-from models.packing import packed_response_hidden_states
+from models.lora import merge_adapters
+from models.packing import packed_response_hidden_states, rows_can_be_packed
 from models.tokenization import train_tokenizer
-from training.config import SftConfig
-from training.data.batches import shuffled_batches, shuffled_length_batches
+from training.config import InputError, SftConfig
+from training.data.batches import micro_batches, shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
-from training.data.opening import facts_of, load, open_language_model
+from training.data.opening import facts_of, load, open_probed
 from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
+from training.runtime.device import placed
+from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
-from training.runtime.throughput import TRAINING_PASSES, Meter, training_flop
+from training.runtime.throughput import Meter, training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +67,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     records = load(config.demonstrations, DemonstrationRecord)
-    policy = _initial_model(config, records)
+    policy = _initial_model(config, records, scratch=out)
     config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
@@ -146,13 +150,20 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
     return losses
 
 
-def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:
+def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *, scratch: Path) -> LanguageModel:
     if config.model is not None:
-        return open_language_model(config.model)
+        policy, _ = open_probed(config.model, scratch=scratch)
+        if config.packing and not rows_can_be_packed(policy.model):
+            raise InputError(f"packing: rows of {config.model} would see each other")
+        return policy
+    if config.lora_rank:
+        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
-    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    made = build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    placed(made.model)
+    return made
 
 
 def _train(
@@ -164,7 +175,8 @@ def _train(
     *,
     shown: Sequence[Prompt],
 ) -> None:
-    """Take the steps of the plan. `shown` are answered after the last one."""
+    """Take the steps of the plan; the policy is a plain model at their end. `shown` are answered after the last one."""
+    prepare(policy.model, config)
     learner = Learner(
         policy.model,
         epsilon=config.adam_epsilon,
@@ -189,6 +201,7 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
+    merge_adapters(policy.model)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
@@ -200,8 +213,19 @@ def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]
         return loss / tokens, {"loss": (float(loss.detach()), predicted)}
 
     lengths = [len(example) for example in examples]
-    flop = training_flop(policy.model, lengths, predicted=tokens, passes=TRAINING_PASSES)
-    return Batch(examples, loss_of, Work(sum(lengths), flop))
+    flop = training_flop(policy.model, lengths, predicted=tokens, passes=passes_of(config))
+    return Batch(
+        examples,
+        loss_of,
+        Work(sum(lengths), flop),
+        partial(_micro_batches, config),
+    )
+
+
+def _micro_batches(config: SftConfig, shard: Sequence[Example]) -> list[Sequence[Example]]:
+    if config.packing and sum(map(len, shard)) <= config.micro_batch_tokens:
+        return [shard]
+    return micro_batches(shard, length_of=len, batch_tokens=config.micro_batch_tokens)
 
 
 def loss_sum(
@@ -212,5 +236,4 @@ def loss_sum(
     predicted = [example.token_ids[1:] if whole else example.response_ids for example in examples]
     hidden_states = packed_response_hidden_states if packed else response_hidden_states
     hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
-    logits_NV = project(policy.model, hidden_ND)
-    return torch.nn.functional.cross_entropy(logits_NV.float(), tokens_N, reduction="sum"), len(tokens_N)
+    return cross_entropy(policy.model, hidden_ND, tokens_N), len(tokens_N)

@@ -74,7 +74,12 @@ class CheckedModel:
 async def check(settings: Settings, actor: Principal, location: str) -> CheckedModel:
     """What there is to know of a model that `actor` names. Raises Invalid, also for a place that they may not name."""
     folders = None if actor.is_admin else tuple(map(Path, settings.allowed_model_folders))
-    card = await asyncio.to_thread(look_at, location, home=settings.home, folders=folders)
+    return await asyncio.to_thread(checked, settings, location, folders=folders)
+
+
+def checked(settings: Settings, location: str, *, folders: tuple[Path, ...] | None) -> CheckedModel:
+    """What there is to know of a model from one of `folders`, None: from anywhere but the home. Raises Invalid."""
+    card = look_at(location, home=settings.home, folders=folders)
     return CheckedModel(card, needs(card), machine_memory_bytes())
 
 

@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
-from app.services.loop import promoting
+from app.services.loop import base_models, bringing, promoting
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import ModelOut, PromoteIn, RollBackIn
+from app.web.api.schemas import CheckedModelOut, ModelIn, ModelOut, PromoteIn, RollBackIn, RunOut
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["models"])
@@ -27,6 +27,22 @@ async def list_models(
     if kind is not None:
         statement = statement.where(ModelVersion.kind == kind)
     return await read_page(db, statement, ModelVersion.id, paging=paging, out=ModelOut.model_validate)
+
+
+@router.post("/projects/{slug}/models", status_code=status.HTTP_202_ACCEPTED, summary="Bring a model")
+async def add_model(request: Request, project: OwnedProject, caller: Caller, db: Db, body: ModelIn) -> RunOut:
+    """Has a worker take a model over as it is, without training: as the project's first policy, which writes at once,
+    or else as a version that waits to be promoted. 422 for a model that can't be used, or that you may not name.
+    """
+    checked = await base_models.check(settings_of(request), caller, body.location)
+    run = await bringing.bring(db, caller.user_id, project, checked.card)
+    return RunOut.model_validate(run)
+
+
+@router.post("/projects/{slug}/models/check", summary="Look at a model")
+async def check_model(request: Request, project: OwnedProject, caller: Caller, body: ModelIn) -> CheckedModelOut:
+    """What a model's files say of it, and the memory that each stage would take; nothing is changed. 422 as above."""
+    return CheckedModelOut.model_validate(await base_models.check(settings_of(request), caller, body.location))
 
 
 @router.get("/projects/{slug}/models/{kind}/{number}", summary="Read a model version")

@@ -352,6 +352,35 @@ class ModelOut(Out):
     promoted_at: datetime | None
 
 
+class ModelIn(In):
+    location: Annotated[str, Field(min_length=1, max_length=4096, pattern=NO_NUL)] = Field(
+        description="A directory of the server, or owner/name of the Hugging Face hub if it was fetched before."
+    )
+
+
+class ModelCardOut(Out):
+    location: str
+    model_type: str
+    parameters: int
+    size_bytes: int
+    dtypes: tuple[str, ...]
+    context: int | None
+    licence: str | None
+    has_chat_template: bool
+
+
+class NeedOut(Out):
+    stage: str
+    with_adapters: bool
+    memory_bytes: int
+
+
+class CheckedModelOut(Out):
+    card: ModelCardOut
+    needs: list[NeedOut]
+    machine_memory_bytes: int
+
+
 class PromoteIn(In):
     reason: Text = ""
 

@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
 from app.db.tables.lineage import ModelKind
-from app.errors import NotFound
-from app.services.loop import models, promoting
+from app.errors import Conflict, DomainError, Invalid, NotFound
+from app.services.loop import base_models, bringing, models, promoting
+from app.services.loop.base_models import CheckedModel
 from app.services.reports import reports
 from app.services.reports.dashboard import DASHBOARD
-from app.web.pages.access import ManagedProject, OwnedProject
+from app.web.locales import translated
+from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.words.versions import comparison
@@ -64,9 +66,48 @@ class RollBack(BaseModel):
     away_from: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
 
 
+class Bring(BaseModel):
+    """`check` is sent by a button that looks at the model, and changes nothing."""
+
+    location: Annotated[str, Field(max_length=4096)] = ""
+    check: bool = False
+
+
 @router.get("")
 async def list_models(request: Request, managed: ManagedProject, db: Db) -> Response:
     """Shows owners and reviewers all versions, what each was made from, and what was in use when."""
+    return await _page(request, db, managed)
+
+
+@router.post("")
+async def bring(
+    request: Request,
+    managed: ManagedProject,
+    project: OwnedProject,
+    form: Annotated[Bring, Form()],
+    principal: CurrentUser,
+    db: Db,
+) -> Response:
+    """Has a model taken over as it is for an owner, or only looks at it."""
+    try:
+        checked = await base_models.check(settings_of(request), principal, form.location)
+        if form.check:
+            return await _page(request, db, managed, bring=form, checked=checked)
+        run = await bringing.bring(db, principal.user_id, project, checked.card)
+    except (Invalid, Conflict) as error:
+        return await _page(request, db, managed, error, bring=form)
+    return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
+
+
+async def _page(
+    request: Request,
+    db: AsyncSession,
+    managed: Managed,
+    error: DomainError | None = None,
+    *,
+    bring: Bring | None = None,
+    checked: CheckedModel | None = None,
+) -> Response:
     views = await _views(db, managed.project)
     history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
@@ -74,7 +115,11 @@ async def list_models(request: Request, managed: ManagedProject, db: Db) -> Resp
     return render.page(
         request,
         "models/list.html",
+        status_code=error.status if error else 200,
         managed=managed,
+        bring=bring,
+        checked=checked,
+        problem=translated(error) if error else None,
         views=by_kind,
         comparisons={
             kind: comparison([view.version for view in found], in_use[kind].version if kind in in_use else None)

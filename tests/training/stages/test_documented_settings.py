@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from models.architecture import Architecture
-from models.backbone import MODEL_TYPES
 from models.encoder import ENCODER_TYPES
-from training.config import AlarmBounds, CostConfig, RewardConfig, StageConfig
+from tests.models.directories import FAMILIES
+from training.config import AlarmBounds, CostConfig, RewardConfig, RewardRules, StageConfig
 from training.config.by_model import ByModel
 from training.stages.registry import STAGES
 
 PAGE = (Path(__file__).parents[3] / "docs/training.md").read_text()
-TABLES: dict[str, type] = {"Every stage": StageConfig, "`architecture`": Architecture, "`alarms`": AlarmBounds} | {
-    f"`{stage}`": kind for stage, kind in STAGES.items()
-}
+TABLES: dict[str, type] = {
+    "Every stage": StageConfig,
+    "`architecture`": Architecture,
+    "`alarms`": AlarmBounds,
+    "`rules`": RewardRules,
+} | {f"`{stage}`": kind for stage, kind in STAGES.items()}
 REQUIRED = "required"
 OF_ITS_OWN = "below"
 AUTHOR = r"[A-Z][\w-]+(?: and [A-Z]\w+)?(?: et al\.)?"
@@ -58,7 +61,7 @@ def default_of(setting: "dataclasses.Field[object]") -> object:
 
 
 def test_every_family_of_models_that_can_be_brought_is_named() -> None:
-    assert [family for family in sorted(MODEL_TYPES | ENCODER_TYPES) if f"`{family}`" not in PAGE] == []
+    assert [family for family in sorted({*FAMILIES, *ENCODER_TYPES}) if f"`{family}`" not in PAGE] == []
 
 
 def test_every_source_is_named_and_every_named_one_is_cited() -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Invitation, Project, Run
 from app.security import Principal
+from app.services.loop import models
 from app.services.projects.question import question_of
 from app.services.projects.templates import TEMPLATES
 from tests.factories import make_member, make_project, make_prompt, make_task, make_user, principal
@@ -253,6 +254,41 @@ async def test_a_model_is_checked_on_the_spot_and_taken_only_where_it_can_be_use
     await db.commit()
     assert await send(browser, settings, model="") == "/projects/own-model/settings?saved=true"
     assert (await named(db, "own-model")).policy_source is None
+
+
+async def test_an_owner_brings_a_model_which_waits_where_a_policy_is_in_use(
+    browser: httpx.AsyncClient, db: AsyncSession, tmp_path: Path
+) -> None:
+    model = str(write_model(tmp_path / "model"))
+    project = await make_project(db, "bringing")
+    await db.commit()
+    page = f"/projects/{project.slug}/models"
+    looked_at = await browser.post(page, data={"location": model, "check": "true"})
+    assert looked_at.status_code == 200
+    for said in ("llama", "264", "apache-2.0", "512 tokens", "fits"):
+        assert said in looked_at.text
+    assert await db.scalar(select(func.count(Run.id))) == 0
+    refused = await browser.post(page, data={"location": str(tmp_path / "nowhere")})
+    assert (refused.status_code, "There is no model at" in refused.text) == (422, True)
+    assert "writes the first responses" in (await browser.get(page)).text
+    taken = await browser.post(page, data={"location": model})
+    run = (await db.scalars(select(Run))).one()
+    assert taken.headers["location"] == f"/projects/{project.slug}/runs/{run.id}"
+    assert (run.stage, run.settings["model"]) == ("adopt", model)
+    await db.refresh(project)
+    assert project.policy_source == model
+    first = await models.register(
+        db, project_id=project.id, kind="policy", run_id=run.id, folder="x", manifest_sha256="0" * 64, figures={}
+    )
+    await models.promote(db, None, first)
+    await db.commit()
+    assert "waits to be promoted" in (await browser.get(page)).text
+    second = str(write_model(tmp_path / "second"))
+    assert (await browser.post(page, data={"location": second})).status_code == 303
+    await db.refresh(project)
+    assert project.policy_source == model, "what policies start from is changed in the settings"
+    newest = (await db.scalars(select(Run).order_by(Run.id.desc()).limit(1))).one()
+    assert (newest.stage, newest.settings["model"]) == ("adopt", second)
 
 
 async def test_an_owner_names_models_of_allowed_folders_alone(

@@ -1,0 +1,69 @@
+"""Models that are brought, from the command line: looked at, and taken over by a project."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cli import app
+from app.cli.database import in_transaction
+from app.db.tables import Run
+from app.errors import Invalid
+from app.services.loop import base_models, bringing
+from app.services.loop.base_models import CheckedModel
+from app.services.projects import projects
+from app.settings import settings
+
+commands = typer.Typer(help="Models that are brought: look at one, take it over.", no_args_is_help=True)
+app.add_typer(commands, name="model")
+
+
+@commands.command()
+def add(
+    location: Annotated[str, typer.Argument(metavar="MODEL", help="A directory, or owner/name on the hub.")],
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="The project's short name, as in its address.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Say what it is and what it takes, and do nothing.")] = False,
+) -> None:
+    """Let a project take a model over as it is, as its first policy or as one that waits to be chosen."""
+    folder = Path(location).expanduser()
+    checked = base_models.checked(settings(), str(folder.absolute()) if folder.is_dir() else location, folders=None)
+    print("\n".join(_table(checked)))
+    if check:
+        return
+    if project is None:
+        raise Invalid("Say which project by --project, or look at it alone by --check.")
+
+    async def take(db: AsyncSession) -> Run:
+        return await bringing.bring(db, None, await projects.named(db, project), checked.card)
+
+    print(f"Run {in_transaction(take).id} is in the queue.")
+
+
+def _table(checked: CheckedModel) -> list[str]:
+    card = checked.card
+    said = {
+        "type": card.model_type,
+        "parameters": f"{card.parameters:,}",
+        "size on disk": _size(card.size_bytes),
+        "numbers": ", ".join(card.dtypes),
+        "context": f"{card.context:,} tokens" if card.context else "not said",
+        "licence": card.licence or "not said",
+        "chat template": "its own" if card.has_chat_template else "none; a plain one is used",
+        "memory here": _size(checked.machine_memory_bytes),
+    }
+    return [
+        card.location,
+        *(f"  {name:<14} {value}" for name, value in said.items()),
+        *(
+            f"  {need.stage + (' with adapters' if need.with_adapters else ''):<22} {_size(need.memory_bytes):>9}  "
+            + ("fits" if need.memory_bytes <= checked.machine_memory_bytes else "too much for this machine")
+            for need in checked.needs
+        ),
+    ]
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"
