@@ -131,6 +131,14 @@ class Settings(BaseModel):
     training_threads: Annotated[
         int | None, Field(ge=1, description="CPU threads of a training process; unset: the number of cores.")
     ] = None
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$",
+            description="Where training processes compute: `cpu`, `cuda`, `cuda:1` or `mps`; `auto`: the first device "
+            "of CUDA where there is one, else the CPU.",
+        ),
+    ] = "auto"
     training_python: Annotated[
         str | None,
         Field(description="Python interpreter with torch that runs `python -m training`; unset: the worker's own."),

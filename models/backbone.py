@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from models.architecture import Architecture
+from models.placement import HOST, moved
 from models.tokenization import (
     Conversation,
     TokenizerError,
@@ -28,12 +37,6 @@ from models.tokenization import (
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-# Decoders whose logits are a linear map of the last hidden state (see `project`) and whose sequence
-# classifier reads the last real token through a bias-free `score`.
-MODEL_TYPES = frozenset(
-    {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3"}
-)
 
 
 class ModelError(ValueError):
@@ -51,6 +54,10 @@ class LanguageModel:
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def width(self) -> int:
@@ -92,11 +99,11 @@ def build_language_model(
 
 
 def load_language_model(location: str | Path) -> LanguageModel:
-    """Load a directory or hub id: safetensors only, no code from the repository, listed model types only.
+    """Load a directory or hub id: safetensors only, no code from the repository, decoders only.
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
-    check_model_type(location)
+    require_decoder(read_model_config(location), location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
@@ -122,17 +129,31 @@ def load_language_model(location: str | Path) -> LanguageModel:
         raise ModelError(f"cannot use {location}: {error}") from error
 
 
-def check_model_type(location: str | Path, types: Collection[str] = MODEL_TYPES) -> "PreTrainedConfig":
-    """The configuration at `location`, if its type is one of `types`, which we can train. Raises `ModelError`."""
+def read_model_config(location: str | Path) -> "PreTrainedConfig":
+    """The configuration at `location`. Raises `ModelError`."""
     if Path(location).is_absolute() and not Path(location).is_dir():
         raise ModelError(f"there is no model at {location}")
     try:
-        config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(str(location), trust_remote_code=False))
     except Exception as error:  # as above: validators have types of their own
         raise ModelError(f"cannot read a model configuration at {location}: {first_line(error)}") from error
-    if config.model_type not in types:
-        raise ModelError(f"model type {config.model_type!r} of {location} is not one of {', '.join(sorted(types))}")
-    return cast("PreTrainedConfig", config)
+
+
+def require_decoder(config: "PreTrainedConfig", location: str | Path) -> None:
+    """Raises `ModelError` for what the configuration alone shows not to be a plain decoder: at each load, since it
+    costs nothing. Whether the forward pass is right is asked once, by `models.probe`."""
+    kind = config.model_type
+    of_type = f"model type {kind!r} of {location}"
+    if config.is_encoder_decoder or (
+        kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    ):
+        raise ModelError(f"{of_type} is an encoder's, and what writes is a decoder")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{of_type} is none that the library writes with")
+    if config.get_text_config() is not config:
+        raise ModelError(f"{of_type} reads more than text; a model of its text part alone can be used")
+    if getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_is_stateful", False):
+        raise ModelError(f"{of_type} carries a state from token to token, and what is trained here has keys and values")
 
 
 def require_shapes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]], location: str | Path) -> None:
@@ -166,11 +187,12 @@ def freeze(model: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """(B, T) ids. Under causal attention no real token sees padding on its right, so no mask is needed."""
+def pad_right(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device = HOST) -> Tensor:
+    """(B, T) ids, on the device of the model that reads them. Under causal attention no real token sees padding on its
+    right, so no mask is needed."""
     longest = max(len(sequence) for sequence in sequences)
     rows = [[*sequence, *[pad_id] * (longest - len(sequence))] for sequence in sequences]
-    return torch.tensor(rows, dtype=torch.long)
+    return moved(torch.tensor(rows, dtype=torch.long), device)
 
 
 def hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> Tensor:
@@ -188,8 +210,13 @@ def middle_and_last_hidden_states(model: "PreTrainedModel", ids_BT: Tensor) -> t
 
 def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
     """(N, V) logits of hidden states, so that the vocabulary is only met where a token is predicted."""
+    config = model.config
     logits_NV = cast(nn.Module, model.get_output_embeddings())(hidden_ND)
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    # Granite's families divide, Cohere's multiply, Gemma's squeeze.
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+    if scale != 1:
+        logits_NV = logits_NV * scale
+    cap = getattr(config, "final_logit_softcapping", None)
     if cap is not None:
         logits_NV = torch.tanh(logits_NV / cap) * cap
     return cast(Tensor, logits_NV)
@@ -207,20 +234,23 @@ def response_hidden_states(
     model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
 ) -> tuple[Tensor, Tensor]:
     """(N, D) last hidden states of the positions before each response token, and the (N,) tokens."""
-    ids_BT = pad_right([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], pad_id)
+    sequences = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+    ids_BT = pad_right(sequences, pad_id, model.device)
     hidden_BTD = hidden_states(model, ids_BT)
-    rows, columns = response_positions(prompts, responses)
+    rows, columns = response_positions(prompts, responses, model.device)
     return hidden_BTD[rows, columns], ids_BT[rows, columns + 1]
 
 
-def response_positions(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def response_positions(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], device: torch.device = HOST
+) -> tuple[Tensor, Tensor]:
     """Row and column of the states that predict the response tokens: from the prompt's last token to the
     response's last but one."""
     lengths = torch.tensor([len(response) for response in responses])
     starts = torch.tensor([len(prompt) - 1 for prompt in prompts])
     rows = torch.repeat_interleave(torch.arange(len(prompts)), lengths)
     offsets = torch.arange(len(rows)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
-    return rows, starts[rows] + offsets
+    return moved(rows, device), moved(starts[rows] + offsets, device)
 
 
 def response_log_probabilities(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import hidden_states, pad_right
+from models.placement import HOST, moved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,10 +59,10 @@ def arranged(rows: Sequence[Branches], width: int, *, share_prompts: bool) -> li
 
 def branch_hidden_states(model: "PreTrainedModel", rows: Sequence[Branches], pad_id: int) -> Tensor:
     """(B, T, D) last hidden states; those of padding are meaningless."""
-    ids_BT = pad_right([row.token_ids for row in rows], pad_id)
+    ids_BT = pad_right([row.token_ids for row in rows], pad_id, model.device)
     if all(len(row.responses) == 1 for row in rows):
         return hidden_states(model, ids_BT)
-    branch_BT, position_BT = _branches_and_positions(rows, ids_BT.shape[1])
+    branch_BT, position_BT = _branches_and_positions(rows, ids_BT.shape[1], model.device)
     output = model.base_model(
         input_ids=ids_BT,
         attention_mask=visibility(branch_BT, model.dtype),
@@ -71,18 +72,18 @@ def branch_hidden_states(model: "PreTrainedModel", rows: Sequence[Branches], pad
     return cast(Tensor, output.last_hidden_state)
 
 
-def last_positions(rows: Sequence[Branches]) -> tuple[Tensor, Tensor]:
+def last_positions(rows: Sequence[Branches], device: torch.device = HOST) -> tuple[Tensor, Tensor]:
     """(R,) rows and columns of the responses' last tokens."""
     places = [
         (index, start + len(response) - 1)
         for index, row in enumerate(rows)
         for start, response in zip(row.starts, row.responses, strict=True)
     ]
-    row_R, column_R = torch.tensor(places).unbind(1)
+    row_R, column_R = moved(torch.tensor(places), device).unbind(1)
     return row_R, column_R
 
 
-def predicting_positions(rows: Sequence[Branches]) -> tuple[Tensor, Tensor]:
+def predicting_positions(rows: Sequence[Branches], device: torch.device = HOST) -> tuple[Tensor, Tensor]:
     """(N,) rows and columns of the states that predict the responses' tokens: the prompt's last token, then each of
     the response but its last."""
     places = [
@@ -91,7 +92,7 @@ def predicting_positions(rows: Sequence[Branches]) -> tuple[Tensor, Tensor]:
         for start, response in zip(row.starts, row.responses, strict=True)
         for offset in range(len(response))
     ]
-    row_N, column_N = torch.tensor(places).unbind(1)
+    row_N, column_N = moved(torch.tensor(places), device).unbind(1)
     return row_N, column_N
 
 
@@ -100,7 +101,8 @@ def visibility(branch_BT: Tensor, dtype: torch.dtype) -> Tensor:
     the same branch."""
     same_BTT = branch_BT[:, :, None] == branch_BT[:, None, :]
     seen_BTT = (same_BTT | (branch_BT == 0)[:, None, :]).tril()
-    return torch.zeros(seen_BTT.shape, dtype=dtype).masked_fill_(~seen_BTT, torch.finfo(dtype).min)[:, None]
+    added_BTT = torch.zeros(seen_BTT.shape, dtype=dtype, device=branch_BT.device)
+    return added_BTT.masked_fill_(~seen_BTT, torch.finfo(dtype).min)[:, None]
 
 
 @torch.no_grad()
@@ -115,11 +117,11 @@ def prompts_can_be_shared(model: "PreTrainedModel") -> bool:
     ids = [(7 * index + 1) % size for index in range(24)]
     rows = [Branches(ids[:7], [ids[7:10], ids[10:16], ids[16:17]]), Branches(ids[17:19], [ids[19:20], ids[20:24]])]
     try:
-        together_RD = branch_hidden_states(model, rows, 0)[last_positions(rows)]
+        together_RD = branch_hidden_states(model, rows, 0)[last_positions(rows, model.device)]
     except (TypeError, ValueError, RuntimeError):  # whatever a model makes of arguments that it doesn't know
         return False
     alone = [one for row in rows for one in row.apart]
-    alone_RD = branch_hidden_states(model, alone, 0)[last_positions(alone)]
+    alone_RD = branch_hidden_states(model, alone, 0)[last_positions(alone, model.device)]
     return bool((together_RD - alone_RD).abs().max() <= PROBE_TOLERANCE * alone_RD.abs().max())
 
 
@@ -130,7 +132,7 @@ def _cheaper_together(row: Branches, width: int) -> bool:
     return together < sum(len(one) * (6 * width + len(one) / 2) for one in row.apart)
 
 
-def _branches_and_positions(rows: Sequence[Branches], longest: int) -> tuple[Tensor, Tensor]:
+def _branches_and_positions(rows: Sequence[Branches], longest: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(B, T) each: 0 in the prompt, 1 to K in the responses and -1 in padding; how many tokens a token follows."""
     branch_BT = torch.full((len(rows), longest), -1)
     position_BT = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -142,4 +144,4 @@ def _branches_and_positions(rows: Sequence[Branches], longest: int) -> tuple[Ten
             end = start + len(response)
             branch_BT[index, start:end] = number
             position_BT[index, start:end] = torch.arange(prompt, prompt + len(response))
-    return branch_BT, position_BT
+    return moved(branch_BT, device), moved(position_BT, device)

@@ -82,7 +82,7 @@ class LlamaDecoder:
         layers = cast("list[DynamicLayer]", cache.layers)
         self._keys = [cast(Tensor, layer.keys) for layer in layers]
         self._values = [cast(Tensor, layer.values) for layer in layers]
-        bias_BT = torch.zeros(mask_BP.shape, dtype=logits_BV.dtype).masked_fill_(mask_BP == 0, -torch.inf)
+        bias_BT = torch.zeros_like(mask_BP, dtype=logits_BV.dtype).masked_fill_(mask_BP == 0, -torch.inf)
         self._bias_BKT = bias_BT[:, None].repeat(1, self._keys[0].shape[1], 1)
         return logits_BV
 

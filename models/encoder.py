@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import ModelError, pad_right
+from models.placement import moved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -71,8 +72,8 @@ class PairFormat:
         kept = [*ids[:opening], *ids[opening + min(excess, removable) :]]
         return [*kept[: positions - closing], *kept[-closing:]]
 
-    def inputs(self, sequences: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
-        """What the model reads, (B, T) each, as the tokenizer would have made them of the texts."""
+    def inputs(self, sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
+        """What the model reads, (B, T) each, as the tokenizer would have made them of the texts, on its device."""
         ids_BT = pad_right(sequences, pad_id)
         column_T = torch.arange(ids_BT.shape[1])
         length_B = torch.tensor([len(sequence) for sequence in sequences])
@@ -81,7 +82,7 @@ class PairFormat:
         if self.second_type is not None:
             start_B = torch.tensor([self._start_of_response(sequence) for sequence in sequences])
             inputs["token_type_ids"] = self.second_type * (real_BT & (column_T >= start_B[:, None])).long()
-        return inputs
+        return {name: moved(tensor_BT, device) for name, tensor_BT in inputs.items()}
 
     def _start_of_response(self, ids: Sequence[int]) -> int:
         """After the last separator but the closing one: no text holds any, though a template may."""

@@ -83,7 +83,8 @@ def add_adapters(
         if targets == "attention" and not any(word in place for word in _ATTENTION):
             continue
         adapted = layer if isinstance(layer, Adapted) else Adapted(layer)
-        adapted.adapters[name] = Adapter(*_shape(adapted.base), rank=rank, alpha=alpha, generator=generator)
+        adapter = Adapter(*_shape(adapted.base), rank=rank, alpha=alpha, generator=generator)
+        adapted.adapters[name] = adapter.to(cast(Tensor, adapted.base.weight).device)
         setattr(parent, attribute, adapted)
     learning = {id(one) for adapter in model.modules() if isinstance(adapter, Adapter) for one in adapter.parameters()}
     for parameter in model.parameters():

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.backbone import response_positions
+from models.backbone import response_hidden_states, response_positions
+from models.branches import PROBE_TOLERANCE
+from models.placement import moved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,8 +55,23 @@ def packed_response_hidden_states(
             position_BT[row, start:end] = torch.arange(lengths[index])
             row_of[index], start_of[index] = row, start
             start = end
+    ids_BT, position_BT = moved(ids_BT, model.device), moved(position_BT, model.device)
     output = model.base_model(input_ids=ids_BT, position_ids=position_BT, use_cache=False)
     sequence_N, column_N = response_positions(prompts, responses)
-    row_N = torch.tensor(row_of)[sequence_N]
-    column_N = column_N + torch.tensor(start_of)[sequence_N]
+    row_N = moved(torch.tensor(row_of)[sequence_N], model.device)
+    column_N = moved(column_N + torch.tensor(start_of)[sequence_N], model.device)
     return cast(Tensor, output.last_hidden_state)[row_N, column_N], ids_BT[row_N, column_N + 1]
+
+
+@torch.no_grad()
+def rows_can_be_packed(model: "PreTrainedModel") -> bool:
+    """Whether the model sees from positions alone where a sequence ends; not every family does."""
+    size = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    ids = [(7 * index + 1) % size for index in range(24)]
+    prompts, responses = [ids[:3], ids[3:5], ids[5:6]], [ids[6:14], ids[14:17], ids[17:24]]
+    try:
+        packed_ND, _ = packed_response_hidden_states(model, prompts, responses, 0)
+    except (TypeError, ValueError, RuntimeError):  # whatever a model makes of arguments that it doesn't know
+        return False
+    apart_ND, _ = response_hidden_states(model, prompts, responses, 0)
+    return bool((packed_ND - apart_ND).abs().max() <= PROBE_TOLERANCE * apart_ND.abs().max())

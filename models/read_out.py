@@ -74,7 +74,7 @@ class ReadOut:
         if self.heads == 1:
             return score_BH.squeeze(-1)
         if self.is_linear:
-            return score_BH @ self.linear_weights().to(score_BH.dtype)
+            return score_BH @ self.linear_weights().to(score_BH)
         mixed = self._weight(OVERALL) * self._cautious(score_BH[..., : self.members])
         for place, name in enumerate(self.criteria, start=self.members):
             mixed = mixed + self._weight(name) * score_BH[..., place]

@@ -20,18 +20,20 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models import encoder
 from models.backbone import (
-    MODEL_TYPES,
     LanguageModel,
     ModelError,
-    check_model_type,
     first_line,
     hidden_states,
     pad_right,
+    read_model_config,
+    require_decoder,
     require_numbers,
     require_shapes,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
+from models.classifier import classifier_class, has_classifier
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
+from models.placement import moved
 from models.read_out import ReadOut
 from models.tokenization import (
     Conversation,
@@ -74,6 +76,10 @@ class RewardModel:
     @property
     def pad_id(self) -> int:
         return cast(int, self.tokenizer.pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
 
     @property
     def width(self) -> int:
@@ -145,7 +151,7 @@ class RewardModel:
         """(1, D): the one head that scores alike if the read-out is linear, else as the mean would."""
         if self.read_out.heads == 1:
             return self.head.weight
-        return self.read_out.linear_weights()[None] @ self.head.weight
+        return self.read_out.linear_weights().to(self.head.weight)[None] @ self.head.weight
 
     def set_read_out(self, read_out: ReadOut) -> None:
         self.model.config.read_out = read_out.to_json()
@@ -156,14 +162,15 @@ class RewardModel:
 
 
 def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
-    """The policy's trunk, copied, under new heads with weights from N(0, 1/(D+1)) and no bias.
+    """The policy's trunk, copied where it is, under new heads with weights from N(0, 1/(D+1)) and no bias.
 
     The deviation 1/sqrt(D+1) is that of Stiennon et al. 2020: scores start with variance near one whatever
     the width.
     """
     config = type(policy.model.config).from_dict({**policy.model.config.to_dict(), **_ONE_LABEL})
-    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    model = cast("PreTrainedModel", classifier_class(config)._from_config(config, dtype=torch.float32))
     model.base_model.load_state_dict(policy.model.base_model.state_dict())
+    cast(nn.Module, model).to(policy.device)
     reward_model = RewardModel(model.eval(), policy.tokenizer)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
@@ -172,7 +179,8 @@ def reward_model_from_policy(policy: LanguageModel, *, seed: int, read_out: Read
 def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: ReadOut | None = None) -> RewardModel:
     """An encoder under new heads. What its classifier has before them stays where the checkpoint holds it (ModernBERT)
     and starts anew where it doesn't (BERT's pooler, the dense layer of RoBERTa). Raises `ModelError`."""
-    check_model_type(location, ENCODER_TYPES)
+    if not is_encoder(location):
+        raise ModelError(f"model type {read_model_config(location).model_type!r} of {location} is a decoder's")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, tokenizer, info = _load(location, "an encoder", **_ONE_LABEL, ignore_mismatched_sizes=True)
@@ -200,8 +208,12 @@ def give_heads(reward_model: RewardModel, read_out: ReadOut, *, seed: int) -> No
 
 
 def is_encoder(location: str | Path) -> bool:
-    """Whether the model is an encoder. Raises `ModelError` if it is neither that nor a decoder that we can train."""
-    return check_model_type(location, MODEL_TYPES | ENCODER_TYPES).model_type in ENCODER_TYPES
+    """Whether the model is an encoder. Raises `ModelError` if it is neither one of a known form nor a decoder."""
+    config = read_model_config(location)
+    if config.model_type in ENCODER_TYPES:
+        return True
+    require_decoder(config, location)
+    return False
 
 
 def load_reward_model(location: str | Path) -> RewardModel:
@@ -235,7 +247,7 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     heads = {name: tensor.detach() for name, tensor in reward_model.head.named_parameters()}
     if reward_model.read_out.heads > 1:
         share_1H = reward_model.read_out.linear_weights()[None]
-        weights |= {f"{reward_model.head_name}.{name}": (share_1H @ tensor) for name, tensor in heads.items()}
+        weights |= {f"{reward_model.head_name}.{name}": share_1H.to(tensor) @ tensor for name, tensor in heads.items()}
     elsewhere = reward_model.read_out.elsewhere
     if elsewhere is not None:
         reward_model.model.config.update(_MEAN_LABEL)
@@ -262,7 +274,7 @@ def branch_scores_by_head(reward_model: RewardModel, rows: Sequence[Branches]) -
     if reward_model.is_encoder:
         return scores_by_head(reward_model, [one.token_ids for row in rows for one in row.apart])
     hidden_BTD = branch_hidden_states(reward_model.model, rows, reward_model.pad_id)
-    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows)]))
+    return cast(Tensor, reward_model.head(hidden_BTD[last_positions(rows, reward_model.device)]))
 
 
 def scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -276,16 +288,16 @@ def latents(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Te
     """(B, D), what the heads read: of a decoder the last hidden state of the last token."""
     if reward_model.pairs is not None:
         return encoder.read_by_head(reward_model.model, _pair_inputs(reward_model, reward_model.pairs, sequences))
-    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
-    last_B = torch.tensor([len(sequence) - 1 for sequence in sequences])
-    return hidden_BTD[torch.arange(len(sequences)), last_B]
+    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id, reward_model.device))
+    last_B = moved(torch.tensor([len(sequence) - 1 for sequence in sequences]), reward_model.device)
+    return hidden_BTD[torch.arange(len(sequences), device=reward_model.device), last_B]
 
 
 def prefix_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """(B, T, H) raw scores of every prefix, each as if the sequence ended there; those of padding are meaningless.
     A decoder's alone: an encoder would have to read each prefix by itself."""
     assert not reward_model.is_encoder
-    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id))
+    hidden_BTD = hidden_states(reward_model.model, pad_right(sequences, reward_model.pad_id, reward_model.device))
     return cast(Tensor, reward_model.head(hidden_BTD))
 
 
@@ -295,7 +307,9 @@ def _load(
     """A sequence classifier, its tokenizer, and what of it was not found. Raises `ModelError`."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        config = read_model_config(location)
+        kind: Any = AutoModelForSequenceClassification if has_classifier(config) else classifier_class(config)
+        model, info = kind.from_pretrained(
             str(location),
             trust_remote_code=False,
             use_safetensors=True,
@@ -319,13 +333,14 @@ def _pair_format(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
 
 def _pair_inputs(reward_model: RewardModel, pairs: PairFormat, sequences: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     positions = reward_model.max_positions
-    return pairs.inputs([pairs.within(sequence, positions) for sequence in sequences], reward_model.pad_id)
+    cut = [pairs.within(sequence, positions) for sequence in sequences]
+    return pairs.inputs(cut, reward_model.pad_id, reward_model.device)
 
 
 def _widen(reward_model: RewardModel) -> None:
     """As many rows as the read-out has heads."""
     head = nn.Linear(reward_model.head.in_features, reward_model.read_out.heads, bias=reward_model.is_encoder)
-    reward_model.model.set_submodule(reward_model.head_name, head)
+    reward_model.model.set_submodule(reward_model.head_name, head.to(reward_model.device))
 
 
 def _load_heads(reward_model: RewardModel, path: Path) -> None:

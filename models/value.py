@@ -30,7 +30,7 @@ class Critic(nn.Module):
         folded into the head: its value at the last token is the normalised score, of several heads that of their
         mean."""
         weight_1D = reward_model.linear_head
-        head = nn.Linear(weight_1D.shape[1], 1)
+        head = nn.Linear(weight_1D.shape[1], 1).to(weight_1D.device)
         with torch.no_grad():
             head.weight.copy_(weight_1D / reward_model.score_std)
             head.bias.fill_(-reward_model.score_mean / reward_model.score_std)
@@ -41,7 +41,7 @@ class Critic(nn.Module):
     def on_trunk_of(cls, policy: LanguageModel) -> Self:
         """A head on the policy's own trunk that says 0, the mean score, until it has learnt (Ziegler et al. 2019)."""
         trunk = cast("PreTrainedModel", policy.model.base_model)
-        head = nn.Linear(cast(nn.Embedding, trunk.get_input_embeddings()).embedding_dim, 1)
+        head = nn.Linear(cast(nn.Embedding, trunk.get_input_embeddings()).embedding_dim, 1).to(trunk.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         return cls(trunk, head).eval()

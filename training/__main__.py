@@ -32,7 +32,7 @@ def main() -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from training.stages.execution import run_stage  # torch takes seconds to load: not for a misspelt setting
 
-    return run_stage(arguments.stage, config, arguments.out, threads=arguments.threads)
+    return run_stage(arguments.stage, config, arguments.out, threads=arguments.threads, device=arguments.device)
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,6 +41,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, help="JSON, see training/config")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; the same one resumes it")
     parser.add_argument("--threads", type=_count, default=None, help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("PLUMBLINE_DEVICE") or "auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: PLUMBLINE_DEVICE, or auto: cuda where it is there, else cpu)",
+    )
     return parser.parse_args()
 
 

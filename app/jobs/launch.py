@@ -47,6 +47,7 @@ class LocalProcess:
 
     program: tuple[str, ...] = (sys.executable, "-m", "training")
     threads: int | None = None
+    device: str = "auto"
 
     async def start(self, launch: Launch) -> Child:
         stage = (*self.program, launch.stage, "--config", str(launch.config), "--out", str(launch.out))
@@ -70,6 +71,7 @@ class LocalProcess:
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(threads),
+            "PLUMBLINE_DEVICE": self.device,
         }
 
 

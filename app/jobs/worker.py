@@ -60,9 +60,8 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
 
 
 def local_executor(settings: Settings) -> LocalProcess:
-    if settings.training_python is None:
-        return LocalProcess(threads=settings.training_threads)
-    return LocalProcess((str(Path(settings.training_python)), "-m", "training"), threads=settings.training_threads)
+    interpreter = sys.executable if settings.training_python is None else str(Path(settings.training_python))
+    return LocalProcess((interpreter, "-m", "training"), threads=settings.training_threads, device=settings.device)
 
 
 async def _require_head(database_url: str) -> None:

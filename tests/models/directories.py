@@ -14,10 +14,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from models.backbone import MODEL_TYPES
-
-FAMILIES = tuple(sorted(MODEL_TYPES))
-"""All that can be brought."""
+FAMILIES = ("gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3")
+"""Those that everything is tried with. More can be brought: `test_probe.py`."""
 TEXTS = ["How do I boil an egg? Put it in cold water and wait.", "Fix the bike slowly, then clean the lamp."] * 20
 
 

@@ -166,5 +166,5 @@ def test_another_classifier_may_be_the_base_and_an_encoder_without_trunk_may_not
 
 
 def test_an_encoder_is_no_policy(directory: Path) -> None:
-    with pytest.raises(ModelError, match="is not one of gemma"):
+    with pytest.raises(ModelError, match="is an encoder's, and what writes is a decoder"):
         load_language_model(directory)

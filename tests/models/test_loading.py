@@ -12,14 +12,12 @@ from transformers import AutoModelForSequenceClassification
 
 from models.backbone import (
     ModelError,
-    check_model_type,
     first_line,
     freeze,
     load_language_model,
     pad_right,
     save_language_model,
 )
-from models.encoder import ENCODER_TYPES
 from models.reward import (
     is_encoder,
     load_reward_model,
@@ -145,10 +143,7 @@ def test_what_is_loaded_again_is_not_changed_again(directory_of: Family, tmp_pat
     assert (once.pad_id, once.eos_ids, once.max_positions) == (loaded.pad_id, loaded.eos_ids, 128)
 
 
-def test_only_the_families_of_a_list_are_let_in(directory_of: Family, tmp_path: Path) -> None:
-    assert check_model_type(directory_of("llama")).model_type == "llama"
-    with pytest.raises(ModelError, match=r"model type 'llama' of .* is not one of bert, "):
-        check_model_type(directory_of("llama"), ENCODER_TYPES)
+def test_encoders_are_told_from_decoders_by_their_configuration(directory_of: Family, tmp_path: Path) -> None:
     encoder = write_encoder("bert", tmp_path)
     assert (is_encoder(encoder), is_encoder(directory_of("llama"))) == (True, False)
     assert "model type 'bert'" in refusal(load_language_model, encoder)

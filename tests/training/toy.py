@@ -115,7 +115,20 @@ def metrics(out: Path) -> list[dict[str, object]]:
 def command(stage: str, config: Path, out: Path) -> subprocess.Popen[str]:
     """The real command."""
     return subprocess.Popen(
-        [sys.executable, "-m", "training", stage, "--config", str(config), "--out", str(out), "--threads", "1"],
+        [
+            sys.executable,
+            "-m",
+            "training",
+            stage,
+            "--config",
+            str(config),
+            "--out",
+            str(out),
+            "--threads",
+            "1",
+            "--device",
+            "cpu",
+        ],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

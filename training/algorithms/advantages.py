@@ -14,7 +14,7 @@ def token_rewards(score_B: Tensor, kl_BR: Tensor, mask_BR: Tensor, *, kl_coeffic
     """
     last_B = mask_BR.sum(-1) - 1
     reward_BR = -kl_coefficient * kl_BR * mask_BR
-    reward_BR[torch.arange(len(score_B)), last_B] += score_B
+    reward_BR[torch.arange(len(score_B), device=score_B.device), last_B] += score_B
     return reward_BR
 
 
@@ -36,7 +36,7 @@ def generalised_advantages(
     """
     value_BR = value_BR * mask_BR
     advantage_BR = torch.zeros_like(reward_BR)
-    following_B = torch.zeros(len(reward_BR), dtype=reward_BR.dtype)
+    following_B = torch.zeros_like(reward_BR[:, 0])
     for step in reversed(range(reward_BR.shape[1])):
         next_value_B = value_BR[:, step + 1] if step + 1 < reward_BR.shape[1] else torch.zeros_like(following_B)
         delta_B = reward_BR[:, step] + gamma * next_value_B - value_BR[:, step]

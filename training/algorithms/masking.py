@@ -16,7 +16,7 @@ def length_mask(lengths: Sequence[int]) -> Tensor:
 
 def scatter_rows(values_N: Tensor, mask_BR: Tensor) -> Tensor:
     """(B, R) from the values of all real tokens, row after row; zero elsewhere."""
-    values_BR = torch.zeros(mask_BR.shape, dtype=values_N.dtype)
+    values_BR = torch.zeros_like(mask_BR, dtype=values_N.dtype)
     values_BR[mask_BR] = values_N
     return values_BR
 

@@ -32,7 +32,7 @@ def plackett_luce(score_GK: Tensor, beaten_GKK: Tensor, weight_G: Tensor, *, noi
     A ranking without ties makes this Plackett-Luce, a choice of the best Luce's choice axiom, a pair Bradley-Terry.
     With noise e the choice falls on i with 1 - e, else on any of the beaten alike. Luce 1959; Plackett 1975.
     """
-    standing_GKK = beaten_GKK | torch.eye(score_GK.shape[1], dtype=torch.bool)
+    standing_GKK = beaten_GKK | torch.eye(score_GK.shape[1], dtype=torch.bool, device=score_GK.device)
     spread_GKK = score_GK[:, None, :].expand(standing_GKK.shape)
     normaliser_GK = spread_GKK.masked_fill(~standing_GKK, -torch.inf).logsumexp(-1)
     beaten_count_GK = beaten_GKK.sum(-1)

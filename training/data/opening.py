@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from models.backbone import LanguageModel, ModelError, load_language_model
+from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, verify
+from training.runtime.device import placed
 
 RecordT = TypeVar("RecordT", bound=Record)
 SplitT = TypeVar("SplitT", bound="OfSplit")
@@ -24,27 +26,39 @@ class OfSplit(Protocol):
 
 
 def open_language_model(location: str) -> LanguageModel:
-    """A verified policy. Raises `InputError`, also for a model that was made to judge: with tied embeddings it lacks no
-    weight, but it never learnt to write."""
+    """A verified policy, on the device. Raises `InputError`, also for a model that was made to judge: with tied
+    embeddings it lacks no weight, but it never learnt to write."""
+    return open_probed(location)[0]
+
+
+def open_probed(location: str, *, scratch: Path | None = None) -> tuple[LanguageModel, ProbeReport | None]:
+    """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
+    published here has been tried. `scratch` is where a copy may be saved for a moment, to be tried too."""
     verify(location)
-    if kind_of(location) not in (None, "policy"):
-        raise InputError(f"{location} is a {kind_of(location)} model, and a policy is needed")
+    kind = kind_of(location)
+    if kind not in (None, "policy"):
+        raise InputError(f"{location} is a {kind} model, and a policy is needed")
     try:
-        return load_language_model(location)
+        language_model = load_language_model(location)
+        report = probe(language_model, scratch=scratch) if kind is None else None
     except ModelError as error:
         raise InputError(str(error)) from error
+    placed(language_model.model)
+    return language_model, report
 
 
 def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
-    """A verified reward or cost model. Raises `InputError`, also for one of the other kind: what the one rewards the
-    other forbids."""
+    """A verified reward or cost model, on the device. Raises `InputError`, also for one of the other kind: what the one
+    rewards the other forbids."""
     verify(location)
     if kind_of(location) not in (None, kind):
         raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
-        return load_reward_model(location)
+        reward_model = load_reward_model(location)
     except ModelError as error:
         raise InputError(str(error)) from error
+    placed(reward_model.model)
+    return reward_model
 
 
 def load(path: Path, kind: type[RecordT]) -> list[RecordT]:

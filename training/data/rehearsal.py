@@ -14,6 +14,7 @@ from models.backbone import (
     response_log_probabilities,
     save_language_model,
 )
+from models.placement import HOST
 from models.reward import RewardModel, load_reward_model, save_reward_model, scores_by_head
 from training.config import InputError
 from training.records import conversation
@@ -71,11 +72,11 @@ def _rehearse(
 def _said_by_policy(policy: LanguageModel) -> Tensor:
     """(N,) log-probabilities of a response's tokens."""
     prompts, responses = policy.encode_prompts([PROMPT]), policy.encode_responses([RESPONSE])
-    return response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)[0]
+    return response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)[0].to(HOST)
 
 
 @torch.no_grad()
 def _said_by_reward_model(reward_model: RewardModel) -> Tensor:
     """(1, H) raw scores of a response by each head."""
     ((prompt, response),) = reward_model.encode_samples([PROMPT], [RESPONSE], [True])
-    return scores_by_head(reward_model, [(*prompt, *response)])
+    return scores_by_head(reward_model, [(*prompt, *response)]).to(HOST)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel, token_log_probabilities
 from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
+from models.placement import moved
 from training.algorithms.direct_preference import direct_preference, imitation
 from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
@@ -142,10 +143,10 @@ def pair_log_probabilities(
     """(2, P) log-probabilities of whole responses, EOS included, all in one pass."""
     rows = _rows(policy, pairs, share_prompts=share_prompts)
     hidden_BTD = branch_hidden_states(policy.model, rows, policy.pad_id)
-    tokens_N = torch.tensor([token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids])
-    log_probability_N, _ = token_log_probabilities(
-        policy.model, hidden_BTD[predicting_positions(rows)], tokens_N, temperature
-    )
+    tokens = [token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids]
+    hidden_ND = hidden_BTD[predicting_positions(rows, policy.device)]
+    tokens_N = moved(torch.tensor(tokens), policy.device)
+    log_probability_N, _ = token_log_probabilities(policy.model, hidden_ND, tokens_N, temperature)
     parts = log_probability_N.split([len(side.response_ids) for pair in pairs for side in (pair.a, pair.b)])
     return torch.stack([part_N.sum() for part_N in parts]).view(-1, 2).T
 
@@ -160,8 +161,9 @@ def preference_loss(
 ) -> tuple[Tensor, Measures]:
     """Summed loss of the pairs, and its measures."""
     log_ratio_2P = log_probability_2P - reference_2P
-    preference_P = torch.tensor([pair.preference for pair in pairs])
-    weight_P = torch.tensor([pair.weight for pair in pairs])
+    device = log_ratio_2P.device
+    preference_P = moved(torch.tensor([pair.preference for pair in pairs]), device)
+    weight_P = moved(torch.tensor([pair.weight for pair in pairs]), device)
     loss = direct_preference(
         log_ratio_2P[0] - log_ratio_2P[1],
         preference_P,
@@ -173,7 +175,7 @@ def preference_loss(
     weight = float(weight_P.sum())
     measures = _measures(config.beta * log_ratio_2P.detach(), preference_P)
     if config.sft_coefficient:
-        length_2P = torch.tensor([len(side.response_ids) for side in _responses(pairs)]).view(2, -1)
+        length_2P = moved(torch.tensor([len(side.response_ids) for side in _responses(pairs)]).view(2, -1), device)
         told = imitation(log_probability_2P, length_2P, preference_P, weight_P)
         measures["imitation_loss"] = (float(told.detach()), weight)
         loss = loss + config.sft_coefficient * told

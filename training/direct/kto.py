@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, response_log_probabilities
+from models.placement import HOST, moved
 from training.algorithms.unpaired_preference import estimated_kl, kahneman_tversky, kind_weights
 from training.config import InputError
 from training.config.kto import KtoConfig
@@ -236,7 +237,7 @@ def _held_out(responses: JudgedResponses, reference: Tensor) -> dict[str, object
     reward = torch.zeros(len(responses.judged))
     for batch in responses.micro_batches(range(first, len(responses.judged))):
         log_ratio_B = responses.log_ratios(model, batch, reference)
-        reward[batch] = responses.config.beta * log_ratio_B
+        reward[batch] = responses.config.beta * log_ratio_B.to(HOST)
         parts.append(responses.loss(log_ratio_B, batch, kl)[1])
     means = {name: total / count for name, (total, count) in merge(*parts).items()}
     # Validation responses to one prompt say nothing of how far the policy has moved, and so nothing of the loss.
@@ -308,7 +309,7 @@ def verdict_loss(
     reference_point: float,
 ) -> tuple[Tensor, Measures]:
     """Summed loss of the responses, and its measures; what a loss is divided by are the judgements' weights alone."""
-    desirable_B = torch.tensor([one.desirable for one in judged])
+    desirable_B = moved(torch.tensor([one.desirable for one in judged]), log_ratio_B.device)
     weight_B = log_ratio_B.new_tensor([one.weight * kind_weights[0 if one.desirable else 1] for one in judged])
     loss = kahneman_tversky(log_ratio_B, desirable_B, weight_B, beta=beta, reference_point=reference_point)
     detached_B = log_ratio_B.detach()

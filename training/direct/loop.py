@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.lora import add_adapters, merge_adapters
+from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
 from training.config import InputError
 from training.data.examples import Prompt
@@ -130,7 +131,7 @@ def learn(
     if checkpoint is not None:
         checkpoint.require_layout(judgements.layout)
     # Before the checkpoint's weights are set: the reference may be the policy as it started.
-    reference = _reference_values(config, run, policy, judgements, steps, checkpoint)
+    reference = moved(_reference_values(config, run, policy, judgements, steps, checkpoint), policy.device)
     done = first
     if checkpoint is not None and checkpoint.phase != REFERENCE:
         learner.restore(checkpoint.tensors)
@@ -194,7 +195,7 @@ def _score(reference: LanguageModel, judgements: Judgements, steps: Steps, check
         scored, done = checkpoint.tensors["scored"], checkpoint.step
 
     def take(step: int) -> tuple[Measures, Work]:
-        scored[..., batches[step]] = log_probabilities_of(batches[step])
+        scored[..., batches[step]] = log_probabilities_of(batches[step]).to(HOST)
         return {}, judgements.work(batches[step], passes=1)
 
     stretch = Stretch(REFERENCE, 0, done, len(batches))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
+from models.placement import HOST, moved
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
@@ -184,7 +185,8 @@ class Watch:
         reward = self._reward
         if latent_BD is None or not isinstance(reward, RewardModelScorer):
             return None
-        score_BM = reward.reward_model.read_out.centred(reward.reward_model.head(latent_BD))
+        score_BH = reward.reward_model.head(moved(latent_BD, reward.reward_model.device)).to(HOST)
+        score_BM = reward.reward_model.read_out.centred(score_BH)
         return score_BM.std(-1) if score_BM.shape[-1] > 1 else None
 
 

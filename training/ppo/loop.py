@@ -230,6 +230,7 @@ class PpoLoop:
         """The epochs of one iteration, ended early when the policy moves too far from the one that sampled."""
         config = self._config
         measures: Measures = {}
+        rollout = rollout.on(self._models.policy.device)
         for epoch in range(config.epochs):
             generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
             order = torch.randperm(len(rollout.prompts), generator=generator)

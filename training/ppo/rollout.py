@@ -3,7 +3,8 @@
 # B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from models.backbone import (
     response_positions,
 )
 from models.generation import Response, sample_responses
+from models.placement import HOST, moved
 from models.value import Critic
 from training.algorithms.advantages import (
     generalised_advantages,
@@ -40,9 +42,9 @@ from training.runtime.run import PhaseTimer
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Responses and what the models say of them. All (B, R) tensors are zero outside the mask; log-probabilities are
-    those that the tokens were sampled with, or with products in bfloat16 the same policy's in those, so that training
-    begins at a ratio of 1."""
+    """Responses and what the models say of them, on the host. All (B, R) tensors are zero outside the mask;
+    log-probabilities are those that the tokens were sampled with, or with products in bfloat16 the same policy's in
+    those, so that training begins at a ratio of 1."""
 
     prompts: Sequence[Prompt]
     responses: Sequence[WrittenResponse]
@@ -75,6 +77,12 @@ class Rollout(Scored):
     return_BR: Tensor
     """What the critic learns, zero without one."""
     cost_return_BR: Tensor
+
+    def on(self, device: torch.device) -> Self:
+        """The same with its tensors on the device, where policy and critics learn from them."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        there: dict[str, Any] = {name: moved(one, device) for name, one in held.items() if isinstance(one, Tensor)}
+        return replace(self, **there)
 
     def taught(self, critic: str) -> tuple[Tensor, Tensor]:
         """(B, R) values that a critic of `PpoModels.critics` gave, and what it learns."""
@@ -246,7 +254,7 @@ def values(
             value_N = response_values(
                 critic, [prompt_ids[row] for row in batch], [response_ids[row] for row in batch], pad_id
             )
-        value_BR[batch] = scatter_rows(value_N, mask_BR[batch])
+        value_BR[batch] = scatter_rows(value_N.to(HOST), mask_BR[batch])
     return value_BR
 
 
@@ -254,9 +262,9 @@ def response_values(
     critic: Critic, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], pad_id: int
 ) -> Tensor:
     """(N,) values of the states before each response token, row after row."""
-    ids_BT = pad_right(
-        [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)], pad_id
-    )
-    rows, columns = response_positions(prompt_ids, response_ids)
+    device = critic.head.weight.device
+    sequences = [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)]
+    ids_BT = pad_right(sequences, pad_id, device)
+    rows, columns = response_positions(prompt_ids, response_ids, device)
     value_BT: Tensor = critic(ids_BT)
     return at_least_float32(value_BT[rows, columns])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, response_log_probabilities
+from models.placement import HOST
 from training.algorithms.masking import length_mask, scatter_rows
 from training.config.values import Precision
 from training.data.batches import length_batches
@@ -25,7 +26,7 @@ def log_probabilities(
     precision: Precision = "float32",
 ) -> Tensor:
     """(B, R) log-probabilities of the responses' tokens under softmax(logits / temperature), in nats, zero after a
-    response's last token. As many rows are computed at once as make `batch_tokens`, padding included."""
+    response's last token, on the host. As many rows are computed at once as make `batch_tokens`, padding included."""
     mask_BR = length_mask([len(ids) for ids in response_ids])
     log_probability_BR = torch.zeros(mask_BR.shape)
     for batch in response_batches(prompt_ids, response_ids, batch_tokens=batch_tokens):
@@ -37,7 +38,7 @@ def log_probabilities(
                 model.pad_id,
                 temperature,
             )
-        log_probability_BR[batch] = scatter_rows(log_probability_N, mask_BR[batch])
+        log_probability_BR[batch] = scatter_rows(log_probability_N.to(HOST), mask_BR[batch])
     return log_probability_BR
 
 

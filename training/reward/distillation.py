@@ -73,7 +73,7 @@ def distillation_loss(
     the ensemble and the criteria as in fine-tuning.
     """
     score_BTH = prefix_scores_by_head(reward_model, [example.token_ids for example in examples])
-    share_H = reward_model.read_out.loss_shares()
+    share_H = reward_model.read_out.loss_shares().to(score_BTH.device)
     errors = [
         score_BTH[row, len(example.prompt_ids) : len(example)] - target_NH
         for row, (example, target_NH) in enumerate(zip(examples, targets, strict=True))

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel, middle_and_last_hidden_states, pad_right, project
+from models.placement import HOST, moved
 from models.reward import RewardModel, latents
 from training.data.batches import length_batches
 from training.data.examples import Example
-from training.runtime.replicas import SHARDS, together
+from training.runtime.replicas import shards, together
 
 UNLIKELY = -4.0  # nats; a token that the policy itself would hardly have written
 SOMEWHAT_UNLIKELY = -3.0
@@ -33,7 +34,7 @@ def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Te
         return response_features(model, examples)
     found = torch.zeros(len(examples), model.head.in_features)
     for batch in length_batches([len(example) for example in examples], batch_tokens=BATCH_TOKENS):
-        found[batch] = latents(model, [examples[index].token_ids for index in batch])
+        found[batch] = latents(model, [examples[index].token_ids for index in batch]).to(HOST)
     return found
 
 
@@ -49,10 +50,11 @@ def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tenso
     found = torch.zeros(len(examples), 2 * policy.model.config.hidden_size)
     lengths = [len(example.prompt_ids) for example in examples]
     for batch in length_batches(lengths, batch_tokens=BATCH_TOKENS):
-        ids_BT = pad_right([examples[index].prompt_ids for index in batch], policy.pad_id)
+        ids_BT = pad_right([examples[index].prompt_ids for index in batch], policy.pad_id, policy.device)
         middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
-        rows, ends = torch.arange(len(batch)), torch.tensor([lengths[index] - 1 for index in batch])
-        found[batch] = torch.cat([middle_BTD[rows, ends], last_BTD[rows, ends]], dim=1)
+        rows = torch.arange(len(batch), device=policy.device)
+        ends = moved(torch.tensor([lengths[index] - 1 for index in batch]), policy.device)
+        found[batch] = torch.cat([middle_BTD[rows, ends], last_BTD[rows, ends]], dim=1).to(HOST)
     return found
 
 
@@ -65,8 +67,8 @@ def prefix_features(policy: LanguageModel, examples: Sequence[Example]) -> Itera
     for start in range(0, len(examples), EXAMPLES_AT_ONCE):
         chunk = examples[start : start + EXAMPLES_AT_ONCE]
         batches = length_batches([len(example) for example in chunk], batch_tokens=BATCH_TOKENS)
-        halves = [batches[first::SHARDS] for first in range(min(SHARDS, len(batches)))]
-        parts = together(*(partial(_features_of, policy, chunk, half) for half in halves))
+        count = min(shards(), len(batches))
+        parts = together(*(partial(_features_of, policy, chunk, batches[first::count]) for first in range(count)))
         found = {index: prefix_NF for part in parts for index, prefix_NF in part.items()}
         yield from (found[index] for index in range(len(chunk)))
 
@@ -77,19 +79,19 @@ def _features_of(
 ) -> dict[int, Tensor]:
     found = {}
     for batch in batches:
-        ids_BT = pad_right([examples[index].token_ids for index in batch], policy.pad_id)
+        ids_BT = pad_right([examples[index].token_ids for index in batch], policy.pad_id, policy.device)
         middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
         for place, index in enumerate(batch):
             first, end = len(examples[index].prompt_ids), len(examples[index])
             logits_NV = project(policy.model, last_BTD[place, first - 1 : end - 1])
             likelihood_N7 = likelihood_so_far(logits_NV, ids_BT[place, first:end])
             found[index] = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
-    return found
+    return {index: prefix_NF.to(HOST) for index, prefix_NF in found.items()}
 
 
 def pooled_so_far(state_ND: Tensor) -> Tensor:
     """(N, 2 D): running mean and running maximum."""
-    count_N1 = torch.arange(1, len(state_ND) + 1)[:, None]
+    count_N1 = torch.arange(1, len(state_ND) + 1, device=state_ND.device)[:, None]
     return torch.cat([state_ND.cumsum(0) / count_N1, state_ND.cummax(0).values], dim=1)
 
 
@@ -97,7 +99,7 @@ def likelihood_so_far(logits_NV: Tensor, token_N: Tensor) -> Tensor:
     """(N, 7): mean, minimum, deviation and sum of the tokens' log-probabilities so far, how many of them were unlikely,
     the share that was somewhat so, and their number."""
     log_probability_N = torch.log_softmax(logits_NV.float(), dim=-1).gather(-1, token_N[:, None]).squeeze(-1)
-    count_N = torch.arange(1.0, len(token_N) + 1)
+    count_N = torch.arange(1.0, len(token_N) + 1, device=token_N.device)
     mean_N = log_probability_N.cumsum(0) / count_N
     variance_N = (log_probability_N.square().cumsum(0) / count_N - mean_N.square()).clamp(min=0)
     return torch.stack(

@@ -97,7 +97,7 @@ def heads_loss(
     loss_H = torch.stack([loss for loss, _ in learnt])
     measures = merge(*(head_measures for _, head_measures in learnt[: read_out.members]))
     heard = {name: (total, count) for name, (total, count) in measures.items() if count > 0}
-    return (read_out.loss_shares().to(loss_H.dtype) * loss_H).sum(), heard
+    return (read_out.loss_shares().to(loss_H) * loss_H).sum(), heard
 
 
 def _by_criterion(comparisons: Sequence[Comparison], name: str) -> list[Comparison]:

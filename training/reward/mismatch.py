@@ -29,7 +29,7 @@ def mismatch_loss(
     """Sum over the batch of -log sigma(score after its own prompt - score after another's), heads as in fine-tuning."""
     score_BH = scores_by_head(reward_model, [example.token_ids for example in (*matched, *elsewhere)])
     difference_BH = score_BH[: len(matched)] - score_BH[len(matched) :]
-    share_BH = reward_model.read_out.loss_shares().expand_as(difference_BH)
+    share_BH = reward_model.read_out.loss_shares().to(difference_BH.device).expand_as(difference_BH)
     loss = bradley_terry(difference_BH, torch.ones_like(difference_BH), share_BH)
     right = float((difference_BH > 0).float().mean(1).sum())
     return loss, {"mismatch_loss": (float(loss.detach()), len(matched)), "mismatch_accuracy": (right, len(matched))}

@@ -2,6 +2,7 @@
 
 # R = responses of the batch, P = pairs, G = rankings, K = responses of one ranking
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from models.placement import moved
 from models.reward import RewardModel, branch_scores
 from training.algorithms.losses import bradley_terry
 from training.algorithms.preference import centering, margin_bradley_terry, plackett_luce, safety, with_noise
@@ -52,9 +54,14 @@ def scored_loss(
     if objective.of_cost:
         score_of = [-cost_K for cost_K in score_of]
     pairs = [pair for comparison in batch for pair in comparison.pairs]
-    places_of = [torch.tensor(comparison.places) for comparison in batch]
-    score_a_P = torch.cat([score_K[places[:, 0]] for score_K, places in zip(score_of, places_of, strict=True)])
-    score_b_P = torch.cat([score_K[places[:, 1]] for score_K, places in zip(score_of, places_of, strict=True)])
+    score_R = torch.cat(list(score_of))
+    ends = itertools.accumulate(map(len, score_of))
+    firsts = [end - len(score_K) for end, score_K in zip(ends, score_of, strict=True)]
+    places = [
+        (first + a, first + b) for first, comparison in zip(firsts, batch, strict=True) for a, b in comparison.places
+    ]
+    place_a_P, place_b_P = moved(torch.tensor(places), score_R.device).unbind(1)
+    score_a_P, score_b_P = score_R[place_a_P], score_R[place_b_P]
     preference_P = score_a_P.new_tensor([pair.preference for pair in pairs])
     weight_P = score_a_P.new_tensor([pair.weight for pair in pairs])
     if objective.ranking_loss == "plackett_luce":
@@ -101,7 +108,7 @@ def _choices_loss(score_of: Sequence[Tensor], batch: Sequence[Comparison], objec
                 better, worse = (a, b) if pair.preference > 0.5 else (b, a)
                 beaten_GKK[row, better, worse] = True
     weight_G = score_GK.new_tensor([batch[index].weight for index in rankings])
-    return plackett_luce(score_GK, beaten_GKK, weight_G, noise=objective.label_noise)
+    return plackett_luce(score_GK, moved(beaten_GKK, score_GK.device), weight_G, noise=objective.label_noise)
 
 
 def _beside_choices(comparison: Comparison) -> list[float]:

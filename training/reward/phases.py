@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.branches import Branches
+from models.placement import moved
 from training.config import RewardConfig
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example
@@ -64,7 +65,7 @@ def _distil(student: Student, judgements: Judgements) -> Plan[int]:
     known_NH = student.taught.target_NH
     target_NH = student.taught.ask(judgements).target_NH if known_NH is None else known_NH
     examples = [*student.samples.drawn, *judgements.responses]
-    targets = target_NH.split([len(example.response_ids) for example in examples])
+    targets = moved(target_NH, student.reward_model.device).split([len(example.response_ids) for example in examples])
     batches = _repeated_batches(config, examples, config.distil_steps, purpose="distil")
 
     def batch(step: int) -> Batch[int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.placement import HOST
 from models.reward import RewardModel, latents, scores_by_head
 from training.data.batches import length_batches
 from training.data.examples import Prompt
@@ -18,7 +19,8 @@ BATCH_TOKENS = 2048
 
 
 class Reward(Protocol):
-    """(B,) scores of responses to prompts: on any scale whose deviation is about one, the higher the better."""
+    """(B,) scores of responses to prompts, on the host, on any scale whose deviation is about one, the higher the
+    better."""
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor: ...
 
@@ -49,7 +51,7 @@ class RewardModelScorer:
         sequences = self._token_ids(prompts, responses)
         latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
         for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
-            latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch])
+            latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch]).to(HOST)
         return latent_BD
 
     def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
@@ -75,7 +77,7 @@ class RewardModelScorer:
 
 
 def batched_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Raw scores in order, (B,), computed in batches of similar length."""
+    """Raw scores in order, (B,), on the host, computed in batches of similar length."""
     return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences))
 
 
@@ -84,5 +86,5 @@ def batched_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequen
     """Raw scores of each head, (B, H), as `batched_scores` computes them."""
     raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
     for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
-        raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch])
+        raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch]).to(HOST)
     return raw_BH

@@ -10,6 +10,7 @@ from models.reward import (
 )
 from training.config import InputError, RewardConfig
 from training.runtime.artifact import verify
+from training.runtime.device import placed
 from training.runtime.seeds import derived_seed
 
 
@@ -21,7 +22,10 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
     verify(config.base)
     try:
         if is_encoder(config.base):
-            return reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
-        return reward_model_from_policy(load_language_model(config.base), seed=seed, read_out=read_out)
+            made = reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
+        else:
+            made = reward_model_from_policy(load_language_model(config.base), seed=seed, read_out=read_out)
     except ModelError as error:
         raise InputError(str(error)) from error
+    placed(made.model)
+    return made

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from models.placement import HOST
 from training.config import InputError
 from training.records import sync
 from training.runtime.artifact import file_sha256, write_json
@@ -114,8 +115,9 @@ class CheckpointStore:
 
 
 def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A copy of tensors under a prefix; tensors that share memory (tied embeddings) are copied apart."""
-    return {f"{prefix}.{name}": tensor.detach().clone() for name, tensor in tensors.items()}
+    """A copy of tensors under a prefix, on the host, where a device's memory is spared and any device can load it from;
+    tensors that share memory (tied embeddings) are copied apart."""
+    return {f"{prefix}.{name}": tensor.detach().to(HOST, copy=True) for name, tensor in tensors.items()}
 
 
 def unpack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from models.backbone import hidden_states
 from training.config.values import Precision
 from training.runtime.artifact import write_json
+from training.runtime.device import device, finish_work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,7 @@ _PROBE_REPEATS = 3
 
 def products_in(precision: Precision) -> AbstractContextManager[object]:
     """A context in which the calling thread computes its products in `precision`."""
-    return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    return torch.autocast(device().type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def settled_precision(wanted: Precision, model: "PreTrainedModel", out: Path) -> Precision:
@@ -51,7 +52,7 @@ def faster_precision(model: "PreTrainedModel") -> Precision:
     float32. Leaves no gradient behind.
     """
     size = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    ids_BT = (torch.arange(_PROBE_TOKENS) % size).view(-1, _PROBE_LENGTH)
+    ids_BT = (torch.arange(_PROBE_TOKENS, device=model.device) % size).view(-1, _PROBE_LENGTH)
     seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
     for _ in range(_PROBE_REPEATS + 1):
         for precision, taken in seconds.items():
@@ -66,4 +67,5 @@ def _seconds(model: "PreTrainedModel", ids_BT: Tensor, precision: Precision) -> 
     with torch.enable_grad(), products_in(precision):
         total = hidden_states(model, ids_BT).float().sum()
     torch.autograd.grad(total, learning, allow_unused=True)
+    finish_work()
     return time.perf_counter() - began

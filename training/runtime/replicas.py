@@ -3,7 +3,7 @@
 The operations of a small model are too short to be shared out between cores. On two cores, two OpenMP threads that
 sleep between operations (as they must beside a web server) trained a model of a million parameters at 7,800 tokens a
 second, one thread alone at 9,400, and two replicas with a thread each at 14,200. The number of halves is fixed, so that
-a result doesn't depend on the number of cores.
+a result doesn't depend on the number of cores. Any other device is kept busy by one thread: there a batch is whole.
 """
 
 import copy
@@ -14,7 +14,10 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
+from training.runtime.device import device
+
 SHARDS = 2
+"""On CPUs."""
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 RowT = TypeVar("RowT")
@@ -31,8 +34,15 @@ def use_threads(threads: int) -> None:
     _pool = ThreadPoolExecutor(min(SHARDS, threads), thread_name_prefix="shard")
 
 
+def shards() -> int:
+    """Into how many parts a batch is shared out."""
+    return SHARDS if device().type == "cpu" else 1
+
+
 def together(*tasks: Callable[[], ResultT]) -> list[ResultT]:
     """Results of the tasks, run at the same time; the first failure is raised once all have ended."""
+    if shards() == 1:
+        return [task() for task in tasks]
     running: list[Future[ResultT]] = [_pool.submit(task) for task in tasks]
     wait(running)
     return [future.result() for future in running]
@@ -42,12 +52,12 @@ class Replicas(Generic[ModuleT]):
     """Modules that share their weights and buffers and have gradients of their own; the first is the original."""
 
     def __init__(self, module: ModuleT) -> None:
-        self._modules = (module, *(replica(module) for _ in range(SHARDS - 1)))
+        self._modules = (module, *(replica(module) for _ in range(shards() - 1)))
 
     def map(self, work: Callable[[ModuleT, Sequence[RowT]], ResultT], rows: Sequence[RowT]) -> list[ResultT]:
         """`work` on every half of the rows with a module of its own, then all gradients in the original."""
-        shards = [rows[start::SHARDS] for start in range(min(SHARDS, len(rows)))]
-        pairs = zip(self._modules, shards, strict=False)
+        parts = [rows[start :: len(self._modules)] for start in range(min(len(self._modules), len(rows)))]
+        pairs = zip(self._modules, parts, strict=False)
         results = together(*(lambda module=module, shard=shard: work(module, shard) for module, shard in pairs))
         self._gather_gradients()
         return results

@@ -13,6 +13,7 @@ from torch import Tensor
 from training.config import InputError
 from training.runtime.artifact import ArtifactKind, Lineage, publish, write_json
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
+from training.runtime.device import finish_work
 from training.runtime.metrics import MetricsLog
 from training.runtime.tensorboard import FOLDER as BOARD
 from training.runtime.tensorboard import Board
@@ -129,6 +130,7 @@ class PhaseTimer:
         try:
             yield
         finally:
+            finish_work()
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 

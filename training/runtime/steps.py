@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from training.runtime.device import finish_work
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.run import Run, State
 from training.runtime.throughput import Meter
@@ -77,6 +78,7 @@ class Steps:
 
     def pace(self, *, tokens: int, flop: float) -> Measures:
         """How fast the step was, asked once its work is done; `tokens` and `flop` as in `Meter.measures`."""
+        finish_work()
         seconds = self.seconds
         return {
             "tokens": mean_of(tokens),

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 
+from training.runtime.device import device, finish_work, peak_bytes
 from training.runtime.metrics import Measures, mean_of
-from training.runtime.replicas import SHARDS, together
+from training.runtime.replicas import shards, together
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,6 +24,7 @@ ADAPTER_PASSES = 2
 """Frozen weights have no gradient."""
 
 PROBE_FLOP = 2.5e8  # of one product at most: milliseconds
+DEVICE_PROBE_FLOP = 2.5e11  # what takes milliseconds of a device that is no CPU
 PROBE_SECONDS = 0.008  # long beside what it costs to begin
 PROBE_REPEATS = 3
 FEWEST_ROWS = 256
@@ -71,6 +73,8 @@ class Meter:
     def measures(self, *, tokens: int, flop: float, seconds: float) -> Measures:
         """How fast a step was; `tokens` are those of prompts and responses, without padding."""
         pace = {"tokens_per_second": (float(tokens), seconds), "gemm_fraction": (flop / self._limit, seconds)}
+        if (peak := peak_bytes()) is not None:
+            pace["device_peak_gigabytes"] = mean_of(peak / 1e9)
         if self._told:
             return pace
         self._told = True
@@ -86,26 +90,29 @@ def training_flop(model: "PreTrainedModel", lengths: Iterable[int], *, predicted
 @torch.inference_mode()
 def matrix_product_limit(model: nn.Module, *, rows: int) -> float:
     """How many FLOP a second matrix products do in the model's own shapes, as many at once as training computes."""
+    probe_flop = PROBE_FLOP if device().type == "cpu" else DEVICE_PROBE_FLOP
     shapes = Counter(tuple(one.shape) for one in model.parameters() if one.ndim == 2)
     flop = seconds = 0.0
     for (outputs, inputs), count in shapes.items():
-        fitting = max(1, min(max(rows // SHARDS, FEWEST_ROWS), int(PROBE_FLOP / (2 * outputs * inputs))))
+        fitting = max(1, min(max(rows // shards(), FEWEST_ROWS), int(probe_flop / (2 * outputs * inputs))))
         share = count * 2.0 * fitting * inputs * outputs
         flop += share
-        seconds += share / _rate(fitting, inputs, outputs, torch.get_num_threads())
+        seconds += share / _rate(fitting, inputs, outputs, torch.get_num_threads(), device())
     return flop / seconds
 
 
 @cache
-def _rate(rows: int, inputs: int, outputs: int, threads: int) -> float:
+def _rate(rows: int, inputs: int, outputs: int, threads: int, on: torch.device) -> float:
     """FLOP a second of one shape by so many threads, the best of some tries: asked once in the life of a process."""
-    return max(_tried(rows, inputs, outputs) for _ in range(PROBE_REPEATS))
+    return max(_tried(rows, inputs, outputs, on) for _ in range(PROBE_REPEATS))
 
 
-def _tried(rows: int, inputs: int, outputs: int) -> float:
-    left, right = torch.ones(rows, inputs), torch.ones(inputs, outputs)
+def _tried(rows: int, inputs: int, outputs: int, on: torch.device) -> float:
+    left, right = torch.ones(rows, inputs, device=on), torch.ones(inputs, outputs, device=on)
+    finish_work()
     began = time.perf_counter()
-    done = sum(together(*[partial(_multiply, left, right)] * SHARDS))
+    done = sum(together(*[partial(_multiply, left, right)] * shards()))
+    finish_work()
     return done * 2.0 * rows * inputs * outputs / (time.perf_counter() - began)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from models.backbone import save_language_model
 from training.config.adopt import AdoptConfig
-from training.data.opening import open_language_model
+from training.data.opening import open_probed
 from training.runtime.artifact import lineage_of
 from training.runtime.run import Cancellation, Run
 
@@ -14,6 +14,9 @@ def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage_of("adopt", config, {"model": config.model}, {}), cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.model)
-    result: dict[str, object] = {"parameters": sum(weight.numel() for weight in policy.model.parameters())}
+    policy, found = open_probed(config.model, scratch=out)
+    result: dict[str, object] = {
+        "parameters": sum(weight.numel() for weight in policy.model.parameters()),
+        "probe": found.to_json() if found is not None else None,
+    }
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))

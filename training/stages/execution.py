@@ -1,4 +1,4 @@
-"""A stage in this process: threads, signals and exit codes."""
+"""A stage in this process: device, threads, signals and exit codes."""
 
 import signal
 import traceback
@@ -9,16 +9,21 @@ import transformers
 
 from models.tokenization import TokenizerError
 from training.config import ConfigError, InputError, StageConfig
+from training.runtime.device import use_device
 from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
 from training.runtime.replicas import use_threads
 from training.runtime.run import STOPPING, Cancellation, Cancelled
 from training.stages.registry import runner_of
 
 
-def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None) -> int:
+def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None, device: str = "cpu") -> int:
     """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    try:
+        use_device(device)
+    except InputError as error:
+        return say_bad_input(error)
     use_threads(threads or torch.get_num_threads())
     run = runner_of(stage)  # before signals are heard by the loops, of which there is none while this loads
     cancellation = Cancellation(out / STOPPING)

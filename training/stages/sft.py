@@ -17,19 +17,20 @@ from models.backbone import (
     response_log_probabilities,
     save_language_model,
 )
-from models.packing import packed_response_hidden_states
+from models.packing import packed_response_hidden_states, rows_can_be_packed
 from models.tokenization import train_tokenizer
-from training.config import SftConfig
+from training.config import InputError, SftConfig
 from training.data.batches import shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations
 from training.data.examples import Example, Prompt
-from training.data.opening import load, open_language_model
+from training.data.opening import load, open_probed
 from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
+from training.runtime.device import placed
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
@@ -63,7 +64,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     records = load(config.demonstrations, DemonstrationRecord)
-    policy = _initial_model(config, records)
+    policy = _initial_model(config, records, scratch=out)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
     held_out = (
@@ -145,13 +146,18 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
     return losses
 
 
-def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:
+def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *, scratch: Path) -> LanguageModel:
     if config.model is not None:
-        return open_language_model(config.model)
+        policy, _ = open_probed(config.model, scratch=scratch)
+        if config.packing and not rows_can_be_packed(policy.model):
+            raise InputError(f"packing: rows of {config.model} would see each other")
+        return policy
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
-    return build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    made = build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
+    placed(made.model)
+    return made
 
 
 def _train(

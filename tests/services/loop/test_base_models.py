@@ -10,7 +10,6 @@ import pytest
 from app.errors import Invalid
 from app.services.loop import base_models
 from app.services.loop.base_models import look_at, needs
-from models.backbone import MODEL_TYPES
 
 CONFIG = {
     "model_type": "llama",
@@ -59,10 +58,6 @@ def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
     assert (plain.licence, plain.has_chat_template) == (None, False)
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     assert look_at(str(folder), home=tmp_path / "home", folders=None).has_chat_template
-
-
-def test_the_types_that_are_usable_are_those_that_training_opens() -> None:
-    assert base_models.MODEL_TYPES == MODEL_TYPES
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from models.architecture import Architecture
-from models.backbone import MODEL_TYPES
 from models.encoder import ENCODER_TYPES
+from tests.models.directories import FAMILIES
 from training.config import AlarmBounds, CostConfig, RewardConfig, StageConfig
 from training.stages.registry import STAGES
 
@@ -55,7 +55,7 @@ def default_of(setting: "dataclasses.Field[object]") -> object:
 
 
 def test_every_family_of_models_that_can_be_brought_is_named() -> None:
-    assert [family for family in sorted(MODEL_TYPES | ENCODER_TYPES) if f"`{family}`" not in PAGE] == []
+    assert [family for family in sorted({*FAMILIES, *ENCODER_TYPES}) if f"`{family}`" not in PAGE] == []
 
 
 def test_every_source_is_named_and_every_named_one_is_cited() -> None:
