@@ -158,9 +158,8 @@ def _learning(
 
 
 def _rehearsal(given: _Given, *, others: float = 0.0) -> Moment:
-    """Before the first step the model is written, opened again and asked."""
-    shape = given.shape
-    return _moment("rehearsal", weights=2 * parts.weights(shape), file=parts.weights(shape), others=others)
+    """Before the first step the model is written and opened again, in its own format."""
+    return _moment("rehearsal", weights=2 * parts.weights(given.shape), others=others)
 
 
 def _step_flop(given: _Given, tokens: float, predicted: float) -> float:
@@ -182,9 +181,7 @@ def _generate(given: _Given) -> Estimate:
     rows = min(float(settings["batch_size"]), texts.rows * float(settings["samples_per_prompt"]))
     written = float(settings["max_new_tokens"])
     flop = _forward_flop(given.shape, rows * (texts.prompt_tokens + written), rows * written)
-    return Estimate(
-        "generate", (_loading(given), _sampling(given, rows)), flop, written * parts.weights(given.shape)
-    )
+    return Estimate("generate", (_loading(given), _sampling(given, rows)), flop, written * parts.weights(given.shape))
 
 
 def _sft(given: _Given) -> Estimate:

@@ -35,9 +35,7 @@ class Fit:
         return CERTAIN * self.bytes > self.free
 
 
-def fit(
-    stage: str, shape: ModelShape, settings: Settings, *, free: int, texts: Texts, threads: int
-) -> Fit | None:
+def fit(stage: str, shape: ModelShape, settings: Settings, *, free: int, texts: Texts, threads: int) -> Fit | None:
     """None for a stage that there is no formula for."""
 
     def taken(changes: Mapping[str, object]) -> int:

@@ -28,8 +28,8 @@ def weights(shape: ModelShape) -> float:
 
 
 def opened(shape: ModelShape) -> float:
-    """While a model is read: its file is mapped, and is read into weights of the stage's own format."""
-    return weights(shape) + shape.file_bytes
+    """While a model is read: its file is mapped, and read into weights of the stage's own format unless it has that."""
+    return weights(shape) + (shape.file_bytes if shape.file_bytes < weights(shape) else 0)
 
 
 def gradients(learnt: int) -> float:

@@ -18,6 +18,19 @@ def free_bytes(*, groups: Path = _GROUPS, meminfo: Path = Path("/proc/meminfo"))
     return min(found) if found else None
 
 
+def total_bytes(*, groups: Path = _GROUPS) -> int:
+    """What this process could take at most if nothing else ran."""
+    told = os.environ.get(MEMORY_BYTES, "").strip()
+    if told.isdecimal():
+        return int(told)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = (groups / "memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdecimal() else machine
+
+
 def _of_machine(meminfo: Path) -> int | None:
     try:
         lines = meminfo.read_text(encoding="ascii").splitlines()

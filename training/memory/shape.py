@@ -4,12 +4,13 @@ import json
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+README_BYTES = 65_536
 MAX_JSON_BYTES = 64 << 20  # an index, or the header of the largest models, and no more
 
 
@@ -54,16 +55,17 @@ class ModelShape:
         return self.layers * rank * inputs_and_outputs
 
 
-def shape_of(config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]], file_bytes: int) -> ModelShape:
-    """The shape by `config.json` and by the tensors of all headers, each with its `shape`."""
+def shape_of(config: Mapping[str, Any], headers: Sequence[Mapping[str, Any]], file_bytes: int) -> ModelShape:
+    """The shape by `config.json` and by the headers of all files. Raises ValueError where they don't say it."""
 
     def told(*names: str, default: int = 0) -> int:
         return next((int(config[name]) for name in names if config.get(name)), default)
 
+    tensors = [(name, tensor) for header in headers for name, tensor in header.items()]
     hidden, heads = told("hidden_size", "n_embd"), told("num_attention_heads", "n_head", default=1)
     head = told("head_dim", default=hidden // heads)
     return ModelShape(
-        parameters=sum(prod(tensor["shape"]) for tensor in tensors.values()),
+        parameters=sum(prod(tensor["shape"]) for _, tensor in tensors),
         file_bytes=file_bytes,
         layers=told("num_hidden_layers", "n_layer"),
         hidden=hidden,
@@ -71,8 +73,8 @@ def shape_of(config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]]
         attention=heads * head,
         key_value=told("num_key_value_heads", default=heads) * head,
         vocabulary=told("vocab_size"),
-        gated=any("gate" in name for name in tensors),
-        tied=not any(name.startswith(("lm_head.", "embed_out.")) for name in tensors),
+        gated=any("gate" in name for name, _ in tensors),
+        tied=not any(name.startswith(("lm_head.", "embed_out.")) for name, _ in tensors),
     )
 
 
@@ -81,10 +83,10 @@ def read_shape(folder: Path) -> ModelShape | None:
     try:
         config = json.loads((folder / "config.json").read_bytes())
         files = weight_files(folder)
-        tensors = {name: tensor for path in files for name, tensor in read_header(path).items()}
-    except (OSError, ValueError, AttributeError):
+        shape = shape_of(config, [read_header(path) for path in files], sum(path.stat().st_size for path in files))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
-    return shape_of(config, tensors, sum(path.stat().st_size for path in files)) if tensors else None
+    return shape if shape.parameters else None
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -107,8 +109,6 @@ def read_header(path: Path) -> dict[str, Any]:
     return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
-
-
 def folder_of(location: str) -> Path | None:
     """The directory, or for a hub id the newest snapshot in the hub's cache; None where there is none."""
     folder = Path(location)
@@ -124,3 +124,15 @@ def folder_of(location: str) -> Path | None:
             return None
         folder = model / "snapshots" / revision
     return folder if (folder / "config.json").is_file() else None
+
+
+def licence_of(folder: Path) -> str | None:
+    """What the front matter of its README says."""
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
+            text = file.read(README_BYTES)
+    except OSError:
+        return None
+    front = re.match(r"---\r?\n(.*?)\r?\n---", text, flags=re.DOTALL)
+    named = re.search(r"^license:[ \t]*([\w.+-]+)", front[1], flags=re.MULTILINE) if front else None
+    return named[1] if named else None

@@ -12,6 +12,7 @@ from training.memory.estimate import Texts
 from training.memory.fitting import Fit, fit
 from training.memory.room import MEMORY_BYTES, free_bytes
 from training.memory.shape import folder_of, read_shape
+from training.runtime.device import device
 
 LOOKED_AT = 500
 """Records of a file that say how long its texts are."""
@@ -22,6 +23,8 @@ LETTERS_OF_A_TOKEN = 4
 def require_room(stage: str, config: StageConfig, *, threads: int) -> None:
     """Raises `InputError` where a stage certainly takes more memory than there is, with the nearest settings that fit;
     where it may, that is told on stderr."""
+    if device().type != "cpu":  # whose memory the formula doesn't know
+        return
     settings = dataclasses.asdict(config)
     folder = folder_of(str(settings.get("policy") or settings.get("model")))
     shape = read_shape(folder) if folder is not None else None
