@@ -137,13 +137,13 @@ def _reference_values(
     kept = read_kept(folder, key)
     if kept is not None and kept.shape == judgements.shape:
         return kept
-    reference = policy if identity == model_identity(config.policy) else _opened(location, config, policy)
+    reference = policy if identity == model_identity(config.policy) else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
     keep(folder, key, scored)
     return scored
 
 
-def _opened(location: str, config: DirectConfig, policy: LanguageModel) -> LanguageModel:
+def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
     reference = open_language_model(location, config)
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
         raise InputError(f"{location} has another tokenizer than {config.policy}")

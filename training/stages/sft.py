@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PHASE = "sft"
-Loss = Literal["response", "assistant", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,8 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
     config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
+    if config.model is None and config.lora_rank:
+        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     rewritten = 0
     if config.loss == "assistant":
@@ -164,8 +165,6 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *,
         if config.packing and not rows_can_be_packed(policy.model):
             raise InputError(f"packing: rows of {config.model} would see each other")
         return policy
-    if config.lora_rank:
-        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
@@ -235,6 +234,9 @@ def _micro_batches(config: SftConfig, shard: Sequence[Example]) -> list[Sequence
     return micro_batches(shard, length_of=len, batch_tokens=config.micro_batch_tokens)
 
 
+Loss = Literal["response", "assistant", "full"]
+
+
 def loss_sum(
     policy: LanguageModel, examples: Sequence[Example], *, of: Loss = "response", packed: bool = False
 ) -> tuple[torch.Tensor, int]:
@@ -244,8 +246,7 @@ def loss_sum(
     hidden_states = packed_response_hidden_states if packed else response_hidden_states
     hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
     if of == "assistant":
-        said_N = torch.tensor([said for example in examples for said in example.predicted_turns])
-        said_N = moved(said_N, policy.device)
+        said_N = moved(torch.tensor([said for example in examples for said in example.predicted_turns]), policy.device)
         hidden_ND, tokens_N = hidden_ND[said_N], tokens_N[said_N]
     return cross_entropy(policy.model, hidden_ND, tokens_N), len(tokens_N)
 
