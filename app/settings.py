@@ -112,6 +112,13 @@ class Settings(BaseModel):
             "admins alone name paths. Models of the Hugging Face cache may be named by everybody."
         ),
     ] = ""
+    reward_functions: Annotated[
+        str,
+        Field(
+            description="Functions of Python, `module:function` separated by commas, that projects may name as rules "
+            "of PPO's reward; empty: none. The training process has to find the module."
+        ),
+    ] = ""
     assignment_lease_seconds: Annotated[
         int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
     ] = 600

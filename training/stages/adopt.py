@@ -15,7 +15,7 @@ def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage_of("adopt", config, {"model": config.model}, {}), cancellation)
     if run.finished:
         return
-    policy, found = open_probed(config.model, scratch=out)
+    policy, found = open_probed(config.model, config, scratch=out)
     report = introduced(policy, config.model)
     result: dict[str, object] = {
         "parameters": report.parameters,
