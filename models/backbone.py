@@ -7,10 +7,10 @@ same tokens always get the same log-probabilities.
 
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +26,30 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from models.architecture import Architecture
 from models.placement import HOST, moved
+from models.recomputation import recomputed
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
     encode_responses,
-    end_turns,
     prepare_tokenizer,
+    try_prompts,
+    unused_rows,
 )
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+LOGIT_BYTES = 1 << 26
+"""Of logits in float32 that are held at once: 64 MiB are all of a batch in a small vocabulary, and 341 tokens of one
+of 49,152."""
+
+NEVER = -1e9
+"""A logit whose probability is 0 at any temperature, and finite, so that nothing times it is 0."""
+
+ResultT = TypeVar("ResultT")
 
 
 class ModelError(ValueError):
@@ -50,6 +63,8 @@ class LanguageModel:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     eos_ids: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    """Of the weights in its file, and so of those in whatever is published of it; in memory they are in float32."""
 
     @property
     def pad_id(self) -> int:
@@ -70,6 +85,9 @@ class LanguageModel:
 
     def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
         return encode_prompts(self.tokenizer, prompts)
+
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        return try_prompts(self.tokenizer, prompts)
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         return encode_responses(self.tokenizer, responses)
@@ -103,7 +121,8 @@ def load_language_model(location: str | Path) -> LanguageModel:
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
-    require_decoder(read_model_config(location), location)
+    config = read_model_config(location)
+    require_decoder(config, location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
@@ -124,7 +143,7 @@ def load_language_model(location: str | Path) -> LanguageModel:
     require_shapes(info["mismatched_keys"], location)
     require_numbers(model, location)
     try:
-        return _prepared(model, tokenizer)
+        return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
     except TokenizerError as error:
         raise ModelError(f"cannot use {location}: {error}") from error
 
@@ -171,8 +190,48 @@ def require_numbers(model: nn.Module, location: str | Path) -> None:
 
 def save_language_model(language_model: LanguageModel, folder: Path) -> None:
     """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
-    language_model.model.save_pretrained(folder, safe_serialization=True)
+    save_weights(language_model.model, folder, language_model.dtype)
     language_model.tokenizer.save_pretrained(folder)
+
+
+def stored_dtype(config: "PreTrainedConfig") -> torch.dtype:
+    """What the weights beside a configuration are in: a half where it says so, else float32."""
+    told = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(told, torch.float32)
+
+
+def save_weights(
+    model: "PreTrainedModel",
+    folder: Path,
+    dtype: torch.dtype,
+    weights: dict[str, Tensor] | None = None,
+    *,
+    in_full: Collection[str] = (),
+) -> None:
+    """Write a model's weights, or these in their place, in `dtype`, and its configuration; those `in_full` as they
+    are."""
+    if dtype == torch.float32:
+        model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        return
+    halves: dict[int, Tensor] = {}  # weights that are tied stay one
+
+    def half(weight: Tensor) -> Tensor:
+        return halves.setdefault(weight.data_ptr(), weight.to(dtype))
+
+    found = cast(dict[str, Tensor], model.state_dict()) if weights is None else weights
+    stored = {name: weight if name in in_full else half(weight) for name, weight in found.items()}
+    model.save_pretrained(folder, state_dict=stored, safe_serialization=True)
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.config.save_pretrained(folder)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def round_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give every weight a value that `dtype` has, so that what is measured is what will be saved."""
+    if dtype != torch.float32:
+        for weight in model.parameters():
+            weight.copy_(weight.to(dtype))
 
 
 def first_line(error: Exception) -> str:
@@ -219,15 +278,16 @@ def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
     cap = getattr(config, "final_logit_softcapping", None)
     if cap is not None:
         logits_NV = torch.tanh(logits_NV / cap) * cap
-    return cast(Tensor, logits_NV)
+    return without_unwritten(model, cast(Tensor, logits_NV))
 
 
-def response_logits(
-    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int
-) -> tuple[Tensor, Tensor]:
-    """(N, V) logits that predict each response token, and the (N,) tokens, all rows one after the other."""
-    hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
-    return project(model, hidden_ND), tokens_N
+def without_unwritten(model: "PreTrainedModel", logits_NV: Tensor) -> Tensor:
+    """The same logits, in place, of which padding and other ids without a text have none: their probability is 0 in
+    sampling, and so in training."""
+    unwritten = getattr(model.generation_config, "suppress_tokens", None)
+    if unwritten:
+        logits_NV[..., unwritten] = NEVER
+    return logits_NV
 
 
 def response_hidden_states(
@@ -276,10 +336,43 @@ def token_log_probabilities(
     The temperature is the one that the tokens were sampled at; rollout, reference and training must agree on it, which
     is why this is the only function that they use.
     """
-    log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
-    return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
+        log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+            entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
+        return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+
+    parts = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
+    log_probabilities, entropies = zip(*parts, strict=True)
+    return _joined(log_probabilities), _joined(entropies)
+
+
+def cross_entropy(model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+    """Summed nats of the tokens, given the (N, D) states before them, at temperature 1."""
+
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        logits_NV = at_least_float32(project(model, hidden_ND))
+        return torch.nn.functional.cross_entropy(logits_NV, tokens_N, reduction="sum")
+
+    first, *others = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
+    return torch.stack([first, *others]).sum() if others else first
+
+
+def _in_chunks(
+    model: "PreTrainedModel", function: Callable[[Tensor, Tensor], ResultT], hidden_ND: Tensor, tokens_N: Tensor
+) -> list[ResultT]:
+    """Results of as many states at once as have `LOGIT_BYTES` of logits; where that is not all, logits are computed
+    again on the way back instead of kept."""
+    rows = max(1, LOGIT_BYTES // (4 * int(model.config.vocab_size)))
+    if len(tokens_N) <= rows:
+        return [function(hidden_ND, tokens_N)]
+    chunks = zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True)
+    return [recomputed(function, *chunk) for chunk in chunks]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -289,29 +382,37 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    needed = prepare_tokenizer(tokenizer, rows)
+    brought = tokenizer.pad_token_id
+    needed = prepare_tokenizer(tokenizer, rows, _listed_ends(model, tokenizer))
     if needed > rows:
         _add_rows(model, needed)
     model.config.pad_token_id = tokenizer.pad_token_id
+    ends = tuple(sorted({*_listed_ends(model, tokenizer), cast(int, tokenizer.eos_token_id)}))
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+        # Read by `transformers.generate` too, so that whoever opens what is published writes and stops alike.
+        model.generation_config.eos_token_id = list(ends) if len(ends) > 1 else ends[0]
+        # Padding that a model brings it has learnt not to write; what is chosen for it nobody has trained.
+        spare = {cast(int, tokenizer.pad_token_id)} - {brought}
+        listed = model.generation_config.suppress_tokens or []
+        unwritten = {*listed, *spare, *unused_rows(tokenizer, needed)}
+        model.generation_config.suppress_tokens = sorted(unwritten) or None
         model.generation_config = _savable(model.generation_config)
     model.eval()
-    ends = _eos_ids(model, tokenizer)
-    end_turns(tokenizer, ends)
     return LanguageModel(model, tokenizer, ends)
 
 
 def _add_rows(model: "PreTrainedModel", needed: int) -> None:
-    """Room for padding. A logit of the mean of all rows is their mean, so that no padding is ever written; with weights
-    of its own it would stand far above the others where a model puts all of them far below zero, as GPT-2 does."""
+    """Room for padding. A logit of the mean of all rows is their mean, so that no tool writes it more than anything
+    else; with weights of its own it would stand far above the others where a model puts all of them far below zero, as
+    GPT-2 does."""
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     with torch.random.fork_rng(devices=[]):
         model.resize_token_embeddings(needed, mean_resizing=False)
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            weight_VD = cast(Tensor, cast(nn.Module, layer).weight)
-            weight_VD[rows:] = weight_VD[:rows].mean(0)
+            for weight in cast(nn.Module, layer).parameters():  # a head may have a bias
+                weight[rows:] = weight[:rows].mean(0)
 
 
 def _savable(generation: "GenerationConfig") -> "GenerationConfig":
@@ -327,10 +428,10 @@ def _savable(generation: "GenerationConfig") -> "GenerationConfig":
     return type(generation)(**ids)
 
 
-def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-    """Every id that ends a response: some models list several (Llama 3.1 does)."""
-    ids = {cast(int, tokenizer.eos_token_id)}
+def _listed_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Every id that ends a response by the model's own files: some list several (Llama 3.1 does)."""
+    ids = {tokenizer.eos_token_id} - {None}
     for config in (model.config, model.generation_config):
         listed = getattr(config, "eos_token_id", None)
         ids.update([listed] if isinstance(listed, int) else listed or [])
-    return tuple(sorted(ids))
+    return cast(set[int], ids)

@@ -1,7 +1,7 @@
 """Batches of similar length under a token budget, and endless shuffles, both functions of a seed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -33,6 +33,16 @@ def length_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[in
     A sequence longer than the budget is a batch of its own.
     """
     return _fill(sorted(range(len(lengths)), key=lambda index: (lengths[index], index)), lengths, batch_tokens)
+
+
+def micro_batches(
+    rows: Sequence[ItemT], *, length_of: Callable[[ItemT], int], batch_tokens: int
+) -> list[Sequence[ItemT]]:
+    """The rows as they are where all of them, padded, stay within `batch_tokens`; else in batches of similar length."""
+    lengths = [length_of(row) for row in rows]
+    if len(rows) * max(lengths) <= batch_tokens:
+        return [rows]
+    return [[rows[index] for index in batch] for batch in length_batches(lengths, batch_tokens=batch_tokens)]
 
 
 def row_batches(rows_of: Sequence[Sequence[Branches]], *, batch_tokens: int) -> list[list[int]]:

@@ -7,66 +7,33 @@ Two stretches: the reference's log-probabilities of every item, kept in a file; 
 # N = items: whatever the reference is asked about, those to learn from first
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.lora import add_adapters, merge_adapters
 from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
-from training.config import InputError
+from training.config import DpoConfig, InputError
+from training.config.kto import KtoConfig
 from training.data.examples import Prompt
 from training.data.opening import open_language_model
 from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
 from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint
+from training.runtime.learning import finish, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
-from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
+from training.runtime.throughput import Meter
 
 REFERENCE = "reference"
 
-
-class DirectConfig(Protocol):
-    """What the loop asks of a stage's settings."""
-
-    @property
-    def policy(self) -> str: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def reference_cache(self) -> Path | None: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def micro_batch_tokens(self) -> int: ...
-    @property
-    def max_length(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup_fraction(self) -> float: ...
-    @property
-    def adam_epsilon(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def gradient_clip(self) -> float: ...
-    @property
-    def lora_rank(self) -> int: ...
-    @property
-    def lora_alpha(self) -> float: ...
-    @property
-    def checkpoint_steps(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
+DirectConfig = DpoConfig | KtoConfig
 
 
 class Judgements(Protocol):
@@ -74,15 +41,15 @@ class Judgements(Protocol):
 
     @property
     def phase(self) -> str:
-        """In which the policy learns."""
+        """The stretch in which the policy learns."""
 
     @property
     def layout(self) -> int:
-        """Of checkpoints."""
+        """How checkpoints are laid out."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the reference's log-probabilities, items last."""
+        """The shape of the reference's log-probabilities, items last."""
 
     @property
     def kept_as(self) -> Mapping[str, str]:
@@ -110,9 +77,7 @@ def learn(
 ) -> Tensor:
     """Go through both stretches; the policy is a plain model again at their end. `shown` are answered after the last
     step. Returns the reference's log-probabilities."""
-    if config.lora_rank:
-        seed = derived_seed(config.seed, "adapters")
-        add_adapters(policy.model, rank=config.lora_rank, alpha=config.lora_alpha, seed=seed)
+    prepare(policy.model, config)
     learner = Learner(
         policy.model,
         epsilon=config.adam_epsilon,
@@ -136,10 +101,9 @@ def learn(
     if checkpoint is not None and checkpoint.phase != REFERENCE:
         learner.restore(checkpoint.tensors)
         done = checkpoint.step
-    passes = ADAPTER_PASSES if config.lora_rank else TRAINING_PASSES
     plan = Plan(
         steps=len(judgements.batches),
-        batch=lambda step: judgements.batch(step, learner, reference, passes=passes),
+        batch=lambda step: judgements.batch(step, learner, reference, passes=passes_of(config)),
         learning_rate=config.learning_rate,
         warmup_fraction=config.warmup_fraction,
     )
@@ -148,7 +112,7 @@ def learn(
         optimise(plan, learner),
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
-    merge_adapters(policy.model)
+    finish(policy)
     return reference
 
 
@@ -173,16 +137,16 @@ def _reference_values(
     kept = read_kept(folder, key)
     if kept is not None and kept.shape == judgements.shape:
         return kept
-    reference = policy if identity == model_identity(config.policy) else _opened(location, config.policy, policy)
+    reference = policy if identity == model_identity(config.policy) else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
     keep(folder, key, scored)
     return scored
 
 
-def _opened(location: str, beside: str, policy: LanguageModel) -> LanguageModel:
-    reference = open_language_model(location)
+def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
+    reference = open_language_model(location, config)
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
-        raise InputError(f"{location} has another tokenizer than {beside}")
+        raise InputError(f"{location} has another tokenizer than {config.policy}")
     return reference
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.backbone import (
     LanguageModel,
     at_least_float32,
+    cross_entropy,
     response_hidden_states,
     response_log_probabilities,
-    response_logits,
     token_log_probabilities,
 )
 from models.value import ActorCritic, Critic
@@ -40,7 +39,7 @@ class Gradients(Protocol):
 
 
 class SeparateGradients:
-    """For critics that are models of their own."""
+    """For critics that are models of their own, if only by their adapters."""
 
     def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
         self._config = config
@@ -152,8 +151,8 @@ def _imitate(
         prompts = [examples[index].prompt_ids for index in batch]
         responses = [examples[index].response_ids for index in batch]
         with products_in(config.precision):
-            logits_NV, tokens_N = response_logits(model, prompts, responses, pad_id)
-        loss = functional.cross_entropy(at_least_float32(logits_NV), tokens_N, reduction="sum")
+            hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
+            loss = cross_entropy(model, hidden_ND, tokens_N)
         (config.ptx_coefficient * loss / tokens).backward()
         measures = merge(measures, {"ptx_loss": (float(loss.detach()), len(tokens_N))})
     return measures

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from models.lora import learnt_weights, merge_adapters, set_learnt_weights
+from models.lora import learnt_weights, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
 from training.config import PpoConfig
@@ -24,6 +24,7 @@ from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
 from training.responses.texts import sample_texts
 from training.runtime.checkpoint import Checkpoint, pack, unpack
+from training.runtime.learning import finish
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import linear_schedule
 from training.runtime.run import PhaseTimer, Run, State
@@ -98,7 +99,7 @@ class PpoLoop:
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
-        merge_adapters(self._models.policy.model)
+        finish(self._models.policy)
         return stopped_early
 
     def summary(self) -> dict[str, object]:
@@ -113,6 +114,7 @@ class PpoLoop:
             "reward_gain": last["score"] - first["score"],
             "eos_rate": last["eos_rate"],
             "length_ratio": last["length"] / first["length"],
+            **{name: value for name, value in last.items() if name.startswith("rule_")},
             "iterations": len(self._history),
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
@@ -341,7 +343,13 @@ def _figures(rollout: Rollout) -> dict[str, float]:
         "score": float(rollout.score_B.mean()),
         "eos_rate": sum(response.ended_with_eos for response in sampled) / len(sampled),
         "length": sum(len(response.token_ids) for response in sampled) / len(sampled),
+        **{rule_figure(name): float(value_B.mean()) for name, value_B in rollout.rules_B.items()},
     }
+
+
+def rule_figure(rule: str) -> str:
+    """What the mean value of a rule is called among metrics and in the result."""
+    return "rule_" + rule.replace(":", "_").replace(".", "_")
 
 
 def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from models.backbone import LanguageModel
 from models.branches import Branches
 from models.placement import moved
 from training.config import RewardConfig
-from training.data.batches import row_batches, shuffled_length_batches
+from training.data.batches import micro_batches, row_batches, shuffled_length_batches
 from training.data.examples import Example
 from training.preferences.comparisons import Comparison
 from training.reward.distillation import distillation_loss
@@ -20,11 +21,12 @@ from training.reward.heads import heads_loss
 from training.reward.mismatch import mismatch_loss, mismatched
 from training.reward.policy_samples import PolicySamples
 from training.reward.student import Judgements, Student
+from training.runtime.learning import passes_of
 from training.runtime.metrics import Measures
-from training.runtime.optimisation import Batch, Plan
+from training.runtime.optimisation import Batch, Plan, RowT
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Take, Work
-from training.runtime.throughput import TRAINING_PASSES, training_flop
+from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,7 +83,8 @@ def _distil(student: Student, judgements: Judgements) -> Plan[int]:
                 responses=len(rows),
             )
 
-        return Batch(rows, loss, _work(student, [len(examples[row]) for row in rows]))
+        lengths = [len(examples[row]) for row in rows]
+        return Batch(rows, loss, _work(student, lengths), _micro_batches(config, lambda row: len(examples[row])))
 
     return Plan(config.distil_steps, batch, config.distil_learning_rate, WARMUP_FRACTION)
 
@@ -102,7 +105,9 @@ def _mismatch(student: Student, judgements: Judgements) -> Plan[tuple[Example, E
             summed, measures = mismatch_loss(replace(student.reward_model, model=model), matched, elsewhere)
             return summed / len(rows), measures
 
-        return Batch(turned, loss, _work(student, [len(samples[row]) for row in rows] * 2))  # under two prompts
+        lengths = [len(samples[row]) for row in rows]
+        cut = _micro_batches(config, _length_of_first)
+        return Batch(turned, loss, _work(student, lengths * 2), cut)  # under two prompts
 
     return Plan(config.mismatch_steps, batch, config.distil_learning_rate, WARMUP_FRACTION)
 
@@ -117,7 +122,7 @@ def _finetune(student: Student, judgements: Judgements, learning_rate: float) ->
     def rows_of(index: int) -> list[Branches]:
         return comparisons[index].rows(student.reward_model.width, share_prompts=student.share_prompts)
 
-    def micro_batches(shard: Sequence[int]) -> list[list[int]]:
+    def cut(shard: Sequence[int]) -> list[list[int]]:
         found = row_batches([rows_of(row) for row in shard], batch_tokens=config.micro_batch_tokens)
         return [[shard[index] for index in micro_batch] for micro_batch in found]
 
@@ -135,7 +140,7 @@ def _finetune(student: Student, judgements: Judgements, learning_rate: float) ->
             return summed / weight, measures
 
         lengths = [len(row) for index in rows for row in rows_of(index)]
-        return Batch(rows, loss, _work(student, lengths), micro_batches)
+        return Batch(rows, loss, _work(student, lengths), cut)
 
     return Plan(len(batches), batch, learning_rate, WARMUP_FRACTION)
 
@@ -158,8 +163,18 @@ GENTLE = Phase(  # of a model that knows much already
 )
 
 
+def _length_of_first(pair: tuple[Example, Example]) -> int:
+    return len(pair[0])
+
+
+def _micro_batches(
+    config: RewardConfig, length_of: Callable[[RowT], int]
+) -> Callable[[Sequence[RowT]], Sequence[Sequence[RowT]]]:
+    return partial(micro_batches, length_of=length_of, batch_tokens=config.micro_batch_tokens)
+
+
 def _work(student: Student, lengths: Sequence[int]) -> Work:
-    flop = training_flop(student.reward_model.model, lengths, predicted=0, passes=TRAINING_PASSES)
+    flop = training_flop(student.reward_model.model, lengths, predicted=0, passes=passes_of(student.config))
     return Work(sum(lengths), flop)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.lora import learnt_weights, set_learnt_weights
 from models.read_out import ReadOut
 from models.reward import RewardModel
 from training.config import InputError, RewardConfig
@@ -21,7 +22,7 @@ from training.reward.heads import Lesson, lessons_of
 from training.reward.objective import objective_of
 from training.reward.policy_samples import PolicySamples
 from training.reward.teacher import teacher_seed
-from training.reward.untrained import untrained_reward_model
+from training.reward.untrained import adapt_reward_model, untrained_reward_model
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.optimisation import Learner
 
@@ -123,6 +124,7 @@ class Student:
         self.taught = taught
         self.objective = objective_of(config)
         self.share_prompts = reward_model.shares_prompts()
+        adapt_reward_model(reward_model, config)
         self.learner = Learner(reward_model.model, epsilon=config.adam_epsilon, gradient_clip=config.gradient_clip)
 
     @property
@@ -133,4 +135,5 @@ class Student:
     def start_over(self) -> None:
         """Be as before anything was learnt, in place: the replicas share the model's memory."""
         fresh = untrained_reward_model(self.config, self._policy, self.reward_model.read_out)
-        self.reward_model.model.load_state_dict(fresh.model.state_dict())
+        adapt_reward_model(fresh, self.config)
+        set_learnt_weights(self.reward_model.model, learnt_weights(fresh.model))

@@ -13,7 +13,7 @@ from pathlib import Path
 from models.reward import give_heads, save_reward_model
 from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
-from training.data.opening import load, open_language_model
+from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_reward_model
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
@@ -42,8 +42,9 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     reward_model = untrained_reward_model(config, policy)
+    config = run.settle(config, facts_of(reward_model.model))
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")

@@ -8,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.backbone import load_language_model, response_logits
+from models.backbone import load_language_model, project, response_hidden_states
 from tests.training import toy
 from tests.training.stages.test_bad_input import refused, sft_settings
 from tests.training.stages.test_crashes import stage_settings, weights
@@ -25,7 +25,7 @@ def test_arithmetic_is_what_torch_counts(policy: Path) -> None:
     model.model.set_attn_implementation("eager")  # the counter does not know the fused attention of a processor
     prompts, responses = [[5] * 9, [7] * 9], [[8] * 6, [9] * 6]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        response_logits(model.model, prompts, responses, model.pad_id)
+        project(model.model, response_hidden_states(model.model, prompts, responses, model.pad_id)[0])
     arithmetic = Arithmetic.of(model.model)
     ours = arithmetic.trunk_flop([15, 15]) + arithmetic.logits_flop(12)
     # The half of the attention that a causal mask hides is counted by torch.
