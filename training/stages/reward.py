@@ -42,7 +42,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     reward_model = untrained_reward_model(config, policy)
     config = run.settle(config, facts_of(reward_model.model))
     can_distil = reward_model.reads_ids_of(policy)
