@@ -1,7 +1,7 @@
 """What the settings of every stage that learns have."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from models.choices import AdapterTargets
 from training.config.stage import StageConfig
@@ -20,6 +20,9 @@ class LearningConfig(StageConfig):
     """The adapters' product is scaled by alpha / rank."""
     lora_targets: AdapterTargets = "all"
     """Which layers of the trunk get adapters."""
+    publish_as: Literal["merged", "adapter"] = "merged"
+    """`merged` is a model like the one that training began with; `adapter` what was learnt beside it, which `peft`
+    opens on it."""
     gradient_checkpointing: bool = False
     """Compute each layer again on the way back instead of keeping what it computed: less memory, a third more time, the
     same gradients (Chen et al. 2016)."""

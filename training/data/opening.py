@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
+from models.adapter_files import base_of, is_adapter
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
 from training.config import InputError
 from training.records import PreferenceRecord, Record, Split, read_records
-from training.runtime.artifact import kind_of, verify
+from training.runtime.artifact import kind_of, model_identity, parents_of, verify
 from training.runtime.device import placed
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -34,7 +35,7 @@ def open_language_model(location: str) -> LanguageModel:
 def open_probed(location: str, *, scratch: Path | None = None) -> tuple[LanguageModel, ProbeReport | None]:
     """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
     published here has been tried. `scratch` is where a copy may be saved for a moment, to be tried too."""
-    verify(location)
+    _verify(location)
     kind = kind_of(location)
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
@@ -50,7 +51,7 @@ def open_probed(location: str, *, scratch: Path | None = None) -> tuple[Language
 def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
     """A verified reward or cost model, on the device. Raises `InputError`, also for one of the other kind: what the one
     rewards the other forbids."""
-    verify(location)
+    _verify(location)
     if kind_of(location) not in (None, kind):
         raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
@@ -59,6 +60,21 @@ def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "rewar
         raise InputError(str(error)) from error
     placed(reward_model.model)
     return reward_model
+
+
+def _verify(location: str) -> None:
+    """As `verify`, and of adapters their base, too, which must be the one that they were learnt beside."""
+    verify(location)
+    if not is_adapter(location):
+        return
+    try:
+        base = base_of(location)
+    except ValueError as error:
+        raise InputError(f"cannot load {location}: {error}") from error
+    verify(base)
+    parents = parents_of(location)
+    if parents is not None and model_identity(base) not in parents:
+        raise InputError(f"{base} is no longer the model that {location} was learnt beside")
 
 
 def load(path: Path, kind: type[RecordT]) -> list[RecordT]:

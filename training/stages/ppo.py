@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from models.backbone import LanguageModel, save_language_model
+from models.backbone import LanguageModel
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
@@ -16,6 +16,7 @@ from training.records import DemonstrationRecord, PromptRecord
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
 from training.runtime.precision import settled_precision
+from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.replicas import replica
 from training.runtime.run import Cancellation, Run
 
@@ -41,6 +42,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
+    require_publishable(config, config.policy)
     policy = open_language_model(config.policy)
     rehearse_policy(run, policy)
     reference = _reference(config, policy)
@@ -72,7 +74,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         "stopped_early": stopped_early,
         "prompts_dropped": dropped,
     }
-    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    run.finish(result, artifact=("policy", writer_of(policy, config, config.policy)))
 
 
 def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:

@@ -16,7 +16,6 @@ from models.backbone import (
     cross_entropy,
     response_hidden_states,
     response_log_probabilities,
-    save_language_model,
 )
 from models.packing import packed_response_hidden_states, rows_can_be_packed
 from models.tokenization import train_tokenizer
@@ -32,9 +31,10 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.device import placed
-from training.runtime.learning import finish, passes_of, prepare
+from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
+from training.runtime.publishing import finish, require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
@@ -65,6 +65,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
+    require_publishable(config, config.model)
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
@@ -84,7 +85,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         "from_nothing": config.model is None,
         **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
     }
-    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    run.finish(result, artifact=("policy", writer_of(policy, config, config.model)))
 
 
 def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Batches:
@@ -199,7 +200,7 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
-    finish(policy)
+    finish(policy, config)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
