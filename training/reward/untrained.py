@@ -11,7 +11,7 @@ from models.reward import (
 from training.config import InputError, RewardConfig
 from training.runtime.artifact import verify
 from training.runtime.device import placed
-from training.runtime.learning import prepare
+from training.runtime.learning import hold, prepare
 from training.runtime.replicas import replica
 from training.runtime.seeds import derived_seed
 
@@ -31,6 +31,7 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
             made = reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
         else:
             base = load_language_model(config.base)
+            hold(base.model, config)
             made = reward_model_from_policy(base, seed=seed, read_out=read_out, trunk=base.model.base_model)
     except ModelError as error:
         raise InputError(str(error)) from error

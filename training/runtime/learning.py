@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from models.holding import hold_in_bfloat16
 from models.lora import POLICY, add_adapters
 from models.recomputation import recompute_layers
 from training.config import InputError
@@ -26,6 +27,18 @@ def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POL
         )
     if config.gradient_checkpointing and not recompute_layers(model):
         raise InputError(f"gradient_checkpointing: the layers of {model.config.model_type} can't be computed again")
+
+
+def hold(model: "PreTrainedModel", config: LearningConfig) -> None:
+    """Hold a model as the settings say, before anything shares its weights. Raises `InputError`."""
+    if config.weights == "float32":
+        return
+    if not config.lora_rank:
+        raise InputError("weights: without adapters (lora_rank) all weights learn, and they do so in float32")
+    try:
+        hold_in_bfloat16(model.base_model)
+    except ValueError as error:
+        raise InputError(f"weights: {error}") from error
 
 
 def passes_of(config: LearningConfig) -> int:

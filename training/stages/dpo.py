@@ -11,6 +11,7 @@ from training.preferences.comparisons import load_preferences
 from training.records import PreferenceRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of
+from training.runtime.learning import hold
 from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 
@@ -25,6 +26,7 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     require_publishable(config, config.policy)
     policy = open_language_model(config.policy)
+    hold(policy.model, config)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])

@@ -10,6 +10,7 @@ from training.direct.loop import learn
 from training.records import UnpairedRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of
+from training.runtime.learning import hold
 from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 
@@ -24,6 +25,7 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     require_publishable(config, config.policy)
     policy = open_language_model(config.policy)
+    hold(policy.model, config)
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])

@@ -15,6 +15,7 @@ from training.ppo.models import build_models
 from training.records import DemonstrationRecord, PromptRecord
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
+from training.runtime.learning import hold
 from training.runtime.precision import settled_precision
 from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.replicas import replica
@@ -44,6 +45,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     require_publishable(config, config.policy)
     policy = open_language_model(config.policy)
+    hold(policy.model, config)
     rehearse_policy(run, policy)
     reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():

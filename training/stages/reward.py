@@ -26,6 +26,7 @@ from training.reward.safety import require_both_labels, safety_figures
 from training.reward.trials import usual_method
 from training.reward.untrained import untrained_reward_model
 from training.runtime.artifact import ArtifactKind, lineage_of
+from training.runtime.learning import hold
 from training.runtime.publishing import require_one_linear_head, require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
@@ -45,6 +46,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
         return
     require_publishable(config, config.base or config.policy)
     policy = open_language_model(config.policy)
+    hold(policy.model, config)
     reward_model = untrained_reward_model(config, policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length

@@ -31,7 +31,7 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.device import placed
-from training.runtime.learning import passes_of, prepare
+from training.runtime.learning import hold, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.publishing import finish, require_publishable, writer_of
@@ -68,6 +68,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     require_publishable(config, config.model)
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
+    hold(policy.model, config)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
     held_out = (
