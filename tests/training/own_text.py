@@ -17,9 +17,10 @@ HELD_OUT = "held_out.jsonl"
 
 def write_texts(folder: Path, *, learnt: int, held_out: int) -> None:
     """So many demonstrations, half as many pairs, and as many prompts; and `held_out` demonstrations of others."""
-    drawn = demonstrations(0, 2)
     ids = {prompt.text: f"prompt-{number}" for number, prompt in enumerate(prompts())}
-    texts = {prompt.text: [response.text for one, response in drawn if one is prompt] for prompt, _ in drawn}
+    texts: dict[str, list[str]] = {}
+    for prompt, response in demonstrations(0, 2):
+        texts.setdefault(prompt.text, []).append(response.text)
     asked = random.Random(0).sample(sorted(texts), learnt // 2 + held_out)
     written = [
         DemonstrationRecord(ids[text], conversation(("user", text)), response)

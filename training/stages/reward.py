@@ -43,8 +43,12 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy)
+    if config.base is None:
+        # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
+        config = run.settle(config, facts_of(policy.model))
     reward_model = untrained_reward_model(config, policy)
-    config = run.settle(config, facts_of(reward_model.model))
+    if config.base is not None:
+        config = run.settle(config, facts_of(reward_model.model))
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")

@@ -69,6 +69,8 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     records = load(config.demonstrations, DemonstrationRecord)
     policy = _initial_model(config, records, scratch=out)
     config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
+    if config.model is None and config.lora_rank:
+        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
     held_out = (
@@ -156,8 +158,6 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *,
         if config.packing and not rows_can_be_packed(policy.model):
             raise InputError(f"packing: rows of {config.model} would see each other")
         return policy
-    if config.lora_rank:
-        raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     texts = [message.content for record in records for message in record.prompt]
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
