@@ -1,4 +1,4 @@
-"""Texts of the starter's kind, to learn and to be held out: demonstrations, pairs of which the better is known, prompts.
+"""Texts of the starter's kind to learn and to hold out: demonstrations, pairs with the better one known, prompts.
 
 What is held out is about prompts that nothing else is about.
 """
@@ -47,4 +47,5 @@ def held_out_loss(policy: Path | str, folder: Path) -> float:
 
 
 def _preference(one: DemonstrationRecord, other: DemonstrationRecord) -> float:
-    return (1 + gold.preference(one.prompt[-1].content, one.response, other.response)) / 2
+    word = gold.preference(one.prompt[-1].content, one.response, other.response)
+    return 0.5 if word == 0 else float(word > 0)
