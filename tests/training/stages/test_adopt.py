@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -28,6 +29,27 @@ def test_a_model_becomes_a_policy_and_its_weights_stay(tmp_path: Path) -> None:
         # A row more, where it had no padding token.
         assert torch.equal(weights[name][: len(weight)], weight), name
     assert toy.run("adopt", out, model=str(source)) == 0, "done is done"
+
+
+def test_the_report_shows_the_model_as_training_sees_it(tmp_path: Path) -> None:
+    source = write_directory("llama", tmp_path / "model")
+    (source / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert toy.run("adopt", tmp_path / "out", model=str(source)) == 0
+    report = cast(dict[str, object], toy.result(tmp_path / "out")["report"])
+    rate = report.pop("flop_rate")
+    assert isinstance(rate, float)
+    assert rate > 0
+    assert report == {
+        "family": "llama",
+        "parameters": toy.result(tmp_path / "out")["parameters"],
+        "dtypes": ["F32"],
+        "licence": "apache-2.0",
+        "context": 128,
+        "has_template": False,
+        "rendered": "User: Is water wet?\n\nAssistant: It makes things wet.<eos>",
+        "end_of_turn": "<eos>",
+        "ends": ["<eos>"],
+    }
 
 
 def test_what_is_no_policy_is_refused(tmp_path: Path, reward: Path, capfd: pytest.CaptureFixture[str]) -> None:
