@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -32,7 +32,7 @@ def require_room(stage: str, config: StageConfig, *, threads: int) -> None:
     free = free_bytes()
     if shape is None or free is None:
         return
-    settings = dataclasses.asdict(settled(config, chosen(config, ModelFacts(shape.parameters))))
+    settings = dataclasses.asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
     found = fit(stage, shape, settings, free=free, texts=texts_of(settings), threads=threads)
     if found is None or found.fits:
         return
@@ -82,8 +82,8 @@ def texts_of(settings: Mapping[str, object]) -> Texts:
 _RESPONSES = ("response", "response_a", "response_b")
 
 
-def _letters(texts: object) -> int:
-    return sum(len(str(text)) for text in texts)  # type: ignore[attr-defined]
+def _letters(texts: Iterable[object]) -> int:
+    return sum(len(str(text)) for text in texts)
 
 
 def _size(number: float) -> str:

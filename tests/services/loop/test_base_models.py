@@ -140,8 +140,8 @@ def test_a_model_of_the_hub_comes_from_this_machines_cache_alone(
 
 def test_what_is_too_much_says_with_which_settings_it_would_fit() -> None:
     shape = ModelShape(10**9, 2 * 10**9, 24, 2048, 5632, 2048, 512, 32_000, gated=True, tied=True)
-    by_stage = {need.stage: need for need in needs.shown(shape, memory_bytes=24 * 10**9)}
-    ppo = by_stage["ppo"]
-    assert (ppo.with_adapters, ppo.fits, ppo.is_refused) == (True, False, True)
-    assert ppo.changed == "critic adapter"
-    assert ppo.changed_bytes <= 24 * 10**9 < ppo.memory_bytes
+    by_stage = {need.stage: need for need in needs.shown(shape, memory_bytes=12 * 10**9)}
+    sft = by_stage["sft"]
+    assert (sft.with_adapters, sft.fits, sft.is_refused) == (True, False, True)
+    assert sft.changed == "micro_batch_tokens 1024"
+    assert sft.changed_bytes <= 12 * 10**9 < sft.memory_bytes

@@ -75,7 +75,7 @@ def predicted(stage: str, model: Path, texts: Texts, settings: Mapping[str, obje
 
 
 def usual(config: StageConfig, shape: ModelShape) -> dict[str, object]:
-    return asdict(settled(config, chosen(config, ModelFacts(shape.parameters))))
+    return asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
 
 
 def settings_of(stage: str, model: Path, **more: object) -> dict[str, object]:
@@ -135,10 +135,12 @@ def test_each_term_moves_as_its_setting_says() -> None:
 
     assert taken("generate") < taken("dpo", lora_rank=8) < taken("dpo", lora_rank=0) < taken("ppo", lora_rank=0)
     adapted = taken("ppo", lora_rank=8, critic="adapter")
-    assert taken("ppo", lora_rank=8, critic="shared") <= adapted < taken("ppo", lora_rank=8)
+    assert taken("ppo", lora_rank=8, critic="shared") <= adapted < taken("ppo", lora_rank=8, critic="separate")
+    assert taken("ppo", lora_rank=8) == adapted
     assert taken("dpo", lora_rank=8, micro_batch_tokens=512) < taken("dpo", lora_rank=8)
     assert taken("dpo", lora_rank=8, gradient_checkpointing=True) < taken("dpo", lora_rank=8)
-    assert taken("ppo", algorithm="rloo", samples_per_prompt=4, lora_rank=8) < taken("ppo", lora_rank=8)
+    separate = taken("ppo", lora_rank=8, critic="separate")
+    assert taken("ppo", algorithm="rloo", samples_per_prompt=4, lora_rank=8) < separate
     assert taken("generate", batch_size=8) < taken("generate")
     assert taken("sft", micro_batch_tokens=512) < taken("sft", micro_batch_tokens=2048)
     assert estimate("embed", shape, {}, texts=texts, threads=2) is None
