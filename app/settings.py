@@ -112,6 +112,13 @@ class Settings(BaseModel):
             "admins alone name paths. Models of the Hugging Face cache may be named by everybody."
         ),
     ] = ""
+    reward_functions: Annotated[
+        str,
+        Field(
+            description="Functions of Python, `module:function` separated by commas, that projects may name as rules "
+            "of PPO's reward; empty: none. The training process has to find the module."
+        ),
+    ] = ""
     assignment_lease_seconds: Annotated[
         int, Field(ge=30, description="How long a task is reserved for the person who has it on screen.")
     ] = 600
@@ -139,6 +146,13 @@ class Settings(BaseModel):
             "of CUDA where there is one, else the CPU.",
         ),
     ] = "auto"
+    memory_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Memory that a training process may take: one that can't fit is refused; unset: what is free.",
+        ),
+    ] = None
     training_python: Annotated[
         str | None,
         Field(description="Python interpreter with torch that runs `python -m training`; unset: the worker's own."),

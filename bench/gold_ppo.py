@@ -17,7 +17,7 @@ from models.generation import sample_responses
 from training.config import PpoConfig, read_config
 from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
 from training.records import PromptRecord
@@ -58,6 +58,7 @@ def main() -> None:
     lineage = lineage_of("ppo", config, parents, {"prompts": config.prompts})
     run = Run(arguments.out, lineage, Cancellation())
     policy, reference = open_language_model(config.policy), open_language_model(config.reference)
+    config = run.settle(config, facts_of(policy.model))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     reward = GoldReward()
     drawn = [prompts[place % len(prompts)] for place in range(REFERENCE_SAMPLES)]

@@ -20,7 +20,7 @@ from bench.gold_ppo import GoldReward
 from bench.loop_study import Study
 from training.config import PpoConfig
 from training.data.encoding import encode_prompts
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
@@ -83,6 +83,7 @@ def watched(config: PpoConfig, run: Run) -> PpoLoop:
     """PPO on a reward model, with gold looking on."""
     use_threads(torch.get_num_threads())
     policy, reference = open_language_model(config.policy), open_language_model(config.reference)
+    config = run.settle(config, facts_of(policy.model))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     reward_model = open_reward_model(config.reward)
     assert config.held_out_reward is not None

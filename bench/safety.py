@@ -34,7 +34,7 @@ from models.generation import sample_responses
 from training.config import PpoConfig
 from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
 from training.preferences.intervals import Interval, clustered
@@ -118,6 +118,7 @@ class Study:
             return
         use_threads(self.stages.threads)
         policy, reference = open_language_model(config.policy), open_language_model(config.reference)
+        config = run.settle(config, facts_of(policy.model))
         cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
         models = build_models(
             config,

@@ -30,11 +30,13 @@ from models.placement import HOST, moved
 from models.recomputation import recomputed
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
     encode_responses,
-    end_turns,
     prepare_tokenizer,
+    try_prompts,
+    unused_rows,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 LOGIT_BYTES = 1 << 26
 """Of logits in float32 that are held at once: 64 MiB are all of a batch in a small vocabulary, and 341 tokens of one
 of 49,152."""
+
+NEVER = -1e9
+"""A logit whose probability is 0 at any temperature, and finite, so that nothing times it is 0."""
 
 ResultT = TypeVar("ResultT")
 
@@ -81,6 +86,9 @@ class LanguageModel:
 
     def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
         return encode_prompts(self.tokenizer, prompts)
+
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        return try_prompts(self.tokenizer, prompts)
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         return encode_responses(self.tokenizer, responses)
@@ -283,7 +291,16 @@ def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
     cap = getattr(config, "final_logit_softcapping", None)
     if cap is not None:
         logits_NV = torch.tanh(logits_NV / cap) * cap
-    return cast(Tensor, logits_NV)
+    return without_unwritten(model, cast(Tensor, logits_NV))
+
+
+def without_unwritten(model: "PreTrainedModel", logits_NV: Tensor) -> Tensor:
+    """The same logits, in place, of which padding and other ids without a text have none: their probability is 0 in
+    sampling, and so in training."""
+    unwritten = getattr(model.generation_config, "suppress_tokens", None)
+    if unwritten:
+        logits_NV[..., unwritten] = NEVER
+    return logits_NV
 
 
 def response_hidden_states(
@@ -378,29 +395,37 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    needed = prepare_tokenizer(tokenizer, rows)
+    brought = tokenizer.pad_token_id
+    needed = prepare_tokenizer(tokenizer, rows, _listed_ends(model, tokenizer))
     if needed > rows:
         _add_rows(model, needed)
     model.config.pad_token_id = tokenizer.pad_token_id
+    ends = tuple(sorted({*_listed_ends(model, tokenizer), cast(int, tokenizer.eos_token_id)}))
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+        # Read by `transformers.generate` too, so that whoever opens what is published writes and stops alike.
+        model.generation_config.eos_token_id = list(ends) if len(ends) > 1 else ends[0]
+        # Padding that a model brings it has learnt not to write; what is chosen for it nobody has trained.
+        spare = {cast(int, tokenizer.pad_token_id)} - {brought}
+        listed = model.generation_config.suppress_tokens or []
+        unwritten = {*listed, *spare, *unused_rows(tokenizer, needed)}
+        model.generation_config.suppress_tokens = sorted(unwritten) or None
         model.generation_config = _savable(model.generation_config)
     model.eval()
-    ends = _eos_ids(model, tokenizer)
-    end_turns(tokenizer, ends)
     return LanguageModel(model, tokenizer, ends)
 
 
 def _add_rows(model: "PreTrainedModel", needed: int) -> None:
-    """Room for padding. A logit of the mean of all rows is their mean, so that no padding is ever written; with weights
-    of its own it would stand far above the others where a model puts all of them far below zero, as GPT-2 does."""
+    """Room for padding. A logit of the mean of all rows is their mean, so that no tool writes it more than anything
+    else; with weights of its own it would stand far above the others where a model puts all of them far below zero, as
+    GPT-2 does."""
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     with torch.random.fork_rng(devices=[]):
         model.resize_token_embeddings(needed, mean_resizing=False)
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            weight_VD = cast(Tensor, cast(nn.Module, layer).weight)
-            weight_VD[rows:] = weight_VD[:rows].mean(0)
+            for weight in cast(nn.Module, layer).parameters():  # a head may have a bias
+                weight[rows:] = weight[:rows].mean(0)
 
 
 def _savable(generation: "GenerationConfig") -> "GenerationConfig":
@@ -416,10 +441,10 @@ def _savable(generation: "GenerationConfig") -> "GenerationConfig":
     return type(generation)(**ids)
 
 
-def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-    """Every id that ends a response: some models list several (Llama 3.1 does)."""
-    ids = {cast(int, tokenizer.eos_token_id)}
+def _listed_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Every id that ends a response by the model's own files: some list several (Llama 3.1 does)."""
+    ids = {tokenizer.eos_token_id} - {None}
     for config in (model.config, model.generation_config):
         listed = getattr(config, "eos_token_id", None)
         ids.update([listed] if isinstance(listed, int) else listed or [])
-    return tuple(sorted(ids))
+    return cast(set[int], ids)

@@ -42,12 +42,14 @@ from models.placement import moved
 from models.read_out import ReadOut
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
-    encode_response_texts,
     encode_responses,
+    encode_texts,
     prepare_tokenizer,
     same_tokenizer,
+    try_prompts,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +91,11 @@ class RewardModel:
         return self.model.device
 
     @property
+    def end_id(self) -> int:
+        """A decoder's: the token that it has learnt to be asked at."""
+        return cast(int, self.tokenizer.eos_token_id)
+
+    @property
     def width(self) -> int:
         """The size D of a hidden state."""
         return int(self.model.config.hidden_size)
@@ -116,11 +123,18 @@ class RewardModel:
         bodies = encode_prompts(self.tokenizer, prompts)
         return bodies if self.pairs is None else [self.pairs.prompt(body) for body in bodies]
 
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        """Those of `encode_prompts`, or why the template refuses one."""
+        tried = try_prompts(self.tokenizer, prompts)
+        if self.pairs is None:
+            return tried
+        return [one if isinstance(one, PromptError) else self.pairs.prompt(one) for one in tried]
+
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of complete responses."""
         if self.pairs is None:
             return encode_responses(self.tokenizer, responses)
-        return [self.pairs.response(body) for body in encode_response_texts(self.tokenizer, responses)]
+        return [self.pairs.response(body) for body in encode_texts(self.tokenizer, responses)]
 
     def encode_samples(
         self, prompts: Iterable[Conversation], texts: Sequence[str], ended: Sequence[bool]
@@ -243,7 +257,7 @@ def load_reward_model(location: str | Path) -> RewardModel:
     require_numbers(model, location)
     if not reads_pairs:
         try:
-            prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
+            prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings, _ends(model))
         except TokenizerError as error:
             raise ModelError(f"cannot use {location}: {error}") from error
     pairs = _pair_format(model, tokenizer, location) if reads_pairs else None
@@ -348,6 +362,11 @@ def _load(
     except Exception as error:  # the libraries' parsers raise whatever they like, bare exceptions too
         raise ModelError(f"cannot load {what} from {location}: {first_line(error)}") from error
     return model, tokenizer, info
+
+
+def _ends(model: "PreTrainedModel") -> list[int]:
+    listed = getattr(model.config, "eos_token_id", None)
+    return [listed] if isinstance(listed, int) else listed or []
 
 
 def _pair_format(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", location: str | Path) -> PairFormat:

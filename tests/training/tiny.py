@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from models.backbone import LanguageModel, load_language_model
 from models.reward import RewardModel, reward_model_from_policy
 from tests.models.directories import write_directory
-from training.config import PpoConfig
+from training.config import PpoConfig, StageConfig
+from training.config.by_model import ModelFacts, chosen, settled
 from training.data.examples import Example, Prompt
 from training.ppo.models import PpoModels, build_models
 from training.ppo.rollout import Rollout, collect
@@ -18,6 +20,13 @@ from training.runtime.run import PhaseTimer
 
 PROMPT_LENGTHS = (3, 9, 1, 5, 7, 2, 12, 4)
 MAX_NEW_TOKENS = 10
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
+
+
+def for_a_small_model(config: ConfigT) -> ConfigT:
+    """The settings with what such a model decides of them, as a run has them once its model is open."""
+    return settled(config, chosen(config, ModelFacts(parameters=1)))
 
 
 def config(**change: object) -> PpoConfig:
@@ -32,7 +41,7 @@ def config(**change: object) -> PpoConfig:
         "max_new_tokens": MAX_NEW_TOKENS,
         "temperature": 0.8,
     }
-    return PpoConfig(**settings | change)  # type: ignore[arg-type]
+    return for_a_small_model(PpoConfig(**settings | change))  # type: ignore[arg-type]
 
 
 def policy(folder: Path, family: str = "llama") -> LanguageModel:

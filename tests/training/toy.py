@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -147,6 +148,11 @@ def child(stage: str, config: Path, out: Path, *, keep_checkpoints: bool = False
     return process
 
 
+def peak_file(out: Path) -> Path:
+    """Where a `child` that came to its end says how many bytes it had in memory at most, its libraries too."""
+    return out.with_suffix(".peak")
+
+
 def exit_code(process: BaseProcess) -> int | None:
     process.join()
     return process.exitcode
@@ -169,4 +175,6 @@ def metrics_lines(out: Path) -> list[bytes]:
 def _stage(stage: str, config: Path, out: Path, keep_checkpoints: bool) -> None:
     if keep_checkpoints:
         setattr(CheckpointStore, "clear", lambda self: None)  # noqa: B010  in this process alone
-    sys.exit(run_stage(stage, read_config(config, STAGES[stage]), out, threads=1))
+    code = run_stage(stage, read_config(config, STAGES[stage]), out, threads=1)
+    peak_file(out).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    sys.exit(code)

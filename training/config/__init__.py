@@ -8,6 +8,7 @@ from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
 from training.config.reading import MODEL_KEYS, config_to_json, read_config
 from training.config.reward import RankingLoss, RewardConfig
+from training.config.rules import RewardRules
 from training.config.sampling import EvaluateConfig, GenerateConfig
 from training.config.sft import SftConfig
 from training.config.stage import StageConfig
@@ -27,6 +28,7 @@ __all__ = [
     "PpoConfig",
     "RankingLoss",
     "RewardConfig",
+    "RewardRules",
     "SftConfig",
     "StageConfig",
     "config_to_json",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.algorithms.choices import DirectLoss
+from training.config.by_model import power, step
 from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, Fraction, LabelNoise, NonNegative, Positive
 
@@ -34,13 +35,13 @@ class DpoConfig(LearningConfig):
     reference_cache: Path | None = None
     """Folder of the reference's log-probabilities, shared between runs; None keeps them in the run's own."""
     epochs: Count = 1
-    batch_tokens: Count = 2048
+    batch_tokens: Count = step(2048, 8192)
     """Prompt and response tokens of one optimiser step, both sides and padding included."""
     micro_batch_tokens: Count = 2048
     """As many that are trained at once; has no effect on the result."""
-    max_length: Count = 512
+    max_length: Count = step(512, 1024)
     """Pairs with a longer side are dropped and counted, never cut."""
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = power(3e-4, 5e-7, adapters=5e-6)
     """For models of a million parameters; the papers' 1e-6 is for a thousand times as many."""
     warmup_fraction: Fraction = 0.1
     adam_epsilon: Positive = 1e-8

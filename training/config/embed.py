@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.config.by_model import step
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count
 
@@ -15,7 +16,7 @@ class EmbedConfig(StageConfig):
     responses: Path
     reward: str | None = None
     policy: str | None = None
-    max_length: Count = 512
+    max_length: Count = step(512, 1024)
     """Longer ones, prompt included, have no row and are counted."""
     checkpoint_steps: Count = 8
 

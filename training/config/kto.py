@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from training.algorithms.choices import UnpairedLoss
+from training.config.by_model import power, step
 from training.config.learning import LearningConfig
 from training.config.values import Count, Fraction, NonNegative, Positive, Range
 
@@ -40,9 +41,9 @@ class KtoConfig(LearningConfig):
     how far the policy has moved."""
     micro_batch_tokens: Count = 2048
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
-    max_length: Count = 512
+    max_length: Count = step(512, 1024)
     """Longer responses, with their prompts, are dropped and counted, never cut."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = power(1e-3, 1e-6, adapters=1e-5)
     """For models of a million parameters; some three times DPO's, because a response alone says less than a pair."""
     warmup_fraction: Fraction = 0.1
     adam_epsilon: Positive = 1e-8

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from models.choices import AdapterTargets
+from training.config.by_model import step
 from training.config.stage import StageConfig
 from training.config.values import Positive, Range
 
@@ -13,10 +14,10 @@ class LearningConfig(StageConfig):
     """Settings of a stage that changes weights."""
 
     gradient_clip: Positive = 1.0
-    lora_rank: Annotated[int, Range(minimum=0)] = 0
+    lora_rank: Annotated[int, Range(minimum=0)] = step(0, 16, untrained=0)
     """Of adapters on the linear layers of the trunk, which then learn alone (Hu et al. 2021); 0: all weights learn. The
     published model holds the product."""
-    lora_alpha: Positive = 16.0
+    lora_alpha: Positive = step(16.0, 32.0)
     """The adapters' product is scaled by alpha / rank."""
     lora_targets: AdapterTargets = "all"
     """Which layers of the trunk get adapters."""

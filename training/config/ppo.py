@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from training.algorithms.choices import AlgorithmName, Estimator
 from training.algorithms.table import ALGORITHMS
 from training.config.alarms import AlarmBounds, Detector
+from training.config.by_model import power, step
 from training.config.learning import LearningConfig
+from training.config.rules import RewardRules
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
 
 _OF_COST = ("cost_limit", "multiplier_start", "multiplier_max", "multiplier_learning_rate", "cost_window")
@@ -22,7 +24,8 @@ class PpoConfig(LearningConfig):
 
     policy: str
     reference: str
-    reward: str
+    reward: str | None = None
+    """None where `rules` alone pay."""
     held_out_reward: str | None = None
     """A second reward model that nothing is learnt from: what the policy gains by it is no product of `reward`'s
     errors."""
@@ -42,21 +45,22 @@ class PpoConfig(LearningConfig):
     batch_size: Count = 64
     """Responses of a rollout."""
     minibatch_size: Count = 32
-    micro_batch_tokens: Count = 4096
+    micro_batch_tokens: Count = step(4096, 1024)
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
     epochs: Count = 2
-    max_new_tokens: Count = 80
+    max_new_tokens: Count = step(80, 256)
     temperature: Positive = 0.7
-    actor_learning_rate: Positive = 5e-4
-    critic_learning_rate: Positive = 1e-3
+    actor_learning_rate: Positive = power(5e-4, 1e-6, adapters=1e-5)
+    critic_learning_rate: Positive = power(1e-3, 9e-6)
     adam_epsilon: Positive = 1e-5
     precision: Precision = "float32"
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
     `fastest` times both when the run begins and stays with what it found."""
 
-    critic: Literal["separate", "shared"] = "separate"
+    critic: Literal["separate", "shared", "adapter"] = "separate"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
-    own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk."""
+    own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk; `adapter` is such
+    a head on adapters of its own, of `lora_rank`, beside the policy's: the trunk is in memory once."""
     value_coefficient: NonNegative = 0.1
     """Weight of the value loss in a shared trunk (Ziegler et al. 2019, code); a separate critic has none."""
     critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
@@ -69,7 +73,7 @@ class PpoConfig(LearningConfig):
     """Schulman 2020. In the reward only k1 is unbiased. In the loss k2 has the right gradient, k3 that of the reversed
     divergence, and k1 none on average, so that it is refused there. `usual` is k1 for `ppo` and `rloo`, k3 for the
     others."""
-    kl_coefficient: NonNegative = 0.2
+    kl_coefficient: NonNegative = power(0.2, 0.05)
     kl_controller: Literal["fixed", "adaptive"] = "adaptive"
     kl_target: Positive = 4.0
     """Nats per response that the adaptive controller steers to."""
@@ -116,6 +120,7 @@ class PpoConfig(LearningConfig):
     """Divide the tokens' rewards by their deviation over the rollout, the mean unchanged (Ziegler et al. 2019)."""
     whiten_advantages: bool = True
     """Mean 0 and deviation 1 over all tokens of the rollout, not of a minibatch."""
+    rules: RewardRules = field(default_factory=RewardRules)
     missing_eos_penalty: NonNegative | None = 2.0
     """A response that did not end gets min(score, 0) minus this, in deviations of the score. Null: its score."""
 
@@ -148,7 +153,11 @@ class PpoConfig(LearningConfig):
             raise ConfigError("minibatch_size", "must not exceed batch_size")
         if self.batch_size % self.samples_per_prompt:
             raise ConfigError("batch_size", "must be a multiple of samples_per_prompt")
+        if self.reward is None and not self.rules.weights:
+            raise ConfigError("reward", "needed where no rules pay")
         self._require_use_by_algorithm()
+        if self.critic == "adapter" and self.lora_rank == 0:
+            raise ConfigError("lora_rank", "needed for a critic of adapters")
         self._require_use_of_cost()
         if self.pays_kl_in == "loss" and self.estimator == "k1":
             raise ConfigError("kl_estimator", "k1 in the loss has no gradient on average; choose k2 or k3")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from training.config.by_model import ByModel
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Range
 
@@ -34,7 +35,7 @@ def config_from(values: object, kind: type[ConfigT], folder: Path) -> ConfigT:
 
 def config_to_json(config: StageConfig) -> dict[str, object]:
     """The configuration as JSON values, for manifests and for telling runs apart."""
-    return cast(dict[str, object], json.loads(json.dumps(dataclasses.asdict(config), default=str)))
+    return cast(dict[str, object], json.loads(json.dumps(dataclasses.asdict(config), default=_to_json)))
 
 
 def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> object:
@@ -49,12 +50,23 @@ def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> obje
         no_default = setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
         if no_default and name not in values:
             raise ConfigError(f"{prefix}{name}", "missing")
-    read = {key: _value(value, hints[key], base, f"{prefix}{key}") for key, value in values.items()}
+    given = {key: value for key, value in values.items() if not _is_left_to_the_model(value, fields[key])}
+    read = {key: _value(value, hints[key], base, f"{prefix}{key}") for key, value in given.items()}
     return kind(**{key: _located(key, value, base) for key, value in read.items()})
+
+
+def _to_json(value: object) -> str | None:
+    return None if isinstance(value, ByModel) else str(value)
+
+
+def _is_left_to_the_model(value: object, setting: "dataclasses.Field[object]") -> bool:
+    return value is None and isinstance(setting.default, ByModel)
 
 
 def _value(value: object, hint: object, base: Path, key: str) -> object:
     origin = get_origin(hint)
+    if hint is object:  # whatever JSON holds
+        return value
     if origin is Annotated:
         plain, bounds = get_args(hint)
         return _bounded(_value(value, plain, base, key), bounds, key)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from models.choices import ReadOutKind
+from training.config.by_model import power, step
 from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, LabelNoise, NonNegative, Positive, Range
 
@@ -39,17 +40,17 @@ class RewardConfig(LearningConfig):
     reference_samples: Annotated[int, Range(minimum=2)] = 1536
     """Samples of the policy for distillation and mismatch; and responses, theirs or at most so many of the
     demonstrations, for the mean and deviation of the score."""
-    max_new_tokens: Count = 80
+    max_new_tokens: Count = step(80, 256)
     temperature: Positive = 0.7
-    max_length: Count = 512
-    batch_tokens: Count = 1024
+    max_length: Count = step(512, 1024)
+    batch_tokens: Count = step(1024, 4096)
     micro_batch_tokens: Count = 1024
     """As many that are trained at once; has no effect on the result."""
     distil_steps: Annotated[int, Range(minimum=0)] = 300
-    distil_learning_rate: Positive = 1e-3
+    distil_learning_rate: Positive = power(1e-3, 3e-5)
     finetune_epochs: Count = 1
-    finetune_learning_rate: Positive = 1e-4
-    gentle_learning_rate: Positive = 3e-5
+    finetune_learning_rate: Positive = power(1e-4, 9e-6)
+    gentle_learning_rate: Positive = power(3e-5, 3e-6)
     """Of fine-tuning after distillation."""
     mismatch_steps: Count = 100
     """At the rate of distillation."""

@@ -2,26 +2,47 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from training.config.by_model import step
 from training.config.stage import StageConfig
-from training.config.values import ConfigError, Count, Positive
+from training.config.values import ConfigError, Count, Fraction, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(StageConfig):
+class SamplingConfig(StageConfig):
+    """What a policy may write, beside its temperature. PPO has none of it: its ratios and its KL are of the whole
+    distribution."""
+
+    top_k: Annotated[int, Range(minimum=0)] = 0
+    """Draw among so many of the likeliest tokens; 0: among all."""
+    top_p: Annotated[float, Range(above=0, maximum=1)] = 1.0
+    """Draw among the fewest tokens that have this share of the probability (Holtzman et al. 2019)."""
+    min_p: Fraction = 0.0
+    """Draw no token less likely than this times the likeliest (Nguyen et al. 2024)."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a response; its text is cut before the first of them."""
+
+    def __post_init__(self) -> None:
+        if "" in self.stop:
+            raise ConfigError("stop", "an empty string would end every response at once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(SamplingConfig):
     """Responses of a policy to prompts."""
 
     policy: str
     prompts: Path
     samples_per_prompt: Count = 2
     temperature: Positive = 0.7
-    max_new_tokens: Count = 80
-    batch_size: Count = 128
+    max_new_tokens: Count = step(80, 256)
+    batch_size: Count = step(128, 32)
     checkpoint_steps: Count = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(StageConfig):
+class EvaluateConfig(SamplingConfig):
     """What a policy gained over its reference, and how often a reward model agrees with people."""
 
     policy: str | None = None
@@ -33,11 +54,12 @@ class EvaluateConfig(StageConfig):
     preferences: Path | None = None
     samples_per_prompt: Count = 2
     temperature: Positive = 0.7
-    max_new_tokens: Count = 80
-    max_length: Count = 512
-    batch_size: Count = 128
+    max_new_tokens: Count = step(80, 256)
+    max_length: Count = step(512, 1024)
+    batch_size: Count = step(128, 32)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.policy is not None and self.prompts is None:
             raise ConfigError("prompts", "needed to evaluate a policy")
         if self.cost is not None and self.policy is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from models.architecture import Architecture
+from training.config.by_model import power, step
 from training.config.learning import LearningConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
@@ -17,21 +18,21 @@ class SftConfig(LearningConfig):
     held_out: Path | None = None
     model: str | None = None
     architecture: Architecture = field(default_factory=Architecture)
-    loss: Literal["response", "full"] = "response"
-    """Of which tokens: the response's, with the prompt as context, or the prompt's too (Huang et al. 2024, code). The
-    held-out loss is the response's in both."""
+    loss: Literal["response", "assistant", "full"] = "response"
+    """Of which tokens: the response's, with the prompt as context; those of every turn of the assistant; or the whole
+    prompt's too (Huang et al. 2024, code). The held-out loss is the response's in all."""
     packing: bool = False
     """Fill rows with several demonstrations, each blind to the others, instead of batching similar lengths."""
     epochs: Count = 3
     max_tokens: Annotated[int, Range(minimum=0)] = 0
     """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""
-    batch_tokens: Count = 768
+    batch_tokens: Count = step(768, 4096)
     """Prompt and response tokens of one optimiser step, padding included."""
     micro_batch_tokens: Count = 2048
     """As many that are trained at once; has no effect on the result."""
-    max_length: Count = 512
+    max_length: Count = step(512, 1024)
     """Longer demonstrations are dropped and counted, never cut: a cut response would have no end to learn."""
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = power(3e-4, 2e-5, adapters=2e-4, untrained=(3e-3, 2e-4))
     warmup_fraction: Fraction = 0.05
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.01

@@ -42,15 +42,15 @@ class Judgements(Protocol):
 
     @property
     def phase(self) -> str:
-        """In which the policy learns."""
+        """The stretch in which the policy learns."""
 
     @property
     def layout(self) -> int:
-        """Of checkpoints."""
+        """How checkpoints are laid out."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the reference's log-probabilities, items last."""
+        """The shape of the reference's log-probabilities, items last."""
 
     @property
     def kept_as(self) -> Mapping[str, str]:
@@ -138,16 +138,16 @@ def _reference_values(
     kept = read_kept(folder, key)
     if kept is not None and kept.shape == judgements.shape:
         return kept
-    reference = policy if identity == model_identity(config.policy) else _opened(location, config.policy, policy)
+    reference = policy if identity == model_identity(config.policy) else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
     keep(folder, key, scored)
     return scored
 
 
-def _opened(location: str, beside: str, policy: LanguageModel) -> LanguageModel:
-    reference = open_language_model(location)
+def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
+    reference = open_language_model(location, config)
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
-        raise InputError(f"{location} has another tokenizer than {beside}")
+        raise InputError(f"{location} has another tokenizer than {config.policy}")
     return reference
 
 

@@ -4,7 +4,7 @@ from training.ppo.models import PpoModels
 from training.ppo.rollout import Rollout
 from training.reward.scoring import RewardModelScorer
 from training.runtime.metrics import Measures
-from training.runtime.throughput import TRAINING_PASSES, Arithmetic
+from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Arithmetic
 
 
 def ppo_flop(models: PpoModels, rollout: Rollout, measures: Measures, *, actor_passes: int) -> float:
@@ -21,7 +21,9 @@ def ppo_flop(models: PpoModels, rollout: Rollout, measures: Measures, *, actor_p
     flop = (2 + actor_passes * actor_epochs) * policy_pass  # the reference is of the policy's shape
     for critic in models.critics.values():
         shared = critic.trunk is models.policy.model.base_model
-        training = (critic_epochs - actor_epochs) if shared else TRAINING_PASSES * critic_epochs
+        frozen = not all(weight.requires_grad for weight in critic.trunk.parameters())
+        passes = ADAPTER_PASSES if frozen else TRAINING_PASSES
+        training = (critic_epochs - actor_epochs) if shared else passes * critic_epochs
         flop += (1 + training) * Arithmetic.of(critic.trunk).trunk_flop(lengths)
     for scorer in (models.reward, models.cost):
         if isinstance(scorer, RewardModelScorer):

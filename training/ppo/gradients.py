@@ -39,7 +39,7 @@ class Gradients(Protocol):
 
 
 class SeparateGradients:
-    """For critics that are models of their own."""
+    """For critics that are models of their own, if only by their adapters."""
 
     def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
         self._config = config

@@ -58,7 +58,7 @@ class Learner:
             **pack("actor_optimizer", optimizer_tensors(self._actor_trainer.optimizer)),
         }
         for name, critic in self._critics.items():
-            tensors |= pack(name, critic.state_dict())
+            tensors |= pack(name, learnt_weights(critic))
             tensors |= pack(f"{name}_optimizer", optimizer_tensors(self._critic_trainers[name].optimizer))
         return tensors
 
@@ -67,7 +67,7 @@ class Learner:
         set_learnt_weights(self._policy.model, unpack("policy", tensors))
         load_optimizer(self._actor_trainer.optimizer, unpack("actor_optimizer", tensors))
         for name, critic in self._critics.items():
-            critic.load_state_dict(unpack(name, tensors))
+            set_learnt_weights(critic, unpack(name, tensors))
             load_optimizer(self._critic_trainers[name].optimizer, unpack(f"{name}_optimizer", tensors))
 
     def _is_distant(self, measures: Measures) -> bool:
@@ -79,10 +79,10 @@ class Learner:
 
 def learner_of(config: PpoConfig, models: PpoModels) -> Learner:
     policy, critics = models.policy, models.critics
-    if config.critic == "separate":
-        return Learner(config, policy, critics, SeparateGradients(config, policy, critics))
-    heads = {name: critic.head for name, critic in critics.items()}
-    return Learner(config, policy, heads, SharedGradients(config, policy, heads))
+    if config.critic == "shared":
+        heads = {name: critic.head for name, critic in critics.items()}
+        return Learner(config, policy, heads, SharedGradients(config, policy, heads))
+    return Learner(config, policy, critics, SeparateGradients(config, policy, critics))
 
 
 def _trainer(module: nn.Module, config: PpoConfig) -> Trainer:

@@ -114,6 +114,7 @@ class PpoLoop:
             "reward_gain": last["score"] - first["score"],
             "eos_rate": last["eos_rate"],
             "length_ratio": last["length"] / first["length"],
+            **{name: value for name, value in last.items() if name.startswith("rule_")},
             "iterations": len(self._history),
             "kl_coefficient": self._kl_coefficient,
             "roll_backs": self._roll_backs,
@@ -342,7 +343,13 @@ def _figures(rollout: Rollout) -> dict[str, float]:
         "score": float(rollout.score_B.mean()),
         "eos_rate": sum(response.ended_with_eos for response in sampled) / len(sampled),
         "length": sum(len(response.token_ids) for response in sampled) / len(sampled),
+        **{rule_figure(name): float(value_B.mean()) for name, value_B in rollout.rules_B.items()},
     }
+
+
+def rule_figure(rule: str) -> str:
+    """What the mean value of a rule is called among metrics and in the result."""
+    return "rule_" + rule.replace(":", "_").replace(".", "_")
 
 
 def _rollout_measures(rollout: Rollout, kl_coefficient: float) -> Measures:

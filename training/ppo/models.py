@@ -8,8 +8,10 @@ from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
+from training.reward.rules import Rules
 from training.reward.scoring import Reward
 from training.runtime.learning import prepare
+from training.runtime.replicas import replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,11 @@ class PpoModels:
     reference: LanguageModel
     critic: Critic | None
     reward: Reward
+    """The reward model; without one `rules` themselves."""
     cost: Reward | None = None
     """The higher the worse, and above 0 unsafe."""
     cost_critic: Critic | None = None
+    rules: Rules | None = None
 
     @property
     def critics(self) -> Mapping[str, Critic]:
@@ -35,29 +39,34 @@ def build_models(
     config: PpoConfig,
     policy: LanguageModel,
     reference: LanguageModel,
-    reward_model: RewardModel,
+    reward_model: RewardModel | None,
     reward: Reward,
     *,
     cost_model: RewardModel | None = None,
     cost: Reward | None = None,
+    rules: Rules | None = None,
 ) -> PpoModels:
     """Put the models of a run together: the policy with its adapters, a frozen reference, and critics.
 
-    Separate critics start from reward and cost model, whatever rules give reward and cost. Where that is an encoder,
-    whose states of a prompt see the response, they start from the policy's trunk.
+    Separate critics start from reward and cost model, whatever rules give reward and cost. Where there is none, or an
+    encoder, whose states of a prompt see the response, they start from the policy's trunk.
     """
     freeze(reference.model)
-    critic = _critic(config, policy, reward_model)
-    cost_critic = _critic(config, policy, cost_model) if cost_model is not None else None
+    critic = _critic(config, policy, reward_model, "critic")
+    cost_critic = _critic(config, policy, cost_model, "cost_critic") if cost is not None else None
     prepare(policy.model, config)
-    return PpoModels(policy, reference, critic, reward, cost, cost_critic)
+    return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules)
 
 
-def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) -> Critic | None:
+def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | None, name: str) -> Critic | None:
     if not ALGORITHMS[config.algorithm].has_critic:
         return None
     if config.critic == "shared":
         return Critic.on_trunk_of(policy)
+    if config.critic == "adapter":
+        return _adapter_critic(config, policy, name)
+    if scored_by is None:
+        return Critic.beside(policy)
     freeze(scored_by.model)
     if scored_by.is_encoder:
         return Critic.beside(policy)
@@ -67,3 +76,12 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel) ->
             "set critic to shared"
         )
     return Critic.from_reward_model(scored_by)
+
+
+def _adapter_critic(config: PpoConfig, policy: LanguageModel, name: str) -> Critic:
+    """Adapters of its own on the policy's frozen weights, which are in memory once. It has to be made before the policy
+    gets adapters, which it would else have too."""
+    shared = Critic.on_trunk_of(policy)
+    critic = Critic(replica(shared.trunk), shared.head)
+    prepare(critic.trunk, config, name=name)
+    return critic.eval()

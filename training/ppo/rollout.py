@@ -2,7 +2,7 @@
 
 # B = batch, R = response tokens, T = prompt and response tokens, N = real response tokens of a batch
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -57,8 +57,13 @@ class Scored:
     value_BR: Tensor
     """Zero without a critic."""
     score_B: Tensor
+    """The reward model's, without one `rules_B`."""
+    rules_B: Mapping[str, Tensor]
+    """What each rule says, before its weight."""
+    earned_B: Tensor
+    """The score and what rules add to it."""
     reward_B: Tensor
-    """The score after the penalty for a missing EOS."""
+    """That after the penalty for a missing EOS."""
     cost_B: Tensor
     """Zero without a cost model, as is the next."""
     cost_value_BR: Tensor
@@ -79,7 +84,7 @@ class Rollout(Scored):
     cost_return_BR: Tensor
 
     def on(self, device: torch.device) -> Self:
-        """The same with its tensors on the device, where policy and critics learn from them."""
+        """A copy of the rollout with its tensors on the device, where policy and critics learn from them."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         there: dict[str, Any] = {name: moved(one, device) for name, one in held.items() if isinstance(one, Tensor)}
         return replace(self, **there)
@@ -182,8 +187,11 @@ def score_responses(
     response_ids = [response.token_ids for response in sampled]
     mask_BR = length_mask([len(ids) for ids in response_ids])
     pad_id = models.policy.pad_id
+    rules_B = {} if models.rules is None else models.rules.values(prompts, responses)
+    by_rules_B = torch.zeros(len(prompts)) if models.rules is None else models.rules.sum(rules_B)
+    by_rules_alone = models.reward is models.rules
     score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
-        lambda: models.reward(prompts, responses).float(),
+        lambda: by_rules_B if by_rules_alone else models.reward(prompts, responses).float(),
         lambda: _policy_log_probabilities(models.policy, prompt_ids, sampled, mask_BR, config),
         lambda: _log_probabilities(models.reference, prompt_ids, response_ids, config),
         lambda: values(models.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
@@ -193,6 +201,8 @@ def score_responses(
     for kind, given_B in (("reward", score_B), ("cost", cost_B)):
         if not bool(torch.isfinite(given_B).all()):
             raise InputError(f"the {kind} model gave a score that is not finite")
+    score_B = score_B.clone()  # out of inference mode
+    earned_B = score_B if by_rules_alone or models.rules is None else score_B + by_rules_B
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
     return Scored(
         prompts=prompts,
@@ -202,8 +212,10 @@ def score_responses(
         reference_BR=reference_BR,
         kl_BR=k1(log_probability_BR, reference_BR) * mask_BR,
         value_BR=value_BR,
-        score_B=score_B.clone(),  # out of inference mode
-        reward_B=penalise_missing_eos(score_B, ended_B, penalty=config.missing_eos_penalty),
+        score_B=score_B,
+        rules_B=rules_B,
+        earned_B=earned_B,
+        reward_B=penalise_missing_eos(earned_B, ended_B, penalty=config.missing_eos_penalty),
         cost_B=cost_B.clone(),
         cost_value_BR=cost_value_BR,
     )

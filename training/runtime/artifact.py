@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -32,6 +32,8 @@ class Lineage:
     config: Mapping[str, object]
     seed: int
     code_version: str
+    chosen_by_model: Mapping[str, float] = field(default_factory=dict)
+    """Settings that the configuration left to the model."""
 
 
 def lineage_of(

@@ -6,11 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 from torch import Tensor
 
-from training.config import InputError
+from training.config import InputError, StageConfig
+from training.config.by_model import ModelFacts, chosen, settled
 from training.runtime.artifact import ArtifactKind, Lineage, publish, write_json
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.device import finish_work
@@ -19,8 +22,12 @@ from training.runtime.tensorboard import FOLDER as BOARD
 from training.runtime.tensorboard import Board
 
 RESULT = "result.json"
+CHOSEN = "chosen_by_model.json"
+
 STOPPING = "stopping"
 """A file that is there while a run that was asked to stop is still within a step: whoever asked gives it time."""
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 State = tuple[dict[str, Tensor], dict[str, object]]
 """What a checkpoint holds: tensors by name, and values that JSON can hold."""
@@ -59,7 +66,8 @@ class Run:
 
     def __init__(self, out: Path, lineage: Lineage, cancellation: Cancellation | None = None) -> None:
         self.out = out
-        self.lineage = lineage
+        self._lineage = lineage
+        self._chosen: Mapping[str, float] = {}
         self._cancellation = cancellation or Cancellation()
         identity = _identity(lineage)
         _make_folder(out)
@@ -67,6 +75,8 @@ class Run:
         board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
         self.metrics = MetricsLog(out / "metrics.jsonl", board)
         self.checkpoints = CheckpointStore(out / "checkpoints", identity)
+        self._checkpoint_seconds = float(cast(float, lineage.config.get("checkpoint_seconds", math.inf)))
+        self._saved = time.monotonic()
 
     @property
     def artifact(self) -> Path:
@@ -75,6 +85,15 @@ class Run:
     @property
     def finished(self) -> bool:
         return (self.out / RESULT).is_file()
+
+    def settle(self, config: ConfigT, facts: ModelFacts) -> ConfigT:
+        """The settings with what the model decides of them, which the result and the artifact then tell; to be called
+        once the model is open. A run that goes on keeps what it began with, whatever the rules say by then."""
+        path = self.out / CHOSEN
+        if not path.exists():
+            write_json(path, chosen(config, facts))
+        self._chosen = json.loads(path.read_bytes())
+        return settled(config, self._chosen)
 
     @property
     def has_begun(self) -> bool:
@@ -90,11 +109,13 @@ class Run:
         return self.checkpoints.load()
 
     def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], State]) -> None:
-        """Save when due or when cancelled, and raise `Cancelled` in the second case. `done` counts steps from 1."""
+        """Save when due by steps or by seconds, or when cancelled, and raise `Cancelled` then. `done` counts steps from
+        1."""
         cancelled = self._cancellation.requested
-        if cancelled or done % every == 0:
+        if cancelled or done % every == 0 or time.monotonic() - self._saved >= self._checkpoint_seconds:
             tensors, values = state()
             self.checkpoints.save(Checkpoint(done, phase, tensors, values))
+            self._saved = time.monotonic()
         if cancelled:
             self.metrics.close()
             raise Cancelled
@@ -112,8 +133,9 @@ class Run:
             raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
         if artifact is not None:
             kind, write = artifact
-            publish(self.artifact, kind, self.lineage, write)
-        write_json(self.out / RESULT, dict(result))
+            publish(self.artifact, kind, replace(self._lineage, chosen_by_model=self._chosen), write)
+        told = {"chosen_by_model": dict(self._chosen)} if self._chosen else {}
+        write_json(self.out / RESULT, {**result, **told})
         self.checkpoints.clear()
         self.metrics.close()
 

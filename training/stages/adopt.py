@@ -14,7 +14,7 @@ def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage_of("adopt", config, {"model": config.model}, {}), cancellation)
     if run.finished:
         return
-    policy, found = open_probed(config.model, scratch=out)
+    policy, found = open_probed(config.model, config, scratch=out)
     result: dict[str, object] = {
         "parameters": sum(weight.numel() for weight in policy.model.parameters()),
         "probe": found.to_json() if found is not None else None,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from training.config import DpoConfig
-from training.data.opening import load, open_language_model
+from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_policy
 from training.direct.dpo import JudgedPairs, summary
 from training.direct.loop import learn
@@ -24,8 +24,9 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
+    policy = open_language_model(config.policy, config)
+    config = run.settle(config, facts_of(policy.model))
     require_publishable(config, config.policy)
-    policy = open_language_model(config.policy)
     hold(policy.model, config)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)

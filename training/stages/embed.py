@@ -13,7 +13,7 @@ import torch
 from training.config import EmbedConfig
 from training.data.encoding import encode_responses_to
 from training.data.examples import Example
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.records import ResponseRecord
 from training.reward.features import EXAMPLES_AT_ONCE, embed
 from training.runtime.artifact import lineage_of, write_json, write_tensors
@@ -32,7 +32,12 @@ def run(config: EmbedConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    model = open_reward_model(config.reward) if config.reward is not None else open_language_model(str(config.policy))
+    model = (
+        open_reward_model(config.reward, config)
+        if config.reward is not None
+        else open_language_model(str(config.policy), config)
+    )
+    config = run.settle(config, facts_of(model.model))
     records = load(config.responses, ResponseRecord)
     examples, response_ids = encode_responses_to(model, records, max_length=config.max_length)
     checkpoint = run.resume()

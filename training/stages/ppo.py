@@ -7,12 +7,13 @@ from models.backbone import LanguageModel
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
-from training.data.opening import load, open_language_model, open_reward_model
+from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.data.rehearsal import rehearse_policy
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
 from training.records import DemonstrationRecord, PromptRecord
+from training.reward.rules import rules_of
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
 from training.runtime.learning import hold
@@ -43,31 +44,36 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    require_publishable(config, config.policy)
-    policy = open_language_model(config.policy)
-    hold(policy.model, config)
+    policy = open_language_model(config.policy, config)
     rehearse_policy(run, policy)
+    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
+    config = run.settle(config, facts_of(policy.model))
+    require_publishable(config, config.policy)
+    hold(policy.model, config)
     reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
-    reward_model = open_reward_model(config.reward)
+    rules = rules_of(config.rules)
+    reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
+    reward = RewardModelScorer(reward_model, policy) if reward_model is not None else rules
+    assert reward is not None, "a configuration without either is refused"
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
-    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
+    cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
     models = build_models(
         config,
         policy,
         reference,
         reward_model,
-        RewardModelScorer(reward_model, policy),
+        reward,
         cost_model=cost_model,
         cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
+        rules=rules,
     )
     judges = Judges(
-        RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
+        RewardModelScorer(open_reward_model(config.held_out_reward, config), policy) if config.held_out_reward else None
     )
     demonstrations = _demonstrations(config, policy)
-    config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     loop = PpoLoop(config, models, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
     stopped_early = loop.train()
     result = {
@@ -83,7 +89,7 @@ def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
     """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
     if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
         return replace(policy, model=replica(policy.model))
-    return open_language_model(config.reference)
+    return open_language_model(config.reference, config)
 
 
 def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:

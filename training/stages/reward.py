@@ -9,11 +9,12 @@ target at each token instead of one per response.
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from models.reward import give_heads
 from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
-from training.data.opening import load, open_language_model
+from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_reward_model
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
@@ -32,6 +33,10 @@ from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
 def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     """Train, normalise over samples of the policy or demonstrations, measure on the validation pairs, publish."""
     kind: ArtifactKind = "cost" if isinstance(config, CostConfig) else "reward"
@@ -44,10 +49,15 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    require_publishable(config, config.base or config.policy)
-    policy = open_language_model(config.policy)
-    hold(policy.model, config)
+    policy = open_language_model(config.policy, config)
+    if config.base is None:
+        config = run.settle(config, facts_of(cast("PreTrainedModel", policy.model.base_model)))
+        hold(policy.model, config)
     reward_model = untrained_reward_model(config, policy)
+    if config.base is not None:
+        config = run.settle(config, facts_of(reward_model.model))
+        hold(reward_model.model, config)
+    require_publishable(config, config.base or config.policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")

@@ -13,13 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from training.config.by_model import ByModel
 from training.config.reading import MODEL_KEYS, config_from
 from training.config.values import ConfigError, Range
 from training.stages.registry import STAGES
 
 UNBOUNDED = Range()
 
-Kind = Literal["switch", "choice", "choices", "whole", "number", "text", "weights"]
+Kind = Literal["switch", "choice", "choices", "whole", "number", "text", "texts", "weights", "values"]
 
 # Whoever starts a run says what it works on; `base` alone is a matter of choice.
 _GIVEN = MODEL_KEYS - {"base"} | {"seed"}
@@ -31,7 +32,8 @@ KINDS: Mapping[object, Kind] = {bool: "switch", int: "whole", float: "number", s
 class Setting:
     """One thing that can be chosen. `name` has a dot where it lies within another.
 
-    A `choice` is one of `choices`, `choices` are any of them; `weights` are numbers by name.
+    A `choice` is one of `choices`, `choices` are any of them; `texts` are any texts, `weights` numbers by name and
+    `values` anything by name. With `by_model` null is the model's choice.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     range: Range = UNBOUNDED
     may_be_null: bool = False
+    by_model: ByModel | None = None
 
 
 @cache
@@ -92,10 +95,16 @@ def _setting(field: "dataclasses.Field[object]", hint: Any, parent: str, meaning
     if origin is Literal:
         kind, choices = "choice", get_args(plain)
     elif origin is tuple:
-        kind, choices = "choices", get_args(get_args(plain)[0])
+        choices = get_args(get_args(plain)[0])
+        kind = "choices" if choices else "texts"
+    elif origin is Mapping:
+        kind = "values" if get_args(plain)[1] is object else "weights"
     else:
-        kind = "weights" if origin is Mapping else KINDS[plain]
-    return Setting(f"{parent}{field.name}", kind, default, meaning, choices, bounds, may_be_null)
+        kind = KINDS[plain]
+    name = f"{parent}{field.name}"
+    if isinstance(default, ByModel):
+        return Setting(name, kind, None, meaning, choices, bounds, may_be_null=True, by_model=default)
+    return Setting(name, kind, default, meaning, choices, bounds, may_be_null)
 
 
 def _plain(hint: Any) -> tuple[Any, Range, bool]:

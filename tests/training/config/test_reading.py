@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 import pytest
 
 from training.config import MODEL_KEYS, ConfigError, StageConfig, config_to_json, read_config
+from training.config.by_model import ByModel, ModelFacts, chosen, settled
 from training.config.values import Range
 from training.stages.registry import STAGES
 
@@ -44,6 +45,7 @@ class Setting:
     parent: str
     name: str
     hint: Any
+    left_to_the_model: bool = False
 
     @property
     def plain(self) -> Any:
@@ -80,7 +82,7 @@ def settings_of(stage: str, kind: type, parent: str = "") -> Iterator[Setting]:
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if dataclasses.is_dataclass(hint):
             yield from settings_of(stage, cast(type, hint), name)
-        yield Setting(stage, parent, name, hint)
+        yield Setting(stage, parent, name, hint, isinstance(getattr(kind, name, None), ByModel))
 
 
 def needed_by(stage: str) -> dict[str, object]:
@@ -103,7 +105,8 @@ CHOICES = [one for one in SETTINGS if get_origin(one.plain) is Literal]
 MODELS = [one for one in SETTINGS if one.name in MODEL_KEYS]
 FILES = [one for one in SETTINGS if one.plain is Path]
 NUMBERS = [one for one in SETTINGS if one.plain in (int, float)]
-NEVER_NULL = [one for one in SETTINGS if types.NoneType not in get_args(one.hint)]
+LEFT_TO_THE_MODEL = [one for one in SETTINGS if one.left_to_the_model]
+NEVER_NULL = [one for one in SETTINGS if types.NoneType not in get_args(one.hint) and one not in LEFT_TO_THE_MODEL]
 
 
 def read(stage: str, folder: Path, **values: object) -> StageConfig:
@@ -174,6 +177,20 @@ def test_null_is_refused_by_name_where_it_means_nothing(stage: str, tmp_path: Pa
     for setting in (one for one in NEVER_NULL if one.stage == stage):
         with pytest.raises(ConfigError, match=f"^{setting.key}: must be"):
             read_with(setting, tmp_path, None)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_left_to_the_model_is_null_or_not_there_and_chosen_once_it_is_known(stage: str, tmp_path: Path) -> None:
+    names = [one.name for one in LEFT_TO_THE_MODEL if one.stage == stage]
+    given, left = read(stage, tmp_path, **dict.fromkeys(names)), read(stage, tmp_path)
+    assert config_to_json(given) == config_to_json(left) == config_to_json(left) | dict.fromkeys(names)
+    choice = chosen(left, ModelFacts(parameters=135_000_000))
+    assert list(choice) == [name for name in vars(left) if name in names]
+    assert config_to_json(settled(left, choice)) == config_to_json(left) | choice
+    for name in names:
+        with pytest.raises(TypeError, match="before it was settled"):
+            assert getattr(left, name)
+        assert getattr(read(stage, tmp_path, **{name: choice[name]}), name) == choice[name]
 
 
 @pytest.mark.parametrize("setting", NUMBERS, ids=str)

@@ -27,6 +27,7 @@ from tests.training.golden.replay import (
     rollout_of,
     step,
 )
+from tests.training.tiny import for_a_small_model
 from training.algorithms.advantages import generalised_advantages, token_rewards
 from training.algorithms.kl import ESTIMATORS
 from training.algorithms.masking import length_mask, whiten
@@ -48,7 +49,7 @@ class Paid(Golden):
 @pytest.fixture(params=sorted(RECORDED))
 def golden(request: pytest.FixtureRequest) -> Paid:
     oracle, variant = RECORDED[request.param], problem.VARIANTS[request.param]
-    config = config_of(variant)
+    config = for_a_small_model(config_of(variant))
     models = models_of(config)
     rollout = rollout_of(oracle, models, config)
     penalty = variant["missing_eos_penalty"] or 0.0
@@ -120,7 +121,7 @@ def test_rewards_advantages_and_returns(golden: Paid) -> None:
 
 def test_where_the_score_is_paid_makes_no_difference_to_a_whole_return() -> None:
     """With gamma = lambda = 1 our own rollout has the oracle's figures, with nothing bridged but the variance."""
-    oracle, config = RECORDED["plain"], config_of(problem.VARIANTS["plain"])
+    oracle, config = RECORDED["plain"], for_a_small_model(config_of(problem.VARIANTS["plain"]))
     rollout = rollout_of(oracle, models_of(config), config)
     count = int(rollout.mask_BR.sum())
     assert rollout.score_B.tolist() == pytest.approx(oracle["scores"], abs=TOLERANCE)

@@ -27,6 +27,7 @@ from tests.training.golden.replay import (
     rollout_of,
     step,
 )
+from tests.training.tiny import for_a_small_model
 from training.config import PpoConfig
 from training.ppo.learner import learner_of
 
@@ -36,7 +37,7 @@ RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_16_grpo
 @pytest.fixture(params=sorted(RECORDED))
 def golden(request: pytest.FixtureRequest) -> Golden:
     oracle, variant = RECORDED[request.param], problem.GRPO_VARIANTS[request.param]
-    config = replace(
+    wanted = replace(
         config_of(problem.VARIANTS["plain"]),
         algorithm=request.param,
         samples_per_prompt=problem.SAMPLES,
@@ -46,6 +47,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         value_clip=PpoConfig.value_clip,
         kl_estimator=PpoConfig.kl_estimator,
     )
+    config = for_a_small_model(wanted)
     models = models_of(config)
     return Golden(oracle, config, models, rollout_of(oracle, models, config))
 

@@ -21,6 +21,7 @@ from models.backbone import load_language_model
 from tests.training import toy
 from tests.training.golden import judgements, unpaired
 from tests.training.golden.test_trl_1_16 import write_model
+from tests.training.tiny import for_a_small_model
 from training.config.kto import KtoConfig
 from training.direct.kept_reference import read_kept
 from training.direct.kto import even_batches, load_verdicts, log_probabilities, plan_of
@@ -111,7 +112,7 @@ def test_the_record_holds_what_matters() -> None:
 
 def test_log_probabilities(learnt: Learnt) -> None:
     """The policy's before it learns, the reference's of all that it was asked about."""
-    config = KtoConfig(**learnt.settings)
+    config = for_a_small_model(KtoConfig(**learnt.settings))
     policy = load_language_model(config.policy)
     plan = plan_of(config, load_verdicts(config.responses, policy, max_length=config.max_length))
     with torch.no_grad():

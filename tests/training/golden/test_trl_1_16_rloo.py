@@ -30,6 +30,7 @@ from tests.training.golden.replay import (
     rollout_of,
     step,
 )
+from tests.training.tiny import for_a_small_model
 from training.config import PpoConfig
 from training.ppo.learner import learner_of
 from training.ppo.rollout import Rollout
@@ -40,7 +41,7 @@ RECORDED: Mapping[str, Any] = json.loads(Path(__file__).with_name("trl_1_16_rloo
 @pytest.fixture(params=sorted(RECORDED))
 def golden(request: pytest.FixtureRequest) -> Golden:
     oracle, variant = RECORDED[request.param], problem.RLOO_VARIANTS[request.param]
-    config = replace(
+    wanted = replace(
         config_of(problem.VARIANTS["plain"]),
         algorithm="rloo",
         samples_per_prompt=problem.SAMPLES,
@@ -49,6 +50,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         value_clip=PpoConfig.value_clip,
         whiten_advantages=False,
     )
+    config = for_a_small_model(wanted)
     models = models_of(config)
     rollout = rollout_of(oracle, models, config)
     if variant["normalize_advantages"]:

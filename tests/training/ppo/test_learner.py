@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.backbone import load_language_model, response_log_probabilities, save_language_model
 from models.reward import load_reward_model, save_reward_model, scores
+from models.value import Critic
 from tests.models.directories import FAMILIES, write_directory
 from tests.training import tiny
 from training.algorithms.choices import Estimator
@@ -137,6 +138,7 @@ LEARNERS = [
     pytest.param({"ptx_coefficient": 0.7, "demonstrations": Path("some.jsonl")}, id="ptx"),
     pytest.param({"critic": "shared", "value_coefficient": 0.4}, id="shared trunk"),
     pytest.param({"lora_rank": 2}, id="adapters"),
+    pytest.param({"lora_rank": 2, "critic": "adapter", "cost": "cost"}, id="critics of adapters"),
     pytest.param({"algorithm": "rloo", "samples_per_prompt": 2, "dual_clip": 1.2}, id="rloo"),
     pytest.param({"algorithm": "grpo", "samples_per_prompt": 4, "entropy_coefficient": 0.3}, id="grpo"),
     pytest.param({"algorithm": "dr_grpo", "samples_per_prompt": 2, "lora_rank": 2}, id="dr_grpo with adapters"),
@@ -177,7 +179,7 @@ def weights_of(models: PpoModels, config: PpoConfig) -> dict[str, nn.Parameter]:
     named = {f"policy.{name}": weight for name, weight in policy if weight.requires_grad}
     for role, critic in models.critics.items():
         learnt = critic.head if config.critic == "shared" else critic
-        named |= {f"{role}.{name}": weight for name, weight in learnt.named_parameters()}
+        named |= {f"{role}.{name}": weight for name, weight in learnt.named_parameters() if weight.requires_grad}
     return named
 
 
@@ -209,10 +211,10 @@ def test_gradients_are_the_slopes_of_the_objective(tmp_path: Path, change: dict[
     with torch.no_grad():
         for critic in models.critics.values():
             critic.head.weight.add_(0.1)  # a head of zeros would hide what its trunk gets
-        for name, weight in models.policy.model.named_parameters():
+        weights = weights_of(models, config)
+        for name, weight in weights.items():
             if name.endswith(".up"):
                 weight.add_(0.1)  # and an adapter's second matrix what its first one gets
-    weights = weights_of(models, config)
     slopes = gradients(learner, minibatch, weights)
     rng = random.Random(1)
     for name in rng.sample(sorted(weights), 12):
@@ -266,9 +268,38 @@ def test_what_is_saved_is_what_is_loaded(family: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_a_critic_of_adapters_reads_the_very_weights_of_the_policy_and_not_its_adapters(tmp_path: Path) -> None:
+    config = tiny.config(critic="adapter", lora_rank=2)
+    models = tiny.models(tmp_path / "model", settings=config)
+    rollout = tiny.rollout(models, config)
+    critic, learner = models.critic, learner_of(config, models)
+    assert critic is not None
+    plain, adapted = (
+        {weight.data_ptr() for weight in module.parameters() if not weight.requires_grad}
+        for module in (models.policy.model.base_model, critic.trunk)
+    )
+    assert plain == adapted
+    take_step(learner, rollout)
+    kept = {name.split(".")[0] for name in learner.tensors()}
+    assert kept == {"policy", "actor_optimizer", "critic", "critic_optimizer"}
+    assert all(".base." not in name for name in learner.tensors())
+    before = valued(critic, rollout, config)
+    with torch.no_grad():
+        for name, weight in models.policy.model.named_parameters():
+            if weight.requires_grad and name.endswith(".up"):
+                weight.add_(1.0)
+    assert before.any()
+    assert torch.equal(valued(critic, rollout, config), before)
+
+
+def valued(critic: Critic, rollout: Rollout, config: PpoConfig) -> Tensor:
+    return values(critic, *token_ids(rollout), rollout.mask_BR, config, pad_id=1)
+
+
+@pytest.mark.parametrize(
+    ("critic", "lora_rank"), [("separate", 0), ("separate", 2), ("shared", 0), ("shared", 2), ("adapter", 2)]
+)
 @pytest.mark.parametrize("cost", [None, "cost"])
-@pytest.mark.parametrize("critic", ["separate", "shared"])
 def test_a_restored_learner_takes_the_same_step_bit_for_bit(
     tmp_path: Path, critic: str, cost: str | None, lora_rank: int
 ) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from models.backbone import load_language_model, response_log_probabilities
 from models.reward import load_reward_model
-from tests.training import toy
+from tests.training import tiny, toy
 from tests.training.stages.test_crashes import ppo_settings
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
@@ -48,7 +48,7 @@ def config_of(world: Path, policy: Path, **change: object) -> PpoConfig:
         "actor_learning_rate": 3e-3,
         "kl_coefficient": 0.1,
     }
-    return PpoConfig(**settings | change)  # type: ignore[arg-type]
+    return tiny.for_a_small_model(PpoConfig(**settings | change))  # type: ignore[arg-type]
 
 
 def models_of(config: PpoConfig) -> tuple[PpoModels, list[Prompt]]:

@@ -63,6 +63,7 @@ def test_the_manifest_names_every_file_with_its_digest_and_where_it_comes_from(a
             "config": {"seed": 0},
             "seed": 0,
             "code_version": "code",
+            "chosen_by_model": {},
         },
     }
     verify(artifact)

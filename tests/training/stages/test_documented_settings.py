@@ -10,13 +10,17 @@ import pytest
 from models.architecture import Architecture
 from models.encoder import ENCODER_TYPES
 from tests.models.directories import FAMILIES
-from training.config import AlarmBounds, CostConfig, RewardConfig, StageConfig
+from training.config import AlarmBounds, CostConfig, RewardConfig, RewardRules, StageConfig
+from training.config.by_model import ByModel
 from training.stages.registry import STAGES
 
 PAGE = (Path(__file__).parents[3] / "docs/training.md").read_text()
-TABLES: dict[str, type] = {"Every stage": StageConfig, "`architecture`": Architecture, "`alarms`": AlarmBounds} | {
-    f"`{stage}`": kind for stage, kind in STAGES.items()
-}
+TABLES: dict[str, type] = {
+    "Every stage": StageConfig,
+    "`architecture`": Architecture,
+    "`alarms`": AlarmBounds,
+    "`rules`": RewardRules,
+} | {f"`{stage}`": kind for stage, kind in STAGES.items()}
 REQUIRED = "required"
 OF_ITS_OWN = "below"
 AUTHOR = r"[A-Z][\w-]+(?: and [A-Z]\w+)?(?: et al\.)?"
@@ -37,7 +41,7 @@ def test_the_table_holds_the_settings_in_code_with_their_defaults(title: str) ->
 def documented(title: str) -> dict[str, object]:
     """By setting, the default as JSON."""
     (section,) = re.findall(rf"^### {re.escape(title)}\n(.*?)(?=^##)", PAGE, flags=re.MULTILINE | re.DOTALL)
-    rows = re.findall(r"^\| `(\w+)` \| (?:`(.+?)`|(\w+)) \| .+ \|$", section, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.+?)`|(\w[^|]*)) \| .+ \|$", section, flags=re.MULTILINE)
     return {name: json.loads(shown) if shown else word for name, shown, word in rows}
 
 
@@ -51,6 +55,8 @@ def default_of(setting: "dataclasses.Field[object]") -> object:
         return OF_ITS_OWN if dataclasses.is_dataclass(made) else made
     if setting.default is dataclasses.MISSING:
         return REQUIRED
+    if isinstance(setting.default, ByModel):
+        return f"by the model: {setting.default}"
     return list(setting.default) if isinstance(setting.default, tuple) else setting.default
 
 

@@ -39,7 +39,8 @@ def test_the_head_of_a_reward_model_on_its_features_gives_its_scores(
     world: Path, reward: Path, responses: Path, tmp_path: Path
 ) -> None:
     assert toy.run("embed", tmp_path / "out", reward=reward, responses=responses) == 0
-    assert toy.result(tmp_path / "out") == {"responses": COUNT, "features": 32, "responses_dropped": 1}
+    told = {"responses": COUNT, "features": 32, "responses_dropped": 1}
+    assert toy.result(tmp_path / "out") == told | {"chosen_by_model": {"max_length": 512}}
     assert json.loads((tmp_path / "out" / "rows.json").read_text()) == [str(number) for number in range(COUNT)]
     reward_model = load_reward_model(reward)
     rows = read_records(world / "preferences.jsonl", PreferenceRecord)[:COUNT]

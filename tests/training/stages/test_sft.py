@@ -56,7 +56,7 @@ def test_eight_batches_of_one_give_the_loss_and_gradient_of_one_batch_of_eight(s
 def test_the_full_loss_is_on_every_token_but_the_first() -> None:
     policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
     sequence = (5, 6, 7, 8, 20, 21, policy.eos_ids[0])
-    loss, tokens = loss_sum(policy, [example(sequence[:4], sequence[4:])], whole=True)
+    loss, tokens = loss_sum(policy, [example(sequence[:4], sequence[4:])], of="full")
     assert tokens == 6
     with torch.no_grad():
         plain = policy.model(torch.tensor([sequence]), labels=torch.tensor([sequence])).loss

@@ -8,6 +8,7 @@ from app.db.base import Json
 from app.db.tables import ModelVersion, Project, Run
 from app.phrases import phrase
 from app.services.data import datasets
+from app.services.loop import models
 from app.services.loop.stages.charts import PACE, PER_TOKEN
 from app.services.loop.stages.parts import add_candidate, model_folders, prompts, reference, required, sample, to_use
 from app.services.loop.stages.stage import TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work
@@ -18,12 +19,13 @@ from training.records import Record
 HELD_OUT_PROMPTS = 64
 
 
-async def inputs_for(db: AsyncSession, project: Project, reward_id: int, cost_id: int | None) -> Json:
+async def inputs_for(db: AsyncSession, project: Project, reward_id: int | None, cost_id: int | None) -> Json:
     """Ids of what a run against these models works on."""
     # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers.
     start = await reference(db, project)
-    reward = await db.get_one(ModelVersion, reward_id)
-    trained_by = await db.get(Run, reward.run_id) if reward.run_id is not None else None
+    reward = await db.get_one(ModelVersion, reward_id) if reward_id is not None else None
+    made_by = reward.run_id if reward is not None else None
+    trained_by = await db.get(Run, made_by) if made_by is not None else None
     return {
         "policy_id": start.id,
         "reference_id": start.id,
@@ -36,10 +38,12 @@ async def inputs_for(db: AsyncSession, project: Project, reward_id: int, cost_id
 
 async def _by_hand(db: AsyncSession, project: Project, settings: Settings) -> Json:
     """Against the reward model in use, or the newest one when none is; where rounds hold harm to a limit, under the
-    cost model likewise."""
-    reward = await to_use(db, project, "reward")
+    cost model likewise. Without a reward model rules may pay alone."""
+    rules = settings.of_stage("ppo").get("rules", {})
+    has_reward = await models.newest(db, project.id, "reward") is not None
+    reward = await to_use(db, project, "reward") if has_reward or not rules.get("weights") else None
     cost = await to_use(db, project, "cost") if settings.harmlessness else None
-    return await inputs_for(db, project, reward.id, cost.id if cost else None)
+    return await inputs_for(db, project, reward.id if reward else None, cost.id if cost else None)
 
 
 def _run_settings(_project: Project, settings: Settings, inputs: Json) -> Json:

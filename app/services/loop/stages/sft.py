@@ -26,10 +26,6 @@ from app.services.loop.stages.stage import (
     Work,
 )
 
-# What was brought has learnt already: the stage's own rate, for a model from nothing, took a chat model of 135 million
-# parameters from 3.57 to 5.69 nats.
-RATE_OF_BROUGHT_MODELS = 2e-5
-
 
 async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> Json:
     demonstrated = exists().where(Demonstration.prompt_id == Prompt.id, Prompt.project_id == project.id)
@@ -39,10 +35,7 @@ async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> J
 
 
 def _run_settings(project: Project, settings: Settings, inputs: Json) -> Json:
-    config = with_config("sft", project, settings, inputs)["config"]
-    if inputs.get("model") is not None:
-        config = {"learning_rate": RATE_OF_BROUGHT_MODELS, **config}
-    return {"config": config, "bounds": settings.first_policy_gate.model_dump()}
+    return {**with_config("sft", project, settings, inputs), "bounds": settings.first_policy_gate.model_dump()}
 
 
 async def _gather(work: Work) -> Inputs:

@@ -1,0 +1,49 @@
+"""Texts of the starter's kind, to learn and to be held out: demonstrations, pairs of which the better is known, prompts.
+
+What is held out is about prompts that nothing else is about.
+"""
+
+import random
+from pathlib import Path
+
+from app.starter import demonstrations, gold, prompts
+from training.data.encoding import encode_demonstrations
+from training.data.opening import load, open_language_model
+from training.records import DemonstrationRecord, PreferenceRecord, PromptRecord, conversation, write_records
+from training.stages.sft import negative_log_likelihood
+
+HELD_OUT = "held_out.jsonl"
+
+
+def write_texts(folder: Path, *, learnt: int, held_out: int) -> None:
+    """So many demonstrations, half as many pairs, and as many prompts; and `held_out` demonstrations of others."""
+    drawn = demonstrations(0, 2)
+    ids = {prompt.text: f"prompt-{number}" for number, prompt in enumerate(prompts())}
+    texts = {prompt.text: [response.text for one, response in drawn if one is prompt] for prompt, _ in drawn}
+    asked = random.Random(0).sample(sorted(texts), learnt // 2 + held_out)
+    written = [
+        DemonstrationRecord(ids[text], conversation(("user", text)), response)
+        for text in asked
+        for response in texts[text]
+    ]
+    held, kept = written[: 2 * held_out], written[2 * held_out :]
+    write_records(folder / HELD_OUT, held)
+    write_records(folder / "demonstrations.jsonl", kept)
+    write_records(folder / "prompts.jsonl", [PromptRecord(row.prompt_id, row.prompt) for row in kept[::2]])
+    pairs = [
+        PreferenceRecord(one.prompt_id, one.prompt, one.response, other.response, _preference(one, other), split=split)
+        for split, rows in (("train", kept), ("validation", held))
+        for one, other in zip(rows[::2], rows[1::2], strict=True)
+    ]
+    write_records(folder / "preferences.jsonl", pairs)
+
+
+def held_out_loss(policy: Path | str, folder: Path) -> float:
+    """Nats a response token."""
+    model = open_language_model(str(policy))
+    examples, _ = encode_demonstrations(model, load(folder / HELD_OUT, DemonstrationRecord), max_length=512)
+    return negative_log_likelihood(model, examples, 1024)
+
+
+def _preference(one: DemonstrationRecord, other: DemonstrationRecord) -> float:
+    return (1 + gold.preference(one.prompt[-1].content, one.response, other.response)) / 2
