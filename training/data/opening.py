@@ -16,10 +16,7 @@ from training.runtime.artifact import kind_of, model_identity, parents_of, verif
 from training.runtime.device import placed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RecordT = TypeVar("RecordT", bound=Record)
 SplitT = TypeVar("SplitT", bound="OfSplit")

@@ -266,7 +266,9 @@ def _ppo(given: _Given) -> Estimate:
     shape, settings, texts = given.shape, given.settings, given.texts
     weights, trunk = parts.weights(shape), parts.FLOAT * (shape.parameters - (0 if shape.tied else shape.embedding))
     has_critic = settings["algorithm"] == "ppo"
-    separate = has_critic and settings["critic"] == "separate"
+    usual = "adapter" if given.rank else "separate"
+    kind = (usual if settings["critic"] == "usual" else settings["critic"]) if has_critic else None
+    separate = kind == "separate"
     reference = 0.0 if given.rank else weights
     critic = trunk if separate else 0.0
     snapshot = parts.FLOAT * given.learnt
@@ -275,7 +277,7 @@ def _ppo(given: _Given) -> Estimate:
     written = float(settings["max_new_tokens"])
     minibatch = float(settings["minibatch_size"])
     rows = given.rows_at_once(minibatch, float(settings["micro_batch_tokens"]), row)
-    trained = round(critic / parts.FLOAT)
+    trained = given.learnt if kind == "adapter" else round(critic / parts.FLOAT)
     batch = float(settings["batch_size"])
     scored = min(batch * row, float(settings["micro_batch_tokens"]))
     scoring = _moment(

@@ -9,7 +9,6 @@ target at each token instead of one per response.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from models.reward import give_heads
 from training.config import CostConfig, InputError, RewardConfig
@@ -33,10 +32,6 @@ from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-
 def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     """Train, normalise over samples of the policy or demonstrations, measure on the validation pairs, publish."""
     kind: ArtifactKind = "cost" if isinstance(config, CostConfig) else "reward"
@@ -51,7 +46,8 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy, config)
     if config.base is None:
-        config = run.settle(config, facts_of(cast("PreTrainedModel", policy.model.base_model)))
+        # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
+        config = run.settle(config, facts_of(policy.model))
         hold(policy.model, config)
     reward_model = untrained_reward_model(config, policy)
     if config.base is not None:
