@@ -17,7 +17,7 @@ class StageConfig:
     """A checkpoint is written at the end of a step, too, when the last one is so old: what steps take differs between
     models. No effect on the result."""
     chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)
-    """Variables of the chat template by name, `{"enable_thinking": false}` for instance. They are written into the
+    """Variables of the chat template by name, `enable_thinking` = false for instance. They are written into the
     template of what is published, so that every later stage and any other tool renders alike."""
     system_turns: Literal["template", "fold"] = "template"
     """`fold` makes a system's turn the beginning of the first user's, for templates that refuse one; else prompts that

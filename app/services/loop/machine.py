@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 
 WIDTH = 1024
-TRIES = 3
+TRIES = 8
 
 
 @lru_cache(maxsize=1)
 def flop_rate() -> float:
-    """FLOP a second of a product of matrices in single precision, the best of some tries: a tenth of a second, once."""
+    """FLOP a second of a product of matrices in single precision, the best of some tries; asked once."""
     left = np.ones((WIDTH, WIDTH), dtype=np.float32)
     seconds = []
     for _ in range(TRIES):

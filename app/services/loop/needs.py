@@ -1,16 +1,19 @@
 """What stages take with a model on this machine, by the formulae that refuse one which can't fit before it starts."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from app.services.loop import machine
+from app.db.tables import ModelVersion, Project
+from app.services.loop import machine, round_settings
+from app.services.loop.stages.registry import TRAINING
 from app.settings import settings
 from training.memory.estimate import Texts, estimate
 from training.memory.fitting import fit
+from training.memory.room import free_bytes, total_bytes
 from training.memory.shape import ModelShape, read_shape
 from training.stages.settings import settings_of
 
@@ -42,13 +45,17 @@ class Need:
         return ", ".join(f"{name} {value}" for name, value in (self.changes or {}).items())
 
 
-def shown(shape: ModelShape, *, memory_bytes: int) -> tuple[Need, ...]:
-    """All stages that one wants to know of a model, by their defaults."""
-    found = (of_stage(stage, shape, changed, memory_bytes=memory_bytes) for stage, changed in SHOWN)
+def shown(shape: ModelShape, *, memory_bytes: int, flop_rate: float | None = None) -> tuple[Need, ...]:
+    """All stages that one wants to know of a model, by their defaults, at a rate that its run measured or this
+    process does."""
+    rate = flop_rate or machine.flop_rate()
+    found = (of_stage(stage, shape, changed, memory_bytes=memory_bytes, flop_rate=rate) for stage, changed in SHOWN)
     return tuple(need for need in found if need is not None)
 
 
-def of_stage(stage: str, shape: ModelShape, changed: Mapping[str, object], *, memory_bytes: int) -> Need | None:
+def of_stage(
+    stage: str, shape: ModelShape, changed: Mapping[str, object], *, memory_bytes: int, flop_rate: float
+) -> Need | None:
     """What a stage takes by its defaults but for what was `changed`; None where there is no formula for it."""
     wanted = {setting.name: setting.default for setting in settings_of(stage)} | dict(changed)
     threads = settings().training_threads or os.cpu_count() or 1
@@ -60,12 +67,34 @@ def of_stage(stage: str, shape: ModelShape, changed: Mapping[str, object], *, me
         stage=stage,
         with_adapters=bool(cast(int, wanted.get("lora_rank", 0))),
         memory_bytes=taken.bytes,
-        step_seconds=taken.step_seconds(machine.flop_rate() * min(threads, 2)),
+        step_seconds=taken.step_seconds(flop_rate),
         fits=fitted.fits,
         is_refused=fitted.is_refused,
         changes=fitted.changes,
         changed_bytes=fitted.changed_bytes,
     )
+
+
+def of_version(version: ModelVersion, home: Path) -> tuple[Need, ...]:
+    """What stages take with a version that was brought, at the rate that its run measured; nothing where its files
+    aren't there."""
+    shape = shape_of_version(home / version.folder)
+    rate = version.figures["report"]["flop_rate"]
+    return shown(shape, memory_bytes=total_bytes(), flop_rate=rate) if shape is not None else ()
+
+
+def warned(project: Project, version: ModelVersion, home: Path, stages: Iterable[str]) -> dict[str, Need]:
+    """Of these stages those that would not fit with the project's settings and the policy in use."""
+    shape = shape_of_version(home / version.folder)
+    if shape is None:
+        return {}
+    chosen, free = round_settings.settings_of(project), free_bytes() or total_bytes()
+    found = {
+        stage: of_stage(stage, shape, chosen.of_stage(stage), memory_bytes=free, flop_rate=1.0)
+        for stage in stages
+        if stage in TRAINING
+    }
+    return {stage: need for stage, need in found.items() if need is not None and not need.fits}
 
 
 @lru_cache(maxsize=64)
