@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.cli import app
 from app.cli.database import in_transaction
 from app.errors import Invalid
-from app.services.loop import settable
+from app.services.loop import models, settable
 from app.services.projects import projects
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
@@ -28,10 +28,11 @@ def show(
     async def read(db: AsyncSession) -> list[str]:
         found = await projects.named(db, project)
         shown = settable.groups() if group is None else (settable.group_named(group),)
+        facts = await models.facts_of_policy(db, found.id)
         return [
             f"{each.name} {choice.setting.name} = {choice.value}" + _beside(choice)
             for each in shown
-            for choice in settable.choices_of(found, each)
+            for choice in settable.choices_of(found, each, facts)
             if group is not None or choice.is_changed
         ]
 
@@ -84,4 +85,8 @@ def _parts(value: str) -> tuple[str, str]:
 
 
 def _beside(choice: settable.Choice) -> str:
-    return f" (by default {choice.default})" if choice.is_changed else ""
+    if choice.is_changed:
+        return f" (by default {choice.default if choice.setting.by_model is None else 'as the model decides'})"
+    if choice.setting.by_model is None:
+        return ""
+    return f" (the model decides; the policy in use: {'not known yet' if choice.by_model is None else choice.by_model})"

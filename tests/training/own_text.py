@@ -1,4 +1,4 @@
-"""Texts of the starter's kind, to learn and to be held out: demonstrations, pairs of which the better is known, prompts.
+"""Texts of the starter's kind to learn and to hold out: demonstrations, pairs with the better one known, prompts.
 
 What is held out is about prompts that nothing else is about.
 """
@@ -17,9 +17,10 @@ HELD_OUT = "held_out.jsonl"
 
 def write_texts(folder: Path, *, learnt: int, held_out: int) -> None:
     """So many demonstrations, half as many pairs, and as many prompts; and `held_out` demonstrations of others."""
-    drawn = demonstrations(0, 2)
     ids = {prompt.text: f"prompt-{number}" for number, prompt in enumerate(prompts())}
-    texts = {prompt.text: [response.text for one, response in drawn if one is prompt] for prompt, _ in drawn}
+    texts: dict[str, list[str]] = {}
+    for prompt, response in demonstrations(0, 2):
+        texts.setdefault(prompt.text, []).append(response.text)
     asked = random.Random(0).sample(sorted(texts), learnt // 2 + held_out)
     written = [
         DemonstrationRecord(ids[text], conversation(("user", text)), response)
@@ -46,4 +47,5 @@ def held_out_loss(policy: Path | str, folder: Path) -> float:
 
 
 def _preference(one: DemonstrationRecord, other: DemonstrationRecord) -> float:
-    return (1 + gold.preference(one.prompt[-1].content, one.response, other.response)) / 2
+    word = gold.preference(one.prompt[-1].content, one.response, other.response)
+    return 0.5 if word == 0 else float(word > 0)

@@ -26,7 +26,7 @@ ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 def for_a_small_model(config: ConfigT) -> ConfigT:
     """The settings with what such a model decides of them, as a run has them once its model is open."""
-    return settled(config, chosen(config, ModelFacts(parameters=1)))
+    return settled(config, chosen(vars(config), ModelFacts(parameters=1)))
 
 
 def config(**change: object) -> PpoConfig:

@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from training.config.stage import StageConfig
 
@@ -102,10 +102,10 @@ def settled(config: ConfigT, choice: Mapping[str, float]) -> ConfigT:
     return done
 
 
-def chosen(config: StageConfig, facts: ModelFacts) -> dict[str, float]:
-    """What the model decides of these settings, by name."""
-    rules = {name: value for name, value in vars(config).items() if isinstance(value, ByModel)}
-    rank = getattr(config, "lora_rank", 0)
+def chosen(settings: Mapping[str, object], facts: ModelFacts) -> dict[str, float]:
+    """What the model decides of these settings, by name: of those that are a rule."""
+    rules = {name: value for name, value in settings.items() if isinstance(value, ByModel)}
+    rank = cast(float | ByModel, settings.get("lora_rank", 0))
     if isinstance(rank, ByModel):
         rank = rank.value_for(facts)
     asked = dataclasses.replace(facts, adapters_learn=rank > 0)

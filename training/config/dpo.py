@@ -42,7 +42,6 @@ class DpoConfig(LearningConfig):
     max_length: Count = step(512, 1024)
     """Pairs with a longer side are dropped and counted, never cut."""
     learning_rate: Positive = power(3e-4, 5e-7, adapters=5e-6)
-    """For models of a million parameters; the papers' 1e-6 is for a thousand times as many."""
     warmup_fraction: Fraction = 0.1
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0

@@ -44,7 +44,6 @@ class KtoConfig(LearningConfig):
     max_length: Count = step(512, 1024)
     """Longer responses, with their prompts, are dropped and counted, never cut."""
     learning_rate: Positive = power(1e-3, 1e-6, adapters=1e-5)
-    """For models of a million parameters; some three times DPO's, because a response alone says less than a pair."""
     warmup_fraction: Fraction = 0.1
     adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0

@@ -47,10 +47,10 @@ class RewardConfig(LearningConfig):
     micro_batch_tokens: Count = 1024
     """As many that are trained at once; has no effect on the result."""
     distil_steps: Annotated[int, Range(minimum=0)] = 300
-    distil_learning_rate: Positive = power(1e-3, 3e-5)
+    distil_learning_rate: Positive = power(1e-3, 3e-5, adapters=3e-4)
     finetune_epochs: Count = 1
-    finetune_learning_rate: Positive = power(1e-4, 9e-6)
-    gentle_learning_rate: Positive = power(3e-5, 3e-6)
+    finetune_learning_rate: Positive = power(1e-4, 9e-6, adapters=1e-4)
+    gentle_learning_rate: Positive = power(3e-5, 3e-6, adapters=3e-5)
     """Of fine-tuning after distillation."""
     mismatch_steps: Count = 100
     """At the rate of distillation."""

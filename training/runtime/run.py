@@ -91,7 +91,7 @@ class Run:
         once the model is open. A run that goes on keeps what it began with, whatever the rules say by then."""
         path = self.out / CHOSEN
         if not path.exists():
-            write_json(path, chosen(config, facts))
+            write_json(path, chosen(vars(config), facts))
         self._chosen = json.loads(path.read_bytes())
         return settled(config, self._chosen)
 

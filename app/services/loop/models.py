@@ -13,6 +13,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.security import Principal
 from app.services import events
 from app.services.projects import projects
+from training.config.by_model import ModelFacts
 
 
 async def register(
@@ -69,6 +70,15 @@ async def get(db: AsyncSession, actor: Principal, version_id: int) -> ModelVersi
 
 async def of_run(db: AsyncSession, run_id: int) -> ModelVersion | None:
     return await db.scalar(select(ModelVersion).where(ModelVersion.run_id == run_id))
+
+
+async def facts_of_policy(db: AsyncSession, project_id: int) -> ModelFacts | None:
+    """What the policy in use decides settings by, if its size is known: a later policy is as large as the first."""
+    sizes = select(ModelVersion.figures["parameters"]).where(
+        ModelVersion.project_id == project_id, ModelVersion.kind == "policy", ModelVersion.figures.has_key("parameters")
+    )
+    parameters = await db.scalar(sizes.order_by(ModelVersion.number.desc()).limit(1))
+    return None if parameters is None else ModelFacts(int(parameters))
 
 
 async def promoted(db: AsyncSession, project_id: int, kind: ModelKind = "policy") -> ModelVersion | None:

@@ -17,6 +17,7 @@ from app.services.loop.round_settings import RoundSettings, settings_of
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import PEOPLE, TIME, Usual
 from app.services.loop.storable import storable
+from training.config.by_model import ModelFacts, chosen
 from training.config.values import Range
 from training.stages.settings import KINDS, Setting, refusal
 from training.stages.settings import settings_of as settings_of_stage
@@ -44,12 +45,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Choice:
-    """A setting with what holds for a project, and what would hold if nobody had chosen."""
+    """A setting with what holds for a project, and what would hold if nobody had chosen. `by_model` is what the policy
+    in use would decide, where it is left to it and there is one."""
 
     setting: Setting
     value: object
     default: object
     usual: Usual | None
+    by_model: float | None = None
 
     @property
     def is_changed(self) -> bool:
@@ -69,15 +72,15 @@ def group_named(name: str) -> Group:
     raise NotFound(f"There is no group of settings {name}.")
 
 
-def choices_of(project: Project, group: Group) -> list[Choice]:
-    """What holds for the project's next round or run."""
-    return _choices(group, settings_of(project), _unchosen(project))
+def choices_of(project: Project, group: Group, facts: ModelFacts | None = None) -> list[Choice]:
+    """What holds for the project's next round or run; `facts` are those of the policy in use."""
+    return _choices(group, settings_of(project), _unchosen(project), facts)
 
 
-def every_choice(project: Project) -> list[tuple[Group, list[Choice]]]:
+def every_choice(project: Project, facts: ModelFacts | None = None) -> list[tuple[Group, list[Choice]]]:
     """What holds for the next round or run, of all groups, whose settings are put together once."""
-    chosen, unchosen = settings_of(project), _unchosen(project)
-    return [(group, _choices(group, chosen, unchosen)) for group in _GROUPS]
+    given, unchosen = settings_of(project), _unchosen(project)
+    return [(group, _choices(group, given, unchosen, facts)) for group in _GROUPS]
 
 
 def change(project: Project, group: Group, values: Mapping[str, object]) -> None:
@@ -126,21 +129,29 @@ def read(setting: Setting, typed: Sequence[str]) -> object:
     return text
 
 
-def _choices(group: Group, chosen: RoundSettings, unchosen: RoundSettings) -> list[Choice]:
+def _choices(group: Group, given: RoundSettings, unchosen: RoundSettings, facts: ModelFacts | None) -> list[Choice]:
     """Those that are usually looked at first, in their own order."""
     usual = {entry.name: entry for entry in group.usual}
-    holds, by_default = _values(chosen, group), _values(unchosen, group)
+    holds, by_default = _values(given, group), _values(unchosen, group)
+    decided = _decided(group, holds, facts) if facts is not None else {}
     choices = [
         Choice(
             setting,
             _at(holds, setting.name, setting.default),
             _at(by_default, setting.name, setting.default),
             usual.get(setting.name),
+            decided.get(setting.name),
         )
         for setting in group.settings
     ]
     order = list(usual)
     return sorted(choices, key=lambda choice: order.index(choice.setting.name) if choice.usual else len(order))
+
+
+def _decided(group: Group, holds: Json, facts: ModelFacts) -> dict[str, float]:
+    """What such a model decides of those settings that nobody has chosen."""
+    rules = {known.name: known.by_model for known in group.settings if holds.get(known.name) is None}
+    return chosen({**holds, **rules}, facts)
 
 
 def _number(setting: Setting, text: str) -> float:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.loop import settable
+from app.services.loop import models, settable
 from app.services.loop.settable import Choice, Group
 from app.web.api.access import ManagedProject, OwnedProject
 from app.web.serving.deps import Db
@@ -21,7 +21,8 @@ class SettingOut(BaseModel):
         "anything by name."
     )
     value: Any = Field(description="What holds for the next round or run.")
-    default: Any = Field(description="What would hold if nobody had chosen.")
+    default: Any = Field(description="What would hold if nobody had chosen; null where the model decides.")
+    by_model: float | None = Field(description="What the policy in use decides, where that is left to it.")
     choices: list[str]
     minimum: float | None
     above: float | None
@@ -44,9 +45,12 @@ class ChangeIn(BaseModel):
 
 
 @router.get("/projects/{slug}/round-settings", summary="Read the settings of rounds")
-async def read_round_settings(project: ManagedProject) -> list[GroupOut]:
+async def read_round_settings(project: ManagedProject, db: Db) -> list[GroupOut]:
     """All settings by group, each with its default, bounds and meaning; 403 for annotators."""
-    return [_out(group, choices) for group, choices in settable.every_choice(project)]
+    return [
+        _out(group, choices)
+        for group, choices in settable.every_choice(project, await models.facts_of_policy(db, project.id))
+    ]
 
 
 @router.patch("/projects/{slug}/round-settings/{group}", summary="Change settings of rounds")
@@ -58,7 +62,7 @@ async def change_round_settings(project: OwnedProject, group: str, body: ChangeI
         settable.reset(project, found, name)
     settable.change(project, found, body.values)
     await db.flush()
-    return _out(found, settable.choices_of(project, found))
+    return _out(found, settable.choices_of(project, found, await models.facts_of_policy(db, project.id)))
 
 
 def _out(group: Group, choices: list[Choice]) -> GroupOut:
@@ -72,6 +76,7 @@ def _setting(choice: Choice) -> SettingOut:
         kind=setting.kind,
         value=choice.value,
         default=choice.default,
+        by_model=choice.by_model,
         choices=list(setting.choices),
         minimum=_finite(setting.range.minimum),
         above=_finite(setting.range.above),

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.errors import Invalid
-from app.services.loop import settable
+from app.services.loop import models, settable
 from app.services.loop.settable import Group
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
@@ -20,15 +21,15 @@ WHOLE_GROUP = "*"
 
 
 @router.get("")
-async def show_settings(request: Request, managed: ManagedProject) -> Response:
+async def show_settings(request: Request, managed: ManagedProject, db: Db) -> Response:
     """Shows owners and reviewers the settings of the round itself, and where the others are."""
-    return _page(request, managed, settable.group_named(settable.ROUND))
+    return await _page(request, managed, db, settable.group_named(settable.ROUND))
 
 
 @router.get("/{group}")
-async def show_group(request: Request, group: str, managed: ManagedProject) -> Response:
+async def show_group(request: Request, group: str, managed: ManagedProject, db: Db) -> Response:
     """Shows owners and reviewers what holds for the next round or run, in a form that only owners may send."""
-    return _page(request, managed, settable.group_named(group))
+    return await _page(request, managed, db, settable.group_named(group))
 
 
 @router.post("/{group}")
@@ -47,7 +48,8 @@ async def change_group(
         values = {known.name: settable.read(known, typed.get(known.name, ())) for known in found.settings}
         settable.change(project, found, values)
     except Invalid as error:
-        return _page(request, managed, found, typed=typed, problem=translated(error), status_code=error.status)
+        problem = translated(error)
+        return await _page(request, managed, db, found, typed=typed, problem=problem, status_code=error.status)
     await db.flush()
     return render.redirect(f"{here}?saved=true")
 
@@ -58,16 +60,17 @@ async def _typed(request: Request) -> dict[str, list[str]]:
     return {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in form}
 
 
-def _page(
+async def _page(
     request: Request,
     managed: Managed,
+    db: AsyncSession,
     group: Group,
     *,
     typed: Mapping[str, Sequence[str]] | None = None,
     problem: str | None = None,
     status_code: int = 200,
 ) -> Response:
-    every = settable.every_choice(managed.project)
+    every = settable.every_choice(managed.project, await models.facts_of_policy(db, managed.project.id))
     fields = fields_of(next(choices for known, choices in every if known == group), typed)
     return render.page(
         request,

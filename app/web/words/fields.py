@@ -17,7 +17,7 @@ class Field:
     """One field of a form. `typed` is what stands in it, or is ticked; `meaning` has code in it.
 
     `titles` say what a choice is, where it has words. `default` is what holds if nobody chooses, None where that is
-    what stands there.
+    what stands there; `by_model` says who chooses if this stays empty, and what.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Field:
     minimum: str
     maximum: str
     default: str | None
+    by_model: str | None
     is_usual: bool
 
     @property
@@ -58,8 +59,17 @@ def _field(choice: Choice, typed: Sequence[str] | None) -> Field:
         minimum=_bound(max(setting.range.minimum, setting.range.above)),
         maximum=_bound(setting.range.maximum),
         default=", ".join(_typed(setting, choice.default)) or gettext("nothing") if choice.is_changed else None,
+        by_model=_by_model(choice),
         is_usual=choice.usual is not None,
     )
+
+
+def _by_model(choice: Choice) -> str | None:
+    if choice.setting.by_model is None:
+        return None
+    if choice.by_model is None:
+        return gettext("Empty: the model decides.")
+    return gettext("Empty: the model decides; the policy in use: %(value)s.") % {"value": f"{choice.by_model:g}"}
 
 
 def _typed(setting: Setting, value: object) -> tuple[str, ...]:

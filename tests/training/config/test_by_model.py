@@ -24,17 +24,17 @@ RATES = [
 
 def test_models_of_the_starters_kind_learn_as_they_always_did() -> None:
     for parameters in (1, 1_100_000, SMALL):
-        untrained = chosen(SFT, ModelFacts(parameters, was_trained=False))
+        untrained = chosen(vars(SFT), ModelFacts(parameters, was_trained=False))
         assert (untrained["learning_rate"], untrained["batch_tokens"], untrained["max_length"]) == (3e-3, 768, 512)
         trained = ModelFacts(parameters)
-        assert chosen(DPO, trained) == {
+        assert chosen(vars(DPO), trained) == {
             "lora_rank": 0,
             "lora_alpha": 16.0,
             "batch_tokens": 2048,
             "max_length": 512,
             "learning_rate": 3e-4,
         }
-        assert chosen(PPO, trained) == {
+        assert chosen(vars(PPO), trained) == {
             "lora_rank": 0,
             "lora_alpha": 16.0,
             "micro_batch_tokens": 4096,
@@ -48,16 +48,21 @@ def test_models_of_the_starters_kind_learn_as_they_always_did() -> None:
 def test_large_models_learn_at_published_rates_with_adapters_unless_those_are_turned_off() -> None:
     for parameters in (LARGE, 8 * LARGE):
         facts = ModelFacts(parameters)
-        assert chosen(DPO, facts)["lora_rank"] > 0
-        assert (chosen(DPO, facts)["learning_rate"], chosen(PPO, facts)["actor_learning_rate"]) == (5e-6, 1e-5)
+        assert chosen(vars(DPO), facts)["lora_rank"] > 0
+        assert (chosen(vars(DPO), facts)["learning_rate"], chosen(vars(PPO), facts)["actor_learning_rate"]) == (
+            5e-6,
+            1e-5,
+        )
         whole: Any = DpoConfig(seed=0, policy="p", preferences=Path("x"), lora_rank=0)
-        assert chosen(whole, facts)["learning_rate"] == 5e-7
-        assert "lora_rank" not in chosen(whole, facts)
+        assert chosen(vars(whole), facts)["learning_rate"] == 5e-7
+        assert "lora_rank" not in chosen(vars(whole), facts)
 
 
 def test_a_model_that_was_trained_before_learns_a_tenth_as_fast_as_one_from_nothing() -> None:
     for parameters in (1_000, 5_000_000, 60_000_000):
-        rates = [chosen(SFT, ModelFacts(parameters, was_trained=known))["learning_rate"] for known in (True, False)]
+        rates = [
+            chosen(vars(SFT), ModelFacts(parameters, was_trained=known))["learning_rate"] for known in (True, False)
+        ]
         assert rates[1] / rates[0] == pytest.approx(10, rel=0.1)
 
 

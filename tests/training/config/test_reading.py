@@ -184,7 +184,7 @@ def test_what_is_left_to_the_model_is_null_or_not_there_and_chosen_once_it_is_kn
     names = [one.name for one in LEFT_TO_THE_MODEL if one.stage == stage]
     given, left = read(stage, tmp_path, **dict.fromkeys(names)), read(stage, tmp_path)
     assert config_to_json(given) == config_to_json(left) == config_to_json(left) | dict.fromkeys(names)
-    choice = chosen(left, ModelFacts(parameters=135_000_000))
+    choice = chosen(vars(left), ModelFacts(parameters=135_000_000))
     assert list(choice) == [name for name in vars(left) if name in names]
     assert config_to_json(settled(left, choice)) == config_to_json(left) | choice
     for name in names:
