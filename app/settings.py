@@ -146,6 +146,13 @@ class Settings(BaseModel):
             "of CUDA where there is one, else the CPU.",
         ),
     ] = "auto"
+    memory_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Memory that a training process may take: one that can't fit is refused; unset: what is free.",
+        ),
+    ] = None
     training_python: Annotated[
         str | None,
         Field(description="Python interpreter with torch that runs `python -m training`; unset: the worker's own."),

@@ -8,7 +8,7 @@ same tokens always get the same log-probabilities.
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -29,11 +29,13 @@ from models.placement import HOST, moved
 from models.recomputation import recomputed
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
     encode_responses,
-    end_turns,
     prepare_tokenizer,
+    try_prompts,
+    unused_rows,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 LOGIT_BYTES = 1 << 26
 """Of logits in float32 that are held at once: 64 MiB are all of a batch in a small vocabulary, and 341 tokens of one
 of 49,152."""
+
+NEVER = -1e9
+"""A logit whose probability is 0 at any temperature, and finite, so that nothing times it is 0."""
 
 ResultT = TypeVar("ResultT")
 
@@ -58,6 +63,8 @@ class LanguageModel:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     eos_ids: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    """Of the weights in its file, and so of those in whatever is published of it; in memory they are in float32."""
 
     @property
     def pad_id(self) -> int:
@@ -78,6 +85,9 @@ class LanguageModel:
 
     def encode_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
         return encode_prompts(self.tokenizer, prompts)
+
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        return try_prompts(self.tokenizer, prompts)
 
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         return encode_responses(self.tokenizer, responses)
@@ -111,7 +121,8 @@ def load_language_model(location: str | Path) -> LanguageModel:
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
-    require_decoder(read_model_config(location), location)
+    config = read_model_config(location)
+    require_decoder(config, location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
@@ -132,7 +143,7 @@ def load_language_model(location: str | Path) -> LanguageModel:
     require_shapes(info["mismatched_keys"], location)
     require_numbers(model, location)
     try:
-        return _prepared(model, tokenizer)
+        return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
     except TokenizerError as error:
         raise ModelError(f"cannot use {location}: {error}") from error
 
@@ -179,8 +190,48 @@ def require_numbers(model: nn.Module, location: str | Path) -> None:
 
 def save_language_model(language_model: LanguageModel, folder: Path) -> None:
     """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
-    language_model.model.save_pretrained(folder, safe_serialization=True)
+    save_weights(language_model.model, folder, language_model.dtype)
     language_model.tokenizer.save_pretrained(folder)
+
+
+def stored_dtype(config: "PreTrainedConfig") -> torch.dtype:
+    """What the weights beside a configuration are in: a half where it says so, else float32."""
+    told = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(told, torch.float32)
+
+
+def save_weights(
+    model: "PreTrainedModel",
+    folder: Path,
+    dtype: torch.dtype,
+    weights: dict[str, Tensor] | None = None,
+    *,
+    in_full: Collection[str] = (),
+) -> None:
+    """Write a model's weights, or these in their place, in `dtype`, and its configuration; those `in_full` as they
+    are."""
+    if dtype == torch.float32:
+        model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        return
+    halves: dict[int, Tensor] = {}  # weights that are tied stay one
+
+    def half(weight: Tensor) -> Tensor:
+        return halves.setdefault(weight.data_ptr(), weight.to(dtype))
+
+    found = cast(dict[str, Tensor], model.state_dict()) if weights is None else weights
+    stored = {name: weight if name in in_full else half(weight) for name, weight in found.items()}
+    model.save_pretrained(folder, state_dict=stored, safe_serialization=True)
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.config.save_pretrained(folder)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def round_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give every weight a value that `dtype` has, so that what is measured is what will be saved."""
+    if dtype != torch.float32:
+        for weight in model.parameters():
+            weight.copy_(weight.to(dtype))
 
 
 def first_line(error: Exception) -> str:
@@ -227,7 +278,16 @@ def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
     cap = getattr(config, "final_logit_softcapping", None)
     if cap is not None:
         logits_NV = torch.tanh(logits_NV / cap) * cap
-    return cast(Tensor, logits_NV)
+    return without_unwritten(model, cast(Tensor, logits_NV))
+
+
+def without_unwritten(model: "PreTrainedModel", logits_NV: Tensor) -> Tensor:
+    """The same logits, in place, of which padding and other ids without a text have none: their probability is 0 in
+    sampling, and so in training."""
+    unwritten = getattr(model.generation_config, "suppress_tokens", None)
+    if unwritten:
+        logits_NV[..., unwritten] = NEVER
+    return logits_NV
 
 
 def response_hidden_states(
@@ -322,29 +382,37 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> LanguageModel:
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    needed = prepare_tokenizer(tokenizer, rows)
+    brought = tokenizer.pad_token_id
+    needed = prepare_tokenizer(tokenizer, rows, _listed_ends(model, tokenizer))
     if needed > rows:
         _add_rows(model, needed)
     model.config.pad_token_id = tokenizer.pad_token_id
+    ends = tuple(sorted({*_listed_ends(model, tokenizer), cast(int, tokenizer.eos_token_id)}))
     if model.generation_config is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+        # Read by `transformers.generate` too, so that whoever opens what is published writes and stops alike.
+        model.generation_config.eos_token_id = list(ends) if len(ends) > 1 else ends[0]
+        # Padding that a model brings it has learnt not to write; what is chosen for it nobody has trained.
+        spare = {cast(int, tokenizer.pad_token_id)} - {brought}
+        listed = model.generation_config.suppress_tokens or []
+        unwritten = {*listed, *spare, *unused_rows(tokenizer, needed)}
+        model.generation_config.suppress_tokens = sorted(unwritten) or None
         model.generation_config = _savable(model.generation_config)
     model.eval()
-    ends = _eos_ids(model, tokenizer)
-    end_turns(tokenizer, ends)
     return LanguageModel(model, tokenizer, ends)
 
 
 def _add_rows(model: "PreTrainedModel", needed: int) -> None:
-    """Room for padding. A logit of the mean of all rows is their mean, so that no padding is ever written; with weights
-    of its own it would stand far above the others where a model puts all of them far below zero, as GPT-2 does."""
+    """Room for padding. A logit of the mean of all rows is their mean, so that no tool writes it more than anything
+    else; with weights of its own it would stand far above the others where a model puts all of them far below zero, as
+    GPT-2 does."""
     rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     with torch.random.fork_rng(devices=[]):
         model.resize_token_embeddings(needed, mean_resizing=False)
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            weight_VD = cast(Tensor, cast(nn.Module, layer).weight)
-            weight_VD[rows:] = weight_VD[:rows].mean(0)
+            for weight in cast(nn.Module, layer).parameters():  # a head may have a bias
+                weight[rows:] = weight[:rows].mean(0)
 
 
 def _savable(generation: "GenerationConfig") -> "GenerationConfig":
@@ -360,10 +428,10 @@ def _savable(generation: "GenerationConfig") -> "GenerationConfig":
     return type(generation)(**ids)
 
 
-def _eos_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-    """Every id that ends a response: some models list several (Llama 3.1 does)."""
-    ids = {cast(int, tokenizer.eos_token_id)}
+def _listed_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Every id that ends a response by the model's own files: some list several (Llama 3.1 does)."""
+    ids = {tokenizer.eos_token_id} - {None}
     for config in (model.config, model.generation_config):
         listed = getattr(config, "eos_token_id", None)
         ids.update([listed] if isinstance(listed, int) else listed or [])
-    return tuple(sorted(ids))
+    return cast(set[int], ids)

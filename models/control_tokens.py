@@ -42,6 +42,11 @@ class ControlTokens:
                 return self._pattern.sub("", normalised)
         return text
 
+    def at_start_of(self, text: str) -> str | None:
+        """The control token that a text begins with."""
+        found = self._pattern.match(text) if self._pattern is not None else None
+        return found[0] if found is not None else None
+
     def _without(self, text: str) -> str:
         assert self._pattern is not None
         while self._pattern.search(text) is not None:

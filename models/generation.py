@@ -6,15 +6,17 @@ does not depend on which other rows share its batch, or when those end.
 
 # B = rows still alive, P = prompt tokens, V = vocabulary
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel
+from models.backbone import LanguageModel, without_unwritten
 from models.decoding import decoder_for
 from models.placement import moved
+from models.stop_strings import StopStrings
 
 # float32 cumulative sums over a vocabulary lose the tail; 53 bits do not.
 _CUMULATIVE_DTYPE = torch.float64
@@ -34,6 +36,40 @@ class Response:
     token_ids: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     ended_with_eos: bool
+    """Or with a stop string, whose tokens are then its last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which tokens may be drawn at all; off by default. As in `transformers`, in this order: the `top_k` likeliest (0:
+    all), of those the fewest that have `top_p` of the probability (Holtzman et al. 2019), and none below `min_p` times
+    the likeliest (Nguyen et al. 2024)."""
+
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def applied(self, log_probability_BV: Tensor) -> Tensor:
+        """(B, V) log-probabilities of the distribution that is sampled from, minus infinity where nothing is drawn."""
+        if self == Filters():
+            return log_probability_BV
+        size = log_probability_BV.shape[-1]
+        if 0 < self.top_k < size:
+            least_B1 = log_probability_BV.topk(self.top_k, dim=-1).values[:, -1:]
+            log_probability_BV = _among(log_probability_BV, log_probability_BV >= least_B1)
+        if self.top_p < 1:
+            sorted_BV, order_BV = log_probability_BV.sort(dim=-1, descending=True, stable=True)
+            probability_BV = sorted_BV.exp()
+            before_BV = probability_BV.cumsum(-1, dtype=_CUMULATIVE_DTYPE) - probability_BV
+            kept_BV = torch.zeros_like(order_BV, dtype=torch.bool).scatter(-1, order_BV, before_BV < self.top_p)
+            log_probability_BV = _among(log_probability_BV, kept_BV)
+        if self.min_p > 0:
+            least_B1 = log_probability_BV.max(-1, keepdim=True).values + math.log(self.min_p)
+            log_probability_BV = _among(log_probability_BV, log_probability_BV >= least_B1)
+        return log_probability_BV
+
+
+NO_FILTERS = Filters()
 
 
 def sample_responses(
@@ -44,44 +80,56 @@ def sample_responses(
     temperature: float,
     seed: int,
     batch_size: int = 128,
+    filters: Filters = NO_FILTERS,
+    stop: Sequence[str] = (),
 ) -> list[Response]:
-    """One response per prompt, in order, from softmax(logits / temperature) with no top-k or top-p filter.
+    """One response per prompt, in order, from softmax(logits / temperature) within the filters.
 
-    A filter would make the stored log-probabilities those of another distribution than the one sampled from.
+    The log-probabilities are those of the distribution that was sampled from. A response ends with an id that ends one,
+    or as soon as its text holds one of the `stop` strings (`stopped_text` cuts it off).
     """
+    stops = StopStrings(language_model.tokenizer, stop) if stop else None
     generator = torch.Generator().manual_seed(seed)
     uniforms_NR = torch.rand(len(prompts), max_new_tokens, generator=generator, dtype=torch.float64)
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     responses: dict[int, Response] = {}
     for start in range(0, len(by_length), batch_size):
         indices = by_length[start : start + batch_size]
-        batch = _sample_batch(language_model, [prompts[index] for index in indices], uniforms_NR[indices], temperature)
+        asked = [prompts[index] for index in indices]
+        batch = _sample_batch(language_model, asked, uniforms_NR[indices], temperature, filters, stops)
         responses.update(zip(indices, batch, strict=True))
     return [responses[index] for index in range(len(prompts))]
 
 
 @torch.inference_mode()
 def _sample_batch(
-    language_model: LanguageModel, prompts: Sequence[Sequence[int]], uniforms_BR: Tensor, temperature: float
+    language_model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    uniforms_BR: Tensor,
+    temperature: float,
+    filters: Filters,
+    stops: StopStrings | None,
 ) -> list[Response]:
     device = language_model.device
     unread_tokens = 1 if device.type == "cpu" else _UNREAD_TOKENS
     uniforms_BR = moved(uniforms_BR.to(_cumulative_dtype(device)), device)
-    decoder = decoder_for(language_model.model)
+    model = language_model.model
+    decoder = decoder_for(model)
     drafts = [_Draft(language_model.eos_ids) for _ in prompts]
     alive = drafts
     unread: list[Tensor] = []  # (2, B) tokens and their log-probabilities, of each step
     logits_BV = decoder.start(*pad_left(prompts, language_model.pad_id, device))
     for step in range(uniforms_BR.shape[1]):
         is_last = step + 1 == uniforms_BR.shape[1]
-        log_probability_BV = torch.log_softmax(logits_BV.float() / temperature, dim=-1)
+        log_probability_BV = torch.log_softmax(without_unwritten(model, logits_BV.float()) / temperature, dim=-1)
+        log_probability_BV = filters.applied(log_probability_BV)
         token_B = _inverse_cdf(log_probability_BV, uniforms_BR[:, step])
         chosen_B = log_probability_BV.gather(-1, token_B[:, None]).squeeze(-1)
         unread.append(torch.stack([token_B.float(), chosen_B]))  # exact: there are fewer than 2^24 tokens
         if is_last or len(unread) == unread_tokens:
             for tokens, chosen in torch.stack(unread).tolist():
                 for draft, token, log_probability in zip(alive, tokens, chosen, strict=True):
-                    draft.append(int(token), log_probability)
+                    draft.append(int(token), log_probability, stops)
             unread = []
             places = [place for place, draft in enumerate(alive) if not draft.ended]
             if not places:
@@ -105,16 +153,21 @@ class _Draft:
         self._log_probabilities: list[float] = []
         self.ended = False
 
-    def append(self, token_id: int, log_probability: float) -> None:
+    def append(self, token_id: int, log_probability: float, stops: StopStrings | None) -> None:
         """Write a token, unless the response has ended."""
         if self.ended:
             return
         self._token_ids.append(token_id)
         self._log_probabilities.append(log_probability)
-        self.ended = token_id in self._eos_ids
+        self.ended = token_id in self._eos_ids or (stops is not None and stops.end(self._token_ids))
 
     def response(self) -> Response:
         return Response(tuple(self._token_ids), tuple(self._log_probabilities), self.ended)
+
+
+def _among(log_probability_BV: Tensor, kept_BV: Tensor) -> Tensor:
+    """Of those that are kept alone."""
+    return torch.log_softmax(log_probability_BV.masked_fill(~kept_BV, -torch.inf), dim=-1)
 
 
 def _inverse_cdf(log_probability_BV: Tensor, uniform_B: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ from models.backbone import (
     require_decoder,
     require_numbers,
     require_shapes,
+    save_weights,
+    stored_dtype,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
 from models.classifier import classifier_class, has_classifier
@@ -38,12 +40,14 @@ from models.placement import moved
 from models.read_out import ReadOut
 from models.tokenization import (
     Conversation,
+    PromptError,
     TokenizerError,
     encode_prompts,
-    encode_response_texts,
     encode_responses,
+    encode_texts,
     prepare_tokenizer,
     same_tokenizer,
+    try_prompts,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +77,8 @@ class RewardModel:
     tokenizer: "PreTrainedTokenizerBase"
     pairs: PairFormat | None = None
     """How prompt and response are put together for an encoder; None of a decoder."""
+    dtype: torch.dtype = torch.float32
+    """As a policy's, of all but the heads, which are always saved in float32."""
 
     @property
     def pad_id(self) -> int:
@@ -81,6 +87,11 @@ class RewardModel:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def end_id(self) -> int:
+        """A decoder's: the token that it has learnt to be asked at."""
+        return cast(int, self.tokenizer.eos_token_id)
 
     @property
     def width(self) -> int:
@@ -110,11 +121,18 @@ class RewardModel:
         bodies = encode_prompts(self.tokenizer, prompts)
         return bodies if self.pairs is None else [self.pairs.prompt(body) for body in bodies]
 
+    def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
+        """Those of `encode_prompts`, or why the template refuses one."""
+        tried = try_prompts(self.tokenizer, prompts)
+        if self.pairs is None:
+            return tried
+        return [one if isinstance(one, PromptError) else self.pairs.prompt(one) for one in tried]
+
     def encode_responses(self, responses: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of complete responses."""
         if self.pairs is None:
             return encode_responses(self.tokenizer, responses)
-        return [self.pairs.response(body) for body in encode_response_texts(self.tokenizer, responses)]
+        return [self.pairs.response(body) for body in encode_texts(self.tokenizer, responses)]
 
     def encode_samples(
         self, prompts: Iterable[Conversation], texts: Sequence[str], ended: Sequence[bool]
@@ -177,7 +195,7 @@ def reward_model_from_policy(
         trunk = copy.deepcopy(policy.model.base_model).requires_grad_(True)
     model.set_submodule(model.base_model_prefix, trunk)
     model.score = nn.Linear(policy.width, 1, bias=False, device=policy.device)
-    reward_model = RewardModel(model.eval(), policy.tokenizer)
+    reward_model = RewardModel(model.eval(), policy.tokenizer, dtype=policy.dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
 
@@ -195,7 +213,8 @@ def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: Read
     if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
         raise ModelError(f"{location} lacks the weights of {lacking[0]}")
     require_numbers(model, location)
-    reward_model = RewardModel(model.eval(), tokenizer, _pair_format(model, tokenizer, location))
+    pairs, dtype = _pair_format(model, tokenizer, location), stored_dtype(read_model_config(location))
+    reward_model = RewardModel(model.eval(), tokenizer, pairs, dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
 
@@ -234,11 +253,11 @@ def load_reward_model(location: str | Path) -> RewardModel:
     require_numbers(model, location)
     if not reads_pairs:
         try:
-            prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings)
+            prepare_tokenizer(tokenizer, cast(nn.Embedding, model.get_input_embeddings()).num_embeddings, _ends(model))
         except TokenizerError as error:
             raise ModelError(f"cannot use {location}: {error}") from error
     pairs = _pair_format(model, tokenizer, location) if reads_pairs else None
-    reward_model = RewardModel(model.eval(), tokenizer, pairs)
+    reward_model = RewardModel(model.eval(), tokenizer, pairs, stored_dtype(read_model_config(location)))
     if reward_model.read_out.heads > 1:
         _load_heads(reward_model, Path(location) / HEADS)
     return reward_model
@@ -257,7 +276,8 @@ def save_reward_model(reward_model: RewardModel, folder: Path) -> None:
     elsewhere = reward_model.read_out.elsewhere
     if elsewhere is not None:
         reward_model.model.config.update(_MEAN_LABEL)
-    reward_model.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+    in_full = [name for name in weights if name.startswith(f"{reward_model.head_name}.")]
+    save_weights(reward_model.model, folder, reward_model.dtype, weights, in_full=in_full)
     if elsewhere is not None:
         (folder / CARD).write_text(f"# Reward model\n\nOf this model, {elsewhere}.\n\n{_CARD}", encoding="utf-8")
     if reward_model.read_out.heads > 1:
@@ -326,6 +346,11 @@ def _load(
     except Exception as error:  # the libraries' parsers raise whatever they like, bare exceptions too
         raise ModelError(f"cannot load {what} from {location}: {first_line(error)}") from error
     return model, tokenizer, info
+
+
+def _ends(model: "PreTrainedModel") -> list[int]:
+    listed = getattr(model.config, "eos_token_id", None)
+    return [listed] if isinstance(listed, int) else listed or []
 
 
 def _pair_format(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", location: str | Path) -> PairFormat:

@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from jinja2 import TemplateError
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from models.control_tokens import ControlTokens
+from models.turns import ResponseForm, assistant_spans, end_of_turn, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,10 +54,6 @@ class TokenizerError(ValueError):
 class PromptError(TokenizerError):
     """A conversation that the tokenizer's template refuses: a system's turn, two turns of one role."""
 
-    def __init__(self, message: str, prompt: Conversation) -> None:
-        super().__init__(message)
-        self.prompt = prompt
-
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE with our chat template; every text can be encoded, and decoding gives it back."""
@@ -81,39 +78,68 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     return wrapped
 
 
-def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int) -> int:
-    """Give the tokenizer a padding token other than EOS and a chat template; return the rows that it needs.
+def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int, ends: Collection[int] = ()) -> int:
+    """Give the tokenizer a chat template, the end of a turn that it writes, and a padding token that ends nothing;
+    return the rows that it needs. `ends` are the model's own ids that end a response.
 
-    A padding id that equals EOS hides the end of a response from every "last real token". The order of
-    preference keeps the embedding matrix as it is: a spare special token, then an unused row of the matrix,
-    and only then one more row (the result is `embedding_rows + 1`).
+    Padding that is an end hides the end of a response from every "last real token". The order of preference keeps the
+    embedding matrix as it is: a spare special token, then an unused row of the matrix, and only then one more row (the
+    result is `embedding_rows + 1`). Raises `TokenizerError`.
     """
-    if tokenizer.eos_token_id is None:
-        raise TokenizerError("the tokenizer has no end-of-sequence token")
     _require_rows(tokenizer, embedding_rows)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
-    taken = {tokenizer.eos_token_id, tokenizer.bos_token_id}
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in taken:
-        return max(embedding_rows, cast(int, tokenizer.pad_token_id) + 1)
-    spare = _spare_special_token(tokenizer)
-    if spare is not None:
-        tokenizer.pad_token = spare
-    else:
-        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    end = end_of_turn(tokenizer, ends)
+    if end is not None and end != tokenizer.eos_token_id:
+        # Special, so that no text shows it: those of some families are only added.
+        token = cast(str, tokenizer.convert_ids_to_tokens(end))
+        tokenizer.add_special_tokens({"eos_token": AddedToken(token, special=True, normalized=False)})
+    if tokenizer.eos_token_id is None:
+        raise TokenizerError("the tokenizer has no end-of-sequence token")
+    taken = {tokenizer.eos_token_id, tokenizer.bos_token_id, *ends}
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in taken:
+        spare = _spare_special_token(tokenizer, taken)
+        if spare is not None:
+            tokenizer.pad_token = spare
+        else:
+            tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return max(embedding_rows, cast(int, tokenizer.pad_token_id) + 1)
 
 
+def unused_rows(tokenizer: "PreTrainedTokenizerBase", rows: int) -> set[int]:
+    """Ids of an embedding matrix that the tokenizer has no token for."""
+    return set(range(rows)) - set(tokenizer.get_vocab().values())
+
+
 def encode_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Iterable[Conversation]) -> list[tuple[int, ...]]:
-    """Token ids of conversations, each up to where the assistant begins to speak; equal ones are rendered once."""
-    control = ControlTokens(tokenizer)
-    known: dict[Conversation, tuple[int, ...]] = {}
+    """Token ids of conversations, each up to where the assistant begins to speak. Raises `PromptError`."""
     encoded: list[tuple[int, ...]] = []
+    for ids in try_prompts(tokenizer, prompts):
+        if isinstance(ids, PromptError):
+            raise ids
+        encoded.append(ids)
+    return encoded
+
+
+def try_prompts(
+    tokenizer: "PreTrainedTokenizerBase", prompts: Iterable[Conversation]
+) -> "list[tuple[int, ...] | PromptError]":
+    """Token ids like those of `encode_prompts`, or why the template refuses; equal prompts are rendered once."""
+    control = ControlTokens(tokenizer)
+    known: dict[Conversation, tuple[int, ...] | PromptError] = {}
+    tried: list[tuple[int, ...] | PromptError] = []
     for prompt in prompts:
         if prompt not in known:
-            known[prompt] = _encode_prompt(tokenizer, prompt, control)
-        encoded.append(known[prompt])
-    return encoded
+            known[prompt] = _try_prompt(tokenizer, prompt, control)
+        tried.append(known[prompt])
+    return tried
+
+
+def taught_spans(
+    tokenizer: "PreTrainedTokenizerBase", prompt: Conversation, token_ids: Sequence[int]
+) -> list[tuple[int, int] | None]:
+    """`assistant_spans` of a conversation that was encoded to these ids."""
+    return assistant_spans(tokenizer, _messages(prompt, ControlTokens(tokenizer)), token_ids)
 
 
 def encode_responses(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[str]) -> list[tuple[int, ...]]:
@@ -123,17 +149,18 @@ def encode_responses(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[s
 
 
 def encode_response_texts(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[str]) -> list[list[int]]:
-    """Token ids of responses without any special token."""
-    separator = _separator(tokenizer)
-    control = ControlTokens(tokenizer)
-    texts = [separator + control.broken_up(response) for response in responses]
-    return cast(list[list[int]], tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
+    """Token ids of responses without any special token, those that continue a prompt."""
+    return ResponseForm.of(tokenizer).encoded(tokenizer, _broken_up(tokenizer, responses))
+
+
+def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts that nothing precedes, without any special token."""
+    return ResponseForm("").encoded(tokenizer, _broken_up(tokenizer, texts))
 
 
 def decode_response(tokenizer: "PreTrainedTokenizerBase", token_ids: Sequence[int]) -> str:
     """The text of a response, without special tokens."""
-    text = cast(str, tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    return text.removeprefix(_separator(tokenizer))
+    return ResponseForm.of(tokenizer).decoded(tokenizer, token_ids)
 
 
 def same_tokenizer(one: "PreTrainedTokenizerBase", other: "PreTrainedTokenizerBase") -> bool:
@@ -141,22 +168,9 @@ def same_tokenizer(one: "PreTrainedTokenizerBase", other: "PreTrainedTokenizerBa
     return one.get_vocab() == other.get_vocab() and one.chat_template == other.chat_template
 
 
-def end_turns(tokenizer: "PreTrainedTokenizerBase", ends: Collection[int]) -> None:
-    """Make the end that the chat template writes after an assistant's turn the tokenizer's own, if it is one of `ends`,
-    the ids that end a response: Gemma's and Phi-3's tokenizers name another one, which no turn ends with.
-    """
-    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
-    try:
-        rendered = [
-            cast(str, tokenizer.apply_chat_template(told, add_generation_prompt=False, tokenize=False))
-            for told in (turns[:1], turns)
-        ]
-    except TemplateError:  # some templates refuse such turns; then the tokenizer's word is all there is
-        return
-    ids = cast(list[int], tokenizer.encode(rendered[1].removeprefix(rendered[0]), add_special_tokens=False))
-    found = [token for token in ids if token in ends]
-    if found and tokenizer.eos_token_id not in found:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(found[-1])
+def _broken_up(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[str]:
+    control = ControlTokens(tokenizer)
+    return [control.broken_up(text) for text in texts]
 
 
 def _require_rows(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int) -> None:
@@ -169,36 +183,35 @@ def _require_rows(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int) -> 
         )
 
 
-def _spare_special_token(tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    """A special token that no text or template uses: named as padding or reserved, or the unknown token."""
-    in_use = {tokenizer.eos_token, tokenizer.bos_token}
+def _spare_special_token(tokenizer: "PreTrainedTokenizerBase", taken: Collection[int | None]) -> str | None:
+    """A special token that no text or template uses: named as padding or reserved, or the unknown token of a tokenizer
+    that knows every text."""
+    template = str(tokenizer.chat_template)
     specials = [str(token) for token in tokenizer.all_special_tokens]
     specials += [str(token) for token in tokenizer.get_added_vocab()]
     for token in specials:
-        if re.search(r"pad|reserved|unused", token, re.IGNORECASE) and token not in in_use:
+        is_free = tokenizer.convert_tokens_to_ids(token) not in taken and token not in template
+        if is_free and re.search(r"pad|reserved|unused", token, re.IGNORECASE):
             return token
-    unknown = tokenizer.unk_token
-    return str(unknown) if unknown is not None and unknown not in in_use else None
+    unknown = tokenizer.unk_token_id
+    is_spare = unknown is not None and unknown not in taken and unknown not in _ids_of_the_unknown(tokenizer)
+    return str(tokenizer.unk_token) if is_spare else None
 
 
-def _separator(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """What stands between the plain template and a response that is encoded by itself: nothing where the tokenizer
-    begins every text with a blank of its own, as Llama 2's does."""
-    if tokenizer.chat_template != PLAIN_TEMPLATE:
-        return ""
-    before, whole, alone = (
-        cast(list[int], tokenizer.encode(text, add_special_tokens=False))
-        for text in ("Assistant:", "Assistant: I", "I")
-    )
-    return "" if whole == [*before, *alone] else " "
+def _ids_of_the_unknown(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Of characters that no vocabulary has: bytes, or the unknown token."""
+    return cast(list[int], tokenizer.encode("\ue000 \U000f0000", add_special_tokens=False))
 
 
-def _encode_prompt(
+def _try_prompt(
     tokenizer: "PreTrainedTokenizerBase", prompt: Conversation, control: ControlTokens
-) -> tuple[int, ...]:
-    messages = [{"role": message.role, "content": control.broken_up(message.content)} for message in prompt]
+) -> tuple[int, ...] | PromptError:
     try:
-        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        rendered = render(tokenizer, _messages(prompt, control))
     except TemplateError as error:  # some templates refuse a system's turn, or two of one role
-        raise PromptError(f"the tokenizer's chat template cannot render a prompt: {error}", prompt) from error
-    return tuple(cast(list[int], tokenizer.encode(cast(str, rendered), add_special_tokens=False)))
+        return PromptError(f"the tokenizer's chat template cannot render a prompt: {error}")
+    return tuple(cast(list[int], tokenizer.encode(rendered, add_special_tokens=False)))
+
+
+def _messages(prompt: Conversation, control: ControlTokens) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": control.broken_up(message.content)} for message in prompt]

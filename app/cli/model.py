@@ -12,6 +12,7 @@ from app.db.tables import Run
 from app.errors import Invalid
 from app.services.loop import base_models, bringing
 from app.services.loop.base_models import CheckedModel
+from app.services.loop.needs import Need
 from app.services.projects import projects
 from app.settings import settings
 
@@ -57,12 +58,16 @@ def _table(checked: CheckedModel) -> list[str]:
     return [
         card.location,
         *(f"  {name:<14} {value}" for name, value in said.items()),
-        *(
-            f"  {need.stage + (' with adapters' if need.with_adapters else ''):<22} {_size(need.memory_bytes):>9}  "
-            + ("fits" if need.memory_bytes <= checked.machine_memory_bytes else "too much for this machine")
-            for need in checked.needs
-        ),
+        *(_line(need) for need in checked.needs),
     ]
+
+
+def _line(need: Need) -> str:
+    name = need.stage + (" with adapters" if need.with_adapters else "")
+    fits = "fits" if need.fits else "too much for this machine"
+    if need.changes:
+        fits = f"fits with {need.changed}: {_size(need.changed_bytes)}"
+    return f"  {name:<20} {_size(need.memory_bytes):>9}  {need.step_seconds:>8,.1f} s a step  {fits}"
 
 
 def _size(number: float) -> str:

@@ -1,15 +1,25 @@
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
+from transformers.generation import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from models.backbone import LanguageModel, load_language_model, response_log_probabilities
+from models.backbone import (
+    LanguageModel,
+    hidden_states,
+    load_language_model,
+    project,
+    response_log_probabilities,
+)
 from models.decoding import AnyDecoder, LlamaDecoder, decoder_for
-from models.generation import sample_responses
+from models.generation import Filters, sample_responses
+from models.stop_strings import StopStrings, stopped_text
+from models.tokenization import decode_response
 
 PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14, 15, 16, 17, 18], [20], [5, 6, 7]]
 
@@ -108,3 +118,85 @@ def test_tokens_come_as_often_as_the_tempered_distribution_says(
     statistic = float((draws * (share - expected) ** 2 / expected).sum())
     freedom = len(expected) - 1
     assert abs(statistic - freedom) < 5 * math.sqrt(2 * freedom)
+
+
+FILTERS = [Filters(top_k=3), Filters(top_p=0.4), Filters(min_p=0.6), Filters(top_k=40, top_p=0.7, min_p=0.2)]
+
+
+def by_transformers(logits_BV: torch.Tensor, filters: Filters) -> torch.Tensor:
+    """What `transformers.generate` leaves of the logits."""
+    ids = torch.zeros(len(logits_BV), 1, dtype=torch.long)
+    for warper in (
+        TopKLogitsWarper(filters.top_k) if filters.top_k else None,
+        TopPLogitsWarper(filters.top_p) if filters.top_p < 1 else None,
+        MinPLogitsWarper(filters.min_p) if filters.min_p else None,
+    ):
+        logits_BV = warper(ids, logits_BV) if warper is not None else logits_BV
+    return logits_BV.log_softmax(-1)
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_filters_leave_what_those_of_transformers_leave(filters: Filters) -> None:
+    logits_BV = 3 * torch.randn(50, 90, generator=torch.Generator().manual_seed(0))
+    found_BV = filters.applied(logits_BV.log_softmax(-1))
+    torch.testing.assert_close(found_BV, by_transformers(logits_BV, filters))
+    assert bool(found_BV.isneginf().any())
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_what_is_drawn_within_filters_has_the_log_probabilities_it_was_drawn_with(
+    directory_of: Callable[[str], Path], filters: Filters
+) -> None:
+    """And does not depend on the batch."""
+    loaded = eager_to_end(load_language_model(directory_of("gpt2")))
+    settings = {"max_new_tokens": 6, "temperature": 0.05, "seed": 3, "filters": filters}
+    sampled = sample_responses(loaded, PROMPTS, **settings)
+    apart = sample_responses(loaded, PROMPTS, **settings, batch_size=1)
+    assert [response.token_ids for response in sampled] == [response.token_ids for response in apart]
+    for prompt, response in zip(PROMPTS, sampled, strict=True):
+        ids = torch.tensor([[*prompt, *response.token_ids]])
+        with torch.no_grad():
+            logits_TV = project(loaded.model, hidden_states(loaded.model, ids))[0, len(prompt) - 1 : -1] / 0.05
+        expected_T = by_transformers(logits_TV, filters).gather(-1, torch.tensor(response.token_ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(response.log_probabilities), expected_T, atol=1e-3, rtol=0)
+
+
+def border(loaded: LanguageModel, token_ids: Sequence[int]) -> str:
+    """The end of a token and the beginning of the next, of the first two that are whole letters."""
+    written = [decode_response(loaded.tokenizer, [token]) for token in token_ids]
+    return next(one[-1] + two[0] for one, two in pairwise(written) if one.isascii() and two.isascii() and one and two)
+
+
+def test_a_response_ends_with_a_stop_string_in_whatever_tokens(directory_of: Callable[[str], Path]) -> None:
+    loaded = load_language_model(directory_of("llama"))
+    settings = {"max_new_tokens": 24, "temperature": 3.0, "seed": 0}
+    plain = sample_responses(loaded, PROMPTS * 4, **settings)
+    texts = [decode_response(loaded.tokenizer, response.token_ids) for response in plain]
+    borders = [border(loaded, response.token_ids) for response in plain[:3]]
+    stop = [*borders, "never written"]
+    stopped = sample_responses(loaded, PROMPTS * 4, **settings, stop=stop)
+    for text, before, after in zip(texts, plain, stopped, strict=True):
+        assert after.token_ids == before.token_ids[: len(after.token_ids)]
+        written = decode_response(loaded.tokenizer, after.token_ids)
+        held = any(string in text for string in stop)
+        assert after.ended_with_eos == (held or before.ended_with_eos)
+        assert stopped_text(written, stop) == stopped_text(text, stop)
+        shorter = decode_response(loaded.tokenizer, after.token_ids[:-1])
+        assert not any(string in shorter for string in stop), "no token is written after it"
+    assert all(response.ended_with_eos for response in stopped[:3])
+
+
+def test_the_first_of_several_stop_strings_cuts_a_text() -> None:
+    assert stopped_text("one two three", ["three", "two"]) == "one "
+    assert stopped_text("one", ["two"]) == "one"
+    assert stopped_text("", ["two"]) == ""
+
+
+def test_a_stop_string_of_several_bytes_is_seen_when_its_last_byte_is_there(
+    directory_of: Callable[[str], Path],
+) -> None:
+    tokenizer = load_language_model(directory_of("llama")).tokenizer
+    ids = tokenizer.encode("How do 🙂 I", add_special_tokens=False)
+    found = [StopStrings(tokenizer, ["🙂"]).end(ids[:count]) for count in range(len(ids) + 1)]
+    assert sum(found) == len(ids) + 1 - found.index(True)
+    assert decode_response(tokenizer, ids[: found.index(True)]) == "How do 🙂"

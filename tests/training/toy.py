@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -112,23 +113,11 @@ def metrics(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def command(stage: str, config: Path, out: Path) -> subprocess.Popen[str]:
+def command(stage: str, config: Path, out: Path, *, device: str = "cpu") -> subprocess.Popen[str]:
     """The real command."""
+    where = ["--config", str(config), "--out", str(out), "--threads", "1", "--device", device]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "training",
-            stage,
-            "--config",
-            str(config),
-            "--out",
-            str(out),
-            "--threads",
-            "1",
-            "--device",
-            "cpu",
-        ],
+        [sys.executable, "-m", "training", stage, *where],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -145,6 +134,11 @@ def child(stage: str, config: Path, out: Path, *, keep_checkpoints: bool = False
     process = context.Process(target=_stage, args=(stage, config, out, keep_checkpoints))
     process.start()
     return process
+
+
+def peak_file(out: Path) -> Path:
+    """Where a `child` that came to its end says how many bytes it had in memory at most, its libraries too."""
+    return out.with_suffix(".peak")
 
 
 def exit_code(process: BaseProcess) -> int | None:
@@ -169,4 +163,6 @@ def metrics_lines(out: Path) -> list[bytes]:
 def _stage(stage: str, config: Path, out: Path, keep_checkpoints: bool) -> None:
     if keep_checkpoints:
         setattr(CheckpointStore, "clear", lambda self: None)  # noqa: B010  in this process alone
-    sys.exit(run_stage(stage, read_config(config, STAGES[stage]), out, threads=1))
+    code = run_stage(stage, read_config(config, STAGES[stage]), out, threads=1)
+    peak_file(out).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    sys.exit(code)

@@ -57,10 +57,11 @@ class PpoConfig(LearningConfig):
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
     `fastest` times both when the run begins and stays with what it found."""
 
-    critic: Literal["separate", "shared", "adapter"] = "separate"
+    critic: Literal["usual", "separate", "shared", "adapter"] = "usual"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's
     own trunk that starts at zero (Ziegler et al. 2019): less to compute, but both pull at one trunk; `adapter` is such
-    a head on adapters of its own, of `lora_rank`, beside the policy's: the trunk is in memory once."""
+    a head on adapters of its own, of `lora_rank`, beside the policy's: the trunk is in memory once. `usual` is
+    `adapter` where the policy's adapters learn, `separate` elsewhere."""
     value_coefficient: NonNegative = 0.1
     """Weight of the value loss in a shared trunk (Ziegler et al. 2019, code); a separate critic has none."""
     critic_warmup_iterations: Annotated[int, Range(minimum=0)] = 3
@@ -169,6 +170,13 @@ class PpoConfig(LearningConfig):
             raise ConfigError("detector_responses", "without any there is no alarm to act on")
         if self.on_alarm == "roll_back" and self.kl_roll_backs == 0:
             raise ConfigError("kl_roll_backs", "must be above 0 to roll back on an alarm")
+
+    @property
+    def critic_kind(self) -> Literal["separate", "shared", "adapter"]:
+        """`critic`, as it usually is; to be asked once the model has settled `lora_rank`."""
+        if self.critic != "usual":
+            return self.critic
+        return "adapter" if self.lora_rank else "separate"
 
     @property
     def pays_kl_in(self) -> Literal["reward", "loss"]:

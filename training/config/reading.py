@@ -65,6 +65,8 @@ def _is_left_to_the_model(value: object, setting: "dataclasses.Field[object]") -
 
 def _value(value: object, hint: object, base: Path, key: str) -> object:
     origin = get_origin(hint)
+    if hint is object:  # whatever JSON holds
+        return value
     if origin is Annotated:
         plain, bounds = get_args(hint)
         return _bounded(_value(value, plain, base, key), bounds, key)

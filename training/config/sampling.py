@@ -2,14 +2,34 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from training.config.by_model import step
 from training.config.stage import StageConfig
-from training.config.values import ConfigError, Count, Positive
+from training.config.values import ConfigError, Count, Fraction, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(StageConfig):
+class SamplingConfig(StageConfig):
+    """What a policy may write, beside its temperature. PPO has none of it: its ratios and its KL are of the whole
+    distribution."""
+
+    top_k: Annotated[int, Range(minimum=0)] = 0
+    """Draw among so many of the likeliest tokens; 0: among all."""
+    top_p: Annotated[float, Range(above=0, maximum=1)] = 1.0
+    """Draw among the fewest tokens that have this share of the probability (Holtzman et al. 2019)."""
+    min_p: Fraction = 0.0
+    """Draw no token less likely than this times the likeliest (Nguyen et al. 2024)."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a response; its text is cut before the first of them."""
+
+    def __post_init__(self) -> None:
+        if "" in self.stop:
+            raise ConfigError("stop", "an empty string would end every response at once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(SamplingConfig):
     """Responses of a policy to prompts."""
 
     policy: str
@@ -22,7 +42,7 @@ class GenerateConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(StageConfig):
+class EvaluateConfig(SamplingConfig):
     """What a policy gained over its reference, and how often a reward model agrees with people."""
 
     policy: str | None = None
@@ -39,6 +59,7 @@ class EvaluateConfig(StageConfig):
     batch_size: Count = step(128, 32)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.policy is not None and self.prompts is None:
             raise ConfigError("prompts", "needed to evaluate a policy")
         if self.cost is not None and self.policy is None:

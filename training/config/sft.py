@@ -18,9 +18,9 @@ class SftConfig(LearningConfig):
     held_out: Path | None = None
     model: str | None = None
     architecture: Architecture = field(default_factory=Architecture)
-    loss: Literal["response", "full"] = "response"
-    """Of which tokens: the response's, with the prompt as context, or the prompt's too (Huang et al. 2024, code). The
-    held-out loss is the response's in both."""
+    loss: Literal["response", "assistant", "full"] = "response"
+    """Of which tokens: the response's, with the prompt as context; those of every turn of the assistant; or the whole
+    prompt's too (Huang et al. 2024, code). The held-out loss is the response's in all."""
     packing: bool = False
     """Fill rows with several demonstrations, each blind to the others, instead of batching similar lengths."""
     epochs: Count = 3

@@ -1,6 +1,8 @@
 """What the settings of every stage have."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from training.config.values import Positive, Seed
 
@@ -14,5 +16,11 @@ class StageConfig:
     checkpoint_seconds: Positive = 300.0
     """A checkpoint is written at the end of a step, too, when the last one is so old: what steps take differs between
     models. No effect on the result."""
+    chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)
+    """Variables of the chat template by name, `enable_thinking` = false for instance. They are written into the
+    template of what is published, so that every later stage and any other tool renders alike."""
+    system_turns: Literal["template", "fold"] = "template"
+    """`fold` makes a system's turn the beginning of the first user's, for templates that refuse one; else prompts that
+    a template refuses are left out and counted. Kept like `chat_template_kwargs`."""
     tensorboard: bool = False
     """Write events for TensorBoard into the run's folder too; needs the package of that name."""

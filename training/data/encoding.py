@@ -1,12 +1,14 @@
 """Records as token ids: what doesn't fit a model is left out and counted, never cut."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from models.backbone import LanguageModel
 from models.reward import RewardModel
-from models.tokenization import PromptError
+from models.tokenization import PromptError, taught_spans
 from training.config import InputError
 from training.data.examples import Example, Pair, Prompt
 from training.records import Conversation, DemonstrationRecord, PreferenceRecord, PromptRecord, ResponseRecord
@@ -26,7 +28,8 @@ class Prompted(Protocol):
 def encode_prompts(
     language_model: LanguageModel, records: Sequence[PromptRecord], *, max_new_tokens: int
 ) -> tuple[list[Prompt], int]:
-    """Prompts that leave room for a response in the model's positions, and how many did not.
+    """Prompts that leave room for a response in the model's positions, and how many are left out: for their length, or
+    because the template refuses them.
 
     A prompt is never cut: the model would answer something that nobody asked. Raises `InputError` if none fits, and
     for two prompts of one id, whose responses nobody could tell apart.
@@ -37,12 +40,14 @@ def encode_prompts(
         raise InputError(f"prompt_id {twice[0]} is of more than one prompt")
     encoded = _encoded_prompts(language_model, records)
     prompts = [
-        Prompt(record.prompt_id, record.prompt, token_ids) for record, token_ids in zip(records, encoded, strict=True)
+        Prompt(record.prompt_id, record.prompt, token_ids)
+        for record, token_ids in zip(records, encoded, strict=True)
+        if token_ids is not None
     ]
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= room]
     if not fitting:
         raise InputError(f"no prompt leaves room for {max_new_tokens} new tokens in {language_model.max_positions}")
-    return fitting, len(prompts) - len(fitting)
+    return fitting, len(records) - len(fitting)
 
 
 def token_limit(model: LanguageModel | RewardModel, max_length: int) -> int:
@@ -58,6 +63,27 @@ def encode_demonstrations(
     if not fitting:
         raise InputError(f"every demonstration is longer than {token_limit(model, max_length)} tokens")
     return [example for _, (example,) in fitting], len(records) - len(fitting)
+
+
+def with_every_turn(
+    model: LanguageModel, records: Sequence[DemonstrationRecord], examples: Sequence[Example]
+) -> tuple[list[Example], int]:
+    """The examples of `encode_demonstrations` with the assistant's earlier turns to be learnt too, and how many of
+    those the template rewrites or doesn't end, which therefore are not."""
+    prompts = {(record.prompt_id, ids): record.prompt for record, ids in _fitting(model, records)}
+    taught, rewritten = [], 0
+    for example in examples:
+        spans = taught_spans(model.tokenizer, prompts[example.prompt_id, example.prompt_ids], example.prompt_ids)
+        taught.append(replace(example, earlier_turns=tuple(span for span in spans if span is not None)))
+        rewritten += spans.count(None)
+    return taught, rewritten
+
+
+def _fitting(
+    model: LanguageModel, records: Sequence[DemonstrationRecord]
+) -> list[tuple[DemonstrationRecord, tuple[int, ...]]]:
+    encoded = zip(records, model.try_prompts(record.prompt for record in records), strict=True)
+    return [(record, ids) for record, ids in encoded if not isinstance(ids, PromptError)]
 
 
 def encode_responses_to(
@@ -109,14 +135,22 @@ def encode_answers(
     encoded = [
         (record, tuple(Example(record.prompt_id, prompt_ids, response_ids) for response_ids in answers))
         for record, prompt_ids, answers in zip(records, prompts, sides, strict=True)
+        if prompt_ids is not None
     ]
     return [(record, examples) for record, examples in encoded if max(map(len, examples)) <= limit]
 
 
-def _encoded_prompts(model: LanguageModel | RewardModel, records: Sequence[Prompted]) -> list[tuple[int, ...]]:
-    """Raises `InputError` with the id of a prompt that the tokenizer's template refuses."""
-    try:
-        return model.encode_prompts(record.prompt for record in records)
-    except PromptError as error:
-        refused = next(record.prompt_id for record in records if record.prompt == error.prompt)
-        raise InputError(f"prompt {refused}: {error}") from error
+def _encoded_prompts(model: LanguageModel | RewardModel, records: Sequence[Prompted]) -> list[tuple[int, ...] | None]:
+    """None for what the tokenizer's template refuses, of which one is named on stderr. Raises `InputError` where it
+    refuses everything."""
+    tried = model.try_prompts(record.prompt for record in records)
+    refused = {
+        record.prompt_id: error for record, error in zip(records, tried, strict=True) if isinstance(error, PromptError)
+    }
+    if refused:
+        prompt_id, error = next(iter(refused.items()))
+        told = f"prompt {prompt_id}: {error}"
+        if all(isinstance(one, PromptError) for one in tried):
+            raise InputError(told)
+        sys.stderr.write(f"{told}; prompts left out for that: {len(refused)}\n")
+    return [None if isinstance(one, PromptError) else one for one in tried]

@@ -22,10 +22,19 @@ class Example:
     prompt_id: str
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
+    earlier_turns: tuple[tuple[int, int], ...] = ()
+    """Where the assistant's turns stand in the prompt, if they are learnt too."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
         return self.prompt_ids + self.response_ids
+
+    @property
+    def predicted_turns(self) -> list[bool]:
+        """Of each token but the first, whether the assistant said it in a turn that is learnt."""
+        turns = (*self.earlier_turns, (len(self.prompt_ids), len(self)))
+        said = {place for start, stop in turns for place in range(start, stop)}
+        return [place in said for place in range(1, len(self))]
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)

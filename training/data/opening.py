@@ -1,12 +1,13 @@
 """Models and record files, opened and checked: whatever is wrong with one is an `InputError` in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
+from models.template_settings import set_template
 from training.config import InputError
 from training.config.by_model import ModelFacts
 from training.records import PreferenceRecord, Record, Split, read_records
@@ -14,10 +15,19 @@ from training.runtime.artifact import kind_of, verify
 from training.runtime.device import placed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RecordT = TypeVar("RecordT", bound=Record)
 SplitT = TypeVar("SplitT", bound="OfSplit")
+
+
+class TemplateConfig(Protocol):
+    """What settings say of chat templates."""
+
+    @property
+    def chat_template_kwargs(self) -> Mapping[str, object]: ...
+    @property
+    def system_turns(self) -> Literal["template", "fold"]: ...
 
 
 class OfSplit(Protocol):
@@ -29,15 +39,18 @@ class OfSplit(Protocol):
     def split(self) -> Split: ...
 
 
-def open_language_model(location: str) -> LanguageModel:
+def open_language_model(location: str, config: TemplateConfig | None = None) -> LanguageModel:
     """A verified policy, on the device. Raises `InputError`, also for a model that was made to judge: with tied
     embeddings it lacks no weight, but it never learnt to write."""
-    return open_probed(location)[0]
+    return open_probed(location, config)[0]
 
 
-def open_probed(location: str, *, scratch: Path | None = None) -> tuple[LanguageModel, ProbeReport | None]:
+def open_probed(
+    location: str, config: TemplateConfig | None = None, *, scratch: Path | None = None
+) -> tuple[LanguageModel, ProbeReport | None]:
     """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
-    published here has been tried. `scratch` is where a copy may be saved for a moment, to be tried too."""
+    published here has been tried. Its template gets what the run's `config` says of it. `scratch` is where a copy may
+    be saved for a moment, to be tried too."""
     verify(location)
     kind = kind_of(location)
     if kind not in (None, "policy"):
@@ -47,11 +60,14 @@ def open_probed(location: str, *, scratch: Path | None = None) -> tuple[Language
         report = probe(language_model, scratch=scratch) if kind is None else None
     except ModelError as error:
         raise InputError(str(error)) from error
+    write_template(language_model.tokenizer, config)
     placed(language_model.model)
     return language_model, report
 
 
-def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "reward") -> RewardModel:
+def open_reward_model(
+    location: str, config: TemplateConfig | None = None, *, kind: Literal["reward", "cost"] = "reward"
+) -> RewardModel:
     """A verified reward or cost model, on the device. Raises `InputError`, also for one of the other kind: what the one
     rewards the other forbids."""
     verify(location)
@@ -61,6 +77,7 @@ def open_reward_model(location: str, *, kind: Literal["reward", "cost"] = "rewar
         reward_model = load_reward_model(location)
     except ModelError as error:
         raise InputError(str(error)) from error
+    write_template(reward_model.tokenizer, config)
     placed(reward_model.model)
     return reward_model
 
@@ -94,3 +111,13 @@ def parted(records: Sequence[SplitT]) -> tuple[list[SplitT], list[SplitT]]:
 def load_comparisons(path: Path) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
     """Training and validation pairs of a file, of which no prompt is in both. Raises `InputError`."""
     return parted(load(path, PreferenceRecord))
+
+
+def write_template(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig | None) -> None:
+    """Give a chat template what the run's settings say of it. Raises `InputError`."""
+    if config is None:
+        return
+    try:
+        set_template(tokenizer, config.chat_template_kwargs, fold_system_turns=config.system_turns == "fold")
+    except ValueError as error:
+        raise InputError(f"chat_template_kwargs: {error}") from error

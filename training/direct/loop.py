@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.lora import merge_adapters
 from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
 from training.config import DpoConfig, InputError
@@ -24,7 +23,7 @@ from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
 from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint
-from training.runtime.learning import passes_of, prepare
+from training.runtime.learning import finish, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Run
@@ -113,7 +112,7 @@ def learn(
         optimise(plan, learner),
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
-    merge_adapters(policy.model)
+    finish(policy)
     return reference
 
 
@@ -138,16 +137,16 @@ def _reference_values(
     kept = read_kept(folder, key)
     if kept is not None and kept.shape == judgements.shape:
         return kept
-    reference = policy if identity == model_identity(config.policy) else _opened(location, config.policy, policy)
+    reference = policy if identity == model_identity(config.policy) else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
     keep(folder, key, scored)
     return scored
 
 
-def _opened(location: str, beside: str, policy: LanguageModel) -> LanguageModel:
-    reference = open_language_model(location)
+def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
+    reference = open_language_model(location, config)
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
-        raise InputError(f"{location} has another tokenizer than {beside}")
+        raise InputError(f"{location} has another tokenizer than {config.policy}")
     return reference
 
 

@@ -79,7 +79,7 @@ class Learner:
 
 def learner_of(config: PpoConfig, models: PpoModels) -> Learner:
     policy, critics = models.policy, models.critics
-    if config.critic == "shared":
+    if config.critic_kind == "shared":
         heads = {name: critic.head for name, critic in critics.items()}
         return Learner(config, policy, heads, SharedGradients(config, policy, heads))
     return Learner(config, policy, critics, SeparateGradients(config, policy, critics))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from models.lora import learnt_weights, merge_adapters, set_learnt_weights
+from models.lora import learnt_weights, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
 from training.config import PpoConfig
@@ -24,6 +24,7 @@ from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
 from training.responses.texts import sample_texts
 from training.runtime.checkpoint import Checkpoint, pack, unpack
+from training.runtime.learning import finish
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import linear_schedule
 from training.runtime.run import PhaseTimer, Run, State
@@ -98,7 +99,7 @@ class PpoLoop:
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
-        merge_adapters(self._models.policy.model)
+        finish(self._models.policy)
         return stopped_early
 
     def summary(self) -> dict[str, object]:

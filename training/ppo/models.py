@@ -61,9 +61,9 @@ def build_models(
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | None, name: str) -> Critic | None:
     if not ALGORITHMS[config.algorithm].has_critic:
         return None
-    if config.critic == "shared":
+    if config.critic_kind == "shared":
         return Critic.on_trunk_of(policy)
-    if config.critic == "adapter":
+    if config.critic_kind == "adapter":
         return _adapter_critic(config, policy, name)
     if scored_by is None:
         return Critic.beside(policy)
@@ -81,6 +81,8 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | N
 def _adapter_critic(config: PpoConfig, policy: LanguageModel, name: str) -> Critic:
     """Adapters of its own on the policy's frozen weights, which are in memory once. It has to be made before the policy
     gets adapters, which it would else have too."""
+    if not config.lora_rank:
+        raise InputError("critic adapter: lora_rank is 0 for a model of this size, set one")
     shared = Critic.on_trunk_of(policy)
     critic = Critic(replica(shared.trunk), shared.head)
     prepare(critic.trunk, config, name=name)

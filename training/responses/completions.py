@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
+from models.generation import NO_FILTERS, Filters, sample_responses
+from models.stop_strings import stopped_text
 from models.tokenization import decode_response
 from training.data.examples import Prompt
 from training.records import CompletionRecord
@@ -34,6 +35,8 @@ def sample_completions(
     seed: int,
     run: Run,
     checkpoint_steps: int,
+    filters: Filters = NO_FILTERS,
+    stop: Sequence[str] = (),
 ) -> list[CompletionRecord]:
     """`samples_per_prompt` completions of every prompt, in the order of the prompts.
 
@@ -60,12 +63,14 @@ def sample_completions(
             temperature=temperature,
             seed=derived_seed(seed, "generate", step),
             batch_size=batch_size,
+            filters=filters,
+            stop=stop,
         )
         done += [
             CompletionRecord(
                 prompt_id=prompts[index].prompt_id,
                 sample=sample,
-                text=decode_response(policy.tokenizer, response.token_ids),
+                text=stopped_text(decode_response(policy.tokenizer, response.token_ids), stop),
                 token_count=len(response.token_ids),
                 ended_with_eos=response.ended_with_eos,
                 seed=seed,

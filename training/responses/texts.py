@@ -5,7 +5,7 @@ from itertools import islice
 
 from models.backbone import LanguageModel
 from models.generation import sample_responses
-from models.tokenization import encode_prompts
+from models.tokenization import PromptError
 from training.data.encoding import Prompted
 from training.data.examples import Prompt
 from training.responses.written import written
@@ -51,8 +51,6 @@ def first_prompts(policy: LanguageModel, records: Sequence[Prompted]) -> list[Pr
     """The first few different prompts that leave room for a response."""
     conversations = {record.prompt: record.prompt_id for record in records}
     # One after the other: there may be many, of which the first few are wanted.
-    encoded = (
-        Prompt(prompt_id, conversation, *encode_prompts(policy.tokenizer, [conversation]))
-        for conversation, prompt_id in conversations.items()
-    )
+    tried = ((prompt_id, prompt, policy.try_prompts([prompt])[0]) for prompt, prompt_id in conversations.items())
+    encoded = (Prompt(prompt_id, prompt, ids) for prompt_id, prompt, ids in tried if not isinstance(ids, PromptError))
     return list(islice((one for one in encoded if len(one.token_ids) + MAX_NEW_TOKENS <= policy.max_positions), SHOWN))

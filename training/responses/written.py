@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from models.backbone import LanguageModel
 from models.generation import Response
+from models.stop_strings import stopped_text
 from models.tokenization import decode_response
 
 
@@ -16,6 +17,7 @@ class WrittenResponse:
     text: str
 
 
-def written(policy: LanguageModel, sampled: Sequence[Response]) -> list[WrittenResponse]:
-    """Sampled responses with their texts."""
-    return [WrittenResponse(response, decode_response(policy.tokenizer, response.token_ids)) for response in sampled]
+def written(policy: LanguageModel, sampled: Sequence[Response], stop: Sequence[str] = ()) -> list[WrittenResponse]:
+    """Sampled responses with their texts, cut before the strings that they were to `stop` at."""
+    texts = [decode_response(policy.tokenizer, response.token_ids) for response in sampled]
+    return [WrittenResponse(response, stopped_text(text, stop)) for response, text in zip(sampled, texts, strict=True)]

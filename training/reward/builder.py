@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
-from models.lora import merge_adapters
 from models.reward import RewardModel
 from training.config import RewardConfig
 from training.config.reward import Method
@@ -20,6 +19,7 @@ from training.reward.scoring import batched_scores
 from training.reward.student import Judgements, Student, Taught
 from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
+from training.runtime.learning import finish
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import optimise
 from training.runtime.run import Run, State
@@ -95,7 +95,7 @@ class RewardBuilder:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
-        merge_adapters(self._reward_model.model)
+        finish(self._reward_model)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
 

@@ -63,7 +63,7 @@ def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, obj
     """
     if config.previous_reward is None:
         return {}
-    previous_model = open_reward_model(config.previous_reward)
+    previous_model = open_reward_model(config.previous_reward, config)
     records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
     pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
     previous = agreement(pairs, score_differences(previous_model, pairs))

@@ -1,12 +1,13 @@
 """What a policy writes to the prompts: what a reward model learns relevance from and is normalised over."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
+from models.generation import Response, sample_responses
 from models.reward import RewardModel
 from models.tokenization import decode_response
 from training.config import InputError, RewardConfig
@@ -44,11 +45,16 @@ class PolicySamples:
             batch_size=BATCH,
         )
         drawn = [
-            Example(prompt.prompt_id, prompt.token_ids, response.token_ids)
+            Example(prompt.prompt_id, prompt.token_ids, self._as_learnt(response))
             for prompt, response in zip(batch, sampled, strict=True)
         ]
         self.drawn += drawn
         return drawn
+
+    def _as_learnt(self, response: Response) -> tuple[int, ...]:
+        """The ids with the end that judged responses have: the policy may end by several."""
+        ids = response.token_ids
+        return (*ids[:-1], cast(int, self._policy.tokenizer.eos_token_id)) if response.ended_with_eos else ids
 
     def as_read_by(self, reward_model: RewardModel) -> Sequence[Example]:
         """All samples, by the reward model's tokenizer; asked for once they are all there.

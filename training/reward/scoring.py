@@ -35,6 +35,7 @@ class RewardModelScorer:
     def __init__(self, reward_model: RewardModel, policy: LanguageModel) -> None:
         self._reward_model = reward_model
         self._shares_ids = reward_model.reads_ids_of(policy)
+        self._ends = policy.eos_ids
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         sequences = self._token_ids(prompts, responses)
@@ -65,7 +66,7 @@ class RewardModelScorer:
     def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
         if self._shares_ids:
             return [
-                prompt.token_ids + response.sampled.token_ids
+                prompt.token_ids + self._as_learnt(response)
                 for prompt, response in zip(prompts, responses, strict=True)
             ]
         encoded = self._reward_model.encode_samples(
@@ -74,6 +75,16 @@ class RewardModelScorer:
             [response.sampled.ended_with_eos for response in responses],
         )
         return [prompt + response for prompt, response in encoded]
+
+    def _as_learnt(self, response: WrittenResponse) -> tuple[int, ...]:
+        """The ids of a response whose end is the one that the reward model has learnt: a policy may have several."""
+        ids = response.sampled.token_ids
+        if not response.sampled.ended_with_eos:
+            return ids
+        if ids[-1] in self._ends:
+            return (*ids[:-1], self._reward_model.end_id)
+        (stopped,) = self._reward_model.encode_responses([response.text])
+        return stopped
 
 
 def batched_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:

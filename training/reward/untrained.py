@@ -1,6 +1,7 @@
 """What a reward model starts from: the policy's trunk, or that of another decoder or an encoder."""
 
 from models.backbone import LanguageModel, ModelError, load_language_model
+from models.probe import probe
 from models.read_out import ReadOut
 from models.reward import (
     RewardModel,
@@ -9,7 +10,8 @@ from models.reward import (
     reward_model_from_policy,
 )
 from training.config import InputError, RewardConfig
-from training.runtime.artifact import verify
+from training.data.opening import write_template
+from training.runtime.artifact import kind_of, verify
 from training.runtime.device import placed
 from training.runtime.learning import prepare
 from training.runtime.replicas import replica
@@ -31,6 +33,9 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
             made = reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
         else:
             base = load_language_model(config.base)
+            if kind_of(config.base) is None:
+                probe(base)
+            write_template(base.tokenizer, config)
             made = reward_model_from_policy(base, seed=seed, read_out=read_out, trunk=base.model.base_model)
     except ModelError as error:
         raise InputError(str(error)) from error

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from models.lora import POLICY, add_adapters
+from models.backbone import LanguageModel, round_weights
+from models.lora import POLICY, add_adapters, merge_adapters
 from models.recomputation import recompute_layers
+from models.reward import RewardModel
 from training.config import InputError
 from training.config.learning import LearningConfig
 from training.runtime.seeds import derived_seed
@@ -26,6 +28,12 @@ def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POL
         )
     if config.gradient_checkpointing and not recompute_layers(model):
         raise InputError(f"gradient_checkpointing: the layers of {model.config.model_type} can't be computed again")
+
+
+def finish(learnt: LanguageModel | RewardModel) -> None:
+    """Make a model that has learnt what it will be once it is published: a plain one, with values that its file has."""
+    merge_adapters(learnt.model)
+    round_weights(learnt.model if isinstance(learnt, LanguageModel) else learnt.model.base_model, learnt.dtype)
 
 
 def passes_of(config: LearningConfig) -> int:

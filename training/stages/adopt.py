@@ -4,6 +4,7 @@ from pathlib import Path
 
 from models.backbone import save_language_model
 from training.config.adopt import AdoptConfig
+from training.data.introduction import introduced
 from training.data.opening import open_probed
 from training.runtime.artifact import lineage_of
 from training.runtime.run import Cancellation, Run
@@ -14,9 +15,11 @@ def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage_of("adopt", config, {"model": config.model}, {}), cancellation)
     if run.finished:
         return
-    policy, found = open_probed(config.model, scratch=out)
+    policy, found = open_probed(config.model, config, scratch=out)
+    report = introduced(policy, config.model)
     result: dict[str, object] = {
-        "parameters": sum(weight.numel() for weight in policy.model.parameters()),
+        "parameters": report.parameters,
+        "report": report.to_json(),
         "probe": found.to_json() if found is not None else None,
     }
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))

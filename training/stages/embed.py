@@ -32,7 +32,11 @@ def run(config: EmbedConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    model = open_reward_model(config.reward) if config.reward is not None else open_language_model(str(config.policy))
+    model = (
+        open_reward_model(config.reward, config)
+        if config.reward is not None
+        else open_language_model(str(config.policy), config)
+    )
     config = run.settle(config, facts_of(model.model))
     records = load(config.responses, ResponseRecord)
     examples, response_ids = encode_responses_to(model, records, max_length=config.max_length)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
+from models.generation import Filters, sample_responses
 from models.reward import RewardModel
 from training.config import EvaluateConfig, InputError
 from training.data.encoding import encode_pairs, encode_prompts
@@ -45,9 +45,9 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    reward_model = open_reward_model(config.reward) if config.reward is not None else None
-    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
-    policy = open_language_model(config.policy) if config.policy is not None else None
+    reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
+    cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
+    policy = open_language_model(config.policy, config) if config.policy is not None else None
     judged = policy or reward_model
     assert judged is not None
     config = run.settle(config, facts_of(judged.model))
@@ -94,7 +94,7 @@ def _evaluate_policy(
             result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
     if config.reference is None:
         return result, _shown(config, repeated, {"policy": responses})
-    reference = open_language_model(config.reference)
+    reference = open_language_model(config.reference, config)
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     with timer.measure("reference"):
@@ -151,8 +151,10 @@ def _sample(
         temperature=config.temperature,
         seed=derived_seed(config.seed, "evaluate", role),
         batch_size=config.batch_size,
+        filters=Filters(config.top_k, config.top_p, config.min_p),
+        stop=config.stop,
     )
-    return written(model, sampled)
+    return written(model, sampled, config.stop)
 
 
 def _records(
@@ -175,7 +177,8 @@ def _records(
 def _kl_per_response(
     config: EvaluateConfig, reference: LanguageModel, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
 ) -> list[float]:
-    """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats."""
+    """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats, of the distribution
+    that was sampled from, filters and all, to the reference's whole one."""
     sampled = [response.sampled for response in responses]
     reference_BR = log_probabilities(
         reference,

@@ -12,7 +12,8 @@ from training.config import ConfigError, InputError, StageConfig
 from training.runtime.device import use_device
 from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
 from training.runtime.replicas import use_threads
-from training.runtime.run import STOPPING, Cancellation, Cancelled
+from training.runtime.run import RESULT, STOPPING, Cancellation, Cancelled
+from training.stages.memory import require_room
 from training.stages.registry import runner_of
 
 
@@ -24,11 +25,14 @@ def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None
         use_device(device)
     except InputError as error:
         return say_bad_input(error)
-    use_threads(threads or torch.get_num_threads())
+    threads = threads or torch.get_num_threads()
+    use_threads(threads)
     run = runner_of(stage)  # before signals are heard by the loops, of which there is none while this loads
     cancellation = Cancellation(out / STOPPING)
     before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
+        if not (out / RESULT).is_file():
+            require_room(stage, config, threads=threads)
         run(config, out, cancellation)
     except Cancelled:
         return CANCELLED

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from models.generation import Filters
 from training.config import GenerateConfig
 from training.data.encoding import encode_prompts
 from training.data.opening import facts_of, load, open_language_model
@@ -19,7 +20,7 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
     records = load(config.prompts, PromptRecord)
     prompts, dropped = encode_prompts(policy, records, max_new_tokens=config.max_new_tokens)
@@ -33,6 +34,8 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
         seed=config.seed,
         run=run,
         checkpoint_steps=config.checkpoint_steps,
+        filters=Filters(config.top_k, config.top_p, config.min_p),
+        stop=config.stop,
     )
     write_records(out / COMPLETIONS, completions)
     run.finish(

@@ -22,7 +22,7 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)

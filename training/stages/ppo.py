@@ -42,7 +42,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     rehearse_policy(run, policy)
     config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     config = run.settle(config, facts_of(policy.model))
@@ -50,12 +50,12 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     rules = rules_of(config.rules)
-    reward_model = open_reward_model(config.reward) if config.reward is not None else None
+    reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
     reward = RewardModelScorer(reward_model, policy) if reward_model is not None else rules
     assert reward is not None, "a configuration without either is refused"
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
-    cost_model = open_reward_model(config.cost, kind="cost") if config.cost is not None else None
+    cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
     models = build_models(
         config,
         policy,
@@ -67,7 +67,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         rules=rules,
     )
     judges = Judges(
-        RewardModelScorer(open_reward_model(config.held_out_reward), policy) if config.held_out_reward else None
+        RewardModelScorer(open_reward_model(config.held_out_reward, config), policy) if config.held_out_reward else None
     )
     demonstrations = _demonstrations(config, policy)
     loop = PpoLoop(config, models, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
@@ -85,7 +85,7 @@ def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
     """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
     if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
         return replace(policy, model=replica(policy.model))
-    return open_language_model(config.reference)
+    return open_language_model(config.reference, config)
 
 
 def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:

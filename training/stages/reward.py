@@ -42,7 +42,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy)
+    policy = open_language_model(config.policy, config)
     if config.base is None:
         # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
         config = run.settle(config, facts_of(policy.model))

@@ -20,7 +20,7 @@ from training.stages.registry import STAGES
 
 UNBOUNDED = Range()
 
-Kind = Literal["switch", "choice", "choices", "whole", "number", "text", "weights"]
+Kind = Literal["switch", "choice", "choices", "whole", "number", "text", "texts", "weights", "values"]
 
 # Whoever starts a run says what it works on; `base` alone is a matter of choice.
 _GIVEN = MODEL_KEYS - {"base"} | {"seed"}
@@ -32,8 +32,8 @@ KINDS: Mapping[object, Kind] = {bool: "switch", int: "whole", float: "number", s
 class Setting:
     """One thing that can be chosen. `name` has a dot where it lies within another.
 
-    A `choice` is one of `choices`, `choices` are any of them; `weights` are numbers by name. With `by_model` null is
-    the model's choice.
+    A `choice` is one of `choices`, `choices` are any of them; `texts` are any texts, `weights` numbers by name and
+    `values` anything by name. With `by_model` null is the model's choice.
     """
 
     name: str
@@ -95,9 +95,12 @@ def _setting(field: "dataclasses.Field[object]", hint: Any, parent: str, meaning
     if origin is Literal:
         kind, choices = "choice", get_args(plain)
     elif origin is tuple:
-        kind, choices = "choices", get_args(get_args(plain)[0])
+        choices = get_args(get_args(plain)[0])
+        kind = "choices" if choices else "texts"
+    elif origin is Mapping:
+        kind = "values" if get_args(plain)[1] is object else "weights"
     else:
-        kind = "weights" if origin is Mapping else KINDS[plain]
+        kind = KINDS[plain]
     name = f"{parent}{field.name}"
     if isinstance(default, ByModel):
         return Setting(name, kind, None, meaning, choices, bounds, may_be_null=True, by_model=default)

@@ -2,11 +2,12 @@
 
 # N = response tokens of the batch, D = hidden size, V = vocabulary
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -18,12 +19,12 @@ from models.backbone import (
     response_log_probabilities,
     save_language_model,
 )
-from models.lora import merge_adapters
 from models.packing import packed_response_hidden_states, rows_can_be_packed
+from models.placement import moved
 from models.tokenization import train_tokenizer
 from training.config import InputError, SftConfig
 from training.data.batches import micro_batches, shuffled_batches, shuffled_length_batches
-from training.data.encoding import encode_demonstrations
+from training.data.encoding import encode_demonstrations, with_every_turn
 from training.data.examples import Example, Prompt
 from training.data.opening import facts_of, load, open_probed
 from training.data.rehearsal import rehearse_policy
@@ -33,7 +34,7 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.device import placed
-from training.runtime.learning import passes_of, prepare
+from training.runtime.learning import finish, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.run import Cancellation, Run
@@ -72,6 +73,11 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     if config.model is None and config.lora_rank:
         raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
+    rewritten = 0
+    if config.loss == "assistant":
+        examples, rewritten = with_every_turn(policy, records, examples)
+        if rewritten:
+            sys.stderr.write(f"turns of the assistant that the chat template rewrites, not learnt: {rewritten}\n")
     held_out_records = load(config.held_out, DemonstrationRecord) if config.held_out else []
     held_out = (
         encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
@@ -86,6 +92,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         "demonstrations_dropped": dropped,
         "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
         "from_nothing": config.model is None,
+        **({"turns_rewritten": rewritten} if config.loss == "assistant" else {}),
         **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
     }
     run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
@@ -154,7 +161,7 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
 
 def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *, scratch: Path) -> LanguageModel:
     if config.model is not None:
-        policy, _ = open_probed(config.model, scratch=scratch)
+        policy, _ = open_probed(config.model, config, scratch=scratch)
         if config.packing and not rows_can_be_packed(policy.model):
             raise InputError(f"packing: rows of {config.model} would see each other")
         return policy
@@ -201,15 +208,14 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
-    merge_adapters(policy.model)
+    finish(policy)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:
-    whole = config.loss == "full"
-    tokens = sum(len(example) - 1 if whole else len(example.response_ids) for example in examples)
+    tokens = sum(sum(_predicted(example, config.loss)) for example in examples)
 
     def loss_of(model: "PreTrainedModel", rows: Sequence[Example]) -> tuple[torch.Tensor, Measures]:
-        loss, predicted = loss_sum(replace(policy, model=model), rows, whole=whole, packed=config.packing)
+        loss, predicted = loss_sum(replace(policy, model=model), rows, of=config.loss, packed=config.packing)
         return loss / tokens, {"loss": (float(loss.detach()), predicted)}
 
     lengths = [len(example) for example in examples]
@@ -228,12 +234,25 @@ def _micro_batches(config: SftConfig, shard: Sequence[Example]) -> list[Sequence
     return micro_batches(shard, length_of=len, batch_tokens=config.micro_batch_tokens)
 
 
+Loss = Literal["response", "assistant", "full"]
+
+
 def loss_sum(
-    policy: LanguageModel, examples: Sequence[Example], *, whole: bool = False, packed: bool = False
+    policy: LanguageModel, examples: Sequence[Example], *, of: Loss = "response", packed: bool = False
 ) -> tuple[torch.Tensor, int]:
-    """Summed cross-entropy of the response tokens, or of all tokens but the first of the `whole`, and their number."""
-    given = [example.token_ids[:1] if whole else example.prompt_ids for example in examples]
-    predicted = [example.token_ids[1:] if whole else example.response_ids for example in examples]
+    """Summed cross-entropy of the tokens that a loss is `of`, and their number."""
+    given = [example.prompt_ids if of == "response" else example.token_ids[:1] for example in examples]
+    predicted = [example.response_ids if of == "response" else example.token_ids[1:] for example in examples]
     hidden_states = packed_response_hidden_states if packed else response_hidden_states
     hidden_ND, tokens_N = hidden_states(policy.model, given, predicted, policy.pad_id)
+    if of == "assistant":
+        said_N = moved(torch.tensor([said for example in examples for said in example.predicted_turns]), policy.device)
+        hidden_ND, tokens_N = hidden_ND[said_N], tokens_N[said_N]
     return cross_entropy(policy.model, hidden_ND, tokens_N), len(tokens_N)
+
+
+def _predicted(example: Example, of: Loss) -> list[bool]:
+    """Of each token that could have a loss, whether it has one."""
+    if of == "assistant":
+        return example.predicted_turns
+    return [True] * (len(example.response_ids) if of == "response" else len(example) - 1)

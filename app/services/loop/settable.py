@@ -118,6 +118,10 @@ def read(setting: Setting, typed: Sequence[str]) -> object:
         return text == "true"
     if setting.kind == "weights":
         return dict(_weights(setting, text))
+    if setting.kind == "values":
+        return dict(_values_by_name(setting, text))
+    if setting.kind == "texts":
+        return [str(_json(line)) if line.startswith('"') else line for line in text.splitlines() if line]
     if not text and setting.may_be_null:
         return None
     if setting.kind in ("whole", "number"):
@@ -167,6 +171,24 @@ def _weights(setting: Setting, text: str) -> Iterator[tuple[str, float]]:
                 yield name.strip(), float(weight)
             except ValueError:
                 raise Invalid("%(name)s: write a name, = and a number on each line.", name=setting.name) from None
+
+
+def _values_by_name(setting: Setting, text: str) -> Iterator[tuple[str, object]]:
+    for line in text.splitlines():
+        name, is_there, value = line.partition("=")
+        if not line.strip():
+            continue
+        if not is_there:
+            raise Invalid("%(name)s: write a name, = and a value on each line.", name=setting.name)
+        yield name.strip(), _json(value.strip())
+
+
+def _json(text: str) -> object:
+    """What JSON says; what is none is text as it stands."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _store(project: Project, group: Group, own: Json) -> None:

@@ -16,8 +16,9 @@ router = APIRouter(tags=["round settings"])
 
 class SettingOut(BaseModel):
     name: str
-    kind: Literal["switch", "choice", "choices", "whole", "number", "text", "weights"] = Field(
-        description="`choices` are any of those listed, `weights` numbers by name."
+    kind: Literal["switch", "choice", "choices", "whole", "number", "text", "texts", "weights", "values"] = Field(
+        description="`choices` are any of those listed, `texts` any texts, `weights` numbers by name, and `values` "
+        "anything by name."
     )
     value: Any = Field(description="What holds for the next round or run.")
     default: Any = Field(description="What would hold if nobody had chosen; null where the model decides.")

@@ -372,7 +372,13 @@ class ModelCardOut(Out):
 class NeedOut(Out):
     stage: str
     with_adapters: bool
-    memory_bytes: int
+    memory_bytes: int = Field(description="At its highest, by formula, with the stage's default settings.")
+    step_seconds: float = Field(description="Of an optimiser step, an iteration or a batch; rough.")
+    fits: bool
+    changes: dict[str, Any] | None = Field(
+        description="The nearest settings with which it would fit; empty where it does, null where none would."
+    )
+    changed_bytes: int = Field(description="What it would take with those.")
 
 
 class CheckedModelOut(Out):

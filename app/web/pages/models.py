@@ -1,6 +1,8 @@
 """Model versions: which one is in use, how good each is, what it was made from; promotion and roll-back."""
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Form, Path, Request
@@ -12,8 +14,9 @@ from starlette.responses import Response
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, DomainError, Invalid, NotFound
-from app.services.loop import base_models, bringing, models, promoting
+from app.services.loop import base_models, bringing, models, needs, promoting
 from app.services.loop.base_models import CheckedModel
+from app.services.loop.needs import Need
 from app.services.reports import reports
 from app.services.reports.dashboard import DASHBOARD
 from app.web.locales import translated
@@ -21,6 +24,7 @@ from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.words.versions import comparison
+from training.memory.room import total_bytes
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
 
@@ -38,6 +42,8 @@ class VersionView:
     reward: ModelVersion | None
     cost: ModelVersion | None
     gate: Gate | None
+    needs: tuple[Need, ...] = ()
+    """What stages take with it on this machine, told of a model that was brought."""
 
     @property
     def is_adopted(self) -> bool:
@@ -108,7 +114,7 @@ async def _page(
     bring: Bring | None = None,
     checked: CheckedModel | None = None,
 ) -> Response:
-    views = await _views(db, managed.project)
+    views = await _views(db, managed.project, settings_of(request).home)
     history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
     by_kind = {kind: [view for view in views if view.version.kind == kind] for kind in get_args(ModelKind)}
@@ -126,6 +132,7 @@ async def _page(
             for kind, found in by_kind.items()
             if found
         },
+        machine_memory_bytes=total_bytes(),
         judged_tasks=await _judged_tasks(db, managed.project),
         in_use=in_use,
         before=await _before(db, in_use),
@@ -183,7 +190,7 @@ async def roll_back(
     return render.redirect(f"/projects/{project.slug}/models")
 
 
-async def _views(db: AsyncSession, project: Project) -> list[VersionView]:
+async def _views(db: AsyncSession, project: Project, home: FilePath) -> list[VersionView]:
     versions = await models.list_versions(db, project.id)
     by_id = {version.id: version for version in versions}
     runs = {run.id: run for run in await db.scalars(select(Run).where(Run.id.in_([v.run_id for v in versions])))}
@@ -210,6 +217,7 @@ async def _views(db: AsyncSession, project: Project) -> list[VersionView]:
                 reward=by_id.get(version.reward_id or 0),
                 cost=by_id.get(version.cost_id or 0),
                 gate=gates.get(version.id),
+                needs=await asyncio.to_thread(needs.of_version, version, home) if "report" in version.figures else (),
             )
         )
     return views

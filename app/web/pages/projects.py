@@ -1,6 +1,9 @@
 """The page of a project: where its loop stands and what to do next."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
@@ -11,16 +14,16 @@ from starlette.responses import Response
 
 from app.db.tables import ModelVersion, Project, Round, Run
 from app.services.judging import labels
-from app.services.loop import first_policy, label_advice, models, round_rows, rounds, starting
+from app.services.loop import first_policy, label_advice, models, needs, round_rows, round_settings, rounds, starting
 from app.services.loop.first_policy import Refused
-from app.services.loop.round_settings import settings_of
+from app.services.loop.needs import Need
 from app.services.loop.stages.registry import Startable
 from app.services.projects import standing
 from app.services.projects.standing import ProjectOverview
 from app.web.locales import said
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
-from app.web.serving.deps import CurrentUser, Db
+from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.words import pace, round_view
 from app.web.words.stages import StageButton, buttons
 
@@ -53,6 +56,8 @@ class ProjectPage:
     label_target: int
     label_advice: str | None
     by_hand: tuple[StageButton, ...]
+    too_large: Mapping[str, Need]
+    """Of those stages the ones that would not fit into the memory that is free, by name."""
     too_few_demonstrations: str | None
     refused_policy: Refused | None
 
@@ -68,13 +73,20 @@ class StartRun(BaseModel):
 @router.get("/{slug}")
 async def show_project(request: Request, managed: ManagedProject, db: Db) -> Response:
     """Shows owners and reviewers where the loop stands, its last rounds, and what can be started by hand."""
-    return render.page(request, "projects/show.html", managed=managed, page=await _page(db, managed.project))
+    return render.page(
+        request, "projects/show.html", managed=managed, page=await _page(db, managed.project, settings_of(request).home)
+    )
 
 
 @router.get("/{slug}/state")
 async def show_state(request: Request, managed: ManagedProject, db: Db) -> Response:
     """The part of the page that moves."""
-    return render.partial(request, "projects/_state.html", managed=managed, page=await _page(db, managed.project))
+    return render.partial(
+        request,
+        "projects/_state.html",
+        managed=managed,
+        page=await _page(db, managed.project, settings_of(request).home),
+    )
 
 
 @router.post("/{slug}/rounds")
@@ -95,7 +107,7 @@ async def start_run(
     return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 
 
-async def _page(db: AsyncSession, project: Project) -> ProjectPage:
+async def _page(db: AsyncSession, project: Project, home: Path) -> ProjectPage:
     entries = list(
         await db.scalars(
             select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(ROUNDS_SHOWN)
@@ -105,7 +117,9 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
     active = next((seen for seen in history if seen.round.status == "active"), None)
     shown = history[0] if history else None
     policy = await models.promoted(db, project.id, "policy")
-    settings = settings_of(project)
+    settings = round_settings.settings_of(project)
+    by_hand = buttons(harmlessness=settings.harmlessness)
+    by_name = [button.stage for button in by_hand]
     warned = None if policy else await first_policy.warning(db, project)
     return ProjectPage(
         now=await now_of(db, project, active),
@@ -118,7 +132,8 @@ async def _page(db: AsyncSession, project: Project) -> ProjectPage:
         policy_parents=await _parents(db, policy),
         label_target=settings.label_target,
         label_advice=said((await label_advice.advice(db, project)).sentence) if policy and active is None else None,
-        by_hand=buttons(harmlessness=settings.harmlessness),
+        by_hand=by_hand,
+        too_large=await asyncio.to_thread(needs.warned, project, policy, home, by_name) if policy else {},
         too_few_demonstrations=said(warned) if warned else None,
         refused_policy=None if policy else await first_policy.refused(db, project.id),
     )

@@ -1,5 +1,6 @@
 """A form's fields, made from what can be set: how each is shown, and what stands in it."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ def _typed(setting: Setting, value: object) -> tuple[str, ...]:
         return tuple(cast(Sequence[str], value))
     if setting.kind == "weights":
         return ("\n".join(f"{name} = {weight:g}" for name, weight in cast(Mapping[str, float], value).items()),)
+    if setting.kind == "values":
+        values = cast(Mapping[str, object], value)
+        return ("\n".join(f"{name} = {json.dumps(given)}" for name, given in values.items()),)
+    if setting.kind == "texts":
+        return ("\n".join(json.dumps(text, ensure_ascii=False) for text in cast(Sequence[str], value)),)
     if setting.kind == "switch":
         return ("true",) if value else ()
     return ("" if value is None else str(value),)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from app.errors import Invalid
-from app.services.loop import base_models
-from app.services.loop.base_models import look_at, needs
+from app.services.loop import base_models, needs
+from app.services.loop.base_models import look_at
+from training.memory import parts
+from training.memory.shape import ModelShape
 
 CONFIG = {
     "model_type": "llama",
@@ -43,15 +45,12 @@ def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
     card = look_at(f" {folder} ", home=tmp_path / "home", folders=None)
     assert (card.location, card.model_type, card.parameters) == (str(folder), "llama", 264)
     assert (card.dtypes, card.context, card.licence, card.has_chat_template) == (("BF16",), 512, "apache-2.0", True)
-    by_stage = {(need.stage, need.with_adapters): need.memory_bytes - 600_000_000 for need in needs(card)}
-    between = 68 * 2 * 8 + 12 * 32
-    assert by_stage == {
-        ("generate", False): 4 * 264 + 8192 * 8 * 2 * 8,
-        ("sft", False): 16 * 264 + 768 * between,
-        ("reward", False): 16 * 264 + 1024 * between,
-        ("ppo", False): 40 * 264 + 4096 * between,
-        ("ppo", True): 28 * 264 + 4096 * between,
-    }
+    needed = needs.shown(card.shape, memory_bytes=10**12)
+    assert [(need.stage, need.with_adapters) for need in needed] == [
+        ("generate", False), ("sft", False), ("reward", False), ("ppo", False), ("ppo", True), ("dpo", False),
+        ("dpo", True),
+    ]  # fmt: skip
+    assert all(need.fits and need.memory_bytes > parts.PROCESS and need.step_seconds > 0 for need in needed)
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "README.md").unlink()
     plain = look_at(str(folder), home=tmp_path / "home", folders=None)
@@ -140,3 +139,12 @@ def test_a_model_of_the_hub_comes_from_this_machines_cache_alone(
     (cached / "refs" / "main").write_text("../../x")
     with pytest.raises(Invalid, match="not on this machine"):
         look_at("some/model", home=tmp_path / "home", folders=())
+
+
+def test_what_is_too_much_says_with_which_settings_it_would_fit() -> None:
+    shape = ModelShape(10**9, 2 * 10**9, 24, 2048, 5632, 2048, 512, 32_000, gated=True, tied=True)
+    by_stage = {(need.stage, need.with_adapters): need for need in needs.shown(shape, memory_bytes=16 * 10**9)}
+    dpo, ppo = by_stage["dpo", False], by_stage["ppo", False]
+    assert (dpo.fits, dpo.is_refused, dpo.changed) == (False, True, "lora_rank 8")
+    assert (ppo.changed, ppo.changed_bytes < 16 * 10**9) == ("lora_rank 8, critic shared, micro_batch_tokens 512", True)
+    assert by_stage["dpo", True].fits

@@ -18,6 +18,7 @@ from training.data.encoding import (
     encode_prompts,
     encode_responses_to,
     token_limit,
+    with_every_turn,
 )
 from training.data.examples import Pair
 from training.data.opening import load, load_comparisons, open_language_model, open_reward_model
@@ -203,14 +204,49 @@ def test_two_prompts_of_one_id_are_refused(policy: LanguageModel) -> None:
         encode_prompts(policy, records, max_new_tokens=1)
 
 
-def test_a_prompt_that_the_template_refuses_is_named(policy: LanguageModel) -> None:
-    """Gemma's has no turn of a system."""
+def refusing_systems(policy: LanguageModel) -> LanguageModel:
+    """As Gemma's template does."""
     tokenizer = train_tokenizer(TEXTS, SHAPE.vocab_size)
     tokenizer.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
         "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     )
-    told = conversation(("system", "Be brief."), ("user", "How?"))
-    records = [PromptRecord("plain", QUESTION), PromptRecord("with-a-system", told)]
+    return replace(policy, tokenizer=tokenizer)
+
+
+WITH_SYSTEM = conversation(("system", "Be brief."), ("user", "How?"))
+
+
+def test_prompts_that_the_template_refuses_are_left_out_counted_and_one_is_named(
+    policy: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [PromptRecord("plain", QUESTION), *(PromptRecord(name, WITH_SYSTEM) for name in ("first", "second"))]
+    prompts, dropped = encode_prompts(refusing_systems(policy), records, max_new_tokens=1)
+    assert ([prompt.prompt_id for prompt in prompts], dropped) == (["plain"], 2)
+    assert capsys.readouterr().err == (
+        "prompt first: the tokenizer's chat template cannot render a prompt: System role not supported; "
+        "prompts left out for that: 2\n"
+    )
+    pairs = [
+        PreferenceRecord(name, prompt, "Good.", "Bad.", 1.0, 1.0, "train", "person")
+        for name, prompt in (("plain", QUESTION), ("first", WITH_SYSTEM))
+    ]
+    kept, left_out = encode_pairs(refusing_systems(policy), pairs, max_length=48)
+    assert ([pair.a.prompt_id for pair in kept], left_out) == (["plain"], 1)
+
+
+def test_where_the_template_refuses_every_prompt_the_run_is_refused(policy: LanguageModel) -> None:
     with pytest.raises(InputError, match=r"prompt with-a-system: .* cannot render a prompt: System role not supported"):
-        encode_prompts(replace(policy, tokenizer=tokenizer), records, max_new_tokens=1)
+        encode_prompts(refusing_systems(policy), [PromptRecord("with-a-system", WITH_SYSTEM)], max_new_tokens=1)
+
+
+def test_every_turn_of_the_assistant_is_learnt_with_its_end(policy: LanguageModel) -> None:
+    asked = conversation(("user", "How?"), ("assistant", "Put it"), ("user", "Fix?"))
+    records = [DemonstrationRecord("one", asked, "Wait."), DemonstrationRecord("two", QUESTION, "Wait.")]
+    examples, _ = encode_demonstrations(policy, records, max_length=48)
+    (several, single), rewritten = with_every_turn(policy, records, examples)
+    learnt = [token for token, said in zip(several.token_ids[1:], several.predicted_turns, strict=True) if said]
+    ends = [(*policy.encode_responses([text])[0],) for text in ("Put it", "Wait.")]
+    assert tuple(learnt) == (*ends[0], *ends[1])
+    assert sum(single.predicted_turns) == len(single.response_ids)
+    assert rewritten == 0

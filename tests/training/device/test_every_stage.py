@@ -136,7 +136,7 @@ class Runs:
 
 PLANTED = {
     "sft": "models.backbone",
-    "sft, packed": "models.packing",
+    "sft, packed": "models.backbone",
     "reward": "training.reward.phases",
     "reward, by several heads": "models.backbone",
     "reward, of an encoder": "models.encoder",

@@ -137,8 +137,8 @@ LEARNERS = [
     pytest.param({"entropy_coefficient": 0.3}, id="entropy bonus"),
     pytest.param({"ptx_coefficient": 0.7, "demonstrations": Path("some.jsonl")}, id="ptx"),
     pytest.param({"critic": "shared", "value_coefficient": 0.4}, id="shared trunk"),
-    pytest.param({"lora_rank": 2}, id="adapters"),
-    pytest.param({"lora_rank": 2, "critic": "adapter", "cost": "cost"}, id="critics of adapters"),
+    pytest.param({"lora_rank": 2, "critic": "separate"}, id="adapters"),
+    pytest.param({"lora_rank": 2, "cost": "cost"}, id="critics of adapters"),
     pytest.param({"algorithm": "rloo", "samples_per_prompt": 2, "dual_clip": 1.2}, id="rloo"),
     pytest.param({"algorithm": "grpo", "samples_per_prompt": 4, "entropy_coefficient": 0.3}, id="grpo"),
     pytest.param({"algorithm": "dr_grpo", "samples_per_prompt": 2, "lora_rank": 2}, id="dr_grpo with adapters"),
@@ -178,7 +178,7 @@ def weights_of(models: PpoModels, config: PpoConfig) -> dict[str, nn.Parameter]:
     policy = models.policy.model.named_parameters()
     named = {f"policy.{name}": weight for name, weight in policy if weight.requires_grad}
     for role, critic in models.critics.items():
-        learnt = critic.head if config.critic == "shared" else critic
+        learnt = critic.head if config.critic_kind == "shared" else critic
         named |= {f"{role}.{name}": weight for name, weight in learnt.named_parameters() if weight.requires_grad}
     return named
 
@@ -193,7 +193,7 @@ def gradients(learner: Learner, minibatch: Minibatch, weights: dict[str, nn.Para
 def objective(config: PpoConfig, measures: Measures) -> float:
     """What is minimised, as docs/training.md writes it, from the measures."""
     mean = {name: total / count for name, (total, count) in measures.items()}
-    value_weight = config.value_coefficient if config.critic == "shared" else 1.0
+    value_weight = config.value_coefficient if config.critic_kind == "shared" else 1.0
     return (
         mean["policy_loss"]
         + value_weight * (mean.get("value_loss", 0.0) + mean.get("cost_value_loss", 0.0))

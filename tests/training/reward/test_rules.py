@@ -42,7 +42,7 @@ def test_a_pattern_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("length_in", "expected"), [("words", [0.0, -0.25, -1.0, -1.0]), ("tokens", [-1, -1, -0.5, -1])]
+    ("length_in", "expected"), [("words", [0.0, -0.25, -0.75, -1.0]), ("tokens", [-1, -1, -0.5, -1])]
 )
 def test_length_costs_by_its_distance_from_the_target(length_in: str, expected: list[float]) -> None:
     texts = ["a bit of tea", "one two six", "in", " ".join(["more"] * 9)]

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,8 +38,8 @@ def test_the_loss_is_on_the_response_alone_with_its_end() -> None:
     torch.testing.assert_close(float(loss.detach()), expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("settings", [{}, {"whole": True}, {"packed": True}])
-def test_eight_batches_of_one_give_the_loss_and_gradient_of_one_batch_of_eight(settings: dict[str, bool]) -> None:
+@pytest.mark.parametrize("settings", [{}, {"of": "full"}, {"of": "assistant"}, {"packed": True}])
+def test_eight_batches_of_one_give_the_loss_and_gradient_of_one_batch_of_eight(settings: dict[str, Any]) -> None:
     policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
     examples = [example((5,) * row, (*range(20, 30 - row), policy.eos_ids[0])) for row in range(1, 9)]
     weights = list(policy.model.parameters())
@@ -56,11 +57,22 @@ def test_eight_batches_of_one_give_the_loss_and_gradient_of_one_batch_of_eight(s
 def test_the_full_loss_is_on_every_token_but_the_first() -> None:
     policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
     sequence = (5, 6, 7, 8, 20, 21, policy.eos_ids[0])
-    loss, tokens = loss_sum(policy, [example(sequence[:4], sequence[4:])], whole=True)
+    loss, tokens = loss_sum(policy, [example(sequence[:4], sequence[4:])], of="full")
     assert tokens == 6
     with torch.no_grad():
         plain = policy.model(torch.tensor([sequence]), labels=torch.tensor([sequence])).loss
     torch.testing.assert_close(loss.detach(), plain * 6)
+
+
+def test_the_loss_of_every_turn_is_on_those_of_the_assistant_alone() -> None:
+    policy = build_language_model(SHAPE, train_tokenizer(TEXTS, 300), seed=0)
+    one = Example("p", (5, 6, 7, 8, 9, 10), (20, 21), earlier_turns=((2, 4),))
+    loss, tokens = loss_sum(policy, [one], of="assistant")
+    assert tokens == 4
+    with torch.no_grad():
+        labels = torch.tensor([[-100, -100, 7, 8, -100, -100, 20, 21]])
+        plain = policy.model(torch.tensor([one.token_ids]), labels=labels).loss
+    torch.testing.assert_close(loss.detach(), plain * 4)
 
 
 def test_packed_batches_hold_all_lengths_and_keep_to_their_budget() -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ApiToken, DatasetVersion, Gate, Member, ModelVersion, Promotion, Round, Run, User
 from app.services import accounts
+from app.services.loop import settable
 from app.services.projects import projects
 from tests.browser.seed import Seeded
 from tests.factories import make_member, make_project
@@ -180,6 +181,11 @@ async def test_a_run_is_started_by_its_button_where_it_can_be_and_told_why_not_w
         assert (refused.status_code, why in words(refused.text)) == (409, True), stage
         toast = await doors["owner"].send("POST", "/projects/bare/runs", {"stage": stage}, {"HX-Request": "true"})
         assert toast.text.startswith('<div class="toast toast-error"'), stage
+    bare = await projects.named(db, "bare")
+    settable.change(bare, settable.group_named("ppo"), {"rules.weights": {"json": 1.0}})
+    await db.commit()
+    refused = await doors["owner"].send("POST", "/projects/bare/runs", {"stage": "ppo"})
+    assert "There is no policy in use yet: train one first." in words(refused.text), "rules may pay alone"
     for stage in ("sft", "reward", "ppo", "dpo", "generate"):
         started = await doors["owner"].send("POST", f"{PROJECT}/runs", {"stage": stage})
         assert started.status_code == 303, stage

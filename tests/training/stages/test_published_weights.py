@@ -1,0 +1,69 @@
+"""What is published of a model in half precision: a model in half precision, and the one that was measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from models.backbone import load_language_model, save_language_model
+from models.reward import load_reward_model
+from tests.training import toy
+from tests.training.conftest import reward_settings
+from training.data.encoding import encode_demonstrations
+from training.data.opening import load
+from training.records import DemonstrationRecord
+from training.stages.sft import negative_log_likelihood
+
+
+@pytest.fixture(scope="module")
+def half(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's policy as somebody else would publish it in bfloat16."""
+    folder = tmp_path_factory.mktemp("half") / "model"
+    loaded = load_language_model(policy)
+    loaded.model.to(torch.bfloat16).save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def dtypes(artifact: Path) -> dict[str, torch.dtype]:
+    return {name: weight.dtype for name, weight in load_file(artifact / "model.safetensors").items()}
+
+
+@pytest.mark.parametrize("adapters", [{}, {"lora_rank": 4}], ids=["all weights", "adapters"])
+def test_a_policy_in_bfloat16_leaves_in_bfloat16_as_it_was_measured(
+    adapters: dict[str, int], half: Path, world: Path, tmp_path: Path
+) -> None:
+    data = {"demonstrations": world / "demonstrations.jsonl", "held_out": world / "held_out.jsonl"}
+    assert toy.run("sft", tmp_path / "out", model=half, max_tokens=3000, **data, **adapters) == 0
+    artifact = tmp_path / "out" / "artifact"
+    assert set(dtypes(artifact).values()) == {torch.bfloat16}
+    assert json.loads((artifact / "config.json").read_text())["dtype"] == "bfloat16"
+    assert AutoModelForCausalLM.from_pretrained(artifact, dtype="auto").dtype == torch.bfloat16
+    reopened = load_language_model(artifact)
+    assert reopened.dtype == torch.bfloat16
+    assert reopened.model.dtype == torch.float32
+    held_out, _ = encode_demonstrations(reopened, load(data["held_out"], DemonstrationRecord), max_length=512)
+    measured = toy.result(tmp_path / "out")["nll"]
+    assert negative_log_likelihood(reopened, held_out, 768) == pytest.approx(measured, abs=1e-6)
+
+
+def test_the_heads_of_a_reward_model_stay_in_float32(half: Path, world: Path, tmp_path: Path) -> None:
+    few = {"preferences": world / "few_preferences.jsonl", "reference_samples": 32, "max_new_tokens": 8}
+    settings = reward_settings(world, half) | few | {"method": "finetune"}
+    assert toy.run("reward", tmp_path / "out", **settings) == 0
+    artifact = tmp_path / "out" / "artifact"
+    found = dtypes(artifact)
+    assert found.pop("score.weight") == torch.float32
+    assert set(found.values()) == {torch.bfloat16}
+    assert load_reward_model(artifact).dtype == torch.bfloat16
+    assert AutoModelForSequenceClassification.from_pretrained(artifact).config.num_labels == 1
+
+
+def test_a_model_that_is_taken_as_it_is_keeps_every_bit(half: Path, tmp_path: Path) -> None:
+    save_language_model(load_language_model(half), tmp_path)
+    before, after = (load_file(folder / "model.safetensors") for folder in (half, tmp_path))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -1,0 +1,75 @@
+"""Whether a stage fits into the memory that there is, and which settings would make it fit."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from training.memory.estimate import Settings, Texts, estimate
+from training.memory.shape import ModelShape
+
+CERTAIN = 0.75
+"""A stage is refused where less than this share of the estimate is free: estimates are held within 25 % of what runs
+took, so that a run that would have fitted isn't refused."""
+
+_MICRO_TOKENS = (2048, 1024, 512, 256, 128)
+_ROWS = (64, 32, 16, 8, 4, 1)
+_RANK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a stage takes, and where that is too much the nearest settings with which it would fit, and what it takes
+    then; None where none would."""
+
+    stage: str
+    bytes: int
+    free: int
+    changes: Mapping[str, object] | None
+    changed_bytes: int = 0
+
+    @property
+    def fits(self) -> bool:
+        return self.bytes <= self.free
+
+    @property
+    def is_refused(self) -> bool:
+        return CERTAIN * self.bytes > self.free
+
+
+def fit(stage: str, shape: ModelShape, settings: Settings, *, free: int, texts: Texts, threads: int) -> Fit | None:
+    """None for a stage that there is no formula for."""
+
+    def taken(changes: Mapping[str, object]) -> int:
+        found = estimate(stage, shape, {**settings, **changes}, texts=texts, threads=threads)
+        return found.bytes if found is not None else 0
+
+    wanted = taken({})
+    if not wanted:
+        return None
+    if wanted <= free:
+        return Fit(stage, wanted, free, {})
+    for changes in _nearest_first(settings):
+        if taken(changes) <= free:
+            return Fit(stage, wanted, free, changes, taken(changes))
+    return Fit(stage, wanted, free, None)
+
+
+def _nearest_first(settings: Settings) -> Iterator[dict[str, object]]:
+    """Micro-batches change no result, so they come first; then adapters, then a critic without a trunk."""
+    smaller = list(_smaller(settings))
+    yield from smaller
+    adapters: dict[str, object] = {"lora_rank": _RANK} if settings.get("lora_rank") == 0 else {}
+    shared: dict[str, object] = {"critic": "shared"} if settings.get("critic") == "separate" else {}
+    bases = ({**adapters}, {**adapters, **shared}) if shared else ({**adapters},)
+    for base in bases:
+        if base:
+            yield base
+            yield from ({**base, **change} for change in smaller)
+
+
+def _smaller(settings: Settings) -> Iterator[dict[str, object]]:
+    for name, ladder in (("micro_batch_tokens", _MICRO_TOKENS), ("batch_tokens", _MICRO_TOKENS), ("batch_size", _ROWS)):
+        now = settings.get(name)
+        # The first of them that a stage has decides how much it holds at once.
+        if isinstance(now, int):
+            yield from ({name: value} for value in ladder if value < now)
+            return

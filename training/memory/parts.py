@@ -1,0 +1,91 @@
+"""The terms of what a stage holds at once, in bytes: each is a function of its own, so that a change of how models
+learn is a change of one term.
+
+Tokens are those of prompts and responses with padding; predicted ones are those of responses, each of which meets the
+whole vocabulary.
+"""
+
+from training.memory.shape import ModelShape
+
+FLOAT = 4
+PROCESS = 370e6
+"""Python, torch and its libraries with two threads at work: `adopt` of a model of 50,000 parameters."""
+HALVES = 2
+"""Replicas of a model that learns: `training.runtime.replicas`."""
+HEAP_BLOCK = 32 << 20
+"""From there on the C library gives a block back to the system as soon as it is free; smaller ones it keeps."""
+ROW_NUMBERS = 24
+"""Of each row and token of the vocabulary while one more token is drawn: logits, probabilities, and sums in float64."""
+LEARNING_LOGITS = 3
+"""Of each predicted token: log-probabilities, their gradient and that of the logits."""
+
+ASKED_LOGITS = 3
+"""The same without learning: log-probabilities, and twice as much for their entropy."""
+
+
+def weights(shape: ModelShape) -> float:
+    return FLOAT * shape.parameters
+
+
+def opened(shape: ModelShape) -> float:
+    """While a model is read: its file is mapped, and read into weights of the stage's own format unless it has that."""
+    return weights(shape) + (shape.file_bytes if shape.file_bytes < weights(shape) else 0)
+
+
+def gradients(learnt: int) -> float:
+    """Each replica has its own."""
+    return FLOAT * learnt * HALVES
+
+
+def optimiser(learnt: int) -> float:
+    """Two averages of AdamW."""
+    return 2 * FLOAT * learnt
+
+
+def embedding_gradient(shape: ModelShape) -> float:
+    """That of the head and that of the embedding are made one after the other and added up, in each replica."""
+    return FLOAT * shape.embedding * HALVES if shape.tied else 0.0
+
+
+def checkpoint(shape: ModelShape, learnt: int) -> float:
+    """Copies of what learns and of the optimiser's state; of a tied embedding there are two."""
+    tied = shape.embedding if shape.tied and learnt >= shape.parameters else 0
+    return FLOAT * (3 * learnt + tied)
+
+
+def activations(shape: ModelShape, tokens: float, *, adapters: bool) -> float:
+    """What the way back needs of every layer: inputs of norms, of the linear layers and of the attention."""
+    norms = 4 if adapters else 6
+    feed_forward = (4 if shape.gated else 2) * shape.intermediate
+    numbers = norms * shape.hidden + 2 * shape.attention + 2 * shape.key_value + feed_forward
+    return FLOAT * numbers * shape.layers * tokens
+
+
+def forward(shape: ModelShape, tokens: float) -> float:
+    """What a pass forward holds of one layer, with nothing kept for a way back."""
+    feed_forward = (3 if shape.gated else 2) * shape.intermediate
+    return FLOAT * (3 * shape.hidden + feed_forward) * tokens
+
+
+def every_state(shape: ModelShape, tokens: float) -> float:
+    """Hidden states after all layers, where a pass forward is asked for those."""
+    return FLOAT * shape.hidden * (shape.layers + 1) * tokens
+
+
+def logits(shape: ModelShape, predicted: float, *, copies: float) -> float:
+    return FLOAT * shape.vocabulary * predicted * copies
+
+
+def key_values(shape: ModelShape, rows: float, length: float) -> float:
+    """The cache of keys and values, and its copy while it grows or loses rows."""
+    return 2 * FLOAT * 2 * shape.key_value * shape.layers * rows * length
+
+
+def drawing(shape: ModelShape, rows: float) -> float:
+    return ROW_NUMBERS * shape.vocabulary * rows
+
+
+def kept_by_the_heap(largest_block: float, threads: int) -> float:
+    """Memory that is free and isn't given back: each thread has a heap, the main one too, and keeps up to twice the
+    largest block that it has freed."""
+    return (min(threads, HALVES) + 1) * 2 * min(largest_block, HEAP_BLOCK)
