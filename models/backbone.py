@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from models.adapter_files import add_saved_adapters, base_of, is_adapter
 from models.architecture import Architecture
 from models.placement import HOST, moved
 from models.recomputation import recomputed
@@ -117,10 +118,13 @@ def build_language_model(
 
 
 def load_language_model(location: str | Path) -> LanguageModel:
-    """Load a directory or hub id: safetensors only, no code from the repository, decoders only.
+    """Load a directory or hub id: safetensors only, no code from the repository, decoders only. Of adapters it is the
+    model that they make of their base.
 
     Raises `ModelError` in one line for whatever is wrong with it.
     """
+    if is_adapter(location):
+        return _with_saved_adapters(location)
     config = read_model_config(location)
     require_decoder(config, location)
     try:
@@ -146,6 +150,15 @@ def load_language_model(location: str | Path) -> LanguageModel:
         return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
     except TokenizerError as error:
         raise ModelError(f"cannot use {location}: {error}") from error
+
+
+def _with_saved_adapters(location: str | Path) -> LanguageModel:
+    try:
+        base = load_language_model(base_of(location))
+        add_saved_adapters(base.model, location)
+    except ValueError as error:
+        raise ModelError(f"cannot load {location}: {error}") from error
+    return base
 
 
 def read_model_config(location: str | Path) -> "PreTrainedConfig":

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from models import encoder
+from models.adapter_files import add_saved_adapters, base_of, is_adapter
 from models.backbone import (
     LanguageModel,
     ModelError,
     first_line,
     hidden_states,
+    load_language_model,
     pad_right,
     read_model_config,
     require_decoder,
@@ -243,6 +245,8 @@ def is_encoder(location: str | Path) -> bool:
 
 def load_reward_model(location: str | Path) -> RewardModel:
     """Load an `AutoModelForSequenceClassification` with one label. Raises `ModelError`."""
+    if is_adapter(location):
+        return _with_saved_adapters(location)
     reads_pairs = is_encoder(location)
     model, tokenizer, info = _load(location, "a reward model", ignore_mismatched_sizes=True)
     if info["missing_keys"]:
@@ -260,6 +264,18 @@ def load_reward_model(location: str | Path) -> RewardModel:
     reward_model = RewardModel(model.eval(), tokenizer, pairs, stored_dtype(read_model_config(location)))
     if reward_model.read_out.heads > 1:
         _load_heads(reward_model, Path(location) / HEADS)
+    return reward_model
+
+
+def _with_saved_adapters(location: str | Path) -> RewardModel:
+    told = read_model_config(location)
+    try:
+        base = load_language_model(base_of(location))
+        reward_model = reward_model_from_policy(base, seed=0, trunk=base.model.base_model)
+        add_saved_adapters(reward_model.model, location)
+    except ValueError as error:
+        raise ModelError(f"cannot load {location}: {error}") from error
+    reward_model.set_statistics(float(getattr(told, "score_mean", 0.0)), float(getattr(told, "score_std", 1.0)))
     return reward_model
 
 

@@ -1,7 +1,7 @@
 """What the settings of every stage that learns have."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from models.choices import AdapterTargets
 from training.config.by_model import step
@@ -21,6 +21,12 @@ class LearningConfig(StageConfig):
     """The adapters' product is scaled by alpha / rank."""
     lora_targets: AdapterTargets = "all"
     """Which layers of the trunk get adapters."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """What the weights that adapters leave as they are are held in: in bfloat16 those of a model that came so take half
+    the memory and say the same, each time widened. What learns is in float32."""
+    publish_as: Literal["merged", "adapter"] = "merged"
+    """`merged` is a model like the one that training began with; `adapter` what was learnt beside it, which `peft`
+    opens on it."""
     gradient_checkpointing: bool = False
     """Compute each layer again on the way back instead of keeping what it computed: less memory, a third more time, the
     same gradients (Chen et al. 2016)."""

@@ -50,7 +50,7 @@ def introduced(policy: LanguageModel, location: str) -> Report:
         context=policy.max_positions,
         has_template=tokenizer.chat_template != PLAIN_TEMPLATE,
         rendered=cast(str, tokenizer.decode([*prompt, *response], skip_special_tokens=False)),
-        end_of_turn=cast(str, tokenizer.decode(response[-1:], skip_special_tokens=False)),
+        end_of_turn=cast(str, tokenizer.decode([response[-1]], skip_special_tokens=False)),
         ends=tuple(cast(str, tokenizer.decode([end], skip_special_tokens=False)) for end in policy.eos_ids),
         flop_rate=matrix_product_limit(policy.model, rows=PROBED_TOKENS),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from models.adapter_files import base_of, is_adapter
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
@@ -11,7 +12,7 @@ from models.template_settings import set_template
 from training.config import InputError
 from training.config.by_model import ModelFacts
 from training.records import PreferenceRecord, Record, Split, read_records
-from training.runtime.artifact import kind_of, verify
+from training.runtime.artifact import kind_of, model_identity, parents_of, verify
 from training.runtime.device import placed
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def open_probed(
     """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
     published here has been tried. Its template gets what the run's `config` says of it. `scratch` is where a copy may
     be saved for a moment, to be tried too."""
-    verify(location)
+    _verify(location)
     kind = kind_of(location)
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
@@ -70,7 +71,7 @@ def open_reward_model(
 ) -> RewardModel:
     """A verified reward or cost model, on the device. Raises `InputError`, also for one of the other kind: what the one
     rewards the other forbids."""
-    verify(location)
+    _verify(location)
     if kind_of(location) not in (None, kind):
         raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
@@ -85,6 +86,21 @@ def open_reward_model(
 def facts_of(model: "PreTrainedModel", *, was_trained: bool = True) -> ModelFacts:
     """What decides the settings that are left to a model."""
     return ModelFacts(sum(weight.numel() for weight in model.parameters()), was_trained)
+
+
+def _verify(location: str) -> None:
+    """As `verify`, and of adapters their base, too, which must be the one that they were learnt beside."""
+    verify(location)
+    if not is_adapter(location):
+        return
+    try:
+        base = base_of(location)
+    except ValueError as error:
+        raise InputError(f"cannot load {location}: {error}") from error
+    verify(base)
+    parents = parents_of(location)
+    if parents is not None and model_identity(base) not in parents:
+        raise InputError(f"{base} is no longer the model that {location} was learnt beside")
 
 
 def load(path: Path, kind: type[RecordT]) -> list[RecordT]:

@@ -23,9 +23,10 @@ from training.direct.kept_reference import keep, key_of, read_kept
 from training.responses.texts import sample_texts
 from training.runtime.artifact import model_identity
 from training.runtime.checkpoint import Checkpoint
-from training.runtime.learning import finish, passes_of, prepare
+from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
+from training.runtime.publishing import finish
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
@@ -75,7 +76,7 @@ class Judgements(Protocol):
 def learn(
     config: DirectConfig, run: Run, policy: LanguageModel, judgements: Judgements, *, shown: Sequence[Prompt]
 ) -> Tensor:
-    """Go through both stretches; the policy is a plain model again at their end. `shown` are answered after the last
+    """Go through both stretches; at their end the policy is what will be published. `shown` are answered after the last
     step. Returns the reference's log-probabilities."""
     prepare(policy.model, config)
     learner = Learner(
@@ -112,7 +113,7 @@ def learn(
         optimise(plan, learner),
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
-    finish(policy)
+    finish(policy, config)
     return reference
 
 

@@ -71,5 +71,7 @@ def _smaller(settings: Settings) -> Iterator[dict[str, object]]:
         now = settings.get(name)
         # The first of them that a stage has decides how much it holds at once.
         if isinstance(now, int):
-            yield from ({name: value} for value in ladder if value < now)
+            for value in ladder:
+                if value < now:
+                    yield {name: value}
             return

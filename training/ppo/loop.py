@@ -24,9 +24,9 @@ from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
 from training.responses.texts import sample_texts
 from training.runtime.checkpoint import Checkpoint, pack, unpack
-from training.runtime.learning import finish
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import linear_schedule
+from training.runtime.publishing import finish
 from training.runtime.run import PhaseTimer, Run, State
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
@@ -99,7 +99,7 @@ class PpoLoop:
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
-        finish(self._models.policy)
+        finish(self._models.policy, self._config)
         return stopped_early
 
     def summary(self) -> dict[str, object]:

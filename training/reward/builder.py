@@ -19,9 +19,9 @@ from training.reward.scoring import batched_scores
 from training.reward.student import Judgements, Student, Taught
 from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
-from training.runtime.learning import finish
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import optimise
+from training.runtime.publishing import finish
 from training.runtime.run import Run, State
 from training.runtime.steps import Steps, Stretch, Take, Work
 from training.runtime.throughput import Meter
@@ -95,7 +95,7 @@ class RewardBuilder:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
-        finish(self._reward_model)
+        finish(self._reward_model, self._config)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -100,6 +100,15 @@ def kind_of(location: str | Path) -> ArtifactKind | None:
     """What a published model was made to be; None of models without a manifest."""
     manifest = Path(location) / MANIFEST
     return cast(ArtifactKind, json.loads(manifest.read_bytes())["kind"]) if manifest.is_file() else None
+
+
+def parents_of(location: str | Path) -> Collection[str] | None:
+    """The identities of the models that a published one was made from; None of models without a manifest."""
+    manifest = Path(location) / MANIFEST
+    if not manifest.is_file():
+        return None
+    parents: Mapping[str, str] = json.loads(manifest.read_bytes())["lineage"]["parents"]
+    return parents.values()
 
 
 def model_identity(location: str | Path) -> str:

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from models.backbone import LanguageModel, round_weights
-from models.lora import POLICY, add_adapters, merge_adapters
+from models.holding import hold_in_bfloat16
+from models.lora import POLICY, add_adapters
 from models.recomputation import recompute_layers
-from models.reward import RewardModel
 from training.config import InputError
 from training.config.learning import LearningConfig
 from training.runtime.seeds import derived_seed
@@ -30,10 +29,16 @@ def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POL
         raise InputError(f"gradient_checkpointing: the layers of {model.config.model_type} can't be computed again")
 
 
-def finish(learnt: LanguageModel | RewardModel) -> None:
-    """Make a model that has learnt what it will be once it is published: a plain one, with values that its file has."""
-    merge_adapters(learnt.model)
-    round_weights(learnt.model if isinstance(learnt, LanguageModel) else learnt.model.base_model, learnt.dtype)
+def hold(model: "PreTrainedModel", config: LearningConfig) -> None:
+    """Hold a model as the settings say, before anything shares its weights. Raises `InputError`."""
+    if config.weights == "float32":
+        return
+    if not config.lora_rank:
+        raise InputError("weights: without adapters (lora_rank) all weights learn, and they do so in float32")
+    try:
+        hold_in_bfloat16(model.base_model)
+    except ValueError as error:
+        raise InputError(f"weights: {error}") from error
 
 
 def passes_of(config: LearningConfig) -> int:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from models.backbone import save_language_model
 from training.config import DpoConfig
 from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_policy
@@ -12,6 +11,8 @@ from training.preferences.comparisons import load_preferences
 from training.records import PreferenceRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of
+from training.runtime.learning import hold
+from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 
 
@@ -25,10 +26,12 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
+    require_publishable(config, config.policy)
+    hold(policy.model, config)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
     rehearse_policy(run, policy)
     judged = JudgedPairs.of(config, policy, preferences)
     reference_2N = learn(config, run, policy, judged, shown=shown)
-    run.finish(summary(judged, reference_2N), artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    run.finish(summary(judged, reference_2N), artifact=("policy", writer_of(policy, config, config.policy)))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from models.backbone import save_language_model
 from training.config.kto import KtoConfig
 from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_policy
@@ -11,6 +10,8 @@ from training.direct.loop import learn
 from training.records import UnpairedRecord
 from training.responses.texts import first_prompts
 from training.runtime.artifact import lineage_of
+from training.runtime.learning import hold
+from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 
 
@@ -24,10 +25,12 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
         return
     policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
+    require_publishable(config, config.policy)
+    hold(policy.model, config)
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
     rehearse_policy(run, policy)
     responses = JudgedResponses.of(config, policy, verdicts)
     reference = learn(config, run, policy, responses, shown=shown)
-    run.finish(summary(responses, reference), artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    run.finish(summary(responses, reference), artifact=("policy", writer_of(policy, config, config.policy)))

@@ -1,13 +1,14 @@
 """A stage that can't fit is refused before its models are loaded."""
 
+import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 
 from training.config import InputError, StageConfig
-from training.config.by_model import ModelFacts, chosen
+from training.config.by_model import ModelFacts, chosen, settled
 from training.memory.estimate import Texts
 from training.memory.fitting import Fit, fit
 from training.memory.room import MEMORY_BYTES, free_bytes
@@ -25,13 +26,13 @@ def require_room(stage: str, config: StageConfig, *, threads: int) -> None:
     where it may, that is told on stderr."""
     if device().type != "cpu":  # whose memory the formula doesn't know
         return
-    settings = dict(vars(config))
-    folder = folder_of(str(settings.get("policy") or settings.get("model")))
+    location = getattr(config, "policy", None) or getattr(config, "model", None)
+    folder = folder_of(str(location))
     shape = read_shape(folder) if folder is not None else None
     free = free_bytes()
     if shape is None or free is None:
         return
-    settings |= chosen(settings, ModelFacts(shape.parameters))
+    settings = dataclasses.asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
     found = fit(stage, shape, settings, free=free, texts=texts_of(settings), threads=threads)
     if found is None or found.fits:
         return
@@ -81,8 +82,8 @@ def texts_of(settings: Mapping[str, object]) -> Texts:
 _RESPONSES = ("response", "response_a", "response_b")
 
 
-def _letters(texts: object) -> int:
-    return sum(len(str(text)) for text in texts)  # type: ignore[attr-defined]
+def _letters(texts: Iterable[object]) -> int:
+    return sum(len(str(text)) for text in texts)
 
 
 def _size(number: float) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from models.backbone import LanguageModel, save_language_model
+from models.backbone import LanguageModel
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
@@ -16,7 +16,9 @@ from training.records import DemonstrationRecord, PromptRecord
 from training.reward.rules import rules_of
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
+from training.runtime.learning import hold
 from training.runtime.precision import settled_precision
+from training.runtime.publishing import require_publishable, writer_of
 from training.runtime.replicas import replica
 from training.runtime.run import Cancellation, Run
 
@@ -46,6 +48,8 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     rehearse_policy(run, policy)
     config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     config = run.settle(config, facts_of(policy.model))
+    require_publishable(config, config.policy)
+    hold(policy.model, config)
     reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
@@ -78,7 +82,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         "stopped_early": stopped_early,
         "prompts_dropped": dropped,
     }
-    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    run.finish(result, artifact=("policy", writer_of(policy, config, config.policy)))
 
 
 def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:

@@ -10,7 +10,7 @@ target at each token instead of one per response.
 import sys
 from pathlib import Path
 
-from models.reward import give_heads, save_reward_model
+from models.reward import give_heads
 from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
 from training.data.opening import facts_of, load, open_language_model
@@ -26,6 +26,8 @@ from training.reward.safety import require_both_labels, safety_figures
 from training.reward.trials import usual_method
 from training.reward.untrained import untrained_reward_model
 from training.runtime.artifact import ArtifactKind, lineage_of
+from training.runtime.learning import hold
+from training.runtime.publishing import require_one_linear_head, require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 
@@ -46,9 +48,12 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     if config.base is None:
         # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
         config = run.settle(config, facts_of(policy.model))
+        hold(policy.model, config)
     reward_model = untrained_reward_model(config, policy)
     if config.base is not None:
         config = run.settle(config, facts_of(reward_model.model))
+        hold(reward_model.model, config)
+    require_publishable(config, config.base or config.policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")
@@ -57,6 +62,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
         require_both_labels(preferences.train)
     read_out = read_out_of(config, preferences.train)
     give_heads(reward_model, read_out, seed=derived_seed(config.seed, "head"))
+    require_one_linear_head(config, reward_model)
     rehearse_reward_model(run, reward_model)
     _require_way(config, can_distil=can_distil)
     _require_use(config, len(preferences.train), can_distil=can_distil)
@@ -80,7 +86,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     }
     if reward_model.read_out.elsewhere is not None:
         result["other_tools_read"] = "mean"
-    run.finish(result, artifact=(kind, lambda folder: save_reward_model(reward_model, folder)))
+    run.finish(result, artifact=(kind, writer_of(reward_model, config, config.base or config.policy)))
     if reward_model.read_out.elsewhere is not None:
         sys.stderr.write(f"{run.artifact}: {reward_model.read_out.elsewhere}\n")
 

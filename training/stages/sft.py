@@ -17,7 +17,6 @@ from models.backbone import (
     cross_entropy,
     response_hidden_states,
     response_log_probabilities,
-    save_language_model,
 )
 from models.packing import packed_response_hidden_states, rows_can_be_packed
 from models.placement import moved
@@ -34,9 +33,10 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.device import placed
-from training.runtime.learning import finish, passes_of, prepare
+from training.runtime.learning import hold, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
+from training.runtime.publishing import finish, require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
@@ -72,6 +72,8 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
     if config.model is None and config.lora_rank:
         raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
+    require_publishable(config, config.model)
+    hold(policy.model, config)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     rewritten = 0
     if config.loss == "assistant":
@@ -95,7 +97,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         **({"turns_rewritten": rewritten} if config.loss == "assistant" else {}),
         **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
     }
-    run.finish(result, artifact=("policy", lambda folder: save_language_model(policy, folder)))
+    run.finish(result, artifact=("policy", writer_of(policy, config, config.model)))
 
 
 def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Batches:
@@ -208,7 +210,7 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
-    finish(policy)
+    finish(policy, config)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:

@@ -1,5 +1,7 @@
 """Stages that learn by adapters alone: what stays, what moves, and what other tools make of what is published."""
 
+import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -9,13 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.reward import load_reward_model
+from models.backbone import load_language_model
+from models.backbone import response_log_probabilities as log_probabilities
+from models.reward import load_reward_model, scores
 from tests.training import toy
 from tests.training.conftest import reward_settings
 from tests.training.stages.test_bad_input import refused
 from training.config import RewardConfig, read_config
-from training.data.opening import open_language_model
+from training.data.opening import open_language_model, open_reward_model
 from training.reward.untrained import adapt_reward_model, untrained_reward_model
+from training.runtime.artifact import Lineage, publish
 from training.runtime.run import Cancellation, Cancelled
 from training.stages.registry import STAGES, runner_of
 
@@ -127,3 +132,89 @@ def test_a_model_from_nothing_has_nothing_to_adapt(
 ) -> None:
     settings = sft_settings(world, world) | {"model": None}
     assert "lora_rank: a model from nothing" in refused("sft", tmp_path / "out", capfd, **settings)
+
+
+@pytest.fixture(scope="module")
+def published(world: Path, policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs like `runs` that publish their adapters."""
+    folder = tmp_path_factory.mktemp("published")
+
+    @cache
+    def run(stage: str) -> Path:
+        settings = SETTINGS[stage](world, policy) | {"publish_as": "adapter"}
+        assert toy.run(stage, folder / stage, **settings) == 0
+        return folder / stage
+
+    return run
+
+
+def test_a_policy_of_adapters_says_what_the_merged_one_says(runs: Runs, published: Runs) -> None:
+    artifact = published("sft") / "artifact"
+    assert "model.safetensors" not in {path.name for path in artifact.iterdir()}
+    assert toy.result(published("sft"))["nll"] == pytest.approx(toy.result(runs("sft"))["nll"], abs=1e-5)
+    merged, opened = (open_language_model(str(run("sft") / "artifact")) for run in (runs, published))
+    with torch.no_grad():
+        said, again = (log_probabilities(one.model, [[5, 6]], [[30, 31, 0]], 0, 1.0)[0] for one in (merged, opened))
+    torch.testing.assert_close(again, said, atol=1e-4, rtol=0)
+
+
+def test_a_reward_model_of_adapters_scores_as_it_was_measured(runs: Runs, published: Runs) -> None:
+    merged, opened = (open_reward_model(str(run("reward") / "artifact")) for run in (runs, published))
+    with torch.no_grad():
+        torch.testing.assert_close(scores(opened, [[5, 6, 30]]), scores(merged, [[5, 6, 30]]), atol=1e-4, rtol=0)
+    assert opened.score_mean == toy.result(published("reward"))["score_mean"]
+    assert toy.result(published("reward"))["accuracy"] == toy.result(runs("reward"))["accuracy"]
+
+
+def test_other_stages_take_adapters_for_models(published: Runs, world: Path, tmp_path: Path) -> None:
+    policy, reward = (published(stage) / "artifact" for stage in ("sft", "reward"))
+    prompts = {"policy": policy, "prompts": world / "prompts.jsonl", "max_new_tokens": 4}
+    assert toy.run("evaluate", tmp_path / "evaluate", **prompts, reward=reward, samples_per_prompt=1) == 0
+    few = {"preferences": world / "few_preferences.jsonl", "batch_tokens": 4096}
+    assert toy.run("dpo", tmp_path / "dpo", policy=policy, **few) == 0
+    load_language_model(tmp_path / "dpo" / "artifact")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lora_rank": 0}, "publish_as: an adapter needs lora_rank"),
+        ({"model": "adapters"}, "none stands on another"),
+    ],
+)
+def test_adapters_that_nobody_could_open_are_refused_before_the_first_step(
+    change: dict[str, Any],
+    words: str,
+    published: Runs,
+    world: Path,
+    policy: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    change = {key: published("sft") / "artifact" if value == "adapters" else value for key, value in change.items()}
+    settings = SETTINGS["sft"](world, policy) | {"publish_as": "adapter"} | change
+    assert words in refused("sft", tmp_path / "out", capfd, **settings)
+    assert not toy.metrics(tmp_path / "out")
+
+
+def test_adapters_that_can_not_be_opened_are_refused_in_a_line(
+    published: Runs, runs: Runs, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    adapter = shutil.copytree(published("sft") / "artifact", tmp_path / "adapter")
+    (adapter / "manifest.json").unlink()
+    config = json.loads((adapter / "adapter_config.json").read_text())
+
+    def said_of(change: dict[str, object]) -> str:
+        (adapter / "adapter_config.json").write_text(json.dumps(config | change))
+        return refused("generate", tmp_path / "out", capfd, policy=adapter, prompts=world / "prompts.jsonl")
+
+    assert "plain low-rank" in said_of({"use_dora": True})
+    assert "no model at" in said_of({"base_model_name_or_path": "/nowhere"})
+    lineage = Lineage("sft", {"model": "0" * 64}, {}, {}, 0, "")
+    publish(tmp_path / "other", "policy", lineage, lambda folder: copy_into(folder, published("sft") / "artifact"))
+    settings = {"policy": tmp_path / "other", "prompts": world / "prompts.jsonl"}
+    assert "is no longer the model" in refused("generate", tmp_path / "out", capfd, **settings)
+
+
+def copy_into(folder: Path, artifact: Path) -> None:
+    shutil.copytree(artifact, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from models.backbone import load_language_model, save_language_model
 from models.reward import load_reward_model
 from tests.training import toy
 from tests.training.conftest import reward_settings
+from tests.training.stages.test_bad_input import refused
 from training.data.encoding import encode_demonstrations
 from training.data.opening import load
 from training.records import DemonstrationRecord
@@ -67,3 +69,39 @@ def test_a_model_that_is_taken_as_it_is_keeps_every_bit(half: Path, tmp_path: Pa
     before, after = (load_file(folder / "model.safetensors") for folder in (half, tmp_path))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward"])
+def test_a_base_that_is_held_in_bfloat16_teaches_the_same(stage: str, half: Path, world: Path, tmp_path: Path) -> None:
+    """Bit for bit: what is held is what the file has, and what is computed is computed in float32."""
+    few = {"preferences": world / "few_preferences.jsonl", "reference_samples": 32, "max_new_tokens": 8}
+    settings = {
+        "sft": {"model": half, "demonstrations": world / "demonstrations.jsonl", "max_tokens": 2000},
+        "reward": reward_settings(world, half) | few | {"method": "finetune"},
+    }[stage]
+    kinds = ("float32", "bfloat16")
+    for weights in kinds:
+        assert toy.run(stage, tmp_path / weights, **settings, lora_rank=4, weights=weights) == 0
+    one, other = (
+        load_file(tmp_path / weights / "artifact" / "model.safetensors") for weights in ("float32", "bfloat16")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert toy.result(tmp_path / "float32") == toy.result(tmp_path / "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"lora_rank": 0}, "without adapters"), ({"model": "in float32"}, "would be rounded")],
+)
+def test_what_can_not_be_held_in_bfloat16_is_refused(
+    change: dict[str, Any],
+    words: str,
+    half: Path,
+    policy: Path,
+    world: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    change = {key: policy if value == "in float32" else value for key, value in change.items()}
+    settings = {"model": half, "demonstrations": world / "demonstrations.jsonl", "lora_rank": 4, "weights": "bfloat16"}
+    assert words in refused("sft", tmp_path / "out", capfd, **settings | change)

@@ -1,0 +1,59 @@
+"""What a model that has learnt is published as: a plain model, or the adapters beside its base."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from models.adapter_files import is_adapter, save_adapters
+from models.backbone import LanguageModel, round_weights, save_language_model
+from models.lora import merge_adapters
+from models.reward import RewardModel, save_reward_model
+from training.config import InputError
+from training.config.learning import LearningConfig
+
+
+def require_publishable(config: LearningConfig, base: str | None) -> None:
+    """Raises `InputError` where adapters are to be published that nobody could open."""
+    if config.publish_as == "merged":
+        return
+    if not config.lora_rank or base is None:
+        raise InputError("publish_as: an adapter needs lora_rank and a model to stand beside")
+    if is_adapter(base):
+        raise InputError(f"publish_as: {base} is an adapter itself, and none stands on another; publish it merged")
+
+
+def require_one_linear_head(config: LearningConfig, reward_model: RewardModel) -> None:
+    """Raises `InputError` for reward models that an adapter can't hold."""
+    if config.publish_as == "adapter" and (reward_model.is_encoder or reward_model.read_out.heads > 1):
+        raise InputError("publish_as: an adapter holds one head on a decoder; publish this reward model merged")
+
+
+def finish(learnt: LanguageModel | RewardModel, config: LearningConfig) -> None:
+    """Make a model that has learnt what it will be once it is published: where that isn't adapters, a plain one with
+    values that its file has."""
+    if config.publish_as == "merged":
+        merge_adapters(learnt.model)
+        round_weights(learnt.model if isinstance(learnt, LanguageModel) else learnt.model.base_model, learnt.dtype)
+
+
+def writer_of(learnt: LanguageModel | RewardModel, config: LearningConfig, base: str | None) -> Callable[[Path], None]:
+    """What writes the model into a folder; `base` is the location of the one that it began as."""
+
+    def write(folder: Path) -> None:
+        if config.publish_as == "adapter":
+            _save_adapters(learnt, folder, str(base))
+        elif isinstance(learnt, LanguageModel):
+            save_language_model(learnt, folder)
+        else:
+            save_reward_model(learnt, folder)
+
+    return write
+
+
+def _save_adapters(learnt: LanguageModel | RewardModel, folder: Path, base: str) -> None:
+    location = str(Path(base).resolve()) if Path(base).is_dir() else base
+    if isinstance(learnt, LanguageModel):
+        save_adapters(learnt.model, folder, base=location, task="CAUSAL_LM")
+    else:
+        head = {f"{learnt.head_name}.{name}": weight for name, weight in learnt.head.named_parameters()}
+        save_adapters(learnt.model, folder, base=location, task="SEQ_CLS", learnt_in_full=head)
+    learnt.tokenizer.save_pretrained(folder)
