@@ -92,7 +92,7 @@ def needed_by(stage: str) -> dict[str, object]:
         for field in dataclasses.fields(STAGES[stage])
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
-    either = {"evaluate": ["policy", "prompts"], "embed": ["policy"]}.get(stage, [])
+    either = {"evaluate": ["policy", "prompts"], "embed": ["policy"], "ppo": ["reward"]}.get(stage, [])
     return {name: 0 if name == "seed" else "x" for name in (*no_default, *either)}
 
 
