@@ -113,9 +113,9 @@ def metrics(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def command(stage: str, config: Path, out: Path, *, device: str = "cpu") -> subprocess.Popen[str]:
+def command(stage: str, config: Path, out: Path) -> subprocess.Popen[str]:
     """The real command."""
-    where = ["--config", str(config), "--out", str(out), "--threads", "1", "--device", device]
+    where = ["--config", str(config), "--out", str(out), "--threads", "1", "--device", "cpu"]
     return subprocess.Popen(
         [sys.executable, "-m", "training", stage, *where],
         cwd=Path(__file__).parents[2],

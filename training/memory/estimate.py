@@ -129,12 +129,12 @@ def _learning(
     shape = given.shape
     whole = given.learnt >= shape.parameters
     learnt = given.learnt + trained
-    block = parts.FLOAT * predicted / parts.HALVES * shape.vocabulary or (
-        parts.FLOAT * tokens / parts.HALVES * shape.intermediate
-    )
-    heap = parts.kept_by_the_heap(block, given.threads)
-    activations = parts.activations(shape, tokens, adapters=not whole)
-    logits = parts.logits(shape, predicted, copies=parts.LEARNING_LOGITS)
+    halves = min(parts.HALVES, given.threads)
+    block = min(parts.logit_block(shape, predicted / halves), parts.LOGIT_BYTES)
+    heap = parts.kept_by_the_heap(block or parts.FLOAT * tokens / halves * shape.intermediate, given.threads)
+    recomputed = bool(given.settings.get("gradient_checkpointing", False))
+    activations = parts.activations(shape, tokens, adapters=not whole, recomputed=recomputed)
+    logits = parts.logits(shape, predicted / halves, copies=parts.LEARNING_LOGITS, threads=halves)
     # What the way back needed is free after the step, and in blocks so small that the heap keeps most of it.
     left = activations + heap + (logits if block < parts.HEAP_BLOCK else 0.0)
     state = {"weights": parts.weights(shape), "others": others, "optimiser": parts.optimiser(learnt)}
@@ -159,7 +159,7 @@ def _learning(
 
 def _rehearsal(given: _Given, *, others: float = 0.0) -> Moment:
     """Before the first step the model is written and opened again, in its own format."""
-    return _moment("rehearsal", weights=2 * parts.weights(given.shape), others=others)
+    return _moment("rehearsal", weights=parts.weights(given.shape) + parts.opened(given.shape), others=others)
 
 
 def _step_flop(given: _Given, tokens: float, predicted: float) -> float:
@@ -187,7 +187,7 @@ def _generate(given: _Given) -> Estimate:
 def _sft(given: _Given) -> Estimate:
     settings, texts = given.settings, given.texts
     wanted = max(1.0, float(settings["batch_tokens"]) // texts.row_tokens)
-    micro = float(settings.get("micro_batch_tokens") or settings["batch_tokens"])
+    micro = float(settings["micro_batch_tokens"])
     rows = given.rows_at_once(wanted, micro, texts.row_tokens)
     tokens, predicted = rows * texts.row_tokens, rows * texts.response_tokens
     measured = float(settings["batch_tokens"]) * texts.response_tokens / texts.row_tokens
@@ -201,7 +201,7 @@ def _reward(given: _Given) -> Estimate:
     """The policy is there beside the model that learns, which has no head over the vocabulary. A teacher is asked of
     every hidden state of the policy; the memory for its linear maps is small beside that."""
     shape, settings, texts = given.shape, given.settings, given.texts
-    policy = parts.weights(shape)
+    policy = 0.0 if given.rank else parts.weights(shape)  # whose trunk the model that learns has beside adapters
     wanted = max(1.0, float(settings["batch_tokens"]) // texts.row_tokens)
     rows = given.rows_at_once(wanted, float(settings["micro_batch_tokens"]), texts.row_tokens)
     tokens = rows * texts.row_tokens
@@ -218,9 +218,9 @@ def _reward(given: _Given) -> Estimate:
         moments.append(
             _moment(
                 "teaching",
-                weights=2 * policy,
+                weights=parts.weights(shape) + policy,
                 states=parts.every_state(shape, asked) + parts.forward(shape, asked),
-                logits=parts.logits(shape, halves * texts.response_tokens, copies=2),
+                logits=parts.logits(shape, texts.response_tokens, copies=2, threads=halves),
                 heap=parts.kept_by_the_heap(parts.FLOAT * shape.intermediate * asked / halves, given.threads),
             )
         )
@@ -299,7 +299,8 @@ def _ppo(given: _Given) -> Estimate:
     )
     once = batch * row, batch * written
     asked = 3 * _forward_flop(shape, batch * row, batch * written / 3)
-    learnt = float(settings["epochs"]) * (_step_flop(given, *once) + (3 * 2 * shape.trunk * once[0] if separate else 0))
+    passes = 3 if separate else 2 if kind == "adapter" else 0
+    learnt = float(settings["epochs"]) * (_step_flop(given, *once) + passes * 2 * shape.trunk * once[0])
     return Estimate("ppo", moments, asked + learnt + _forward_flop(shape, *once), written * weights)
 
 

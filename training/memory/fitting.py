@@ -12,7 +12,10 @@ took, so that a run that would have fitted isn't refused."""
 
 _MICRO_TOKENS = (2048, 1024, 512, 256, 128)
 _ROWS = (64, 32, 16, 8, 4, 1)
-_RANK = 8
+_LESS: tuple[tuple[str, object, object], ...] = (
+    ("lora_rank", 0, 8), ("critic", "separate", "adapter"), ("gradient_checkpointing", False, True),
+)  # fmt: skip
+"""Settings that take less than the usual value, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +57,18 @@ def fit(stage: str, shape: ModelShape, settings: Settings, *, free: int, texts: 
 
 
 def _nearest_first(settings: Settings) -> Iterator[dict[str, object]]:
-    """Micro-batches change no result, so they come first; then adapters, then a critic without a trunk."""
+    """Micro-batches change no result, so they come first; then adapters, a critic of adapters, and layers that are
+    computed twice. Responses that are written at once are the last that is left."""
     smaller = list(_smaller(settings))
     yield from smaller
-    adapters: dict[str, object] = {"lora_rank": _RANK} if settings.get("lora_rank") == 0 else {}
-    shared: dict[str, object] = {"critic": "shared"} if settings.get("critic") == "separate" else {}
-    bases = ({**adapters}, {**adapters, **shared}) if shared else ({**adapters},)
-    for base in bases:
-        if base:
-            yield base
+    base: dict[str, object] = {}
+    for name, usual, less in _LESS:
+        if settings.get(name) == usual:
+            base |= {name: less}
+            yield dict(base)
             yield from ({**base, **change} for change in smaller)
+    if isinstance(settings.get("detector_responses"), int):
+        yield {**base, "batch_size": 16, "minibatch_size": 16, "detector_responses": 16}
 
 
 def _smaller(settings: Settings) -> Iterator[dict[str, object]]:

@@ -16,6 +16,8 @@ HEAP_BLOCK = 32 << 20
 """From there on the C library gives a block back to the system as soon as it is free; smaller ones it keeps."""
 ROW_NUMBERS = 24
 """Of each row and token of the vocabulary while one more token is drawn: logits, probabilities, and sums in float64."""
+LOGIT_BYTES = 64 << 20
+"""Logits of more are made in chunks of so many bytes: `models.backbone`."""
 LEARNING_LOGITS = 3
 """Of each predicted token: log-probabilities, their gradient and that of the logits."""
 
@@ -53,12 +55,14 @@ def checkpoint(shape: ModelShape, learnt: int) -> float:
     return FLOAT * (3 * learnt + tied)
 
 
-def activations(shape: ModelShape, tokens: float, *, adapters: bool) -> float:
-    """What the way back needs of every layer: inputs of norms, of the linear layers and of the attention."""
+def activations(shape: ModelShape, tokens: float, *, adapters: bool, recomputed: bool) -> float:
+    """What the way back needs of every layer: inputs of norms, of the linear layers and of the attention. Where layers
+    are computed again there, their inputs, and all of that of one layer."""
     norms = 4 if adapters else 6
     feed_forward = (4 if shape.gated else 2) * shape.intermediate
     numbers = norms * shape.hidden + 2 * shape.attention + 2 * shape.key_value + feed_forward
-    return FLOAT * numbers * shape.layers * tokens
+    layers = 1 if recomputed else shape.layers
+    return FLOAT * tokens * (numbers * layers + (shape.hidden * shape.layers if recomputed else 0))
 
 
 def forward(shape: ModelShape, tokens: float) -> float:
@@ -72,8 +76,13 @@ def every_state(shape: ModelShape, tokens: float) -> float:
     return FLOAT * shape.hidden * (shape.layers + 1) * tokens
 
 
-def logits(shape: ModelShape, predicted: float, *, copies: float) -> float:
-    return FLOAT * shape.vocabulary * predicted * copies
+def logits(shape: ModelShape, predicted: float, *, copies: float, threads: int = 1) -> float:
+    """Logits of so many tokens on each of the threads, in chunks where they are many."""
+    return threads * copies * min(logit_block(shape, predicted), LOGIT_BYTES)
+
+
+def logit_block(shape: ModelShape, predicted: float) -> float:
+    return FLOAT * shape.vocabulary * predicted
 
 
 def key_values(shape: ModelShape, rows: float, length: float) -> float:

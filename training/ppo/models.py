@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.backbone import LanguageModel, freeze
+from models.recomputation import recompute_layers
 from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
@@ -65,6 +66,13 @@ def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | N
         return Critic.on_trunk_of(policy)
     if config.critic_kind == "adapter":
         return _adapter_critic(config, policy, name)
+    critic = _separate_critic(policy, scored_by)
+    if config.gradient_checkpointing:
+        recompute_layers(critic.trunk)
+    return critic
+
+
+def _separate_critic(policy: LanguageModel, scored_by: RewardModel | None) -> Critic:
     if scored_by is None:
         return Critic.beside(policy)
     freeze(scored_by.model)

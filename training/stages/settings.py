@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from training.config.by_model import ByModel
+from training.config.by_model import ByModel, ModelFacts, chosen
 from training.config.reading import MODEL_KEYS, config_from
 from training.config.values import ConfigError, Range
 from training.stages.registry import STAGES
@@ -50,6 +50,15 @@ class Setting:
 def settings_of(stage: str) -> tuple[Setting, ...]:
     """All that can be chosen about a stage, in the order of its configuration. What it works on is not among it."""
     return tuple(_settings(STAGES[stage], ""))
+
+
+def usual_settings(stage: str, parameters: int, values: Mapping[str, object]) -> dict[str, object]:
+    """All settings of a stage with a model of so many parameters that was trained before: `values`, the rest by
+    default."""
+    found = {setting.name: values.get(setting.name, setting.default) for setting in settings_of(stage)}
+    rules = {setting.name: setting.by_model for setting in settings_of(stage) if found[setting.name] is None}
+    decided = {name: rule for name, rule in rules.items() if rule is not None}
+    return found | chosen({**found, **decided}, ModelFacts(parameters))
 
 
 def refusal(stage: str, values: Mapping[str, object]) -> ConfigError | None:

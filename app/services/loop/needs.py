@@ -11,18 +11,13 @@ from app.db.tables import ModelVersion, Project
 from app.services.loop import machine, round_settings
 from app.services.loop.stages.registry import TRAINING
 from app.settings import settings
-from training.config.by_model import ModelFacts, chosen
 from training.memory.estimate import Texts, estimate
 from training.memory.fitting import fit
 from training.memory.room import free_bytes, total_bytes
 from training.memory.shape import ModelShape, read_shape
-from training.stages.settings import settings_of
+from training.stages.settings import usual_settings
 
-WHOLE: Mapping[str, object] = {"lora_rank": 0}
-ADAPTERS: Mapping[str, object] = {"lora_rank": 8}
-SHOWN: tuple[tuple[str, Mapping[str, object]], ...] = (
-    ("generate", {}), ("sft", {}), ("reward", {}), ("ppo", WHOLE), ("ppo", ADAPTERS), ("dpo", WHOLE), ("dpo", ADAPTERS),
-)  # fmt: skip
+SHOWN = ("generate", "sft", "reward", "ppo", "dpo", "kto")
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ def shown(shape: ModelShape, *, memory_bytes: int, flop_rate: float | None = Non
     """All stages that one wants to know of a model, by their defaults, at a rate that its run measured or this
     process does."""
     rate = flop_rate or machine.flop_rate()
-    found = (of_stage(stage, shape, changed, memory_bytes=memory_bytes, flop_rate=rate) for stage, changed in SHOWN)
+    found = (of_stage(stage, shape, {}, memory_bytes=memory_bytes, flop_rate=rate) for stage in SHOWN)
     return tuple(need for need in found if need is not None)
 
 
@@ -59,10 +54,7 @@ def of_stage(
     stage: str, shape: ModelShape, changed: Mapping[str, object], *, memory_bytes: int, flop_rate: float
 ) -> Need | None:
     """What a stage takes by its defaults but for what was `changed`; None where there is no formula for it."""
-    given = {name: value for name, value in changed.items() if value is not None}
-    wanted = {known.name: known.default if known.by_model is None else known.by_model for known in settings_of(stage)}
-    wanted |= given
-    wanted |= chosen(wanted, ModelFacts(shape.parameters))
+    wanted = usual_settings(stage, shape.parameters, changed)
     threads = settings().training_threads or os.cpu_count() or 1
     taken = estimate(stage, shape, wanted, texts=Texts(), threads=threads)
     fitted = fit(stage, shape, wanted, free=memory_bytes, texts=Texts(), threads=threads)
@@ -89,7 +81,7 @@ def of_version(version: ModelVersion, home: Path) -> tuple[Need, ...]:
 
 
 def warned(project: Project, version: ModelVersion, home: Path, stages: Iterable[str]) -> dict[str, Need]:
-    """Of these stages those that would not fit with the project's settings and the policy in use."""
+    """Which of the stages would not fit, with the project's settings and the policy in use."""
     shape = shape_of_version(home / version.folder)
     if shape is None:
         return {}

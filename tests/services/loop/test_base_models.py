@@ -46,10 +46,7 @@ def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
     assert (card.location, card.model_type, card.parameters) == (str(folder), "llama", 264)
     assert (card.dtypes, card.context, card.licence, card.has_chat_template) == (("BF16",), 512, "apache-2.0", True)
     needed = needs.shown(card.shape, memory_bytes=10**12)
-    assert [(need.stage, need.with_adapters) for need in needed] == [
-        ("generate", False), ("sft", False), ("reward", False), ("ppo", False), ("ppo", True), ("dpo", False),
-        ("dpo", True),
-    ]  # fmt: skip
+    assert [(need.stage, need.with_adapters) for need in needed] == [(stage, False) for stage in needs.SHOWN]
     assert all(need.fits and need.memory_bytes > parts.PROCESS and need.step_seconds > 0 for need in needed)
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "README.md").unlink()
@@ -143,8 +140,8 @@ def test_a_model_of_the_hub_comes_from_this_machines_cache_alone(
 
 def test_what_is_too_much_says_with_which_settings_it_would_fit() -> None:
     shape = ModelShape(10**9, 2 * 10**9, 24, 2048, 5632, 2048, 512, 32_000, gated=True, tied=True)
-    by_stage = {(need.stage, need.with_adapters): need for need in needs.shown(shape, memory_bytes=16 * 10**9)}
-    dpo, ppo = by_stage["dpo", False], by_stage["ppo", False]
-    assert (dpo.fits, dpo.is_refused, dpo.changed) == (False, True, "lora_rank 8")
-    assert (ppo.changed, ppo.changed_bytes < 16 * 10**9) == ("lora_rank 8, critic shared, micro_batch_tokens 512", True)
-    assert by_stage["dpo", True].fits
+    by_stage = {need.stage: need for need in needs.shown(shape, memory_bytes=12 * 10**9)}
+    sft = by_stage["sft"]
+    assert (sft.with_adapters, sft.fits, sft.is_refused) == (True, False, True)
+    assert sft.changed == "micro_batch_tokens 1024"
+    assert sft.changed_bytes <= 12 * 10**9 < sft.memory_bytes

@@ -154,3 +154,16 @@ def test_a_stage_shows_first_what_owners_usually_look_at(project: Project) -> No
     usual = [choice.setting.name for choice in shown if choice.usual]
     assert usual == [entry.name for entry in TRAINING["ppo"].usual]
     assert [choice.setting.name for choice in shown[: len(usual)]] == usual
+
+
+def test_texts_and_values_are_typed_a_line_each_and_shown_as_they_were_meant(project: Project) -> None:
+    group = group_named("generate")
+    typed = {"stop": ['###\n"a\\nb"\n'], "chat_template_kwargs": ["enable_thinking = false\neffort=low\n"]}
+    read = {name: settable.read(group.named(name), lines) for name, lines in typed.items()}
+    assert read == {"stop": ["###", "a\nb"], "chat_template_kwargs": {"enable_thinking": False, "effort": "low"}}
+    settable.change(project, group, read)
+    shown = {field.name: field.typed for field in fields_of(settable.choices_of(project, group))}
+    assert shown["stop"] == ('"###"\n"a\\nb"',)
+    assert shown["chat_template_kwargs"] == ('enable_thinking = false\neffort = "low"',)
+    with pytest.raises(Invalid, match=r"^chat_template_kwargs: write a name, = and a value on each line\.$"):
+        settable.read(group.named("chat_template_kwargs"), ["thinking off"])

@@ -1,5 +1,6 @@
 """Which device a stage is on, what follows it there, and what the host waits for."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from tests.models.directories import write_directory
 from tests.training import tiny, toy
 from tests.training.device import pretended
 from tests.training.device.pretended import on_pretended_device
-from training.config import InputError
+from training.__main__ import _arguments
+from training.config import InputError, read_config
+from training.config.adopt import AdoptConfig
 from training.data.opening import open_language_model
 from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
 from training.runtime.device import device, found, placed, use_device
 from training.runtime.optimiser import Trainer
+from training.stages import execution
 
 
 def test_without_a_device_everything_is_on_the_processor() -> None:
@@ -43,16 +47,22 @@ def test_a_device_of_no_kind_that_we_know_is_refused(wanted: str) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 7, reason="it is there")
-def test_a_device_that_is_not_there_ends_the_command_in_one_line(
-    tmp_path: Path,
-) -> None:
-    config = toy.write_config(tmp_path / "config.json", model=tmp_path)
-    process = toy.command("adopt", config, tmp_path / "out", device="cuda:7")
-    assert process.wait() == 2
-    assert process.stderr is not None
-    with process.stderr as stream:
-        (line,) = stream.read().splitlines()
+def test_a_device_that_is_not_there_ends_a_stage_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = read_config(toy.write_config(tmp_path / "config.json", model=tmp_path), AdoptConfig)
+    assert execution.run_stage("adopt", config, tmp_path / "out", threads=1, device="cuda:7") == 2
+    (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("device: cuda:7 isn't there")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_asks_for_the_device_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["training", "sft", "--config", "x", "--out", "y"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert _arguments().device == "auto"
+    monkeypatch.setenv("PLUMBLINE_DEVICE", "cuda:1")
+    assert _arguments().device == "cuda:1"
+    monkeypatch.setattr(sys, "argv", [*command, "--device", "cpu"])
+    assert _arguments().device == "cpu"
 
 
 def test_what_is_sampled_is_read_by_several_tokens_at_once_and_the_same(tmp_path: Path) -> None:

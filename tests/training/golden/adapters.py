@@ -47,6 +47,7 @@ def saved_reward_model(family: str, folder: Path) -> Saved:
         preferences=Path("p"),
         prompts=Path("q"),
         lora_rank=4,
+        lora_alpha=16.0,
         lora_targets="attention",
         publish_as="adapter",
     )

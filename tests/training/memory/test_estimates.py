@@ -14,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from models.backbone import load_language_model
 from models.tokenization import train_tokenizer
 from tests.training import toy
+from training.config import StageConfig
+from training.config.by_model import ModelFacts, chosen, settled
 from training.config.reading import config_from
 from training.memory.estimate import Texts, estimate
 from training.memory.shape import ModelShape, read_shape
@@ -66,10 +68,14 @@ def predicted(stage: str, model: Path, texts: Texts, settings: Mapping[str, obje
     shape = read_shape(model)
     assert shape is not None
     given = {"seed": 0, **{name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}}
-    wanted = asdict(config_from(given, STAGES[stage], model))
+    wanted = usual(config_from(given, STAGES[stage], model), shape)
     found = estimate(stage, shape, wanted, texts=texts, threads=threads)
     assert found is not None
     return found.bytes
+
+
+def usual(config: StageConfig, shape: ModelShape) -> dict[str, object]:
+    return asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
 
 
 def settings_of(stage: str, model: Path, **more: object) -> dict[str, object]:
@@ -122,17 +128,21 @@ def test_each_term_moves_as_its_setting_says() -> None:
     texts = Texts(64, 96)
 
     def taken(stage: str, **settings: object) -> int:
-        usual = asdict(config_from({"seed": 0, **GIVEN[stage], **settings}, STAGES[stage], Path()))
-        found = estimate(stage, shape, usual, texts=texts, threads=2)
+        wanted = usual(config_from({"seed": 0, **GIVEN[stage], **settings}, STAGES[stage], Path()), shape)
+        found = estimate(stage, shape, wanted, texts=texts, threads=2)
         assert found is not None
         return found.bytes
 
-    assert taken("generate") < taken("dpo", lora_rank=8) < taken("dpo") < taken("ppo")
-    assert taken("ppo", lora_rank=8, critic="shared") < taken("ppo", lora_rank=8) < taken("ppo")
+    assert taken("generate") < taken("dpo", lora_rank=8) < taken("dpo", lora_rank=0) < taken("ppo", lora_rank=0)
+    adapted = taken("ppo", lora_rank=8, critic="adapter")
+    assert taken("ppo", lora_rank=8, critic="shared") <= adapted < taken("ppo", lora_rank=8, critic="separate")
+    assert taken("ppo", lora_rank=8) == adapted
     assert taken("dpo", lora_rank=8, micro_batch_tokens=512) < taken("dpo", lora_rank=8)
-    assert taken("ppo", algorithm="rloo", samples_per_prompt=4, lora_rank=8) < taken("ppo", lora_rank=8)
+    assert taken("dpo", lora_rank=8, gradient_checkpointing=True) < taken("dpo", lora_rank=8)
+    separate = taken("ppo", lora_rank=8, critic="separate")
+    assert taken("ppo", algorithm="rloo", samples_per_prompt=4, lora_rank=8) < separate
     assert taken("generate", batch_size=8) < taken("generate")
-    assert taken("sft", batch_tokens=512) < taken("sft", batch_tokens=4096)
+    assert taken("sft", micro_batch_tokens=512) < taken("sft", micro_batch_tokens=2048)
     assert estimate("embed", shape, {}, texts=texts, threads=2) is None
 
 

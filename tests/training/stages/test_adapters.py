@@ -105,7 +105,8 @@ def test_fine_tuning_by_adapters_learns(world: Path, policy: Path, tmp_path: Pat
 
 
 def untrained(policy: Path) -> tuple[Any, Any]:
-    config = RewardConfig(seed=0, policy=str(policy), preferences=Path("p"), prompts=Path("q"), lora_rank=4)
+    adapters = {"lora_rank": 4, "lora_alpha": 16.0}
+    config = RewardConfig(seed=0, policy=str(policy), preferences=Path("p"), prompts=Path("q"), **adapters)  # type: ignore[arg-type]
     language_model = open_language_model(str(policy))
     reward_model = untrained_reward_model(config, language_model)
     adapt_reward_model(reward_model, config)
@@ -213,7 +214,7 @@ def test_adapters_that_can_not_be_opened_are_refused_in_a_line(
     lineage = Lineage("sft", {"model": "0" * 64}, {}, {}, 0, "")
     publish(tmp_path / "other", "policy", lineage, lambda folder: copy_into(folder, published("sft") / "artifact"))
     settings = {"policy": tmp_path / "other", "prompts": world / "prompts.jsonl"}
-    assert "is no longer the model" in refused("generate", tmp_path / "out", capfd, **settings)
+    assert "is no longer the model" in refused("generate", tmp_path / "again", capfd, **settings)
 
 
 def copy_into(folder: Path, artifact: Path) -> None:
