@@ -9,7 +9,7 @@ import pytest
 
 from tests.training import own_text, toy
 
-ARCHITECTURE = {"hidden_size": 256, "layers": 4, "heads": 4, "intermediate_size": 512, "vocab_size": 300}
+ARCHITECTURE = {"hidden_size": 256, "layers": 3, "heads": 4, "intermediate_size": 512, "vocab_size": 300}
 TOLERANCE = 0.1
 """Nats a token. What SFT loses at the starter's rate is five times that and more."""
 BROUGHT = os.environ.get("PLUMBLINE_PROOF_MODEL")
@@ -43,14 +43,14 @@ class Trained:
     ],
 )
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Two and a half times as large as the starter, until it knows what there is to know; or one that is brought."""
+    """Twice as large as the starter, until it knows what there is to know; or one that is brought."""
     folder = tmp_path_factory.mktemp("own")
     if request.param == "brought":
         own_text.write_texts(folder, learnt=48, held_out=8)
         return Trained(str(BROUGHT), folder, own_text.held_out_loss(str(BROUGHT), folder), max_new_tokens=32)
     toy.write_world(folder)
     all_of_them = folder / "demonstrations.jsonl"
-    brief = {"epochs": 3, "batch_tokens": 256, "learning_rate": 1e-3, "architecture": ARCHITECTURE}
+    brief = {"epochs": 2, "batch_tokens": 256, "learning_rate": 1e-3, "architecture": ARCHITECTURE}
     assert toy.run("sft", folder / "base", demonstrations=all_of_them, **brief) == 0
     for name in ("demonstrations", "preferences"):
         own_text.thin_out(folder / f"{name}.jsonl", keep_every=8)
