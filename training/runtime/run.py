@@ -53,7 +53,7 @@ class Cancellation:
 
     def forget(self) -> None:
         """The run has stopped, or begins: nothing of an earlier request is left."""
-        if self._heard is not None:
+        if self._heard is not None and self._heard.parent.is_dir():
             self._heard.unlink(missing_ok=True)
 
 
@@ -101,11 +101,7 @@ class Run:
         return not self.checkpoints.is_empty
 
     def resume(self) -> Checkpoint | None:
-        """Where to go on from; None at the beginning. Raises `Cancelled` where the run was asked to stop by now, as
-        nothing is done that isn't saved."""
-        if self._cancellation.requested:
-            self.metrics.close()
-            raise Cancelled
+        """Where to go on from; None at the beginning."""
         return self.checkpoints.load()
 
     def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], State]) -> None:

@@ -57,14 +57,6 @@ def test_whoever_asks_a_run_to_stop_sees_that_it_heard_until_it_has_stopped(tmp_
     assert not heard.exists()
 
 
-def test_a_run_that_is_asked_to_stop_while_it_opens_its_models_takes_no_step(tmp_path: Path) -> None:
-    cancellation = Cancellation()
-    run = Run(tmp_path / "out", LINEAGE, cancellation)
-    cancellation.request()
-    with pytest.raises(Cancelled):
-        run.resume()
-
-
 def test_mended_code_goes_on_in_the_folder_that_it_crashed_in(tmp_path: Path) -> None:
     Run(tmp_path / "out", LINEAGE).end_of_step(4, every=1, phase="sft", state=state)
     found = Run(tmp_path / "out", replace(LINEAGE, code_version="mended")).resume()
