@@ -20,13 +20,16 @@ def recompute_layers(model: nn.Module) -> int:
     """
     layers: list[Any] = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     for layer in layers:
-        layer.__class__ = _recomputing(cast(Any, type(layer)))
+        if not hasattr(layer, "is_recomputed"):  # a copy of a model that was here before
+            layer.__class__ = _recomputing(cast(Any, type(layer)))
     return len(layers)
 
 
 @cache  # a layer of a kind is of one class, however often it is asked for
 def _recomputing(kind: Any) -> Any:
     class Recomputed(kind):  # type: ignore[misc]
+        is_recomputed = True
+
         def forward(self, *args: Any, **named: Any) -> Any:
             forward = super().forward
             return recomputed(forward, *args, **named) if torch.is_grad_enabled() else forward(*args, **named)

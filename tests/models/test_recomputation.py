@@ -32,6 +32,9 @@ def test_layers_that_are_computed_again_give_the_same_gradients(
     policy = load_language_model(directory_of(family))
     expected = gradients(policy)
     assert recompute_layers(policy.model) == policy.model.config.num_hidden_layers
+    kinds = [type(module) for module in policy.model.modules()]
+    recompute_layers(policy.model)
+    assert [type(module) for module in policy.model.modules()] == kinds, "asked again it does no more"
     assert not any(module.training for module in policy.model.modules()), "dropout stays off"
     found = gradients(policy)
     assert torch.equal(found[0], expected[0])

@@ -14,7 +14,7 @@ from training.config.stage import StageConfig
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
-SMALL = 2_000_000
+SMALL = 1_200_000
 """Parameters up to which a model is one of the starter's kind."""
 ADAPTED = 100_000_000
 """From here on adapters learn, and texts are as long as in chats."""

@@ -85,9 +85,9 @@ def warned(project: Project, version: ModelVersion, home: Path, stages: Iterable
     shape = shape_of_version(home / version.folder)
     if shape is None:
         return {}
-    chosen, free = round_settings.settings_of(project), free_bytes() or total_bytes()
+    wanted, free = round_settings.settings_of(project), free_bytes() or total_bytes()
     found = {
-        stage: of_stage(stage, shape, chosen.of_stage(stage), memory_bytes=free, flop_rate=1.0)
+        stage: of_stage(stage, shape, wanted.of_stage(stage), memory_bytes=free, flop_rate=1.0)
         for stage in stages
         if stage in TRAINING
     }

@@ -220,7 +220,7 @@ async def test_people_see_and_steer_the_runs_of_their_own_projects_only(db: Asyn
         await runs.retry(db, annotator, run)
 
 
-async def test_a_model_that_was_brought_learns_from_demonstrations_at_a_rate_that_suits_it(db: AsyncSession) -> None:
+async def test_a_rate_is_left_to_the_stage_unless_somebody_chose_one(db: AsyncSession) -> None:
     project = await make_project(db)
     prompt = await make_prompt(db, project)
     db.add(Demonstration(prompt_id=prompt.id, text="Boil it.", source="starter"))
@@ -230,4 +230,4 @@ async def test_a_model_that_was_brought_learns_from_demonstrations_at_a_rate_tha
     project.round_settings = {"sft": {"learning_rate": 1e-4}}
     chosen = await starting.start(db, None, project, "sft")
     rates = [run.settings["config"].get("learning_rate") for run in (from_nothing, brought, chosen)]
-    assert rates == [None, 2e-5, 1e-4]
+    assert rates == [None, None, 1e-4], "the stage knows whether a model was trained before"

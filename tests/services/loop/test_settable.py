@@ -12,6 +12,7 @@ from app.services.loop.round_settings import settings_of
 from app.services.loop.settable import Choice, Group, group_named
 from app.services.loop.stages.registry import TRAINING
 from app.web.words.fields import fields_of
+from training.config.by_model import ModelFacts
 from training.stages.registry import STAGES
 
 EVERY = [(group, setting) for group in settable.groups() for setting in group.settings]
@@ -121,6 +122,23 @@ def test_what_a_run_is_given_beside_the_settings_is_taken_to_be_there(project: P
 def test_what_is_no_number_is_told_by_the_name_of_the_setting(name: str, typed: list[str], said: str) -> None:
     with pytest.raises(Invalid, match=said):
         settable.read(group_named("ppo").named(name), typed)
+
+
+def test_what_is_left_to_the_model_is_told_beside_the_setting(project: Project) -> None:
+    large = ModelFacts(1_000_000_000)
+    assert told(project, large)["learning_rate"] == "Empty: the model decides; the policy in use: 5e-06."
+    assert told(project, None)["learning_rate"] == "Empty: the model decides."
+    settable.change(project, group_named("dpo"), {"lora_rank": 0, "max_length": 256})
+    assert told(project, large)["learning_rate"] == "Empty: the model decides; the policy in use: 5e-07."
+    assert told(project, large)["max_length"] == "Empty: the model decides."
+    settable.change(project, group_named("dpo"), {"lora_rank": None, "max_length": None})
+    assert project.round_settings == {}
+
+
+def told(project: Project, facts: ModelFacts | None) -> dict[str, str | None]:
+    """By setting of DPO, who decides what if its field stays empty."""
+    fields = fields_of(settable.choices_of(project, group_named("dpo"), facts))
+    return {field.name: field.by_model for field in fields}
 
 
 def test_there_is_no_group_and_no_setting_of_another_name(project: Project) -> None:

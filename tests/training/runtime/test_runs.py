@@ -104,6 +104,18 @@ def test_a_step_is_saved_when_it_is_due_and_at_no_other(tmp_path: Path) -> None:
     assert len(asked) == 2, "a state costs a copy of all weights"
 
 
+def test_a_step_is_saved_too_where_the_last_one_that_was_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    run = Run(tmp_path / "out", replace(LINEAGE, config={"checkpoint_seconds": 300.0}))
+    for step, seconds in enumerate((100.0, 299.0, 301.0, 400.0, 601.0, 601.5), start=1):
+        now = seconds
+        run.end_of_step(step, every=1000, phase="sft", state=state)
+    assert saved_steps(tmp_path / "out") == [3, 5]
+
+
 def test_a_run_that_is_asked_to_stop_saves_the_step_that_it_has_done(tmp_path: Path) -> None:
     cancellation = Cancellation()
     run = Run(tmp_path / "out", LINEAGE, cancellation)
