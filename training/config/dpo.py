@@ -37,7 +37,7 @@ class DpoConfig(LearningConfig):
     epochs: Count = 1
     batch_tokens: Count = step(2048, 8192)
     """Prompt and response tokens of one optimiser step, both sides and padding included."""
-    micro_batch_tokens: Count = 2048
+    micro_batch_tokens: Count = step(2048, 512)
     """As many that are trained at once; has no effect on the result."""
     max_length: Count = step(512, 1024)
     """Pairs with a longer side are dropped and counted, never cut."""

@@ -39,7 +39,7 @@ class KtoConfig(LearningConfig):
     batch_size: Annotated[int, Range(minimum=2)] = 32
     """Responses of one optimiser step, 32 as in Ethayarajh et al. 2024; those of two prompts at least are needed to say
     how far the policy has moved."""
-    micro_batch_tokens: Count = 2048
+    micro_batch_tokens: Count = step(2048, 512)
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
     max_length: Count = step(512, 1024)
     """Longer responses, with their prompts, are dropped and counted, never cut."""

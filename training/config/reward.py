@@ -44,7 +44,7 @@ class RewardConfig(LearningConfig):
     temperature: Positive = 0.7
     max_length: Count = step(512, 1024)
     batch_tokens: Count = step(1024, 4096)
-    micro_batch_tokens: Count = 1024
+    micro_batch_tokens: Count = step(1024, 512)
     """As many that are trained at once; has no effect on the result."""
     distil_steps: Annotated[int, Range(minimum=0)] = 300
     distil_learning_rate: Positive = power(1e-3, 3e-5, adapters=3e-4)

@@ -28,7 +28,7 @@ class SftConfig(LearningConfig):
     """Prompt and response tokens to train on at most; 0 leaves the length to `epochs`."""
     batch_tokens: Count = step(768, 4096)
     """Prompt and response tokens of one optimiser step, padding included."""
-    micro_batch_tokens: Count = 2048
+    micro_batch_tokens: Count = step(2048, 512)
     """As many that are trained at once; has no effect on the result."""
     max_length: Count = step(512, 1024)
     """Longer demonstrations are dropped and counted, never cut: a cut response would have no end to learn."""

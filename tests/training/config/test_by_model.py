@@ -31,6 +31,7 @@ def test_models_of_the_starters_kind_learn_as_they_always_did() -> None:
             "lora_rank": 0,
             "lora_alpha": 16.0,
             "batch_tokens": 2048,
+            "micro_batch_tokens": 2048,
             "max_length": 512,
             "learning_rate": 3e-4,
         }
