@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test screenshots catalogues vendor lock proof peers oracle clean
+.PHONY: help run test screenshots catalogues vendor lock proof real peers oracle clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -48,6 +48,12 @@ proof: ## The slow proofs: slow tests, then the whole loop on five seeds (about 
 		$(heading) "The loop, seed $$seed"; \
 		.venv/bin/plumbline loop --rounds 2 --labels 400 --seed $$seed --json results/loop-$$seed.json; \
 	done
+	@[ -z "$(MODEL)" ] || $(MAKE) --no-print-directory real
+
+real: ## The whole way with a model of your own: make real MODEL=DIRECTORY [PAIRS=FILE] (some 20 minutes for 135 million parameters)
+	@.ci/install dev
+	@mkdir -p results
+	@$(PYTHON_BIN) -m bench.real_model $(MODEL) $(if $(PAIRS),--pairs $(PAIRS)) --json results/real-model.json
 
 peers: ## Install what bench.web_load compares with in build/peers (Debian's postgresql and postgresql-contrib by hand)
 	@[ -x build/peers/label-studio/bin/pip ] || python3 -m venv build/peers/label-studio

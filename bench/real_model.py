@@ -199,7 +199,7 @@ def judge(doors: Doors, better: set[tuple[str, str]], count: int) -> None:
         if answer.status_code == httpx.codes.NO_CONTENT:
             raise SystemExit(f"only {number} tasks to judge")
         task = answer.json()
-        prompt, first = task["prompt"][-1]["content"], task["responses"][0]
+        prompt, first = task["prompt"][-1]["content"], task["panes"][0]["text"]
         choice = 2 if (prompt, first) in better else 6
         doors.post(
             f"/assignments/{task['assignment_id']}/judgements",
