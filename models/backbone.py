@@ -295,8 +295,8 @@ def project(model: "PreTrainedModel", hidden_ND: Tensor) -> Tensor:
 
 
 def without_unwritten(model: "PreTrainedModel", logits_NV: Tensor) -> Tensor:
-    """The same logits, in place, of which padding and other ids without a text have none: their probability is 0 in
-    sampling, and so in training."""
+    """Logits without those of padding and other ids without a text, in place: their probability is 0 in sampling, and
+    so in training."""
     unwritten = getattr(model.generation_config, "suppress_tokens", None)
     if unwritten:
         logits_NV[..., unwritten] = NEVER

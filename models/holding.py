@@ -19,7 +19,7 @@ class HeldLinear(nn.Linear):
 
 
 class HeldConv1D(Conv1D):
-    """The same of GPT-2's layers, whose weights lie the other way."""
+    """A frozen layer of GPT-2's that is held in bfloat16: its weights lie the other way."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _said(x, self.weight.T, self.bias)

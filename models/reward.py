@@ -124,7 +124,7 @@ class RewardModel:
         return bodies if self.pairs is None else [self.pairs.prompt(body) for body in bodies]
 
     def try_prompts(self, prompts: Iterable[Conversation]) -> list[tuple[int, ...] | PromptError]:
-        """Those of `encode_prompts`, or why the template refuses one."""
+        """Encode prompts as `encode_prompts` does, or say why the template refuses one."""
         tried = try_prompts(self.tokenizer, prompts)
         if self.pairs is None:
             return tried

@@ -48,6 +48,7 @@ class LocalProcess:
     program: tuple[str, ...] = (sys.executable, "-m", "training")
     threads: int | None = None
     device: str = "auto"
+    reward_functions: str = ""
 
     async def start(self, launch: Launch) -> Child:
         stage = (*self.program, launch.stage, "--config", str(launch.config), "--out", str(launch.out))
@@ -72,6 +73,7 @@ class LocalProcess:
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(threads),
             "PLUMBLINE_DEVICE": self.device,
+            "PLUMBLINE_REWARD_FUNCTIONS": self.reward_functions,
         }
 
 

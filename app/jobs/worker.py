@@ -61,7 +61,12 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
 
 def local_executor(settings: Settings) -> LocalProcess:
     interpreter = sys.executable if settings.training_python is None else str(Path(settings.training_python))
-    return LocalProcess((interpreter, "-m", "training"), threads=settings.training_threads, device=settings.device)
+    return LocalProcess(
+        (interpreter, "-m", "training"),
+        threads=settings.training_threads,
+        device=settings.device,
+        reward_functions=settings.reward_functions,
+    )
 
 
 async def _require_head(database_url: str) -> None:

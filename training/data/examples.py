@@ -31,7 +31,7 @@ class Example:
 
     @property
     def predicted_turns(self) -> list[bool]:
-        """Of each token but the first, whether the assistant said it in a turn that is learnt."""
+        """Whether the assistant said a token in a turn that is learnt, for each but the first."""
         turns = (*self.earlier_turns, (len(self.prompt_ids), len(self)))
         said = {place for start, stop in turns for place in range(start, stop)}
         return [place in said for place in range(1, len(self))]

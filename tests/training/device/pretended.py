@@ -89,6 +89,8 @@ def device() -> torch.device:
     """The device, which is there from the first call on, for the rest of the process."""
     if torch._C._get_privateuse1_backend_name() != NAME:
         _setup_privateuseone_for_python_backend(NAME)
+        # Asked for wherever layers are computed again, on whatever device.
+        getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16]
         _LIBRARY.impl("empty.memory_format", _empty, "PrivateUse1")
         _LIBRARY.impl("empty_strided", _empty_strided, "PrivateUse1")
         _LIBRARY.impl("_copy_from", _copy_from, "PrivateUse1")

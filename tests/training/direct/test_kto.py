@@ -164,7 +164,9 @@ def strangers_of(judged: Sequence[Judged]) -> list[Example]:
 def slowly(policy: LanguageModel, example: Example) -> Tensor:
     """Log-probability of a response, from what the library says of each of its tokens."""
     logits_TV = policy.model(torch.tensor([example.token_ids])).logits[0]
-    told_TV = torch.log(torch.exp(logits_TV) / torch.exp(logits_TV).sum(-1, keepdim=True))
+    never = torch.tensor(policy.model.generation_config.suppress_tokens)  # padding is never written
+    others_TV = logits_TV.index_fill(-1, never, -torch.inf)
+    told_TV = logits_TV - torch.log(torch.exp(others_TV).sum(-1, keepdim=True))
     steps = range(len(example.prompt_ids), len(example))
     return torch.stack([told_TV[step - 1, example.token_ids[step]] for step in steps]).sum()
 

@@ -126,8 +126,13 @@ def test_a_score_is_in_deviations_from_the_mean_and_its_members_average_to_it(po
     reward_model = reward_model_from_policy(policy, seed=0, read_out=ReadOut(members=3))
     reward_model.set_statistics(0.4, 2.5)
     scorer, prompts, responses = RewardModelScorer(reward_model, policy), tiny.prompts(), responses_of(policy)
-    sequences = [prompt.token_ids + one.sampled.token_ids for prompt, one in zip(prompts, responses, strict=True)]
-    raw_B = batched_scores(reward_model, sequences)
+    asked = [
+        (*one.sampled.token_ids[:-1], reward_model.end_id) if one.sampled.ended_with_eos else one.sampled.token_ids
+        for one in responses
+    ]
+    raw_B = batched_scores(
+        reward_model, [(*prompt.token_ids, *ids) for prompt, ids in zip(prompts, asked, strict=True)]
+    )
     score_B = scorer(prompts, responses)
     torch.testing.assert_close(score_B, (raw_B - 0.4) / 2.5)
     torch.testing.assert_close(scorer.by_member(prompts, responses).mean(1), score_B, atol=1e-5, rtol=1e-4)

@@ -137,9 +137,16 @@ def a_vocabulary_that_is_none(folder: Path) -> None:
 
 
 def no_end_of_sequence(folder: Path) -> None:
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    del settings["eos_token"]
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    """Neither the tokenizer names one, nor a configuration, nor does the template write one after a turn."""
+    for name, key in (
+        ("tokenizer_config.json", "eos_token"),
+        ("config.json", "eos_token_id"),
+        ("generation_config.json", "eos_token_id"),
+    ):
+        settings = json.loads((folder / name).read_text())
+        del settings[key]
+        (folder / name).write_text(json.dumps(settings))
+    (folder / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
 
 
 def a_template_that_refuses(folder: Path) -> None:
@@ -248,14 +255,14 @@ def test_a_policy_given_as_reward_model(
     [
         ({"minibatch_size": 32}, "minibatch_size: must not exceed batch_size"),
         ({"kl_penalty": "loss"}, "kl_estimator: k1 in the loss has no gradient"),
-        ({"kl_estimator": "k4"}, "kl_estimator: must be one of k1, k2, k3"),
+        ({"kl_estimator": "k4"}, "kl_estimator: must be one of usual, k1, k2, k3"),
         ({"ptx_coefficient": 1.0}, "demonstrations: needed"),
         ({"publish": "best"}, "held_out_prompts: needed"),
         ({"dual_clip": 1.0}, "dual_clip: must be above 1"),
         ({"clip": 0.2}, "clip: unknown setting"),
         ({"clip_low": 1.5}, "clip_low: must lie in"),
         ({"value_clip": 0}, "value_clip: must be above 0"),
-        ({"critic": "none"}, "critic: must be one of separate, shared"),
+        ({"critic": "none"}, "critic: must be one of usual, separate, shared, adapter"),
         ({"whiten_rewards": 1}, "whiten_rewards: must be true or false"),
         ({"held_out_prompts": "none.jsonl", "publish": "best"}, "none.jsonl"),
         ({"on_alarm": "roll_back"}, "kl_roll_backs: must be above 0"),
