@@ -45,7 +45,22 @@ FIGURES: dict[str, dict[str, Any]] = {
         "unigram_gain_low": 3.8,
         "unigram_gain_high": 4.2,
     },
-    "adopt": {"parameters": 8},
+    "adopt": {
+        "parameters": 8,
+        "report": {
+            "family": "llama",
+            "parameters": 8,
+            "dtypes": ["F32"],
+            "licence": None,
+            "context": 128,
+            "has_template": True,
+            "rendered": "<|user|>Is water wet?<|end|><|assistant|>Yes.<|end|>",
+            "end_of_turn": "<|end|>",
+            "ends": ["<|end|>"],
+            "flop_rate": 1e10,
+        },
+        "probe": None,
+    },
     "reward": {
         "validation_pairs": 80,
         "accuracy": 0.75,
