@@ -196,7 +196,7 @@ def reward_model_from_policy(
     if trunk is None:
         trunk = copy.deepcopy(policy.model.base_model).requires_grad_(True)
     model.set_submodule(model.base_model_prefix, trunk)
-    model.score = nn.Linear(policy.width, 1, bias=False, device=policy.device)
+    model.score = nn.Linear(cast(nn.Linear, model.score).in_features, 1, bias=False, device=policy.device)
     reward_model = RewardModel(model.eval(), policy.tokenizer, dtype=policy.dtype)
     give_heads(reward_model, read_out or ReadOut(), seed=seed)
     return reward_model
