@@ -140,8 +140,11 @@ def test_a_model_of_the_hub_comes_from_this_machines_cache_alone(
 
 def test_what_is_too_much_says_with_which_settings_it_would_fit() -> None:
     shape = ModelShape(10**9, 2 * 10**9, 24, 2048, 5632, 2048, 512, 32_000, gated=True, tied=True)
-    by_stage = {need.stage: need for need in needs.shown(shape, memory_bytes=12 * 10**9)}
-    sft = by_stage["sft"]
+    memory_bytes = 12 * 10**9
+    by_stage = {need.stage: need for need in needs.shown(shape, memory_bytes=memory_bytes, flop_rate=1e11)}
+    assert by_stage["sft"].fits, "by the defaults of a model of this size"
+    sft = needs.of_stage("sft", shape, {"micro_batch_tokens": 2048}, memory_bytes=memory_bytes, flop_rate=1e11)
+    assert sft is not None
     assert (sft.with_adapters, sft.fits, sft.is_refused) == (True, False, True)
     assert sft.changed == "micro_batch_tokens 1024"
-    assert sft.changed_bytes <= 12 * 10**9 < sft.memory_bytes
+    assert sft.changed_bytes <= memory_bytes < sft.memory_bytes
