@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "reward": ("method=finetune", "reference_samples=16", "max_new_tokens=32"),
     "ppo": (
         *("lora_rank=8", "iterations=3", "batch_size=8", "minibatch_size=8", "max_new_tokens=48"),
-        *("detector_responses=0", "critic=adapter", "sample_texts=2"),
+        *("critic_warmup_iterations=1", "detector_responses=0", "critic=adapter", "sample_texts=2"),
     ),
     "dpo": ("lora_rank=8",),
     "generate": ("samples_per_prompt=2", "max_new_tokens=48"),
