@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from models.lora import POLICY, Adapted, Adapter
+from models.lora import POLICY, Adapted, Adapter, add_product
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -99,8 +99,7 @@ def add_saved_adapters(model: nn.Module, location: str | Path) -> None:
                 named[key].copy_(weight)
             else:
                 product = scale * weights[place + _UP].float() @ weight.float()
-                base = model.get_submodule(place)
-                cast(Tensor, base.weight).add_(product.T if isinstance(base, Conv1D) else product)
+                add_product(model.get_submodule(place), product)
         except (AttributeError, KeyError, RuntimeError) as error:
             raise ValueError(f"its adapters are of another model: {place}") from error
 

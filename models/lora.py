@@ -61,10 +61,13 @@ class Adapted(nn.Module):
     def merged(self, name: str) -> nn.Module:
         """The layer with the adapter's product added to its weight."""
         if name in self.adapters:
-            product = cast(Adapter, self.adapters[name]).product()
-            weight = cast(Tensor, self.base.weight)
-            weight.add_(product.T if isinstance(self.base, Conv1D) else product)
+            add_product(self.base, cast(Adapter, self.adapters[name]).product())
         return self.base
+
+
+def add_product(layer: nn.Module, product: Tensor) -> None:
+    """Add an (outputs, inputs) product to the layer's weight, in place; GPT-2's layers have it the other way."""
+    cast(Tensor, layer.weight).add_(product.T if isinstance(layer, Conv1D) else product)
 
 
 def add_adapters(

@@ -25,7 +25,7 @@ from training.config import InputError, SftConfig
 from training.data.batches import micro_batches, shuffled_batches, shuffled_length_batches
 from training.data.encoding import encode_demonstrations, with_every_turn
 from training.data.examples import Example, Prompt
-from training.data.opening import facts_of, load, open_probed
+from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
@@ -68,7 +68,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     records = load(config.demonstrations, DemonstrationRecord)
-    policy = _initial_model(config, records, scratch=out)
+    policy = _initial_model(config, records)
     config = run.settle(config, facts_of(policy.model, was_trained=config.model is not None))
     if config.model is None and config.lora_rank:
         raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
@@ -161,9 +161,9 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
     return losses
 
 
-def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord], *, scratch: Path) -> LanguageModel:
+def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) -> LanguageModel:
     if config.model is not None:
-        policy, _ = open_probed(config.model, config, scratch=scratch)
+        policy = open_language_model(config.model, config)
         if config.packing and not rows_can_be_packed(policy.model):
             raise InputError(f"packing: rows of {config.model} would see each other")
         return policy
