@@ -63,6 +63,14 @@ def group_advantages(reward_B: Tensor, *, samples: int) -> Tensor:
     return (reward_GS - reward_GS.mean(-1, keepdim=True)).flatten()
 
 
+def best_of_group(reward_B: Tensor, *, samples: int, best: int) -> Tensor:
+    """(B,) 1 for the `best` responses to a prompt that earned most, the earlier one of two that earned the same, and 0
+    for the others. Dong et al. 2023, algorithm 1."""
+    order_GS = reward_B.view(-1, samples).sort(dim=-1, descending=True, stable=True).indices
+    chosen_GS = torch.zeros(order_GS.shape).scatter(-1, order_GS[:, :best], 1.0)
+    return chosen_GS.flatten()
+
+
 def over_group_deviation(advantage_B: Tensor, *, samples: int) -> Tensor:
     """(B,) advantages divided by their deviation over the responses to the same prompt, plus 1e-4.
 

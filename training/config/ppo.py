@@ -38,9 +38,12 @@ class PpoConfig(LearningConfig):
     """Responses to imitate beside PPO, for `ptx_coefficient`."""
     algorithm: AlgorithmName = "ppo"
     """All but `ppo` compare a response with others to its prompt instead of with a critic: `rloo` (Ahmadian et al.
-    2024), `grpo` (Shao et al. 2024), `dr_grpo` (Liu et al. 2025) and `gspo` (Zheng et al. 2025)."""
+    2024), `grpo` (Shao et al. 2024), `dr_grpo` (Liu et al. 2025) and `gspo` (Zheng et al. 2025).
+    `expert_iteration` imitates the best of them (Dong et al. 2023)."""
     samples_per_prompt: Count = 1
     """Responses to each prompt of a rollout; without a critic at least 2."""
+    imitated: Count = 2
+    """Of the responses to a prompt, how many `expert_iteration` imitates: those that earned most."""
     iterations: Count = 22
     batch_size: Count = 64
     """Responses of a rollout."""
@@ -157,6 +160,8 @@ class PpoConfig(LearningConfig):
         if self.reward is None and not self.rules.weights:
             raise ConfigError("reward", "needed where no rules pay")
         self._require_use_by_algorithm()
+        if self.algorithm == "expert_iteration" and self.imitated >= self.samples_per_prompt:
+            raise ConfigError("imitated", "must be less than samples_per_prompt")
         if self.critic == "adapter" and self.lora_rank == 0:
             raise ConfigError("lora_rank", "needed for a critic of adapters")
         self._require_use_of_cost()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.backbone import LanguageModel
 from models.lora import learnt_weights, set_learnt_weights
+from training.algorithms.table import ALGORITHMS
 from training.config import PpoConfig
 from training.ppo.gradients import Gradients, SeparateGradients, SharedGradients
 from training.ppo.models import PpoModels
@@ -34,6 +35,7 @@ class Learner:
         self._config = config
         self._policy = policy
         self._critics = critics
+        self._imitates = ALGORITHMS[config.algorithm].ratio == "none"
         self._actor_trainer = _trainer(policy.model, config)
         self._critic_trainers = {name: _trainer(critic, config) for name, critic in critics.items()}
 
@@ -71,7 +73,7 @@ class Learner:
             load_optimizer(self._critic_trainers[name].optimizer, unpack(f"{name}_optimizer", tensors))
 
     def _is_distant(self, measures: Measures) -> bool:
-        if self._config.max_update_kl is None or "update_kl" not in measures:
+        if self._config.max_update_kl is None or self._imitates or "update_kl" not in measures:
             return False
         total, count = measures["update_kl"]
         return total / count > self._config.max_update_kl

@@ -10,6 +10,7 @@ from torch import Tensor
 from models.lora import learnt_weights, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
+from training.algorithms.table import ALGORITHMS
 from training.config import PpoConfig
 from training.data.batches import draw
 from training.data.examples import Example, Prompt
@@ -236,6 +237,8 @@ class PpoLoop:
         for epoch in range(config.epochs):
             generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
             order = torch.randperm(len(rollout.prompts), generator=generator)
+            if ALGORITHMS[config.algorithm].baseline == "best":
+                order = order[rollout.advantage_BR[order, 0] > 0]
             minibatches = order.split(config.minibatch_size)
             for number, rows in enumerate(minibatches):
                 place = (iteration * config.epochs + epoch) * len(minibatches) + number

@@ -86,6 +86,9 @@ def _surrogate(
     """The clipped objective, a mean over its ratios: of tokens, or of whole responses."""
     rollout = minibatch.rollout
     mask_BR, advantage_BR = rollout.mask_BR[rows], rollout.advantage_BR[rows]
+    if ALGORITHMS[config.algorithm].ratio == "none":
+        loss = -(of_tokens.weight * advantage_BR[mask_BR] * log_probability_N).sum()
+        return loss / of_tokens.total, {"policy_loss": (float(loss.detach()), of_tokens.share)}
     new_A, old_A, advantage_A = log_probability_N, rollout.log_probability_BR[rows][mask_BR], advantage_BR[mask_BR]
     average, ratio = of_tokens, ALGORITHMS[config.algorithm].ratio
     if ratio != "token":

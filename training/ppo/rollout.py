@@ -19,6 +19,7 @@ from models.generation import Response, sample_responses
 from models.placement import HOST, moved
 from models.value import Critic
 from training.algorithms.advantages import (
+    best_of_group,
     generalised_advantages,
     group_advantages,
     leave_one_out_advantages,
@@ -139,11 +140,14 @@ def assess(
     reward_BR = token_rewards(scored.reward_B, penalty_BR, mask_BR, kl_coefficient=in_reward)
     if config.whiten_rewards:
         reward_BR = whiten(reward_BR, mask_BR, shift_mean=False)
+    # The penalty raises cost as it lowers reward, so that its weight stays the same whatever the multiplier.
+    cost_BR = token_rewards(scored.cost_B, penalty_BR, mask_BR, kl_coefficient=-in_reward)
+    ranked = ALGORITHMS[config.algorithm].baseline == "best"
+    if models.cost is not None and ranked:
+        reward_BR = lagrangian_advantages(reward_BR, cost_BR, multiplier=multiplier)
     advantage_BR, return_BR = _advantages(reward_BR, scored.value_BR, mask_BR, config)
     cost_return_BR = torch.zeros_like(return_BR)
-    if models.cost is not None:
-        # The penalty raises cost as it lowers reward, so that its weight stays the same whatever the multiplier.
-        cost_BR = token_rewards(scored.cost_B, penalty_BR, mask_BR, kl_coefficient=-in_reward)
+    if models.cost is not None and not ranked:
         cost_advantage_BR, cost_return_BR = _advantages(cost_BR, scored.cost_value_BR, mask_BR, config)
         advantage_BR = lagrangian_advantages(advantage_BR, cost_advantage_BR, multiplier=multiplier)
     return Rollout(
@@ -159,6 +163,10 @@ def _advantages(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, config: Pp
     baseline = ALGORITHMS[config.algorithm].baseline
     if baseline == "critic":
         return generalised_advantages(reward_BR, value_BR, mask_BR, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    if baseline == "best":
+        reward_B = reward_BR.sum(-1)
+        chosen_B = best_of_group(reward_B, samples=config.samples_per_prompt, best=config.imitated)
+        return chosen_B[:, None] * mask_BR, torch.zeros_like(value_BR)
     compare = leave_one_out_advantages if baseline == "others" else group_advantages
     advantage_B = compare(reward_BR.sum(-1), samples=config.samples_per_prompt)
     return advantage_B[:, None] * mask_BR, torch.zeros_like(value_BR)
