@@ -34,7 +34,7 @@ def rehearse_policy(run: Run, policy: LanguageModel) -> None:
     _rehearse(
         run,
         lambda folder: save_language_model(policy, folder),
-        lambda folder: _said_by_policy(load_language_model(folder)),
+        lambda folder: _said_by_policy(load_language_model(folder, held=True)),
         lambda: _said_by_policy(policy),
     )
 
@@ -44,7 +44,7 @@ def rehearse_reward_model(run: Run, reward_model: RewardModel) -> None:
     _rehearse(
         run,
         lambda folder: save_reward_model(reward_model, folder),
-        lambda folder: _said_by_reward_model(load_reward_model(folder)),
+        lambda folder: _said_by_reward_model(load_reward_model(folder, held=True)),
         lambda: _said_by_reward_model(reward_model),
     )
 
