@@ -70,7 +70,8 @@ def open_held(kind: "type[PreTrainedModel]", folder: Path, **settings: object) -
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **named)
             for place, module in self.named_modules():
-                if type(module) in _HELD and f"{place}.weight" in halves and place.startswith(self.base_model_prefix):
+                in_trunk = place.startswith(f"{self.base_model_prefix}.")
+                if type(module) in _HELD and in_trunk and f"{place}.weight" in halves:
                     weight = cast(nn.Parameter, module.weight)
                     weight.data = weight.data.to(torch.bfloat16)
                     _hold(module)

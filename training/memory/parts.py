@@ -8,6 +8,7 @@ whole vocabulary.
 from training.memory.shape import ModelShape
 
 FLOAT = 4
+HALF = 2
 PROCESS = 370e6
 """Python, torch and its libraries with two threads at work: `adopt` of a model of 50,000 parameters."""
 HALVES = 2
@@ -25,13 +26,32 @@ ASKED_LOGITS = 3
 """The same without learning: log-probabilities, and twice as much for their entropy."""
 
 
-def weights(shape: ModelShape) -> float:
+def weights(shape: ModelShape, *, held: bool = False) -> float:
+    """In float32; or held as they are mapped from a file in bfloat16, with embedding and head in float32 beside it."""
+    if held:
+        return HALF * shape.parameters + FLOAT * (shape.parameters - shape.trunk)
     return FLOAT * shape.parameters
 
 
-def opened(shape: ModelShape) -> float:
+def judge(shape: ModelShape) -> float:
+    """A reward or cost model that is asked alone: a trunk of the policy's shape in its format, held as its file is."""
+    headless = shape.parameters if shape.tied else shape.parameters - shape.embedding
+    return HALF * headless + FLOAT * shape.embedding if shape.in_bfloat16 else FLOAT * headless
+
+
+def opened(shape: ModelShape, *, held: bool = False) -> float:
     """While a model is read: its file is mapped, and read into weights of the stage's own format unless it has that."""
+    if held:
+        return weights(shape, held=True)
     return weights(shape) + (shape.file_bytes if shape.file_bytes < weights(shape) else 0)
+
+
+def rehearsed(shape: ModelShape, *, held: bool) -> float:
+    """Beside a model while it is written and opened again: a copy in its file's format, unless it is held in that, and
+    of what was opened again the part in float32. What is mapped of that file the system takes back when it likes."""
+    if not shape.in_bfloat16:
+        return 0.0
+    return FLOAT * (shape.parameters - shape.trunk) if held else HALF * shape.parameters
 
 
 def gradients(learnt: int) -> float:
