@@ -12,6 +12,7 @@ from models.template_settings import set_template
 from training.config import InputError
 from training.config.by_model import ModelFacts, chosen, settled
 from training.config.learning import LearningConfig, is_held
+from training.config.sampling import SamplingConfig
 from training.memory.shape import folder_of, read_shape
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, model_identity, parents_of, verify
@@ -93,9 +94,11 @@ def open_reward_model(
 
 
 def will_hold(location: str, config: object) -> bool:
-    """Whether settings of learning, those left to the model included, have the model there held in bfloat16."""
+    """Whether settings, those left to the model included, have the model there held in bfloat16."""
     folder = folder_of(location)
     shape = read_shape(folder) if folder is not None else None
+    if isinstance(config, SamplingConfig):
+        return config.weights == "bfloat16"
     if shape is None or not isinstance(config, LearningConfig):
         return False
     config = settled(config, chosen(vars(config), ModelFacts(shape.parameters)))

@@ -93,6 +93,8 @@ class _Given:
     def held(self) -> bool:
         shape = self.shape
         weights = self.settings.get("weights", "float32")
+        if "lora_rank" not in self.settings:  # nothing learns
+            return shape.in_bfloat16 and weights == "bfloat16"
         return is_held(weights, self.rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
 
     @property

@@ -14,7 +14,7 @@ _MICRO_TOKENS = (2048, 1024, 512, 256, 128)
 _ROWS = (64, 32, 16, 8, 4, 1)
 _LESS: tuple[tuple[str, object, object], ...] = (
     ("lora_rank", 0, 8), ("critic", "separate", "adapter"), ("weights", "usual", "bfloat16"),
-    ("gradient_checkpointing", False, True),
+    ("weights", "float32", "bfloat16"), ("gradient_checkpointing", False, True),
 )  # fmt: skip
 """Settings that take less than the usual value, in the order in which they are tried."""
 
