@@ -149,7 +149,7 @@ def _learning(
     activations = parts.activations(shape, tokens, adapters=not whole, recomputed=recomputed)
     logits = parts.logits(shape, predicted / halves, copies=parts.LEARNING_LOGITS, threads=halves)
     # What the way back needed is free after the step, and in blocks so small that the heap keeps most of it.
-    left = activations + heap + (logits if block < parts.HEAP_BLOCK else 0.0)
+    left = min(activations + heap + (logits if block < parts.HEAP_BLOCK else 0.0), parts.LEFT_FREE)
     state = {"weights": given.weights, "others": others, "optimiser": parts.optimiser(learnt)}
     return (
         _moment(

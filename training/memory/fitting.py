@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from training.config.by_model import LARGE
 from training.memory.estimate import Settings, Texts, estimate
 from training.memory.shape import ModelShape
 
@@ -51,13 +52,14 @@ def fit(stage: str, shape: ModelShape, settings: Settings, *, free: int, texts: 
         return None
     if wanted <= free:
         return Fit(stage, wanted, free, {})
-    for changes in _nearest_first(settings, in_bfloat16=shape.in_bfloat16):
+    is_usual = settings.get("weights") == "usual" and shape.parameters >= LARGE
+    for changes in _nearest_first(settings, may_hold=shape.in_bfloat16 and not is_usual):
         if taken(changes) <= free:
             return Fit(stage, wanted, free, changes, taken(changes))
     return Fit(stage, wanted, free, None)
 
 
-def _nearest_first(settings: Settings, *, in_bfloat16: bool) -> Iterator[dict[str, object]]:
+def _nearest_first(settings: Settings, *, may_hold: bool) -> Iterator[dict[str, object]]:
     """Micro-batches change no result, so they come first; then adapters, a critic of adapters, weights held in bfloat16
     where they came so, and layers that are computed twice. Responses that are written at once are the last that is
     left."""
@@ -65,7 +67,7 @@ def _nearest_first(settings: Settings, *, in_bfloat16: bool) -> Iterator[dict[st
     yield from smaller
     base: dict[str, object] = {}
     for name, usual, less in _LESS:
-        if settings.get(name) == usual and (in_bfloat16 or name != "weights"):
+        if settings.get(name) == usual and (may_hold or name != "weights"):
             base |= {name: less}
             yield dict(base)
             yield from ({**base, **change} for change in smaller)
