@@ -133,7 +133,7 @@ def load_language_model(location: str | Path, *, held: bool = False) -> Language
         model, info = cast(
             "tuple[PreTrainedModel, Mapping[str, Collection[Any]]]",
             read_weights(
-                MODEL_FOR_CAUSAL_LM_MAPPING[type(config)],
+                cast("type[PreTrainedModel]", MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]),
                 location,
                 held=held,
                 ignore_mismatched_sizes=True,  # which are then in `info`, and told by name

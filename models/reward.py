@@ -210,7 +210,7 @@ def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: Read
         raise ModelError(f"model type {read_model_config(location).model_type!r} of {location} is a decoder's")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, tokenizer, info = _load(location, "an encoder", **_ONE_LABEL, ignore_mismatched_sizes=True)
+        model, tokenizer, info = _load(location, "an encoder", held=False, **_ONE_LABEL, ignore_mismatched_sizes=True)
     trunk = f"{model.base_model_prefix}."
     fresh = [*info["missing_keys"], *(mismatched[0] for mismatched in info["mismatched_keys"])]
     if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
@@ -346,7 +346,7 @@ def prefix_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequenc
 
 
 def _load(
-    location: str | Path, what: str, *, held: bool = False, **settings: object
+    location: str | Path, what: str, *, held: bool, **settings: Any
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", Mapping[str, Collection[Any]]]:
     """A sequence classifier, its tokenizer, and what of it was not found. Raises `ModelError`."""
     try:

@@ -19,7 +19,8 @@ LEFT_FREE = 512 << 20
 """The most that lies free in the heaps between two batches: `training.runtime.heap`."""
 SCATTERED = 1.0
 """Beside adapters the heap keeps as much again as the way back needs: small blocks lie among large ones, and the next
-large one doesn't fit in between. In eight layers of 135M's width 0.34 GB were resident where 0.15 were needed."""
+large one doesn't fit in between; those of `HEAP_BLOCK` and more aren't there. In eight layers of 135M's width 0.34 GB
+were resident where 0.15 were needed."""
 SCATTERED_AGAIN = 0.6
 """The same where layers are computed again, as a share of what the way back would have needed."""
 ROW_NUMBERS = 24
@@ -89,10 +90,13 @@ def activations(shape: ModelShape, tokens: float, *, adapters: bool, recomputed:
     feed_forward = (4 if shape.gated else 2) * shape.intermediate
     numbers = norms * shape.hidden + 2 * shape.attention + 2 * shape.key_value + feed_forward
     layer = FLOAT * tokens * numbers
+    small = layer
+    if FLOAT * tokens / HALVES * shape.intermediate >= HEAP_BLOCK:
+        small -= FLOAT * tokens * feed_forward
+    scattered = small * shape.layers if adapters else 0.0
     if not recomputed:
-        return (1 + SCATTERED if adapters else 1) * layer * shape.layers
-    inputs = FLOAT * tokens * shape.hidden * shape.layers
-    return layer + inputs + (SCATTERED_AGAIN * layer * shape.layers if adapters else 0)
+        return layer * shape.layers + SCATTERED * scattered
+    return layer + FLOAT * tokens * shape.hidden * shape.layers + SCATTERED_AGAIN * scattered
 
 
 def forward(shape: ModelShape, tokens: float) -> float:
