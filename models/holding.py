@@ -76,7 +76,8 @@ def open_held(kind: "type[PreTrainedModel]", folder: Path, **settings: object) -
                     weight.data = weight.data.to(torch.bfloat16)
                     _hold(module)
 
-    Holding.__name__ = kind.__name__  # by which the library knows what it is
+    # By which the library knows what it is, and which names its weights have in files.
+    Holding.__name__, Holding.__module__ = kind.__name__, kind.__module__
     model, *info = Holding.from_pretrained(str(folder), **settings)
     model.__class__ = kind
     for module in model.modules():

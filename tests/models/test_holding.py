@@ -41,7 +41,7 @@ def test_what_is_held_in_half_says_and_teaches_the_same(family: str, directory_o
     assert all(torch.equal(weight, halved[name].float()) for name, weight in merged.items())
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gemma2", "phi3"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "qwen2", "gemma2", "phi3"])
 def test_what_lies_in_bfloat16_is_opened_as_it_lies_and_says_the_same(
     family: str, directory_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
