@@ -131,7 +131,7 @@ def _sample_batch(
     for step in range(uniforms_BR.shape[1]):
         is_last = step + 1 == uniforms_BR.shape[1]
         scaled_BV = without_unwritten(model, logits_BV.float()) / temperature
-        token_B, chosen_B = _drawn(scaled_BV, uniforms_BR[:, step], filters)
+        token_B, chosen_B = drawn(scaled_BV, uniforms_BR[:, step], filters)
         unread.append(torch.stack([token_B.float(), chosen_B]))  # exact: there are fewer than 2^24 tokens
         if is_last or len(unread) == unread_tokens:
             for tokens, chosen in torch.stack(unread).tolist():
@@ -177,7 +177,7 @@ def _among(log_probability_BV: Tensor, kept_BV: Tensor) -> Tensor:
     return torch.log_softmax(log_probability_BV.masked_fill(~kept_BV, -torch.inf), dim=-1)
 
 
-def _drawn(logits_BV: Tensor, uniform_B: Tensor, filters: Filters) -> tuple[Tensor, Tensor]:
+def drawn(logits_BV: Tensor, uniform_B: Tensor, filters: Filters) -> tuple[Tensor, Tensor]:
     """(B,) tokens, drawn by one uniform number each, and (B,) log-probabilities of each within the filters."""
     if filters == NO_FILTERS and logits_BV.shape[-1] >= _LARGE_VOCABULARY:
         probability_BV = logits_BV.softmax(-1)

@@ -65,6 +65,7 @@ class HalfProducts:
 class HalfWeight:
     """The weights of linear layers, one below the other. Raises `ValueError` if float16 would round one of them."""
 
+    @torch.no_grad()
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         weight_OI = torch.cat([layer.weight for layer in layers]).float()
         largest = float(weight_OI.abs().max())
