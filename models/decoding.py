@@ -5,9 +5,10 @@ preparing masks. Models of Llama's shape have a step of their own here, which ca
 weights, adapters and all; every other model takes the library's.
 """
 
-# B = rows, P = prompt tokens, T = room for prompt and response, V = vocabulary, D = hidden size, H = heads of queries,
-# K = heads of keys and values, C = width of a head
+# B = rows, U = different prompts, P = prompt tokens, T = room for prompt and response, V = vocabulary, D = hidden
+# size, H = heads of queries, K = heads of keys and values, C = width of a head
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, cast
@@ -45,7 +46,9 @@ def decoder_for(model: "PreTrainedModel") -> Decoder:
     if not _is_llama_shaped(model):
         return AnyDecoder(model)
     halves, llama = _prepared.get(model), cast(LlamaForCausalLM, model)
-    return LlamaDecoder(llama, plain_products(llama) if halves is None else halves.products(llama))
+    if halves is None:
+        return LlamaDecoder(llama, plain_products(llama))
+    return LlamaDecoder(llama, halves.products(llama), shares_prompts=True)
 
 
 @contextmanager
@@ -98,15 +101,18 @@ class LlamaDecoder:
     """Keys and values are written in place into room that grows by `_BLOCK` tokens. What isn't written yet is masked
     and not cut off: a product over a part of each row's memory took three times as long as one over all of it."""
 
-    def __init__(self, model: LlamaForCausalLM, products: StepProducts) -> None:
+    def __init__(self, model: LlamaForCausalLM, products: StepProducts, *, shares_prompts: bool = False) -> None:
         self._model = model
         self._products = products
+        self._shares_prompts = shares_prompts
 
     def start(self, ids_BP: Tensor, mask_BP: Tensor) -> Tensor:
         cache = DynamicCache(config=self._model.config)
-        positions_BP = _positions(mask_BP)
-        logits_BV = _with_cache(self._model, cache, ids_BP, mask_BP, positions_BP)
-        self._position_B = positions_BP[:, -1]
+        if self._shares_prompts and len(ids_BP) > 1:
+            logits_BV, mask_BP = _read_together(self._model, cache, ids_BP, mask_BP)
+        else:
+            logits_BV = _with_cache(self._model, cache, ids_BP, mask_BP, _positions(mask_BP))
+        self._position_B = _positions(mask_BP)[:, -1]
         self._length = ids_BP.shape[1]
         layers = cast("list[DynamicLayer]", cache.layers)
         self._keys = [cast(Tensor, layer.keys) for layer in layers]
@@ -176,6 +182,28 @@ def _with_cache(model: "PreTrainedModel", cache: DynamicCache, ids: Tensor, mask
         logits_to_keep=1,
     )
     return cast(Tensor, output.logits[:, -1])
+
+
+def _read_together(
+    model: LlamaForCausalLM, cache: DynamicCache, ids_BP: Tensor, mask_BP: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Equal prompts are read once, and so are the tokens that all of them begin with: those of a chat template, say.
+    Gives the (B, V) logits and the mask of the cache, in which padding follows what is shared."""
+    both_U2P, row_B = torch.stack([ids_BP, mask_BP], 1).unique(dim=0, return_inverse=True)
+    ids_UP, mask_UP = both_U2P.unbind(1)
+    prompts = [ids_P[mask_P == 1].tolist() for ids_P, mask_P in zip(ids_UP, mask_UP, strict=True)]
+    alike = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    begin = [column[0] for column in alike][: min(map(len, prompts)) - 1]  # each has a token of its own to read
+    if len(prompts) > 1 and begin:
+        model.model(input_ids=ids_UP.new_tensor([begin]), past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(prompts))
+        # Padding on the left is as long as before, and then comes what is left of each prompt.
+        ids_UP = ids_UP[:, len(begin) :]
+        mask_UP = torch.cat([torch.ones_like(mask_UP[:, : len(begin)]), mask_UP[:, : ids_UP.shape[1]]], dim=1)
+    positions_UP = _positions(mask_UP)[:, -ids_UP.shape[1] :]
+    logits_UV = _with_cache(model, cache, ids_UP, mask_UP, positions_UP)
+    cache.batch_select_indices(row_B)
+    return logits_UV[row_B], mask_UP[row_B]
 
 
 def _positions(mask_BP: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class HalfWeight:
             raise ValueError("float16 would round a weight")
         biases = [layer.bias for layer in layers]
         bias_O = torch.cat(biases) if all(bias is not None for bias in biases) else None
-        self._input_scale = 2.0**-exponent
+        self._input_scale = torch.tensor(2.0**-exponent)  # a number would be made into a tensor at each step
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight_OI, bias_O)
 
     def __call__(self, input_BI: Tensor) -> Tensor:

@@ -58,6 +58,26 @@ def test_steps_are_those_of_plain_passes(in_bfloat16: LanguageModel, held: bool,
     assert not in_halves(model)
 
 
+BEGIN = [5, 6, 7, 8]
+
+
+@pytest.mark.usefixtures("small_ones_too")
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [[*BEGIN, 9, 10, 11], [*BEGIN, 9], [*BEGIN, 12, 13]],
+        [[*BEGIN, 9, 10], BEGIN, [*BEGIN, 9, 10]],
+        [BEGIN, BEGIN, BEGIN],
+        [[5], [5, 6], [5, 6, 7]],
+    ],
+)
+def test_prompts_that_begin_alike_are_as_if_each_was_read_alone(
+    prompts: list[list[int]], in_bfloat16: LanguageModel
+) -> None:
+    with prepared(in_bfloat16.model):
+        assert_steps_are_plain_passes(in_bfloat16, prompts)
+
+
 @pytest.mark.usefixtures("small_ones_too")
 def test_what_is_written_has_the_log_probabilities_that_training_computes(in_bfloat16: LanguageModel) -> None:
     """And adapters that learn in between are taken as they are."""
