@@ -54,7 +54,7 @@ def decoder_for(model: "PreTrainedModel") -> Decoder:
 @contextmanager
 def prepared(model: "PreTrainedModel") -> Iterator[None]:
     """Whatever makes steps faster, once for all decoders of this model meanwhile. Its weights must not change; adapters
-    may. It costs as much time as a dozen steps, and half the memory of the weights, until it ends."""
+    may. It takes as long as some twenty steps of eight rows save, and half the memory of the weights, until it ends."""
     if model in _prepared or not _is_llama_shaped(model):
         yield
         return

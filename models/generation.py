@@ -33,7 +33,7 @@ _UNREAD_TOKENS = 8
 # Dropping the rows that have ended copies the whole cache, so it waits until a quarter of them has.
 _COMPACT_AT = 0.75
 
-# To prepare a model takes the time that a dozen of its steps take, and saves half of each.
+# To prepare a model takes as long as some twenty steps save.
 _STEPS_TO_PREPARE_FOR = 32
 
 

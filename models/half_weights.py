@@ -26,7 +26,7 @@ FEWEST_WEIGHTS = 1 << 25
 PRODUCTS_OF_A_LAYER = 4
 
 _LARGEST_EXPONENT = 15
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 256
 """Of a weight that are compared with what float16 holds of it."""
 
 
@@ -68,7 +68,7 @@ class HalfWeight:
     @torch.no_grad()
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         weight_OI = torch.cat([layer.weight for layer in layers]).float()
-        largest = float(weight_OI.abs().max())
+        largest = float(torch.linalg.vector_norm(weight_OI, math.inf))
         exponent = _LARGEST_EXPONENT - math.frexp(largest)[1] if 0 < largest < math.inf else 0
         weight_OI.mul_(2.0**exponent)
         if not all(torch.equal(part, part.half().float()) for part in weight_OI.split(_ROWS_AT_ONCE)):
