@@ -59,7 +59,7 @@ class HalfProducts:
         if self._adapters is not None:
             down_RI, up_RO = self._adapters
             said_BO.addmm_(nn.functional.linear(input_BI, down_RI), up_RO)
-        return said_BO.split(self._sizes, -1)
+        return said_BO.split(self._sizes, -1)  # type: ignore[no-any-return]
 
 
 class HalfWeight:
@@ -67,13 +67,13 @@ class HalfWeight:
 
     @torch.no_grad()
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        weight_OI = torch.cat([layer.weight for layer in layers]).float()
+        weight_OI = torch.cat(tuple(layer.weight for layer in layers)).float()
         largest = float(torch.linalg.vector_norm(weight_OI, math.inf))
         exponent = _LARGEST_EXPONENT - math.frexp(largest)[1] if 0 < largest < math.inf else 0
         weight_OI.mul_(2.0**exponent)
         if not all(torch.equal(part, part.half().float()) for part in weight_OI.split(_ROWS_AT_ONCE)):
             raise ValueError("float16 would round a weight")
-        biases = [layer.bias for layer in layers]
+        biases: list[Tensor] = [layer.bias for layer in layers]
         bias_O = torch.cat(biases) if all(bias is not None for bias in biases) else None
         self._input_scale = torch.tensor(2.0**-exponent)  # a number would be made into a tensor at each step
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight_OI, bias_O)
@@ -84,7 +84,7 @@ class HalfWeight:
 
 
 class LayerProducts(NamedTuple):
-    """Of a layer of Llama's shape, in the order of a step."""
+    """The products of a layer of Llama's shape, in the order of a step."""
 
     query_key_value: Products
     attended: Products
@@ -101,7 +101,8 @@ class StepProducts:
 
 
 class HalfWeights:
-    """Those of a whole model of Llama's shape. Raises `ValueError` where one of them would be rounded."""
+    """All weights that a step of a model of Llama's shape reads, halved. Raises `ValueError` where one would be
+    rounded."""
 
     def __init__(self, model: "LlamaForCausalLM") -> None:
         self._halves = [HalfWeight([_base(layer) for layer in group]) for group in _groups(model)]
@@ -156,7 +157,8 @@ def _base(layer: nn.Module) -> nn.Linear:
 
 def _joined_adapters(layers: Sequence[nn.Module], sizes: Sequence[int]) -> tuple[Tensor, Tensor] | None:
     """(R, I) on the way down and (R, O) on the way up, of all active adapters; each goes up to its own layer alone."""
-    downs, ups = [], []
+    downs: list[Tensor] = []
+    ups: list[Tensor] = []
     for layer, begin, size in zip(layers, itertools.accumulate(sizes, initial=0), sizes, strict=False):
         if isinstance(layer, Adapted) and layer.active is not None:
             adapter = cast(Adapter, layer.adapters[layer.active])
