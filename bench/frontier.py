@@ -1,35 +1,35 @@
-"""How much gold win rate a policy buys with its KL and with seconds: algorithms of policy optimisation beside best-of-n.
+"""What a policy's gold win rate costs in KL and seconds: algorithms of policy optimisation beside best-of-n.
 
-    python -m bench.frontier --folder DIR [--seeds 0 1 2] [--drawn 3] [--arms ppo rloo ...] [--reward gold learned]
-        [--iterations N] [--settings JSON]
+    python -m bench.frontier --folder DIR [--seeds 0 1 2] [--drawn 3] [--arms before ppo rloo expert] [--rewards gold]
+        [--labels 400] [--points 4] [--settings JSON]
 
-All start from one SFT policy of the starter a seed, and learn from the gold rule itself (`gold`) or from a reward model of
-`--labels` noisy judgements (`learned`). While they learn they are measured on held-out prompts, 135 of them with three
-samples each, against the SFT policy: win rate by gold, KL to it in nats a response, length. Seconds are those of
-learning, without measuring. `--drawn` adds seeds that nobody chose. Prints a table and, last, one JSON object; what is
-finished is not run again in the same folder.
+All start from one SFT policy of the starter a seed and learn from the gold rule itself (`gold`) or from a reward model
+of `--labels` noisy judgements (`learned`). On their way they are measured on held-out prompts, three samples each,
+against the SFT policy's: win rate by gold, KL to it in nats a response, length, also by tercile of the difference in
+length. Seconds are those of learning, measuring left out. Best of n is chosen by gold itself, its KL by
+log n - (n - 1) / n (an upper bound, Beirami et al. 2024). `--drawn` adds seeds that nobody chose. What is finished is
+not run again in the same folder. Prints a line a point and, last, one JSON object.
 """
 
 import argparse
 import json
 import math
+import random
 import secrets
-import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from app.services.starter import DEMONSTRATIONS_PER_PROMPT, STAGE_SETTINGS
 from app.simulation.comparison import duels, win_rate
 from app.starter import gold
-from bench.gold_ppo import GoldReward
+from bench.gold_ppo import REFERENCE_SAMPLES, GoldReward
 from bench.loop_study import HELD_OUT_SAMPLES, Study
 from models.backbone import LanguageModel
-from models.generation import sample_responses
+from models.generation import Response, sample_responses
 from training.config import PpoConfig
 from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
@@ -44,101 +44,214 @@ from training.runtime.artifact import Lineage
 from training.runtime.replicas import use_threads
 from training.runtime.run import Run
 
-OLD = {"iterations": 30, "epochs": 4, "kl_coefficient": 0.1}
-ARMS: Mapping[str, Mapping[str, object]] = {
-    "before": OLD,
-}
-BEST_OF = (1, 2, 4, 8, 16)
-MEASURED = 6
 MAX_NEW_TOKENS = 80
 TEMPERATURE = 0.7
-"""Points of an arm's way."""
+LARGE = {"batch_size": 256, "minibatch_size": 64, "epochs": 1, "kl_controller": "fixed"}
+ARMS: Mapping[str, Mapping[str, object]] = {
+    "before": STAGE_SETTINGS["ppo"],
+    "ppo": {**LARGE, "iterations": 36, "kl_coefficient": 0.05},
+    "ppo-held": {**LARGE, "iterations": 36, "kl_coefficient": 0.3},
+    "rloo": {**LARGE, "algorithm": "rloo", "samples_per_prompt": 4, "iterations": 36, "kl_coefficient": 0.05},
+    "grpo": {**LARGE, "algorithm": "grpo", "samples_per_prompt": 4, "iterations": 36, "kl_coefficient": 0.05},
+    "expert": {
+        "algorithm": "expert_iteration",
+        "samples_per_prompt": 16,
+        "batch_size": 9_312,
+        "minibatch_size": 48,
+        "iterations": 3,
+        "kl_coefficient": 0.0,
+    },
+}
+"""Settings of PPO over its defaults. An iteration of `expert` answers each of the starter's 582 prompts 16 times."""
+BEST_OF = (1, 2, 4, 8, 16)
+UNWATCHED: Mapping[str, object] = {
+    "detector_responses": 0,
+    "sample_texts": 0,
+    "max_kl": None,
+    "checkpoint_steps": 10_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A policy on its way; `seconds` of learning until then."""
+    """A policy on its way, or best of `iteration` samples."""
 
     seed: int
     reward: str
     arm: str
     iteration: int
     seconds: float
-    responses: int
     win_rate: float
     interval: tuple[float, float]
     terciles: tuple[float, float, float]
     kl: float
     length_ratio: float
 
+    def __str__(self) -> str:
+        low, high = self.interval
+        thirds = " ".join(f"{third:.2f}" for third in self.terciles)
+        return (
+            f"seed {self.seed:<6}{self.reward:<8}{self.arm:<10}{self.iteration:4d}{self.seconds:7.0f} s  gold "
+            f"{self.win_rate:.3f} [{low:.3f}, {high:.3f}]  by length {thirds}  KL {self.kl:5.2f}  "
+            f"length x {self.length_ratio:.2f}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Texts to each held-out prompt, and means over them."""
+
+    texts: Mapping[str, Sequence[str]]
+    kl: float
+    tokens: float
+
 
 class Ground:
-    """What all arms of a seed share: the SFT policy, its held-out samples, and what is paid."""
+    """What all arms of a seed share: the SFT policy, what it writes to held-out prompts, and what is paid."""
 
-    def __init__(self, study: Study, labels: bool) -> None:
+    def __init__(self, study: Study) -> None:
         self.study = study
         self.sft = study.sft(DEMONSTRATIONS_PER_PROMPT)
         self.reference = open_language_model(str(self.sft))
-        self.reward = study.reward("reward-1", self.sft, study.label("labels-1", self.sft), study.seed)
         self.prompts = self._encoded("ppo-prompts.jsonl", [key for key in study.train if key not in study.validation])
         self.held_out = self._encoded("held-out-prompts.jsonl", study.held_out)
+
+    @cached_property
+    def reward_model(self) -> Path:
+        """Of the first labels; where gold pays it gives the critic its trunk alone."""
+        return self.study.reward("reward-1", self.sft, self.study.label("labels-1", self.sft), self.study.seed)
+
+    @cached_property
+    def gold(self) -> GoldReward:
+        reward = GoldReward()
+        drawn = [self.prompts[place % len(self.prompts)] for place in range(REFERENCE_SAMPLES)]
+        reward.normalise(drawn, written(self.reference, _sampled(self.reference, drawn, self.study.seed)))
+        return reward
+
+    @cached_property
+    def theirs(self) -> Answers:
+        return self.answers(self.reference, self.study.seed + 2_000, HELD_OUT_SAMPLES)
+
+    def answers(self, model: LanguageModel, seed: int, samples: int) -> Answers:
+        prompts = [prompt for prompt in self.held_out for _ in range(samples)]
+        responses = _sampled(model, prompts, seed)
+        under = log_probabilities(
+            self.reference,
+            [prompt.token_ids for prompt in prompts],
+            [response.token_ids for response in responses],
+            temperature=TEMPERATURE,
+            batch_tokens=4_096,
+        )
+        own = math.fsum(math.fsum(response.log_probabilities) for response in responses)
+        texts = [one.text for one in written(model, responses)]
+        keys = self.study.held_out
+        return Answers(
+            {key: texts[samples * place : samples * (place + 1)] for place, key in enumerate(keys)},
+            (own - float(under.double().sum())) / len(prompts),
+            sum(len(response.token_ids) for response in responses) / len(prompts),
+        )
+
+    def point(self, reward: str, arm: str, iteration: int, seconds: float, ours: Answers) -> Point:
+        prompts = {key: self.study.prompts[key].text for key in self.study.held_out}
+        found = duels(prompts, ours.texts, self.theirs.texts, gold.score, tie_within=gold.TIE_BELOW)
+        rate = win_rate(found, seed=0)
+        return Point(
+            self.study.seed,
+            reward,
+            arm,
+            iteration,
+            round(seconds, 1),
+            rate.rate,
+            rate.interval,
+            rate.by_length_tercile,
+            ours.kl,
+            ours.tokens / self.theirs.tokens,
+        )
+
+    def best_of_n(self) -> Iterator[Point]:
+        """Gold's choice among n samples of the SFT policy."""
+        pool = self.answers(self.reference, self.study.seed + 3_000, HELD_OUT_SAMPLES * max(BEST_OF))
+        for n in BEST_OF:
+            chosen = {
+                key: [
+                    max(
+                        texts[start : start + n],
+                        key=lambda text, key=key: gold.score(self.study.prompts[key].text, text),
+                    )  # type: ignore[misc]
+                    for start in range(0, HELD_OUT_SAMPLES * n, n)
+                ]
+                for key, texts in pool.texts.items()
+            }
+            words = [
+                sum(len(text.split()) for texts in of.values() for text in texts) for of in (chosen, self.theirs.texts)
+            ]
+            ours = Answers(chosen, math.log(n) - (n - 1) / n, self.theirs.tokens * words[0] / words[1])
+            yield self.point("gold", "best of n", n, 0.0, ours)
 
     def _encoded(self, name: str, keys: Sequence[str]) -> list[Prompt]:
         records = load(self.study.prompt_file(name, keys), PromptRecord)
         return encode_prompts(self.reference, records, max_new_tokens=MAX_NEW_TOKENS)[0]
 
-    @cached_property
-    def gold(self) -> GoldReward:
-        reward = GoldReward()
-        drawn = [self.prompts[place % len(self.prompts)] for place in range(512)]
-        reward.normalise(drawn, written(self.reference, sampled(self.reference, drawn, self.study.seed)))
-        return reward
 
-    @cached_property
-    def theirs(self) -> list[list[str]]:
-        return self.texts(self.reference, self.study.seed + 2000)[0]
+@dataclass
+class Pace:
+    """Seconds since the start, pauses left out."""
 
-    def texts(self, model: LanguageModel, seed: int) -> tuple[list[list[str]], float, float]:
-        """Samples of each held-out prompt, the mean KL to the SFT policy, and their mean length in tokens."""
-        repeated = [prompt for prompt in self.held_out for _ in range(HELD_OUT_SAMPLES)]
-        responses = sampled(model, repeated, seed)
-        ids = [response.token_ids for response in responses]
-        under = log_probabilities(
-            self.reference, [prompt.token_ids for prompt in repeated], ids, temperature=0.7, batch_tokens=4096
-        ).sum()
-        own = sum(sum(response.log_probabilities) for response in responses)
-        texts = [one.text for one in written(model, responses)]
-        groups = [texts[place : place + HELD_OUT_SAMPLES] for place in range(0, len(texts), HELD_OUT_SAMPLES)]
-        return groups, (own - float(under)) / len(repeated), statistics.fmean(map(len, ids))
+    began: float = field(default_factory=time.monotonic)
+    paused: float = 0.0
 
-    def measured(self, model: LanguageModel, iteration: int) -> tuple[dict[str, object], float]:
-        began = time.monotonic()
-        ours, kl, length = self.texts(model, self.study.seed + 1000)
-        keys = self.study.held_out
-        prompts = {key: self.study.prompts[key].text for key in keys}
-        found = duels(
-            prompts,
-            dict(zip(keys, ours, strict=True)),
-            dict(zip(keys, self.theirs, strict=True)),
-            gold.score,
-            tie_within=gold.TIE_BELOW,
-        )
-        rate = win_rate(found, seed=0)
-        return {
-            "iteration": iteration,
-            "win_rate": rate.rate,
-            "interval": rate.interval,
-            "terciles": rate.by_length_tercile,
-            "kl": kl,
-            "length_ratio": length / self.length,
-        }, time.monotonic() - began
-
-    @cached_property
-    def length(self) -> float:
-        return self.texts(self.reference, self.study.seed + 2000)[2]
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began - self.paused
 
 
-def sampled(model: LanguageModel, prompts: Sequence[Prompt], seed: int):
+class MeasuredLoop(PpoLoop):
+    """PPO that is looked at after some of its iterations."""
+
+    def __init__(self, ground: Ground, reward: str, arm: str, points: int, config: PpoConfig, *loop: Any) -> None:
+        super().__init__(config, *loop)
+        self.found: list[Point] = []
+        self._ground, self._reward, self._arm = ground, reward, arm
+        self._looks = {max(1, round(config.iterations * place / points)) for place in range(1, points + 1)}
+        self._pace_so_far = Pace()
+
+    def _iterate(self, iteration: int) -> str | None:
+        left = super()._iterate(iteration)
+        if iteration + 1 in self._looks:
+            seconds, began = self._pace_so_far.seconds, time.monotonic()
+            ours = self._ground.answers(self._models.policy, self._ground.study.seed + 1_000, HELD_OUT_SAMPLES)
+            self.found.append(self._ground.point(self._reward, self._arm, iteration + 1, seconds, ours))
+            print(self.found[-1], flush=True)
+            self._pace_so_far.paused += time.monotonic() - began
+        return left
+
+
+def run_arm(ground: Ground, reward: str, arm: str, settings: Mapping[str, object], points: int) -> list[Point]:
+    folder = ground.study.folder / f"frontier-{reward}-{arm}"
+    done = folder / "points.json"
+    if done.exists():
+        return [Point(**row) for row in json.loads(done.read_text())]
+    config = PpoConfig(
+        seed=ground.study.seed,
+        policy=str(ground.sft),
+        reference=str(ground.sft),
+        reward=str(ground.reward_model),
+        prompts=ground.study.folder / "ppo-prompts.jsonl",
+        **{**UNWATCHED, **settings},  # type: ignore[arg-type]
+    )
+    run = Run(folder / secrets.token_hex(4), Lineage("ppo", {}, {}, dict(settings), ground.study.seed, "bench"))
+    policy, reward_model = open_language_model(config.policy), open_reward_model(str(ground.reward_model))
+    config = run.settle(config, facts_of(policy.model))
+    paid = ground.gold if reward == "gold" else RewardModelScorer(reward_model, policy)
+    models = build_models(config, policy, open_language_model(config.reference), reward_model, paid)
+    assert ground.theirs, "measured before the clock starts"
+    loop = MeasuredLoop(ground, reward, arm, points, config, models, ground.prompts, run)
+    loop.train()
+    done.write_text(json.dumps([asdict(point) for point in loop.found]))
+    return loop.found
+
+
+def _sampled(model: LanguageModel, prompts: Sequence[Prompt], seed: int) -> list[Response]:
     return sample_responses(
         model,
         [prompt.token_ids for prompt in prompts],
@@ -148,94 +261,33 @@ def sampled(model: LanguageModel, prompts: Sequence[Prompt], seed: int):
     )
 
 
-class MeasuredLoop(PpoLoop):
-    """PPO that is measured on its way."""
-
-    def watch(self, ground: Ground, points: set[int], averages: Sequence[float]) -> None:
-        self.ground, self.points, self.found = ground, points, []
-        self.began, self.paused = time.monotonic(), 0.0
-        self.averages = {decay: None for decay in averages}
-
-    def _iterate(self, iteration: int):
-        left = super()._iterate(iteration)
-        model = self._models.policy
-        weights = {name: weight.detach() for name, weight in model.model.named_parameters()}
-        for decay, average in self.averages.items():
-            if average is None:
-                self.averages[decay] = {name: weight.clone() for name, weight in weights.items()}
-            else:
-                for name, weight in weights.items():
-                    average[name].lerp_(weight, 1 - decay)
-        if iteration + 1 in self.points:
-            seconds = time.monotonic() - self.began - self.paused
-            row, took = self.ground.measured(model, iteration + 1)
-            self.paused += took
-            self.found.append({"arm": "last", "seconds": seconds, **row})
-            print(row_text(self.found[-1]), flush=True)
-            kept = {name: weight.clone() for name, weight in weights.items()}
-            for decay, average in self.averages.items():
-                for name, weight in weights.items():
-                    weight.copy_(average[name])
-                row, took = self.ground.measured(model, iteration + 1)
-                self.paused += took
-                self.found.append({"arm": f"average {decay}", "seconds": seconds, **row})
-                print(row_text(self.found[-1]), flush=True)
-                for name, weight in weights.items():
-                    weight.copy_(kept[name])
-        return left
-
-
-def row_text(row) -> str:
-    low, high = row["interval"]
-    thirds = " ".join(f"{third:.2f}" for third in row["terciles"])
-    return (
-        f"{row['arm']:<14}{row['iteration']:4d} {row['seconds']:6.0f} s  win {row['win_rate']:.3f} [{low:.2f}, {high:.2f}]"
-        f"  KL {row['kl']:5.2f}  length {row['length_ratio']:.2f}  {thirds}"
-    )
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--drawn", type=int, default=0)
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--rewards", nargs="*", choices=["gold", "learned"], default=["gold", "learned"])
     parser.add_argument("--labels", type=int, default=400)
-    parser.add_argument("--reward", default="gold")
-    parser.add_argument("--points", type=int, default=5)
-    parser.add_argument("--averages", type=float, nargs="*", default=[])
-    parser.add_argument("--settings", type=json.loads, default={})
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path)
+    parser.add_argument("--noise", type=float, default=0.1)
+    parser.add_argument("--points", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--settings", type=json.loads, default=None, help="one arm more, `tried`, with these")
     arguments = parser.parse_args()
     use_threads(arguments.threads)
-    ground = Ground(Study(arguments.folder, arguments.seed, arguments.labels, 0.1, {}), True)
-    settings = {"detector_responses": 0, "sample_texts": 0, "max_kl": None, "checkpoint_steps": 10_000, **OLD, **arguments.settings}
-    config = PpoConfig(
-        seed=arguments.seed,
-        policy=str(arguments.start or ground.sft),
-        reference=str(ground.sft),
-        reward=str(ground.reward),
-        prompts=Path("x"),
-        **settings,
-    )
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder), Lineage("ppo", {}, {}, settings, arguments.seed, "bench"))
-        policy, reference = open_language_model(config.policy), open_language_model(config.reference)
-        config = run.settle(config, facts_of(policy.model))
-        rm = open_reward_model(config.reward)
-        reward = ground.gold if arguments.reward == "gold" else RewardModelScorer(rm, policy)
-        loop = MeasuredLoop(config, build_models(config, policy, reference, rm, reward), ground.prompts, run)
-        n = config.iterations
-        points = {max(1, round(n * k / arguments.points)) for k in range(1, arguments.points + 1)}
-        ground.theirs
-        ground.length
-        print(json.dumps(arguments.settings), arguments.reward, flush=True)
-        loop.watch(ground, points, arguments.averages)
-        print("stopped", loop.train())
-        rows = [json.loads(line)["values"] for line in (run.out / "metrics.jsonl").read_text().splitlines()]
-        for name in ("explained_variance", "update_kl", "clip_fraction", "entropy", "generate_seconds", "score_seconds", "train_seconds", "kl_coefficient"):
-            print(name, [round(row[name][0], 4) for row in rows if name in row][:: max(1, n // 6)])
+    arms = {name: ARMS[name] for name in arguments.arms}
+    if arguments.settings is not None:
+        arms[f"tried {random.Random(json.dumps(arguments.settings)).randrange(10**6)}"] = arguments.settings
+    points: list[Point] = []
+    for seed in [*arguments.seeds, *(secrets.randbelow(10**6) for _ in range(arguments.drawn))]:
+        ground = Ground(Study(arguments.folder, seed, arguments.labels, arguments.noise, {}))
+        for point in ground.best_of_n():
+            print(point, flush=True)
+            points.append(point)
+        for reward in arguments.rewards:
+            for arm, settings in arms.items():
+                points += run_arm(ground, reward, arm, settings, arguments.points)
+    print(json.dumps({"bench": "frontier", "points": [asdict(point) for point in points]}))
 
 
 if __name__ == "__main__":

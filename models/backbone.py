@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
@@ -26,6 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from models.adapter_files import add_saved_adapters, base_of, is_adapter
 from models.architecture import Architecture
+from models.holding import open_held
 from models.placement import HOST, moved
 from models.recomputation import recomputed
 from models.tokenization import (
@@ -117,11 +117,12 @@ def build_language_model(
     return _prepared(model, tokenizer)
 
 
-def load_language_model(location: str | Path) -> LanguageModel:
+def load_language_model(location: str | Path, *, held: bool = False) -> LanguageModel:
     """Load a directory or hub id: safetensors only, no code from the repository, decoders only. Of adapters it is the
     model that they make of their base.
 
-    Raises `ModelError` in one line for whatever is wrong with it.
+    Where it is `held`, linear layers of its trunk that are in bfloat16 in a directory's files stay so and say the same
+    (`models.holding`); all else is in float32. Raises `ModelError` in one line for whatever is wrong with it.
     """
     if is_adapter(location):
         return _with_saved_adapters(location)
@@ -131,12 +132,10 @@ def load_language_model(location: str | Path) -> LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         model, info = cast(
             "tuple[PreTrainedModel, Mapping[str, Collection[Any]]]",
-            AutoModelForCausalLM.from_pretrained(
-                str(location),
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
+            read_weights(
+                cast("type[PreTrainedModel]", MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]),
+                location,
+                held=held,
                 ignore_mismatched_sizes=True,  # which are then in `info`, and told by name
             ),
         )
@@ -150,6 +149,14 @@ def load_language_model(location: str | Path) -> LanguageModel:
         return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
     except TokenizerError as error:
         raise ModelError(f"cannot use {location}: {error}") from error
+
+
+def read_weights(kind: "type[PreTrainedModel]", location: str | Path, *, held: bool, **settings: object) -> Any:
+    """A model of this class with the weights of a directory or hub id, and what of them was not found."""
+    settings |= {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+    if held and Path(location).is_dir():
+        return open_held(kind, Path(location), **settings)
+    return cast(Any, kind).from_pretrained(str(location), trust_remote_code=False, **settings)
 
 
 def _with_saved_adapters(location: str | Path) -> LanguageModel:

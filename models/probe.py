@@ -1,16 +1,14 @@
 """What a decoder must do to be trained here, tried on the model itself: a family whose forward pass does it is let in.
 
-Everything rests on a few equalities: padding changes nothing, a cache gives what one pass gives, a saved model is the
-same model. Each is tried on a few tokens when a model comes in; what is published afterwards has passed.
+Everything rests on a few equalities: padding changes nothing, a cache gives what one pass gives. Each is tried on a few
+tokens when a model comes in; what is published afterwards has passed. That a saved model is the same model is tried by
+whoever publishes (`training.data.rehearsal`).
 """
 
 # B = rows, T = tokens, V = vocabulary, D = hidden size
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -22,10 +20,8 @@ from models.backbone import (
     ModelError,
     first_line,
     hidden_states,
-    load_language_model,
     pad_right,
     project,
-    save_language_model,
 )
 from models.branches import prompts_can_be_shared
 from models.classifier import classifier_class, has_classifier
@@ -58,7 +54,7 @@ class ProbeReport:
     def lines(self) -> tuple[str, ...]:
         """What was found, a line each, for whoever brings the model."""
         return (
-            f"{self.model_type}: logits, padding on either side, caches, a classifier and a saved copy are right",
+            f"{self.model_type}: logits, padding on either side, caches and a classifier are right",
             f"packing: {'rows can be packed' if self.packing else 'refused, as rows would see each other'}",
             f"prompts: {'computed once for their responses' if self.shared_prompts else 'computed for each response'}",
             f"sampling: {'a step of our own' if self.own_step else 'the step of the library'}",
@@ -71,17 +67,12 @@ class ProbeReport:
 
 
 @torch.no_grad()
-def probe(language_model: LanguageModel, *, scratch: Path | None = None) -> ProbeReport:
-    """Try the model. Raises `ModelError` in one line that names the first probe that fails.
-
-    With a `scratch` folder a copy is saved there and opened for a moment, beside the model in memory.
-    """
+def probe(language_model: LanguageModel) -> ProbeReport:
+    """Try the model. Raises `ModelError` in one line that names the first probe that fails."""
     model = language_model.model
     rows = _sequences(language_model)
     for name, check in _CHECKS.items():
         _try(language_model, name, check, rows)
-    if scratch is not None:
-        _try(language_model, "a saved copy", partial(_saved_copy, scratch=scratch), rows)
     return ProbeReport(
         model_type=model.config.model_type,
         packing=rows_can_be_packed(model),
@@ -163,16 +154,6 @@ def _classifier(language_model: LanguageModel, rows: Sequence[Sequence[int]]) ->
     read_B1 = classifier.eval()(input_ids=pad_right(rows, language_model.pad_id), use_cache=False).logits
     alone_BD = torch.stack([hidden_states(model, pad_right([row], 0))[0, -1] for row in rows])
     return None if _same(read_B1, score(alone_BD)) else "it doesn't read at the last token"
-
-
-def _saved_copy(language_model: LanguageModel, rows: Sequence[Sequence[int]], *, scratch: Path) -> str | None:
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".probe-") as folder:
-        save_language_model(language_model, Path(folder))
-        again = load_language_model(folder)
-    if again.eos_ids != language_model.eos_ids or again.pad_id != language_model.pad_id:
-        return "it ends or pads otherwise"
-    same = _same(_alone(again.model, rows[0]), _alone(language_model.model, rows[0]))
-    return None if same else "it writes something else"
 
 
 _CHECKS: dict[str, Check] = {

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoTokenizer
 
 from models import encoder
 from models.adapter_files import add_saved_adapters, base_of, is_adapter
@@ -29,6 +29,7 @@ from models.backbone import (
     load_language_model,
     pad_right,
     read_model_config,
+    read_weights,
     require_decoder,
     require_numbers,
     require_shapes,
@@ -36,7 +37,7 @@ from models.backbone import (
     stored_dtype,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
-from models.classifier import classifier_class, has_classifier
+from models.classifier import classifier_class
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.placement import moved
 from models.read_out import ReadOut
@@ -209,7 +210,7 @@ def reward_model_from_encoder(location: str | Path, *, seed: int, read_out: Read
         raise ModelError(f"model type {read_model_config(location).model_type!r} of {location} is a decoder's")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, tokenizer, info = _load(location, "an encoder", **_ONE_LABEL, ignore_mismatched_sizes=True)
+        model, tokenizer, info = _load(location, "an encoder", held=False, **_ONE_LABEL, ignore_mismatched_sizes=True)
     trunk = f"{model.base_model_prefix}."
     fresh = [*info["missing_keys"], *(mismatched[0] for mismatched in info["mismatched_keys"])]
     if lacking := [key for key in sorted(fresh) if key.startswith(trunk) and ".pooler." not in key]:
@@ -243,12 +244,13 @@ def is_encoder(location: str | Path) -> bool:
     return False
 
 
-def load_reward_model(location: str | Path) -> RewardModel:
-    """Load an `AutoModelForSequenceClassification` with one label. Raises `ModelError`."""
+def load_reward_model(location: str | Path, *, held: bool = False) -> RewardModel:
+    """Load an `AutoModelForSequenceClassification` with one label, `held` as `load_language_model` does. Raises
+    `ModelError`."""
     if is_adapter(location):
         return _with_saved_adapters(location)
     reads_pairs = is_encoder(location)
-    model, tokenizer, info = _load(location, "a reward model", ignore_mismatched_sizes=True)
+    model, tokenizer, info = _load(location, "a reward model", held=held, ignore_mismatched_sizes=True)
     if info["missing_keys"]:
         raise ModelError(f"{location} is not a reward model: it lacks {sorted(info['missing_keys'])[0]}")
     if model.config.num_labels != 1:
@@ -344,21 +346,13 @@ def prefix_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequenc
 
 
 def _load(
-    location: str | Path, what: str, **settings: object
+    location: str | Path, what: str, *, held: bool, **settings: Any
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", Mapping[str, Collection[Any]]]:
     """A sequence classifier, its tokenizer, and what of it was not found. Raises `ModelError`."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), trust_remote_code=False)
         config = read_model_config(location)
-        kind: Any = AutoModelForSequenceClassification if has_classifier(config) else classifier_class(config)
-        model, info = kind.from_pretrained(
-            str(location),
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **settings,
-        )
+        model, info = read_weights(classifier_class(config), location, held=held, **settings)
     except Exception as error:  # the libraries' parsers raise whatever they like, bare exceptions too
         raise ModelError(f"cannot load {what} from {location}: {first_line(error)}") from error
     return model, tokenizer, info

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import LanguageModel
+from models.holding import widen
 from models.reward import RewardModel
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ class Critic(nn.Module):
         with torch.no_grad():
             head.weight.copy_(weight_1D / reward_model.score_std)
             head.bias.fill_(-reward_model.score_mean / reward_model.score_std)
-        trunk = cast("PreTrainedModel", copy.deepcopy(reward_model.model.base_model))
-        return cls(trunk, head).requires_grad_(True).eval()
+        return cls(_widened_copy(reward_model.model.base_model), head).requires_grad_(True).eval()
 
     @classmethod
     def on_trunk_of(cls, policy: LanguageModel) -> Self:
@@ -50,12 +50,18 @@ class Critic(nn.Module):
     def beside(cls, policy: LanguageModel) -> Self:
         """A head that says 0 until it has learnt, like `on_trunk_of`, but on a copy of the policy's trunk."""
         shared = cls.on_trunk_of(policy)
-        return cls(copy.deepcopy(shared.trunk), shared.head).requires_grad_(True).eval()
+        return cls(_widened_copy(shared.trunk), shared.head).requires_grad_(True).eval()
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """(B, T) values of right-padded ids; those of padding are meaningless."""
         hidden_BTD = self.trunk(input_ids=ids_BT, use_cache=False).last_hidden_state
         return cast(Tensor, self.head(hidden_BTD)).squeeze(-1)
+
+
+def _widened_copy(trunk: nn.Module) -> "PreTrainedModel":
+    copied = copy.deepcopy(trunk)
+    widen(copied)
+    return cast("PreTrainedModel", copied)
 
 
 class ActorCritic(nn.Module):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from models.choices import AdapterTargets
-from training.config.by_model import step
+from training.config.by_model import LARGE, step
 from training.config.stage import StageConfig
 from training.config.values import Positive, Range
 
@@ -21,12 +21,20 @@ class LearningConfig(StageConfig):
     """The adapters' product is scaled by alpha / rank."""
     lora_targets: AdapterTargets = "all"
     """Which layers of the trunk get adapters."""
-    weights: Literal["float32", "bfloat16"] = "float32"
+    weights: Literal["usual", "float32", "bfloat16"] = "usual"
     """What the weights that adapters leave as they are are held in: in bfloat16 those of a model that came so take half
-    the memory and say the same, each time widened. What learns is in float32."""
+    the memory and say the same, each time widened. What learns is in float32. `usual` is bfloat16 for such a model of a
+    billion parameters or more."""
     publish_as: Literal["merged", "adapter"] = "merged"
     """`merged` is a model like the one that training began with; `adapter` what was learnt beside it, which `peft`
     opens on it."""
     gradient_checkpointing: bool = False
     """Compute each layer again on the way back instead of keeping what it computed: less memory, a third more time, the
     same gradients (Chen et al. 2016)."""
+
+
+def is_held(weights: object, lora_rank: float, *, parameters: int, in_bfloat16: bool) -> bool:
+    """Whether a model of so many parameters, that came in bfloat16 or didn't, is held in it by these settings, once the
+    model has settled them."""
+    usual = in_bfloat16 and parameters >= LARGE
+    return lora_rank > 0 and (weights == "bfloat16" or (weights == "usual" and usual))

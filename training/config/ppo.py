@@ -48,7 +48,7 @@ class PpoConfig(LearningConfig):
     batch_size: Count = 64
     """Responses of a rollout."""
     minibatch_size: Count = 32
-    micro_batch_tokens: Count = step(4096, 256)
+    micro_batch_tokens: Count = step(4096, 128)
     """Prompt and response tokens, padding included, that are trained at once; has no effect on the result."""
     epochs: Count = 2
     max_new_tokens: Count = step(80, 256)

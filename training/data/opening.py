@@ -10,7 +10,10 @@ from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
 from models.template_settings import set_template
 from training.config import InputError
-from training.config.by_model import ModelFacts
+from training.config.by_model import ModelFacts, chosen, settled
+from training.config.learning import LearningConfig, is_held
+from training.config.sampling import SamplingConfig
+from training.memory.shape import folder_of, read_shape
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, model_identity, parents_of, verify
 from training.runtime.device import placed
@@ -40,25 +43,27 @@ class OfSplit(Protocol):
     def split(self) -> Split: ...
 
 
-def open_language_model(location: str, config: TemplateConfig | None = None) -> LanguageModel:
+def open_language_model(
+    location: str, config: TemplateConfig | None = None, *, held: bool | None = None
+) -> LanguageModel:
     """A verified policy, on the device. Raises `InputError`, also for a model that was made to judge: with tied
-    embeddings it lacks no weight, but it never learnt to write."""
-    return open_probed(location, config)[0]
+    embeddings it lacks no weight, but it never learnt to write. Whether it is `held` as its files have it (see
+    `load_language_model`) the settings of learning say, if nobody does."""
+    return open_probed(location, config, held=held)[0]
 
 
 def open_probed(
-    location: str, config: TemplateConfig | None = None, *, scratch: Path | None = None
+    location: str, config: TemplateConfig | None = None, *, held: bool | None = None
 ) -> tuple[LanguageModel, ProbeReport | None]:
     """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
-    published here has been tried. Its template gets what the run's `config` says of it. `scratch` is where a copy may
-    be saved for a moment, to be tried too."""
+    published here has been tried. Its template gets what the run's `config` says of it."""
     _verify(location)
     kind = kind_of(location)
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
     try:
-        language_model = load_language_model(location)
-        report = probe(language_model, scratch=scratch) if kind is None else None
+        language_model = load_language_model(location, held=will_hold(location, config) if held is None else held)
+        report = probe(language_model) if kind is None else None
     except ModelError as error:
         raise InputError(str(error)) from error
     write_template(language_model.tokenizer, config)
@@ -67,20 +72,37 @@ def open_probed(
 
 
 def open_reward_model(
-    location: str, config: TemplateConfig | None = None, *, kind: Literal["reward", "cost"] = "reward"
+    location: str,
+    config: TemplateConfig | None = None,
+    *,
+    kind: Literal["reward", "cost"] = "reward",
+    held: bool = True,
 ) -> RewardModel:
     """A verified reward or cost model, on the device. Raises `InputError`, also for one of the other kind: what the one
-    rewards the other forbids."""
+    rewards the other forbids. Since it scores many tokens at once, it costs nothing to have it `held` as its files have
+    it."""
     _verify(location)
     if kind_of(location) not in (None, kind):
         raise InputError(f"{location} is a {kind_of(location)} model, and a {kind} model is needed")
     try:
-        reward_model = load_reward_model(location)
+        reward_model = load_reward_model(location, held=held)
     except ModelError as error:
         raise InputError(str(error)) from error
     write_template(reward_model.tokenizer, config)
     placed(reward_model.model)
     return reward_model
+
+
+def will_hold(location: str, config: object) -> bool:
+    """Whether settings, those left to the model included, have the model there held in bfloat16."""
+    folder = folder_of(location)
+    shape = read_shape(folder) if folder is not None else None
+    if isinstance(config, SamplingConfig):
+        return config.weights == "bfloat16"
+    if shape is None or not isinstance(config, LearningConfig):
+        return False
+    config = settled(config, chosen(vars(config), ModelFacts(shape.parameters)))
+    return is_held(config.weights, config.lora_rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
 
 
 def facts_of(model: "PreTrainedModel", *, was_trained: bool = True) -> ModelFacts:

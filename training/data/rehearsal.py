@@ -34,7 +34,7 @@ def rehearse_policy(run: Run, policy: LanguageModel) -> None:
     _rehearse(
         run,
         lambda folder: save_language_model(policy, folder),
-        lambda folder: _said_by_policy(load_language_model(folder)),
+        lambda folder: _said_by_policy(_reopened(folder, policy)),
         lambda: _said_by_policy(policy),
     )
 
@@ -44,7 +44,7 @@ def rehearse_reward_model(run: Run, reward_model: RewardModel) -> None:
     _rehearse(
         run,
         lambda folder: save_reward_model(reward_model, folder),
-        lambda folder: _said_by_reward_model(load_reward_model(folder)),
+        lambda folder: _said_by_reward_model(load_reward_model(folder, held=True)),
         lambda: _said_by_reward_model(reward_model),
     )
 
@@ -66,6 +66,14 @@ def _rehearse(
     before = kept()
     if again.shape != before.shape or (again - before).abs().max() > TOLERANCE * before.abs().max().clamp(min=1):
         raise InputError("what this run would make is another model once it is saved and opened again")
+
+
+def _reopened(folder: Path, policy: LanguageModel) -> LanguageModel:
+    """Held as the file has it: a copy in float32 would take as much as the policy."""
+    again = load_language_model(folder, held=True)
+    if (again.eos_ids, again.pad_id) != (policy.eos_ids, policy.pad_id):
+        raise InputError("it ends or pads otherwise")
+    return again
 
 
 @torch.no_grad()

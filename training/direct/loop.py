@@ -145,7 +145,7 @@ def _reference_values(
 
 
 def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
-    reference = open_language_model(location, config)
+    reference = open_language_model(location, config, held=True)
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
         raise InputError(f"{location} has another tokenizer than {config.policy}")
     return reference

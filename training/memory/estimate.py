@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from training.config.learning import is_held
 from training.memory import parts
 from training.memory.shape import ModelShape
 
@@ -89,6 +90,18 @@ class _Given:
         return int(self.settings.get("lora_rank", 0))
 
     @property
+    def held(self) -> bool:
+        shape = self.shape
+        weights = self.settings.get("weights", "float32")
+        if "lora_rank" not in self.settings:  # nothing learns
+            return shape.in_bfloat16 and weights == "bfloat16"
+        return is_held(weights, self.rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
+
+    @property
+    def weights(self) -> float:
+        return parts.weights(self.shape, held=self.held)
+
+    @property
     def learnt(self) -> int:
         """Parameters of the model that learn."""
         return self.shape.adapters(self.rank) if self.rank else self.shape.parameters
@@ -104,7 +117,7 @@ def _moment(name: str, **found: float) -> Moment:
 
 
 def _loading(given: _Given, *, others: float = 0.0) -> Moment:
-    return _moment("loading", weights=parts.opened(given.shape), others=others)
+    return _moment("loading", weights=parts.opened(given.shape, held=given.held), others=others)
 
 
 def _sampling(given: _Given, rows: float, *, others: float = 0.0) -> Moment:
@@ -112,7 +125,7 @@ def _sampling(given: _Given, rows: float, *, others: float = 0.0) -> Moment:
     length = texts.prompt_tokens + float(given.settings["max_new_tokens"])
     return _moment(
         "sampling",
-        weights=parts.weights(shape),
+        weights=given.weights,
         others=others,
         cache=parts.key_values(shape, rows, length),
         drawing=parts.drawing(shape, rows),
@@ -136,8 +149,8 @@ def _learning(
     activations = parts.activations(shape, tokens, adapters=not whole, recomputed=recomputed)
     logits = parts.logits(shape, predicted / halves, copies=parts.LEARNING_LOGITS, threads=halves)
     # What the way back needed is free after the step, and in blocks so small that the heap keeps most of it.
-    left = activations + heap + (logits if block < parts.HEAP_BLOCK else 0.0)
-    state = {"weights": parts.weights(shape), "others": others, "optimiser": parts.optimiser(learnt)}
+    left = min(activations + heap + (logits if block < parts.HEAP_BLOCK else 0.0), parts.LEFT_FREE)
+    state = {"weights": given.weights, "others": others, "optimiser": parts.optimiser(learnt)}
     return (
         _moment(
             "learning",
@@ -159,7 +172,8 @@ def _learning(
 
 def _rehearsal(given: _Given, *, others: float = 0.0) -> Moment:
     """Before the first step the model is written and opened again, in its own format."""
-    return _moment("rehearsal", weights=parts.weights(given.shape) + parts.opened(given.shape), others=others)
+    copy = parts.rehearsed(given.shape, held=given.held)
+    return _moment("rehearsal", weights=given.weights, copy=copy, others=others)
 
 
 def _step_flop(given: _Given, tokens: float, predicted: float) -> float:
@@ -201,7 +215,7 @@ def _reward(given: _Given) -> Estimate:
     """The policy is there beside the model that learns, which has no head over the vocabulary. A teacher is asked of
     every hidden state of the policy; the memory for its linear maps is small beside that."""
     shape, settings, texts = given.shape, given.settings, given.texts
-    policy = 0.0 if given.rank else parts.weights(shape)  # whose trunk the model that learns has beside adapters
+    policy = 0.0 if given.rank else given.weights  # whose trunk the model that learns has beside adapters
     wanted = max(1.0, float(settings["batch_tokens"]) // texts.row_tokens)
     rows = given.rows_at_once(wanted, float(settings["micro_batch_tokens"]), texts.row_tokens)
     tokens = rows * texts.row_tokens
@@ -218,7 +232,7 @@ def _reward(given: _Given) -> Estimate:
         moments.append(
             _moment(
                 "teaching",
-                weights=parts.weights(shape) + policy,
+                weights=given.weights + policy,
                 states=parts.every_state(shape, asked) + parts.forward(shape, asked),
                 logits=parts.logits(shape, texts.response_tokens, copies=2, threads=halves),
                 heap=parts.kept_by_the_heap(parts.FLOAT * shape.intermediate * asked / halves, given.threads),
@@ -264,7 +278,7 @@ def _ppo(given: _Given) -> Estimate:
     """Policy and critic learn in turns; reference and reward model are asked. With adapters the reference is the policy
     without them."""
     shape, settings, texts = given.shape, given.settings, given.texts
-    weights, trunk = parts.weights(shape), parts.FLOAT * (shape.parameters - (0 if shape.tied else shape.embedding))
+    weights, trunk = given.weights, parts.FLOAT * (shape.parameters - (0 if shape.tied else shape.embedding))
     has_critic = settings["algorithm"] == "ppo"
     usual = "adapter" if given.rank else "separate"
     kind = (usual if settings["critic"] == "usual" else settings["critic"]) if has_critic else None
@@ -272,7 +286,7 @@ def _ppo(given: _Given) -> Estimate:
     reference = 0.0 if given.rank else weights
     critic = trunk if separate else 0.0
     snapshot = parts.FLOAT * given.learnt
-    others = reference + trunk + critic + snapshot
+    others = reference + parts.judge(shape) + critic + snapshot
     row = texts.prompt_tokens + float(settings["max_new_tokens"])
     written = float(settings["max_new_tokens"])
     minibatch = float(settings["minibatch_size"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from training.config.by_model import LARGE
 from training.memory.estimate import Settings, Texts, estimate
 from training.memory.shape import ModelShape
 
@@ -13,7 +14,8 @@ took, so that a run that would have fitted isn't refused."""
 _MICRO_TOKENS = (2048, 1024, 512, 256, 128)
 _ROWS = (64, 32, 16, 8, 4, 1)
 _LESS: tuple[tuple[str, object, object], ...] = (
-    ("lora_rank", 0, 8), ("critic", "separate", "adapter"), ("gradient_checkpointing", False, True),
+    ("lora_rank", 0, 8), ("critic", "separate", "adapter"), ("weights", "usual", "bfloat16"),
+    ("weights", "float32", "bfloat16"), ("gradient_checkpointing", False, True),
 )  # fmt: skip
 """Settings that take less than the usual value, in the order in which they are tried."""
 
@@ -50,20 +52,22 @@ def fit(stage: str, shape: ModelShape, settings: Settings, *, free: int, texts: 
         return None
     if wanted <= free:
         return Fit(stage, wanted, free, {})
-    for changes in _nearest_first(settings):
+    is_usual = settings.get("weights") == "usual" and shape.parameters >= LARGE
+    for changes in _nearest_first(settings, may_hold=shape.in_bfloat16 and not is_usual):
         if taken(changes) <= free:
             return Fit(stage, wanted, free, changes, taken(changes))
     return Fit(stage, wanted, free, None)
 
 
-def _nearest_first(settings: Settings) -> Iterator[dict[str, object]]:
-    """Micro-batches change no result, so they come first; then adapters, a critic of adapters, and layers that are
-    computed twice. Responses that are written at once are the last that is left."""
+def _nearest_first(settings: Settings, *, may_hold: bool) -> Iterator[dict[str, object]]:
+    """Micro-batches change no result, so they come first; then adapters, a critic of adapters, weights held in bfloat16
+    where they came so, and layers that are computed twice. Responses that are written at once are the last that is
+    left."""
     smaller = list(_smaller(settings))
     yield from smaller
     base: dict[str, object] = {}
     for name, usual, less in _LESS:
-        if settings.get(name) == usual:
+        if settings.get(name) == usual and (may_hold or name != "weights"):
             base |= {name: less}
             yield dict(base)
             yield from ({**base, **change} for change in smaller)

@@ -8,12 +8,21 @@ whole vocabulary.
 from training.memory.shape import ModelShape
 
 FLOAT = 4
+HALF = 2
 PROCESS = 370e6
 """Python, torch and its libraries with two threads at work: `adopt` of a model of 50,000 parameters."""
 HALVES = 2
 """Replicas of a model that learns: `training.runtime.replicas`."""
 HEAP_BLOCK = 32 << 20
 """From there on the C library gives a block back to the system as soon as it is free; smaller ones it keeps."""
+LEFT_FREE = 512 << 20
+"""The most that lies free in the heaps between two batches: `training.runtime.heap`."""
+SCATTERED = 1.0
+"""Beside adapters the heap keeps as much again as the way back needs: small blocks lie among large ones, and the next
+large one doesn't fit in between; those of `HEAP_BLOCK` and more aren't there. In eight layers of 135M's width 0.34 GB
+were resident where 0.15 were needed."""
+SCATTERED_AGAIN = 0.6
+"""The same where layers are computed again, as a share of what the way back would have needed."""
 ROW_NUMBERS = 24
 """Of each row and token of the vocabulary while one more token is drawn: logits, probabilities, and sums in float64."""
 LOGIT_BYTES = 64 << 20
@@ -25,13 +34,32 @@ ASKED_LOGITS = 3
 """The same without learning: log-probabilities, and twice as much for their entropy."""
 
 
-def weights(shape: ModelShape) -> float:
+def weights(shape: ModelShape, *, held: bool = False) -> float:
+    """In float32; or held as they are mapped from a file in bfloat16, with embedding and head in float32 beside it."""
+    if held:
+        return HALF * shape.parameters + FLOAT * (shape.parameters - shape.trunk)
     return FLOAT * shape.parameters
 
 
-def opened(shape: ModelShape) -> float:
+def judge(shape: ModelShape) -> float:
+    """A reward or cost model that is asked alone: a trunk of the policy's shape in its format, held as its file is."""
+    headless = shape.parameters if shape.tied else shape.parameters - shape.embedding
+    return HALF * headless + FLOAT * shape.embedding if shape.in_bfloat16 else FLOAT * headless
+
+
+def opened(shape: ModelShape, *, held: bool = False) -> float:
     """While a model is read: its file is mapped, and read into weights of the stage's own format unless it has that."""
+    if held:
+        return weights(shape, held=True)
     return weights(shape) + (shape.file_bytes if shape.file_bytes < weights(shape) else 0)
+
+
+def rehearsed(shape: ModelShape, *, held: bool) -> float:
+    """Beside a model while it is written and opened again: a copy in its file's format, unless it is held in that, and
+    of what was opened again the part in float32. What is mapped of that file the system takes back when it likes."""
+    if not shape.in_bfloat16:
+        return 0.0
+    return FLOAT * (shape.parameters - shape.trunk) if held else HALF * shape.parameters
 
 
 def gradients(learnt: int) -> float:
@@ -61,8 +89,14 @@ def activations(shape: ModelShape, tokens: float, *, adapters: bool, recomputed:
     norms = 4 if adapters else 6
     feed_forward = (4 if shape.gated else 2) * shape.intermediate
     numbers = norms * shape.hidden + 2 * shape.attention + 2 * shape.key_value + feed_forward
-    layers = 1 if recomputed else shape.layers
-    return FLOAT * tokens * (numbers * layers + (shape.hidden * shape.layers if recomputed else 0))
+    layer = FLOAT * tokens * numbers
+    small = layer
+    if FLOAT * tokens / HALVES * shape.intermediate >= HEAP_BLOCK:
+        small -= FLOAT * tokens * feed_forward
+    scattered = small * shape.layers if adapters else 0.0
+    if not recomputed:
+        return layer * shape.layers + SCATTERED * scattered
+    return layer + FLOAT * tokens * shape.hidden * shape.layers + SCATTERED_AGAIN * scattered
 
 
 def forward(shape: ModelShape, tokens: float) -> float:

@@ -33,6 +33,8 @@ class ModelShape:
     """The feed-forward layers have a gate, and so a third matrix."""
     tied: bool
     """The head is the embedding."""
+    in_bfloat16: bool = False
+    """Its configuration says so of its weights."""
 
     @property
     def embedding(self) -> int:
@@ -75,6 +77,7 @@ def shape_of(config: Mapping[str, Any], headers: Sequence[Mapping[str, Any]], fi
         vocabulary=told("vocab_size"),
         gated=any("gate" in name for name, _ in tensors),
         tied=not any(name.startswith(("lm_head.", "embed_out.")) for name, _ in tensors),
+        in_bfloat16=(config.get("dtype") or config.get("torch_dtype")) == "bfloat16",
     )
 
 

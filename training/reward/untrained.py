@@ -10,7 +10,7 @@ from models.reward import (
     reward_model_from_policy,
 )
 from training.config import InputError, RewardConfig
-from training.data.opening import write_template
+from training.data.opening import will_hold, write_template
 from training.runtime.artifact import kind_of, verify
 from training.runtime.device import placed
 from training.runtime.learning import prepare
@@ -32,7 +32,7 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
         if is_encoder(config.base):
             made = reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
         else:
-            base = load_language_model(config.base)
+            base = load_language_model(config.base, held=will_hold(config.base, config))
             if kind_of(config.base) is None:
                 probe(base)
             write_template(base.tokenizer, config)

@@ -2,11 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from models.holding import hold_in_bfloat16
+import torch
+
+from models.backbone import LanguageModel
+from models.holding import hold_in_bfloat16, widen
 from models.lora import POLICY, add_adapters
 from models.recomputation import recompute_layers
+from models.reward import RewardModel
 from training.config import InputError
-from training.config.learning import LearningConfig
+from training.config.learning import LearningConfig, is_held
 from training.runtime.seeds import derived_seed
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES
 
@@ -29,16 +33,21 @@ def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POL
         raise InputError(f"gradient_checkpointing: the layers of {model.config.model_type} can't be computed again")
 
 
-def hold(model: "PreTrainedModel", config: LearningConfig) -> None:
-    """Hold a model as the settings say, before anything shares its weights. Raises `InputError`."""
-    if config.weights == "float32":
-        return
-    if not config.lora_rank:
+def hold(model: LanguageModel | RewardModel, config: LearningConfig) -> None:
+    """Hold a model as the settings say, before anything shares its weights; most are opened so. Raises `InputError`."""
+    if config.weights == "bfloat16" and not config.lora_rank:
         raise InputError("weights: without adapters (lora_rank) all weights learn, and they do so in float32")
+    trunk = model.model.base_model
+    parameters = sum(weight.numel() for weight in model.model.parameters())
+    in_bfloat16 = model.dtype == torch.bfloat16
+    if not is_held(config.weights, config.lora_rank, parameters=parameters, in_bfloat16=in_bfloat16):
+        widen(trunk)
+        return
     try:
-        hold_in_bfloat16(model.base_model)
+        hold_in_bfloat16(trunk)
     except ValueError as error:
-        raise InputError(f"weights: {error}") from error
+        if config.weights == "bfloat16":
+            raise InputError(f"weights: {error}") from error
 
 
 def passes_of(config: LearningConfig) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from training.runtime.device import device
+from training.runtime.heap import give_back
 
 SHARDS = 2
 """On CPUs."""
@@ -45,6 +46,7 @@ def together(*tasks: Callable[[], ResultT]) -> list[ResultT]:
         return [task() for task in tasks]
     running: list[Future[ResultT]] = [_pool.submit(task) for task in tasks]
     wait(running)
+    give_back()
     return [future.result() for future in running]
 
 

@@ -6,6 +6,7 @@ from models.backbone import save_language_model
 from training.config.adopt import AdoptConfig
 from training.data.introduction import introduced
 from training.data.opening import open_probed
+from training.data.rehearsal import rehearse_policy
 from training.runtime.artifact import lineage_of
 from training.runtime.run import Cancellation, Run
 
@@ -15,7 +16,8 @@ def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage_of("adopt", config, {"model": config.model}, {}), cancellation)
     if run.finished:
         return
-    policy, found = open_probed(config.model, config, scratch=out)
+    policy, found = open_probed(config.model, config)
+    rehearse_policy(run, policy)
     report = introduced(policy, config.model)
     result: dict[str, object] = {
         "parameters": report.parameters,

@@ -27,7 +27,7 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
     require_publishable(config, config.policy)
-    hold(policy.model, config)
+    hold(policy, config)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])

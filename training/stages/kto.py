@@ -26,7 +26,7 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     policy = open_language_model(config.policy, config)
     config = run.settle(config, facts_of(policy.model))
     require_publishable(config, config.policy)
-    hold(policy.model, config)
+    hold(policy, config)
     verdicts = load_verdicts(config.responses, policy, max_length=config.max_length)
     records = load(config.responses, UnpairedRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])

@@ -49,7 +49,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     config = run.settle(config, facts_of(policy.model))
     require_publishable(config, config.policy)
-    hold(policy.model, config)
+    hold(policy, config)
     reference = _reference(config, policy)
     if policy.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
@@ -89,7 +89,7 @@ def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
     """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
     if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
         return replace(policy, model=replica(policy.model))
-    return open_language_model(config.reference, config)
+    return open_language_model(config.reference, config, held=True)
 
 
 def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:

@@ -48,11 +48,11 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     if config.base is None:
         # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
         config = run.settle(config, facts_of(policy.model))
-        hold(policy.model, config)
+        hold(policy, config)
     reward_model = untrained_reward_model(config, policy)
     if config.base is not None:
         config = run.settle(config, facts_of(reward_model.model))
-        hold(reward_model.model, config)
+        hold(reward_model, config)
     require_publishable(config, config.base or config.policy)
     can_distil = reward_model.reads_ids_of(policy)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length

@@ -73,7 +73,7 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     if config.model is None and config.lora_rank:
         raise InputError("lora_rank: a model from nothing knows nothing that adapters could stand beside")
     require_publishable(config, config.model)
-    hold(policy.model, config)
+    hold(policy, config)
     examples, dropped = encode_demonstrations(policy, records, max_length=config.max_length)
     rewritten = 0
     if config.loss == "assistant":

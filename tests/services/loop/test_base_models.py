@@ -146,5 +146,5 @@ def test_what_is_too_much_says_with_which_settings_it_would_fit() -> None:
     sft = needs.of_stage("sft", shape, {"micro_batch_tokens": 2048}, memory_bytes=memory_bytes, flop_rate=1e11)
     assert sft is not None
     assert (sft.with_adapters, sft.fits, sft.is_refused) == (True, False, True)
-    assert sft.changed == "micro_batch_tokens 1024"
+    assert sft.changed == "micro_batch_tokens 512"
     assert sft.changed_bytes <= memory_bytes < sft.memory_bytes

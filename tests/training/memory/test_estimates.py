@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -127,7 +127,7 @@ def test_each_term_moves_as_its_setting_says() -> None:
     shape = ModelShape(10**9, 2 * 10**9, 24, 2048, 5632, 2048, 512, 32_000, gated=True, tied=False)
     texts = Texts(64, 96)
 
-    def taken(stage: str, **settings: object) -> int:
+    def taken(stage: str, shape: ModelShape = shape, **settings: object) -> int:
         wanted = usual(config_from({"seed": 0, **GIVEN[stage], **settings}, STAGES[stage], Path()), shape)
         found = estimate(stage, shape, wanted, texts=texts, threads=2)
         assert found is not None
@@ -144,6 +144,13 @@ def test_each_term_moves_as_its_setting_says() -> None:
     assert taken("ppo", algorithm="rloo", samples_per_prompt=4, lora_rank=8) < separate
     assert taken("generate", batch_size=8) < taken("generate")
     assert taken("sft", micro_batch_tokens=512) < taken("sft", micro_batch_tokens=2048)
+    half = replace(shape, in_bfloat16=True)
+    held = {"lora_rank": 8, "weights": "bfloat16"}
+    assert taken("dpo", half, lora_rank=8) == taken("dpo", half, **held) < taken("dpo", lora_rank=8)
+    assert taken("dpo", half, lora_rank=8, weights="float32") > taken("dpo", half, **held)
+    assert taken("generate", half, weights="bfloat16") < taken("generate", half)
+    smaller = replace(half, parameters=10**9 - 1)
+    assert taken("dpo", smaller, lora_rank=8) > taken("dpo", smaller, **held), "sampling would wait for it"
     assert estimate("embed", shape, {}, texts=texts, threads=2) is None
 
 

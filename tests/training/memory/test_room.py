@@ -1,6 +1,7 @@
 """A stage that can't fit is refused before it starts, in one line with the nearest settings that fit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ def test_what_might_fit_is_tried_and_told(
     ("stage_settings", "free", "changes"),
     [
         ({}, 64 * GIGABYTE, {}),
-        ({}, 29 * GIGABYTE, {"micro_batch_tokens": 512}),
-        ({}, 12 * GIGABYTE, {"lora_rank": 8}),
+        ({}, 26 * GIGABYTE, {"micro_batch_tokens": 512}),
+        ({}, 16 * GIGABYTE, {"lora_rank": 8}),
         ({}, 3 * GIGABYTE, None),
     ],
 )
@@ -54,6 +55,17 @@ def test_the_nearest_settings_that_fit_are_named(
     assert found is not None
     assert found.changes == changes
     assert changes is None or found.changed_bytes <= free
+
+
+def test_a_base_that_came_in_bfloat16_may_be_held_so() -> None:
+    settings = {"batch_tokens": 2048, "micro_batch_tokens": 128, "lora_rank": 8, "weights": "float32"}
+    half, free = replace(BILLION, in_bfloat16=True), 7 * GIGABYTE
+    found = fit("dpo", half, settings, free=free, texts=Texts(), threads=2)
+    assert found is not None
+    assert found.changes == {"weights": "bfloat16"}
+    wide = fit("dpo", BILLION, settings, free=free, texts=Texts(), threads=2)
+    assert wide is not None
+    assert "weights" not in (wide.changes or {})
 
 
 def test_a_container_has_what_its_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.backbone import load_language_model, save_language_model
+from models.backbone import LanguageModel, load_language_model, save_language_model
 from models.reward import RewardModel
 from tests.models.directories import write_directory
 from tests.training.stages.test_bad_input import refused, sft_settings
@@ -59,6 +59,37 @@ def test_a_model_that_is_another_once_saved_is_refused(
     monkeypatch.setattr(rehearsal, "save_reward_model", save_without_head)
     message = refused("reward", tmp_path / "out", capfd, **stage_settings("reward", world, policy, reward))
     assert "is another model once it is saved" in message
+
+
+@pytest.mark.parametrize(
+    ("stage", "changed", "words"),
+    [
+        ("adopt", {"eos_token_id": 17}, "it ends or pads otherwise"),
+        ("sft", {"rms_norm_eps": 0.5}, "is another model once it is saved"),
+    ],
+)
+def test_a_policy_that_is_another_once_saved_is_refused(
+    stage: str,
+    changed: dict[str, object],
+    words: str,
+    world: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by what a library writes into a configuration."""
+
+    def save_changed(policy: LanguageModel, folder: Path) -> None:
+        save(policy, folder)
+        for path in (folder / "config.json", folder / "generation_config.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+    save = rehearsal.save_language_model
+    monkeypatch.setattr(rehearsal, "save_language_model", save_changed)
+    given = {"model": write_directory("llama", tmp_path / "model")}
+    settings = {"adopt": given, "sft": sft_settings(world) | given}[stage]
+    assert words in refused(stage, tmp_path / "out", capfd, **settings)
+    assert not list((tmp_path / "out").rglob("*.part"))
 
 
 @pytest.mark.parametrize(
