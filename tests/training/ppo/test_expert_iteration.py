@@ -60,7 +60,8 @@ def test_what_is_minimised_is_the_imitated_tokens_loss(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("reward")
 def test_it_raises_the_reward_however_far_a_step_goes(world: Path, policy: Path, tmp_path: Path) -> None:
     change = {"algorithm": "expert_iteration", "samples_per_prompt": 8, "kl_coefficient": 0.0, "max_update_kl": 0.1}
-    config = config_of(world, policy, **change, iterations=3, critic_warmup_iterations=3, batch_size=96, minibatch_size=12, epochs=2)
+    change |= {"batch_size": 96, "minibatch_size": 12, "epochs": 2}
+    config = config_of(world, policy, **change, iterations=3, critic_warmup_iterations=3)
     loop, models, _ = loop_of(config, tmp_path / "out")
     assert loop.train() is None
     score = means(tmp_path / "out", "score")
