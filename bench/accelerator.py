@@ -25,7 +25,8 @@ from pathlib import Path
 import torch
 
 from models.architecture import Architecture
-from models.backbone import build_language_model, save_language_model
+from models.backbone import build_language_model
+from models.saving import save_language_model
 from models.tokenization import train_tokenizer
 from training.records import (
     Conversation,

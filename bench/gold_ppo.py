@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from app.starter import gold
-from models.backbone import save_language_model
 from models.generation import sample_responses
+from models.saving import save_language_model
 from training.config import PpoConfig, read_config
 from training.data.encoding import encode_prompts
 from training.data.examples import Prompt

@@ -29,8 +29,8 @@ import torch
 from bench.safety_starter import Starter
 from bench.safety_toy import Toy
 from bench.safety_world import Stages, World
-from models.backbone import save_language_model
 from models.generation import sample_responses
+from models.saving import save_language_model
 from training.config import PpoConfig
 from training.data.encoding import encode_prompts
 from training.data.examples import Prompt

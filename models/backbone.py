@@ -1,5 +1,4 @@
-"""Causal language models from any Hugging Face directory or hub id, and the two things done with them:
-log-probabilities of responses, and saving.
+"""Causal language models from any Hugging Face directory or hub id, and log-probabilities of responses.
 
 Models stay in evaluation mode for good: dropout is off in rollout, scoring and training alike, so that the
 same tokens always get the same log-probabilities.
@@ -208,50 +207,10 @@ def require_numbers(model: nn.Module, location: str | Path) -> None:
             raise ModelError(f"{location}: {name} holds what is not a number, or infinite")
 
 
-def save_language_model(language_model: LanguageModel, folder: Path) -> None:
-    """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
-    save_weights(language_model.model, folder, language_model.dtype)
-    language_model.tokenizer.save_pretrained(folder)
-
-
 def stored_dtype(config: "PreTrainedConfig") -> torch.dtype:
     """What the weights beside a configuration are in: a half where it says so, else float32."""
     told = str(getattr(config, "dtype", None)).removeprefix("torch.")
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(told, torch.float32)
-
-
-def save_weights(
-    model: "PreTrainedModel",
-    folder: Path,
-    dtype: torch.dtype,
-    weights: dict[str, Tensor] | None = None,
-    *,
-    in_full: Collection[str] = (),
-) -> None:
-    """Write a model's weights, or these in their place, in `dtype`, and its configuration; those `in_full` as they
-    are."""
-    if dtype == torch.float32:
-        model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
-        return
-    halves: dict[int, Tensor] = {}  # weights that are tied stay one
-
-    def half(weight: Tensor) -> Tensor:
-        return halves.setdefault(weight.data_ptr(), weight.to(dtype))
-
-    found = cast(dict[str, Tensor], model.state_dict()) if weights is None else weights
-    stored = {name: weight if name in in_full else half(weight) for name, weight in found.items()}
-    model.save_pretrained(folder, state_dict=stored, safe_serialization=True)
-    model.config.dtype = str(dtype).removeprefix("torch.")
-    model.config.save_pretrained(folder)
-    model.config.dtype = str(model.dtype).removeprefix("torch.")
-
-
-@torch.no_grad()
-def round_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Give every weight a value that `dtype` has, so that what is measured is what will be saved."""
-    if dtype != torch.float32:
-        for weight in model.parameters():
-            weight.copy_(weight.to(dtype))
 
 
 def first_line(error: Exception) -> str:

@@ -33,7 +33,6 @@ from models.backbone import (
     require_decoder,
     require_numbers,
     require_shapes,
-    save_weights,
     stored_dtype,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
@@ -41,6 +40,7 @@ from models.classifier import classifier_class
 from models.encoder import ENCODER_TYPES, TURNS_TEMPLATE, PairFormat
 from models.placement import moved
 from models.read_out import ReadOut
+from models.saving import save_weights
 from models.tokenization import (
     Conversation,
     PromptError,

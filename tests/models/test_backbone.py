@@ -16,8 +16,8 @@ from models.backbone import (
     pad_right,
     project,
     response_log_probabilities,
-    save_language_model,
 )
+from models.saving import save_language_model
 from models.tokenization import train_tokenizer
 from tests.models.directories import TEXTS
 

@@ -10,9 +10,10 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from models.backbone import ModelError, load_language_model, save_language_model
+from models.backbone import ModelError, load_language_model
 from models.generation import sample_responses
 from models.reward import load_reward_model, reward_model_from_policy, save_reward_model
+from models.saving import save_language_model
 from models.tokenization import PLAIN_TEMPLATE, decode_response, encode_prompts, encode_responses, prepare_tokenizer
 from tests.models.directories import TEXTS, bare_tokenizer, write_directory
 from training.records import conversation

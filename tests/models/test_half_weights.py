@@ -9,12 +9,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from models import decoding, half_weights
-from models.backbone import LanguageModel, load_language_model, response_log_probabilities, round_weights
+from models.backbone import LanguageModel, load_language_model, response_log_probabilities
 from models.decoding import prepared
 from models.generation import sample_responses
 from models.half_weights import HalfWeight
 from models.holding import hold_in_bfloat16
 from models.lora import activate, learnt_weights
+from models.saving import round_weights
 from tests.models.test_decoding import PROMPTS, assert_steps_are_plain_passes, moved
 
 pytestmark = pytest.mark.skipif(

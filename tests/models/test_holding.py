@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.backbone import load_language_model, response_log_probabilities, round_weights, save_language_model
+from models.backbone import load_language_model, response_log_probabilities
 from models.holding import hold_in_bfloat16, widen
 from models.lora import add_adapters, learnt_weights, merge_adapters
 from models.reward import load_reward_model, reward_model_from_policy, save_reward_model, scores
+from models.saving import round_weights, save_language_model
 from models.value import Critic
 
 PROMPTS, RESPONSES = [[5, 6, 7], [9, 10, 11, 12]], [[30, 31, 0], [40, 41, 42, 0]]

@@ -10,14 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from models.backbone import (
-    ModelError,
-    first_line,
-    freeze,
-    load_language_model,
-    pad_right,
-    save_language_model,
-)
+from models.backbone import ModelError, first_line, freeze, load_language_model, pad_right
 from models.reward import (
     is_encoder,
     load_reward_model,
@@ -25,6 +18,7 @@ from models.reward import (
     reward_model_from_policy,
     save_reward_model,
 )
+from models.saving import save_language_model
 from models.value import ActorCritic, Critic
 from tests.models.encoders import write_encoder
 

@@ -9,17 +9,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, PreTrainedConfig
 
-from models.backbone import (
-    LanguageModel,
-    ModelError,
-    load_language_model,
-    require_decoder,
-    response_log_probabilities,
-    save_language_model,
-)
+from models.backbone import LanguageModel, ModelError, load_language_model, require_decoder, response_log_probabilities
 from models.generation import sample_responses
 from models.probe import ProbeReport, probe
 from models.reward import load_reward_model, reward_model_from_policy, save_reward_model, scores
+from models.saving import save_language_model
 from tests.models.directories import FAMILIES, bare_tokenizer
 
 WIDTHS = {"num_attention_heads": 2, "num_hidden_layers": 2, "vocab_size": 330, "eos_token_id": 0}

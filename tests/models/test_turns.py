@@ -10,8 +10,9 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from models.backbone import NEVER, load_language_model, project, save_language_model
+from models.backbone import NEVER, load_language_model, project
 from models.generation import sample_responses
+from models.saving import save_language_model
 from models.template_settings import set_template
 from models.tokenization import (
     PromptError,

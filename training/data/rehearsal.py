@@ -7,15 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.backbone import (
-    LanguageModel,
-    first_line,
-    load_language_model,
-    response_log_probabilities,
-    save_language_model,
-)
+from models.backbone import LanguageModel, first_line, load_language_model, response_log_probabilities
 from models.placement import HOST
 from models.reward import RewardModel, load_reward_model, save_reward_model, scores_by_head
+from models.saving import save_language_model
 from training.config import InputError
 from training.records import conversation
 from training.runtime.run import Run

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.adapter_files import is_adapter, save_adapters
-from models.backbone import LanguageModel, round_weights, save_language_model
+from models.backbone import LanguageModel
 from models.lora import merge_adapters
 from models.reward import RewardModel, save_reward_model
+from models.saving import round_weights, save_language_model
 from training.config import InputError
 from training.config.learning import LearningConfig
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.backbone import save_language_model
+from models.saving import save_language_model
 from training.config.adopt import AdoptConfig
 from training.data.introduction import introduced
 from training.data.opening import open_probed

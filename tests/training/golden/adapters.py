@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.backbone import load_language_model, save_language_model
+from models.backbone import load_language_model
 from models.lora import add_adapters, learnt_weights
 from models.reward import reward_model_from_policy
+from models.saving import save_language_model
 from tests.models.directories import write_directory
 from training.config import DpoConfig, RewardConfig
 from training.reward.untrained import adapt_reward_model

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.backbone import load_language_model, response_log_probabilities, save_language_model
+from models.backbone import load_language_model, response_log_probabilities
 from models.reward import load_reward_model, save_reward_model, scores
+from models.saving import save_language_model
 from models.value import Critic
 from tests.models.directories import FAMILIES, write_directory
 from tests.training import tiny

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from models.backbone import load_language_model, save_language_model
+from models.backbone import load_language_model
 from models.reward import load_reward_model
+from models.saving import save_language_model
 from tests.training import toy
 from tests.training.conftest import reward_settings
 from tests.training.stages.test_bad_input import refused

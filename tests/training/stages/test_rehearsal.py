@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models.backbone import LanguageModel, load_language_model, save_language_model
+from models.backbone import LanguageModel, load_language_model
 from models.reward import RewardModel
+from models.saving import save_language_model
 from tests.models.directories import write_directory
 from tests.training.stages.test_bad_input import refused, sft_settings
 from tests.training.stages.test_crashes import stage_settings
