@@ -84,7 +84,7 @@ def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed
     if len(seen.updates) != len(seen.lines) - 1:
         raise SystemExit(f"{system}: some of the {len(seen.lines)} lines came too fast to be told apart")
     phases = race.phases if system == "ours" else ("reference", "train")
-    seconds, cpu_seconds = _timed(seen, phases, race.tokens(world))
+    seconds, cpu_seconds = timed(seen, phases, race.tokens(world))
     return Execution(
         system=system,
         threads=threads,
@@ -103,7 +103,7 @@ def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed
     )
 
 
-def _timed(seen: Watched, phases: Sequence[str], learnt_tokens: int) -> tuple[float, float]:
+def timed(seen: Watched, phases: Sequence[str], learnt_tokens: int) -> tuple[float, float]:
     """Wall and processor seconds of the phases; the one that a log begins with began before its first line, so it is
     scaled from the tokens of the others to all that are learnt from."""
     wall, cpu = 0.0, 0.0
