@@ -41,7 +41,7 @@ LORA = {"r": RANK, "lora_alpha": ALPHA, "lora_dropout": 0.0, "target_modules": "
 LEARNING_RATE = 1e-4
 PAIRS_A_STEP, MAX_LENGTH = 4, 256
 TEMPERATURE = 0.7
-RESPONSES, RESPONSE_TOKENS, GROUP = 8, 48, 4
+RESPONSES, RESPONSE_TOKENS, GROUP = 4, 48, 4
 """Of a rollout; and as many responses to a prompt in GRPO."""
 UPDATES, EPOCHS = 2, 2
 KL_COEFFICIENT = 0.05
