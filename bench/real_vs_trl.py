@@ -39,7 +39,7 @@ OURS = "ours"
 RANK, ALPHA = 8, 16
 LORA = {"r": RANK, "lora_alpha": ALPHA, "lora_dropout": 0.0, "target_modules": "all-linear"}
 LEARNING_RATE = 1e-4
-PAIRS_A_STEP, MAX_LENGTH = 4, 256
+PAIRS_A_STEP, MAX_LENGTH = 2, 256
 TEMPERATURE = 0.7
 RESPONSES, RESPONSE_TOKENS, GROUP = 4, 48, 4
 """Of a rollout; and as many responses to a prompt in GRPO."""
