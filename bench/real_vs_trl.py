@@ -3,9 +3,9 @@
     python -m bench.real_vs_trl MODEL [--stages sft,dpo] [--peers trl,trl-rows] [--rows 16] [--seeds 2]
 
 MODEL is the directory of a chat model. Both programs get it, the same pairs or prompts of people, adapters of one rank
-on the same layers, rates and as many steps of as many rows; both compute in float32 and keep activations. Ours has its
-defaults beside that. `trl` computes a step's rows at once, `trl-rows` one after the other, which pads less and needs
-less memory; `trl-bf16` is that in bfloat16, weights too. PPO is TRL 1.12.0's, the rest 1.16.0's (`make oracle`).
+on the same layers, rates and as many steps of as many rows; both compute in float32 and keep activations. Ours has
+micro-batches of one long row. `trl` computes a step's rows at once, `trl-rows` one after the other, which pads less and
+needs less memory; `trl-bf16` is that in bfloat16, weights too. PPO is TRL 1.12.0's, the rest 1.16.0's (`make oracle`).
 
 One thread each, in turns, watched from outside: the log says when steps end. Start and saving count for neither; the
 time of DPO's reference does, and PPO's and GRPO's is the median of all updates but the first.
@@ -282,7 +282,13 @@ def _losses(stage: Stage, seen: Watched, theirs: Path) -> list[float]:
 
 def _ours(stage: Stage, world: World, folder: Path, seed: int) -> Watched:
     config, out = folder / "run.json", folder / "out"
-    common = {"seed": seed, "lora_rank": RANK, "lora_alpha": ALPHA, "checkpoint_steps": 10**6}
+    common = {
+        "seed": seed,
+        "lora_rank": RANK,
+        "lora_alpha": ALPHA,
+        "micro_batch_tokens": MAX_LENGTH,
+        "checkpoint_steps": 10**6,
+    }
     config.write_text(json.dumps({**common, **stage.ours(world, seed)}), encoding="utf-8")
     command = [sys.executable, "-m", "training", stage.command, "--config", str(config), "--out", str(out)]
     return watch([*command, "--threads", "1"], _environment(), out / "metrics.jsonl", folder / "log")
@@ -349,7 +355,7 @@ def main() -> None:
     work = Work(
         arguments.transcripts,
         rows=arguments.rows,
-        held_out=4,
+        held_out=1,
         length=(1, MAX_LENGTH),
         model=arguments.model.resolve(),
         pairs_a_step=PAIRS_A_STEP,
