@@ -1,32 +1,40 @@
 """How many times as fast as `transformers.generate` our sampling is, with the log-probabilities that PPO needs.
 
-    python -m bench.generate [--size 1.6M] [--batch 64] [--tokens 64] [--threads 1,2] [--rounds 7]
+    python -m bench.generate [--size 1.6M | --model DIR] [--rows 64] [--tokens 64] [--threads 1,2] [--rounds 7]
 
-Same weights and prompts, in turns in one process, as `training` and a `generate` with as many threads would run.
-`fixed`: no token ends a response, so that both write as many; `ending`: one in 32 does, as in training, where ours lets
-go of rows that have ended. `generate` returns its logits, as TRL asks it to; `generate-bare` returns tokens alone.
+Same weights and prompts, in turns in one process, as `training` and a `generate` with as many threads would run: those
+of a world that is built for it, or of a real model in a directory, which is given the starter's prompts as its chat
+template renders them. `fixed`: no token ends a response, so that both write as many; `ending`: one in 32 does, as in
+training, where ours lets go of rows that have ended. `ours` writes as the stage `generate` does, with what makes steps
+faster prepared once for all batches; `ours-once` prepares it anew, as each rollout of PPO does. `generate` returns its
+logits, as TRL asks it to; `generate-bare` returns tokens alone.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from app.starter.prompts import prompts as starter_prompts
 from bench.ppo_vs_trl import machine
-from bench.ppo_world import SIZES, write_world
+from bench.ppo_world import SIZES, Size, write_world
 from models.backbone import LanguageModel, load_language_model
+from models.decoding import prepared
 from models.generation import sample_responses
+from training.records import conversation
 from training.runtime.replicas import use_threads
 
 TEMPERATURE = 0.7
 ENDING_SHARE = 32
-SYSTEMS = ("ours", "generate", "generate-bare")
+SYSTEMS = ("ours", "ours-once", "generate", "generate-bare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class Timing:
 
     system: str
     case: str
+    rows: int
     threads: int
     seconds: float
     cpu_seconds: float
@@ -48,7 +57,7 @@ class Work:
     tokens: int
 
     def run(self, system: str, seed: int) -> int:
-        return self._ours(seed) if system == "ours" else self._theirs(seed, logits=system == "generate")
+        return self._ours(seed) if system.startswith("ours") else self._theirs(seed, logits=system == "generate")
 
     def _ours(self, seed: int) -> int:
         sampled = sample_responses(
@@ -82,21 +91,22 @@ class Work:
         return int((output.sequences[:, longest:] != 0).sum())
 
 
-def measure(works: Mapping[str, Work], threads: int, rounds: int) -> list[Timing]:
-    found: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+def measure(works: Mapping[str, Work], threads: int, rounds: int, systems: Sequence[str]) -> list[Timing]:
+    found: dict[tuple[str, str, int], list[tuple[float, float, int]]] = {}
     for turn in range(rounds + 1):
         for case, work in works.items():
-            for system in SYSTEMS:
-                if system == "ours":
+            for system in systems:
+                if system.startswith("ours"):
                     use_threads(threads)
                 else:
                     torch.set_num_threads(threads)
-                taken = _timed(lambda work=work, system=system, turn=turn: work.run(system, turn))  # type: ignore[misc]
+                with prepared(work.language_model.model) if system == "ours" else nullcontext():
+                    taken = _timed(lambda work=work, system=system, turn=turn: work.run(system, turn))  # type: ignore[misc]
                 if turn > 0:
-                    found.setdefault((system, case), []).append(taken)
+                    found.setdefault((system, case, len(work.prompts)), []).append(taken)
     return [
-        Timing(system, case, threads, *(statistics.median(column) for column in zip(*taken, strict=True)))
-        for (system, case), taken in found.items()
+        Timing(system, case, rows, threads, *(statistics.median(column) for column in zip(*taken, strict=True)))
+        for (system, case, rows), taken in found.items()
     ]
 
 
@@ -106,38 +116,68 @@ def _timed(work: Callable[[], int]) -> tuple[float, float, int]:
     return time.perf_counter() - wall, time.process_time() - cpu, tokens
 
 
+def built(size: Size, rows: int, folder: Path) -> tuple[LanguageModel, Sequence[Sequence[int]]]:
+    world = write_world(folder, size, seed=0, updates=-(-rows // size.batch_size))
+    return load_language_model(world.policy), world.token_ids[:rows]
+
+
+def brought(directory: Path, rows: int) -> tuple[LanguageModel, Sequence[Sequence[int]]]:
+    """The starter's prompts come by topics, and are taken from all of them."""
+    language_model = load_language_model(directory)
+    catalogue = starter_prompts()
+    texts = [prompt.text for prompt in catalogue[:: len(catalogue) // rows]][:rows]
+    return language_model, language_model.encode_prompts(conversation(("user", text)) for text in texts)
+
+
 def main() -> None:
     arguments = _arguments()
     print(machine())
+    timings: list[Timing] = []
     with tempfile.TemporaryDirectory(prefix="plumbline-generate-") as folder:
-        size = SIZES[arguments.size]
-        world = write_world(Path(folder), size, seed=0, updates=-(-arguments.batch // size.batch_size))
-        loaded = load_language_model(world.policy)
-        prompts = world.token_ids[: arguments.batch]
-        endings = tuple(range(1, size.vocabulary, ENDING_SHARE))
-        works = {
-            case: Work(LanguageModel(loaded.model, loaded.tokenizer, eos_ids), prompts, arguments.tokens)
-            for case, eos_ids in (("fixed", ()), ("ending", endings))
-        }
-        timings = [one for threads in arguments.threads for one in measure(works, threads, arguments.rounds)]
+        most = max(arguments.rows)
+        if arguments.model is None:
+            loaded, prompts = built(SIZES[arguments.size], most, Path(folder))
+        else:
+            loaded, prompts = brought(arguments.model, most)
+        endings = tuple(range(1, len(loaded.tokenizer), ENDING_SHARE))
+        for rows, threads in itertools.product(arguments.rows, arguments.threads):
+            works = {
+                case: Work(LanguageModel(loaded.model, loaded.tokenizer, eos_ids), prompts[:rows], arguments.tokens)
+                for case, eos_ids in (("fixed", ()), ("ending", endings))
+                if case in arguments.cases
+            }
+            found = measure(works, threads, arguments.rounds, arguments.systems)
+            timings += found
+            _show(found)
+    print(json.dumps({"machine": machine(), "timings": [asdict(one) for one in timings]}))
+
+
+def _show(timings: Sequence[Timing]) -> None:
     for one in timings:
-        ours = next(our for our in timings if (our.system, our.case, our.threads) == ("ours", one.case, one.threads))
+        ours = next(our for our in timings if (our.system, our.case) == ("ours", one.case))
         wall, cpu = one.seconds / ours.seconds, one.cpu_seconds / ours.cpu_seconds
         print(
-            f"{one.system:<14}{one.case:<7}{one.threads} threads{one.seconds:8.3f} s, processor{one.cpu_seconds:7.3f},"
-            f"{one.tokens:6.0f} tokens; wall {wall:.2f}, processor {cpu:.2f} of ours"
+            f"{one.system:<14}{one.case:<7}{one.rows:4} rows{one.threads:3} threads{one.seconds:8.3f} s, "
+            f"processor{one.cpu_seconds:8.3f},{one.tokens:6.0f} tokens; wall {wall:.2f}, processor {cpu:.2f} of ours",
+            flush=True,
         )
-    print(json.dumps({"machine": machine(), "timings": [asdict(one) for one in timings]}))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="1.6M")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--model", type=Path, help="the directory of a real model in place of a built one")
+    parser.add_argument("--rows", type=_numbers, default=[64])
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--threads", type=lambda text: [int(one) for one in text.split(",")], default=[1, 2])
+    parser.add_argument("--threads", type=_numbers, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--systems", type=lambda text: text.split(","), default=SYSTEMS, help="ours among them")
+    parser.add_argument("--cases", type=lambda text: text.split(","), default=("fixed", "ending"))
     return parser.parse_args()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
 
 
 if __name__ == "__main__":

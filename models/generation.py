@@ -4,22 +4,27 @@ Every row draws from its own uniform numbers, fixed by the seed before the first
 does not depend on which other rows share its batch, or when those end.
 """
 
-# B = rows still alive, P = prompt tokens, V = vocabulary
+# B = rows still alive, P = prompt tokens, V = vocabulary, K = blocks of it, W = tokens of a block
 
 import math
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import LanguageModel, without_unwritten
-from models.decoding import decoder_for
+from models.decoding import decoder_for, prepared
 from models.placement import moved
 from models.stop_strings import StopStrings
 
 # float32 cumulative sums over a vocabulary lose the tail; 53 bits do not.
 _CUMULATIVE_DTYPE = torch.float64
+
+# In a vocabulary that is large a token is found by blocks, whose sums are few. Below that nothing is gained.
+_LARGE_VOCABULARY = 1 << 14
+_BLOCK_TOKENS = 256
 
 # How many tokens of each row a device writes before the host reads them: a device that is asked after each of them
 # stands still meanwhile. What a row wrote beyond its end is thrown away.
@@ -27,6 +32,9 @@ _UNREAD_TOKENS = 8
 
 # Dropping the rows that have ended copies the whole cache, so it waits until a quarter of them has.
 _COMPACT_AT = 0.75
+
+# To prepare a model takes as long as some twenty steps save.
+_STEPS_TO_PREPARE_FOR = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +100,13 @@ def sample_responses(
     generator = torch.Generator().manual_seed(seed)
     uniforms_NR = torch.rand(len(prompts), max_new_tokens, generator=generator, dtype=torch.float64)
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
     responses: dict[int, Response] = {}
-    for start in range(0, len(by_length), batch_size):
-        indices = by_length[start : start + batch_size]
-        asked = [prompts[index] for index in indices]
-        batch = _sample_batch(language_model, asked, uniforms_NR[indices], temperature, filters, stops)
-        responses.update(zip(indices, batch, strict=True))
+    with prepared(language_model.model) if len(batches) * max_new_tokens >= _STEPS_TO_PREPARE_FOR else nullcontext():
+        for indices in batches:
+            asked = [prompts[index] for index in indices]
+            batch = _sample_batch(language_model, asked, uniforms_NR[indices], temperature, filters, stops)
+            responses.update(zip(indices, batch, strict=True))
     return [responses[index] for index in range(len(prompts))]
 
 
@@ -121,10 +130,8 @@ def _sample_batch(
     logits_BV = decoder.start(*pad_left(prompts, language_model.pad_id, device))
     for step in range(uniforms_BR.shape[1]):
         is_last = step + 1 == uniforms_BR.shape[1]
-        log_probability_BV = torch.log_softmax(without_unwritten(model, logits_BV.float()) / temperature, dim=-1)
-        log_probability_BV = filters.applied(log_probability_BV)
-        token_B = _inverse_cdf(log_probability_BV, uniforms_BR[:, step])
-        chosen_B = log_probability_BV.gather(-1, token_B[:, None]).squeeze(-1)
+        scaled_BV = without_unwritten(model, logits_BV.float()) / temperature
+        token_B, chosen_B = drawn(scaled_BV, uniforms_BR[:, step], filters)
         unread.append(torch.stack([token_B.float(), chosen_B]))  # exact: there are fewer than 2^24 tokens
         if is_last or len(unread) == unread_tokens:
             for tokens, chosen in torch.stack(unread).tolist():
@@ -170,11 +177,42 @@ def _among(log_probability_BV: Tensor, kept_BV: Tensor) -> Tensor:
     return torch.log_softmax(log_probability_BV.masked_fill(~kept_BV, -torch.inf), dim=-1)
 
 
-def _inverse_cdf(log_probability_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """(B,) tokens drawn by one uniform number each."""
-    cumulative_BV = log_probability_BV.exp().cumsum(-1, dtype=uniform_B.dtype)
+def drawn(logits_BV: Tensor, uniform_B: Tensor, filters: Filters) -> tuple[Tensor, Tensor]:
+    """(B,) tokens, drawn by one uniform number each, and (B,) log-probabilities of each within the filters."""
+    if filters == NO_FILTERS and logits_BV.shape[-1] >= _LARGE_VOCABULARY:
+        probability_BV = logits_BV.softmax(-1)
+        token_B = _inverse_cdf_by_blocks(probability_BV, uniform_B)
+        return token_B, _of_token(probability_BV, token_B).log_()
+    log_probability_BV = filters.applied(logits_BV.log_softmax(-1))
+    token_B = _inverse_cdf(log_probability_BV.exp(), uniform_B)
+    return token_B, _of_token(log_probability_BV, token_B)
+
+
+def _of_token(values_BV: Tensor, token_B: Tensor) -> Tensor:
+    return values_BV.gather(-1, token_B[:, None]).squeeze(-1)
+
+
+def _inverse_cdf(probability_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """(B,) tokens drawn by one uniform number each, from weights whatever their sum."""
+    cumulative_BV = probability_BV.cumsum(-1, dtype=uniform_B.dtype)
     targets_B1 = (uniform_B * cumulative_BV[:, -1])[:, None]
     return torch.searchsorted(cumulative_BV, targets_B1, right=True).squeeze(-1).clamp_(max=cumulative_BV.shape[-1] - 1)
+
+
+def _inverse_cdf_by_blocks(probability_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """The same in two steps, for a tenth of the time: the block in which the target lies, then the token of that
+    block alone."""
+    size = probability_BV.shape[-1]
+    whole_BV = nn.functional.pad(probability_BV, (0, -size % _BLOCK_TOKENS))
+    blocks_BKW = whole_BV.view(len(whole_BV), -1, _BLOCK_TOKENS)
+    cumulative_BK = blocks_BKW.sum(-1).cumsum(-1, dtype=uniform_B.dtype)
+    targets_B1 = (uniform_B * cumulative_BK[:, -1])[:, None]
+    block_B1 = torch.searchsorted(cumulative_BK, targets_B1, right=True).clamp_(max=cumulative_BK.shape[-1] - 1)
+    begins_B1 = nn.functional.pad(cumulative_BK, (1, 0)).gather(-1, block_B1)
+    ends_B1 = cumulative_BK.gather(-1, block_B1)
+    block_BW = blocks_BKW.gather(1, block_B1[..., None].expand(-1, -1, _BLOCK_TOKENS)).squeeze(1)
+    within_B = (targets_B1 - begins_B1).div_(ends_B1 - begins_B1).squeeze(-1)
+    return (block_B1.squeeze(-1) * _BLOCK_TOKENS + _inverse_cdf(block_BW, within_B)).clamp_(max=size - 1)
 
 
 def _cumulative_dtype(device: torch.device) -> torch.dtype:

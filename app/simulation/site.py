@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -33,7 +34,11 @@ class Site:
 
 @contextmanager
 def running_site(home: Path, settings: Mapping[str, str]) -> Iterator[Site]:
-    """`plumbline up` in `home` on a free port, for the length of the block. Raises SiteError."""
+    """`plumbline up` in `home` on a free port, for the length of the block. Raises SiteError.
+
+    For its length SIGTERM ends this process in order, and with it the site.
+    """
+    before = signal.signal(signal.SIGTERM, _end_in_order)
     home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PLUMBLINE_")}
@@ -54,6 +59,11 @@ def running_site(home: Path, settings: Mapping[str, str]) -> Iterator[Site]:
         yield Site(home, url, EmbeddedPostgres(home).url)
     finally:
         _stop(process)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_in_order(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _free_port() -> int:

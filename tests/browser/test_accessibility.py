@@ -36,6 +36,28 @@ async def test_what_is_wrong_is_found(db: AsyncSession, sign_in: SignIn) -> None
     ]
 
 
+async def test_what_is_wrong_with_one_thing_of_a_thousand_is_found_and_the_page_is_left_as_it_was(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    _, annotator = await arrange(db, [])
+    page = await sign_in(annotator, **STILL)
+    await page.goto("/tokens")
+    await page.locator("main").evaluate(
+        "main => main.insertAdjacentHTML('beforeend', `<ul>${'<li><button>Do</button></li>'.repeat(600)}</ul>`)"
+    )
+    await page.locator("li button").nth(300).evaluate("button => button.replaceChildren()")
+    await (
+        page.locator("li button")
+        .nth(400)
+        .evaluate("button => (button.style.cssText = 'color: #777; background: #888')")
+    )
+    before = await page.content()
+    found = [line.split(": ")[:2] for line in await violations(page, "many")]
+    assert ["many, desktop, light", "button-name"] in found
+    assert ["many, desktop, light", "color-contrast"] in found
+    assert await page.content() == before
+
+
 async def test_the_doors_and_the_errors(browser: Browser, site: str, db: AsyncSession, sign_in: SignIn) -> None:
     _, annotator = await arrange(db, [])
     link = await accounts.create_sign_in_link(db, annotator.user_id)

@@ -1,6 +1,6 @@
 """The decoding step of every family against plain passes over whole sequences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,11 +31,11 @@ def plainly(model: PreTrainedModel, sequences: list[list[int]]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def assert_steps_are_plain_passes(loaded: LanguageModel) -> None:
+def assert_steps_are_plain_passes(loaded: LanguageModel, prompts: Sequence[list[int]] = PROMPTS) -> None:
     """Over more tokens than a window or a block of memory holds, and on after a row has left."""
     model, decoder = loaded.model, decoder_for(loaded.model)
-    sequences = [list(prompt) for prompt in PROMPTS]
-    logits_BV = decoder.start(*left_padded(PROMPTS, loaded.pad_id))
+    sequences = [list(prompt) for prompt in prompts]
+    logits_BV = decoder.start(*left_padded(sequences, loaded.pad_id))
     generator = torch.Generator().manual_seed(0)
     for step in range(STEPS):
         torch.testing.assert_close(logits_BV, plainly(model, sequences), atol=2e-4, rtol=1e-4)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTr
 from transformers.generation import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from models.backbone import (
+    NEVER,
     LanguageModel,
     hidden_states,
     load_language_model,
@@ -17,7 +18,7 @@ from models.backbone import (
     response_log_probabilities,
 )
 from models.decoding import AnyDecoder, LlamaDecoder, decoder_for
-from models.generation import Filters, sample_responses
+from models.generation import Filters, drawn, sample_responses
 from models.stop_strings import StopStrings, stopped_text
 from models.tokenization import decode_response
 
@@ -200,3 +201,30 @@ def test_a_stop_string_of_several_bytes_is_seen_when_its_last_byte_is_there(
     found = [StopStrings(tokenizer, ["🙂"]).end(ids[:count]) for count in range(len(ids) + 1)]
     assert sum(found) == len(ids) + 1 - found.index(True)
     assert decode_response(tokenizer, ids[: found.index(True)]) == "How do 🙂"
+
+
+@pytest.mark.parametrize("size", [49_152, 20_001])
+def test_a_token_of_a_large_vocabulary_is_the_one_that_all_of_it_gives(size: int) -> None:
+    """Up to the rounding of sums."""
+    generator = torch.Generator().manual_seed(0)
+    logits_BV = 3 * torch.randn(4, size, generator=generator)
+    logits_BV[:, 100:1000] = NEVER
+    logits_BV[:, -300:] = NEVER
+    probability_BV = logits_BV.double().softmax(-1)
+    cumulative_BV = probability_BV.cumsum(-1)
+    for _ in range(100):
+        uniform_B = torch.rand(4, generator=generator, dtype=torch.float64)
+        token_B, log_probability_B = drawn(logits_BV, uniform_B, Filters())
+        probability_B = probability_BV.gather(-1, token_B[:, None])[:, 0]
+        torch.testing.assert_close(log_probability_B.double(), probability_B.log(), atol=1e-5, rtol=0)
+        after_B = cumulative_BV.gather(-1, token_B[:, None])[:, 0]
+        assert bool((uniform_B < after_B + 1e-6).all() and (uniform_B > after_B - probability_B - 1e-6).all())
+
+
+def test_the_least_and_the_greatest_numbers_draw_tokens_that_have_probability() -> None:
+    logits_BV = torch.full((2, 20_001), NEVER)
+    logits_BV[:, [700, 15_000]] = 0.0
+    uniform_B = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    token_B, log_probability_B = drawn(logits_BV, uniform_B, Filters())
+    assert token_B.tolist() == [700, 15_000]
+    torch.testing.assert_close(log_probability_B, torch.tensor([0.5, 0.5]).log())

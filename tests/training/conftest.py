@@ -1,3 +1,7 @@
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,11 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the toy's data, and in `sft/artifact` a policy trained on it by the ordinary stage."""
-    folder = tmp_path_factory.mktemp("world")
+    return copy_of_what_is_made_once("world", tmp_path_factory.mktemp("toy") / "world", tmp_path_factory, write_world)
+
+
+def write_world(folder: Path) -> None:
+    folder.mkdir()
     toy.write_world(folder)
     code = toy.run(
         "sft",
@@ -28,7 +36,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         learning_rate=1e-2,
     )
     assert code == 0
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +44,30 @@ def policy(world: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reward(world: Path, policy: Path) -> Path:
+def reward(world: Path, policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model made by the ordinary stage from the toy's preferences."""
-    code = toy.run("reward", world / "reward", **reward_settings(world, policy))
-    assert code == 0
-    return world / "reward" / "artifact"
+
+    def make(folder: Path) -> None:
+        assert toy.run("reward", folder, **reward_settings(world, policy)) == 0
+
+    return copy_of_what_is_made_once("reward", world / "reward", tmp_path_factory, make) / "artifact"
+
+
+def copy_of_what_is_made_once(
+    name: str, copy: Path, folders: pytest.TempPathFactory, make: Callable[[Path], None]
+) -> Path:
+    """What takes long to train is trained by the first of pytest's processes that asks; each has a copy to write in."""
+    own = folders.getbasetemp()
+    of_all = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once"
+    of_all.mkdir(exist_ok=True)
+    with (of_all / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = of_all / name
+        if not made.exists():
+            make(of_all / f"{name}-making")
+            (of_all / f"{name}-making").rename(made)
+    shutil.copytree(made, copy)
+    return copy
 
 
 def reward_settings(world: Path, policy: Path) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
+from models.decoding import prepared
 from models.generation import NO_FILTERS, Filters, sample_responses
 from models.stop_strings import stopped_text
 from models.tokenization import decode_response
@@ -54,45 +55,46 @@ def sample_completions(
         done = [CompletionRecord.from_json(row) for row in checkpoint.values_as(_Values).completions]
     meter = Meter(policy.model, batch_tokens=batch_size)
     steps = Steps(run, meter, total=len(batches), checkpoint_steps=checkpoint_steps)
-    for step in steps.timed(start, len(batches)):
-        batch = batches[step]
-        sampled = sample_responses(
-            policy,
-            [prompts[index].token_ids for index, _ in batch],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=derived_seed(seed, "generate", step),
-            batch_size=batch_size,
-            filters=filters,
-            stop=stop,
-        )
-        done += [
-            CompletionRecord(
-                prompt_id=prompts[index].prompt_id,
-                sample=sample,
-                text=stopped_text(decode_response(policy.tokenizer, response.token_ids), stop),
-                token_count=len(response.token_ids),
-                ended_with_eos=response.ended_with_eos,
-                seed=seed,
+    with prepared(policy.model):
+        for step in steps.timed(start, len(batches)):
+            batch = batches[step]
+            sampled = sample_responses(
+                policy,
+                [prompts[index].token_ids for index, _ in batch],
+                max_new_tokens=max_new_tokens,
                 temperature=temperature,
+                seed=derived_seed(seed, "generate", step),
+                batch_size=batch_size,
+                filters=filters,
+                stop=stop,
             )
-            for (index, sample), response in zip(batch, sampled, strict=True)
-        ]
-        tokens = sum(len(response.token_ids) for response in sampled)
-        lengths = [
-            len(prompts[index].token_ids) + len(response.token_ids)
-            for (index, _), response in zip(batch, sampled, strict=True)
-        ]
-        flop = training_flop(policy.model, lengths, predicted=tokens, passes=1)
-        steps.end(
-            step,
-            PHASE,
-            {
-                "length": (tokens, len(sampled)),
-                "eos_rate": (sum(response.ended_with_eos for response in sampled), len(sampled)),
-                **steps.pace(tokens=sum(lengths), flop=flop),
-            },
-            lambda: ({}, asdict(_Values([record.to_json() for record in done]))),  # noqa: B023  called at once
-        )
+            done += [
+                CompletionRecord(
+                    prompt_id=prompts[index].prompt_id,
+                    sample=sample,
+                    text=stopped_text(decode_response(policy.tokenizer, response.token_ids), stop),
+                    token_count=len(response.token_ids),
+                    ended_with_eos=response.ended_with_eos,
+                    seed=seed,
+                    temperature=temperature,
+                )
+                for (index, sample), response in zip(batch, sampled, strict=True)
+            ]
+            tokens = sum(len(response.token_ids) for response in sampled)
+            lengths = [
+                len(prompts[index].token_ids) + len(response.token_ids)
+                for (index, _), response in zip(batch, sampled, strict=True)
+            ]
+            flop = training_flop(policy.model, lengths, predicted=tokens, passes=1)
+            steps.end(
+                step,
+                PHASE,
+                {
+                    "length": (tokens, len(sampled)),
+                    "eos_rate": (sum(response.ended_with_eos for response in sampled), len(sampled)),
+                    **steps.pace(tokens=sum(lengths), flop=flop),
+                },
+                lambda: ({}, asdict(_Values([record.to_json() for record in done]))),  # noqa: B023  called at once
+            )
     order = {prompt.prompt_id: position for position, prompt in enumerate(prompts)}
     return sorted(done, key=lambda record: (order[record.prompt_id], record.sample))

@@ -1,5 +1,6 @@
 """All routes of `/api/v1` under one roof, and its description for programs."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -92,6 +93,7 @@ async def read_openapi(request: Request) -> JSONResponse:
     return JSONResponse(openapi(request.app.version))
 
 
+@cache
 def openapi(version: str) -> dict[str, Any]:
-    """The OpenAPI document of `/api/v1`: its routes alone, not the pages."""
+    """The OpenAPI document of `/api/v1`: its routes alone, not the pages. Made once, so only read it."""
     return get_openapi(title="Plumbline", version=version, description=ABOUT, routes=router.routes)

@@ -20,6 +20,8 @@ from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.words import hacking_report, pace
 from app.web.words.charts import Charts, Curves, charts_of, curves, thinned
+from app.web.words.fields import decided
+from app.web.words.figures import Figure
 from app.web.words.hacking_report import HackingReport
 
 router = APIRouter(prefix="/projects/{slug}/runs", include_in_schema=False)
@@ -32,7 +34,8 @@ RunId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 @dataclass(frozen=True)
 class RunPage:
-    """A run with everything that its page shows. `samples` are the newest ones and the step they are from."""
+    """A run with everything that its page shows. `samples` are the newest ones and the step they are from,
+    `decided` the settings that were left to the model."""
 
     run: Run
     progress: pace.Progress
@@ -46,6 +49,7 @@ class RunPage:
     samples: tuple[int, list[Json]] | None
     hacking: HackingReport | None
     change: BulkChange | None
+    decided: tuple[Figure, ...]
 
     @property
     def change_kind(self) -> Kind | None:
@@ -143,6 +147,7 @@ async def _page(request: Request, db: AsyncSession, run: Run) -> RunPage:
         samples=_latest_samples(metrics),
         hacking=hacking_report.report(reports.report_of(run, settings_of(request).home)),
         change=await changes.of_run(db, run.id) if run.stage == "change" else None,
+        decided=decided(run.stage, (run.result or {}).get("chosen_by_model") or {}),
     )
 
 

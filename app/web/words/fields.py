@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from app.services.loop.settable import Choice
+from app.services.loop.settable import Choice, group_named
 from app.web.locales import gettext
+from app.web.words.figures import Figure
 from app.web.words.hacking_report import detectors
 from training.stages.settings import Setting
 
@@ -43,6 +44,15 @@ class Field:
 def fields_of(choices: Sequence[Choice], typed: Mapping[str, Sequence[str]] | None = None) -> list[Field]:
     """With what holds in them; with `typed`, which was refused, as it was typed."""
     return [_field(choice, None if typed is None else typed.get(choice.setting.name, ())) for choice in choices]
+
+
+def decided(stage: str, chosen: Mapping[str, float]) -> tuple[Figure, ...]:
+    """What a run's model decided of its settings; those that have no title by their names."""
+    usual = {entry.name: gettext(entry.title) for entry in group_named(stage).usual} if chosen else {}
+    return tuple(
+        Figure(name, usual.get(name) or name.replace("_", " ").capitalize(), f"{value:g}", "")
+        for name, value in chosen.items()
+    )
 
 
 def _field(choice: Choice, typed: Sequence[str] | None) -> Field:

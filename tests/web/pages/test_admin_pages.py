@@ -132,6 +132,17 @@ async def test_a_reward_model_says_where_it_agrees_and_how_sure_it_may_be(
     assert "Subset pairs" not in said
 
 
+async def test_a_run_tells_what_its_model_decided(doors: dict[str, Door], db: AsyncSession, seeded: Seeded) -> None:
+    page = f"{PROJECT}/runs/{seeded.ppo.id}"
+    assert "What the model decided" not in words(await read(doors["owner"], page))
+    decided = {"learning_rate": 0.00025, "micro_batch_tokens": 256}
+    measured = {"state": "succeeded", **OVER, "result": {"kl": 3.2, "chosen_by_model": decided}}
+    await db.execute(update(Run).where(Run.id == seeded.ppo.id).values(measured))
+    await db.commit()
+    said = words(await read(doors["owner"], page))
+    assert "What the model decided Learning rate 0.00025 Micro batch tokens 256" in said
+
+
 async def test_a_held_out_loss_says_what_it_is_a_mean_over(doors: dict[str, Door]) -> None:
     said = words(await read(doors["owner"], f"{PROJECT}/models"))
     assert "Held-out loss per token 1.38 nats" in said, "of a policy"

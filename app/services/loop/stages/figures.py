@@ -82,9 +82,9 @@ SHARED: Mapping[str, Words] = {
     "calibration_pairs": Words(phrase("Pairs that calibration was measured on"), "count"),
     "teacher_accuracy": Words(phrase("Agreement of the teacher with held-out judgements"), "share"),
     "student_teacher_correlation": Words(phrase("Correlation of the scores with the teacher's"), "number"),
-    "pairs_dropped": Words(phrase("Pairs too long to learn from"), "count"),
-    "prompts_dropped": Words(phrase("Prompts too long to answer"), "count"),
-    "demonstrations_dropped": Words(phrase("Demonstrations too long to learn from"), "count"),
+    "pairs_dropped": Words(phrase("Pairs left out"), "count"),
+    "prompts_dropped": Words(phrase("Prompts left out"), "count"),
+    "demonstrations_dropped": Words(phrase("Demonstrations left out"), "count"),
 }
 
 COMPARED: Mapping[str, tuple[str, ...]] = {
