@@ -259,9 +259,10 @@ def run(name: str, system: str, world: World, seed: int) -> Execution:
         losses = _losses(stage, seen, folder / "lines.log")
     if not stage.phases:
         seconds, cpu = (
-            median(getattr(update, kind) for update in seen.updates[:UPDATES]) for kind in ("seconds", "cpu_seconds")
+            median(getattr(update, kind) for update in seen.updates[1 - UPDATES :])
+            for kind in ("seconds", "cpu_seconds")
         )
-        steps = UPDATES
+        steps = UPDATES - 1
     else:
         phases = stage.phases if system == OURS else ("train",)
         seconds, cpu = timed(seen, phases, stage.tokens(world))
