@@ -84,7 +84,7 @@ def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed
     if len(seen.updates) != len(seen.lines) - 1:
         raise SystemExit(f"{system}: some of the {len(seen.lines)} lines came too fast to be told apart")
     phases = race.phases if system == "ours" else ("reference", "train")
-    seconds, cpu_seconds = _timed(seen, phases, race.tokens(world))
+    seconds, cpu_seconds = timed(seen, phases, race.tokens(world))
     return Execution(
         system=system,
         threads=threads,
@@ -103,16 +103,19 @@ def run(race: Race, work: Work, system: str, world: World, *, threads: int, seed
     )
 
 
-def _timed(seen: Watched, phases: Sequence[str], learnt_tokens: int) -> tuple[float, float]:
-    """Wall and processor seconds of the phases; the one that a log begins with began before its first line, so it is
-    scaled from the tokens of the others to all that are learnt from."""
+def timed(seen: Watched, phases: Sequence[str], learnt_tokens: int) -> tuple[float, float]:
+    """Wall and processor seconds of the phases. A step that began before a log's first line, or wrote samples before
+    its own, is scaled from the tokens of the others to all that are learnt from."""
     wall, cpu = 0.0, 0.0
     for phase in phases:
+        of_phase = [line for line in seen.lines if line["phase"] == phase]
         parts = [
-            (update, line) for update, line in zip(seen.updates, seen.lines[1:], strict=True) if line["phase"] == phase
+            (update, line)
+            for update, line in zip(seen.updates, seen.lines[1:], strict=True)
+            if line["phase"] == phase and "samples" not in line
         ]
         scale = 1.0
-        if seen.lines[0]["phase"] == phase:
+        if len(parts) < len(of_phase):
             tokens = sum(cast(dict[str, list[float]], line["values"])["tokens"][0] for _, line in parts)
             scale = learnt_tokens / tokens
         wall += scale * sum(update.seconds for update, _ in parts)

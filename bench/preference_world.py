@@ -1,7 +1,7 @@
 """The same work for two programs that learn from preferences: models, pairs in tokens, and how many to a step.
 
-Pairs are people's, from a file of hh-rlhf transcripts, with its real lengths; weights are random. The tokenizer is a
-BPE of the transcripts.
+Pairs are people's, from a file of hh-rlhf transcripts, with its real lengths. Weights are random and the tokenizer is a
+BPE of the transcripts, unless a model is given.
 """
 
 import hashlib
@@ -48,6 +48,9 @@ class Work:
     held_out: int = 256
     length: tuple[int, int] = (1, 512)
     """Tokens of the longer side, from and to; longer pairs are left out for both."""
+    model: Path | None = None
+    """A real one's folder, in place of random weights."""
+    pairs_a_step: int = PAIRS_A_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,9 @@ def write_world(folder: Path, work: Work, *, seed: int) -> World:
     with Source.open(work.transcripts) as source:
         rows = read(source.rows(), hh_rlhf.FORMAT, {"chosen": "chosen", "rejected": "rejected"})
         found = [pair for pair in rows if isinstance(pair, ImportedRow)]
-    texts = (text for pair in found for text in (*(said for _, said in pair.prompt), *_responses(pair)))
-    torch.manual_seed(seed)
-    LlamaForCausalLM(_config(WIDTHS[work.size])).save_pretrained(folder / "policy")
-    train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "policy")
-    policy = load_language_model(folder / "policy")
+    if work.model is None:
+        _write_policy(folder / "policy", work, found, seed=seed)
+    policy = load_language_model(work.model or folder / "policy")
     save_reward_model(reward_model_from_policy(policy, seed=derived_seed(seed, "head")), folder / "reward")
     records = [_record(pair) for pair in found]
     pairs, _ = encode_pairs(policy, records, max_length=work.length[1])
@@ -119,7 +120,7 @@ def write_world(folder: Path, work: Work, *, seed: int) -> World:
     ]
     (folder / "tokens.json").write_text(json.dumps(rows), encoding="utf-8")
     return World(
-        policy=folder / "policy",
+        policy=work.model or folder / "policy",
         reward=folder / "reward",
         preferences=folder / "preferences.jsonl",
         prompts=folder / "prompts.jsonl",
@@ -127,9 +128,16 @@ def write_world(folder: Path, work: Work, *, seed: int) -> World:
         tokens=folder / "tokens.json",
         train=train,
         validation=validation,
-        batch_tokens=_batch_tokens([len(one) for one in comparisons(train)], seed=seed),
-        demonstration_batch_tokens=_batch_tokens([len(pair.a) for pair in train], seed=seed),
+        batch_tokens=_batch_tokens([len(one) for one in comparisons(train)], work.pairs_a_step, seed=seed),
+        demonstration_batch_tokens=_batch_tokens([len(pair.a) for pair in train], work.pairs_a_step, seed=seed),
     )
+
+
+def _write_policy(folder: Path, work: Work, pairs: Sequence[ImportedRow], *, seed: int) -> None:
+    texts = (text for pair in pairs for text in (*(said for _, said in pair.prompt), *_responses(pair)))
+    torch.manual_seed(seed)
+    LlamaForCausalLM(_config(WIDTHS[work.size])).save_pretrained(folder)
+    train_tokenizer(texts, VOCABULARY).save_pretrained(folder)
 
 
 def _config(width: int) -> LlamaConfig:
@@ -166,9 +174,9 @@ def _drawn(prompt_ids: list[str], work: Work, *, seed: int) -> tuple[set[str], s
     return set(prompt_ids[: work.rows]), set(prompt_ids[work.rows : work.rows + work.held_out])
 
 
-def _batch_tokens(lengths: Sequence[int], *, seed: int) -> int:
-    steps = -(-len(lengths) // PAIRS_A_STEP)
-    budget = PAIRS_A_STEP * int(fmean(lengths))
+def _batch_tokens(lengths: Sequence[int], pairs_a_step: int, *, seed: int) -> int:
+    steps = -(-len(lengths) // pairs_a_step)
+    budget = pairs_a_step * int(fmean(lengths))
     while len(shuffled_length_batches(lengths, batch_tokens=budget, seed=seed)) > steps:
         budget += 128
     return budget

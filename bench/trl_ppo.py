@@ -15,6 +15,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
 from datasets import Dataset  # type: ignore[import-not-found]
+from peft import LoraConfig, get_peft_model  # type: ignore[import-not-found]
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer  # type: ignore[import-not-found]
@@ -41,7 +42,10 @@ class ReportingTrainer(PPOTrainer):  # type: ignore[misc]
 def main() -> None:
     settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(int(sys.argv[3]))
-    tokenizer = AutoTokenizer.from_pretrained(settings["policy"])
+    tokenizer = AutoTokenizer.from_pretrained(settings["policy"], **settings.get("tokenizer", {}))
+    lora, value_model = settings.get("lora"), _scoring(settings["reward"])
+    if lora:
+        value_model = get_peft_model(value_model, LoraConfig(task_type="SEQ_CLS", **lora))
     prompts = Dataset.from_list([{"input_ids": row} for row in settings["prompts"]])
     with tempfile.TemporaryDirectory() as folder:
         trainer = ReportingTrainer(
@@ -58,9 +62,10 @@ def main() -> None:
             ),
             processing_class=tokenizer,
             model=_causal(settings["policy"]),
-            ref_model=_causal(settings["policy"]),
+            ref_model=None if lora else _causal(settings["policy"]),
             reward_model=_scoring(settings["reward"]),
-            value_model=_scoring(settings["reward"]),
+            value_model=value_model,
+            peft_config=LoraConfig(task_type="CAUSAL_LM", **lora) if lora else None,
             train_dataset=prompts,
             eval_dataset=prompts.select(range(8)),
         )

@@ -1,7 +1,8 @@
-"""TRL 1.16.0's SFT, reward model and DPO on the work of `bench.preference_world`:
+"""TRL 1.16.0's SFT, reward model, DPO and GRPO on the work of `bench.preference_world`:
 `python -m bench.trl_preferences SETTINGS LINES THREADS`.
 
-For TRL's own environment. Appends one line of JSON to LINES when a phase begins, and after every step and phase.
+For TRL's own environment. Appends one line of JSON to LINES when a phase begins, and after every step and phase. What
+the trainer logged is beside it in the end.
 """
 
 import json
@@ -15,13 +16,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from datasets import Dataset  # type: ignore[import-not-found]
+from peft import LoraConfig  # type: ignore[import-not-found]
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     TrainerCallback,
 )
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer  # type: ignore[import-not-found]
+from trl import (  # type: ignore[import-not-found]
+    DPOConfig,
+    DPOTrainer,
+    GRPOConfig,
+    GRPOTrainer,
+    RewardConfig,
+    RewardTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
 
 LINES = Path(sys.argv[2])
 
@@ -68,11 +79,26 @@ def main() -> None:
         trainer = TRAINERS[settings["stage"]](settings, arguments)
         trainer.add_callback(Reporter())
         trainer.train()
+        LINES.with_suffix(".log").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
         trainer.save_model(settings["out"])
 
 
+def dtype_of(settings: dict[str, Any]) -> torch.dtype:
+    """Of the weights."""
+    return getattr(torch, settings.get("dtype", "float32"))  # type: ignore[no-any-return]
+
+
+def causal(settings: dict[str, Any]) -> Any:
+    return AutoModelForCausalLM.from_pretrained(settings["model"], dtype=dtype_of(settings))
+
+
+def adapters(settings: dict[str, Any], task: str) -> Any:
+    """What stands beside frozen weights; None: all weights learn."""
+    return LoraConfig(task_type=task, **settings["lora"]) if settings.get("lora") else None
+
+
 def reward_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
-    model = AutoModelForSequenceClassification.from_pretrained(settings["model"], dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(settings["model"], dtype=dtype_of(settings))
     rows = [
         {
             "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
@@ -83,6 +109,7 @@ def reward_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
     ]
     return RewardTrainer(
         model=model,
+        peft_config=adapters(settings, "SEQ_CLS"),
         args=RewardConfig(**arguments),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
@@ -90,10 +117,10 @@ def reward_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
 
 
 def dpo_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
     rows = json.loads(Path(settings["tokens"]).read_text(encoding="utf-8"))
     return TokenDPOTrainer(
-        model=model,
+        model=causal(settings),
+        peft_config=adapters(settings, "CAUSAL_LM"),
         args=DPOConfig(**arguments),
         train_dataset=Dataset.from_list([row | {"length": length_of(row)} for row in rows]),
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
@@ -101,7 +128,6 @@ def dpo_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
 
 
 def sft_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
     rows = [
         {
             "input_ids": row["prompt_ids"] + row["chosen_ids"],
@@ -112,14 +138,28 @@ def sft_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
     if not arguments.get("packing"):
         rows = [row | {"length": len(row["input_ids"])} for row in rows]
     return SFTTrainer(
-        model=model,
+        model=causal(settings),
+        peft_config=adapters(settings, "CAUSAL_LM"),
         args=SFTConfig(completion_only_loss=True, **arguments),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
     )
 
 
-TRAINERS = {"sft": sft_trainer, "reward": reward_trainer, "dpo": dpo_trainer}
+def grpo_trainer(settings: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    reward = AutoModelForSequenceClassification.from_pretrained(settings["reward"], dtype=dtype_of(settings))
+    return GRPOTrainer(
+        model=causal(settings),
+        peft_config=adapters(settings, "CAUSAL_LM"),
+        reward_funcs=reward,
+        reward_processing_classes=AutoTokenizer.from_pretrained(settings["reward"]),
+        args=GRPOConfig(**arguments),
+        train_dataset=Dataset.from_list([{"prompt": messages} for messages in settings["prompts"]]),
+        processing_class=AutoTokenizer.from_pretrained(settings["model"]),
+    )
+
+
+TRAINERS = {"sft": sft_trainer, "reward": reward_trainer, "dpo": dpo_trainer, "grpo": grpo_trainer}
 
 
 def length_of(row: dict[str, Any]) -> int:

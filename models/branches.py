@@ -10,6 +10,7 @@ it; `prompts_can_be_shared` finds out.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -55,6 +56,17 @@ def arranged(rows: Sequence[Branches], width: int, *, share_prompts: bool) -> li
     work, otherwise each in a row of its own.
     """
     return [one for row in rows for one in ([row] if share_prompts and _cheaper_together(row, width) else row.apart)]
+
+
+def neighbours(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], width: int) -> list[Branches]:
+    """Rows of the responses in their order: those next to each other that answer one prompt together with it, where
+    that takes less work."""
+    pairs = zip(map(tuple, prompts), responses, strict=True)
+    together = [
+        Branches(prompt, [response for _, response in answered])
+        for prompt, answered in itertools.groupby(pairs, key=itemgetter(0))
+    ]
+    return arranged(together, width, share_prompts=True)
 
 
 def branch_hidden_states(model: "PreTrainedModel", rows: Sequence[Branches], pad_id: int) -> Tensor:

@@ -35,7 +35,8 @@ class Adapter(nn.Module):
         self.up = nn.Parameter(torch.zeros(outputs, rank))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that linear layers have
-        return self.scale * nn.functional.linear(nn.functional.linear(input, self.down), self.up)
+        # Scaled where it is narrow; by a power of two, as usual, that is the same to the last bit.
+        return nn.functional.linear(self.scale * nn.functional.linear(input, self.down), self.up)
 
     def product(self) -> Tensor:
         """What is added to a weight of (outputs, inputs)."""

@@ -3,6 +3,7 @@
 # N = real response tokens of a micro-batch, D = hidden size, V = vocabulary
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +15,6 @@ from models.backbone import (
     at_least_float32,
     cross_entropy,
     response_hidden_states,
-    response_log_probabilities,
     token_log_probabilities,
 )
 from models.value import ActorCritic, Critic
@@ -23,7 +23,7 @@ from training.data.batches import length_batches
 from training.data.examples import Example
 from training.ppo.objective import Minibatch, policy_objective, value_objective
 from training.ppo.rollout import Rollout, response_values
-from training.responses.likelihoods import response_batches
+from training.responses.likelihoods import batch_log_probabilities, response_batches
 from training.runtime.metrics import Measures, merge
 from training.runtime.precision import products_in
 from training.runtime.replicas import Replicas
@@ -41,9 +41,13 @@ class Gradients(Protocol):
 class SeparateGradients:
     """For critics that are models of their own, if only by their adapters."""
 
-    def __init__(self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic]) -> None:
+    def __init__(
+        self, config: PpoConfig, policy: LanguageModel, critics: Mapping[str, Critic], *, share_prompts: bool = False
+    ) -> None:
         self._config = config
+        self._policy = policy
         self._pad_id = policy.pad_id
+        self._share_prompts = share_prompts
         self._policies = Replicas(policy.model)
         self._critics = {name: Replicas(critic) for name, critic in critics.items()}
 
@@ -60,16 +64,16 @@ class SeparateGradients:
 
     def _of_policy(self, minibatch: Minibatch, model: "PreTrainedModel", rows: Sequence[int]) -> Measures:
         def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
-            log_probability_N, entropy_N = response_log_probabilities(
-                model,
+            log_probability_N, entropy_N = batch_log_probabilities(
+                replace(self._policy, model=model),
                 *_token_ids(minibatch.rollout, batch),
-                self._pad_id,
                 self._config.temperature,
+                share_prompts=self._share_prompts,
                 entropy_gradient=self._config.entropy_coefficient > 0,
             )
             return policy_objective(self._config, minibatch, batch, log_probability_N, entropy_N)
 
-        return _over_micro_batches(self._config, minibatch.rollout, rows, objective)
+        return _over_micro_batches(self._config, minibatch.rollout, rows, objective, share_prompts=self._share_prompts)
 
     def _of_critic(self, name: str, minibatch: Minibatch, critic: Critic, rows: Sequence[int]) -> Measures:
         def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
@@ -130,10 +134,15 @@ def _over_micro_batches(
     rollout: Rollout,
     rows: Sequence[int],
     objective: Callable[[Sequence[int]], tuple[Tensor, Measures]],
+    *,
+    share_prompts: bool = False,
 ) -> Measures:
     """Gradients of the objective of `rows`, as many at once as may be."""
     measures: Measures = {}
-    for batch in response_batches(*_token_ids(rollout, rows), batch_tokens=config.micro_batch_tokens):
+    batches = response_batches(
+        *_token_ids(rollout, rows), batch_tokens=config.micro_batch_tokens, share_prompts=share_prompts
+    )
+    for batch in batches:
         with products_in(config.precision):
             loss, micro_measures = objective([rows[index] for index in batch])
         loss.backward()

@@ -84,7 +84,8 @@ def learner_of(config: PpoConfig, models: PpoModels) -> Learner:
     if config.critic_kind == "shared":
         heads = {name: critic.head for name, critic in critics.items()}
         return Learner(config, policy, heads, SharedGradients(config, policy, heads))
-    return Learner(config, policy, critics, SeparateGradients(config, policy, critics))
+    gradients = SeparateGradients(config, policy, critics, share_prompts=models.share_prompts)
+    return Learner(config, policy, critics, gradients)
 
 
 def _trainer(module: nn.Module, config: PpoConfig) -> Trainer:

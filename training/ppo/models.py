@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.backbone import LanguageModel, freeze
+from models.branches import prompts_can_be_shared
 from models.recomputation import recompute_layers
 from models.reward import RewardModel
 from models.value import Critic
@@ -28,6 +29,8 @@ class PpoModels:
     """The higher the worse, and above 0 unsafe."""
     cost_critic: Critic | None = None
     rules: Rules | None = None
+    share_prompts: bool = False
+    """Whether policy and reference may compute a prompt once for several responses."""
 
     @property
     def critics(self) -> Mapping[str, Critic]:
@@ -56,7 +59,8 @@ def build_models(
     critic = _critic(config, policy, reward_model, "critic")
     cost_critic = _critic(config, policy, cost_model, "cost_critic") if cost is not None else None
     prepare(policy.model, config)
-    return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules)
+    share_prompts = config.samples_per_prompt > 1 and prompts_can_be_shared(policy.model)
+    return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules, share_prompts)
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | None, name: str) -> Critic | None:

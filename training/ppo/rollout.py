@@ -200,8 +200,10 @@ def score_responses(
     by_rules_alone = models.reward is models.rules
     score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
         lambda: by_rules_B if by_rules_alone else models.reward(prompts, responses).float(),
-        lambda: _policy_log_probabilities(models.policy, prompt_ids, sampled, mask_BR, config),
-        lambda: _log_probabilities(models.reference, prompt_ids, response_ids, config),
+        lambda: _policy_log_probabilities(models, prompt_ids, sampled, mask_BR, config),
+        lambda: _log_probabilities(
+            models.reference, prompt_ids, response_ids, config, share_prompts=models.share_prompts
+        ),
         lambda: values(models.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
         lambda: torch.zeros(len(prompts)) if models.cost is None else models.cost(prompts, responses).float(),
         lambda: values(models.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
@@ -230,7 +232,7 @@ def score_responses(
 
 
 def _policy_log_probabilities(
-    policy: LanguageModel,
+    models: PpoModels,
     prompt_ids: Sequence[Sequence[int]],
     sampled: Sequence[Response],
     mask_BR: Tensor,
@@ -238,13 +240,18 @@ def _policy_log_probabilities(
 ) -> Tensor:
     if config.precision != "float32":
         response_ids = [response.token_ids for response in sampled]
-        return _log_probabilities(policy, prompt_ids, response_ids, config)
+        return _log_probabilities(models.policy, prompt_ids, response_ids, config, share_prompts=models.share_prompts)
     flat = [value for response in sampled for value in response.log_probabilities]
     return scatter_rows(torch.tensor(flat), mask_BR)
 
 
 def _log_probabilities(
-    model: LanguageModel, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]], config: PpoConfig
+    model: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    config: PpoConfig,
+    *,
+    share_prompts: bool,
 ) -> Tensor:
     return log_probabilities(
         model,
@@ -253,6 +260,7 @@ def _log_probabilities(
         temperature=config.temperature,
         batch_tokens=config.micro_batch_tokens,
         precision=config.precision,
+        share_prompts=share_prompts,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.backbone import LanguageModel
 from models.generation import Response, sample_responses
@@ -12,6 +13,7 @@ from tests.training import tiny
 from training.data.examples import Prompt
 from training.records import CompletionRecord, DemonstrationRecord, PromptRecord, conversation
 from training.responses.completions import sample_completions
+from training.responses.likelihoods import log_probabilities, response_batches
 from training.responses.texts import MAX_NEW_TOKENS, SHOWN, first_prompts, sample_texts
 from training.responses.written import written
 from training.runtime.artifact import Lineage
@@ -138,3 +140,18 @@ def test_the_first_few_different_prompts_with_room_for_an_answer_are_shown(polic
     assert len(found) == SHOWN
     assert [prompt.token_ids for prompt in found] == policy.encode_prompts(short[:SHOWN])
     assert first_prompts(policy, [PromptRecord("long", long)]) == []
+
+
+def test_responses_to_one_prompt_are_as_likely_in_one_row_with_it_as_each_alone(policy: LanguageModel) -> None:
+    asked = [prompt.token_ids for prompt in PROMPTS[:3] * 4]
+    said = [one.token_ids for one in sample_responses(policy, asked, max_new_tokens=9, temperature=0.9, seed=2)]
+
+    alone_BR = log_probabilities(policy, asked, said, temperature=0.7, batch_tokens=64)
+    together_BR = log_probabilities(policy, asked, said, temperature=0.7, batch_tokens=64, share_prompts=True)
+
+    torch.testing.assert_close(together_BR, alone_BR, atol=1e-5, rtol=1e-5)
+    apart, shared = (
+        response_batches(asked, said, batch_tokens=64, share_prompts=share_prompts) for share_prompts in (False, True)
+    )
+    assert sorted(row for batch in shared for row in batch) == list(range(12))
+    assert len(shared) < len(apart)
