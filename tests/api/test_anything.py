@@ -51,7 +51,8 @@ def _broken(
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE users SET is_admin = true WHERE id = %s", [seeded.owner.id])
     headers = {"Authorization": f"Bearer {token}"}
-    schema = schemathesis.openapi.from_dict(httpx.get(f"{address}/api/v1/openapi.json", headers=headers).json())
+    described = httpx.get(f"{address}/api/v1/openapi.json", headers=headers, timeout=60)  # the first is made then
+    schema = schemathesis.openapi.from_dict(described.json())
     schema.config.update(base_url=address)
     draws = random.Random(0)
     broken: list[str] = []

@@ -26,12 +26,16 @@ const placeOf = (number, siblings) => {
 const isNeeded = (element) =>
   element.matches("label, [id]") || element.querySelector("label, [id]") || element.contains(document.activeElement);
 
+// Named by what is in them: without a part of it they would be other things.
+const WHOLE = "a, button, summary, label, legend, caption, th, option, h1, h2, h3, h4, h5, h6";
+
 const alikeIn = (parent, path, kinds, seen) =>
   [...parent.children].flatMap((child, number, siblings) => {
     const here = `${path} ${child.localName} ${child.className} ${placeOf(number, siblings)}`;
     const looks = `${here} ${kinds.get(child)}`;
     if (seen.has(looks) && !isNeeded(child)) return [child];
-    return alikeIn(child, here, kinds, seen.add(looks));
+    seen.add(looks);
+    return child.matches(WHOLE) ? [] : alikeIn(child, here, kinds, seen);
   });
 
 let places = [];

@@ -42,7 +42,7 @@ class PpoConfig(LearningConfig):
     `expert_iteration` imitates the best of them (Dong et al. 2023)."""
     samples_per_prompt: Count = 1
     """Responses to each prompt of a rollout; without a critic at least 2."""
-    imitated: Count = 2
+    imitated: Annotated[int, Range(minimum=1, maximum=255)] = 2
     """Of the responses to a prompt, how many `expert_iteration` imitates: those that earned most."""
     iterations: Count = 22
     batch_size: Count = 64
