@@ -142,10 +142,11 @@ async def _list(request: Request, managed: ManagedProject, db: Db, name: ListNam
         filters = validated(listing.filters, given, gettext("Filter"))
     except Invalid as refused:
         problem = str(refused)
+    # Before the search: what is read in between would be missing from a list that says that it has everything.
+    is_behind = "search" in given and listing.document is not None and await documents.is_behind(db, listing.document)
     found = await listing.page(db, managed.project, filters, after=after, limit=ROWS)
     is_all = request.query_params.get("all") == "yes" and managed.is_owner and problem is None
     matching = await listing.count(db, managed.project, filters, most=changes.COUNTED) if is_all else None
-    is_behind = "search" in given and listing.document is not None and await documents.is_behind(db, listing.document)
     here = f"/projects/{managed.project.slug}/browse/{name}"
     return render.page(
         request,
