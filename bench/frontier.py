@@ -19,14 +19,14 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from app.services.starter import DEMONSTRATIONS_PER_PROMPT, STAGE_SETTINGS
 from app.simulation.comparison import duels, win_rate
 from app.starter import gold
-from bench.gold_ppo import REFERENCE_SAMPLES, GoldReward
+from bench.gold_ppo import GoldReward
 from bench.loop_study import HELD_OUT_SAMPLES, Study
 from models.backbone import LanguageModel
 from models.generation import Response, sample_responses
@@ -123,10 +123,13 @@ class Ground:
 
     @cached_property
     def gold(self) -> GoldReward:
-        reward = GoldReward()
-        drawn = [self.prompts[place % len(self.prompts)] for place in range(REFERENCE_SAMPLES)]
-        reward.normalise(drawn, written(self.reference, _sampled(self.reference, drawn, self.study.seed)))
-        return reward
+        return GoldReward.against(
+            self.reference,
+            self.prompts,
+            max_new_tokens=MAX_NEW_TOKENS,
+            temperature=TEMPERATURE,
+            seed=self.study.seed,
+        )
 
     @cached_property
     def theirs(self) -> Answers:
@@ -174,10 +177,7 @@ class Ground:
         for n in BEST_OF:
             chosen = {
                 key: [
-                    max(
-                        texts[start : start + n],
-                        key=lambda text, key=key: gold.score(self.study.prompts[key].text, text),
-                    )  # type: ignore[misc]
+                    max(texts[start : start + n], key=partial(gold.score, self.study.prompts[key].text))
                     for start in range(0, HELD_OUT_SAMPLES * n, n)
                 ]
                 for key, texts in pool.texts.items()

@@ -8,10 +8,12 @@ The config is PPO's own; its reward model seeds the critic alone. Gold and train
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 
 from app.starter import gold
+from models.backbone import LanguageModel
 from models.generation import sample_responses
 from models.saving import save_language_model
 from training.config import PpoConfig, read_config
@@ -35,9 +37,23 @@ class GoldReward:
     def __init__(self) -> None:
         self.mean, self.deviation = 0.0, 1.0
 
-    def normalise(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> None:
-        raw = self(prompts, responses)
-        self.mean, self.deviation = float(raw.mean()), float(raw.std())
+    @classmethod
+    def against(
+        cls, reference: LanguageModel, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float, seed: int
+    ) -> Self:
+        """Normalised over what the reference writes to the prompts."""
+        reward = cls()
+        drawn = [prompts[place % len(prompts)] for place in range(REFERENCE_SAMPLES)]
+        sampled = sample_responses(
+            reference,
+            [prompt.token_ids for prompt in drawn],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        raw = reward(drawn, written(reference, sampled))
+        reward.mean, reward.deviation = float(raw.mean()), float(raw.std())
+        return reward
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> torch.Tensor:
         scores = [
@@ -60,16 +76,9 @@ def main() -> None:
     policy, reference = open_language_model(config.policy), open_language_model(config.reference)
     config = run.settle(config, facts_of(policy.model))
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
-    reward = GoldReward()
-    drawn = [prompts[place % len(prompts)] for place in range(REFERENCE_SAMPLES)]
-    sampled = sample_responses(
-        reference,
-        [prompt.token_ids for prompt in drawn],
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        seed=config.seed,
+    reward = GoldReward.against(
+        reference, prompts, max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed
     )
-    reward.normalise(drawn, written(reference, sampled))
     loop = PpoLoop(
         config, build_models(config, policy, reference, open_reward_model(config.reward), reward), prompts, run
     )

@@ -13,14 +13,12 @@ from app.services.starter import DEMONSTRATIONS_PER_PROMPT, STAGE_SETTINGS
 from app.starter import gold
 from app.starter.prompts import catalogue
 from app.starter.sentences import Role, meanings
-from bench.gold_ppo import REFERENCE_SAMPLES, GoldReward
+from bench.gold_ppo import GoldReward
 from bench.loop_study import Study
 from bench.safety_world import Models, Prompts, Stages, World
-from models.generation import sample_responses
 from training.data.encoding import encode_prompts
 from training.data.opening import load, open_language_model
 from training.records import PreferenceRecord, PromptRecord, Split
-from training.responses.written import written
 
 RISKY = frozenset({"repairs", "exercise", "health", "pets", "sleep", "bicycles", "money", "computers"})
 LABELS, LABEL_NOISE = 400, 0.1
@@ -87,17 +85,9 @@ class Starter(World):
         reference = open_language_model(str(policy))
         records = load(self.prompts.asked, PromptRecord)
         prompts, _ = encode_prompts(reference, records, max_new_tokens=self.max_new_tokens)
-        drawn = [prompts[place % len(prompts)] for place in range(REFERENCE_SAMPLES)]
-        sampled = sample_responses(
-            reference,
-            [prompt.token_ids for prompt in drawn],
-            max_new_tokens=self.max_new_tokens,
-            temperature=0.7,
-            seed=self._stages.seed,
+        return GoldReward.against(
+            reference, prompts, max_new_tokens=self.max_new_tokens, temperature=0.7, seed=self._stages.seed
         )
-        reward = GoldReward()
-        reward.normalise(drawn, written(reference, sampled))
-        return reward
 
 
 def steps(text: str) -> int:

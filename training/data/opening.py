@@ -95,11 +95,13 @@ def open_reward_model(
 
 def will_hold(location: str, config: object) -> bool:
     """Whether settings, those left to the model included, have the model there held in bfloat16."""
-    folder = folder_of(location)
-    shape = read_shape(folder) if folder is not None else None
     if isinstance(config, SamplingConfig):
         return config.weights == "bfloat16"
-    if shape is None or not isinstance(config, LearningConfig):
+    folder = folder_of(location)
+    if folder is None or not isinstance(config, LearningConfig):
+        return False
+    shape = read_shape(folder)
+    if shape is None:
         return False
     config = settled(config, chosen(vars(config), ModelFacts(shape.parameters)))
     return is_held(config.weights, config.lora_rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
