@@ -31,11 +31,14 @@ from app.services.selection.posterior import Judged, learn
 from app.services.selection.rules import Pick
 from app.starter import gold
 from bench.active_pool import Answered, answered
+from bench.active_votes import Votes, read_votes, votes_curve
 
 MEASURES = ("accuracy", "refusals", "harmless", "best of 8")
 REPORTED = (100, 200, 400)
 RESAMPLES = 1_000
 RARE_SHARE = 0.03
+VOTES = 1_000
+VOTES_OF_A_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -264,6 +267,27 @@ def scale(prompts: int, samples: int, features: int, count: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def on_votes(folder: Path, rules: Sequence[str], seeds: int, random_share: float, processes: int) -> None:
+    """Accuracy on unseen topics of real votes, and rules beside random over the curve."""
+    votes = read_votes(folder)
+    found: dict[str, object] = {}
+    curves: dict[str, Floats] = {}
+    with ProcessPoolExecutor(processes) as pool:
+        for rule in dict.fromkeys(["uniform", *rules]):
+            work = partial(_on_votes, votes, rule, labels=VOTES, batch=VOTES_OF_A_BATCH, random_share=random_share)
+            curves[rule] = np.array(list(pool.map(work, range(seeds))))
+            points = mean_difference(curves[rule], curves["uniform"])
+            at = {labels: float(curves[rule][:, labels // VOTES_OF_A_BATCH - 1].mean()) for labels in (200, 500, VOTES)}
+            told = "  ".join(f"at {labels} {value:.3f}" for labels, value in at.items())
+            print(f"{rule:<22}{told}  points over the curve {_told(points)}", flush=True)
+            found[rule] = {"at": at, "points": points}
+    print(json.dumps({"bench": "active, real votes", "seeds": seeds, "found": found}))
+
+
+def _on_votes(votes: Votes, rule: str, seed: int, *, labels: int, batch: int, random_share: float) -> list[float]:
+    return votes_curve(votes, rule, labels=labels, batch=batch, random_share=random_share, seed=seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
@@ -285,6 +309,9 @@ def main() -> None:
     if chosen.scale:
         for prompts in (2_500, 5_000, 10_000):
             scale(prompts, 8, 256, 20)
+        return
+    if chosen.ukp is not None:
+        on_votes(chosen.ukp, chosen.rules, chosen.seeds, chosen.random_share, chosen.processes)
         return
     if chosen.folder is None:
         parser.error("--folder says where the pool is made")
