@@ -113,7 +113,7 @@ def learn(
         optimise(plan, learner),
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
-    finish(policy, config)
+    finish(policy, config, config.policy)
     return reference
 
 
@@ -145,7 +145,7 @@ def _reference_values(
 
 
 def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
-    reference = open_language_model(location, config, held=True)
+    reference = open_language_model(location, config, held="bfloat16")
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
         raise InputError(f"{location} has another tokenizer than {config.policy}")
     return reference
