@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.holding import is_quantised
 from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
 from training.config import DpoConfig, InputError
@@ -134,11 +135,16 @@ def _reference_values(
     # What has no manifest can change under its name: it is not kept beyond this run.
     named = identity.startswith("name:")
     folder = run.out / "reference" if named or not config.reference_cache else config.reference_cache
-    key = key_of(model=identity, max_length=config.max_length, temperature=config.temperature, **judgements.kept_as)
+    is_policy = identity == model_identity(config.policy)
+    # In fewer bits it says something else.
+    held = {"weights": config.weights} if is_policy and is_quantised(policy.model) else {}
+    key = key_of(
+        model=identity, max_length=config.max_length, temperature=config.temperature, **held, **judgements.kept_as
+    )
     kept = read_kept(folder, key)
     if kept is not None and kept.shape == judgements.shape:
         return kept
-    reference = policy if identity == model_identity(config.policy) else _opened(config, location, policy)
+    reference = policy if is_policy else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
     keep(folder, key, scored)
     return scored

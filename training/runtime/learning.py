@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOLDINGS = get_args(Holding)
 _QUANTISE = ("cpu", "cuda")
-"""Devices that there are kernels for and that this was tried on, the second by its own rules alone."""
+"""Devices that the library has kernels for; the first is where they were tried."""
 
 
 def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POLICY) -> None:

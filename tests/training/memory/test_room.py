@@ -9,8 +9,8 @@ import pytest
 from tests.training import toy
 from tests.training.stages.test_bad_input import refused
 from training.config.dpo import DpoConfig
-from training.memory.estimate import Texts
 from training.memory import fitting
+from training.memory.estimate import Texts
 from training.memory.fitting import fit
 from training.memory.room import MEMORY_BYTES, free_bytes
 from training.memory.shape import ModelShape

@@ -123,6 +123,15 @@ def test_a_reference_is_the_same_base_without_adapters(runs: Runs) -> None:
     assert means(runs("ppo", "merged"), "kl")[0] == pytest.approx(0, abs=1e-6)
 
 
+def test_what_a_quantised_reference_says_is_kept_apart(policy: Path, runs: Runs, tmp_path: Path) -> None:
+    pairs = runs("dpo", "merged").parent
+    for weights in ("float32", "nf4"):
+        given = settings_of("dpo", policy, pairs) | {"weights": weights, "reference_cache": tmp_path / "kept"}
+        assert toy.run("dpo", tmp_path / weights, **given) == 0
+    one, other = (load_file(path)["log_probabilities"] for path in (tmp_path / "kept").glob("*.safetensors"))
+    assert 0 < (one - other).abs().max() < 1
+
+
 @pytest.mark.parametrize("weights", ["int8", "nf4"])
 def test_a_base_of_whatever_format_teaches_nearly_what_it_teaches_in_float32(
     weights: str, policy: Path, world: Path, tmp_path: Path
