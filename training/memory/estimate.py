@@ -127,6 +127,7 @@ def _sampling(given: _Given, rows: float, *, others: float = 0.0) -> Moment:
     return _moment(
         "sampling",
         weights=given.weights,
+        halves=parts.halved(shape, held=given.held),
         others=others,
         cache=parts.key_values(shape, rows, length),
         drawing=parts.drawing(shape, rows),

@@ -14,6 +14,8 @@ FLOAT = 4
 HALF = 2
 HELD: Mapping[Holding, float] = {"bfloat16": HALF, "int8": 1.0, "nf4": 0.5 + FLOAT / 64}
 """Of a weight of the trunk. In int8 each output has a scale, in nf4 each 64 weights have."""
+FEWEST_HALVED = 1 << 25
+"""Weights of a model that is sampled from in float16."""
 QUANTISER = 50e6
 """The package that quantises, once it is loaded."""
 QUANTISING = 90e6
@@ -147,6 +149,13 @@ def logit_block(shape: ModelShape, predicted: float) -> float:
 def key_values(shape: ModelShape, rows: float, length: float) -> float:
     """The cache of keys and values, and its copy while it grows or loses rows."""
     return 2 * FLOAT * 2 * shape.key_value * shape.layers * rows * length
+
+
+def halved(shape: ModelShape, *, held: Holding | None) -> float:
+    """Weights that float16 holds exactly, beside their own while tokens are sampled: `models.half_weights`."""
+    weights = shape.trunk + shape.embedding
+    is_halved = shape.in_bfloat16 and shape.gated and held not in QUANTISED and weights >= FEWEST_HALVED
+    return HALF * weights if is_halved else 0.0
 
 
 def drawing(shape: ModelShape, rows: float) -> float:
