@@ -106,7 +106,7 @@ def widen(trunk: nn.Module) -> None:
 
 
 def weight_shapes(model: nn.Module) -> list[tuple[int, ...]]:
-    """Of all weights as their file has them, those in 8 or 4 bits included."""
+    """Shapes of all weights as their file has them, those in 8 or 4 bits included."""
     quantised = [_shape(one) for one in model.modules() if isinstance(one, QuantisedLinear | QuantisedConv1D)]
     return [*(tuple(weight.shape) for weight in model.parameters()), *quantised]
 

@@ -143,7 +143,7 @@ def set_learnt_weights(model: nn.Module, weights: Mapping[str, Tensor], adapter:
 
 
 def linear_layers(trunk: nn.Module) -> dict[str, nn.Module]:
-    """Those of a trunk by the place that they have without adapters."""
+    """Linear layers of a trunk by the place that they have without adapters."""
     found = _layers(trunk, (nn.Linear, Conv1D, Adapted))
     return {f"{place}.{name}": one.base if isinstance(one, Adapted) else one for place, _, name, one in found}
 

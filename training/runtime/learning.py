@@ -68,7 +68,7 @@ def hold_trunk(trunk: nn.Module, way: Holding) -> None:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """As many as its file has, in whatever they are held."""
+    """How many parameters a model's file has, in whatever they are held."""
     return sum(map(prod, weight_shapes(model)))
 
 
