@@ -13,14 +13,15 @@ with a random slice has fewer. Prints tables and, last, one JSON object.
 
 import argparse
 import json
-import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -31,11 +32,14 @@ from app.services.selection.posterior import Judged, learn
 from app.services.selection.rules import Pick
 from app.starter import gold
 from bench.active_pool import Answered, answered
+from bench.active_votes import Votes, read_votes, votes_curve
 
 MEASURES = ("accuracy", "refusals", "harmless", "best of 8")
 REPORTED = (100, 200, 400)
 RESAMPLES = 1_000
 RARE_SHARE = 0.03
+VOTES = 1_000
+VOTES_OF_A_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -232,36 +236,63 @@ def _told(value: Sequence[float]) -> str:
 
 
 def scale(prompts: int, samples: int, features: int, count: int) -> None:
-    """Time and memory of a batch from a large pool whose features lie in a file."""
+    """Time and memory of a batch from a large pool whose features lie in a file, each in a process of its own."""
     rng = np.random.default_rng(0)
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"plumbline-scale-{os.getpid()}"  # noqa: S108
-    try:
-        written = np.lib.format.open_memmap(path, "w+", np.float32, (prompts * samples, features))
-        for start in range(0, len(written), 10_000):
-            written[start : start + 10_000] = rng.standard_normal((min(10_000, len(written) - start), features))
-        written.flush()
-        del written
-        feature_NF = np.load(path, mmap_mode="r")
-        texts = [f"response {row}" for row in range(len(feature_NF))]
-        rows = [range(start, start + samples) for start in range(0, len(feature_NF), samples)]
-        a_P, b_P = np.arange(0, 8_000, 8), np.arange(1, 8_000, 8)
-        difference_PF = (feature_NF[a_P] - feature_NF[b_P]).astype(np.float64)
-        said_P = (difference_PF[:, 0] > 0).astype(np.float64)
-        judged = Judged(difference_PF, said_P, np.ones(len(a_P)), np.arange(len(a_P)), np.arange(len(a_P)) % 5 == 0)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began = time.perf_counter()
-        learn(judged)
-        learnt = time.perf_counter() - began
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "features.npy"
+        np.save(path, rng.standard_normal((prompts * samples, features), dtype=np.float32))
         for rule in ("thompson_d_optimal", "vcp", "drts", "balanced"):
-            began = time.perf_counter()
-            pool = pool_of(feature_NF, rows, ["topic"] * prompts, texts)
-            choose(rule, pool, judged, size=2, count=count, asked_T=np.zeros(1, dtype=np.int64), rng=rng)
-            seconds = time.perf_counter() - began
-            more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            print(f"{rule:<22}{prompts:7d} x {samples}, {features} features, {count} asked: {seconds:6.2f} s", end="")
-            print(f", head of {len(judged)} judgements alone {learnt:.2f} s, peak {more:+.0f} MB", flush=True)
-    finally:
-        path.unlink(missing_ok=True)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                found = process.submit(_one_batch, path, rule, samples, count).result()
+            print(f"{rule:<22}{prompts:7d} x {samples}, {features} features, {count} asked: {found}", flush=True)
+
+
+def _one_batch(path: Path, rule: str, samples: int, count: int) -> str:
+    feature_NF = np.load(path, mmap_mode="r")
+    before = _peak_megabytes()
+    a_P, b_P = np.arange(0, 8_000, 8), np.arange(1, 8_000, 8)
+    difference_PF = (feature_NF[a_P] - feature_NF[b_P]).astype(np.float64)
+    said_P = (difference_PF[:, 0] > 0).astype(np.float64)
+    judged = Judged(difference_PF, said_P, np.ones(len(a_P)), np.arange(len(a_P)), np.arange(len(a_P)) % 5 == 0)
+    wall, processor = time.perf_counter(), time.process_time()
+    learn(judged)
+    learnt = time.process_time() - processor
+    wall, processor = time.perf_counter(), time.process_time()
+    rows = [range(start, start + samples) for start in range(0, len(feature_NF), samples)]
+    texts = [f"response {row}" for row in range(len(feature_NF))]
+    pool = pool_of(np.array(feature_NF), rows, ["topic"] * len(rows), texts)
+    none = np.zeros(1, dtype=np.int64)
+    choose(rule, pool, judged, size=2, count=count, asked_T=none, rng=np.random.default_rng(0))
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return (
+        f"{wall:.2f} s, {processor:.2f} of the processor, of which the head of {len(judged)} judgements "
+        f"{learnt:.2f}; {before:.0f} MB before, {_peak_megabytes():.0f} at most"
+    )
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def on_votes(folder: Path, rules: Sequence[str], seeds: int, random_share: float, processes: int) -> None:
+    """Accuracy on unseen topics of real votes, and rules beside random over the curve."""
+    votes = read_votes(folder)
+    found: dict[str, object] = {}
+    curves: dict[str, Floats] = {}
+    with ProcessPoolExecutor(processes) as pool:
+        for rule in dict.fromkeys(["uniform", *rules]):
+            work = partial(_on_votes, votes, rule, labels=VOTES, batch=VOTES_OF_A_BATCH, random_share=random_share)
+            curves[rule] = np.array(list(pool.map(work, range(seeds))))
+            points = mean_difference(curves[rule], curves["uniform"])
+            at = {labels: float(curves[rule][:, labels // VOTES_OF_A_BATCH - 1].mean()) for labels in (200, 500, VOTES)}
+            told = "  ".join(f"at {labels} {value:.3f}" for labels, value in at.items())
+            print(f"{rule:<22}{told}  points over the curve {_told(points)}", flush=True)
+            found[rule] = {"at": at, "points": points}
+    print(json.dumps({"bench": "active, real votes", "seeds": seeds, "found": found}))
+
+
+def _on_votes(votes: Votes, rule: str, seed: int, *, labels: int, batch: int, random_share: float) -> list[float]:
+    return votes_curve(votes, rule, labels=labels, batch=batch, random_share=random_share, seed=seed)
 
 
 def main() -> None:
@@ -285,6 +316,9 @@ def main() -> None:
     if chosen.scale:
         for prompts in (2_500, 5_000, 10_000):
             scale(prompts, 8, 256, 20)
+        return
+    if chosen.ukp is not None:
+        on_votes(chosen.ukp, chosen.rules, chosen.seeds, chosen.random_share, chosen.processes)
         return
     if chosen.folder is None:
         parser.error("--folder says where the pool is made")

@@ -66,5 +66,5 @@ def directions(feature_BI: Tensor, prompt_B: Sequence[str], count: int) -> Tenso
         x_BI = x_BI - (sum_QI / place_B.bincount()[:, None])[place_B]
     else:
         x_BI = x_BI - x_BI.mean(0)
-    _, direction_II = torch.linalg.eigh(x_BI.T @ x_BI)
+    direction_II: Tensor = torch.linalg.eigh(x_BI.T @ x_BI).eigenvectors
     return direction_II.flip(1)[:, :count]

@@ -50,14 +50,20 @@ async def labels_changed(db: AsyncSession, project_id: int) -> None:
 
 
 async def wants_pairs(db: AsyncSession, round_: Round) -> bool:
-    """Whether it has slots to fill, and people are about to have taken what it has: less than a batch is left."""
+    """Whether it has slots to fill, and people are about to have taken what was chosen: less than a batch is left."""
     if round_.slots is None:
         return False
     filled, places = (
         await db.execute(
             select(
                 func.count(Task.id).filter(Task.selection.has_key("slot")),
-                func.coalesce(func.sum(Task.quota - Task.taken).filter(Task.state == "open"), 0),
+                # Those of the random slice are there from the start, those of late slots, too.
+                func.coalesce(
+                    func.sum(Task.quota - Task.taken).filter(
+                        Task.state == "open", Task.selection["slice"].astext == "chosen"
+                    ),
+                    0,
+                ),
             ).where(Task.round_id == round_.id)
         )
     ).one()

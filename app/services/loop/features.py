@@ -33,7 +33,7 @@ class Features:
 
 
 async def folder_of_latest(db: AsyncSession, project_id: int) -> str | None:
-    """Of the last run that embedded the project's responses, relative to the home folder."""
+    """The folder of the last run that read the project's responses, relative to the home folder."""
     return await db.scalar(
         select(Run.folder)
         .where(Run.project_id == project_id, Run.stage == "embed", Run.state == "succeeded")

@@ -30,7 +30,7 @@ class Batch:
 def choose(
     name: str, pool: Pool, judged: Judged, *, size: int, count: int, asked_T: Whole, rng: np.random.Generator
 ) -> Batch:
-    """By the rule of that name, or at random and balanced over topics where there is nothing that it could go by."""
+    """Pick by the rule of that name, or at random and balanced over topics where it has nothing to go by."""
 
     def at_random(why: str | None) -> Batch:
         picks = balanced(pool, None, size=size, count=count, asked_T=asked_T, rng=rng)

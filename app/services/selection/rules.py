@@ -54,7 +54,7 @@ class Rule:
 def thompson_d_optimal(
     pool: Pool, posterior: Posterior, *, size: int, count: int, asked_T: Whole, rng: np.random.Generator
 ) -> list[Pick]:
-    """Of each prompt what may be best, by draws of theta; of these the comparisons that tell most about theta."""
+    """What may be best of each prompt, by draws of theta; of these the comparisons that tell most about theta."""
     return _most_informative(pool, posterior, _thompson(pool, posterior, size, rng), count)
 
 

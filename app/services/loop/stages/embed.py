@@ -84,8 +84,5 @@ EMBED = TrainingStage(
     run_settings=partial(with_config, "embed"),
     gather=_gather,
     take_over=_take_over,
-    own_figures={
-        "responses": Words(phrase("Responses read"), "count"),
-        "responses_dropped": Words(phrase("Responses too long to read"), "count"),
-    },
+    own_figures={"responses_dropped": Words(phrase("Responses too long to read"), "count")},
 )

@@ -30,13 +30,15 @@ async def _perform(work: Work) -> Json:
     slots = Slots(work.db, work.project, work.home, settings, round_, work.seed)
     filled = await slots.open(max(0, wanted - brought))
     to_come = filled.total - filled.made if round_ is not None else 0
+    places = await _places(work, to_come)
+    nothing = _note(0, wanted - brought, brought, places["open_places"], chosen=False)
     return {
         "pairs_wanted": wanted,
         "pairs_brought": brought,
         "pairs_to_come": to_come,
         **_made(filled),
-        **await _places(work, to_come),
-        "note": _note_of(filled, wanted - brought, to_come, brought),
+        **places,
+        "note": _note_of(filled, wanted - brought, to_come, brought) if filled.total else nothing,
     }
 
 
@@ -98,8 +100,6 @@ def _made(filled: Filled) -> Json:
 
 def _note_of(filled: Filled, wanted: int, to_come: int, brought: int) -> str:
     waiting = f" {brought} pairs from files wait to be judged." if brought else ""
-    if filled.made == 0 and not to_come:
-        return f"There are no pairs that are not in use yet.{waiting}"
     by_chance = f" {filled.random} of them were drawn at random, to measure by." if filled.random else ""
     later = f" {to_come} more follow what people say." if to_come else ""
     short = "" if filled.made + to_come >= wanted else f" {wanted} were asked for, and there are no more."
