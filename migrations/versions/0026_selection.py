@@ -15,7 +15,7 @@ OWN = ("embed",)
 
 def upgrade() -> None:
     _allow(*STAGES, *OWN)
-    op.add_column("rounds", sa.Column("slots", sa.Integer()))
+    op.add_column("rounds", sa.Column("slots", sa.BigInteger()))
     op.create_check_constraint(op.f("ck_rounds_slots_range"), "rounds", "slots >= 0")
     op.create_check_constraint(
         op.f("ck_tasks_slice_known"),

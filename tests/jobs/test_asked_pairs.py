@@ -87,9 +87,13 @@ async def test_the_next_pairs_follow_what_people_said_and_come_in_the_order_of_t
     later = [task for task in asked if task.id > max(task.id for task in first)]
     assert set(by(later, "rule")) == {"thompson_d_optimal"}
     assert all("why" not in task.selection for task in later)
-    for run in (await runs_of(loop, project, "select"))[-2:]:
-        assert run.result is not None
-        assert run.result["for_round"] == round_.number
+    following = (await runs_of(loop, project, "select"))[-1]
+    assert following.result is not None
+    assert following.result["for_round"] == round_.number
+    await loop.judge(project, 4)
+    await loop.work_off()
+    assert (await loop.read_round(round_)).status == "finished"
+    assert len(await runs_of(loop, project, "embed")) == 2, "once for what each policy wrote"
 
 
 async def test_the_random_slice_is_drawn_before_anything_is_scored_and_says_its_chance(loop: Loop) -> None:
@@ -109,17 +113,6 @@ async def test_the_random_slice_is_drawn_before_anything_is_scored_and_says_its_
     assert made[0]["pairs_random"] == len(drawn)
 
 
-async def test_a_round_that_was_turned_ends_as_ever(loop: Loop) -> None:
-    project = await ready(loop)
-    round_ = await at_label(loop, project)
-    for _ in range(5):
-        await loop.judge(project, 4)
-        await loop.work_off()
-    round_ = await loop.read_round(round_)
-    assert round_.status == "finished"
-    assert len(await runs_of(loop, project, "embed")) == 2, "once for what each policy wrote"
-
-
 async def test_of_two_who_look_at_a_round_at_once_one_asks_for_the_next_pairs(loop: Loop, db: AsyncSession) -> None:
     project = await ready(loop)
     round_ = await at_label(loop, project)
@@ -136,28 +129,19 @@ async def test_of_two_who_look_at_a_round_at_once_one_asks_for_the_next_pairs(lo
     assert len(slots) == len(set(slots))
 
 
-async def test_the_database_fills_a_slot_once(loop: Loop) -> None:
+async def test_the_database_fills_a_slot_once_and_knows_the_chance_of_the_random_slice(loop: Loop) -> None:
     project = await ready(loop)
-    round_ = await at_label(loop, project)
-    first, second, *_ = await tasks_of(loop, round_)
+    first, second, *_ = await tasks_of(loop, await at_label(loop, project))
 
-    async def double(db: AsyncSession) -> None:
-        task = await db.get_one(Task, second.id)
-        task.selection = {**task.selection, "slot": first.selection["slot"]}
+    async def say(db: AsyncSession, **reason: object) -> None:
+        (await db.get_one(Task, second.id)).selection = {**second.selection, **reason}
 
     with pytest.raises(IntegrityError, match="uq_tasks_slot"):
-        await loop.do(double)
-
-
-async def test_a_random_slice_without_its_chance_is_refused_by_the_database(loop: Loop) -> None:
-    project = await ready(loop)
-    (first, *_) = await tasks_of(loop, await at_label(loop, project))
-
-    async def forget(db: AsyncSession) -> None:
-        (await db.get_one(Task, first.id)).selection = {"slice": "random", "propensity": None}
-
+        await loop.do(lambda db: say(db, slot=first.selection["slot"]))
     with pytest.raises(IntegrityError, match="slice_known"):
-        await loop.do(forget)
+        await loop.do(lambda db: say(db, slice="random", propensity=None))
+    with pytest.raises(IntegrityError, match="slice_known"):
+        await loop.do(lambda db: say(db, slice="some"))
 
 
 async def test_without_features_pairs_are_drawn_at_random_and_the_run_says_why(loop: Loop) -> None:
