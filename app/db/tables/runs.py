@@ -14,6 +14,7 @@ StageName = Literal[
     "import",
     "ask",
     "adopt", "copy", "pack", "unpack", "remove", "erase", "change",
+    "embed",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
@@ -102,7 +103,10 @@ class Metric(Base):
 
 
 class Round(Base):
-    """One turn of the loop: `step` is where it stands, `label_target` how many new judgements its label step awaits."""
+    """One turn of the loop: `step` is where it stands, `label_target` how many new judgements its label step awaits.
+
+    `slots` is how many pairs it asks for where they are made batch by batch; null where all are made at once.
+    """
 
     __tablename__ = "rounds"
 
@@ -112,6 +116,7 @@ class Round(Base):
     status: Mapped[str] = mapped_column(String(20), server_default="active")
     step: Mapped[str] = mapped_column(String(20), server_default="select")
     label_target: Mapped[int]
+    slots: Mapped[int | None]
     settings: Mapped[Json] = mapped_column(server_default="{}")
     dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_versions.id"))
     reward_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
@@ -127,6 +132,7 @@ class Round(Base):
         CheckConstraint(one_of("status", get_args(RoundStatus)), name="status_known"),
         CheckConstraint(one_of("step", get_args(RoundStep)), name="step_known"),
         CheckConstraint("label_target >= 0", name="label_target_range"),
+        CheckConstraint("slots >= 0", name="slots_range"),
         CheckConstraint("(status = 'active') = (finished_at IS NULL)", name="final_status"),
         Index("uq_rounds_one_active", "project_id", unique=True, postgresql_where=text("status = 'active'")),
     )
