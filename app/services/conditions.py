@@ -64,6 +64,11 @@ def _said_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
     return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
 
 
+def is_duel() -> ColumnElement[bool]:
+    """Condition on Task: a new policy against the one in use, for the gate that goes by people's votes."""
+    return Task.selection["rule"].astext == "duel"
+
+
 def is_left() -> ColumnElement[bool]:
     """Condition on Judgement: what it is of was not erased so far that no dataset version could hold it. That takes the
     prompt and two responses.

@@ -149,8 +149,7 @@ class _Past:
     def variance(self, weight: Numbers) -> Numbers:
         mean = (self.y - weight * self.d) / max(1, self.count)
         squares = self.yy - 2 * weight * self.yd + weight**2 * self.dd - self.count * mean**2
-        spread: Numbers = (np.maximum(squares, 0) + _VARIANCE_VOTES * _VARIANCE) / (self.count + _VARIANCE_VOTES)
-        return spread
+        return np.asarray((squares + _VARIANCE_VOTES * _VARIANCE) / (self.count + _VARIANCE_VOTES), dtype=np.float64)
 
 
 def _bet(past: _Past, weight: Numbers, share: Numbers, *, left: int) -> Numbers:

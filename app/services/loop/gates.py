@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.base import Json
+from app.services.loop.certificate import ALPHA, Certificate
 from app.services.loop.label_need import Measured, cross_validated, held_out, more_judgements, number
 from app.services.loop.written import beside, exactly
 
@@ -64,6 +65,27 @@ class PolicyBounds(BaseModel):
         default=0.5, ge=0, description="Least variety of word pairs, in times the reference's."
     )
     cost: float | None = Field(default=None, description="Most that a response may cost on average; null: no limit.")
+
+
+class VoteBounds(BaseModel):
+    """What people must say of a policy before it is promoted, where they are asked: that it wins more than half of
+    blinded duels with the one in use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asks_people: bool = Field(
+        default=False, description="Promote a policy only once people preferred it to the one in use."
+    )
+    votes: int = Field(default=100, ge=10, le=10_000, description="Most votes that are asked for before it is refused.")
+    companions: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="Duels that nobody votes on, for each that people do; more save votes and take longer to write.",
+    )
+    error: float = Field(
+        default=ALPHA, gt=0, lt=0.5, description="Chance that a policy which is no better passes all the same."
+    )
 
 
 @dataclass(frozen=True)
@@ -144,6 +166,33 @@ def policy_rules(figures: Figures, bounds: PolicyBounds) -> tuple[Rule, ...]:
         return rules
     words = "The mean cost of a response is {figure}"
     return (*rules, _at_most("cost", number(figures, "cost"), bounds.cost, words))
+
+
+def vote_rules(found: Certificate) -> tuple[Rule, ...]:
+    """Preferred by people to the policy in use, so clearly that chance would seldom say so of one that isn't."""
+    if not found.votes:
+        return (Rule("votes", None, found.needed, passed=False, sentence="Nobody has voted on the new policy."),)
+    evidence = beside(found.evidence, found.needed, decimals=1)
+    share = beside(found.share, 0.5, decimals=1, percent=True)
+    adjusted = f"{found.adjusted:.1%}"
+    of = f"In {found.votes} of at most {found.budget} votes the new policy has {share}"
+    return (
+        Rule(
+            "votes",
+            found.evidence,
+            found.needed,
+            found.is_certified,
+            f"{of}, and {adjusted} had all duels been as easy as those that nobody voted on. The evidence that people "
+            f"prefer it is {evidence}; at least {exactly(found.needed)} is needed.",
+        ),
+        Rule(
+            "vote_share",
+            found.share,
+            0.5,
+            found.share > 0.5,
+            f"People preferred it in {share} of the votes, a tie counting half; more than 50% is needed.",
+        ),
+    )
 
 
 def passed(rules: Sequence[Rule]) -> bool:
