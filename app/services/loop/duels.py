@@ -75,7 +75,7 @@ async def make_tasks(
     bounds: VoteBounds,
     *,
     policies: tuple[int, int],
-    run_id: int,
+    run_id: int | None,
     rng: random.Random,
 ) -> int:
     """Tasks of what `policies`, the new one and the one in use, wrote to the drawn prompts; how many there are.
@@ -179,7 +179,7 @@ def _of_each(size: int) -> int:
 
 
 def _shown(
-    entry: Entry, size: int, policies: tuple[int, int], run_id: int, *, first_sample: int, rng: random.Random
+    entry: Entry, size: int, policies: tuple[int, int], run_id: int | None, *, first_sample: int, rng: random.Random
 ) -> list[Json]:
     """Rows of the responses of one task in random order; where their number is odd, chance says who has one more."""
     rows = []
