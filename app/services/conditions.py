@@ -66,7 +66,17 @@ def _said_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
 
 def is_duel() -> ColumnElement[bool]:
     """Condition on Task: a new policy against the one in use, for the gate that goes by people's votes."""
-    return Task.selection["rule"].astext == "duel"
+    return _chosen_by("duel")
+
+
+def is_drawn() -> ColumnElement[bool]:
+    """Condition on Task: chance alone chose what is compared, so that judgements tell how often somebody wins."""
+    return _chosen_by("uniform", "duel")
+
+
+def _chosen_by(*rules: str) -> ColumnElement[bool]:
+    chosen: ColumnElement[bool] = Task.selection["rule"].astext.in_(rules)
+    return chosen
 
 
 def is_left() -> ColumnElement[bool]:

@@ -159,4 +159,5 @@ def _bet(past: _Past, weight: Numbers, share: Numbers, *, left: int) -> Numbers:
     share = np.clip(share, 1e-9, 1 - 1e-9)
     quantile = np.interp(share, _SHARES, _STEPS)
     density = np.exp(-(quantile**2) / 2) / np.sqrt(2 * np.pi)
-    return np.maximum(gain / (variance + gain**2), density / share / np.sqrt(variance * left))
+    in_time = density / share / np.sqrt(variance * left)
+    return np.asarray(np.maximum(gain / (variance + gain**2), in_time), dtype=np.float64)

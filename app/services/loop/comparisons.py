@@ -41,7 +41,7 @@ async def comparisons(db: AsyncSession, project: Project) -> list[Comparison]:
     Counted by the database over the newest judgements given here, one row for each two.
     """
     rows = (await db.execute(_counted(project.id))).all()
-    named = await _names(db, project)
+    named = await names_of(db, project)
     found = []
     for row in rows:
         first = named[pens.of_completion(row.first_policy, row.first_served)]
@@ -136,7 +136,7 @@ def score(
     )
 
 
-async def _names(db: AsyncSession, project: Project) -> dict[Writer, NamedWriter]:
+async def names_of(db: AsyncSession, project: Project) -> dict[Writer, NamedWriter]:
     served = await db.execute(select(ServedModel.id, ServedModel.name).where(ServedModel.project_id == project.id))
     policies = await db.execute(
         select(ModelVersion.id, ModelVersion.number).where(
