@@ -52,7 +52,7 @@ def by_minorisation(rows: list[tuple[int, int, float]]) -> list[float]:
         wins[first, second] += score
         wins[second, first] += 1 - score
     strength = np.ones(4)
-    for _ in range(20_000):
+    for _ in range(2_000):
         against = (wins + wins.T) / (strength[:, None] + strength[None])
         strength = wins.sum(axis=1) / against.sum(axis=1)
         strength /= strength.sum()

@@ -39,6 +39,15 @@ async def test_an_owner_goes_on_from_a_refusal_for_a_reason_that_stays_on_the_pa
     assert (round_.status, round_.step) == ("active", "promote")
 
 
+async def test_two_writers_are_read_side_by_side_and_the_models_page_says_who_leads(doors: dict[str, Door]) -> None:
+    models = words(await read(doors["reviewer"], f"{PROJECT}/models"))
+    assert "Leaderboard" in models
+    duel = f"{PROJECT}/models/duel"
+    page = await read(doors["reviewer"], duel)
+    print(words(page)[:1500])
+    assert (await doors["reviewer"].send("GET", f"{duel}?first=policy:999&second=policy:1", {})).status_code == 422
+
+
 async def test_no_byte_that_an_annotator_gets_tells_a_duel_from_an_ordinary_task(
     db: AsyncSession, sign_in: SignIn
 ) -> None:
