@@ -244,7 +244,7 @@ class CompletionRecord(Record):
 class DuelRecord(Record):
     """What a policy and its reference wrote to the same prompt, and how a reward model scores each.
 
-    `sample` counts the policy's responses to a prompt of `prompts` from 0; a prompt that stands there twice has two.
+    `sample` counts the responses to one prompt from 0.
     """
 
     prompt_id: str

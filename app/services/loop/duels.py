@@ -7,9 +7,8 @@ whose predictions say how easy it was.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TypeVar
 
 import numpy as np
 from sqlalchemy import ColumnElement, func, select, update
@@ -26,12 +25,10 @@ from app.services.loop.comparisons import score
 from app.services.loop.gates import VoteBounds
 from app.services.loop.storable import storable
 from app.services.projects.question import question_of
-from training.records import DuelRecord
+from training.records import DuelRecord, PromptRecord
 
 RULE = "duel"
 """What the `selection` of a duel's task says by which rule it was chosen."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Entry:
 
     @property
     def prompt_id(self) -> int:
-        return int(self.written[0].prompt_id)
+        return prompt_of(self.written[0])
 
     @property
     def is_decidable(self) -> bool:
@@ -57,14 +54,21 @@ class Entry:
         return fmean(float(1 / (1 + np.exp(-np.clip(gap, -30, 30)))) for gap in gaps)
 
 
-def drawn(rng: random.Random, prompts: Sequence[T], bounds: VoteBounds, size: int) -> list[T]:
+def drawn(rng: random.Random, prompts: Sequence[PromptRecord], bounds: VoteBounds, size: int) -> list[PromptRecord]:
     """Prompts for the duels and their companions, each as often in a row as one task of `size` responses needs.
 
-    None twice where there are enough; else each draw is among all, so that draws stay independent of each other.
+    None is drawn twice where there are enough; else each draw is among all, so that draws stay independent of each
+    other. Their ids tell the draws apart, as `prompt_of` reads them.
     """
     count = bounds.votes * (1 + bounds.companions)
     found = rng.sample(prompts, count) if len(prompts) >= count else rng.choices(prompts, k=count)
-    return [prompt for prompt in found for _ in range(_of_each(size))]
+    each = [prompt for prompt in found for _ in range(_of_each(size))]
+    return [replace(prompt, prompt_id=f"{prompt.prompt_id}.{place}") for place, prompt in enumerate(each)]
+
+
+def prompt_of(record: DuelRecord) -> int:
+    """The id of the prompt that was drawn."""
+    return int(record.prompt_id.partition(".")[0])
 
 
 async def make_tasks(

@@ -53,7 +53,7 @@ async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> J
 
 
 def _run_settings(_project: Project, settings: Settings, inputs: Json) -> Json:
-    """A prompt that is drawn for duels stands among the prompts as often as it is answered."""
+    """A prompt stands among those of duels as often as it was drawn."""
     config = settings.of_stage("evaluate")
     if "duels" in inputs:
         config = {**config, "samples_per_prompt": 1}
@@ -83,12 +83,12 @@ async def _take_over(work: Work, outcome: Outcome) -> Next | None:
 
 async def _make_duels(work: Work, outcome: Outcome) -> None:
     written = [cast(DuelRecord, record) for record in outcome.records]
-    there = await answerable(work, (int(record.prompt_id) for record in written))
+    there = await answerable(work, map(duels.prompt_of, written))
     await duels.make_tasks(
         work.db,
         work.project,
         await work.db.get_one(Round, work.run.round_id),
-        [record for record in written if int(record.prompt_id) in there],
+        [record for record in written if duels.prompt_of(record) in there],
         _bounds(work),
         policies=(work.run.settings["policy_id"], work.run.settings["reference_id"]),
         run_id=work.run.id,
