@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Weight:
-    """By how many points `name` moves a vote: what was shown first, twice as long as the other, or more styled."""
+    """Points of rating that something beside the writer is worth: to be shown first, twice as long, or more styled."""
 
     name: str
     points: float

@@ -34,7 +34,7 @@ async def inputs_for(db: AsyncSession, project: Project, policy: ModelVersion) -
 async def duel_inputs_for(
     db: AsyncSession, project: Project, policy: ModelVersion, reward_id: int, bounds: VoteBounds
 ) -> Json:
-    """The same against the policy in use, whose responses people will compare with the new one's."""
+    """Ids of the models of duels with the policy in use, whose responses people will compare with the new one's."""
     in_use = await policy_in_use(db, project)
     return {
         "policy_id": policy.id,
