@@ -77,9 +77,13 @@ def save_adapters(
 
 
 @torch.no_grad()
-def add_saved_adapters(model: nn.Module, location: str | Path) -> None:
+def add_saved_adapters(model: nn.Module, location: str | Path, dtype: torch.dtype) -> None:
     """Add the products of the adapters in a directory to the weights of their base, and put what was learnt in full in
-    its place. Raises `ValueError` for adapters of another kind or of another base."""
+    its place. Raises `ValueError` for adapters of another kind or of another base.
+
+    The sums are rounded to `dtype`, the base's, as where they are published merged: a run that goes on from them could
+    else not publish what it began with.
+    """
     config = _read_config(location)
     if config.get("peft_type") != "LORA" or any(config.get(key) for key in _UNKNOWN):
         raise ValueError("its adapters are not plain low-rank ones")
@@ -98,8 +102,10 @@ def add_saved_adapters(model: nn.Module, location: str | Path) -> None:
             if key == place:
                 named[key].copy_(weight)
             else:
-                product = scale * weights[place + _UP].float() @ weight.float()
-                add_product(model.get_submodule(place), product)
+                layer = model.get_submodule(place)
+                add_product(layer, scale * weights[place + _UP].float() @ weight.float())
+                summed = cast(Tensor, layer.weight)
+                summed.copy_(summed.to(dtype))
         except (AttributeError, KeyError, RuntimeError) as error:
             raise ValueError(f"its adapters are of another model: {place}") from error
 

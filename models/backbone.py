@@ -161,7 +161,7 @@ def read_weights(kind: "type[PreTrainedModel]", location: str | Path, *, held: b
 def _with_saved_adapters(location: str | Path) -> LanguageModel:
     try:
         base = load_language_model(base_of(location))
-        add_saved_adapters(base.model, location)
+        add_saved_adapters(base.model, location, base.dtype)
     except ValueError as error:
         raise ModelError(f"cannot load {location}: {error}") from error
     return base

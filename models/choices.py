@@ -7,3 +7,9 @@ ReadOutKind = Literal["mean", "worst", "conservative"]
 
 AdapterTargets = Literal["all", "attention"]
 """Which linear layers of a trunk get adapters."""
+
+Holding = Literal["bfloat16", "int8", "nf4"]
+"""In what the weights of frozen linear layers are held."""
+
+QUANTISED: tuple[Holding, ...] = ("int8", "nf4")
+"""Those that say something else than the file."""

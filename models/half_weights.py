@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from models.holding import is_quantised
 from models.lora import Adapted, Adapter
 
 if TYPE_CHECKING:
@@ -118,8 +119,10 @@ def plain_products(model: "LlamaForCausalLM") -> StepProducts:
 
 
 def half_weights(model: "LlamaForCausalLM") -> HalfWeights | None:
-    """None where there is nothing to gain: on a device, in a small model, without kernels for it, or where weights
-    would be rounded."""
+    """None where there is nothing to gain: on a device, in a small model, without kernels for it, beside weights in
+    fewer bits, or where weights would be rounded."""
+    if is_quantised(model):
+        return None
     if model.device.type != "cpu" or model.lm_head.weight.dtype != torch.float32 or not _has_kernels():
         return None
     if sum(_base(layer).weight.numel() for group in _groups(model) for layer in group) < FEWEST_WEIGHTS:

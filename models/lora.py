@@ -88,7 +88,7 @@ def add_adapters(
             continue
         adapted = layer if isinstance(layer, Adapted) else Adapted(layer)
         adapter = Adapter(*_shape(adapted.base), rank=rank, alpha=alpha, generator=generator)
-        adapted.adapters[name] = adapter.to(cast(Tensor, adapted.base.weight).device)
+        adapted.adapters[name] = adapter.to(model.device)
         setattr(parent, attribute, adapted)
     learning = {id(one) for adapter in model.modules() if isinstance(adapter, Adapter) for one in adapter.parameters()}
     for parameter in model.parameters():
@@ -142,6 +142,12 @@ def set_learnt_weights(model: nn.Module, weights: Mapping[str, Tensor], adapter:
     model.load_state_dict(weights, strict=False)
 
 
+def linear_layers(trunk: nn.Module) -> dict[str, nn.Module]:
+    """Linear layers of a trunk by the place that they have without adapters."""
+    found = _layers(trunk, (nn.Linear, Conv1D, Adapted))
+    return {f"{place}.{name}": one.base if isinstance(one, Adapted) else one for place, _, name, one in found}
+
+
 def _layers(trunk: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[tuple[str, nn.Module, str, nn.Module]]:
     """Place of the parent, the parent, attribute and layer."""
     return [
@@ -154,5 +160,5 @@ def _layers(trunk: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[tuple[
 
 def _shape(layer: nn.Module) -> tuple[int, int]:
     """Inputs and outputs."""
-    rows, columns = cast(Tensor, layer.weight).shape
-    return (rows, columns) if isinstance(layer, Conv1D) else (columns, rows)
+    linear = cast("nn.Linear | Conv1D", layer)
+    return (linear.nx, linear.nf) if isinstance(linear, Conv1D) else (linear.in_features, linear.out_features)

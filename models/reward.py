@@ -274,7 +274,7 @@ def _with_saved_adapters(location: str | Path) -> RewardModel:
     try:
         base = load_language_model(base_of(location))
         reward_model = reward_model_from_policy(base, seed=0, trunk=base.model.base_model)
-        add_saved_adapters(reward_model.model, location)
+        add_saved_adapters(reward_model.model, location, reward_model.dtype)
     except ValueError as error:
         raise ModelError(f"cannot load {location}: {error}") from error
     reward_model.set_statistics(float(getattr(told, "score_mean", 0.0)), float(getattr(told, "score_std", 1.0)))

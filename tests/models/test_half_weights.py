@@ -13,7 +13,7 @@ from models.backbone import LanguageModel, load_language_model, response_log_pro
 from models.decoding import prepared
 from models.generation import sample_responses
 from models.half_weights import HalfWeight
-from models.holding import hold_in_bfloat16
+from models.holding import hold
 from models.lora import activate, learnt_weights
 from models.saving import round_weights
 from tests.models.test_decoding import PROMPTS, assert_steps_are_plain_passes, moved
@@ -50,7 +50,7 @@ def in_halves(model: PreTrainedModel) -> bool:
 def test_steps_are_those_of_plain_passes(in_bfloat16: LanguageModel, held: bool, adapted: bool) -> None:
     model = in_bfloat16.model
     if held:
-        hold_in_bfloat16(model.base_model)
+        hold(model.base_model, "bfloat16")
     if adapted:
         moved(model)
     with prepared(model):

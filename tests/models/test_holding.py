@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.backbone import load_language_model, response_log_probabilities
-from models.holding import hold_in_bfloat16, widen
+from models.holding import hold, widen
 from models.lora import add_adapters, learnt_weights, merge_adapters
 from models.reward import load_reward_model, reward_model_from_policy, save_reward_model, scores
 from models.saving import round_weights, save_language_model
@@ -23,7 +23,7 @@ def test_what_is_held_in_half_says_and_teaches_the_same(family: str, directory_o
         model = load_language_model(directory_of(family)).model
         round_weights(model, torch.bfloat16)
         if held:
-            hold_in_bfloat16(model.base_model)
+            hold(model.base_model, "bfloat16")
         add_adapters(model, rank=4, alpha=8.0, seed=0)
         with torch.no_grad():
             for weight in learnt_weights(model).values():

@@ -48,6 +48,7 @@ class DpoConfig(LearningConfig):
     checkpoint_steps: Count = 25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.loss == "robust" and self.label_noise == 0:
             raise ConfigError(
                 "label_noise", "must be above 0 for the robust loss, which is the sigmoid loss without it"

@@ -153,6 +153,7 @@ class PpoConfig(LearningConfig):
     checkpoint_steps: Count = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.minibatch_size > self.batch_size:
             raise ConfigError("minibatch_size", "must not exceed batch_size")
         if self.batch_size % self.samples_per_prompt:

@@ -87,6 +87,7 @@ class RewardConfig(LearningConfig):
     checkpoint_steps: Count = 25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.normalise_over == "demonstrations" and self.demonstrations is None:
             raise ConfigError("demonstrations", "needed to normalise over them")
         if self.normalise_over != "demonstrations" and self.demonstrations is not None:

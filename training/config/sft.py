@@ -39,6 +39,7 @@ class SftConfig(LearningConfig):
     checkpoint_steps: Count = 50
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, number in asdict(self.architecture).items():
             if number < 1:
                 key = f"architecture.{name}"

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from models.adapter_files import base_of, is_adapter
 from models.backbone import LanguageModel, ModelError, load_language_model
+from models.choices import QUANTISED, Holding
 from models.probe import ProbeReport, probe
 from models.reward import RewardModel, load_reward_model
 from models.template_settings import set_template
 from training.config import InputError
 from training.config.by_model import ModelFacts, chosen, settled
-from training.config.learning import LearningConfig, is_held
+from training.config.learning import LearningConfig, held_in
 from training.config.sampling import SamplingConfig
 from training.memory.shape import folder_of, read_shape
 from training.records import PreferenceRecord, Record, Split, read_records
 from training.runtime.artifact import kind_of, model_identity, parents_of, verify
 from training.runtime.device import placed
+from training.runtime.learning import hold_trunk, parameter_count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,16 +46,16 @@ class OfSplit(Protocol):
 
 
 def open_language_model(
-    location: str, config: TemplateConfig | None = None, *, held: bool | None = None
+    location: str, config: TemplateConfig | None = None, *, held: Literal["bfloat16"] | None = None
 ) -> LanguageModel:
     """A verified policy, on the device. Raises `InputError`, also for a model that was made to judge: with tied
-    embeddings it lacks no weight, but it never learnt to write. Whether it is `held` as its files have it (see
-    `load_language_model`) the settings of learning say, if nobody does."""
+    embeddings it lacks no weight, but it never learnt to write. In what it is `held` (see `load_language_model`) the
+    settings say, if nobody does."""
     return open_probed(location, config, held=held)[0]
 
 
 def open_probed(
-    location: str, config: TemplateConfig | None = None, *, held: bool | None = None
+    location: str, config: TemplateConfig | None = None, *, held: Literal["bfloat16"] | None = None
 ) -> tuple[LanguageModel, ProbeReport | None]:
     """A policy like `open_language_model`'s, and what was found out about a model that is none of ours: what was
     published here has been tried. Its template gets what the run's `config` says of it."""
@@ -61,12 +63,15 @@ def open_probed(
     kind = kind_of(location)
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
+    way = held or will_hold(location, config)
     try:
-        language_model = load_language_model(location, held=will_hold(location, config) if held is None else held)
+        language_model = load_language_model(location, held=way is not None)
         report = probe(language_model) if kind is None else None
     except ModelError as error:
         raise InputError(str(error)) from error
     write_template(language_model.tokenizer, config)
+    if way in QUANTISED:  # before the device would have to hold all of it
+        hold_trunk(language_model.model.base_model, way)
     placed(language_model.model)
     return language_model, report
 
@@ -93,23 +98,23 @@ def open_reward_model(
     return reward_model
 
 
-def will_hold(location: str, config: object) -> bool:
-    """Whether settings, those left to the model included, have the model there held in bfloat16."""
+def will_hold(location: str, config: object) -> Holding | None:
+    """In what settings, those left to the model included, have the model there held; None: in float32."""
     if isinstance(config, SamplingConfig):
-        return config.weights == "bfloat16"
+        return None if config.weights == "float32" else config.weights
     folder = folder_of(location)
     if folder is None or not isinstance(config, LearningConfig):
-        return False
+        return None
     shape = read_shape(folder)
     if shape is None:
-        return False
+        return None
     config = settled(config, chosen(vars(config), ModelFacts(shape.parameters)))
-    return is_held(config.weights, config.lora_rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
+    return held_in(config.weights, config.lora_rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
 
 
 def facts_of(model: "PreTrainedModel", *, was_trained: bool = True) -> ModelFacts:
     """What decides the settings that are left to a model."""
-    return ModelFacts(sum(weight.numel() for weight in model.parameters()), was_trained)
+    return ModelFacts(parameter_count(model), was_trained)
 
 
 def _verify(location: str) -> None:

@@ -13,6 +13,7 @@ from models.reward import RewardModel, load_reward_model, save_reward_model, sco
 from models.saving import save_language_model
 from training.config import InputError
 from training.records import conversation
+from training.runtime.publishing import whole
 from training.runtime.run import Run
 
 SCRATCH = ".rehearsal.part"
@@ -21,34 +22,39 @@ TOLERANCE = 1e-4
 """Of what a reopened model says, relative to the largest and at least to 1."""
 
 
-def rehearse_policy(run: Run, policy: LanguageModel) -> None:
-    """Save the untrained policy, open it again and compare what both say of a response; a run that resumes did so.
+def rehearse_policy(run: Run, policy: LanguageModel, base: str | None) -> None:
+    """Save the untrained policy, open it again and compare what both say of a response; a run that resumes did so. One
+    that is quantised is rehearsed as the model at `base` that it began as, on which it will be published.
 
     Raises `InputError` in one line for whatever would have been lost at the end.
     """
+    if run.has_begun:
+        return
+    written = whole(policy, base)
     _rehearse(
         run,
-        lambda folder: save_language_model(policy, folder),
+        lambda folder: save_language_model(written, folder),
         lambda folder: _said_by_policy(_reopened(folder, policy)),
-        lambda: _said_by_policy(policy),
+        lambda: _said_by_policy(written),
     )
 
 
-def rehearse_reward_model(run: Run, reward_model: RewardModel) -> None:
+def rehearse_reward_model(run: Run, reward_model: RewardModel, base: str) -> None:
     """Do with a reward or cost model what `rehearse_policy` does with a policy."""
+    if run.has_begun:
+        return
+    written = whole(reward_model, base)
     _rehearse(
         run,
-        lambda folder: save_reward_model(reward_model, folder),
+        lambda folder: save_reward_model(written, folder),
         lambda folder: _said_by_reward_model(load_reward_model(folder, held=True)),
-        lambda: _said_by_reward_model(reward_model),
+        lambda: _said_by_reward_model(written),
     )
 
 
 def _rehearse(
     run: Run, write: Callable[[Path], None], reopened: Callable[[Path], Tensor], kept: Callable[[], Tensor]
 ) -> None:
-    if run.has_begun:
-        return
     scratch = run.out / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     try:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
+from models.holding import is_quantised
 from models.placement import HOST, moved
 from models.tokenization import same_tokenizer
 from training.config import DpoConfig, InputError
@@ -113,7 +114,7 @@ def learn(
         optimise(plan, learner),
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
-    finish(policy, config)
+    finish(policy, config, config.policy)
     return reference
 
 
@@ -134,18 +135,23 @@ def _reference_values(
     # What has no manifest can change under its name: it is not kept beyond this run.
     named = identity.startswith("name:")
     folder = run.out / "reference" if named or not config.reference_cache else config.reference_cache
-    key = key_of(model=identity, max_length=config.max_length, temperature=config.temperature, **judgements.kept_as)
+    is_policy = identity == model_identity(config.policy)
+    # In fewer bits it says something else.
+    held = {"weights": config.weights} if is_policy and is_quantised(policy.model) else {}
+    key = key_of(
+        model=identity, max_length=config.max_length, temperature=config.temperature, **held, **judgements.kept_as
+    )
     kept = read_kept(folder, key)
     if kept is not None and kept.shape == judgements.shape:
         return kept
-    reference = policy if identity == model_identity(config.policy) else _opened(config, location, policy)
+    reference = policy if is_policy else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
     keep(folder, key, scored)
     return scored
 
 
 def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> LanguageModel:
-    reference = open_language_model(location, config, held=True)
+    reference = open_language_model(location, config, held="bfloat16")
     if not same_tokenizer(reference.tokenizer, policy.tokenizer):
         raise InputError(f"{location} has another tokenizer than {config.policy}")
     return reference

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from training.config.learning import is_held
+from models.choices import QUANTISED, Holding
+from training.config.learning import held_in
 from training.memory import parts
 from training.memory.shape import ModelShape
 
@@ -90,12 +91,12 @@ class _Given:
         return int(self.settings.get("lora_rank", 0))
 
     @property
-    def held(self) -> bool:
+    def held(self) -> Holding | None:
         shape = self.shape
         weights = self.settings.get("weights", "float32")
         if "lora_rank" not in self.settings:  # nothing learns
-            return shape.in_bfloat16 and weights == "bfloat16"
-        return is_held(weights, self.rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
+            return "bfloat16" if shape.in_bfloat16 and weights == "bfloat16" else None
+        return held_in(weights, self.rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
 
     @property
     def weights(self) -> float:
@@ -126,6 +127,7 @@ def _sampling(given: _Given, rows: float, *, others: float = 0.0) -> Moment:
     return _moment(
         "sampling",
         weights=given.weights,
+        halves=parts.halved(shape, held=given.held),
         others=others,
         cache=parts.key_values(shape, rows, length),
         drawing=parts.drawing(shape, rows),
@@ -151,7 +153,9 @@ def _learning(
     # What the way back needed is free after the step, and in blocks so small that the heap keeps most of it.
     left = min(activations + heap + (logits if block < parts.HEAP_BLOCK else 0.0), parts.LEFT_FREE)
     state = {"weights": given.weights, "others": others, "optimiser": parts.optimiser(learnt)}
+    is_restored = given.held in QUANTISED and given.settings.get("publish_as") == "merged"
     return (
+        *([_moment("publishing", **state, merged=parts.merged(shape), heap=left)] if is_restored else []),
         _moment(
             "learning",
             **state,

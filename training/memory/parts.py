@@ -5,10 +5,21 @@ Tokens are those of prompts and responses with padding; predicted ones are those
 whole vocabulary.
 """
 
+from collections.abc import Mapping
+
+from models.choices import QUANTISED, Holding
 from training.memory.shape import ModelShape
 
 FLOAT = 4
 HALF = 2
+HELD: Mapping[Holding, float] = {"bfloat16": HALF, "int8": 1.0, "nf4": 0.5 + FLOAT / 64}
+"""Of a weight of the trunk. In int8 each output has a scale, in nf4 each 64 weights have."""
+FEWEST_HALVED = 1 << 25
+"""Weights of a model that is sampled from in float16."""
+QUANTISER = 50e6
+"""The package that quantises, once it is loaded."""
+QUANTISING = 90e6
+"""What it takes to quantise a million weights at once: 16 differences of each, and their places."""
 PROCESS = 370e6
 """Python, torch and its libraries with two threads at work: `adopt` of a model of 50,000 parameters."""
 HALVES = 2
@@ -34,11 +45,15 @@ ASKED_LOGITS = 3
 """The same without learning: log-probabilities, and twice as much for their entropy."""
 
 
-def weights(shape: ModelShape, *, held: bool = False) -> float:
-    """In float32; or held as they are mapped from a file in bfloat16, with embedding and head in float32 beside it."""
-    if held:
-        return HALF * shape.parameters + FLOAT * (shape.parameters - shape.trunk)
-    return FLOAT * shape.parameters
+def weights(shape: ModelShape, *, held: Holding | None = None) -> float:
+    """In float32; or held as they are mapped from a file in bfloat16, or quantised, with what is outside of the trunk
+    in float32 beside it. Each half of a batch widens one quantised layer at a time."""
+    outside = FLOAT * (shape.parameters - shape.trunk)
+    if held is None:
+        return FLOAT * shape.parameters
+    if held not in QUANTISED:
+        return HELD[held] * shape.parameters + outside
+    return HELD[held] * shape.trunk + outside + QUANTISER + HALVES * FLOAT * shape.hidden * shape.intermediate
 
 
 def judge(shape: ModelShape) -> float:
@@ -47,19 +62,31 @@ def judge(shape: ModelShape) -> float:
     return HALF * headless + FLOAT * shape.embedding if shape.in_bfloat16 else FLOAT * headless
 
 
-def opened(shape: ModelShape, *, held: bool = False) -> float:
-    """While a model is read: its file is mapped, and read into weights of the stage's own format unless it has that."""
-    if held:
-        return weights(shape, held=True)
+def opened(shape: ModelShape, *, held: Holding | None = None) -> float:
+    """While a model is read: its file is mapped, and read into weights of the stage's own format unless it has that.
+    What is quantised layer by layer is read from the mapped file, which the system takes back when it likes, unless
+    that is in float16."""
+    has_own_format = shape.in_bfloat16 or shape.file_bytes >= FLOAT * shape.parameters
+    if held in QUANTISED:
+        return weights(shape, held=held) + QUANTISING + (0.0 if has_own_format else FLOAT * shape.trunk)
+    if held is not None:
+        return weights(shape, held=held)
     return weights(shape) + (shape.file_bytes if shape.file_bytes < weights(shape) else 0)
 
 
-def rehearsed(shape: ModelShape, *, held: bool) -> float:
-    """Beside a model while it is written and opened again: a copy in its file's format, unless it is held in that, and
-    of what was opened again the part in float32. What is mapped of that file the system takes back when it likes."""
+def rehearsed(shape: ModelShape, *, held: Holding | None) -> float:
+    """Beside a model while it is written and opened again: a copy in its file's format, unless it is held in that or
+    near it, and of what was opened again the part in float32. What is mapped of that file the system takes back when it
+    likes."""
     if not shape.in_bfloat16:
         return 0.0
     return FLOAT * (shape.parameters - shape.trunk) if held else HALF * shape.parameters
+
+
+def merged(shape: ModelShape) -> float:
+    """What is published of a model that was quantised: its file's weights, in their format, with the products added,
+    beside what the way back still holds."""
+    return (HALF if shape.in_bfloat16 else FLOAT) * shape.trunk + FLOAT * (shape.parameters - shape.trunk)
 
 
 def gradients(learnt: int) -> float:
@@ -122,6 +149,13 @@ def logit_block(shape: ModelShape, predicted: float) -> float:
 def key_values(shape: ModelShape, rows: float, length: float) -> float:
     """The cache of keys and values, and its copy while it grows or loses rows."""
     return 2 * FLOAT * 2 * shape.key_value * shape.layers * rows * length
+
+
+def halved(shape: ModelShape, *, held: Holding | None) -> float:
+    """Weights that float16 holds exactly, beside their own while tokens are sampled: `models.half_weights`."""
+    weights = shape.trunk + shape.embedding
+    is_halved = shape.in_bfloat16 and shape.gated and held not in QUANTISED and weights >= FEWEST_HALVED
+    return HALF * weights if is_halved else 0.0
 
 
 def drawing(shape: ModelShape, rows: float) -> float:

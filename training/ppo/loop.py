@@ -100,7 +100,7 @@ class PpoLoop:
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
-        finish(self._models.policy, self._config)
+        finish(self._models.policy, self._config, self._config.policy)
         return stopped_early
 
     def summary(self) -> dict[str, object]:

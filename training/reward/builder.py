@@ -95,7 +95,7 @@ class RewardBuilder:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
-        finish(self._reward_model, self._config)
+        finish(self._reward_model, self._config, self._config.base or self._config.policy)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
 

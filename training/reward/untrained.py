@@ -1,6 +1,7 @@
 """What a reward model starts from: the policy's trunk, or that of another decoder or an encoder."""
 
 from models.backbone import LanguageModel, ModelError, load_language_model
+from models.choices import QUANTISED
 from models.probe import probe
 from models.read_out import ReadOut
 from models.reward import (
@@ -13,7 +14,7 @@ from training.config import InputError, RewardConfig
 from training.data.opening import will_hold, write_template
 from training.runtime.artifact import kind_of, verify
 from training.runtime.device import placed
-from training.runtime.learning import prepare
+from training.runtime.learning import hold_trunk, prepare
 from training.runtime.replicas import replica
 from training.runtime.seeds import derived_seed
 
@@ -32,10 +33,13 @@ def untrained_reward_model(config: RewardConfig, policy: LanguageModel, read_out
         if is_encoder(config.base):
             made = reward_model_from_encoder(config.base, seed=seed, read_out=read_out)
         else:
-            base = load_language_model(config.base, held=will_hold(config.base, config))
+            way = will_hold(config.base, config)
+            base = load_language_model(config.base, held=way is not None)
             if kind_of(config.base) is None:
                 probe(base)
             write_template(base.tokenizer, config)
+            if way in QUANTISED:
+                hold_trunk(base.model.base_model, way)
             made = reward_model_from_policy(base, seed=seed, read_out=read_out, trunk=base.model.base_model)
     except ModelError as error:
         raise InputError(str(error)) from error

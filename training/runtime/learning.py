@@ -1,21 +1,30 @@
 """A model made ready to learn as a stage's settings say."""
 
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, get_args
 
 import torch
+from torch import nn
 
+from models import holding
 from models.backbone import LanguageModel
-from models.holding import hold_in_bfloat16, widen
+from models.choices import QUANTISED, Holding
+from models.holding import weight_shapes, widen
 from models.lora import POLICY, add_adapters
 from models.recomputation import recompute_layers
 from models.reward import RewardModel
 from training.config import InputError
-from training.config.learning import LearningConfig, is_held
+from training.config.learning import LearningConfig, held_in
+from training.runtime.device import device
 from training.runtime.seeds import derived_seed
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+HOLDINGS = get_args(Holding)
+_QUANTISE = ("cpu", "cuda")
+"""Devices that the library has kernels for; the first is where they were tried."""
 
 
 def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POLICY) -> None:
@@ -35,19 +44,32 @@ def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POL
 
 def hold(model: LanguageModel | RewardModel, config: LearningConfig) -> None:
     """Hold a model as the settings say, before anything shares its weights; most are opened so. Raises `InputError`."""
-    if config.weights == "bfloat16" and not config.lora_rank:
+    if config.weights in HOLDINGS and not config.lora_rank:
         raise InputError("weights: without adapters (lora_rank) all weights learn, and they do so in float32")
     trunk = model.model.base_model
-    parameters = sum(weight.numel() for weight in model.model.parameters())
+    parameters = parameter_count(model.model)
     in_bfloat16 = model.dtype == torch.bfloat16
-    if not is_held(config.weights, config.lora_rank, parameters=parameters, in_bfloat16=in_bfloat16):
+    way = held_in(config.weights, config.lora_rank, parameters=parameters, in_bfloat16=in_bfloat16)
+    if way is None:
         widen(trunk)
         return
     try:
-        hold_in_bfloat16(trunk)
+        hold_trunk(trunk, way)
     except ValueError as error:
         if config.weights == "bfloat16":
             raise InputError(f"weights: {error}") from error
+
+
+def hold_trunk(trunk: nn.Module, way: Holding) -> None:
+    """Hold a trunk so. Raises `InputError` on a device that can't, and `ValueError` where bfloat16 would round."""
+    if way in QUANTISED and device().type not in _QUANTISE:
+        raise InputError(f"weights: {way} needs a processor or a GPU with CUDA, and this is {device().type}")
+    holding.hold(trunk, way)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many parameters a model's file has, in whatever they are held."""
+    return sum(map(prod, weight_shapes(model)))
 
 
 def passes_of(config: LearningConfig) -> int:

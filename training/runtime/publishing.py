@@ -1,15 +1,22 @@
 """What a model that has learnt is published as: a plain model, or the adapters beside its base."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from models.adapter_files import is_adapter, save_adapters
-from models.backbone import LanguageModel
+from models.backbone import LanguageModel, load_language_model
+from models.holding import is_quantised, restore
 from models.lora import merge_adapters
-from models.reward import RewardModel, save_reward_model
+from models.placement import HOST
+from models.reward import RewardModel, is_encoder, reward_model_from_encoder, save_reward_model
 from models.saving import round_weights, save_language_model
 from training.config import InputError
 from training.config.learning import LearningConfig
+from training.runtime.replicas import replica
+
+LearntT = TypeVar("LearntT", LanguageModel, RewardModel)
 
 
 def require_publishable(config: LearningConfig, base: str | None) -> None:
@@ -28,12 +35,37 @@ def require_one_linear_head(config: LearningConfig, reward_model: RewardModel) -
         raise InputError("publish_as: an adapter holds one head on a decoder; publish this reward model merged")
 
 
-def finish(learnt: LanguageModel | RewardModel, config: LearningConfig) -> None:
+def finish(learnt: LanguageModel | RewardModel, config: LearningConfig, base: str | None) -> None:
     """Make a model that has learnt what it will be once it is published: where that isn't adapters, a plain one with
-    values that its file has."""
+    values that its file has. Products are added to the weights of the `base` that it began as, which it may have been
+    held near."""
     if config.publish_as == "merged":
+        restore_weights(learnt, base)
         merge_adapters(learnt.model)
         round_weights(learnt.model if isinstance(learnt, LanguageModel) else learnt.model.base_model, learnt.dtype)
+
+
+def whole(learnt: LearntT, base: str | None) -> LearntT:
+    """A model that was not trained yet as it can be written, itself where nothing of it is quantised; else one on the
+    host, which a device needn't hold."""
+    if not is_quantised(learnt.model):
+        return learnt
+    model = replica(learnt.model)
+    model._apply(lambda tensor: tensor.to(HOST))
+    copied = replace(learnt, model=model)
+    restore_weights(copied, base)
+    return copied
+
+
+def restore_weights(model: LanguageModel | RewardModel, base: str | None) -> None:
+    """Give layers that are quantised the weights of the model at `base` back, which they were made of."""
+    if base is None or not is_quantised(model.model):
+        return
+    if is_encoder(base):
+        stored = reward_model_from_encoder(base, seed=0).model
+    else:
+        stored = load_language_model(base, held=True).model
+    restore(model.model.base_model, stored.base_model)
 
 
 def writer_of(learnt: LanguageModel | RewardModel, config: LearningConfig, base: str | None) -> Callable[[Path], None]:

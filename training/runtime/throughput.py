@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
+from math import prod
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 
+from models.holding import weight_shapes
 from training.runtime.device import device, finish_work, peak_bytes
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.replicas import shards, together
@@ -44,10 +46,10 @@ class Arithmetic:
     @classmethod
     def of(cls, model: "PreTrainedModel") -> Self:
         trunk: nn.Module = model.base_model
-        embedded = {id(module.weight) for module in trunk.modules() if isinstance(module, nn.Embedding)}
-        matrices = [one for one in trunk.parameters() if one.ndim == 2 and id(one) not in embedded]
+        embedded = {module.weight for module in trunk.modules() if isinstance(module, nn.Embedding)}
+        matrices = [shape for shape in weight_shapes(trunk) if len(shape) == 2]
         return cls(
-            trunk_parameters=sum(matrix.numel() for matrix in matrices),
+            trunk_parameters=sum(map(prod, matrices)) - sum(weight.numel() for weight in embedded),
             layers=model.config.num_hidden_layers,
             width=model.config.hidden_size,
             vocabulary=model.config.vocab_size,
@@ -91,7 +93,7 @@ def training_flop(model: "PreTrainedModel", lengths: Iterable[int], *, predicted
 def matrix_product_limit(model: nn.Module, *, rows: int) -> float:
     """How many FLOP a second matrix products do in the model's own shapes, as many at once as training computes."""
     probe_flop = PROBE_FLOP if device().type == "cpu" else DEVICE_PROBE_FLOP
-    shapes = Counter(tuple(one.shape) for one in model.parameters() if one.ndim == 2)
+    shapes = Counter(shape for shape in weight_shapes(model) if len(shape) == 2)
     flop = seconds = 0.0
     for (outputs, inputs), count in shapes.items():
         fitting = max(1, min(max(rows // shards(), FEWEST_ROWS), int(probe_flop / (2 * outputs * inputs))))

@@ -17,7 +17,7 @@ def run(config: AdoptConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy, found = open_probed(config.model, config)
-    rehearse_policy(run, policy)
+    rehearse_policy(run, policy, config.model)
     report = introduced(policy, config.model)
     result: dict[str, object] = {
         "parameters": report.parameters,

@@ -31,7 +31,7 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
-    rehearse_policy(run, policy)
+    rehearse_policy(run, policy, config.policy)
     judged = JudgedPairs.of(config, policy, preferences)
     reference_2N = learn(config, run, policy, judged, shown=shown)
     run.finish(summary(judged, reference_2N), artifact=("policy", writer_of(policy, config, config.policy)))

@@ -45,7 +45,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     if run.finished:
         return
     policy = open_language_model(config.policy, config)
-    rehearse_policy(run, policy)
+    rehearse_policy(run, policy, config.policy)
     config = replace(config, precision=settled_precision(config.precision, policy.model, run.out))
     config = run.settle(config, facts_of(policy.model))
     require_publishable(config, config.policy)
@@ -89,7 +89,7 @@ def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
     """With adapters the policy's own weights stay as they are: then a reference that is the same model shares them."""
     if config.lora_rank and model_identity(config.policy) == model_identity(config.reference):
         return replace(policy, model=replica(policy.model))
-    return open_language_model(config.reference, config, held=True)
+    return open_language_model(config.reference, config, held="bfloat16")
 
 
 def _prompts(config: PpoConfig, policy: LanguageModel, path: Path) -> tuple[list[Prompt], int]:

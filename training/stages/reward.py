@@ -63,7 +63,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     read_out = read_out_of(config, preferences.train)
     give_heads(reward_model, read_out, seed=derived_seed(config.seed, "head"))
     require_one_linear_head(config, reward_model)
-    rehearse_reward_model(run, reward_model)
+    rehearse_reward_model(run, reward_model, config.base or config.policy)
     _require_way(config, can_distil=can_distil)
     _require_use(config, len(preferences.train), can_distil=can_distil)
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)

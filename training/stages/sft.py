@@ -33,7 +33,7 @@ from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
 from training.runtime.device import placed
-from training.runtime.learning import hold, passes_of, prepare
+from training.runtime.learning import hold, parameter_count, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.publishing import finish, require_publishable, writer_of
@@ -85,14 +85,14 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         encode_demonstrations(policy, held_out_records, max_length=config.max_length)[0] if config.held_out else []
     )
     planned = plan_batches(config, examples)
-    rehearse_policy(run, policy)
+    rehearse_policy(run, policy, config.model)
     _train(config, run, policy, examples, planned, shown=first_prompts(policy, held_out_records or records))
     result: dict[str, object] = {
         "steps": len(planned.batches),
         "tokens": planned.tokens,
         "demonstrations": len(examples),
         "demonstrations_dropped": dropped,
-        "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
+        "parameters": parameter_count(policy.model),
         "from_nothing": config.model is None,
         **({"turns_rewritten": rewritten} if config.loss == "assistant" else {}),
         **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
@@ -210,7 +210,7 @@ def _train(
         learner.restore(checkpoint.tensors)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
-    finish(policy, config)
+    finish(policy, config, config.model)
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:

@@ -88,6 +88,7 @@ def settings_of(stage: str, model: Path, **more: object) -> dict[str, object]:
     [
         ("generate", {"max_new_tokens": 12}),
         ("dpo", {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024}),
+        ("dpo", {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024, "weights": "nf4"}),
     ],
 )
 def test_a_run_takes_what_was_said_within_a_quarter(
@@ -148,6 +149,9 @@ def test_each_term_moves_as_its_setting_says() -> None:
     held = {"lora_rank": 8, "weights": "bfloat16"}
     assert taken("dpo", half, lora_rank=8) == taken("dpo", half, **held) < taken("dpo", lora_rank=8)
     assert taken("dpo", half, lora_rank=8, weights="float32") > taken("dpo", half, **held)
+    nf4 = {"lora_rank": 8, "weights": "nf4"}
+    assert taken("dpo", half, **nf4, publish_as="adapter") <= taken("dpo", half, **nf4) < taken("dpo", half, **held)
+    assert taken("dpo", half, **nf4) < taken("dpo", half, lora_rank=8, weights="int8")
     assert taken("generate", half, weights="bfloat16") < taken("generate", half)
     smaller = replace(half, parameters=10**9 - 1)
     assert taken("dpo", smaller, lora_rank=8) > taken("dpo", smaller, **held), "sampling would wait for it"

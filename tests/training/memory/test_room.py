@@ -9,6 +9,7 @@ import pytest
 from tests.training import toy
 from tests.training.stages.test_bad_input import refused
 from training.config.dpo import DpoConfig
+from training.memory import fitting
 from training.memory.estimate import Texts
 from training.memory.fitting import fit
 from training.memory.room import MEMORY_BYTES, free_bytes
@@ -65,7 +66,24 @@ def test_a_base_that_came_in_bfloat16_may_be_held_so() -> None:
     assert found.changes == {"weights": "bfloat16"}
     wide = fit("dpo", BILLION, settings, free=free, texts=Texts(), threads=2)
     assert wide is not None
-    assert "weights" not in (wide.changes or {})
+    assert wide.changes == {"weights": "nf4"}
+
+
+def test_a_base_in_four_bits_is_what_is_left_and_then_adapters_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"batch_tokens": 2048, "micro_batch_tokens": 128, "lora_rank": 8, "weights": "usual",
+                "gradient_checkpointing": False, "publish_as": "merged"}  # fmt: skip
+    half = replace(BILLION, in_bfloat16=True)
+
+    def changes(free: int) -> object:
+        found = fit("dpo", half, settings, free=free, texts=Texts(), threads=2)
+        assert found is not None
+        return found.changes
+
+    recomputed = {"gradient_checkpointing": True}
+    assert changes(3_300_000_000) == recomputed | {"weights": "nf4", "publish_as": "adapter"}
+    assert changes(1_000_000_000) is None
+    monkeypatch.setattr(fitting, "can_quantise", lambda: False)
+    assert changes(3_300_000_000) is None
 
 
 def test_a_container_has_what_its_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

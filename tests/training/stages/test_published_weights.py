@@ -72,6 +72,18 @@ def test_a_model_that_is_taken_as_it_is_keeps_every_bit(half: Path, tmp_path: Pa
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_adapters_on_a_model_in_bfloat16_are_a_policy_to_go_on_from(half: Path, world: Path, tmp_path: Path) -> None:
+    """Opened they are the very model that would have been published merged."""
+    data = {"demonstrations": world / "demonstrations.jsonl", "max_tokens": 2000}
+    for publish_as in ("merged", "adapter"):
+        settings = {"model": half, "lora_rank": 4, "learning_rate": 1e-2, "publish_as": publish_as}
+        assert toy.run("sft", tmp_path / publish_as, **settings, **data) == 0
+    merged, opened = (load_language_model(tmp_path / kind / "artifact") for kind in ("merged", "adapter"))
+    weights = merged.model.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in opened.model.state_dict().items())
+    assert toy.run("sft", tmp_path / "on", model=tmp_path / "adapter" / "artifact", **data) == 0
+
+
 @pytest.mark.parametrize("stage", ["sft", "reward"])
 def test_a_base_that_is_held_in_bfloat16_teaches_the_same(stage: str, half: Path, world: Path, tmp_path: Path) -> None:
     """Bit for bit: what is held is what the file has, and what is computed is computed in float32."""

@@ -6,7 +6,7 @@ import re
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Completion, ModelVersion, Project, Round, Task
+from app.db.tables import Completion, ModelVersion, Project, Prompt, Round, Task
 from app.security import Principal
 from app.services.loop import duels, selection
 from app.services.loop.gates import VoteBounds
@@ -39,13 +39,26 @@ async def test_an_owner_goes_on_from_a_refusal_for_a_reason_that_stays_on_the_pa
     assert (round_.status, round_.step) == ("active", "promote")
 
 
-async def test_two_writers_are_read_side_by_side_and_the_models_page_says_who_leads(doors: dict[str, Door]) -> None:
-    models = words(await read(doors["reviewer"], f"{PROJECT}/models"))
-    assert "Leaderboard" in models
+async def test_two_writers_are_read_side_by_side_prompt_by_prompt(doors: dict[str, Door], db: AsyncSession) -> None:
+    assert "Leaderboard" in words(await read(doors["reviewer"], f"{PROJECT}/models"))
     duel = f"{PROJECT}/models/duel"
-    page = words(await read(doors["reviewer"], duel))
-    assert "that both answered" in page or "have answered no prompt in common" in page
-    assert (await doors["reviewer"].send("GET", f"{duel}?first=policy:999&second=policy:1", {})).status_code == 422
+    policies = list(
+        await db.scalars(select(ModelVersion).where(ModelVersion.kind == "policy").order_by(ModelVersion.id))
+    )
+    prompts = list(await db.scalars(select(Prompt).where(Prompt.split == "train").order_by(Prompt.id).limit(2)))
+    db.add_all(
+        Completion(prompt_id=prompt.id, text=f"Said by {policy.number}.", source="policy", model_version_id=policy.id)
+        for prompt in prompts
+        for policy in policies[:2]
+    )
+    await db.commit()
+    one, other = (f"policy:{policy.id}" for policy in policies[:2])
+    page = words(await read(doors["reviewer"], f"{duel}?first={one}&second={other}"))
+    assert "Prompt 1 of 2 that both answered" in page
+    assert page.index("policy 1 Said by 1.") < page.index("policy 2 Said by 2.")
+    assert "Prompt 2 of 2" in words(await read(doors["reviewer"], f"{duel}?first={one}&second={other}&place=99"))
+    for text in ("policy:999999", "served:1&second=policy:x", "nobody"):
+        assert (await doors["reviewer"].send("GET", f"{duel}?first={text}")).status_code == 422
 
 
 async def test_no_byte_that_an_annotator_gets_tells_a_duel_from_an_ordinary_task(
