@@ -126,6 +126,21 @@ async def test_a_policy_that_people_like_no_better_is_refused_and_an_owner_may_g
     assert not gates[-1].passed, "what the gate saw stays as it was"
 
 
+async def test_an_owner_may_have_the_votes_counted_that_are_there(loop: Loop) -> None:
+    project, round_ = await voting_round(loop)
+    assert await vote(loop, project, await member(loop, project), for_new=True)
+
+    async def count_now(db: AsyncSession) -> None:
+        await rounds.continue_now(db, None, await db.get_one(Round, round_.id))
+
+    await loop.do(count_now)
+    await loop.work_off()
+    round_ = await loop.read_round(round_)
+    assert (round_.status, round_.step) == ("stopped", "vote_gate")
+    assert round_.reason is not None
+    assert round_.reason.startswith("In 1 of at most 12 votes the new policy has 100.0%")
+
+
 async def test_an_owner_may_go_on_from_a_reward_model_that_was_refused(loop: Loop) -> None:
     project, round_ = await voting_round(
         loop, reward={"figures": {"accuracy_low": 0.45}}, vote_gate={"asks_people": False}

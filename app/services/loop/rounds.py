@@ -84,14 +84,19 @@ async def cancel(db: AsyncSession, actor: Principal | None, round_: Round) -> No
 
 
 async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
-    """Go on from the label step with the labels at hand. Raises Conflict elsewhere, and when there is none at all."""
+    """Go on with the labels or votes at hand. Raises Conflict at any other step, and when there is no label at all."""
     await _require_owner(db, actor, round_)
     await _lock_active(db, round_)
-    if round_.step != "label":
+    if round_.step not in ("label", "vote"):
         raise Conflict("The round isn't waiting for labels.")
-    if not await db.scalar(select(Judgement.id).where(*conditions.labels_of(round_.project_id)).limit(1)):
+    if round_.step == "label" and not await db.scalar(
+        select(Judgement.id).where(*conditions.labels_of(round_.project_id)).limit(1)
+    ):
         raise Conflict("There is no judgement to learn from yet.")
-    round_.step = "snapshot"
+    if round_.step == "vote":
+        await duels.close(db, round_.id)
+    steps = steps_of(settings_of_round(round_))
+    round_.step = steps[steps.index(round_.step) + 1]
     await db.flush()
     await dispatch.defer_round(db, round_.id)
     await _announce(db, round_)

@@ -65,7 +65,7 @@ async def cancel_round(project: OwnedProject, number: Id, caller: Caller, db: Db
 
 @router.post("/projects/{slug}/rounds/{number}/continue", tags=["rounds"], summary="Go on with the judgements at hand")
 async def continue_round(project: OwnedProject, number: Id, caller: Caller, db: Db) -> RoundOut:
-    """Ends the wait of the label step. 409 when the round waits for nothing."""
+    """Ends the wait for labels, or for votes. 409 when the round waits for nothing."""
     entry = await _round(db, project, number)
     await rounds.continue_now(db, caller, entry)
     await db.refresh(entry)

@@ -51,7 +51,7 @@ async def cancel_round(number: Number, project: OwnedProject, principal: Current
 
 @router.post("/continue")
 async def continue_round(number: Number, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
-    """Goes on with the labels at hand for an owner. Raises Conflict at any other step, and where there are none."""
+    """Goes on with the labels or votes at hand for an owner. Raises Conflict at any other step, and without a label."""
     entry = await _round(db, project, number)
     await rounds.continue_now(db, principal, entry)
     return render.redirect(f"/projects/{project.slug}")
