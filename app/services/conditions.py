@@ -71,7 +71,8 @@ def is_duel() -> ColumnElement[bool]:
 
 def is_drawn() -> ColumnElement[bool]:
     """Condition on Task: chance alone chose what is compared, so that judgements tell how often somebody wins."""
-    return _chosen_by("uniform", "duel")
+    is_of_the_slice: ColumnElement[bool] = Task.selection["slice"].astext == "random"
+    return is_of_the_slice | _chosen_by("uniform", "duel")
 
 
 def _chosen_by(*rules: str) -> ColumnElement[bool]:

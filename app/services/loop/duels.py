@@ -8,7 +8,7 @@ whose predictions say how easy it was.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 from sqlalchemy import ColumnElement, func, select, update
@@ -29,6 +29,8 @@ from training.records import DuelRecord, PromptRecord
 
 RULE = "duel"
 """What the `selection` of a duel's task says by which rule it was chosen."""
+NORMAL = 1.4826
+"""From the median distance to the middle to the standard deviation, of what is normal."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,31 @@ class Entry:
         return len(texts) == 2 * len(self.written)
 
     @property
-    def prediction(self) -> float:
-        """The chance, by the reward model's scores, that a response of the new policy is preferred."""
-        gaps = [own.reward - other.reference_reward for own in self.written for other in self.written]
-        return fmean(float(1 / (1 + np.exp(-np.clip(gap, -30, 30)))) for gap in gaps)
+    def lead(self) -> float:
+        """How much higher the reward model scores the new policy's responses, on average."""
+        return fmean(duel.reward - duel.reference_reward for duel in self.written)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What leads are usual: the new policy has climbed the reward model's scores, which say who wins by what is beyond
+    that. Of draws that stand for nothing else, or a lead would be measured by itself."""
+
+    middle: float
+    spread: float
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> "Scale":
+        """By medians; of no entries, leads as they are."""
+        if not entries:
+            return cls(0.0, 1.0)
+        middle = median(entry.lead for entry in entries)
+        spread = NORMAL * median(abs(entry.lead - middle) for entry in entries)
+        return cls(middle, spread or 1.0)
+
+    def chance(self, entry: Entry) -> float:
+        """From 0 to 1, how likely the new policy wins this duel, as far as it differs from others."""
+        return float(1 / (1 + np.exp(-np.clip((entry.lead - self.middle) / self.spread, -30, 30))))
 
 
 def drawn(rng: random.Random, prompts: Sequence[PromptRecord], bounds: VoteBounds, size: int) -> list[PromptRecord]:
@@ -92,17 +115,20 @@ async def make_tasks(
     entries = [entry for entry in entries if entry.is_decidable]
     asked, companions = entries[: bounds.votes], entries[bounds.votes :]
     share = len(companions) // len(asked) if asked else 0
-    predictions = certificate.control(np.array([entry.prediction for entry in companions], dtype=np.float64))
+    apart = len(asked) if share > 1 else 0
+    share -= share > 1
+    scale, companions = Scale.of(companions[:apart]), companions[apart:]
+    predictions = certificate.control(np.array([scale.chance(entry) for entry in companions], dtype=np.float64))
     for place, entry in enumerate(asked):
         theirs = predictions[place * share : (place + 1) * share]
-        told = {"prediction": entry.prediction, "companion": float(theirs.mean())} if share else {}
+        told = {"prediction": scale.chance(entry), "companion": float(theirs.mean())} if share else {}
         task = Task(
             project_id=project.id,
             prompt_id=entry.prompt_id,
             round_id=round_.id,
             quota=1,
             priority=round_.number + 1 + rng.random(),
-            selection={"rule": RULE, **told},
+            selection={"rule": RULE, "slice": "random", **told},
         )
         db.add(task)
         await db.flush()

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from app.services.loop import duels
-from app.services.loop.duels import Entry
+from app.services.loop.duels import Entry, Scale
 from app.services.loop.gates import VoteBounds
 from training.records import DuelRecord, PromptRecord, conversation
 
@@ -36,11 +36,23 @@ def test_a_ranking_gets_as_many_responses_to_the_same_prompt_as_it_needs() -> No
         assert len({draw.prompt for draw in draws[first : first + 3]}) == 1
 
 
-def test_the_prediction_is_the_mean_over_opponents_and_stays_within_one() -> None:
-    entry = Entry((written("1", "a", "b", 1.0, -1.0), written("1", "c", "d", -1.0, 1.0)))
-    assert entry.is_decidable
-    assert entry.prediction == pytest.approx(0.5)
-    assert Entry((written("1", "a", "b", 1e9, -1e9),)).prediction == pytest.approx(1.0)
+def led(by: float) -> Entry:
+    return Entry((written("1", "a", "b", by, 0.0),))
+
+
+def test_who_wins_is_predicted_by_how_far_a_lead_is_from_the_usual_one() -> None:
+    flattered = Scale.of([led(by) for by in (2.0, 3.0, 4.0)])
+    assert flattered.chance(led(3.0)) == pytest.approx(0.5)
+    assert flattered.chance(led(2.0)) + flattered.chance(led(4.0)) == pytest.approx(1)
+    assert 0.6 < flattered.chance(led(4.0)) < 0.7
+    assert flattered.chance(led(1e9)) == pytest.approx(1.0)
+    ranking = Entry((written("1", "a", "b", 1.0, -1.0), written("1", "c", "d", -1.0, 1.0)))
+    assert (ranking.lead, ranking.is_decidable) == (0.0, True)
+
+
+def test_leads_that_are_all_the_same_predict_nothing_and_no_draws_leave_them_as_they_are() -> None:
+    assert Scale.of([led(2.0)] * 5).chance(led(2.0)) == 0.5
+    assert Scale.of([]).chance(led(0.0)) == 0.5
 
 
 @pytest.mark.parametrize("texts", [("same", "same"), ("", "")])
