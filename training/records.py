@@ -240,6 +240,44 @@ class CompletionRecord(Record):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class DuelRecord(Record):
+    """What a policy and its reference wrote to the same prompt, and how a reward model scores each.
+
+    `sample` counts the responses to one prompt from 0.
+    """
+
+    prompt_id: str
+    sample: int
+    text: str
+    reference_text: str
+    token_count: int
+    reference_token_count: int
+    ended_with_eos: bool
+    reference_ended_with_eos: bool
+    reward: float
+    reference_reward: float
+    temperature: float
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        names = {field.name for field in dataclasses.fields(cls)}
+        fields = _fields(value, names, "duel record")
+        return cls(
+            _text(fields, "prompt_id"),
+            _integer(fields, "sample"),
+            _text(fields, "text"),
+            _text(fields, "reference_text"),
+            _integer(fields, "token_count"),
+            _integer(fields, "reference_token_count"),
+            _truth(fields, "ended_with_eos"),
+            _truth(fields, "reference_ended_with_eos"),
+            _number(fields, "reward"),
+            _number(fields, "reference_reward"),
+            _number(fields, "temperature"),
+        )
+
+
 RecordT = TypeVar("RecordT", bound=Record)
 
 

@@ -64,6 +64,22 @@ def _said_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
     return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
 
 
+def is_duel() -> ColumnElement[bool]:
+    """Condition on Task: a new policy against the one in use, for the gate that goes by people's votes."""
+    return _chosen_by("duel")
+
+
+def is_drawn() -> ColumnElement[bool]:
+    """Condition on Task: chance alone chose what is compared, so that judgements tell how often somebody wins."""
+    is_of_the_slice: ColumnElement[bool] = Task.selection["slice"].astext == "random"
+    return is_of_the_slice | _chosen_by("uniform", "duel")
+
+
+def _chosen_by(*rules: str) -> ColumnElement[bool]:
+    chosen: ColumnElement[bool] = Task.selection["rule"].astext.in_(rules)
+    return chosen
+
+
 def is_left() -> ColumnElement[bool]:
     """Condition on Judgement: what it is of was not erased so far that no dataset version could hold it. That takes the
     prompt and two responses.

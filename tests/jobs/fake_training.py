@@ -19,6 +19,7 @@ from typing import Any
 from training.records import (
     CompletionRecord,
     DemonstrationRecord,
+    DuelRecord,
     PreferenceRecord,
     PromptRecord,
     ResponseRecord,
@@ -185,6 +186,8 @@ def leave(stage: str, out: Path, config: dict[str, Any], inputs: dict[str, Any],
         write_records(out / "completions.jsonl", completions(inputs["prompts"], config))
     if stage == "embed":
         leave_features(out, inputs["responses"])
+    if stage == "evaluate" and config.get("prompts"):
+        write_records(out / "duels.jsonl", duels(inputs["prompts"], config))
     write(out / "result.json", FIGURES[stage] | config.get("figures", {}))
 
 
@@ -225,6 +228,27 @@ def leave_features(out: Path, responses: list[ResponseRecord], width: int = 4) -
     header = json.dumps({"features": told}).encode()
     (out / "features.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + rows)
     write(out / "rows.json", [row.response_id for row in responses])
+
+
+def duels(prompts: list[PromptRecord], config: dict[str, Any]) -> list[DuelRecord]:
+    """Of the new policy's responses every second is said to be the better one, but for those that are `level`."""
+    own = "Level" if config.get("level") else "New"
+    return [
+        DuelRecord(
+            prompt_id=prompt.prompt_id,
+            sample=0,
+            text=f"{own} {'' if config.get('level') else place}",
+            reference_text=f"Level {'' if config.get('level') else place}",
+            token_count=5,
+            reference_token_count=6,
+            ended_with_eos=True,
+            reference_ended_with_eos=True,
+            reward=float(place % 2),
+            reference_reward=0.5,
+            temperature=1.0,
+        )
+        for place, prompt in enumerate(prompts)
+    ]
 
 
 def write(path: Path, value: object) -> None:

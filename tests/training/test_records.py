@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from training.records import (
     CompletionRecord,
     DemonstrationRecord,
+    DuelRecord,
     Message,
     PreferenceRecord,
     PromptRecord,
@@ -36,6 +37,7 @@ ONE_OF_EACH: tuple[Record, ...] = (
     ),
     CompletionRecord("p", 0, "text", 3, True, 7, 0.7),
     UnpairedRecord("p", PROMPT, "text", True, 2.0, "validation", "human:1"),
+    DuelRecord("p", 0, "text", "other", 3, 4, True, False, 0.5, -0.5, 0.7),
 )
 KINDS = [type(record) for record in ONE_OF_EACH]
 FIELDS = [(record, field.name) for record in ONE_OF_EACH for field in dataclasses.fields(record)]
@@ -73,6 +75,11 @@ any_record: st.SearchStrategy[Record] = st.one_of(
         UnpairedRecord, texts, prompts, texts, st.booleans(), weights, st.sampled_from(["train", "validation"]), texts
     ),
     st.builds(CompletionRecord, texts, st.integers(), texts, st.integers(), st.booleans(), st.integers(), anywhere),
+    st.builds(
+        DuelRecord,
+        *(texts, st.integers(), texts, texts, st.integers(), st.integers()),
+        *(st.booleans(), st.booleans(), anywhere, anywhere, anywhere),
+    ),
 )
 no_time_limit = settings(max_examples=30, deadline=None)
 on_one_file = settings(no_time_limit, suppress_health_check=[HealthCheck.function_scoped_fixture])

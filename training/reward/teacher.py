@@ -29,11 +29,18 @@ class Teacher:
     products: Products
     deviation_I: Tensor
     coefficient_I: Tensor
+    evidence_PI: Tensor
+    """Inputs' differences of the pairs, each by the root of what it adds to the curvature of the loss: with the ridge
+    its inner product is the Hessian."""
     cross_validation: CrossValidation
+
+    def inputs(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
+        """(B, I) float64, of which scores are linear."""
+        return self.products.beside(feature_BF, prompt_BD) / self.deviation_I
 
     def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
         """Scores of responses, (B,) float64, of which only differences mean anything."""
-        return (self.products.beside(feature_BF, prompt_BD) / self.deviation_I) @ self.coefficient_I
+        return self.inputs(feature_BF, prompt_BD) @ self.coefficient_I
 
 
 def fit_teachers(
@@ -68,8 +75,14 @@ def fit_teachers(
         chosen = tuned[lesson.name]
         heard_P = torch.tensor([pair.weight for comparison in lesson.heard for pair in comparison.pairs])
         coefficient_I = fit_bradley_terry(difference_PI, preference_P, heard_P, strength=chosen.strength)
-        teachers.append(Teacher(products, deviation_I, coefficient_I, chosen))
+        evidence_PI = _evidence(difference_PI, heard_P, coefficient_I)
+        teachers.append(Teacher(products, deviation_I, coefficient_I, evidence_PI, chosen))
     return teachers
+
+
+def _evidence(difference_PI: Tensor, weight_P: Tensor, coefficient_I: Tensor) -> Tensor:
+    probability_P = torch.sigmoid(difference_PI @ coefficient_I)
+    return (weight_P * probability_P * (1 - probability_P)).sqrt()[:, None] * difference_PI
 
 
 def teacher_seed(config: RewardConfig) -> int:

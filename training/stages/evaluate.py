@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from models.backbone import LanguageModel
 from models.generation import Filters, sample_responses
 from models.reward import RewardModel
@@ -16,7 +18,7 @@ from training.data.opening import facts_of, load, open_language_model, open_rewa
 from training.hacking.detectors import distinct_2
 from training.preferences.agreement import agreement
 from training.preferences.intervals import clustered, clustered_proportion
-from training.records import CompletionRecord, PreferenceRecord, PromptRecord, write_records
+from training.records import CompletionRecord, DuelRecord, PreferenceRecord, PromptRecord, write_records
 from training.responses.likelihoods import log_probabilities
 from training.responses.texts import SHOWN
 from training.responses.written import WrittenResponse, written
@@ -30,6 +32,7 @@ from training.runtime.seeds import derived_seed
 
 COMPLETIONS = "completions.jsonl"
 REFERENCE_COMPLETIONS = "reference_completions.jsonl"
+DUELS = "duels.jsonl"
 BATCH_TOKENS = 8192
 """Of what the reference reads at once."""
 
@@ -109,7 +112,11 @@ def _evaluate_policy(
     result["length_ratio"] = _mean_length(responses) / _mean_length(reference_responses)
     if reward_model is not None:
         with timer.measure("score"):
-            result |= _win_rate(reward_model, policy, repeated, responses, reference_responses)
+            score = RewardModelScorer(reward_model, policy)
+            own_B, other_B = score(repeated, responses), score(repeated, reference_responses)
+        result |= _win_rate(repeated, own_B, other_B)
+        rewards = own_B.tolist(), other_B.tolist()
+        write_records(out / DUELS, _duels(config, repeated, responses, reference_responses, rewards))
     if cost_model is not None:
         with timer.measure("score"):
             cost_B = RewardModelScorer(cost_model, policy)(repeated, reference_responses)
@@ -193,16 +200,8 @@ def _kl_per_response(
     ]
 
 
-def _win_rate(
-    reward_model: RewardModel,
-    policy: LanguageModel,
-    prompts: Sequence[Prompt],
-    responses: Sequence[WrittenResponse],
-    reference_responses: Sequence[WrittenResponse],
-) -> dict[str, object]:
+def _win_rate(prompts: Sequence[Prompt], own_B: torch.Tensor, other_B: torch.Tensor) -> dict[str, object]:
     """By the reward model's own judgement, so a proxy: it is what PPO raised."""
-    score = RewardModelScorer(reward_model, policy)
-    own_B, other_B = score(prompts, responses), score(prompts, reference_responses)
     wins = ((own_B > other_B).float() + 0.5 * (own_B == other_B).float()).tolist()
     interval = clustered_proportion(wins, [prompt.prompt_id for prompt in prompts])
     return {
@@ -212,6 +211,32 @@ def _win_rate(
         "reward": float(own_B.mean()),
         "reference_reward": float(other_B.mean()),
     }
+
+
+def _duels(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+    reference_responses: Sequence[WrittenResponse],
+    rewards: tuple[Sequence[float], Sequence[float]],
+) -> list[DuelRecord]:
+    rows = zip(prompts, responses, reference_responses, *rewards, strict=True)
+    return [
+        DuelRecord(
+            prompt_id=prompt.prompt_id,
+            sample=position % config.samples_per_prompt,
+            text=own.text,
+            reference_text=other.text,
+            token_count=len(own.sampled.token_ids),
+            reference_token_count=len(other.sampled.token_ids),
+            ended_with_eos=own.sampled.ended_with_eos,
+            reference_ended_with_eos=other.sampled.ended_with_eos,
+            reward=reward,
+            reference_reward=reference_reward,
+            temperature=config.temperature,
+        )
+        for position, (prompt, own, other, reward, reference_reward) in enumerate(rows)
+    ]
 
 
 def _describe(responses: Sequence[WrittenResponse], *, prefix: str) -> dict[str, object]:

@@ -27,6 +27,9 @@ RoundStep = Literal[
     "ppo",
     "evaluate",
     "policy_gate",
+    "duel",
+    "vote",
+    "vote_gate",
     "promote",
     "generate",
     "done",
@@ -106,6 +109,8 @@ class Round(Base):
     """One turn of the loop: `step` is where it stands, `label_target` how many new judgements its label step awaits.
 
     `slots` is how many pairs it asks for where they are made batch by batch; null where all are made at once.
+    `overridden_step` is the gate from whose refusal an owner went on, `overridden_because` in their words; of several
+    the last.
     """
 
     __tablename__ = "rounds"
@@ -123,6 +128,9 @@ class Round(Base):
     cost_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     policy_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
     reason: Mapped[str | None]
+    overridden_step: Mapped[str | None] = mapped_column(String(20))
+    overridden_because: Mapped[str | None]
+    overridden_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     started_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime | None]
@@ -133,6 +141,7 @@ class Round(Base):
         CheckConstraint(one_of("step", get_args(RoundStep)), name="step_known"),
         CheckConstraint("label_target >= 0", name="label_target_range"),
         CheckConstraint("slots >= 0", name="slots_range"),
+        CheckConstraint("overridden_step IS NULL OR btrim(overridden_because) <> ''", name="override_has_a_reason"),
         CheckConstraint("(status = 'active') = (finished_at IS NULL)", name="final_status"),
         Index("uq_rounds_one_active", "project_id", unique=True, postgresql_where=text("status = 'active'")),
     )

@@ -1,6 +1,6 @@
 """New labels, and the round that may wait for them."""
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetJudgement, DatasetVersion, Judgement, Round, Task
@@ -9,7 +9,7 @@ from app.services import conditions, dispatch
 
 async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
     """Labels that people gave here (imported ones apart) since the last preferences snapshot, and that the next one can
-    hold.
+    hold. Votes between policies are some, too, but no round waits for labels to get those.
     """
     last_snapshot = (
         select(DatasetVersion.id)
@@ -32,20 +32,25 @@ async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
             Judgement.kind != "imported",
             Judgement.id > last_held,
             conditions.is_left(),
+            ~exists().where(Task.id == Judgement.task_id, conditions.is_duel()),
         )
     )
     return count or 0
 
 
 async def labels_changed(db: AsyncSession, project_id: int) -> None:
-    """Wake the round that waits for labels once it has enough of them, or wants more pairs. To be called with every new
-    judgement.
+    """Wake the round that waits for labels once it has enough of them, or wants more pairs; or that waits for votes. To
+    be called with every new judgement.
     """
-    waits = (Round.project_id == project_id, Round.status == "active", Round.step == "label")
+    waits = (Round.project_id == project_id, Round.status == "active", Round.step.in_(("label", "vote")))
     round_ = await db.scalar(select(Round).where(*waits))
     if round_ is None:
         return
-    if await labels_at_hand(db, project_id) >= round_.label_target or await wants_pairs(db, round_):
+    if (
+        round_.step == "vote"
+        or await labels_at_hand(db, project_id) >= round_.label_target
+        or await wants_pairs(db, round_)
+    ):
         await dispatch.defer_round(db, round_.id)
 
 

@@ -41,7 +41,7 @@ async def comparisons(db: AsyncSession, project: Project) -> list[Comparison]:
     Counted by the database over the newest judgements given here, one row for each two.
     """
     rows = (await db.execute(_counted(project.id))).all()
-    named = await _names(db, project)
+    named = await names_of(db, project)
     found = []
     for row in rows:
         first = named[pens.of_completion(row.first_policy, row.first_served)]
@@ -65,7 +65,7 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
     labels = (*conditions.labels_of(project_id), Judgement.kind != "imported")
     newest = select(Judgement).where(*labels).order_by(Judgement.id.desc()).limit(MOST_JUDGEMENTS)
     judgement = aliased(Judgement, newest.subquery())
-    score = _score(judgement, at_one.position, at_other.position)
+    said = score(judgement, at_one.position, at_other.position)
     by_task = (
         select(
             one.model_version_id.label("first_policy"),
@@ -73,8 +73,8 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
             other.model_version_id.label("second_policy"),
             other.served_model_id.label("second_served"),
             judgement.task_id,
-            func.sum(score).label("said"),
-            func.count(score).label("count"),
+            func.sum(said).label("said"),
+            func.count(said).label("count"),
         )
         .join(at_one, at_one.task_id == judgement.task_id)
         .join(at_other, at_other.task_id == judgement.task_id)
@@ -83,7 +83,7 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
         .where(
             or_(one.served_model_id.is_not(None), other.served_model_id.is_not(None)),
             _order(one) < _order(other),
-            score.is_not(None),
+            said.is_not(None),
         )
         .group_by(
             one.model_version_id,
@@ -120,7 +120,7 @@ def _order(completion: type[Completion]) -> ColumnElement[int]:
     )
 
 
-def _score(
+def score(
     judgement: type[Judgement], first: InstrumentedAttribute[int], second: InstrumentedAttribute[int]
 ) -> ColumnElement[float | None]:
     """What a judgement says of two positions: 1 for the first, 0 for the second, one half for a tie, null for nothing.
@@ -136,7 +136,7 @@ def _score(
     )
 
 
-async def _names(db: AsyncSession, project: Project) -> dict[Writer, NamedWriter]:
+async def names_of(db: AsyncSession, project: Project) -> dict[Writer, NamedWriter]:
     served = await db.execute(select(ServedModel.id, ServedModel.name).where(ServedModel.project_id == project.id))
     policies = await db.execute(
         select(ModelVersion.id, ModelVersion.number).where(

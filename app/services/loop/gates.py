@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.base import Json
+from app.services.loop.certificate import ALPHA, Certificate
 from app.services.loop.label_need import Measured, cross_validated, held_out, more_judgements, number
 from app.services.loop.written import beside, exactly
 
@@ -19,6 +20,8 @@ Figures = Mapping[str, Any]
 
 FEWEST_FOR_A_SHARE = 10
 """Pairs of fewer than which no share is told: one of them would be more than ten per cent."""
+FEWEST_OF_A_KIND = 100
+"""Validation pairs of a kind of which its accuracy is told from chance."""
 FROM_NOTHING = 1000
 """Demonstrations without which a policy trained from nothing writes no sentences."""
 
@@ -33,6 +36,21 @@ class RewardBounds(BaseModel):
     accuracy_low: float = Field(default=0.5, ge=0, le=1, description="The accuracy's lower bound must lie above this.")
     accuracy_loss: float = Field(
         default=0.0, ge=0, le=1, description="How much less accurate than the reward model in use it may be."
+    )
+    calibration_error: float | None = Field(
+        default=None, ge=0, le=1, description="Most calibration error after temperature scaling; null: not asked."
+    )
+    shorter_preferred: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Least accuracy where people preferred the shorter response; null: not asked.",
+    )
+    worst_kept: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="What the worst kind of pair must keep of the lead over a coin, from 0 to 1; null: not asked.",
     )
 
 
@@ -64,6 +82,30 @@ class PolicyBounds(BaseModel):
         default=0.5, ge=0, description="Least variety of word pairs, in times the reference's."
     )
     cost: float | None = Field(default=None, description="Most that a response may cost on average; null: no limit.")
+    alarms: int | None = Field(
+        default=None, ge=0, description="Most detectors of reward hacking that raised an alarm; null: not asked."
+    )
+
+
+class VoteBounds(BaseModel):
+    """What people must say of a policy before it is promoted, where they are asked: that it wins more than half of
+    blinded duels with the one in use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asks_people: bool = Field(
+        default=False, description="Promote a policy only once people preferred it to the one in use."
+    )
+    votes: int = Field(default=100, ge=10, le=10_000, description="Most votes that are asked for before it is refused.")
+    companions: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="Duels that nobody votes on, for each that people do; more save votes and take longer to write.",
+    )
+    error: float = Field(
+        default=ALPHA, gt=0, lt=0.5, description="Chance that a policy which is no better passes all the same."
+    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +130,7 @@ def reward_rules(figures: Figures, bounds: RewardBounds, judgements: int | None 
     rules = [_pairs_rule(pairs, bounds), _accuracy_rule(figures, bounds, enough, judgements)]
     if number(figures, "previous_accuracy") is not None:
         rules.append(_previous_rule(figures, bounds, pairs, enough))
-    return tuple(rules)
+    return (*rules, *_chosen_reward_rules(figures, bounds))
 
 
 def first_policy_rules(figures: Figures, bounds: FirstPolicyBounds) -> tuple[Rule, ...]:
@@ -119,7 +161,7 @@ def policy_rules(figures: Figures, bounds: PolicyBounds) -> tuple[Rule, ...]:
     where cost has a limit, within it."""
     length = number(figures, "length_ratio")
     length_words = "Responses are {figure} times as long as the reference's"
-    rules = (
+    rules: tuple[Rule, ...] = (
         _win_rate_rule(figures, bounds),
         _at_most(
             "kl", number(figures, "kl"), bounds.kl, "KL to the reference is {figure} nats per response", decimals=1
@@ -140,10 +182,40 @@ def policy_rules(figures: Figures, bounds: PolicyBounds) -> tuple[Rule, ...]:
             "The variety of word pairs is {figure} times the reference's",
         ),
     )
-    if bounds.cost is None:
-        return rules
-    words = "The mean cost of a response is {figure}"
-    return (*rules, _at_most("cost", number(figures, "cost"), bounds.cost, words))
+    if bounds.cost is not None:
+        words = "The mean cost of a response is {figure}"
+        rules = (*rules, _at_most("cost", number(figures, "cost"), bounds.cost, words))
+    if bounds.alarms is not None:
+        words = "Detectors of reward hacking that raised an alarm: {figure}"
+        rules = (*rules, _at_most("alarms", number(figures, "alarms"), bounds.alarms, words, decimals=0))
+    return rules
+
+
+def vote_rules(found: Certificate) -> tuple[Rule, ...]:
+    """Preferred by people to the policy in use, so clearly that chance would seldom say so of one that isn't."""
+    if not found.votes:
+        return (Rule("votes", None, found.needed, passed=False, sentence="Nobody has voted on the new policy."),)
+    evidence = beside(found.evidence, found.needed, decimals=1)
+    share = beside(found.share, 0.5, decimals=1, percent=True)
+    adjusted = f"{found.adjusted:.1%}"
+    of = f"In {found.votes} of at most {found.budget} votes the new policy has {share}"
+    return (
+        Rule(
+            "votes",
+            found.evidence,
+            found.needed,
+            found.is_certified,
+            f"{of}, and {adjusted} had all duels been as easy as those that nobody voted on. The evidence that people "
+            f"prefer it is {evidence}; at least {exactly(found.needed)} is needed.",
+        ),
+        Rule(
+            "vote_share",
+            found.share,
+            0.5,
+            found.share > 0.5,
+            f"People preferred it in {share} of the votes, a tie counting half; more than 50% is needed.",
+        ),
+    )
 
 
 def passed(rules: Sequence[Rule]) -> bool:
@@ -191,6 +263,41 @@ def _accuracy_rule(figures: Figures, bounds: RewardBounds, enough: bool, judgeme
         else f"About {more} more judgements would show it, if they are like these."
     )
     return Rule("accuracy", judged.low, bound, passed=False, sentence=f"{said} {advice}")
+
+
+def _chosen_reward_rules(figures: Figures, bounds: RewardBounds) -> list[Rule]:
+    """Those that a project asks for: on the few pairs of a first round they say more about chance than the model."""
+    rules: list[Rule] = []
+    if bounds.calibration_error is not None:
+        error = number(figures, "calibration_error_scaled")
+        words = "Its chances are off by {figure} on average after temperature scaling"
+        rules.append(_at_most("calibration_error", error, bounds.calibration_error, words, percent=True))
+    if bounds.shorter_preferred is not None:
+        accuracy = number(figures, "accuracy_shorter_preferred")
+        words = "Accuracy is {figure} where people preferred the shorter response"
+        rules.append(_at_least("shorter_preferred", accuracy, bounds.shorter_preferred, words, percent=True))
+    if bounds.worst_kept is not None:
+        rules.append(_worst_rule(figures, bounds.worst_kept))
+    return rules
+
+
+def _worst_rule(figures: Figures, kept: float) -> Rule:
+    """Of the kinds of pairs that are many enough for a share to say something."""
+    counts = figures.get("subset_pairs") or {}
+    accuracies = {
+        name: number(figures, f"accuracy_{name}") for name, count in counts.items() if count >= FEWEST_OF_A_KIND
+    }
+    found = {name: accuracy for name, accuracy in accuracies.items() if accuracy is not None}
+    overall = number(figures, "accuracy")
+    if overall is None:
+        return _missing("worst_kind", 0.5)
+    bound = 0.5 + kept * (overall - 0.5)
+    if not found:
+        sentence = f"No kind of pair has {FEWEST_OF_A_KIND} validation pairs, so there is no worst one."
+        return Rule("worst_kind", None, bound, True, sentence)
+    worst = min(found, key=lambda name: found[name])
+    words = f"Of the kinds of pairs it is least accurate on “{worst.replace('_', ' ')}”: {{figure}}"
+    return _at_least("worst_kind", found[worst], bound, words, percent=True)
 
 
 def _agreement(found: Measured, bound: float, pairs: str, *, short: bool = False) -> str:

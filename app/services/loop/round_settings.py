@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, create_model
 from app.db.base import Json
 from app.db.tables import Project, Round
 from app.phrases import phrase
-from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds
+from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.registry import TRAINING
 from app.services.projects.question import question_of
@@ -53,6 +53,7 @@ class RoundSettings(_OfStages):
     first_policy_gate: FirstPolicyBounds = Field(default=FirstPolicyBounds(), title=phrase("Gate of the first policy"))
     reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))
     policy_gate: PolicyBounds = Field(default=PolicyBounds(), title=phrase("Gate of the policy"))
+    vote_gate: VoteBounds = Field(default=VoteBounds(), title=phrase("Gate by people’s votes"))
 
     def overridden(self, values: Mapping[str, Any]) -> Self:
         """These settings with `values` on top; stage settings and bounds are merged key by key. Raises Invalid."""

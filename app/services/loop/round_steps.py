@@ -21,6 +21,8 @@ STAGE_OF_STEP: Mapping[RoundStep, str] = {
     "ppo": "ppo",
     "evaluate": "evaluate",
     "policy_gate": "gate",
+    "duel": "evaluate",
+    "vote_gate": "gate",
     "promote": "promote",
     "generate": "generate",
 }
@@ -75,7 +77,7 @@ async def keep_result(db: AsyncSession, round_: Round, run: Run) -> str | None:
             await models.promote(db, round_.started_by_id, made, reason="Trained by a round.")
         case "ppo":
             round_.policy_id = (await _made_by(db, run)).id
-        case "reward_gate" | "policy_gate" if not result["passed"]:
+        case "reward_gate" | "policy_gate" | "vote_gate" if not result["passed"]:
             reason: str = result["reason"]
             return reason
     return None
@@ -107,8 +109,16 @@ async def _inputs(db: AsyncSession, project: Project, round_: Round) -> Json | N
             if round_.cost_id is not None and settings.policy_gate.cost is None:
                 bounds["cost"] = settings.cost_limit
             return {"model_version_id": round_.policy_id, "bounds": bounds}
+        case "duel":
+            policy = await db.get_one(ModelVersion, _made(round_.policy_id))
+            return await evaluate.duel_inputs_for(db, project, policy, _made(round_.reward_id), settings.vote_gate)
+        case "vote_gate":
+            return {"model_version_id": round_.policy_id, "bounds": settings.vote_gate.model_dump()}
         case "promote":
-            return {"model_version_id": round_.policy_id}
+            if round_.overridden_step not in ("policy_gate", "vote_gate"):
+                return {"model_version_id": round_.policy_id}
+            said = {"reason": round_.overridden_because, "by_id": round_.overridden_by_id}
+            return {"model_version_id": round_.policy_id, **said}
         case "generate":
             return await generate.inputs_for(db, project)
         case step:

@@ -1,11 +1,13 @@
 """Rounds: one turn of the loop as a state machine in the database.
 
-    select → label → snapshot → reward → reward_gate → [cost →] ppo → evaluate → policy_gate → promote → generate → done
+    select → label → snapshot → reward → reward_gate → [cost →] ppo → evaluate → policy_gate →
+    [duel → vote → vote_gate →] promote → generate → done
 
-`cost` is a step of the rounds that hold harm to a limit. Every step but `label` is a run. `advance` looks at where a
+`cost` is a step of the rounds that hold harm to a limit; `duel`, `vote` and `vote_gate` are of those in which people
+vote on the new policy before it is promoted. Every step but `label` and `vote` is a run. `advance` looks at where a
 round stands and moves it on as far as it goes; it may be called at any time, by anybody, twice. A failed or cancelled
 run leaves the round where it is until the run is retried or the round is cancelled; a refusing gate stops the round
-with its reasons.
+with its reasons, from which an owner may go on with a reason of their own.
 """
 
 from typing import get_args
@@ -15,22 +17,26 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Judgement, Project, Round, Run
+from app.db.tables import Judgement, ModelVersion, Project, Round, Run
 from app.db.tables.runs import RoundStatus, RoundStep
-from app.errors import Conflict
+from app.errors import Conflict, Invalid
 from app.security import Principal
 from app.services import conditions, dispatch, events
 from app.services.judging.labels import labels_at_hand
-from app.services.loop import round_steps, runs, selection, starting
+from app.services.loop import duels, models, round_steps, runs, selection, starting
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.projects import projects
 
 STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
+GATES: tuple[RoundStep, ...] = ("reward_gate", "policy_gate", "vote_gate")
 
 
 def steps_of(settings: RoundSettings) -> tuple[RoundStep, ...]:
     """The steps that a round with such settings takes, the last of which is `done`."""
-    return tuple(step for step in STEPS if step != "cost" or settings.harmlessness)
+    left_out: set[RoundStep] = set() if settings.harmlessness else {"cost"}
+    if not settings.vote_gate.asks_people:
+        left_out |= {"duel", "vote", "vote_gate"}
+    return tuple(step for step in STEPS if step not in left_out)
 
 
 async def start(
@@ -78,15 +84,47 @@ async def cancel(db: AsyncSession, actor: Principal | None, round_: Round) -> No
 
 
 async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round) -> None:
-    """Go on from the label step with the labels at hand. Raises Conflict elsewhere, and when there is none at all."""
+    """Go on with the labels or votes at hand. Raises Conflict at any other step, and when there is no label at all."""
     await _require_owner(db, actor, round_)
     await _lock_active(db, round_)
-    if round_.step != "label":
+    if round_.step not in ("label", "vote"):
         raise Conflict("The round isn't waiting for labels.")
-    if not await db.scalar(select(Judgement.id).where(*conditions.labels_of(round_.project_id)).limit(1)):
+    if round_.step == "label" and not await db.scalar(
+        select(Judgement.id).where(*conditions.labels_of(round_.project_id)).limit(1)
+    ):
         raise Conflict("There is no judgement to learn from yet.")
-    round_.step = "snapshot"
+    if round_.step == "vote":
+        await duels.close(db, round_.id)
+    steps = steps_of(settings_of_round(round_))
+    round_.step = steps[steps.index(round_.step) + 1]
     await db.flush()
+    await dispatch.defer_round(db, round_.id)
+    await _announce(db, round_)
+
+
+async def override(db: AsyncSession, actor: Principal | None, round_: Round, reason: str) -> None:
+    """Go on from a gate's refusal, whose figures stay as they are. Raises Conflict elsewhere and while another round is
+    active, Invalid without a reason.
+    """
+    await _require_owner(db, actor, round_)
+    await db.refresh(round_, with_for_update=True)
+    if round_.status != "stopped" or round_.step not in GATES:
+        raise Conflict("No gate has refused anything here.")
+    if not reason.strip():
+        raise Invalid("Say why the round is to go on all the same.")
+    actor_id = actor.user_id if actor is not None else None
+    if round_.step == "reward_gate":
+        version = await db.get_one(ModelVersion, round_.reward_id)
+        await models.promote(db, actor_id, version, reason=reason)
+    steps = steps_of(settings_of_round(round_))
+    try:
+        async with db.begin_nested():
+            round_.overridden_step, round_.overridden_because = round_.step, reason.strip()
+            round_.overridden_by_id = actor_id
+            round_.step = steps[steps.index(round_.step) + 1]
+            round_.status, round_.reason, round_.finished_at = "active", None, None
+    except IntegrityError:
+        raise Conflict("Another round of this project is under way.") from None
     await dispatch.defer_round(db, round_.id)
     await _announce(db, round_)
 
@@ -108,10 +146,14 @@ async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
     """Leave the current step if it is done. False if the round has to wait."""
     if round_.step == "label":
         done = await _has_labels(db, project, round_)
+    elif round_.step == "vote":
+        done = await duels.is_decided(db, round_.id, settings_of_round(round_).vote_gate)
     else:
         done = await _run_is_done(db, project, round_)
     if not done or round_.status != "active":
         return False
+    if round_.step == "vote":
+        await duels.close(db, round_.id)
     steps = steps_of(settings_of_round(round_))
     round_.step = steps[steps.index(round_.step) + 1]
     if round_.step == "done":
@@ -171,6 +213,7 @@ async def _end(db: AsyncSession, round_: Round, status: RoundStatus, *, reason: 
     round_.reason = reason
     round_.finished_at = func.now()
     await db.flush()
+    await duels.close(db, round_.id)
     await db.refresh(round_)
     await _announce(db, round_)
 

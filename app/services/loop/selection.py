@@ -119,10 +119,10 @@ def policies_of(candidates: Iterable[Candidate]) -> tuple[int, ...]:
 
 
 async def open_places(db: AsyncSession, project_id: int) -> int:
-    """How many judgements the open tasks can still take."""
+    """How many labels that a round may wait for the open tasks can still take."""
     places = await db.scalar(
         select(func.coalesce(func.sum(Task.quota - Task.judged - Task.skipped), 0)).where(
-            Task.project_id == project_id, Task.purpose == "label", Task.state == "open"
+            Task.project_id == project_id, Task.purpose == "label", Task.state == "open", ~conditions.is_duel()
         )
     )
     return int(places or 0)

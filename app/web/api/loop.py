@@ -13,7 +13,7 @@ from app.services.loop import hacking_report, label_advice, rounds, runs
 from app.services.projects import projects
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import LabelAdviceOut, MetricOut, RoundIn, RoundOut, RunOut
+from app.web.api.schemas import LabelAdviceOut, MetricOut, PromoteIn, RoundIn, RoundOut, RunOut
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter()
@@ -65,9 +65,20 @@ async def cancel_round(project: OwnedProject, number: Id, caller: Caller, db: Db
 
 @router.post("/projects/{slug}/rounds/{number}/continue", tags=["rounds"], summary="Go on with the judgements at hand")
 async def continue_round(project: OwnedProject, number: Id, caller: Caller, db: Db) -> RoundOut:
-    """Ends the wait of the label step. 409 when the round waits for nothing."""
+    """Ends the wait for labels, or for votes. 409 when the round waits for nothing."""
     entry = await _round(db, project, number)
     await rounds.continue_now(db, caller, entry)
+    await db.refresh(entry)
+    return RoundOut.model_validate(entry)
+
+
+@router.post("/projects/{slug}/rounds/{number}/override", tags=["rounds"], summary="Go on against a gate")
+async def override_gate(project: OwnedProject, number: Id, body: PromoteIn, caller: Caller, db: Db) -> RoundOut:
+    """Goes on from a gate's refusal, whose figures stay on record with the reason; 409 where none has refused anything
+    or another round is under way, 422 without a reason.
+    """
+    entry = await _round(db, project, number)
+    await rounds.override(db, caller, entry, body.reason)
     await db.refresh(entry)
     return RoundOut.model_validate(entry)
 

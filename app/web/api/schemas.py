@@ -320,6 +320,8 @@ class RoundOut(Out):
     cost_id: int | None
     policy_id: int | None
     reason: str | None
+    overridden_step: str | None = Field(description="The gate from whose refusal an owner went on.")
+    overridden_because: str | None
     created_at: datetime
     finished_at: datetime | None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, get_args
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,16 +14,18 @@ from starlette.responses import Response
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, DomainError, Invalid, NotFound
-from app.services.loop import base_models, bringing, models, needs, promoting
+from app.services.loop import base_models, bringing, models, needs, promoting, side_by_side, writers
 from app.services.loop.base_models import CheckedModel
 from app.services.loop.needs import Need
+from app.services.loop.writers import Writer
 from app.services.reports import reports
 from app.services.reports.dashboard import DASHBOARD
+from app.services.reports.leaderboard import LEADERBOARD
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
-from app.web.words.versions import comparison
+from app.web.words.versions import comparison, writer_name
 from training.memory.room import total_bytes
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
@@ -115,6 +117,8 @@ async def _page(
     checked: CheckedModel | None = None,
 ) -> Response:
     views = await _views(db, managed.project, settings_of(request).home)
+    latest = await reports.current(db, managed.project, LEADERBOARD)
+    board = latest.content
     history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
     by_kind = {kind: [view for view in views if view.version.kind == kind] for kind in get_args(ModelKind)}
@@ -135,8 +139,39 @@ async def _page(
         machine_memory_bytes=total_bytes(),
         judged_tasks=await _judged_tasks(db, managed.project),
         in_use=in_use,
+        latest=latest,
+        board=board,
+        called=[writer_name(entry.kind, entry.name) for entry in board.entries] if board is not None else [],
         before=await _before(db, in_use),
         history=history,
+    )
+
+
+@router.get("/duel")
+async def show_duel(
+    request: Request,
+    managed: ManagedProject,
+    db: Db,
+    first: Annotated[str, Query(max_length=100)] = "",
+    second: Annotated[str, Query(max_length=100)] = "",
+    place: Annotated[int, Query(ge=1, le=2**31 - 1)] = 1,
+) -> Response:
+    """Shows owners and reviewers what two writers wrote to one prompt, side by side. Raises Invalid."""
+    options = await side_by_side.written(db, managed.project)
+    chosen = [Writer.parse(text) for text in (first, second) if text]
+    chosen += [option.writer for option in options if option.writer not in chosen][: 2 - len(chosen)]
+    await writers.require(db, managed.project, chosen)
+    shown = await side_by_side.shown(db, managed.project, chosen, place)
+    names = {option.writer: writer_name(option.writer.kind, option.name) for option in options}
+    return render.page(
+        request,
+        "models/duel.html",
+        managed=managed,
+        options=options,
+        called=list(names.values()),
+        chosen=[str(writer) for writer in chosen],
+        shown=shown,
+        names=[names.get(writer, str(writer)) for writer in chosen],
     )
 
 

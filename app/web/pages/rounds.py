@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Form, Path, Request
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -18,6 +19,10 @@ from app.web.words import round_view
 router = APIRouter(prefix="/projects/{slug}/rounds/{number}", include_in_schema=False)
 
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+
+class Override(BaseModel):
+    reason: Annotated[str, Field(max_length=2000)] = ""
 
 
 @router.get("")
@@ -48,10 +53,22 @@ async def cancel_round(number: Number, project: OwnedProject, principal: Current
 
 @router.post("/continue")
 async def continue_round(number: Number, project: OwnedProject, principal: CurrentUser, db: Db) -> Response:
-    """Goes on with the labels at hand for an owner. Raises Conflict at any other step, and where there are none."""
+    """Goes on with the labels or votes at hand for an owner. Raises Conflict at any other step, and without a label."""
     entry = await _round(db, project, number)
     await rounds.continue_now(db, principal, entry)
     return render.redirect(f"/projects/{project.slug}")
+
+
+@router.post("/override")
+async def override_gate(
+    number: Number, project: OwnedProject, form: Annotated[Override, Form()], principal: CurrentUser, db: Db
+) -> Response:
+    """Goes on from a gate's refusal for an owner who says why. Raises Conflict where no gate has refused anything or
+    another round is under way, Invalid without a reason.
+    """
+    entry = await _round(db, project, number)
+    await rounds.override(db, principal, entry, form.reason)
+    return render.redirect(f"/projects/{project.slug}/rounds/{entry.number}")
 
 
 async def _round(db: AsyncSession, project: Project, number: int) -> Round:

@@ -25,6 +25,7 @@ from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.pages.served_form import ServedForm
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
+from app.web.words.versions import writer_name
 
 router = APIRouter(prefix="/projects/{slug}/served-models", include_in_schema=False)
 
@@ -278,7 +279,7 @@ def _choices(writers: list[NamedWriter]) -> list[tuple[str, str]]:
 
 def _called(named: NamedWriter) -> str:
     """A writer's name for people."""
-    return gettext("policy %(number)s") % {"number": named.name} if named.writer.kind == "policy" else named.name
+    return writer_name(named.writer.kind, named.name)
 
 
 def _told(comparison: Comparison) -> Told:

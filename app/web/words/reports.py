@@ -28,6 +28,13 @@ WORDS: Mapping[str, str] = {
     "cohen": lazy("Cohen’s kappa"),
     "fleiss": lazy("Fleiss’ kappa"),
     "alpha_nominal": lazy("Krippendorff’s alpha, by side"),
+    "policy": lazy("policy"),
+    "served": lazy("served model"),
+    "first_side": lazy("Shown first"),
+    "length": lazy("Twice as long"),
+    "headings": lazy("More headings"),
+    "bold": lazy("More bold"),
+    "lists": lazy("More lists"),
     "alpha_ordinal": lazy("Krippendorff’s alpha, by strength"),
 }
 

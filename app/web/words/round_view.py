@@ -6,10 +6,10 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Gate, Project, Round, Run, Task
+from app.db.tables import Gate, Project, Round, Run, Task, User
 from app.db.tables.runs import RoundStep
 from app.services.judging import labels
-from app.services.loop import rounds
+from app.services.loop import duels, rounds
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.selection.rules import RULES
 from app.web.words import pace
@@ -48,6 +48,8 @@ class RoundView:
     round: Round
     steps: tuple[StepView, ...]
     progress: pace.Progress | None = None
+    overridden_by: str | None = None
+    """Who went on from a refusal, by name."""
 
     @property
     def current(self) -> StepView | None:
@@ -128,7 +130,8 @@ async def _view(
         run = runs[name]
         gate = gates.get(run.id) if run else None
         steps.append(StepView(name, _state(entry, index - reached, run), place, run, gate))
-    return RoundView(entry, tuple(steps), await _progress(db, entry, runs))
+    by = await db.get(User, entry.overridden_by_id) if entry.overridden_by_id is not None else None
+    return RoundView(entry, tuple(steps), await _progress(db, entry, runs), by.name if by is not None else None)
 
 
 def _state(entry: Round, steps_away: int, run: Run | None) -> StepState:
@@ -150,5 +153,8 @@ async def _progress(db: AsyncSession, entry: Round, runs: dict[RoundStep, Run | 
     if entry.step == "label":
         done = await labels.labels_at_hand(db, entry.project_id)
         return await pace.of_labelling(db, entry.project_id, done=done, target=entry.label_target)
+    if entry.step == "vote":
+        found = await duels.certify(db, entry.id, settings_of_round(entry).vote_gate)
+        return pace.Progress(found.votes, found.budget)
     run = runs.get(entry.step)  # type: ignore[call-overload]  # CHECK step_known
     return await pace.of_run(db, run) if run else None

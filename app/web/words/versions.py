@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from app.db.tables import ModelVersion
 from app.services.loop.stages.figures import COMPARED, MEASURED_BY
+from app.web.locales import gettext
 from app.web.words.figures import Figure, described, difference
+
+
+def writer_name(kind: str, name: str) -> str:
+    """A writer's name for people: a policy has its number, a served model its own."""
+    return gettext("policy %(number)s") % {"number": name} if kind == "policy" else name
 
 
 @dataclass(frozen=True)

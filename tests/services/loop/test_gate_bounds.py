@@ -219,3 +219,40 @@ def test_bounds_that_can_not_be_meant_are_refused(
 ) -> None:
     with pytest.raises(ValidationError):
         bounds.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "figure", "just", "beyond"),
+    [
+        ({"calibration_error": 0.05}, "calibration_error", "calibration_error_scaled", 0.05, 0.0501),
+        ({"shorter_preferred": 0.55}, "shorter_preferred", "accuracy_shorter_preferred", 0.55, 0.5499),
+        ({"worst_kept": 0.6}, "worst_kind", "accuracy_strong", 0.65, 0.6499),
+    ],
+)
+def test_what_a_project_asks_of_reward_models_beside_accuracy_is_asked_of_them_alone(
+    asked: dict[str, float], name: str, figure: str, just: float, beyond: float
+) -> None:
+    kinds = {"subset_pairs": {"strong": 100, "slight": 99}, "accuracy": 0.75, "accuracy_slight": 0.1}
+    bounds = RewardBounds(**asked)
+    assert of_reward(name, bounds, **kinds, **{figure: just}).passed
+    refused = of_reward(name, bounds, **kinds, **{figure: beyond})
+    assert not refused.passed
+    assert name not in {one.name for one in reward_rules(GOOD_REWARD | kinds, RewardBounds())}
+
+
+def test_without_a_hundred_pairs_of_a_kind_there_is_no_worst_one_and_without_a_figure_nothing_is_shown() -> None:
+    few = of_reward("worst_kind", RewardBounds(worst_kept=0.6), subset_pairs={"strong": 99}, accuracy_strong=0.1)
+    assert few.passed
+    assert few.sentence == "No kind of pair has 100 validation pairs, so there is no worst one."
+    assert not of_reward(
+        "calibration_error", RewardBounds(calibration_error=0.05), calibration_error_scaled=None
+    ).passed
+
+
+def test_a_project_may_refuse_policies_that_raised_alarms() -> None:
+    assert of_policy("alarms", PolicyBounds(alarms=0), alarms=0).passed
+    raised = of_policy("alarms", PolicyBounds(alarms=0), alarms=2)
+    assert (raised.passed, raised.sentence) == (
+        False,
+        "Detectors of reward hacking that raised an alarm: 2; at most 0 is allowed.",
+    )

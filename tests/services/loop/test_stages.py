@@ -32,7 +32,7 @@ def test_every_training_stage_is_one_of_the_command_line_and_none_is_forgotten()
 
 
 def test_every_step_of_a_round_but_waiting_and_the_end_is_a_stage() -> None:
-    assert set(get_args(RoundStep)) - set(STAGE_OF_STEP) == {"label", "done"}
+    assert set(get_args(RoundStep)) - set(STAGE_OF_STEP) == {"label", "vote", "done"}
     assert set(STAGE_OF_STEP.values()) <= set(STAGES)
 
 

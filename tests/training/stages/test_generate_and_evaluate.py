@@ -5,7 +5,7 @@ import pytest
 
 from tests.training import toy
 from training.hacking.detectors import distinct_2
-from training.records import CompletionRecord, read_records
+from training.records import CompletionRecord, DuelRecord, read_records
 
 
 def generated(out: Path, **settings: object) -> list[CompletionRecord]:
@@ -57,6 +57,12 @@ def test_a_policy_is_level_with_itself(world: Path, policy: Path, reward: Path, 
     assert result["validation_pairs"] + result["validation_ties"] == 900  # type: ignore[operator]
     for name in ("completions.jsonl", "reference_completions.jsonl"):
         assert len(read_records(tmp_path / "out" / name, CompletionRecord)) == 96
+    duels = read_records(tmp_path / "out" / "duels.jsonl", DuelRecord)
+    assert [(duel.prompt_id, duel.sample) for duel in duels] == [(key, n) for key in toy.prompts() for n in range(4)]
+    wins = [
+        1.0 if duel.reward > duel.reference_reward else 0.5 * (duel.reward == duel.reference_reward) for duel in duels
+    ]
+    assert sum(wins) / 96 == pytest.approx(rate)
 
 
 def test_only_preferences_can_be_evaluated_too(world: Path, reward: Path, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from app.db.base import Json
 from app.db.tables import ModelVersion
 from app.phrases import phrase
-from app.services.loop import gates, models
-from app.services.loop.gates import PolicyBounds, RewardBounds
+from app.services.loop import duels, gates, models
+from app.services.loop.gates import PolicyBounds, RewardBounds, VoteBounds
 from app.services.loop.stages.parts import decide, put_into_use
 from app.services.loop.stages.stage import Work, WorkerStage
 
@@ -15,6 +15,10 @@ async def _perform(work: Work) -> Json:
     if version.kind == "reward":
         bounds = RewardBounds.model_validate(run.settings["bounds"])
         rules = gates.reward_rules(version.figures, bounds, await models.judgements_of(work.db, version))
+    elif run.round_step == "vote_gate":
+        assert run.round_id is not None
+        bounds_of_votes = VoteBounds.model_validate(run.settings["bounds"])
+        rules = gates.vote_rules(await duels.certify(work.db, run.round_id, bounds_of_votes))
     else:
         rules = gates.policy_rules(version.figures, PolicyBounds.model_validate(run.settings["bounds"]))
     passed = await decide(work, version, rules)

@@ -166,11 +166,14 @@ async def decide(work: Work, version: ModelVersion, rules: Sequence[Rule]) -> bo
     return passed
 
 
-async def put_into_use(work: Work, version: ModelVersion) -> None:
-    """A version that passed its gate; nothing where it is in use already."""
+async def put_into_use(
+    work: Work, version: ModelVersion, *, reason: str | None = None, actor_id: int | None = None
+) -> None:
+    """A version that passed its gate, or for somebody's `reason`; nothing where it is in use already."""
     current = await models.promoted(work.db, version.project_id, "reward" if version.kind == "reward" else "policy")
     if current is None or current.id != version.id:
-        await models.promote(work.db, work.run.started_by_id, version, reason="Passed its gate.")
+        said = reason or "Passed its gate."
+        await models.promote(work.db, actor_id or work.run.started_by_id, version, reason=said)
 
 
 async def is_short_of_pairs(db: AsyncSession, project: Project, settings: Settings) -> bool:
