@@ -351,7 +351,7 @@ async def test_people_see_pairs_by_the_new_policy_even_when_no_round_follows(loo
     newest = select(Task).where(Task.project_id == project.id).order_by(Task.id.desc()).limit(1)
     task = await loop.do(lambda db: db.scalar(newest))
     assert task is not None
-    assert (task.round_id, task.selection["rule"]) == (None, "uniform")
+    assert (task.round_id, task.selection["round"]) == (None, None)
     assert await writers_of(loop, None) >= {improved.id}
 
 

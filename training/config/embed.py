@@ -18,6 +18,8 @@ class EmbedConfig(StageConfig):
     policy: str | None = None
     max_length: Count = step(512, 1024)
     """Longer ones, prompt included, have no row and are counted."""
+    directions: Count = 256
+    """Of a policy's features, those in which responses to one prompt differ most; no more than there are."""
     checkpoint_steps: Count = 8
 
     def __post_init__(self) -> None:

@@ -124,6 +124,13 @@ class PpoConfig(LearningConfig):
     """Divide the tokens' rewards by their deviation over the rollout, the mean unchanged (Ziegler et al. 2019)."""
     whiten_advantages: bool = True
     """Mean 0 and deviation 1 over all tokens of the rollout, not of a minibatch."""
+    paid_by: Literal["usual", "model", "teacher"] = "usual"
+    """Who scores responses: the reward model, or the linear teacher that it was distilled from, which reads the
+    reference and stays right where the policy leaves what the model learnt of. `usual` is the teacher where there is
+    one."""
+    pessimism: NonNegative = 1.0
+    """What is taken off a teacher's score for each deviation by which it is less sure of a response than of an average
+    one (Coste et al. 2023, of ensembles)."""
     rules: RewardRules = field(default_factory=RewardRules)
     missing_eos_penalty: NonNegative | None = 2.0
     """A response that did not end gets min(score, 0) minus this, in deviations of the score. Null: its score."""

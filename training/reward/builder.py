@@ -12,6 +12,7 @@ from training.config.reward import Method
 from training.data.examples import Example, Pair, Prompt
 from training.preferences.comparisons import Preferences, comparisons
 from training.reward.held_out import score_differences
+from training.reward.kept_teacher import KeptTeacher
 from training.reward.normalisation import Demonstrations, centre, normalise
 from training.reward.phases import DISTIL, sampling
 from training.reward.policy_samples import PolicySamples
@@ -98,6 +99,11 @@ class RewardBuilder:
         finish(self._reward_model, self._config, self._config.base or self._config.policy)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
+
+    @property
+    def teacher(self) -> KeptTeacher | None:
+        """Whom the published model learnt from, if from one alone."""
+        return self._taught.kept
 
     def statistics(self) -> dict[str, object]:
         """Mean and deviation of the raw scores, over what and how many, and what the teacher reached."""
@@ -190,9 +196,7 @@ class RewardBuilder:
         tensors = self._samples.tensors()
         if phase != "sample":
             tensors |= self._student.learner.tensors()
-        if self._taught.target_NH is not None:
-            tensors["targets"] = self._taught.target_NH
-        return tensors, asdict(_Values(self._taught.figures, self._trials.differences))
+        return tensors | self._taught.tensors(), asdict(_Values(self._taught.figures, self._trials.differences))
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         """How many steps are done."""
@@ -202,6 +206,6 @@ class RewardBuilder:
         if checkpoint.phase != "sample":
             self._student.learner.restore(checkpoint.tensors)
         values = checkpoint.values_as(_Values)
-        self._taught.target_NH, self._taught.figures = checkpoint.tensors.get("targets"), values.teacher
+        self._taught.restore(checkpoint.tensors, values.teacher)
         self._trials.differences = values.trials
         return checkpoint.step

@@ -15,10 +15,9 @@ from training.data.examples import Example, Pair
 from training.preferences.agreement import agreement, cross_validated_figures
 from training.reward.features import prefix_features, prompt_features, response_features
 from training.reward.heads import Lesson
+from training.reward.kept_teacher import FARTHEST, KeptTeacher
 from training.reward.teacher import Teacher, fit_teachers
 from training.runtime.metrics import Measures
-
-FARTHEST_TARGET = 4.0  # deviations: a linear teacher goes to any length outside of what it has seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,8 @@ class Teaching:
     """What the teachers of the ensemble reached."""
     held_out_P: Tensor
     """Score differences of all labelled pairs, each by a teacher that had not seen its prompt."""
+    kept: KeptTeacher | None
+    """The teacher itself, where there is one alone."""
 
 
 def teach(
@@ -50,7 +51,9 @@ def teach(
     examples = [*samples, *labelled]
     prompt_BD = prompt_features(policy, examples)
     scored: list[list[Tensor]] = [[] for _ in teachers]
+    whole: list[Tensor] = []
     for feature_NF, prompt_D in zip(prefix_features(policy, examples), prompt_BD, strict=True):
+        whole.append(feature_NF[-1])
         for teacher, scores in zip(teachers, scored, strict=True):
             scores.append(teacher.score(feature_NF, prompt_D.expand(len(feature_NF), -1)))
     held_out_P = teachers[0].cross_validation.margin_P
@@ -61,7 +64,10 @@ def teach(
         **_teacher_agreement(policy, teachers[:members], validation),
     }
     target_NH = torch.stack([_standardised(scores, len(samples)) for scores in scored], dim=1)
-    return Teaching(target_NH, figures, held_out_P)
+    count = len(samples)
+    alone = len(teachers) == 1
+    kept = KeptTeacher.of(teachers[0], torch.stack(whole[:count]), prompt_BD[:count]) if alone else None
+    return Teaching(target_NH, figures, held_out_P, kept)
 
 
 def distillation_loss(
@@ -90,7 +96,7 @@ def _standardised(scores: Sequence[Tensor], samples: int) -> Tensor:
     """(N,) of one teacher: mean 0 and deviation 1 over whole samples, within bounds."""
     whole_B = torch.stack([score_N[-1] for score_N in scores[:samples]])
     mean, deviation = whole_B.mean(), whole_B.std().clamp(min=1e-9)
-    return ((torch.cat(list(scores)) - mean) / deviation).clamp(-FARTHEST_TARGET, FARTHEST_TARGET).float()
+    return ((torch.cat(list(scores)) - mean) / deviation).clamp(-FARTHEST, FARTHEST).float()
 
 
 def _teacher_agreement(policy: LanguageModel, teachers: Sequence[Teacher], pairs: Sequence[Pair]) -> dict[str, float]:

@@ -45,6 +45,14 @@ def response_features(policy: LanguageModel, examples: Sequence[Example]) -> Ten
 
 
 @torch.inference_mode()
+def whole_features(policy: LanguageModel, examples: Sequence[Example]) -> Tensor:
+    """What `response_features` gives, in one thread: of what PPO scores beside other models."""
+    batches = length_batches([len(example) for example in examples], batch_tokens=BATCH_TOKENS)
+    found = _features_of(policy, examples, batches, whole=True)
+    return torch.cat([found[index] for index in range(len(examples))])
+
+
+@torch.inference_mode()
 def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tensor:
     """(B, 2 D): middle and last hidden states where the response is about to begin."""
     found = torch.zeros(len(examples), 2 * policy.model.config.hidden_size)
@@ -75,8 +83,9 @@ def prefix_features(policy: LanguageModel, examples: Sequence[Example]) -> Itera
 
 @torch.inference_mode()
 def _features_of(
-    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]]
+    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]], *, whole: bool = False
 ) -> dict[int, Tensor]:
+    """By place, of every prefix, or with `whole` of the longest alone."""
     found = {}
     for batch in batches:
         ids_BT = pad_right([examples[index].token_ids for index in batch], policy.pad_id, policy.device)
@@ -85,7 +94,8 @@ def _features_of(
             first, end = len(examples[index].prompt_ids), len(examples[index])
             logits_NV = project(policy.model, last_BTD[place, first - 1 : end - 1])
             likelihood_N7 = likelihood_so_far(logits_NV, ids_BT[place, first:end])
-            found[index] = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
+            prefix_NF = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
+            found[index] = prefix_NF[-1:] if whole else prefix_NF
     return {index: prefix_NF.to(HOST) for index, prefix_NF in found.items()}
 
 

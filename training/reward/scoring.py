@@ -12,8 +12,9 @@ from models.backbone import LanguageModel
 from models.placement import HOST
 from models.reward import RewardModel, latents, scores_by_head
 from training.data.batches import length_batches
-from training.data.examples import Prompt
+from training.data.examples import Example, Prompt
 from training.responses.written import WrittenResponse
+from training.reward.kept_teacher import KeptTeacher
 
 BATCH_TOKENS = 2048
 
@@ -29,15 +30,29 @@ class RewardModelScorer:
     """A reward model's normalised scores, (raw - mean) / deviation.
 
     The sampled token ids themselves are scored when the reward model reads them; otherwise, as by an encoder, the text
-    is encoded anew.
+    is encoded anew. With a teacher, scores are its own, less `pessimism`, of what the policy `reads` makes of them.
     """
 
-    def __init__(self, reward_model: RewardModel, policy: LanguageModel) -> None:
+    def __init__(
+        self,
+        reward_model: RewardModel,
+        policy: LanguageModel,
+        *,
+        teacher: KeptTeacher | None = None,
+        reads: LanguageModel | None = None,
+        pessimism: float = 0.0,
+    ) -> None:
         self._reward_model = reward_model
+        self._teacher = teacher
+        self._reads = reads or policy
+        self._pessimism = pessimism
         self._shares_ids = reward_model.reads_ids_of(policy)
         self._ends = policy.eos_ids
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        if self._teacher is not None:
+            examples = self._examples(prompts, responses)
+            return self._teacher.scores(self._reads, examples, pessimism=self._pessimism).float()
         sequences = self._token_ids(prompts, responses)
         raw_B = batched_scores(self._reward_model, sequences)
         return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
@@ -75,6 +90,12 @@ class RewardModelScorer:
             [response.sampled.ended_with_eos for response in responses],
         )
         return [prompt + response for prompt, response in encoded]
+
+    def _examples(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[Example]:
+        return [
+            Example(prompt.prompt_id, prompt.token_ids, self._as_learnt(response))
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
 
     def _as_learnt(self, response: WrittenResponse) -> tuple[int, ...]:
         """The ids of a response whose end is the one that the reward model has learnt: a policy may have several."""

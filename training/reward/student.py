@@ -3,7 +3,7 @@
 # B = responses, N = response tokens of all in turn, H = heads
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,10 +19,12 @@ from training.data.examples import Example, Pair
 from training.preferences.comparisons import Comparison, comparisons
 from training.reward.distillation import Teaching, teach
 from training.reward.heads import Lesson, lessons_of
+from training.reward.kept_teacher import KeptTeacher
 from training.reward.objective import objective_of
 from training.reward.policy_samples import PolicySamples
 from training.reward.teacher import teacher_seed
 from training.reward.untrained import adapt_reward_model, untrained_reward_model
+from training.runtime.checkpoint import pack, unpack
 from training.runtime.metrics import Measures, mean_of
 from training.runtime.optimisation import Learner
 
@@ -66,6 +68,8 @@ class Taught:
         self.target_NH: Tensor | None = None
         """As in `Teaching`; None while there is nothing to learn from a teacher."""
         self.figures: dict[str, float] = {}
+        self.kept: KeptTeacher | None = None
+        """What is published beside the student that learnt from it."""
 
     def ask(self, judgements: Judgements) -> Teaching:
         """Fit a teacher for each head and keep what it says."""
@@ -80,7 +84,7 @@ class Taught:
             label_noise=self._config.label_noise,
             seed=teacher_seed(self._config),
         )
-        self.target_NH, self.figures = teaching.target_NH, teaching.figures
+        self.target_NH, self.figures, self.kept = teaching.target_NH, teaching.figures, teaching.kept
         self._untold = {"teach_seconds": mean_of(time.perf_counter() - began)}
         return teaching
 
@@ -88,6 +92,18 @@ class Taught:
         """Be as before the teacher was asked."""
         self.target_NH = None
         self.figures = {}
+        self.kept = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold of it beside the figures."""
+        targets = {} if self.target_NH is None else {"targets": self.target_NH}
+        return targets if self.kept is None else {**targets, **pack("teacher", self.kept.tensors())}
+
+    def restore(self, tensors: Mapping[str, Tensor], figures: dict[str, float]) -> None:
+        """Go on from what `tensors` and `figures` were."""
+        self.target_NH, self.figures = tensors.get("targets"), figures
+        kept = unpack("teacher", tensors)
+        self.kept = KeptTeacher.of_tensors(kept) if kept else None
 
     def measures(self) -> Measures:
         """How long asking took, told once."""

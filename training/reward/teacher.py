@@ -1,11 +1,6 @@
-"""A linear reward model on frozen features: with few labels it knows more than a fine-tuned trunk.
+"""A linear reward model on frozen features: with few labels it knows more than a fine-tuned trunk."""
 
-What is good depends on what was asked: a refusal is right for one prompt and wrong for another. A linear model of the
-response alone can't say so. Products of a few directions of prompts with a few of responses let it, at a price in
-coefficients that few labels can pay.
-"""
-
-# B = responses, P = pairs, F = response features, D = prompt features, K, L = their components, I = F + K L
+# B = responses, P = pairs, F = response features, D = prompt features, I = features with their products
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,50 +9,38 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from training.algorithms.components import Components, principal_components
 from training.algorithms.preference import with_noise
 from training.algorithms.probe import CrossValidation, cross_validated_strength, fit_bradley_terry
 from training.config import RewardConfig
 from training.data.examples import Example
 from training.preferences.folds import prompt_folds
-from training.reward.features import LIKELIHOOD_FEATURES, prompt_features, response_features
+from training.reward.features import prompt_features, response_features
 from training.reward.heads import Lesson
+from training.reward.representation import Products, products_of, scale_of
 from training.runtime.seeds import derived_seed
 
 FOLDS = 5
-# A coefficient of a likelihood feature may be this much larger than one of a hidden unit at the same cost: seven
-# numbers would else drown among hundreds. Chosen, as the next two, by cross-validated loss on training pairs.
-LIKELIHOOD_SCALE = 3.0
-PROMPT_COMPONENTS = 4
-RESPONSE_COMPONENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
     """A linear model whose scores are features / deviation times the coefficients."""
 
-    products: "Products"
+    products: Products
     deviation_I: Tensor
     coefficient_I: Tensor
+    evidence_PI: Tensor
+    """Inputs' differences of the pairs, each by the root of what it adds to the curvature of the loss: with the ridge
+    its inner product is the Hessian."""
     cross_validation: CrossValidation
+
+    def inputs(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
+        """(B, I) float64, of which scores are linear."""
+        return self.products.beside(feature_BF, prompt_BD) / self.deviation_I
 
     def score(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
         """Scores of responses, (B,) float64, of which only differences mean anything."""
-        return (self.products.beside(feature_BF, prompt_BD) / self.deviation_I) @ self.coefficient_I
-
-
-@dataclass(frozen=True, slots=True)
-class Products:
-    """Every component of a prompt times every component of a response."""
-
-    prompts: Components
-    responses: Components
-
-    def beside(self, feature_BF: Tensor, prompt_BD: Tensor) -> Tensor:
-        """The products, then the response features themselves: (B, I) float64."""
-        prompt_BK, response_BL = self.prompts.of(prompt_BD), self.responses.of(feature_BF)
-        product_BKL = prompt_BK[:, :, None] * response_BL[:, None, :]
-        return torch.cat([product_BKL.flatten(1), feature_BF.double()], dim=1)
+        return self.inputs(feature_BF, prompt_BD) @ self.coefficient_I
 
 
 def fit_teachers(
@@ -75,15 +58,11 @@ def fit_teachers(
     """
     pairs = lessons[0].pairs
     background_BF, prompt_BD = response_features(policy, background), prompt_features(policy, background)
-    products = Products(
-        principal_components(prompt_BD, PROMPT_COMPONENTS), principal_components(background_BF, RESPONSE_COMPONENTS)
-    )
+    products = products_of(background_BF, prompt_BD)
     prompt_PD = prompt_features(policy, [pair.a for pair in pairs])
     feature_a_PI = products.beside(response_features(policy, [pair.a for pair in pairs]), prompt_PD)
     feature_b_PI = products.beside(response_features(policy, [pair.b for pair in pairs]), prompt_PD)
-    everything = torch.cat([products.beside(background_BF, prompt_BD), feature_a_PI, feature_b_PI])
-    deviation_I = everything.std(0).clamp(min=1e-6)
-    deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
+    deviation_I = scale_of(torch.cat([products.beside(background_BF, prompt_BD), feature_a_PI, feature_b_PI]))
     difference_PI = (feature_a_PI - feature_b_PI) / deviation_I
     folds_P = prompt_folds([pair.a for pair in pairs], FOLDS, seed)
     tuned: dict[str, CrossValidation] = {}
@@ -96,8 +75,14 @@ def fit_teachers(
         chosen = tuned[lesson.name]
         heard_P = torch.tensor([pair.weight for comparison in lesson.heard for pair in comparison.pairs])
         coefficient_I = fit_bradley_terry(difference_PI, preference_P, heard_P, strength=chosen.strength)
-        teachers.append(Teacher(products, deviation_I, coefficient_I, chosen))
+        evidence_PI = _evidence(difference_PI, heard_P, coefficient_I)
+        teachers.append(Teacher(products, deviation_I, coefficient_I, evidence_PI, chosen))
     return teachers
+
+
+def _evidence(difference_PI: Tensor, weight_P: Tensor, coefficient_I: Tensor) -> Tensor:
+    probability_P = torch.sigmoid(difference_PI @ coefficient_I)
+    return (weight_P * probability_P * (1 - probability_P)).sqrt()[:, None] * difference_PI
 
 
 def teacher_seed(config: RewardConfig) -> int:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.backbone import LanguageModel
+from models.reward import RewardModel
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
@@ -13,6 +14,7 @@ from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models
 from training.records import DemonstrationRecord, PromptRecord
+from training.reward.kept_teacher import kept_teacher
 from training.reward.rules import rules_of
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
@@ -55,7 +57,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     rules = rules_of(config.rules)
     reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
-    reward = RewardModelScorer(reward_model, policy) if reward_model is not None else rules
+    reward = _scorer(config, reward_model, policy, reference) if reward_model is not None else rules
     assert reward is not None, "a configuration without either is refused"
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
@@ -83,6 +85,19 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         "prompts_dropped": dropped,
     }
     run.finish(result, artifact=("policy", writer_of(policy, config, config.policy)))
+
+
+def _scorer(
+    config: PpoConfig, reward_model: RewardModel, policy: LanguageModel, reference: LanguageModel
+) -> RewardModelScorer:
+    """Raises `InputError` where the teacher is to pay and there is none that reads the reference."""
+    assert config.reward is not None
+    teacher = None
+    if config.paid_by != "model":
+        teacher = kept_teacher(config.reward, policy=model_identity(config.reference))
+    if teacher is None and config.paid_by == "teacher":
+        raise InputError("paid_by: the reward model has no teacher that reads the reference; choose model")
+    return RewardModelScorer(reward_model, policy, teacher=teacher, reads=reference, pessimism=config.pessimism)
 
 
 def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:

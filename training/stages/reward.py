@@ -8,6 +8,7 @@ target at each token instead of one per response.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from models.reward import give_heads
@@ -21,11 +22,12 @@ from training.records import PromptRecord
 from training.reward.builder import RewardBuilder
 from training.reward.heads import read_out_of
 from training.reward.held_out import head_figures, held_out_figures, previous_figures, score_differences
+from training.reward.kept_teacher import KeptTeacher, keep
 from training.reward.normalisation import reference_demonstrations
 from training.reward.safety import require_both_labels, safety_figures
 from training.reward.trials import usual_method
 from training.reward.untrained import untrained_reward_model
-from training.runtime.artifact import ArtifactKind, lineage_of
+from training.runtime.artifact import ArtifactKind, lineage_of, model_identity
 from training.runtime.learning import hold
 from training.runtime.publishing import require_one_linear_head, require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
@@ -86,9 +88,19 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     }
     if reward_model.read_out.elsewhere is not None:
         result["other_tools_read"] = "mean"
-    run.finish(result, artifact=(kind, writer_of(reward_model, config, config.base or config.policy)))
+    write = writer_of(reward_model, config, config.base or config.policy)
+    run.finish(result, artifact=(kind, _with_teacher(write, builder.teacher, config.policy)))
     if reward_model.read_out.elsewhere is not None:
         sys.stderr.write(f"{run.artifact}: {reward_model.read_out.elsewhere}\n")
+
+
+def _with_teacher(write: Callable[[Path], None], teacher: KeptTeacher | None, policy: str) -> Callable[[Path], None]:
+    def write_both(folder: Path) -> None:
+        write(folder)
+        if teacher is not None:
+            keep(teacher, folder, policy=model_identity(policy))
+
+    return write_both
 
 
 def _require_way(config: RewardConfig, *, can_distil: bool) -> None:

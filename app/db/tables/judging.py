@@ -51,11 +51,14 @@ class Task(Base):
     """A prompt and 2–9 completions to compare.
 
     `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
-    task was chosen: {"rule", "propensity", ...}. A check (any purpose but `label`) may be a copy of another task: a
-    `repeat` is one of somebody's own earlier tasks, asked again. A `review` is a copy, too, with one place: a reviewer
-    has it, and what they say of it is the verdict on the original. `division` is how far those who judged the task are
-    apart: of all two people the share who said the opposite, a tie counting half; null while no two can be compared.
-    The database keeps it. An owner may give a task to a member (`reserved_for_id`): until they have judged or skipped
+    task was chosen: {"rule", "propensity", "slice", "policy", "round", "slot"}. Of the slice `random` are those that a
+    coin gave to chance before anything was scored: a sample of what policies write, on which quality is measured;
+    `chosen` are a rule's. A slot of a round is filled once. A check (any purpose but `label`) may be a copy of another
+    task: a `repeat` is one of somebody's own earlier tasks, asked again. A `review` is a copy, too, with one place: a
+    reviewer has it, and what they say of it is the verdict on the original. `division` is how far those who judged the
+    task are apart: of all two people the share who said the opposite, a tie counting half; null while no two can be
+    compared. The database keeps it. An owner may give a task to a member (`reserved_for_id`): until they have judged or
+    skipped
     it, or work here no more, nobody else is given a place of it. `import_id` is the import that brought the task with
     all that is in it; `import_digest` tells its content, so that no project holds the same one twice. A task with
     something that was erased (`erased_at`) is retired for good.
@@ -116,6 +119,18 @@ class Task(Base):
             postgresql_where=text("reserved_for_id IS NOT NULL"),
         ),
         CheckConstraint("erased_at IS NULL OR (state = 'retired' AND import_digest IS NULL)", name="erased_is_empty"),
+        CheckConstraint(
+            "NOT selection ? 'slice' OR selection ->> 'slice' = 'chosen'"
+            " OR (selection ->> 'slice' = 'random' AND coalesce((selection ->> 'propensity')::float, 0) > 0)",
+            name="slice_known",
+        ),
+        Index(
+            "uq_tasks_slot",
+            "round_id",
+            text("((selection ->> 'slot')::integer)"),
+            unique=True,
+            postgresql_where=text("round_id IS NOT NULL AND selection ? 'slot'"),
+        ),
         Index("ix_tasks_checks", "project_id", "purpose", "id", postgresql_where=text("purpose <> 'label'")),
         Index("ix_tasks_round", "round_id", "id", postgresql_where=text("round_id IS NOT NULL")),
         Index("ix_tasks_judged_twice", "project_id", "id", postgresql_where=text("judged >= 2")),

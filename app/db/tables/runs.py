@@ -14,6 +14,7 @@ StageName = Literal[
     "import",
     "ask",
     "adopt", "copy", "pack", "unpack", "remove", "erase", "change",
+    "embed",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
@@ -107,6 +108,7 @@ class Metric(Base):
 class Round(Base):
     """One turn of the loop: `step` is where it stands, `label_target` how many new judgements its label step awaits.
 
+    `slots` is how many pairs it asks for where they are made batch by batch; null where all are made at once.
     `overridden_step` is the gate from whose refusal an owner went on, `overridden_because` in their words; of several
     the last.
     """
@@ -119,6 +121,7 @@ class Round(Base):
     status: Mapped[str] = mapped_column(String(20), server_default="active")
     step: Mapped[str] = mapped_column(String(20), server_default="select")
     label_target: Mapped[int]
+    slots: Mapped[int | None]
     settings: Mapped[Json] = mapped_column(server_default="{}")
     dataset_version_id: Mapped[int | None] = mapped_column(ForeignKey("dataset_versions.id"))
     reward_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
@@ -137,6 +140,7 @@ class Round(Base):
         CheckConstraint(one_of("status", get_args(RoundStatus)), name="status_known"),
         CheckConstraint(one_of("step", get_args(RoundStep)), name="step_known"),
         CheckConstraint("label_target >= 0", name="label_target_range"),
+        CheckConstraint("slots >= 0", name="slots_range"),
         CheckConstraint("overridden_step IS NULL OR btrim(overridden_because) <> ''", name="override_has_a_reason"),
         CheckConstraint("(status = 'active') = (finished_at IS NULL)", name="final_status"),
         Index("uq_rounds_one_active", "project_id", unique=True, postgresql_where=text("status = 'active'")),

@@ -39,10 +39,37 @@ async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
 
 
 async def labels_changed(db: AsyncSession, project_id: int) -> None:
-    """Wake the round that waits for labels once it has enough, or for votes. To be called with every new judgement."""
+    """Wake the round that waits for labels once it has enough of them, or wants more pairs; or that waits for votes. To
+    be called with every new judgement.
+    """
     waits = (Round.project_id == project_id, Round.status == "active", Round.step.in_(("label", "vote")))
     round_ = await db.scalar(select(Round).where(*waits))
     if round_ is None:
         return
-    if round_.step == "vote" or await labels_at_hand(db, project_id) >= round_.label_target:
+    if (
+        round_.step == "vote"
+        or await labels_at_hand(db, project_id) >= round_.label_target
+        or await wants_pairs(db, round_)
+    ):
         await dispatch.defer_round(db, round_.id)
+
+
+async def wants_pairs(db: AsyncSession, round_: Round) -> bool:
+    """Whether it has slots to fill, and people are about to have taken what was chosen: less than a batch is left."""
+    if round_.slots is None:
+        return False
+    filled, places = (
+        await db.execute(
+            select(
+                func.count(Task.id).filter(Task.selection.has_key("slot")),
+                # Those of the random slice are there from the start, those of late slots, too.
+                func.coalesce(
+                    func.sum(Task.quota - Task.taken).filter(
+                        Task.state == "open", Task.selection["slice"].astext == "chosen"
+                    ),
+                    0,
+                ),
+            ).where(Task.round_id == round_.id)
+        )
+    ).one()
+    return bool(filled < round_.slots and places < round_.settings["selection"]["batch"])

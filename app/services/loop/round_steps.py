@@ -90,7 +90,7 @@ async def _inputs(db: AsyncSession, project: Project, round_: Round) -> Json | N
     match round_.step:
         case "select":
             # What is being written just now is newer than what there is, and may be all that there will be.
-            on_its_way = await starting.is_on_its_way(db, project.id, "generate")
+            on_its_way = await starting.is_on_its_way(db, project.id, "generate", "embed")
             return None if on_its_way else {"count": settings.pairs_wanted(project.overlap)}
         case "snapshot":
             return {}

@@ -145,9 +145,7 @@ async def advance(db: AsyncSession, round_id: int) -> None:
 async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
     """Leave the current step if it is done. False if the round has to wait."""
     if round_.step == "label":
-        labels = await labels_at_hand(db, project.id)
-        # Skips may use places up, so that fewer labels can come than were counted on.
-        done = labels >= round_.label_target or (labels > 0 and await selection.open_places(db, project.id) == 0)
+        done = await _has_labels(db, project, round_)
     elif round_.step == "vote":
         done = await duels.is_decided(db, round_.id, settings_of_round(round_).vote_gate)
     else:
@@ -161,6 +159,17 @@ async def _take_step(db: AsyncSession, project: Project, round_: Round) -> bool:
     if round_.step == "done":
         await _finish(db, project, round_)
     return True
+
+
+async def _has_labels(db: AsyncSession, project: Project, round_: Round) -> bool:
+    """Whether there are enough; where there aren't, and people need more pairs for that, these are asked for."""
+    labels = await labels_at_hand(db, project.id)
+    if labels >= round_.label_target:
+        return True
+    if await starting.ask_for_pairs(db, project, round_):
+        return False
+    # Skips may use places up, so that fewer labels can come than were counted on.
+    return labels > 0 and await selection.open_places(db, project.id) == 0
 
 
 async def _run_is_done(db: AsyncSession, project: Project, round_: Round) -> bool:

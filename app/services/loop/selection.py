@@ -1,13 +1,13 @@
-"""Select: which completions are worth a person's time, and tasks of them.
+"""The pool that pairs are selected from, and tasks of them.
 
-The pool are completions of policies, or of writers that somebody chose, that are in no task yet. A rule picks among
-candidates and says with what chance it took each, because an estimate from selected data needs that. Uniform random is
-the rule until a better one is shown to be.
+The pool are completions of policies, or of writers that somebody chose, that are in no task yet. What is drawn at
+random says with what chance, because an estimate from selected data needs that. Rules that learn are
+`app.services.selection`'s.
 """
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,10 +33,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """A candidate that was taken; `propensity` is the chance it had of that."""
+    """A candidate that was taken; `propensity` is the chance it had of that, None where nobody can say."""
 
     candidate: Candidate
-    propensity: float
+    propensity: float | None
 
 
 class SelectionRule(Protocol):
@@ -85,16 +85,37 @@ async def make_tasks(
     random order.
     """
     rule = rule or UniformRandom()
+    layers = layers_of(
+        await free_texts(db, project.id, writers), question_of(project).size, rng, across=len(writers) > 1
+    )
+    made = draw(layers, count, rng, rule)
+    # Writers that somebody chose are no sample of what is asked.
+    slice_ = {"slice": "random"} if isinstance(rule, UniformRandom) and not writers else {}
+    drafts = [
+        Draft(one.candidate, priority + rng.random(), {"rule": rule.name, "propensity": one.propensity, **slice_})
+        for one in made
+    ]
+    await insert(db, project, drafts, round_id=round_id)
+    return Selected(wanted=count, made=len(made), model_version_ids=policies_of(draft.candidate for draft in drafts))
+
+
+def draw(
+    layers: Sequence[Sequence[Candidate]], count: int, rng: random.Random, rule: SelectionRule | None = None
+) -> list[Selection]:
+    """At most so many, of one layer after the other."""
+    rule = rule or UniformRandom()
     made: list[Selection] = []
-    for layer in await _layers(db, project.id, question_of(project).size, rng, writers):
+    for layer in layers:
         if len(made) >= count:
             break
         made += rule(layer, count - len(made), rng)
-    await _insert(db, project, made, rule=rule.name, round_id=round_id, priority=priority, rng=rng)
-    versions = dict.fromkeys(
-        writer.id for selection in made for writer in selection.candidate.writers if writer.kind == "policy"
-    )
-    return Selected(wanted=count, made=len(made), model_version_ids=tuple(versions))
+    return made
+
+
+def policies_of(candidates: Iterable[Candidate]) -> tuple[int, ...]:
+    """Versions of the policies that wrote them."""
+    writers = (writer for candidate in candidates for writer in candidate.writers)
+    return tuple(dict.fromkeys(writer.id for writer in writers if writer.kind == "policy"))
 
 
 async def open_places(db: AsyncSession, project_id: int) -> int:
@@ -123,10 +144,12 @@ async def brought_pairs(db: AsyncSession, project_id: int) -> int:
     return int(pairs or 0)
 
 
-async def _layers(
-    db: AsyncSession, project_id: int, size: int, rng: random.Random, writers: Sequence[Writer]
-) -> list[list[Candidate]]:
-    """Candidates by preference: policies from the last promoted on, of each one every prompt's first set first."""
+FreeTexts = dict[Writer, dict[int, dict[str, int]]]
+"""Completions by writer, prompt and text: policies from the last promoted on."""
+
+
+async def free_texts(db: AsyncSession, project_id: int, writers: Sequence[Writer] = ()) -> FreeTexts:
+    """The pool: what is in no task yet."""
     promoted = (Completion.source == "policy") & ModelVersion.promoted_at.is_not(None)
     rows = await db.execute(
         select(
@@ -146,10 +169,16 @@ async def _layers(
         )
         .order_by(ModelVersion.promoted_at.desc(), Completion.prompt_id, Completion.id)
     )
-    texts: dict[Writer, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    texts: FreeTexts = defaultdict(lambda: defaultdict(dict))
     for version_id, served_model_id, prompt_id, completion_id, text in rows:
         texts[pens.of_completion(version_id, served_model_id)][prompt_id].setdefault(text, completion_id)
-    if len(writers) > 1:
+    return texts
+
+
+def layers_of(texts: FreeTexts, size: int, rng: random.Random, *, across: bool = False) -> list[list[Candidate]]:
+    """Candidates by preference: one writer after the other, of each one every prompt's first set first; `across`, sets
+    of different writers."""
+    if across:
         return _sets_across(texts, size, rng)
     return [layer for writer, prompts in texts.items() for layer in _sets_by_turn(writer, prompts, size, rng)]
 
@@ -170,9 +199,7 @@ def _sets_by_turn(
     return turns
 
 
-def _sets_across(
-    texts: dict[Writer, dict[int, dict[str, int]]], size: int, rng: random.Random
-) -> list[list[Candidate]]:
+def _sets_across(texts: FreeTexts, size: int, rng: random.Random) -> list[list[Candidate]]:
     """The same of several writers, who take turns within each set."""
     turns: list[list[Candidate]] = []
     for prompt_id in sorted({prompt_id for prompts in texts.values() for prompt_id in prompts}):
@@ -206,36 +233,33 @@ def _shuffled(texts: dict[str, int], rng: random.Random) -> dict[str, int]:
     return dict(rng.sample(list(texts.items()), len(texts)))
 
 
-async def _insert(
-    db: AsyncSession,
-    project: Project,
-    selections: Sequence[Selection],
-    *,
-    rule: str,
-    round_id: int | None,
-    priority: float,
-    rng: random.Random,
-) -> None:
+@dataclass(frozen=True)
+class Draft:
+    """A task that is to be: `reason` says how it was chosen, higher priorities come first."""
+
+    candidate: Candidate
+    priority: float
+    reason: Json
+
+
+async def insert(db: AsyncSession, project: Project, drafts: Sequence[Draft], *, round_id: int | None) -> None:
+    """Make tasks of them."""
     tasks = [
         Task(
             project_id=project.id,
-            prompt_id=selection.candidate.prompt_id,
+            prompt_id=draft.candidate.prompt_id,
             round_id=round_id,
             quota=project.overlap,
-            priority=priority + rng.random(),
-            selection=_reason(rule, selection),
+            priority=draft.priority,
+            selection=draft.reason,
         )
-        for selection in selections
+        for draft in drafts
     ]
     db.add_all(tasks)
     await db.flush()
     db.add_all(
         TaskCompletion(task_id=task.id, position=position, completion_id=completion_id)
-        for task, selection in zip(tasks, selections, strict=True)
-        for position, completion_id in enumerate(selection.candidate.completion_ids)
+        for task, draft in zip(tasks, drafts, strict=True)
+        for position, completion_id in enumerate(draft.candidate.completion_ids)
     )
     await db.flush()
-
-
-def _reason(rule: str, selection: Selection) -> Json:
-    return {"rule": rule, "propensity": selection.propensity}

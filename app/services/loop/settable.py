@@ -4,7 +4,7 @@ import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -254,10 +254,11 @@ def _of_model(model: type[BaseModel]) -> Iterator[Setting]:
     for name, field in model.model_fields.items():
         parts = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
         may_be_null = type(None) in parts
-        kind = KINDS.get(parts[0])
+        choices = get_args(parts[0]) if get_origin(parts[0]) is Literal else ()
+        kind = "choice" if choices else KINDS.get(parts[0])
         if kind is not None:
             meaning, bounds = field.description or "", _range(field)
-            yield Setting(name, kind, field.default, meaning, range=bounds, may_be_null=may_be_null)
+            yield Setting(name, kind, field.default, meaning, choices, bounds, may_be_null)
 
 
 def _range(field: FieldInfo) -> Range:
@@ -269,7 +270,7 @@ def _range(field: FieldInfo) -> Range:
     return Range(**bounds)
 
 
-def _gates() -> Iterator[Group]:
+def _of_rounds() -> Iterator[Group]:
     for name, field in RoundSettings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield Group(name, field.title or name, tuple(_of_model(field.annotation)))
@@ -287,7 +288,7 @@ def _groups() -> Iterator[Group]:
             Usual("evaluate_prompts", phrase("Prompts on which a new policy is measured"), TIME),
         ),
     )
-    yield from _gates()
+    yield from _of_rounds()
     for stage in TRAINING.values():
         yield Group(stage.name, stage.title, settings_of_stage(stage.name), stage.usual)
 

@@ -6,11 +6,12 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Project, Run, ServedModel
+from app.db.tables import Project, Round, Run, ServedModel
 from app.errors import Invalid
+from app.services.judging import labels
 from app.services.loop import models, runs
 from app.services.loop import writers as pens
-from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.loop.stages import ask as stage_ask
 from app.services.loop.stages.parts import is_short_of_pairs
 from app.services.loop.stages.registry import STAGES
@@ -76,6 +77,28 @@ async def serve_pairs(db: AsyncSession, project: Project) -> Run | None:
     if not await is_short_of_pairs(db, project, settings_of(project)):
         return None
     return await start(db, None, project, "select")
+
+
+async def ask_for_pairs(db: AsyncSession, project: Project, round_: Round) -> bool:
+    """Have the round's next pairs made where people are about to run out of them; whether any are on their way.
+
+    Whoever calls holds the round's row, so that of two one finds the other's run. Once one has failed the round does
+    with the pairs that it has.
+    """
+    if not await labels.wants_pairs(db, round_):
+        return False
+    if await is_on_its_way(db, project.id, "select"):
+        return True
+    of_round = (Run.project_id == project.id, Run.settings["for_round"].as_integer() == round_.id)
+    last = await db.scalar(select(Run.state).where(*of_round).order_by(Run.id.desc()).limit(1))
+    if last in ("failed", "cancelled"):
+        return False
+    inputs = {"for_round": round_.id}
+    settings = run_settings(project, "select", settings_of_round(round_), inputs)
+    await runs.queue_run(
+        db, project_id=project.id, stage="select", settings=settings, started_by_id=round_.started_by_id
+    )
+    return True
 
 
 async def replenish(db: AsyncSession, project: Project) -> Run | None:

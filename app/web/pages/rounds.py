@@ -30,7 +30,8 @@ async def show_round(request: Request, number: Number, managed: ManagedProject, 
     """Shows owners and reviewers the steps of a round with their runs, and its gates rule by rule."""
     entry = await _round(db, managed.project, number)
     view = await round_view.view(db, entry)
-    return render.page(request, "rounds/show.html", managed=managed, view=view)
+    asked = await round_view.asked_in(db, entry)
+    return render.page(request, "rounds/show.html", managed=managed, view=view, asked=asked)
 
 
 @router.get("/state")
@@ -38,7 +39,8 @@ async def show_state(request: Request, number: Number, managed: ManagedProject, 
     """The part of the page that moves."""
     entry = await _round(db, managed.project, number)
     view = await round_view.view(db, entry)
-    return render.partial(request, "rounds/_state.html", managed=managed, view=view)
+    asked = await round_view.asked_in(db, entry)
+    return render.partial(request, "rounds/_state.html", managed=managed, view=view, asked=asked)
 
 
 @router.post("/cancel")

@@ -59,7 +59,7 @@ async def test_a_task_is_two_different_texts_by_one_policy_to_one_prompt(db: Asy
     (task,) = await tasks_of(db, project)
     assert sorted(await texts_of(db, task)) == ["no", "yes"]
     assert (task.quota, task.state) == (3, "open")
-    assert task.selection == {"rule": "uniform", "propensity": 1.0}
+    assert task.selection == {"rule": "uniform", "propensity": 1.0, "slice": "random"}
 
 
 async def test_a_completion_is_in_one_task_at_most(db: AsyncSession) -> None:

@@ -15,9 +15,6 @@ from app.services.loop.stages.registry import FIGURES, STAGES, STARTABLE, TRAINI
 from tests.factories import make_project
 from training.stages.registry import STAGES as TRAINED
 
-ONLY_BY_FILES = {"embed"}
-"""Stages of training that the application has no use for."""
-
 
 def test_the_database_knows_the_stages_of_the_registry_and_no_others() -> None:
     assert set(get_args(StageName)) == set(STAGES)
@@ -31,7 +28,7 @@ async def test_a_run_of_a_stage_that_is_in_no_registry_is_refused_by_the_databas
 
 
 def test_every_training_stage_is_one_of_the_command_line_and_none_is_forgotten() -> None:
-    assert set(TRAINING) == set(TRAINED) - ONLY_BY_FILES
+    assert set(TRAINING) == set(TRAINED)
 
 
 def test_every_step_of_a_round_but_waiting_and_the_end_is_a_stage() -> None:

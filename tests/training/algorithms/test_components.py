@@ -4,7 +4,7 @@ import torch
 
 from training.algorithms.components import principal_components
 from training.algorithms.probe import fit_bradley_terry
-from training.reward.teacher import Products
+from training.reward.representation import Products
 
 
 def noise(*shape: int) -> torch.Tensor:

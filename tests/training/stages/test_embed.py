@@ -9,8 +9,12 @@ from safetensors.torch import load_file
 
 from models.reward import load_reward_model
 from tests.training import toy
-from training.data.encoding import encode_pairs
+from training.config import EmbedConfig
+from training.data.encoding import encode_pairs, encode_responses_to
+from training.data.opening import open_language_model
 from training.records import PreferenceRecord, ResponseRecord, read_records, write_records
+from training.reward.features import prompt_features, response_features
+from training.reward.representation import directions, products_of, scale_of
 from training.reward.scoring import batched_scores
 from training.runtime.checkpoint import CheckpointStore
 from training.runtime.exit_codes import BAD_INPUT
@@ -53,12 +57,31 @@ def test_the_head_of_a_reward_model_on_its_features_gives_its_scores(
     assert tokens.tolist() == [len(pair.a.response_ids) for pair in pairs]
 
 
-def test_a_policy_gives_the_features_that_teachers_read(policy: Path, responses: Path, tmp_path: Path) -> None:
-    assert toy.run("embed", tmp_path / "out", policy=policy, responses=responses) == 0
-    feature_BF = features_of(tmp_path / "out")
-    assert feature_BF.shape == (COUNT, 2 * 32 + 7)
+def test_a_policy_gives_what_teachers_read_turned(policy: Path, responses: Path, tmp_path: Path) -> None:
+    """A ridge on the coordinates is the ridge on the teacher's features: all inner products are the same."""
+    assert toy.run("embed", tmp_path / "out", policy=policy, responses=responses, directions=1_000) == 0
+    model = open_language_model(str(policy), EmbedConfig(seed=0, responses=responses, policy=str(policy)))
+    examples, _ = encode_responses_to(model, read_records(responses, ResponseRecord), max_length=512)
+    feature_BF, prompt_BD = response_features(model, examples), prompt_features(model, examples)
+    taught_BI = products_of(feature_BF, prompt_BD).beside(feature_BF, prompt_BD)
+    taught_BI = taught_BI / scale_of(taught_BI)
+    written_BC = features_of(tmp_path / "out").double()
+    assert written_BC.shape == taught_BI.shape
+    torch.testing.assert_close(written_BC @ written_BC.T, taught_BI @ taught_BI.T, atol=1e-2, rtol=1e-4)
     tokens = load_file(tmp_path / "out" / "features.safetensors")["tokens"]
-    assert feature_BF[:, -1].tolist() == tokens.tolist()
+    assert tokens.tolist() == feature_BF[:, -1].tolist()
+
+
+def test_fewer_directions_are_those_in_which_responses_to_one_prompt_differ() -> None:
+    generator = torch.Generator().manual_seed(0)
+    by_prompt, within = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 1.0]])
+    prompts = [str(row // 4) for row in range(400)]
+    shared_B1 = torch.randn(100, 1, generator=generator).repeat_interleave(4, 0)
+    feature_BI = by_prompt * shared_B1 + within * torch.randn(400, 3, generator=generator)
+    direction_IC = directions(feature_BI, prompts, 2)
+    assert direction_IC.shape == (3, 2)
+    assert direction_IC.abs().argmax(0).tolist() == [1, 2]
+    assert directions(feature_BI[::4], prompts[::4], 1).abs().argmax().item() == 0, "of one response each, of all"
 
 
 def test_a_run_that_was_cut_short_goes_on_to_the_same_features(

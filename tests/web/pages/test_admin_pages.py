@@ -11,11 +11,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run
+from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run, Task
 from app.services import accounts
 from app.services.data.exports.schema import RecordSchema
 from app.services.loop import models
 from app.services.projects import projects
+from app.services.selection.batch import NOTHING_SAID
 from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
 from tests.browser.seed.versions import manifest_sha256
@@ -203,6 +204,25 @@ async def test_a_round_that_ended_early_says_why(
     html = await read(doors["owner"], f"{PROJECT}/rounds/3")
     assert sentence(html).startswith("Round 3")
     assert ("Because." in html) == (status != "cancelled")
+
+
+async def test_a_round_says_how_its_pairs_were_chosen_and_why_not_as_was_wanted(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    reasons: list[dict[str, object]] = [
+        {"rule": "uniform", "slice": "random", "propensity": 0.1},
+        {"rule": "balanced", "slice": "chosen", "why": NOTHING_SAID},
+        {"rule": "thompson_d_optimal", "slice": "chosen"},
+        {"rule": "thompson_d_optimal", "slice": "chosen"},
+    ]
+    await db.execute(update(Task).where(Task.round_id == seeded.label_round.id).values(round_id=None))
+    for reason in reasons:
+        task = await make_task(db, seeded.project)
+        task.round_id, task.selection = seeded.label_round.id, reason
+    await db.commit()
+    said = words(await read(doors["owner"], f"{PROJECT}/rounds/3"))
+    assert "1 pair drawn at random, to measure by 2 pairs: What teaches most 1 pair: At random, topics alike." in said
+    assert NOTHING_SAID in said
 
 
 async def test_a_gate_shows_each_rule_with_its_figure_and_bound(doors: dict[str, Door]) -> None:

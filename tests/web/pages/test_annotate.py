@@ -322,13 +322,14 @@ async def test_nothing_that_an_annotator_is_sent_tells_where_a_response_came_fro
         completion.source = ("starter", "imported", "person")[number % 3]
         completion.temperature = 0.734_519
         completion.token_count = 61_283
-    for task in list(await db.scalars(select(Task))):
-        task.selection = {"rule": "secret-rule", "propensity": 0.918_273, "gold": True}
+    for number, task in enumerate(list(await db.scalars(select(Task)))):
+        task.selection = {"rule": "secret-rule", "propensity": 0.918_273, "gold": True, "slot": 70_707 + number}
+        task.selection |= {"slice": ("random", "chosen")[number % 2], "wanted": "secret-wish", "why": "secret-reason"}
         task.priority = 55.667_788
     await db.commit()
     words = ["gold", "imported", "starter", "temperature", "completion", "position", "shown_order", "policy"]
-    words += ["model_version", "reward", "propensity", "priority", "secret-rule"]
-    numbers = ["0.918273", "0.734519", "61283", "55.667788", "8007"]
+    words += ["model_version", "reward", "propensity", "priority", "secret-", "slice", "random", "chosen"]
+    numbers = ["0.918273", "0.734519", "61283", "55.667788", "8007", "7070"]
     client = await sign_in(annotator)
     page = await client.get(f"/projects/{project.slug}/annotate")
     fragments = [page]

@@ -9,6 +9,7 @@ from app.db.base import Json
 from app.db.tables import Completion, Project
 from app.phrases import phrase
 from app.services.loop import round_rows
+from app.services.loop.stages import embed
 from app.services.loop.stages.parts import (
     answerable,
     is_short_of_pairs,
@@ -56,6 +57,8 @@ async def _take_over(work: Work, outcome: Outcome) -> Next | None:
     rows = [_row(work, record) for record in written if int(record.prompt_id) in there]
     for first in range(0, len(rows), INSERT_ROWS):
         await work.db.execute(insert(Completion).values(rows[first : first + INSERT_ROWS]).on_conflict_do_nothing())
+    if embed.is_wanted(work.settings):
+        return Next("embed", work.run.started_by_id)  # which goes on from there
     if work.run.round_id is not None or await round_rows.active(work.db, work.project.id) is not None:
         return None
     short = await is_short_of_pairs(work.db, work.project, work.settings)

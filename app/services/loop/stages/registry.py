@@ -13,6 +13,7 @@ from app.services.loop.stages.change import CHANGE
 from app.services.loop.stages.copy import COPY
 from app.services.loop.stages.cost import COST
 from app.services.loop.stages.dpo import DPO
+from app.services.loop.stages.embed import EMBED
 from app.services.loop.stages.erase import ERASE
 from app.services.loop.stages.evaluate import EVALUATE
 from app.services.loop.stages.figures import SHARED, Words
@@ -32,8 +33,8 @@ from app.services.loop.stages.stage import Stage, TrainingStage
 from app.services.loop.stages.unpack import UNPACK
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT, COPY,
-    PACK, UNPACK, REMOVE, ERASE, CHANGE,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, EMBED, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT,
+    COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

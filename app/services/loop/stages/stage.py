@@ -17,6 +17,7 @@ from app.db.tables.lineage import ModelKind
 from app.phrases import phrase
 from app.services.loop.artifacts import Manifest
 from app.services.loop.gates import FirstPolicyBounds, RewardBounds
+from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.figures import Words
 from training.records import Record
 
@@ -39,6 +40,8 @@ class Settings(Protocol):
     def evaluate_prompts(self) -> int: ...
     @property
     def harmlessness(self) -> bool: ...
+    @property
+    def selection(self) -> SelectionSettings: ...
     @property
     def first_policy_gate(self) -> FirstPolicyBounds: ...
     @property

@@ -1,0 +1,85 @@
+"""What people have said of responses that have features, as the head on them learns it."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Judgement, Task, TaskCompletion
+from app.services import conditions
+from app.services.loop.features import Features
+from app.services.selection.posterior import Judged
+
+MOST = 5_000
+"""Judgements; the newest. A head on some hundred features learns little from more, and is to be there in a second."""
+
+Pair = tuple[int, int, float, float]
+"""Two positions, how likely the first is the better one, and the weight of that."""
+
+
+async def judged_pairs(db: AsyncSession, project_id: int, features: Features) -> Judged:
+    """Labels of tasks whose responses have features; of a ranking every two that it ranks."""
+    said = (
+        await db.execute(
+            select(
+                Judgement.task_id,
+                Task.prompt_id,
+                Task.selection["slice"].astext,
+                Judgement.preference,
+                Judgement.ranks,
+            )
+            .join(Task, Task.id == Judgement.task_id)
+            .where(*conditions.labels_of(project_id))
+            .order_by(Judgement.id.desc())
+            .limit(MOST)
+        )
+    ).all()
+    shown: dict[int, list[int]] = defaultdict(list)
+    for task_id, completion_id in await db.execute(
+        select(TaskCompletion.task_id, TaskCompletion.completion_id)
+        .where(TaskCompletion.task_id.in_({row.task_id for row in said}))
+        .order_by(TaskCompletion.task_id, TaskCompletion.position)
+    ):
+        shown[task_id].append(completion_id)
+    rows: list[tuple[int, int, float, float, int, bool]] = []
+    for task_id, prompt_id, slice_, preference, ranks in said:
+        for a, b, better, weight in pairs_of(preference, ranks):
+            first, second = features.row_of.get(shown[task_id][a]), features.row_of.get(shown[task_id][b])
+            if first is not None and second is not None:
+                rows.append((first, second, better, weight, prompt_id, slice_ == "random"))
+    return _judged(features, rows)
+
+
+def pairs_of(preference: int | None, ranks: Sequence[int | None] | None) -> Iterator[Pair]:
+    """What one answer says of pairs. One that is unranked is worse than the best of several, and else not compared.
+
+    All pairs of a ranking of n weigh n / 2 together: they follow from one another.
+    """
+    if preference is not None:
+        yield 0, 1, _better(preference), 1.0
+    elif ranks is not None:
+        is_best_of = sum(rank is not None for rank in ranks) == 1
+        places = [(2 if is_best_of else None) if rank is None else rank for rank in ranks]
+        ranked = [(position, rank) for position, rank in enumerate(places) if rank is not None]
+        for (a, rank_a), (b, rank_b) in combinations(ranked, 2):
+            if not is_best_of or rank_a != rank_b:
+                yield a, b, _better(rank_b - rank_a), 1 / (len(ranked) - 1)
+
+
+def _better(difference: int) -> float:
+    return 0.5 if difference == 0 else float(difference > 0)
+
+
+def _judged(features: Features, rows: Sequence[tuple[int, int, float, float, int, bool]]) -> Judged:
+    a, b, preference, weight, group, is_random = zip(*rows, strict=True) if rows else ((),) * 6
+    difference = features.feature_NF[list(a)].astype(np.float64) - features.feature_NF[list(b)]
+    return Judged(
+        difference,
+        np.array(preference, dtype=np.float64),
+        np.array(weight, dtype=np.float64),
+        np.array(group, dtype=np.int64),
+        np.array(is_random, dtype=bool),
+    )
