@@ -65,7 +65,7 @@ class Scale:
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Scale":
-        """By medians; of no entries, leads as they are."""
+        """Median and spread of the leads of such entries; without any, leads stay as they are."""
         if not entries:
             return cls(0.0, 1.0)
         middle = median(entry.lead for entry in entries)
