@@ -21,7 +21,8 @@ FOLDS = 5
 STRENGTHS = tuple(10.0**exponent for exponent in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5))
 USUAL_STRENGTH = 10.0**2.5
 """Until enough was drawn at random to choose one; measured on the starter with people who err once in ten."""
-FEWEST_TO_CHOOSE = 20
+FEWEST_TO_CHOOSE = 60
+"""Pairs drawn at random; of fewer the choice is mostly noise, and costs more than it is worth."""
 LAPSE = 0.1
 
 
