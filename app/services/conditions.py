@@ -76,8 +76,8 @@ def is_drawn() -> ColumnElement[bool]:
 
 
 def _chosen_by(*rules: str) -> ColumnElement[bool]:
-    chosen: ColumnElement[bool] = Task.selection["rule"].astext.in_(rules)
-    return chosen
+    # Never null, so that it can be denied: not every task says by which rule it was chosen.
+    return func.coalesce(Task.selection["rule"].astext, "").in_(rules)
 
 
 def is_left() -> ColumnElement[bool]:

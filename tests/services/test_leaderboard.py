@@ -156,7 +156,7 @@ async def test_votes_of_duels_make_the_board_and_tasks_that_were_picked_do_not(d
     ]
     await duels.make_tasks(
         db, project, round_, written, VoteBounds(votes=12, companions=0),
-        policies=(policies[1].id, policies[0].id), run_id=None, rng=random.Random(1),
+        policies=(policies[1].id, policies[0].id), run_id=None, propensity=1.0, rng=random.Random(1),
     )  # fmt: skip
     assert (await told(db, project)).entries == ()
     annotator = await make_member(db, project)

@@ -65,7 +65,7 @@ class Scale:
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Scale":
-        """By medians; of no entries, leads as they are."""
+        """Median and spread of the leads of such entries; without any, leads stay as they are."""
         if not entries:
             return cls(0.0, 1.0)
         middle = median(entry.lead for entry in entries)
@@ -89,6 +89,13 @@ def drawn(rng: random.Random, prompts: Sequence[PromptRecord], bounds: VoteBound
     return [replace(prompt, prompt_id=f"{prompt.prompt_id}.{place}") for place, prompt in enumerate(each)]
 
 
+def propensity(prompts: int, bounds: VoteBounds) -> float:
+    """The chance of each of so many prompts to be asked about, as `drawn` draws them."""
+    if prompts >= bounds.votes * (1 + bounds.companions):
+        return bounds.votes / prompts
+    return 1 - (1 - 1 / prompts) ** bounds.votes
+
+
 def prompt_of(record: DuelRecord) -> int:
     """The id of the prompt that was drawn."""
     return int(record.prompt_id.partition(".")[0])
@@ -103,6 +110,7 @@ async def make_tasks(
     *,
     policies: tuple[int, int],
     run_id: int | None,
+    propensity: float,
     rng: random.Random,
 ) -> int:
     """Tasks of what `policies`, the new one and the one in use, wrote to the drawn prompts; how many there are.
@@ -128,7 +136,7 @@ async def make_tasks(
             round_id=round_.id,
             quota=1,
             priority=round_.number + 1 + rng.random(),
-            selection={"rule": RULE, "slice": "random", **told},
+            selection={"rule": RULE, "slice": "random", "propensity": propensity, **told},
         )
         db.add(task)
         await db.flush()

@@ -58,3 +58,9 @@ def test_leads_that_are_all_the_same_predict_nothing_and_no_draws_leave_them_as_
 @pytest.mark.parametrize("texts", [("same", "same"), ("", "")])
 def test_two_texts_that_are_the_same_are_nothing_to_ask_about(texts: tuple[str, str]) -> None:
     assert not Entry((written("1", *texts),)).is_decidable
+
+
+def test_the_chance_of_a_prompt_to_be_asked_about_is_known() -> None:
+    assert duels.propensity(40, BOUNDS) == pytest.approx(10 / 40)
+    assert duels.propensity(1, BOUNDS) == 1.0
+    assert duels.propensity(20, BOUNDS) == pytest.approx(1 - 0.95**10)

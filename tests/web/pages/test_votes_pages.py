@@ -79,7 +79,7 @@ async def test_no_byte_that_an_annotator_gets_tells_a_duel_from_an_ordinary_task
     record = DuelRecord(str(prompt.id), 0, *SAID, 5, 5, True, True, 1.0, 0.0, 1.0)
     count = await duels.make_tasks(
         db, project, round_, [record] * 3, VoteBounds(votes=10), policies=(new.id, in_use.id), run_id=None,
-        rng=random.Random(1),
+        propensity=1.0, rng=random.Random(1),
     )  # fmt: skip
     assert count == 3
     of_duel = await served(db, sign_in, project)

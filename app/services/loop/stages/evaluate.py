@@ -1,5 +1,6 @@
 """Evaluate: a policy and the one it started from answer the same prompts."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +14,7 @@ from app.services.loop.gates import VoteBounds
 from app.services.loop.stages.parts import answerable, model_folders, policy_in_use, prompts, required, sample, to_use
 from app.services.loop.stages.stage import TIME, Inputs, Next, Outcome, Settings, TrainingStage, Usual, Work
 from app.services.projects.question import question_of
-from training.records import DuelRecord
+from training.records import DuelRecord, PromptRecord
 
 
 async def inputs_for(db: AsyncSession, project: Project, policy: ModelVersion) -> Json:
@@ -62,12 +63,17 @@ def _run_settings(_project: Project, settings: Settings, inputs: Json) -> Json:
 
 async def _gather(work: Work) -> Inputs:
     """Prompts of validation, or of training where there are none."""
-    asked = required(await prompts(work, "validation") or await prompts(work, "train"), "prompt to answer")
+    asked = await _asked(work)
     config = await model_folders(work, "policy", "reference", "reward", "cost")
     if "duels" in work.run.settings:
         size = question_of(work.project).size
         return Inputs(config, {"prompts": duels.drawn(work.random(), asked, _bounds(work), size)})
     return Inputs(config, {"prompts": sample(work, asked, work.run.settings["prompts"])})
+
+
+async def _asked(work: Work) -> Sequence[PromptRecord]:
+    found = await prompts(work, "validation") or await prompts(work, "train")
+    return required(found, "prompt to answer")
 
 
 async def _take_over(work: Work, outcome: Outcome) -> Next | None:
@@ -92,6 +98,7 @@ async def _make_duels(work: Work, outcome: Outcome) -> None:
         _bounds(work),
         policies=(work.run.settings["policy_id"], work.run.settings["reference_id"]),
         run_id=work.run.id,
+        propensity=duels.propensity(len(await _asked(work)), _bounds(work)),
         rng=work.random(),
     )
 
