@@ -147,6 +147,8 @@ async def test_the_database_fills_a_slot_once_and_knows_the_chance_of_the_random
 async def test_without_features_pairs_are_drawn_at_random_and_the_run_says_why(loop: Loop) -> None:
     project = await ready(loop, embed={"refuse": True})
     assert {run.state for run in await runs_of(loop, project, "embed")} == {"failed"}
+    served = [run for run in await runs_of(loop, project, "select") if run.state == "succeeded"]
+    assert served, "people had pairs before there was a round"
     round_ = await at_label(loop, project)
     chosen = [task for task in await tasks_of(loop, round_) if task.selection["slice"] == "chosen"]
     assert {(task.selection["rule"], task.selection["why"]) for task in chosen} == {("balanced", NO_FEATURES)}

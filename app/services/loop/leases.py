@@ -15,9 +15,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Metric, Run
+from app.db.tables import Metric, Project, Run
 from app.services import dispatch
-from app.services.loop import runs
+from app.services.loop import round_rows, runs, starting
+from app.services.loop.stages.registry import STAGES
 
 FinalState = Literal["succeeded", "failed", "cancelled"]
 
@@ -226,4 +227,12 @@ async def _requeue(db: AsyncSession, run: Run, error: str | None) -> None:
 async def _wake(db: AsyncSession, run: Run) -> None:
     if run.round_id is not None:
         await dispatch.defer_round(db, run.round_id)
+    elif run.state != "succeeded" and STAGES[run.stage].pairs_wait:
+        await _serve_pairs_without(db, run)
     await runs.announce(db, run)
+
+
+async def _serve_pairs_without(db: AsyncSession, run: Run) -> None:
+    project = await db.get_one(Project, run.project_id)
+    if project.archived_at is None and await round_rows.active(db, project.id) is None:
+        await starting.serve_pairs(db, project)

@@ -84,5 +84,6 @@ EMBED = TrainingStage(
     run_settings=partial(with_config, "embed"),
     gather=_gather,
     take_over=_take_over,
+    pairs_wait=True,
     own_figures={"responses_dropped": Words(phrase("Responses too long to read"), "count")},
 )

@@ -208,6 +208,8 @@ class Stage:
     """Those of its result that pages have words for: names in `figures.SHARED`."""
     own_figures: Mapping[str, Words] = field(default_factory=dict)
     """Words for what no other stage has."""
+    pairs_wait: bool = False
+    """Whether people's next pairs follow it outside of rounds: they are made without it where it ended in vain."""
 
 
 @dataclass(frozen=True, kw_only=True)
