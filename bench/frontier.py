@@ -35,11 +35,10 @@ from training.data.encoding import encode_prompts
 from training.data.examples import Prompt
 from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.ppo.loop import PpoLoop
-from training.ppo.models import build_models
+from training.ppo.models import build_models, reward_of
 from training.records import PromptRecord
 from training.responses.likelihoods import log_probabilities
 from training.responses.written import written
-from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import Lineage
 from training.runtime.replicas import use_threads
 from training.runtime.run import Run
@@ -50,6 +49,7 @@ LARGE = {"batch_size": 256, "minibatch_size": 64, "epochs": 1, "kl_controller": 
 ARMS: Mapping[str, Mapping[str, object]] = {
     "before": STAGE_SETTINGS["ppo"],
     "ppo": {**LARGE, "iterations": 36, "kl_coefficient": 0.05},
+    "ppo-student": {**LARGE, "iterations": 36, "kl_coefficient": 0.05, "paid_by": "model"},
     "ppo-held": {**LARGE, "iterations": 36, "kl_coefficient": 0.3},
     "rloo": {**LARGE, "algorithm": "rloo", "samples_per_prompt": 4, "iterations": 36, "kl_coefficient": 0.05},
     "grpo": {**LARGE, "algorithm": "grpo", "samples_per_prompt": 4, "iterations": 36, "kl_coefficient": 0.05},
@@ -240,10 +240,11 @@ def run_arm(ground: Ground, reward: str, arm: str, settings: Mapping[str, object
         **{**UNWATCHED, **settings},  # type: ignore[arg-type]
     )
     run = Run(folder / secrets.token_hex(4), Lineage("ppo", {}, {}, dict(settings), ground.study.seed, "bench"))
-    policy, reward_model = open_language_model(config.policy), open_reward_model(str(ground.reward_model))
+    policy, reference = open_language_model(config.policy), open_language_model(config.reference)
+    reward_model = open_reward_model(str(ground.reward_model))
     config = run.settle(config, facts_of(policy.model))
-    paid = ground.gold if reward == "gold" else RewardModelScorer(reward_model, policy)
-    models = build_models(config, policy, open_language_model(config.reference), reward_model, paid)
+    paid = ground.gold if reward == "gold" else reward_of(config, reward_model, policy, reference)
+    models = build_models(config, policy, reference, reward_model, paid)
     assert ground.theirs, "measured before the clock starts"
     loop = MeasuredLoop(ground, reward, arm, points, config, models, ground.prompts, run)
     loop.train()

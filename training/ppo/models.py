@@ -10,8 +10,10 @@ from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
+from training.reward.kept_teacher import kept_teacher
 from training.reward.rules import Rules
-from training.reward.scoring import Reward
+from training.reward.scoring import Reward, RewardModelScorer
+from training.runtime.artifact import model_identity
 from training.runtime.learning import prepare
 from training.runtime.replicas import replica
 
@@ -61,6 +63,22 @@ def build_models(
     prepare(policy.model, config)
     share_prompts = config.samples_per_prompt > 1 and prompts_can_be_shared(policy.model)
     return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules, share_prompts)
+
+
+def reward_of(
+    config: PpoConfig, reward_model: RewardModel, policy: LanguageModel, reference: LanguageModel
+) -> RewardModelScorer:
+    """What PPO is paid by: the reward model, or the teacher that it was distilled from, as `paid_by` says.
+
+    Raises `InputError` where the teacher is to pay and there is none that reads the reference.
+    """
+    assert config.reward is not None
+    teacher = None
+    if config.paid_by != "model":
+        teacher = kept_teacher(config.reward, policy=model_identity(config.reference))
+    if teacher is None and config.paid_by == "teacher":
+        raise InputError("paid_by: the reward model has no teacher that reads the reference; choose model")
+    return RewardModelScorer(reward_model, policy, teacher=teacher, reads=reference, pessimism=config.pessimism)
 
 
 def _critic(config: PpoConfig, policy: LanguageModel, scored_by: RewardModel | None, name: str) -> Critic | None:

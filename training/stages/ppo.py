@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.backbone import LanguageModel
-from models.reward import RewardModel
 from training.config import InputError, PpoConfig
 from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
@@ -12,9 +11,8 @@ from training.data.opening import facts_of, load, open_language_model, open_rewa
 from training.data.rehearsal import rehearse_policy
 from training.hacking.watch import Judges
 from training.ppo.loop import PpoLoop
-from training.ppo.models import build_models
+from training.ppo.models import build_models, reward_of
 from training.records import DemonstrationRecord, PromptRecord
-from training.reward.kept_teacher import kept_teacher
 from training.reward.rules import rules_of
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import lineage_of, model_identity
@@ -57,7 +55,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     rules = rules_of(config.rules)
     reward_model = open_reward_model(config.reward, config) if config.reward is not None else None
-    reward = _scorer(config, reward_model, policy, reference) if reward_model is not None else rules
+    reward = reward_of(config, reward_model, policy, reference) if reward_model is not None else rules
     assert reward is not None, "a configuration without either is refused"
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
@@ -85,19 +83,6 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         "prompts_dropped": dropped,
     }
     run.finish(result, artifact=("policy", writer_of(policy, config, config.policy)))
-
-
-def _scorer(
-    config: PpoConfig, reward_model: RewardModel, policy: LanguageModel, reference: LanguageModel
-) -> RewardModelScorer:
-    """Raises `InputError` where the teacher is to pay and there is none that reads the reference."""
-    assert config.reward is not None
-    teacher = None
-    if config.paid_by != "model":
-        teacher = kept_teacher(config.reward, policy=model_identity(config.reference))
-    if teacher is None and config.paid_by == "teacher":
-        raise InputError("paid_by: the reward model has no teacher that reads the reference; choose model")
-    return RewardModelScorer(reward_model, policy, teacher=teacher, reads=reference, pessimism=config.pessimism)
 
 
 def _reference(config: PpoConfig, policy: LanguageModel) -> LanguageModel:
