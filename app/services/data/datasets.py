@@ -245,7 +245,7 @@ async def _judged_pairs(
 def _record(row: Any) -> PreferenceRecord | None:
     """What is learnt from a judgement of two responses; None where nothing was said of the two."""
     ranks = row.ranks and (row.ranks[row.position_a], row.ranks[row.position_b])
-    probability = _probability(row.answer_type, row.preference, ranks)
+    probability = first_is_better(row.answer_type, row.preference, ranks)
     if probability is None:
         return None
     return PreferenceRecord(
@@ -331,8 +331,10 @@ async def _holds(db: AsyncSession, version: DatasetVersion) -> int:
     return await db.scalar(held) or 0
 
 
-def _probability(answer_type: str, preference: int | None, ranks: tuple[int | None, int | None] | None) -> float | None:
-    """That the first of two is better; None where nothing was said of the two.
+def first_is_better(
+    answer_type: str, preference: int | None, ranks: tuple[int | None, int | None] | None
+) -> float | None:
+    """The probability that the first of two is better; None where nothing was said of the two.
 
     How much better says nothing about how sure, so strength doesn't enter. Unranked is not last, and of two that are
     not the best nobody said which is better.

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Task, TaskCompletion
 from app.services import conditions
+from app.services.data.datasets import first_is_better
 from app.services.loop.features import Features
 from app.services.selection.posterior import Judged
 
@@ -28,6 +29,7 @@ async def judged_pairs(db: AsyncSession, project_id: int, features: Features) ->
                 Judgement.task_id,
                 Task.prompt_id,
                 Task.selection["slice"].astext,
+                Judgement.answer_type,
                 Judgement.preference,
                 Judgement.ranks,
             )
@@ -45,32 +47,27 @@ async def judged_pairs(db: AsyncSession, project_id: int, features: Features) ->
     ):
         shown[task_id].append(completion_id)
     rows: list[tuple[int, int, float, float, int, bool]] = []
-    for task_id, prompt_id, slice_, preference, ranks in said:
-        for a, b, better, weight in pairs_of(preference, ranks):
+    for task_id, prompt_id, slice_, answer_type, preference, ranks in said:
+        for a, b, better, weight in pairs_of(answer_type, preference, ranks):
             first, second = features.row_of.get(shown[task_id][a]), features.row_of.get(shown[task_id][b])
             if first is not None and second is not None:
                 rows.append((first, second, better, weight, prompt_id, slice_ == "random"))
     return _judged(features, rows)
 
 
-def pairs_of(preference: int | None, ranks: Sequence[int | None] | None) -> Iterator[Pair]:
-    """What one answer says of pairs. One that is unranked is worse than the best of several, and else not compared.
+def pairs_of(answer_type: str, preference: int | None, ranks: Sequence[int | None] | None) -> Iterator[Pair]:
+    """What one answer says of pairs, as datasets read it.
 
     All pairs of a ranking of n weigh n / 2 together: they follow from one another.
     """
-    if preference is not None:
-        yield 0, 1, _better(preference), 1.0
-    elif ranks is not None:
-        is_best_of = sum(rank is not None for rank in ranks) == 1
-        places = [(2 if is_best_of else None) if rank is None else rank for rank in ranks]
-        ranked = [(position, rank) for position, rank in enumerate(places) if rank is not None]
-        for (a, rank_a), (b, rank_b) in combinations(ranked, 2):
-            if not is_best_of or rank_a != rank_b:
-                yield a, b, _better(rank_b - rank_a), 1 / (len(ranked) - 1)
-
-
-def _better(difference: int) -> float:
-    return 0.5 if difference == 0 else float(difference > 0)
+    if preference is not None or ranks is None:
+        compared, ranks = [0, 1], (None, None)
+    else:
+        compared = [position for position, rank in enumerate(ranks) if rank is not None or answer_type == "best"]
+    for a, b in combinations(compared, 2):
+        better = first_is_better(answer_type, preference, (ranks[a], ranks[b]))
+        if better is not None:
+            yield a, b, better, 1 / (len(compared) - 1)
 
 
 def _judged(features: Features, rows: Sequence[tuple[int, int, float, float, int, bool]]) -> Judged:
