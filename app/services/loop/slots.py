@@ -159,9 +159,9 @@ class Slots:
         readable = found is not None and chooser.can_read(found)
         if RULES[self.settings.rule].learns and found is not None and readable:
             judged = await said.judged_pairs(self.db, self.project.id, found)
-            done = await asyncio.to_thread(chooser.by_features, self.settings.rule, found, judged)
+            done = await asyncio.to_thread(chooser.choose, self.settings.rule, found, judged)
         else:
-            done = await asyncio.to_thread(chooser.blindly)
+            done = await asyncio.to_thread(chooser.choose, batch.FALLBACK)
         why = done.why
         if RULES[self.settings.rule].learns and not readable:
             why = NO_FEATURES
@@ -176,15 +176,13 @@ class Slots:
     async def _asked(self, topics: dict[int, str | int]) -> dict[str | int, int]:
         """How often each topic was asked about."""
         rows = await self.db.execute(
-            select(Prompt.topic, Task.prompt_id, func.count())
-            .join(Prompt, Prompt.id == Task.prompt_id)
+            select(Task.prompt_id, func.count())
             .where(Task.project_id == self.project.id, Task.purpose == "label", Task.prompt_id.in_(topics))
-            .group_by(Prompt.topic, Task.prompt_id)
+            .group_by(Task.prompt_id)
         )
         asked: dict[str | int, int] = {}
-        for topic, prompt_id, count in rows:
-            key = prompt_id if topic is None else topic
-            asked[key] = asked.get(key, 0) + count
+        for prompt_id, count in rows:
+            asked[topics[prompt_id]] = asked.get(topics[prompt_id], 0) + count
         return asked
 
 
@@ -213,20 +211,13 @@ class _Chooser:
             for texts in self._texts.values()
         )
 
-    def by_features(self, rule: str, features: Features, judged: Judged) -> Batch:
-        """Raises nothing that a person could mend: where the rule has nothing to go by, chance chooses."""
-        return self._choose(rule, features, judged)
-
-    def blindly(self) -> Batch:
-        """At random, balanced over topics."""
-        return self._choose(batch.FALLBACK, None, None)
-
     def candidate(self, pick: Pick, writer: Writer) -> Candidate:
         """What was picked, by its ids, in random order: whose place is first says nothing."""
         completion_ids = [self._completion_ids[row] for row in self._rng.permutation(pick.rows)]
         return Candidate(self._prompt_ids[pick.prompt], tuple(completion_ids), (writer,))
 
-    def _choose(self, rule: str, features: Features | None, judged: Judged | None) -> Batch:
+    def choose(self, rule: str, features: Features | None = None, judged: Judged | None = None) -> Batch:
+        """Raises nothing that a person could mend: where the rule has nothing to go by, chance chooses."""
         pool, asked_T = self._pool(features)  # noqa: N806 - its shape
         if judged is None:
             nothing = np.zeros(0)
