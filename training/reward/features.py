@@ -45,11 +45,13 @@ def response_features(policy: LanguageModel, examples: Sequence[Example]) -> Ten
 
 
 @torch.inference_mode()
-def whole_features(policy: LanguageModel, examples: Sequence[Example]) -> Tensor:
-    """What `response_features` gives, in one thread: of what PPO scores beside other models."""
+def features_at_once(policy: LanguageModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """What `response_features` and `prompt_features` give, up to rounding, by one pass in one thread: for PPO, which
+    asks after every rollout, beside other models."""
     batches = length_batches([len(example) for example in examples], batch_tokens=BATCH_TOKENS)
-    found = _features_of(policy, examples, batches, whole=True)
-    return torch.cat([found[index] for index in range(len(examples))])
+    found = {index: (prefix_NF[-1], prompt_D) for index, prefix_NF, prompt_D in _read(policy, examples, batches)}
+    feature_F, prompt_D = zip(*(found[index] for index in range(len(examples))), strict=True)
+    return torch.stack(feature_F).to(HOST), torch.stack(prompt_D).to(HOST)
 
 
 @torch.inference_mode()
@@ -83,10 +85,15 @@ def prefix_features(policy: LanguageModel, examples: Sequence[Example]) -> Itera
 
 @torch.inference_mode()
 def _features_of(
-    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]], *, whole: bool = False
+    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]]
 ) -> dict[int, Tensor]:
-    """By place, of every prefix, or with `whole` of the longest alone."""
-    found = {}
+    return {index: prefix_NF.to(HOST) for index, prefix_NF, _ in _read(policy, examples, batches)}
+
+
+def _read(
+    policy: LanguageModel, examples: Sequence[Example], batches: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Of each example its place, the features of all prefixes of its response, and those of its prompt, (2 D,)."""
     for batch in batches:
         ids_BT = pad_right([examples[index].token_ids for index in batch], policy.pad_id, policy.device)
         middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
@@ -95,8 +102,7 @@ def _features_of(
             logits_NV = project(policy.model, last_BTD[place, first - 1 : end - 1])
             likelihood_N7 = likelihood_so_far(logits_NV, ids_BT[place, first:end])
             prefix_NF = torch.cat([pooled_so_far(middle_BTD[place, first:end]), likelihood_N7], dim=1)
-            found[index] = prefix_NF[-1:] if whole else prefix_NF
-    return {index: prefix_NF.to(HOST) for index, prefix_NF in found.items()}
+            yield index, prefix_NF, torch.cat([middle_BTD[place, first - 1], last_BTD[place, first - 1]])
 
 
 def pooled_so_far(state_ND: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from models.backbone import LanguageModel
 from training.algorithms.components import Components
 from training.config import InputError
 from training.data.examples import Example
-from training.reward.features import prompt_features, whole_features
+from training.reward.features import features_at_once
 from training.reward.representation import Products
 from training.reward.teacher import Teacher
 from training.runtime.artifact import write_tensors
@@ -69,7 +69,7 @@ class KeptTeacher:
     def scores(self, policy: LanguageModel, examples: Sequence[Example], *, pessimism: float) -> Tensor:
         """(B,) float64 of responses, read by the policy that the teacher read: less `pessimism` times the deviations by
         which the posterior is less sure of a response than of the samples on average."""
-        feature_BF, prompt_BD = whole_features(policy, examples), prompt_features(policy, examples)
+        feature_BF, prompt_BD = features_at_once(policy, examples)
         input_BI = self.products.beside(feature_BF, prompt_BD) / self.deviation_I
         score_B = ((input_BI @ self.coefficient_I - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
         if pessimism == 0:

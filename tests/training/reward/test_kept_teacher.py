@@ -15,7 +15,7 @@ from training.data.opening import load, open_language_model, open_reward_model
 from training.preferences.agreement import agreement
 from training.records import PreferenceRecord, PromptRecord
 from training.responses.written import written
-from training.reward.features import prompt_features, whole_features
+from training.reward.features import prompt_features, response_features
 from training.reward.kept_teacher import FILE, KeptTeacher, kept_teacher
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import model_identity
@@ -54,7 +54,7 @@ def test_pessimism_takes_off_the_deviation_of_the_posterior(world: Path, policy:
     pairs, _ = encode_pairs(reads, load(world / "preferences.jsonl", PreferenceRecord)[:20], max_length=512)
     examples = [pair.a for pair in pairs]
     plain_B, careful_B = (teacher.scores(reads, examples, pessimism=pessimism) for pessimism in (0.0, 2.0))
-    input_BI = teacher.products.beside(whole_features(reads, examples), prompt_features(reads, examples))
+    input_BI = teacher.products.beside(response_features(reads, examples), prompt_features(reads, examples))
     x_BI = input_BI / teacher.deviation_I - teacher.centre_I
     evidence_PI = teacher.evidence_PI.double()
     precision_II = evidence_PI.T @ evidence_PI + teacher.strength * torch.eye(x_BI.shape[1], dtype=torch.float64)
