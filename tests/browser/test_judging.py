@@ -319,6 +319,7 @@ async def test_a_tab_left_behind_is_told_that_its_pair_is_answered_and_replaces_
     await expect(second.locator("#today-count")).to_have_text("1")
     await told.get_by_role("link", name="Look at it").click()
     await expect(second.locator("[name=choice]:checked")).to_have_value("1")
+    await expect(second.locator(".scale")).to_be_focused()  # a page that is loaded whole has its keys last
     await second.keyboard.press("7")
     await second.keyboard.press("Enter")
     await expect(second.locator(".conversation")).to_contain_text("capital of Australia")
