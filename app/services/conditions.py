@@ -1,6 +1,8 @@
 """Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
 
-from sqlalchemy import ColumnElement, exists, func, literal_column, or_, select
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import SQLColumnExpression
 
@@ -42,26 +44,38 @@ def askable_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def labels_of(project_id: int) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on Judgement: what people say now of tasks made for labels, imported or given here; no verdicts."""
-    return (*_said_in(project_id), ~Judgement.is_verdict)
+    """Conditions on Judgement: what people say now of tasks made for labels, imported or given here; no verdicts, and
+    nothing that a machine said.
+    """
+    return (*_said_in(project_id), ~Judgement.is_verdict, Judgement.kind != "machine")
 
 
-def counted_in(project_id: int, *, prefers_verdicts: bool) -> tuple[ColumnElement[bool], ...]:
+def counted_in(
+    project_id: int, *, prefers_verdicts: bool, machines: Collection[int] = ()
+) -> tuple[ColumnElement[bool], ...]:
     """Conditions on Judgement: what a dataset version cut now would hold, as far as its prompts allow.
 
-    That is the labels; with `prefers_verdicts`, of tasks that have one the verdict alone.
+    That is the labels, and what these `machines` (ids of their users) said of tasks whose prompts are trained on; with
+    `prefers_verdicts`, of tasks that have one the verdict alone.
     """
+    by_whom = or_(Judgement.kind != "machine", and_(Judgement.annotator_id.in_(machines), _is_trained_on()))
     if not prefers_verdicts:
-        return labels_of(project_id)
+        return (*_said_in(project_id), ~Judgement.is_verdict, by_whom)
     verdict = aliased(Judgement)
     is_decided = exists().where(
         verdict.task_id == Judgement.task_id, verdict.is_verdict, verdict.superseded_by.is_(None)
     )
-    return (*_said_in(project_id), or_(Judgement.is_verdict, ~is_decided))
+    return (*_said_in(project_id), or_(Judgement.is_verdict, ~is_decided), by_whom)
 
 
 def _said_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
     return (Judgement.project_id == project_id, Judgement.superseded_by.is_(None), ~Judgement.is_check)
+
+
+def _is_trained_on() -> ColumnElement[bool]:
+    """Condition on Judgement: what models are measured on is people's alone."""
+    task, prompt = aliased(Task), aliased(Prompt)
+    return exists().where(task.id == Judgement.task_id, prompt.id == task.prompt_id, prompt.split == "train")
 
 
 def is_duel() -> ColumnElement[bool]:

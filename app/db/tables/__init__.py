@@ -5,6 +5,7 @@ from app.db.tables.changes import BulkChange, ChangedRow
 from app.db.tables.content import Completion, Demonstration, Prompt
 from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
+from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
 from app.db.tables.people import (
@@ -41,6 +42,8 @@ __all__ = [
     "GroupMember",
     "Import",
     "Invitation",
+    "Judge",
+    "JudgeAnswer",
     "Judgement",
     "Member",
     "Metric",

@@ -33,7 +33,7 @@ TaskState = Literal["open", "closed", "retired"]
 # Only what people say of tasks made for labels is a label; the others check the people themselves, or decide about one.
 TaskPurpose = Literal["label", "qualification", "gold", "repeat", "review"]
 AssignmentState = Literal["leased", "submitted", "skipped", "expired"]
-JudgementKind = Literal["human", "simulated", "imported"]
+JudgementKind = Literal["human", "simulated", "imported", "machine"]
 # Pairs on a scale of 7, 6 or 8 segments from A to B (6 and 8 have no tie; 8 are the four levels of Llama 2 to each
 # side), a ranking of several, or the best of several.
 AnswerType = Literal["seven", "six", "eight", "ranking", "best"]
@@ -53,15 +53,16 @@ class Task(Base):
     `taken` counts live leases, judgements and those skips (`skipped`) that use a place up. `selection` says how the
     task was chosen: {"rule", "propensity", "slice", "policy", "round", "slot"}. Of the slice `random` are those that a
     coin gave to chance before anything was scored: a sample of what policies write, on which quality is measured;
-    `chosen` are a rule's. A slot of a round is filled once. A check (any purpose but `label`) may be a copy of another
-    task: a `repeat` is one of somebody's own earlier tasks, asked again. A `review` is a copy, too, with one place: a
-    reviewer has it, and what they say of it is the verdict on the original. `division` is how far those who judged the
-    task are apart: of all two people the share who said the opposite, a tie counting half; null while no two can be
-    compared. The database keeps it. An owner may give a task to a member (`reserved_for_id`): until they have judged or
-    skipped
-    it, or work here no more, nobody else is given a place of it. `import_id` is the import that brought the task with
-    all that is in it; `import_digest` tells its content, so that no project holds the same one twice. A task with
-    something that was erased (`erased_at`) is retired for good.
+    `chosen` are a rule's. Where machines judge, another coin has said, before anything was scored, whether they may
+    judge this one: {"machines": "on" or "off", "machines_propensity"}. A slot of a round is filled once. A check (any
+    purpose but `label`) may be a copy of another task: a `repeat` is one of somebody's own earlier tasks, asked again.
+    A `review` is a copy, too, with one place: a reviewer has it, and what they say of it is the verdict on the
+    original. `division` is how far those who judged the task are apart: of all two people the share who said the
+    opposite, a tie counting half; null while no two can be compared. The database keeps it. An owner may give a task to
+    a member (`reserved_for_id`): until they have judged or skipped it, or work here no more, nobody else is given a
+    place of it. `import_id` is the import that brought the task with all that is in it; `import_digest` tells its
+    content, so that no project holds the same one twice. A task with something that was erased (`erased_at`) is retired
+    for good.
     """
 
     __tablename__ = "tasks"
@@ -240,6 +241,9 @@ class Judgement(Base):
     an answer given faster than reading. Imported judgements have no assignment and no annotator; `source_annotator` is
     the name in their file, `strength_said` whether it told how much better the better response is.
 
+    A machine's (`kind`) is no label: people are spoken of without it, it takes no place of the task, and it has no
+    assignment. What it said of a pair in both orders is one ranking here and kept whole in `judge_answers`.
+
     Of one whose words were erased (`erased_at`) what was chosen stays.
     """
 
@@ -317,7 +321,8 @@ class Judgement(Base):
             name="less_harmful_follows",
         ),
         CheckConstraint(
-            "(kind = 'imported') = (assignment_id IS NULL) AND (kind = 'imported') = (annotator_id IS NULL)",
+            "(kind IN ('imported', 'machine')) = (assignment_id IS NULL)"
+            " AND (kind = 'imported') = (annotator_id IS NULL)",
             name="imported_has_nobody",
         ),
         CheckConstraint("(assignment_id IS NULL) = (idempotency_key IS NULL)", name="submission_has_a_key"),
@@ -327,8 +332,17 @@ class Judgement(Base):
         ),
         Index("uq_judgements_current", "assignment_id", unique=True, postgresql_where=text("superseded_by IS NULL")),
         Index("ix_judgements_superseded_by", "superseded_by", postgresql_where=text("superseded_by IS NOT NULL")),
-        CheckConstraint("NOT is_check OR kind <> 'imported'", name="checks_are_of_people"),
-        CheckConstraint("NOT is_verdict OR (kind <> 'imported' AND NOT is_check)", name="verdicts_are_of_people"),
+        CheckConstraint("NOT is_check OR kind NOT IN ('imported', 'machine')", name="checks_are_of_people"),
+        CheckConstraint(
+            "NOT is_verdict OR (kind NOT IN ('imported', 'machine') AND NOT is_check)", name="verdicts_are_of_people"
+        ),
+        Index(
+            "uq_judgements_machine",
+            "task_id",
+            "annotator_id",
+            unique=True,
+            postgresql_where=text("kind = 'machine' AND superseded_by IS NULL"),
+        ),
         Index(
             "uq_judgements_verdict",
             "task_id",

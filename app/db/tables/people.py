@@ -28,7 +28,9 @@ from app.db.tables.projects import Role
 
 
 class User(Base):
-    """A person, or a simulated one. Whoever was erased keeps the row, for what they judged, and no name."""
+    """A person, a simulated one, or a machine that judges: that is a member of nothing and never signs in. Whoever was
+    erased keeps the row, for what they judged, and no name.
+    """
 
     __tablename__ = "users"
 
@@ -39,6 +41,7 @@ class User(Base):
     password_vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     is_admin: Mapped[bool] = mapped_column(server_default="false")
     is_simulated: Mapped[bool] = mapped_column(server_default="false")
+    is_machine: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[CreatedAt]
     disabled_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
@@ -49,6 +52,10 @@ class User(Base):
         CheckConstraint(
             "erased_at IS NULL OR (email IS NULL AND password_hash IS NULL AND disabled_at IS NOT NULL)",
             name="erased_is_nobody",
+        ),
+        CheckConstraint(
+            "NOT is_machine OR (email IS NULL AND password_hash IS NULL AND NOT is_admin AND NOT is_simulated)",
+            name="machine_has_no_way_in",
         ),
     )
 

@@ -15,6 +15,7 @@ StageName = Literal[
     "ask",
     "adopt", "copy", "pack", "unpack", "remove", "erase", "change",
     "embed",
+    "judge",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[

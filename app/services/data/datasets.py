@@ -7,7 +7,7 @@ when or where they were written. Files lie in `home/datasets/PROJECT/KIND-NUMBER
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,8 @@ from app.phrases import phrase
 from app.services import conditions
 from app.services.data.drafts import Draft
 from app.services.data.storing.loads import Watch
+from app.services.judging.machines import calibration, judges
+from app.services.judging.machines.settings import settings_of as settings_of_judges
 from app.services.projects.review import Review
 from training.records import (
     DemonstrationRecord,
@@ -69,9 +71,13 @@ async def cut_preferences(
     home: Path,
     run_id: int | None = None,
     prefers_verdicts: bool | None = None,
+    takes_machines: bool | None = None,
     watch: Watch | None = None,
 ) -> DatasetVersion:
     """A version of all current judgements, imported ones included; checks, held-out and excluded prompts never.
+
+    What calibrated judges that are models say of training prompts is taken in by a weight below 1 with
+    `takes_machines`; None goes by the project's setting. What the others say never is.
 
     Where a reviewer has decided a task, the verdict alone counts, or with `prefers_verdicts` false, no verdict does;
     None goes by the project's setting.
@@ -84,12 +90,14 @@ async def cut_preferences(
     tally = _Tally()
     if prefers_verdicts is None:
         prefers_verdicts = Review.of(project.review).prefers_verdicts
-    counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts)
+    machines = await _machines(db, project, takes_machines)
+    weight_of = {machine.user_id: machine.weight for machine in machines}
+    counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts, machines=weight_of)
     await _hold_none_yet(db)
     current = select(func.count()).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
     total = await db.scalar(current) or 0
     with Draft(home, project.slug, "preferences") as draft:
-        async for rows in _judged_pairs(db, counted):
+        async for rows in _judged_pairs(db, counted, weight_of):
             await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
             for judgement_id, record, kind in rows:
                 tally.add(judgement_id, record, kind)
@@ -105,7 +113,9 @@ async def cut_preferences(
         counts = tally.counts() | ({"unpaired": unpaired} if unpaired else {})
         latest = await _latest(db, project, "preferences")
         is_same = _is_same(latest, draft) and latest is not None and await _holds(db, latest) == held
-        settings = {"prefers_verdicts": prefers_verdicts}
+        settings: Json = {"prefers_verdicts": prefers_verdicts}
+        if machines:
+            settings["machines"] = [{"name": machine.name, "weight": machine.weight} for machine in machines]
         version = await _publish(db, project, draft, counts, run_id, latest, is_same=is_same, settings=settings)
     if not is_same:
         of_the_version = select(literal(version.id), HELD.c.id)
@@ -115,7 +125,9 @@ async def cut_preferences(
 
 async def require_judgements(db: AsyncSession, project: Project) -> None:
     """Raises Conflict where nothing was said yet."""
-    said = exists().where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    said = exists().where(
+        Judgement.project_id == project.id, Judgement.superseded_by.is_(None), Judgement.kind != "machine"
+    )
     if not await db.scalar(select(said)):
         raise Conflict(NOTHING_SAID)
 
@@ -208,16 +220,38 @@ async def _hold(db: AsyncSession, project: Project) -> None:
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
 
 
+@dataclass(frozen=True)
+class _Machine:
+    """A judge whose judgements are taken in, each by this weight."""
+
+    user_id: int
+    name: str
+    weight: float
+
+
+async def _machines(db: AsyncSession, project: Project, takes_machines: bool | None) -> list[_Machine]:
+    settings = settings_of_judges(project)
+    if takes_machines is not None:
+        settings = settings.model_copy(update={"counts": takes_machines})
+    named = await judges.working(db, project.id)
+    weights = await calibration.weights(db, [one.judge for one in named], settings)
+    return [
+        _Machine(one.judge.user_id, one.name, round(weights[one.judge.user_id], 4))
+        for one in named
+        if one.judge.user_id in weights
+    ]
+
+
 async def _judged_pairs(
-    db: AsyncSession, counted: Sequence[ColumnElement[bool]]
+    db: AsyncSession, counted: Sequence[ColumnElement[bool]], weight_of: Mapping[int, float]
 ) -> AsyncGenerator[list[tuple[int, PreferenceRecord, str]], None]:
     """Judgement, record and kind, in the order of the judgements and of the responses' positions, some at a time."""
     first, second = aliased(Completion), aliased(Completion)
     at_first, at_second = aliased(TaskCompletion), aliased(TaskCompletion)
     found = await db.stream(
         select(
-            Judgement.id, Judgement.kind, Judgement.answer_type, Judgement.preference, Judgement.ranks,
-            Judgement.criteria, Judgement.safe, Judgement.less_harmful, Judgement.strength_said,
+            Judgement.id, Judgement.kind, Judgement.annotator_id, Judgement.answer_type, Judgement.preference,
+            Judgement.ranks, Judgement.criteria, Judgement.safe, Judgement.less_harmful, Judgement.strength_said,
             at_first.position.label("position_a"), at_second.position.label("position_b"),
             Prompt.id.label("prompt_id"), Prompt.messages, Prompt.split,
             first.text.label("text_a"), second.text.label("text_b"),
@@ -239,10 +273,10 @@ async def _judged_pairs(
         .order_by(Judgement.id, at_first.position, at_second.position)
     )  # fmt: skip
     async for rows in found.partitions(ROWS_AT_ONCE):
-        yield [(row.id, record, row.kind) for row in rows if (record := _record(row)) is not None]
+        yield [(row.id, record, row.kind) for row in rows if (record := _record(row, weight_of)) is not None]
 
 
-def _record(row: Any) -> PreferenceRecord | None:
+def _record(row: Any, weight_of: Mapping[int, float]) -> PreferenceRecord | None:
     """What is learnt from a judgement of two responses; None where nothing was said of the two."""
     ranks = row.ranks and (row.ranks[row.position_a], row.ranks[row.position_b])
     probability = first_is_better(row.answer_type, row.preference, ranks)
@@ -254,9 +288,10 @@ def _record(row: Any) -> PreferenceRecord | None:
         response_a=row.text_a,
         response_b=row.text_b,
         preference=probability,
+        weight=weight_of[row.annotator_id] if row.kind == "machine" else 1.0,
         split=cast(Split, row.split),
         source=f"{row.kind}:{row.id}",
-        group="" if ranks is None else f"{row.kind}:{row.id}",
+        group="" if ranks is None or row.kind == "machine" else f"{row.kind}:{row.id}",
         strength=_strength(row.answer_type, row.preference) if _is_strength_said(row) else None,
         criteria={name: (side + 1) / 2 for name, side in sorted(row.criteria.items())},
         safe_a=None if row.safe is None else row.safe[0],

@@ -125,7 +125,12 @@ async def others(db: AsyncSession, actor: Principal, assignment_id: int) -> Sequ
     rows = await db.execute(
         select(Judgement, User.name)
         .outerjoin(User, User.id == Judgement.annotator_id)
-        .where(Judgement.task_id == found.copy_of, ~Judgement.is_verdict, Judgement.superseded_by.is_(None))
+        .where(
+            Judgement.task_id == found.copy_of,
+            ~Judgement.is_verdict,
+            Judgement.kind != "machine",
+            Judgement.superseded_by.is_(None),
+        )
         .order_by(Judgement.id)
     )
     return [

@@ -1,6 +1,5 @@
 """How writers do against each other, by what people say of tasks in which both have a response."""
 
-import math
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, ColumnElement, Float, Select, case, cast, func, or_, select
@@ -9,11 +8,10 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.db.tables import Completion, Judgement, ModelVersion, Project, ServedModel, TaskCompletion
 from app.services import conditions
+from app.services.judging.agreement.intervals import wilson
 from app.services.loop import writers as pens
 from app.services.loop.writers import NamedWriter, Writer
 
-# Of the normal distribution, two-sided: 95 %.
-Z = 1.959964
 # The newest of a project: enough for an interval of three points, and few enough to look up by index.
 MOST_JUDGEMENTS = 5_000
 
@@ -49,7 +47,7 @@ async def comparisons(db: AsyncSession, project: Project) -> list[Comparison]:
         share = row.preferred / row.judgements
         if share < 0.5:
             first, second, share = second, first, 1 - share
-        low, high = _wilson(share, _worth(share, row.judgements, row.tasks, row.spread))
+        low, high = wilson(share, _worth(share, row.judgements, row.tasks, row.spread))
         found.append(Comparison(first, second, row.judgements, row.tasks, share, low, high))
     return sorted(found, key=lambda one: (-one.judgements, str(one.first.writer), str(one.second.writer)))
 
@@ -158,10 +156,3 @@ def _worth(share: float, judgements: int, tasks: int, spread: float) -> float:
         return float(tasks)
     effect = spread * tasks / (tasks - 1) / independent
     return min(float(judgements), max(float(tasks), judgements / effect))
-
-
-def _wilson(share: float, count: float) -> tuple[float, float]:
-    """Wilson 1927: the interval of a share, which stays within 0 and 1."""
-    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    half = Z / (1 + Z * Z / count) * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)

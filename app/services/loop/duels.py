@@ -192,6 +192,7 @@ async def _votes(db: AsyncSession, round_id: int) -> list[Duel]:
             Judgement.superseded_by.is_(None),
             ~Judgement.is_check,
             ~Judgement.is_verdict,
+            Judgement.kind != "machine",
             own.model_version_id == Round.policy_id,
             other.model_version_id != Round.policy_id,
         )

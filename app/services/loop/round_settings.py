@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, create_model
 from app.db.base import Json
 from app.db.tables import Project, Round
 from app.phrases import phrase
+from app.services.judging.machines.settings import JudgeSettings
 from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.registry import TRAINING
@@ -50,6 +51,7 @@ class RoundSettings(_OfStages):
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
     )
     selection: SelectionSettings = Field(default=SelectionSettings(), title=phrase("Which pairs people compare"))
+    judges: JudgeSettings = Field(default=JudgeSettings(), title=phrase("Judges that are models"))
     first_policy_gate: FirstPolicyBounds = Field(default=FirstPolicyBounds(), title=phrase("Gate of the first policy"))
     reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))
     policy_gate: PolicyBounds = Field(default=PolicyBounds(), title=phrase("Gate of the policy"))

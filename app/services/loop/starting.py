@@ -6,13 +6,14 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Project, Round, Run, ServedModel
+from app.db.tables import Judge, Project, Round, Run, ServedModel
 from app.errors import Invalid
 from app.services.judging import labels
 from app.services.loop import models, runs
 from app.services.loop import writers as pens
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.loop.stages import ask as stage_ask
+from app.services.loop.stages import judge as stage_judge
 from app.services.loop.stages.parts import is_short_of_pairs
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import TrainingStage
@@ -63,6 +64,14 @@ async def compare(
     await pens.require(db, project, compared)
     writers = [str(writer) for writer in dict.fromkeys(compared)]
     return await start(db, actor_id, project, "select", inputs={"writers": writers, "count": pairs})
+
+
+async def judge(db: AsyncSession, actor_id: int | None, project: Project, judge_: Judge, *, pairs: int) -> Run:
+    """Queue the judging of at most so many open pairs by a machine, and of those it has to be measured by. Raises
+    Invalid, and Conflict while it judges.
+    """
+    inputs = await stage_judge.inputs_for(db, project, judge_, settings_of(project).judges, pairs=pairs)
+    return await start(db, actor_id, project, "judge", inputs=inputs)
 
 
 def run_settings(project: Project, stage: str, settings: RoundSettings, inputs: Json) -> Json:

@@ -24,8 +24,8 @@ class Listed:
 
 
 def found(text: str) -> Select[User]:
-    """Accounts whose name or address holds `text`, erased ones left out."""
-    wanted = select(User).where(User.erased_at.is_(None))
+    """Accounts whose name or address holds `text`, erased ones and machines left out."""
+    wanted = select(User).where(User.erased_at.is_(None), ~User.is_machine)
     for word in text.replace("\0", "").split():
         holds = f"%{word.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
         wanted = wanted.where(User.name.ilike(holds, escape="!") | User.email.ilike(holds, escape="!"))
@@ -49,8 +49,9 @@ async def page(db: AsyncSession, text: str, *, size: int, before: int | None = N
 
 
 async def get(db: AsyncSession, user_id: int) -> User:
-    """Somebody who has not been erased. Raises NotFound."""
-    user = await db.scalar(select(User).where(User.id == user_id, User.erased_at.is_(None)).with_for_update())
+    """Somebody who has not been erased, and is no machine. Raises NotFound."""
+    is_somebody = (User.id == user_id, User.erased_at.is_(None), ~User.is_machine)
+    user = await db.scalar(select(User).where(*is_somebody).with_for_update())
     if user is None:
         raise NotFound
     return user

@@ -38,7 +38,7 @@ TRAVEL = frozenset(
     {
         "dataset_versions", "members", "prompts", "completions", "model_versions", "promotions", "rounds", "runs",
         "tasks", "assignments", "gates", "gold_answers", "metrics", "task_completions", "judgements",
-        "dataset_judgements", "demonstrations", "imports", "served_models",
+        "dataset_judgements", "demonstrations", "imports", "served_models", "judges", "judge_answers",
     }
 )  # fmt: skip
 """Tables that go along. A test asks of every other table of projects that somebody has decided to leave it behind."""
@@ -177,7 +177,9 @@ async def _people(db: AsyncSession, archive: _Archive, *, with_people: bool) -> 
         for number, user_id in enumerate(ids, 1):
             user = await db.get_one(User, user_id)
             known = {"name": user.name, "email": user.email} if with_people else {"name": f"Person {number}"}
-            entry.write(_line({"id": user_id, "is_simulated": user.is_simulated, **known}))
+            entry.write(
+                _line({"id": user_id, "is_simulated": user.is_simulated, "is_machine": user.is_machine, **known})
+            )
 
 
 async def _files(

@@ -185,7 +185,8 @@ async def _people(db: AsyncSession, people: Iterator[Json], known_id: int | None
         if known is None:
             with packed_file.damage("people.jsonl"):
                 name, is_simulated = str(person["name"])[:200], bool(person["is_simulated"])
-            known = User(name=name, is_simulated=is_simulated, disabled_at=func.now())
+                is_machine = bool(person.get("is_machine", False)) and not is_simulated
+            known = User(name=name, is_simulated=is_simulated, is_machine=is_machine, disabled_at=func.now())
             db.add(known)
             await db.flush()
         with packed_file.damage("people.jsonl"):

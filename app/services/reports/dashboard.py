@@ -193,7 +193,7 @@ async def _cost(db: AsyncSession, project_id: int) -> Cost:
             _hours(is_label),
             _hours(Judgement.is_check),
             _median_minutes(is_label),
-        ).where(Judgement.project_id == project_id, Judgement.superseded_by.is_(None))
+        ).where(Judgement.project_id == project_id, Judgement.superseded_by.is_(None), Judgement.kind != "machine")
     )
     return Cost(*row.one())
 

@@ -9,13 +9,15 @@ from app.services.reports.agreement_figures import AGREEMENT_FIGURES
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
 from app.services.reports.figure import Figure
+from app.services.reports.judges import JUDGES
+from app.services.reports.judges_figures import JUDGES_FIGURES
 from app.services.reports.leaderboard import LEADERBOARD
 from app.services.reports.leaderboard_figures import LEADERBOARD_FIGURES
 from app.services.reports.report import Report
 
-REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD)}
+REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD, JUDGES)}
 FIGURES: Mapping[str, Figure[Any]] = {
-    figure.name: figure for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES)
+    figure.name: figure for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES, *JUDGES_FIGURES)
 }
 
 

@@ -13,6 +13,7 @@ from app.db.base import Json
 from app.db.tables import Completion, Project, ServedModel
 from app.db.tables.served import Protocol
 from app.errors import Conflict, Invalid, NotFound
+from app.services.judging.machines import judges
 from app.services.served import addresses, keys
 from app.services.served.client import Client, Endpoint
 from app.services.served.protocol import Answer
@@ -141,12 +142,13 @@ async def create(
 async def change(
     db: AsyncSession, project: Project, served: ServedModel, description: Description, key: Key, *, home: Path
 ) -> None:
-    """Raises Conflict for a name that is taken, and Invalid for a new host without its key: whoever may change the
-    address could have the old key sent to themselves.
+    """Raises Conflict for a name that is taken and for another model in the place of a judge, and Invalid for a new
+    host without its key: whoever may change the address could have the old key sent to themselves.
     """
     moved = addresses.origin(description.address) != addresses.origin(served.address)
     if moved and served.key_sealed is not None and not key.new and not key.forget:
         raise Invalid("The key was given for another address: give it again, or have it forgotten.")
+    await _require_same_judge(db, served, description)
     for column, value in description.columns().items():
         setattr(served, column, value)
     if key.new:
@@ -157,8 +159,14 @@ async def change(
 
 
 async def remove(db: AsyncSession, served: ServedModel) -> None:
-    """Have it asked no more. Where responses name it, it stays for them, without its key."""
-    if await db.scalar(select(exists().where(Completion.served_model_id == served.id))):
+    """Have it asked no more, as a judge, too. Where responses or judgements name it, it stays for them, without its
+    key.
+    """
+    judge = await judges.of(db, served)
+    if judge is not None:
+        await judges.stop(db, judge)
+    has_written = await db.scalar(select(exists().where(Completion.served_model_id == served.id)))
+    if has_written or await judges.has_judged(db, served):
         served.removed_at = func.now()
         served.key_sealed = None
     else:
@@ -194,6 +202,13 @@ async def try_out(endpoint: Endpoint, prompt: str) -> Answer:
     impatient = endpoint.limits.model_copy(update=once)
     async with Client(replace(endpoint, limits=impatient)) as client:
         return await client.ask([Message("user", prompt)])
+
+
+async def _require_same_judge(db: AsyncSession, served: ServedModel, description: Description) -> None:
+    """What was measured of a judge is true of one model. Raises Conflict."""
+    is_same = (description.address, description.model) == (served.address, served.model)
+    if not is_same and await judges.of(db, served) is not None:
+        raise Conflict("It judges here, and was measured as it is: stop that before another model takes its place.")
 
 
 def _is_name(text: str, longest: int) -> bool:

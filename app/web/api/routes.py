@@ -16,6 +16,7 @@ from app.web.api import (
     erasures,
     figures,
     imports,
+    judges,
     loop,
     models,
     people,
@@ -50,7 +51,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, served_models, directory, audit, erasures),
+    *(models, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -77,6 +78,7 @@ for part in (
     agreement,
     erasures,
     imports,
+    judges,
     served_models,
     audit,
     people,

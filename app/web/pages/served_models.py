@@ -13,11 +13,15 @@ from starlette.responses import Response
 from app.db.tables import Completion, Project, Prompt, ServedModel
 from app.errors import DomainError
 from app.phrases import phrase
+from app.services.judging.machines import judges
+from app.services.judging.machines.settings import settings_of as judge_settings_of
 from app.services.loop import starting
 from app.services.loop.comparisons import Comparison, comparisons
 from app.services.loop.round_settings import settings_of as round_settings_of
 from app.services.loop.writers import NamedWriter, Writer, writers_of
 from app.services.projects.question import question_of
+from app.services.reports import reports
+from app.services.reports.judges import JUDGES
 from app.services.served import served_models
 from app.services.served.protocol import Answer
 from app.web.locales import gettext, translated
@@ -172,7 +176,7 @@ async def try_served_model(
 ) -> Response:
     """Asks for one response and shows it to an owner, or the sentence of what went wrong. Nothing is stored."""
     served = await served_models.get(db, project, served_model_id)
-    writers = await writers_of(db, project)
+    writers, as_judge = await writers_of(db, project), await _as_judge(db, project, served)
     endpoint = served_models.endpoint_of(served, served_models.described(served), settings_of(request).home)
     await db.commit()  # no connection is held while somebody else's machine thinks
     started = time.monotonic()
@@ -181,7 +185,7 @@ async def try_served_model(
         tried = Tried(form.prompt, answer, seconds=time.monotonic() - started)
     except DomainError as error:
         tried = Tried(form.prompt, problem=translated(error))
-    return _page(request, managed, served, ServedForm.of(served), tried, writers)
+    return _page(request, managed, served, ServedForm.of(served), tried, writers, as_judge)
 
 
 @router.post("/{served_model_id}/runs")
@@ -236,8 +240,8 @@ async def _show(
     status_code: int = 200,
 ) -> Response:
     tried = Tried(await _example(db, managed.project))
-    writers = await writers_of(db, managed.project)
-    return _page(request, managed, served, form, tried, writers, problem=problem, status_code=status_code)
+    writers, as_judge = await writers_of(db, managed.project), await _as_judge(db, managed.project, served)
+    return _page(request, managed, served, form, tried, writers, as_judge, problem=problem, status_code=status_code)
 
 
 def _page(
@@ -247,6 +251,7 @@ def _page(
     form: ServedForm,
     tried: Tried,
     writers: list[NamedWriter],
+    as_judge: dict[str, object],
     *,
     problem: str | None = None,
     status_code: int = 200,
@@ -263,8 +268,18 @@ def _page(
         key_there=served.key_sealed is not None,
         saved=request.query_params.get("saved") == "true",
         choices=_choices(writers),
+        **as_judge,
         **_asking(managed.project),
     )
+
+
+async def _as_judge(db: AsyncSession, project: Project, served: ServedModel) -> dict[str, object]:
+    """What its page says of it as a judge; figures only where it is one."""
+    judge = await judges.of(db, served)
+    latest = await reports.current(db, project, JUDGES) if judge is not None else None
+    entry = latest.content.of(judge.id) if judge is not None and latest is not None and latest.content else None
+    measured = entry.measured if entry is not None else None
+    return {"judge": judge, "latest": latest, "measured": measured, "judging": judge_settings_of(project)}
 
 
 def _asking(project: Project) -> dict[str, int]:

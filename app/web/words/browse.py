@@ -63,6 +63,7 @@ WORDS: Mapping[str, str] = {
     "human": lazy("by a person"),
     "simulated": lazy("simulated"),
     "imported": lazy("imported"),
+    "machine": lazy("by a machine"),
     "current": lazy("current"),
     "replaced": lazy("replaced"),
     "check": lazy("check"),

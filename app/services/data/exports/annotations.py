@@ -1,5 +1,6 @@
 """Who said how much of what a dataset version holds, under a pseudonym: what raw rows add."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,12 +46,18 @@ def called(names: Mapping[int, str], annotator_id: int | None, source_annotator:
 
 
 async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int, str]:
-    """The people of a project, numbered by their first judgement in it."""
-    first = func.min(Judgement.id)
-    people = await db.scalars(
-        select(Judgement.annotator_id)
+    """The people of a project, numbered by their first judgement in it, and its machines beside them."""
+    first, is_machine = func.min(Judgement.id), func.bool_or(Judgement.kind == "machine")
+    rows = await db.execute(
+        select(Judgement.annotator_id, is_machine)
         .where(Judgement.project_id == project_id, Judgement.annotator_id.is_not(None))
         .group_by(Judgement.annotator_id)
         .order_by(first)
     )
-    return {person: f"annotator-{number}" for number, person in enumerate(people, 1) if person is not None}
+    names: dict[int, str] = {}
+    counts: Counter[str] = Counter()
+    for annotator_id, machine in rows:
+        kind = "machine" if machine else "annotator"
+        counts[kind] += 1
+        names[annotator_id] = f"{kind}-{counts[kind]}"
+    return names

@@ -12,6 +12,7 @@ from app.db.tables import (
     Demonstration,
     GoldAnswer,
     Import,
+    JudgeAnswer,
     Judgement,
     Project,
     Prompt,
@@ -103,11 +104,12 @@ async def versions_that_hold(db: AsyncSession, import_: Import) -> list[int]:
 
 
 async def _tasks_worked_on(db: AsyncSession, import_: Import) -> int:
-    """Tasks of the import that somebody has or had on screen, or that are asked to check people."""
+    """Tasks of the import that somebody has or had on screen, that check people, or that machines judged."""
     copy = aliased(Task)
     touched = or_(
         exists().where(Assignment.task_id == Task.id, Assignment.state != "expired"),
         exists().where(GoldAnswer.task_id == Task.id),
+        exists().where(JudgeAnswer.task_id == Task.id),
         exists().where(copy.copy_of == Task.id),
     )
     found = select(func.count()).select_from(Task).where(Task.import_id == import_.id, touched)

@@ -10,13 +10,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Completion, Metric, Project, Prompt, Run, ServedModel, TaskCompletion
+from app.db.tables import Completion, Project, Prompt, Run, ServedModel, TaskCompletion
 from app.errors import Conflict, Invalid
 from app.phrases import phrase
 from app.services import conditions
 from app.services.loop import writers as pens
 from app.services.loop.stages.figures import Words
-from app.services.loop.stages.parts import answerable, required
+from app.services.loop.stages.parts import answerable, required, served_model, spent
 from app.services.loop.stages.stage import Button, Chart, Ending, Hold, LongStage, Measured, Next, Settings, Work
 from app.services.loop.storable import storable
 from app.services.loop.writers import Writer
@@ -24,7 +24,6 @@ from app.services.projects.question import question_of
 from app.services.served import served_models
 from app.services.served.client import Client, Endpoint, Spent
 from app.services.served.many import Question, Reply, ask_all
-from app.services.served.settings import Limits
 from training.records import Message, PromptRecord, read_records, write_records
 
 PROMPTS = "prompts.jsonl"
@@ -137,11 +136,7 @@ async def _perform(hold: Hold) -> Ending | None:
 
 async def _plan(work: Work, folder: Path) -> Plan:
     run = work.run
-    served = await work.db.get(ServedModel, run.settings["served_model_id"])
-    if served is None or served.removed_at is not None:
-        raise Conflict("The served model was removed.")
-    if served.address != run.settings["address"]:
-        raise Conflict("The served model has another address since this run was queued: start a new run.")
+    served = await served_model(work)
     copied = {name: run.settings[name] for name in ("model", "protocol", "sampling", "limits")}
     how = served_models.changed(served_models.described(served), copied)
     sampling, limits = how.sampling, how.limits
@@ -152,7 +147,7 @@ async def _plan(work: Work, folder: Path) -> Plan:
         **{name: run.settings[name] for name in ("model", "address", "protocol")},
         **sampling.model_dump(mode="json", exclude={"responses_per_prompt"}),
     }
-    return Plan(endpoint, prompts, Progress(total, await _there(work), await _spent(work, limits)), made_with)
+    return Plan(endpoint, prompts, Progress(total, await _there(work), await spent(work, limits)), made_with)
 
 
 async def _prompts(work: Work, path: Path) -> list[PromptRecord]:
@@ -197,13 +192,6 @@ async def _there(work: Work) -> set[tuple[int, int]]:
         select(Completion.prompt_id, Completion.sample).where(Completion.run_id == work.run.id)
     )
     return {(prompt_id, sample) for prompt_id, sample in rows if sample is not None}
-
-
-async def _spent(work: Work, limits: Limits) -> Spent:
-    """What earlier attempts have spent: the caps are the run's."""
-    requests, tokens = (func.max(Metric.figures[name].as_integer()) for name in ("requests", "tokens"))
-    row = (await work.db.execute(select(requests, tokens).where(Metric.run_id == work.run.id))).one()
-    return Spent(limits, row[0] or 0, row[1] or 0)
 
 
 async def _insert(work: Work, plan: Plan, replies: Sequence[Reply]) -> None:
@@ -271,11 +259,9 @@ ASK = LongStage(
         Chart("requests", phrase("Requests"), from_zero=True),
         Chart("unanswered", phrase("Requests without a usable response"), from_zero=True),
     ),
-    figures=("eos_rate",),
+    figures=("eos_rate", "requests", "tokens"),
     own_figures={
         "responses": Words(phrase("Responses received"), "count"),
         "unanswered": Words(phrase("Responses that didn’t come"), "count"),
-        "requests": Words(phrase("Requests"), "count"),
-        "tokens": Words(phrase("Tokens used"), "count"),
     },
 )

@@ -82,6 +82,8 @@ SHARED: Mapping[str, Words] = {
     "calibration_pairs": Words(phrase("Pairs that calibration was measured on"), "count"),
     "teacher_accuracy": Words(phrase("Agreement of the teacher with held-out judgements"), "share"),
     "student_teacher_correlation": Words(phrase("Correlation of the scores with the teacher's"), "number"),
+    "requests": Words(phrase("Requests"), "count"),
+    "tokens": Words(phrase("Tokens used"), "count"),
     "pairs_dropped": Words(phrase("Pairs left out"), "count"),
     "prompts_dropped": Words(phrase("Prompts left out"), "count"),
     "demonstrations_dropped": Words(phrase("Demonstrations left out"), "count"),

@@ -44,7 +44,8 @@ async def _responses(work: Work, dataset: DatasetVersion) -> list[UnpairedRecord
         .join(Prompt, Prompt.id == Task.prompt_id)
         .join(TaskCompletion, TaskCompletion.task_id == Task.id)
         .join(Completion, Completion.id == TaskCompletion.completion_id)
-        .where(DatasetJudgement.dataset_version_id == dataset.id)
+        # Of single responses, and whether they are good enough, no machine was asked.
+        .where(DatasetJudgement.dataset_version_id == dataset.id, Judgement.kind != "machine")
         .group_by(Judgement.id, Prompt.id)
         .order_by(Judgement.id)
     )

@@ -4,17 +4,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Prompt
+from app.db.tables import DatasetVersion, Gate, Metric, ModelVersion, Project, Prompt, ServedModel
 from app.errors import Conflict, Invalid
 from app.services import conditions
 from app.services.data import datasets
 from app.services.loop import artifacts, gates, models, selection
 from app.services.loop.gates import Rule
 from app.services.loop.stages.stage import Next, Outcome, Settings, Work
+from app.services.served.client import Spent
+from app.services.served.settings import Limits
 from training.records import Message, PromptRecord
 
 # What a reference says of a dataset version, by the digests of both: shared by the runs of a home folder, and computed
@@ -106,6 +108,23 @@ async def answerable(work: Work, prompt_ids: Iterable[int]) -> set[int]:
     """The prompts that were not erased since the run read them; erasing one waits until this transaction ends."""
     there = select(Prompt.id).where(Prompt.id.in_(set(prompt_ids)), Prompt.erased_at.is_(None)).order_by(Prompt.id)
     return set(await work.db.scalars(there.with_for_update(read=True, key_share=True)))
+
+
+async def served_model(work: Work) -> ServedModel:
+    """The one that the run asks. Raises Conflict where that isn't what it was when the run was queued."""
+    served = await work.db.get(ServedModel, work.run.settings["served_model_id"])
+    if served is None or served.removed_at is not None:
+        raise Conflict("The served model was removed.")
+    if served.address != work.run.settings["address"]:
+        raise Conflict("The served model has another address since this run was queued: start a new run.")
+    return served
+
+
+async def spent(work: Work, limits: Limits) -> Spent:
+    """What earlier attempts have spent: the caps are the run's."""
+    requests, tokens = (func.max(Metric.figures[name].as_integer()) for name in ("requests", "tokens"))
+    row = (await work.db.execute(select(requests, tokens).where(Metric.run_id == work.run.id))).one()
+    return Spent(limits, row[0] or 0, row[1] or 0)
 
 
 def sample(work: Work, records: Sequence[T], count: int) -> Sequence[T]:

@@ -20,6 +20,7 @@ from app.services.loop.stages.figures import SHARED, Words
 from app.services.loop.stages.gate import GATE
 from app.services.loop.stages.generate import GENERATE
 from app.services.loop.stages.importing import IMPORT
+from app.services.loop.stages.judge import JUDGE
 from app.services.loop.stages.kto import KTO
 from app.services.loop.stages.pack import PACK
 from app.services.loop.stages.ppo import PPO
@@ -33,8 +34,8 @@ from app.services.loop.stages.stage import Stage, TrainingStage
 from app.services.loop.stages.unpack import UNPACK
 
 _ALL: tuple[Stage, ...] = (
-    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, SFT, ADOPT, EVALUATE, EMBED, SELECT, SNAPSHOT, GATE, PROMOTE, IMPORT,
-    COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE,
+    REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, JUDGE, SFT, ADOPT, EVALUATE, EMBED, SELECT, SNAPSHOT, GATE, PROMOTE,
+    IMPORT, COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

@@ -15,6 +15,7 @@ from app.db.base import Json
 from app.db.tables import Project, Run
 from app.db.tables.lineage import ModelKind
 from app.phrases import phrase
+from app.services.judging.machines.settings import JudgeSettings
 from app.services.loop.artifacts import Manifest
 from app.services.loop.gates import FirstPolicyBounds, RewardBounds
 from app.services.loop.selection_settings import SelectionSettings
@@ -42,6 +43,8 @@ class Settings(Protocol):
     def harmlessness(self) -> bool: ...
     @property
     def selection(self) -> SelectionSettings: ...
+    @property
+    def judges(self) -> JudgeSettings: ...
     @property
     def first_policy_gate(self) -> FirstPolicyBounds: ...
     @property
