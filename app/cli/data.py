@@ -64,12 +64,21 @@ def cut(
             help="Where a reviewer has decided, the verdict alone counts, or none does; unset: as the project has it.",
         ),
     ] = None,
+    machines: Annotated[
+        bool | None,
+        typer.Option(
+            "--machines/--no-machines",
+            help="Take in what calibrated judges that are models said, or nothing of it; unset: as the project has it.",
+        ),
+    ] = None,
 ) -> None:
     """Cut a version with all current judgements of a project; they can't be changed from then on."""
 
     async def cut_now(db: AsyncSession) -> DatasetVersion:
         found = await projects.named(db, project)
-        return await datasets.cut_preferences(db, found, home=settings().home, prefers_verdicts=verdicts)
+        return await datasets.cut_preferences(
+            db, found, home=settings().home, prefers_verdicts=verdicts, takes_machines=machines
+        )
 
     version = in_transaction(cut_now)
     counts = ", ".join(f"{count:,} {what}" for what, count in version.counts.items())

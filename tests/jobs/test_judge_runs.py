@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Completion, Judge, Project, Run, ServedModel, Task, User
 from app.errors import Conflict, Invalid
+from app.services.erasure.targets import Target
 from app.services.judging import labels
 from app.services.judging.machines import calibration, judges
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop import runs
+from app.services.loop import erasing, runs
 from app.services.people import directory, members
 from app.services.projects import standing
 from app.services.reports.agreement import AGREEMENT
@@ -293,3 +294,24 @@ async def test_the_number_of_pairs_is_bounded(bench: Judging, endpoint: ServedEn
     judge = await bench.add(await bench.project(1), endpoint)
     with pytest.raises(Invalid, match="From 0 to 100,000 open pairs"):
         await bench.queue(judge, pairs=100_001)
+
+
+async def test_what_a_judge_replied_is_erased_with_what_it_was_about(
+    bench: Judging, loop: Loop, endpoint: ServedEndpoint
+) -> None:
+    endpoint.reply = lambda asked: says(f"“{GOOD}” is kinder.\nVERDICT: {consistent(shown(asked))}")
+    project = await bench.project(2, judges=ALL)
+    judge = await bench.add(project, endpoint)
+    await bench.judge(judge)
+    (task, _) = await bench.tasks(project)
+    erasure = await loop.do(
+        lambda db: erasing.start(
+            db, judge.user_id, project, Target("prompt", task.prompt_id), files=True, reason="asked for"
+        )
+    )
+    assert (await loop.execute(erasure)).state == "succeeded"
+    gone, kept = await bench.answers(judge)
+    assert [(reply["text"], reply["said"] is None) for reply in gone.replies] == [("", False)] * 2
+    assert gone.erased_at is not None
+    assert all(GOOD in reply["text"] for reply in kept.replies)
+    assert (gone.outcome, [one.ranks for one in await bench.judgements(judge)]) == ("second", [[2, 1], [1, 2]])

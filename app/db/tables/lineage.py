@@ -51,6 +51,12 @@ class DatasetVersion(Base):
         """Whether verdicts alone count where there are any; None of a version from before there were verdicts."""
         return self.settings.get("prefers_verdicts")
 
+    @property
+    def machines(self) -> list[Json]:
+        """Name and weight of the judges that are models whose judgements it holds."""
+        machines: list[Json] = self.settings.get("machines", [])
+        return machines
+
 
 class DatasetJudgement(Base):
     """A judgement that a dataset version holds; from then on the judgement can't be changed."""

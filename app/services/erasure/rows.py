@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, Uuid, cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -17,6 +18,7 @@ from app.db.tables import (
     DatasetVersion,
     Demonstration,
     GoldAnswer,
+    JudgeAnswer,
     Judgement,
     Metric,
     Project,
@@ -114,12 +116,23 @@ async def _retire(db: AsyncSession, reach: Reach) -> int:
 
 
 async def _words(db: AsyncSession, reach: Reach) -> int:
-    """Reasons and explanations, of which none is left but that there was one."""
+    """Reasons and explanations, of which none is left but that there was one; what judges replied quotes texts, too."""
+    await _replies(db, reach)
     return (
         await _changed(db, Judgement, reach.judgements, rationale=None, body_digest=None, erased_at=func.now())
         + await _changed(db, Assignment, reach.assignments, skip_reason="")
         + await _changed(db, GoldAnswer, reach.gold, explanation="")
     )
+
+
+async def _replies(db: AsyncSession, reach: Reach) -> None:
+    """Which side each named stays."""
+    reply = func.jsonb_array_elements(JudgeAnswer.replies).table_valued("value", name="reply")
+    emptied = func.jsonb_build_object("text", "")
+    without = select(func.jsonb_agg(cast(reply.c.value, JSONB).op("||")(emptied))).select_from(reply).scalar_subquery()
+    of_tasks = JudgeAnswer.task_id.in_(select(Task.id).where(reach.tasks))
+    still_there = of_tasks & JudgeAnswer.erased_at.is_(None)
+    await _changed(db, JudgeAnswer, still_there, replies=without, erased_at=func.now())
 
 
 async def _texts(db: AsyncSession, table: Any, condition: ColumnElement[bool]) -> int:

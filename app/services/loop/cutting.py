@@ -10,7 +10,14 @@ from app.services.data import datasets
 from app.services.loop import runs
 
 
-async def start(db: AsyncSession, actor_id: int | None, project: Project, *, prefers_verdicts: bool | None) -> Run:
+async def start(
+    db: AsyncSession,
+    actor_id: int | None,
+    project: Project,
+    *,
+    prefers_verdicts: bool | None,
+    takes_machines: bool | None = None,
+) -> Run:
     """Queue the next version of the preferences. Raises Conflict while one is cut, and where nothing was said yet."""
     await datasets.require_judgements(db, project)
     run = await latest(db, project)
@@ -20,7 +27,7 @@ async def start(db: AsyncSession, actor_id: int | None, project: Project, *, pre
         db,
         project_id=project.id,
         stage="snapshot",
-        settings={"prefers_verdicts": prefers_verdicts},
+        settings={"prefers_verdicts": prefers_verdicts, "takes_machines": takes_machines},
         started_by_id=actor_id,
     )
 

@@ -87,7 +87,9 @@ async def choose(
     shared_ids = [int(task_id) for task_id in rng.permutation(shared)[: wanted.shared]]
     chosen = [Chosen(task_id, "shared") for task_id in shared_ids]
     is_for_anybody = (Task.state == "open", Task.taken == 0, conditions.kept_for(0), Prompt.split == "train")
-    untouched = await _ids(db, project.id, judge, *is_for_anybody)
+    # What chance drew is measured on: people are to judge all of it.
+    is_chosen = func.coalesce(Task.selection["slice"].astext, "") != "random"
+    untouched = await _ids(db, project.id, judge, *is_for_anybody, is_chosen)
     # Those that a machine has taken already count, too: the rest stays for people, however often this is asked.
     taken = await _taken(db, project.id)
     most = min(wanted.open, int(wanted.open_share * (len(untouched) + taken)) - taken)

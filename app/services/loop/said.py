@@ -1,11 +1,11 @@
 """What people have said of responses that have features, as the head on them learns it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Task, TaskCompletion
@@ -23,6 +23,20 @@ Pair = tuple[int, int, float, float]
 
 async def judged_pairs(db: AsyncSession, project_id: int, features: Features) -> Judged:
     """Labels of tasks whose responses have features; of a ranking every two that it ranks."""
+    return await _pairs(db, features, conditions.labels_of(project_id), {})
+
+
+async def judged_by_machines(db: AsyncSession, features: Features, weight_of: Mapping[int, float]) -> Judged:
+    """The same of what machines said, by the weight of each by the id of its user."""
+    theirs = (
+        Judgement.kind == "machine", Judgement.annotator_id.in_(weight_of), Judgement.superseded_by.is_(None)
+    )  # fmt: skip
+    return await _pairs(db, features, theirs, weight_of)
+
+
+async def _pairs(
+    db: AsyncSession, features: Features, said_by: Sequence[ColumnElement[bool]], weight_of: Mapping[int, float]
+) -> Judged:
     said = (
         await db.execute(
             select(
@@ -32,9 +46,10 @@ async def judged_pairs(db: AsyncSession, project_id: int, features: Features) ->
                 Judgement.answer_type,
                 Judgement.preference,
                 Judgement.ranks,
+                Judgement.annotator_id,
             )
             .join(Task, Task.id == Judgement.task_id)
-            .where(*conditions.labels_of(project_id))
+            .where(*said_by)
             .order_by(Judgement.id.desc())
             .limit(MOST)
         )
@@ -47,11 +62,12 @@ async def judged_pairs(db: AsyncSession, project_id: int, features: Features) ->
     ):
         shown[task_id].append(completion_id)
     rows: list[tuple[int, int, float, float, int, bool]] = []
-    for task_id, prompt_id, slice_, answer_type, preference, ranks in said:
+    for task_id, prompt_id, slice_, answer_type, preference, ranks, annotator_id in said:
+        trusted = 1.0 if annotator_id is None else weight_of.get(annotator_id, 1.0)
         for a, b, better, weight in pairs_of(answer_type, preference, ranks):
             first, second = features.row_of.get(shown[task_id][a]), features.row_of.get(shown[task_id][b])
             if first is not None and second is not None:
-                rows.append((first, second, better, weight, prompt_id, slice_ == "random"))
+                rows.append((first, second, better, weight * trusted, prompt_id, slice_ == "random"))
     return _judged(features, rows)
 
 

@@ -41,8 +41,8 @@ async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page
 async def cut(project: OwnedProject, caller: Caller, db: Db, body: CutIn | None = None) -> RunOut:
     """An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
     of the newest version when it holds them all already. 409 while one is being cut."""
-    prefers = body.prefers_verdicts if body else None
-    return RunOut.model_validate(await cutting.start(db, caller.user_id, project, prefers_verdicts=prefers))
+    chosen = (body or CutIn()).model_dump()
+    return RunOut.model_validate(await cutting.start(db, caller.user_id, project, **chosen))
 
 
 @router.get("/projects/{slug}/datasets/{number}", summary="Read a dataset version")

@@ -239,6 +239,9 @@ class DatasetOut(Out):
     prefers_verdicts: bool | None = Field(
         description="Where a reviewer had decided, it holds the verdict alone; null: it was cut without the choice."
     )
+    machines: list[dict[str, Any]] = Field(
+        description="`name` and `weight` of the judges that are models whose judgements it holds."
+    )
     created_at: datetime
     erased_from_at: datetime | None = Field(description="When something in it was erased: it is refused since.")
     file_removed_at: datetime | None
@@ -249,6 +252,11 @@ class CutIn(In):
         None,
         description="Where a reviewer has decided, the verdict alone counts; false: no verdict does; null: as the"
         " project has it.",
+    )
+    takes_machines: bool | None = Field(
+        None,
+        description="What calibrated judges that are models said is taken in, by a weight below a person's; null: as"
+        " the project has it.",
     )
 
 

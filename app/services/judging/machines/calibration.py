@@ -154,11 +154,11 @@ def _log_loss(shared: Sequence[int]) -> float | None:
     if len(shared) < 2:
         return None
     right, wrong = shared.count(1), shared.count(-1)
-    if_right = max(0.5, _likely(right - 1, right + wrong - 1))
-    if_wrong = max(0.5, _likely(right, right + wrong - 1))
     loss = shared.count(0) * math.log(2)
-    loss -= right * math.log(if_right) if right else 0.0
-    loss -= wrong * math.log(1 - if_wrong) if wrong else 0.0
+    if right:
+        loss -= right * math.log(max(0.5, _likely(right - 1, right + wrong - 1)))
+    if wrong:
+        loss -= wrong * math.log(1 - max(0.5, _likely(right, right + wrong - 1)))
     return loss / len(shared)
 
 

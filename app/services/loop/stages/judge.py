@@ -269,14 +269,16 @@ async def _ending(work: Work, plan: Plan) -> Ending:
     """Raises Conflict when nothing has come at all."""
     progress = await _progress(work, plan.progress.total, plan.endpoint.limits)
     progress.spent, progress.missing = plan.progress.spent, plan.progress.missing
-    cap, left = progress.spent.cap(), progress.total - progress.judged
+    answered = (JudgeAnswer.judge_id == plan.judge.id, JudgeAnswer.task_id.in_(plan.chosen))
+    there = await work.db.scalar(select(func.count()).select_from(JudgeAnswer).where(*answered)) or 0
+    cap, left = progress.spent.cap(), progress.total - there
     remark = None
     if cap is not None and left > progress.missing:
-        remark = f"Stopped at {cap}: {progress.judged:,} of {progress.total:,} pairs are judged."
+        remark = f"Stopped at {cap}: {there:,} of {progress.total:,} pairs are judged."
     elif left and plan.progress.last_reason:
         remark = f"{left:,} of {progress.total:,} pairs weren't judged. The last reason: {plan.progress.last_reason}"
-    if progress.judged == 0:
-        raise Conflict(remark or "Nothing was asked.")
+    if progress.judged == 0 and remark is not None:
+        raise Conflict(remark)
     measured = await calibration.measure(work.db, plan.judge, _settings(work))
     return Ending(
         {

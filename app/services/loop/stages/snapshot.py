@@ -1,7 +1,10 @@
 """Snapshot: the judgements become an immutable dataset version."""
 
+from app.db.base import Json
+from app.db.tables import DatasetVersion
 from app.phrases import phrase
 from app.services.data import datasets
+from app.services.loop import judge_worth
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 
@@ -13,14 +16,39 @@ async def _perform(work: Work, watch: Watch) -> End:
         home=work.home,
         run_id=work.run.id,
         prefers_verdicts=work.run.settings.get("prefers_verdicts"),
+        takes_machines=work.run.settings.get("takes_machines"),
         watch=watch,
     )
-    return End({"dataset_version_id": version.id, "number": version.number, "rows": version.row_count})
+    result: Json = {"dataset_version_id": version.id, "number": version.number, "rows": version.row_count}
+    return End(result | await _worth(work, version))
+
+
+async def _worth(work: Work, version: DatasetVersion) -> Json:
+    """What the machines' judgements in it have saved people, where there are any."""
+    worth = await judge_worth.measure(work.db, work.project, work.home, work.seed) if version.machines else None
+    if worth is None:
+        return {}
+    if worth.saved is None or worth.low is None or worth.high is None:
+        return {"labels_saved_unknown": worth.why}
+    gain = {"accuracy_with_machines": worth.accuracy, "accuracy_without_machines": worth.accuracy_without}
+    return {
+        "labels_saved": round(worth.saved),
+        "labels_saved_low": round(worth.low),
+        "labels_saved_high": round(worth.high),
+        **gain,
+    }
 
 
 SNAPSHOT = WatchedStage(
     name="snapshot",
     title=phrase("Snapshot"),
     perform=_perform,
-    own_figures={"rows": Words(phrase("Judgements written down"), "count")},
+    own_figures={
+        "rows": Words(phrase("Judgements written down"), "count"),
+        "labels_saved": Words(phrase("Labels of people that machines saved"), "count"),
+        "labels_saved_low": Words(phrase("Saved at least (95 %)"), "count"),
+        "labels_saved_high": Words(phrase("Saved at most (95 %)"), "count"),
+        "accuracy_with_machines": Words(phrase("The head’s agreement with people on random pairs"), "share"),
+        "accuracy_without_machines": Words(phrase("The same without what machines said"), "share"),
+    },
 )
