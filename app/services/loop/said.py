@@ -27,7 +27,7 @@ async def judged_pairs(db: AsyncSession, project_id: int, features: Features) ->
 
 
 async def judged_by_machines(db: AsyncSession, features: Features, weight_of: Mapping[int, float]) -> Judged:
-    """The same of what machines said, by the weight of each by the id of its user."""
+    """What machines said, as pairs of features, by the weight of each by the id of its user."""
     theirs = (
         Judgement.kind == "machine", Judgement.annotator_id.in_(weight_of), Judgement.superseded_by.is_(None)
     )  # fmt: skip

@@ -46,8 +46,8 @@ SNAPSHOT = WatchedStage(
     own_figures={
         "rows": Words(phrase("Judgements written down"), "count"),
         "labels_saved": Words(phrase("Labels of people that machines saved"), "count"),
-        "labels_saved_low": Words(phrase("Saved at least (95 %)"), "count"),
-        "labels_saved_high": Words(phrase("Saved at most (95 %)"), "count"),
+        "labels_saved_low": Words(phrase("Labels saved, at least"), "count"),
+        "labels_saved_high": Words(phrase("Labels saved, at most"), "count"),
         "accuracy_with_machines": Words(phrase("The head’s agreement with people on random pairs"), "share"),
         "accuracy_without_machines": Words(phrase("The same without what machines said"), "share"),
     },
