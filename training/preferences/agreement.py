@@ -12,6 +12,9 @@ from training.algorithms.losses import bradley_terry
 from training.data.examples import Pair
 from training.preferences.intervals import Interval, clustered, clustered_proportion
 
+MACHINE = "machine:"
+"""How the source of a pair begins that a judge which is a model has judged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -38,9 +41,12 @@ class Agreement:
 
 
 def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
-    """Measure agreement, given each pair's score of A minus score of B."""
-    judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.preference != 0.5]
-    ties = len(pairs) - len(judged)
+    """Measure agreement, given each pair's score of A minus score of B. What machines said is left out: a model that
+    has learnt from machines would agree with them.
+    """
+    of_people = [two for two in zip(pairs, differences, strict=True) if not two[0].source.startswith(MACHINE)]
+    judged = [(pair, difference) for pair, difference in of_people if pair.preference != 0.5]
+    ties = len(of_people) - len(judged)
     if not judged:
         return Agreement(0, ties, None, None, (), ())
     correct = tuple(_correct(pair.preference, difference) for pair, difference in judged)

@@ -139,6 +139,8 @@ class Trials:
         held_out = [pair for fold in self.folds for pair in fold.held_out]
         self._measured = {method: agreement(held_out, self._held_out_differences(method)) for method in self.methods}
         usual = self._measured[self.usual]
+        if usual.accuracy is None:  # of training pairs with a side all are machines'
+            return self.usual
         self.candidates = {method: _candidate(agreed, usual) for method, agreed in self._measured.items()}
         better = [method for method, found in self.candidates.items() if found.lead > found.lead_standard_error]
         return max(better, key=lambda method: self.candidates[method].accuracy, default=self.usual)

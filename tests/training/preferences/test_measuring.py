@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,12 @@ def test_the_likelihood_is_that_of_bradley_terry_and_never_overflows() -> None:
     second = -(0.25 * math.log(1 / (1 + math.e)) + 0.75 * math.log(1 - 1 / (1 + math.e)))
     assert measured.nll == pytest.approx((first + second) / 2)
     assert agreement(pairs([0.0]), [1e5]).nll == pytest.approx(1e5)
+
+
+def test_what_a_machine_said_is_nothing_that_a_model_is_measured_by() -> None:
+    of_people, by_a_machine = pairs([1.0, 0.0, 0.5]), [replace(pair, source="machine:7") for pair in pairs([1.0, 0.5])]
+    assert agreement([*of_people, *by_a_machine], [1.0, 1.0, 1.0, -1.0, -1.0]) == agreement(of_people, [1.0, 1.0, 1.0])
+    assert agreement(by_a_machine, [1.0, 1.0]).accuracy is None
 
 
 def test_nothing_to_agree_on_gives_no_figure() -> None:
