@@ -14,7 +14,7 @@ from app.web.api import routes
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
 from tests.jobs.conftest import make_context
-from tests.served_endpoint import KEY, ServedEndpoint, endpoint, loopback_allowed, of
+from tests.served_endpoint import KEY, ServedEndpoint, endpoint, loopback_allowed, of, says
 
 __all__ = ["endpoint", "loopback_allowed"]
 
@@ -52,6 +52,43 @@ async def test_a_program_adds_one_has_it_write_and_gets_pairs(
     assert (await owner.get(f"{PROJECT}/comparisons")).json() == []
     more = await owner.post(f"{PROJECT}/pairs", json={"compared": [writer], "pairs": 5})
     assert (more.status_code, more.json()["stage"]) == (202, "select")
+
+
+async def test_a_program_makes_one_a_judge_has_it_judge_and_reads_what_it_said(
+    calling: As, endpoint: ServedEndpoint, sessions: SessionFactory, tmp_path: Path
+) -> None:
+    owner = calling("owner")
+    endpoint.reply = lambda asked: says("Bananas." if len(endpoint.asked) == 1 else "VERDICT: A")
+    served = await add(owner, endpoint, limits={"parallel": 1})
+    place = f"{SERVED}/{served['id']}/judge"
+    assert (await owner.get(place)).json()["is_judge"] is False
+    assert (await owner.post(f"{place}/runs", json={"pairs": 5})).status_code == 404
+    made = await owner.post(place)
+    assert (made.status_code, made.json()["is_judge"], made.json()["measured"]) == (201, True, None)
+    assert (await owner.post(place)).status_code == 409
+    asked = await owner.post(f"{place}/runs", json={"pairs": 100})
+    assert (asked.status_code, asked.json()["stage"]) == (202, "judge")
+    await work_off(sessions, tmp_path)
+    done = (await owner.get(f"/api/v1/runs/{asked.json()['id']}")).json()
+    judged, abstained = done["result"]["pairs_judged"], done["result"]["pairs_abstained"]
+    assert (done["state"], abstained, done["result"]["pairs_flipped"]) == ("succeeded", 1, judged - 1)
+    (unread,) = (await owner.get(f"{place}/answers?outcome=abstained")).json()
+    assert [(reply["said"], reply["text"]) for reply in unread["replies"]] == [(None, "Bananas."), ("A", "VERDICT: A")]
+    every = (await calling("reviewer").get(f"{place}/answers?limit=200")).json()
+    assert len(every) == judged
+    older = (await owner.get(f"{place}/answers?before={every[0]['id']}&limit=200")).json()
+    assert [one["id"] for one in older] == [one["id"] for one in every[1:]]
+    said = (await owner.get(f"{PROJECT}/judgements?kind=machine&limit=200")).json()["items"]
+    assert len(said) == judged - abstained
+    assert (await owner.delete(place)).status_code == 204
+    assert (await owner.get(place)).json()["is_judge"] is False
+    assert (await owner.delete(f"{SERVED}/{served['id']}")).status_code == 204
+    assert await still_there(sessions, served["id"]), "what it said names it"
+
+
+async def still_there(sessions: SessionFactory, served_model_id: int) -> bool:
+    async with sessions() as db:
+        return await db.get(ServedModel, served_model_id) is not None
 
 
 async def test_no_answer_and_no_description_of_the_api_holds_the_key(calling: As, endpoint: ServedEndpoint) -> None:

@@ -11,10 +11,13 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Base, Json
-from app.db.tables import DatasetVersion, Judgement, Member, Project, Run, Task, User
+from app.db.tables import DatasetVersion, Judgement, Member, Project, Run, ServedModel, Task, User
 from app.services.data import datasets
 from app.services.data.exports.annotations import annotations_of
-from app.services.loop import artifacts, models, starting
+from app.services.judging.machines import answers, judges
+from app.services.judging.machines.answers import Answer, Reply
+from app.services.judging.machines.asking import Read
+from app.services.loop import artifacts, models, runs, starting
 from app.services.projects import contents, packing
 from app.services.projects.unpacking import JSON_IDS
 from tests.jobs.conftest import Command
@@ -71,6 +74,7 @@ async def test_what_was_exported_deleted_and_imported_is_the_same_project(
         await db.execute(
             update(Task).where(Task.project_id == project.id, Task.purpose == "label").values(reserved_for_id=user.id)
         )
+        await judged_by_a_machine(db, project.id)
 
     await loop.do(address)
     first, again = tmp_path / "first.zip", tmp_path / "again.zip"
@@ -99,6 +103,21 @@ async def test_what_was_exported_deleted_and_imported_is_the_same_project(
     await loop.judge(imported, 4)
     await loop.work_off()
     assert len(await loop.versions(imported)) > len(before["tables/model_versions.jsonl"]) / 2
+
+
+async def judged_by_a_machine(db: AsyncSession, project_id: int) -> None:
+    served = ServedModel(project_id=project_id, name="Vicuña", address="https://models.example/v1", model="m")
+    db.add(served)
+    await db.flush()
+    judge = await judges.make(db, await db.get_one(Project, project_id), served)
+    run = await runs.queue_run(db, project_id=project_id, stage="judge", settings={"judge_id": judge.id})
+    run.state, run.finished_at = "succeeded", judge.created_at
+    tasks = await db.scalars(select(Task.id).where(Task.project_id == project_id).limit(2))
+    said = Reply((0, 1), Read("A"), "A.", 7), Reply((1, 0), Read("B"), "B.", 7)
+    unread = Reply((1, 0), Read(None, "Why."), "?", 7)
+    first, second = tasks
+    given = [Answer(first, "chance", None, said), Answer(second, "sure", 0.9, (said[0], unread))]
+    assert len(await answers.store(db, judge, run.id, given, guidelines_version=1)) == 2
 
 
 async def test_the_same_file_is_imported_beside_its_project_and_without_names_and_models(

@@ -39,6 +39,8 @@ JSON_IDS = {
     "previous_reward_id": "model_versions",
     "cost_id": "model_versions",
     "policies": "model_versions",
+    "served_model_id": "served_models",
+    "judge_id": "judges",
 }
 MOST_PEOPLE = 20_000
 _SOURCE = re.compile(r"(\w+):(\d+)")
