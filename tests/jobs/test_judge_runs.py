@@ -16,7 +16,7 @@ from app.services.erasure.targets import Target
 from app.services.judging import labels
 from app.services.judging.machines import calibration, judges
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop import erasing, runs
+from app.services.loop import erasing, routing, runs
 from app.services.people import directory, members
 from app.services.projects import standing
 from app.services.reports.agreement import AGREEMENT
@@ -241,7 +241,7 @@ async def test_a_judge_that_was_stopped_judges_no_more_and_its_model_may_change_
 
 
 async def test_a_random_arm_is_drawn_before_and_never_judged_by_a_machine(
-    bench: Judging, loop: Loop, endpoint: ServedEndpoint
+    bench: Judging, loop: Loop, endpoint: ServedEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint.reply = judging(consistent)
     project = await bench.project(60, judges={"off_share": 0.5, "open_share": 1.0})
@@ -253,8 +253,10 @@ async def test_a_random_arm_is_drawn_before_and_never_judged_by_a_machine(
     assert {answer.task_id for answer in await bench.answers(judge)} == {
         task_id for task_id, arm in arms.items() if arm == "on"
     }
+    monkeypatch.setattr(routing, "COINS_AT_ONCE", 3)
     await bench.add_pairs(project, 4)
     await bench.judge(judge)
+    assert all("machines" in task.selection for task in await bench.tasks(project))
     assert arms.items() <= {task.id: task.selection["machines"] for task in await bench.tasks(project)}.items()
 
 

@@ -38,6 +38,7 @@ from app.services.selection.posterior import Judged
 FEWEST_LABELS = 20
 """Judged pairs with features below which no head is asked where people add least."""
 MOST_CANDIDATES = 20_000
+COINS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Wanted:
 
 
 async def draw_arms(db: AsyncSession, project_id: int, *, off_share: float) -> int:
-    """Toss the coin for every task that hasn't had one; how many those are.
+    """Toss the coin for some of the tasks that haven't had one; how many those are. To be done again until there are
+    none: people wait for the rows of one transaction only.
 
     It is the task's own, so that tossed twice it falls the same way: a digest of its id that no one chose.
     """
@@ -69,9 +71,16 @@ async def draw_arms(db: AsyncSession, project_id: int, *, off_share: float) -> i
         (is_off, func.jsonb_build_object("machines", "off", "machines_propensity", cast(1 - off_share, Numeric))),
         else_=func.jsonb_build_object("machines", "on", "machines_propensity", cast(1 - off_share, Numeric)),
     )
+    waiting = (
+        select(Task.id)
+        .where(Task.project_id == project_id, Task.purpose == "label", ~Task.selection.has_key("machines"))
+        .order_by(Task.id)
+        .limit(COINS_AT_ONCE)
+        .with_for_update()
+    )
     tossed = await db.execute(
         update(Task)
-        .where(Task.project_id == project_id, Task.purpose == "label", ~Task.selection.has_key("machines"))
+        .where(Task.id.in_(list(await db.scalars(waiting))))
         .values(selection=Task.selection.op("||")(arm))
         .returning(Task.id)
         .execution_options(synchronize_session=False)

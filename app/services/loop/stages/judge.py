@@ -127,8 +127,9 @@ async def inputs_for(db: AsyncSession, project: Project, judge: Judge, settings:
 
 
 async def _perform(hold: Hold) -> Ending | None:
-    # The coin in a transaction of its own: people are given tasks meanwhile.
-    await hold.do(lambda work: routing.draw_arms(work.db, work.project.id, off_share=_settings(work).off_share))
+    # The coins in transactions of their own: people are given tasks meanwhile.
+    while await hold.do(lambda work: routing.draw_arms(work.db, work.project.id, off_share=_settings(work).off_share)):
+        pass
     plan = await hold.do(lambda work: _plan(work, hold.folder))
     progress = plan.progress
 
