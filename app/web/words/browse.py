@@ -225,13 +225,20 @@ def _judgement(row: Any) -> Line:
         f"/tasks/{row.task_id}#judgement-{row.id}",
         (
             Cell(gettext("Answer"), said_as_stored(row)),
-            _cell("annotator", row.annotator or word(row.kind)),
+            _cell("annotator", _who(row)),
             _cell("standing", word(standing)),
             Cell(gettext("Seconds"), seconds or "–", is_number=True),
             Cell(gettext("Reason"), _text(row.rationale, row.erased_at), is_long=True),
             Cell(gettext("Said"), figures.moment(row.submitted_at)),
         ),
     )
+
+
+def _who(row: Any) -> str:
+    """By name; a machine is always called one."""
+    if row.kind == "machine":
+        return f"{row.annotator} ({word(row.kind)})"
+    return row.annotator or word(row.kind)
 
 
 def _demonstration(row: Any) -> Line:

@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "groups": lazy("group"),
     "imports": lazy("import"),
     "invitations": lazy("invitation"),
+    "judges": lazy("judge"),
     "members": lazy("member"),
     "passkeys": lazy("passkey"),
     "password": lazy("password"),

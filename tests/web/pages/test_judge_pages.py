@@ -92,6 +92,11 @@ async def test_an_owner_reads_what_a_judge_replied_word_for_word(db: AsyncSessio
     assert "<b>Hm.</b>" not in page
     assert (await client.get(f"{here}/judge/answers?outcome=abstained")).text.count('class="sample"') == 2
     assert (await client.get(f"{here}/judge/answers?outcome=tie")).text.count('class="sample"') == 0
+    of_task = (await client.get(re.findall(r'href="([^"]+/tasks/\d+)"', page)[-1])).text
+    assert "Vicuña" in of_task
+    assert '<span class="badge">by a machine</span>' in of_task
+    judged = (await client.get("/projects/letters/browse/judgements?kind=machine")).text
+    assert judged.count("by a machine") >= 2
 
 
 @pytest.mark.parametrize("pairs", ["-1", "many", "100001"])
