@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +23,8 @@ from app.services.judging.machines.settings import JudgeSettings
 from app.services.loop import cutting as cutting_runs
 from app.services.reports.judges import JUDGES
 from app.services.reports.judges_figures import JUDGES_FIGURES
+from app.services.selection.label_worth import Worth
+from app.services.selection.posterior import Judged
 from tests.factories import make_prompt, make_task
 from tests.jobs.judging import BAD, GOOD, Judging, consistent, judging, side_biased
 from tests.jobs.loop import Loop, result_of
@@ -263,7 +266,7 @@ async def test_the_raw_votes_of_a_judge_are_judgements_like_any_with_who_and_whi
 
 
 async def test_a_version_says_what_its_machines_are_worth_in_labels_of_people_or_why_not(
-    bench: Judging, loop: Loop, endpoint: ServedEndpoint, home: Path
+    bench: Judging, loop: Loop, endpoint: ServedEndpoint, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint.reply = judging(consistent)
     project = await bench.project(30, judges=ALL)
@@ -276,6 +279,20 @@ async def test_a_version_says_what_its_machines_are_worth_in_labels_of_people_or
     await bench.people_judge(project, 1)
     await loop.do(lambda db: leave_features(db, project, home, set()))
     assert (await cut_by_hand(loop, project))["labels_saved_unknown"].startswith("Too few pairs that chance drew")
+    seen: list[tuple[int, int, set[float]]] = []
+
+    def worth_of(people: Judged, machines: Judged, _rng: object) -> Worth:
+        seen.append((len(people), len(machines), set(np.round(machines.weight_P, 3))))
+        return Worth(12.4, -3.2, 40.1, 0.8, 0.75, 60, 31)
+
+    monkeypatch.setattr("app.services.loop.judge_worth.label_worth.worth_of", worth_of)
+    await bench.add_pairs(project, 1)
+    await bench.people_judge(project, 1)
+    told = await cut_by_hand(loop, project)
+    assert (told["labels_saved"], told["labels_saved_low"], told["labels_saved_high"]) == (12, -3, 40)
+    assert (told["accuracy_with_machines"], told["accuracy_without_machines"]) == (0.8, 0.75)
+    weight = 2 * wilson(1.0, 30)[0] - 1
+    assert seen == [(31, 30, {round(weight, 3)})], "of what has features"
 
 
 async def cut_by_hand(loop: Loop, project: Project) -> dict[str, Any]:

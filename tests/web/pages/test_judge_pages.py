@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Judge, Project, Run, ServedModel, Task
+from app.db.tables import Judge, Project, Round, Run, ServedModel, Task
 from app.security import Principal
 from app.services.judging.machines import answers, judges
 from app.services.judging.machines.answers import Answer, Reply
 from app.services.judging.machines.asking import NO_VERDICT, Order, Read, Said
 from app.services.loop import routing
+from app.services.selection.label_worth import TOO_FEW_OTHERS
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.web.conftest import SignIn, app, sign_in
 
@@ -117,3 +118,30 @@ async def test_a_served_model_is_made_a_judge_once_and_stopped_once(db: AsyncSes
     assert (await client.post(f"{here}/judge/stop")).status_code == 303
     assert (await client.post(f"{here}/judge/stop")).status_code == 404
     assert (await client.post(f"{here}/judge")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        (
+            {"labels_saved": 12, "labels_saved_low": -3, "labels_saved_high": 1_040},
+            "is worth about 12 labels of people (-3 to 1,040, with a probability of 95 %)",
+        ),
+        ({"labels_saved_unknown": TOO_FEW_OTHERS}, "Too few pairs have been judged by calibrated machines"),
+        ({}, None),
+    ],
+)
+async def test_a_rounds_page_says_what_machines_saved_people(
+    db: AsyncSession, sign_in: SignIn, result: dict[str, object], sentence: str | None
+) -> None:
+    project = await make_project(db)
+    round_ = Round(project_id=project.id, number=1, label_target=5, step="reward")
+    db.add(round_)
+    await db.flush()
+    run = Run(project_id=project.id, round_id=round_.id, round_step="snapshot", stage="snapshot", state="succeeded")
+    run.started_at = run.finished_at = project.created_at
+    run.result = {"number": 1, "rows": 9, **result}
+    db.add(run)
+    client = await sign_in(await make_member(db, project, "owner"))
+    page = (await client.get(f"/projects/{project.slug}/rounds/1")).text
+    assert (sentence in page) if sentence else ("labels of people" not in page)
