@@ -29,7 +29,7 @@ async def test_an_owner_makes_a_served_model_a_judge_and_reads_how_far_it_agrees
     db: AsyncSession, sessions: SessionFactory, sign_in: SignIn, site_home: Path, endpoint: ServedEndpoint
 ) -> None:
     endpoint.reply = judging(consistent)
-    project = await make_project(db, "letters")
+    project = await make_project(db, "judged-letters")
     project.round_settings = {"judges": {"off_share": 0.0, "shared_pairs": 10}}
     owner, annotator = await make_member(db, project, "owner"), await make_member(db, project)
     served = ServedModel(project_id=project.id, name="Vicuña", address=endpoint.address, model="vicuna-13b")
@@ -46,7 +46,7 @@ async def test_an_owner_makes_a_served_model_a_judge_and_reads_how_far_it_agrees
         await db.commit()
 
     page = await sign_in(owner, reduced_motion="reduce")
-    await page.goto(f"/projects/letters/served-models/{served.id}")
+    await page.goto(f"/projects/judged-letters/served-models/{served.id}")
     found = await violations(page, "no judge yet")
     await page.get_by_role("button", name="Make it a judge").click()
     await expect(page.get_by_role("button", name="Judge pairs").first).to_be_visible()
@@ -61,7 +61,7 @@ async def test_an_owner_makes_a_served_model_a_judge_and_reads_how_far_it_agrees
     await execution.execute(make_context(sessions, site_home), run_id)
     await expect(page.locator("h1")).to_contain_text("Judge pairs is done")
 
-    await page.goto(f"/projects/letters/served-models/{served.id}")
+    await page.goto(f"/projects/judged-letters/served-models/{served.id}")
     await write_report(sessions, project.id)
     await page.reload()
     judged = page.locator("section", has=page.locator("#judge"))
