@@ -98,6 +98,11 @@ class Session:
         for slot in range(done, done + self._asked.batch):
             self._judge(slot)
 
+    @property
+    def said(self) -> list[tuple[int, int, int, float]]:
+        """Of each judgement so far its prompt, the rows of both responses, and the preference for the first."""
+        return [judged[:4] for judged in self._judged]
+
     def judged(self) -> Judged:
         rows = self._judged
         prompt_P, a_P, b_P = (np.array([row[column] for row in rows], dtype=np.int64) for column in range(3))
