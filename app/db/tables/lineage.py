@@ -16,7 +16,8 @@ ModelState = Literal["candidate", "promoted", "archived"]
 class DatasetVersion(Base):
     """An immutable snapshot: a JSONL file under the home folder (`path` is relative to it) and the rows it holds.
 
-    `settings` say how it was cut: {"prefers_verdicts": where a reviewer has decided, the verdict alone counts}.
+    `settings` say how it was cut: {"prefers_verdicts": where a reviewer has decided, the verdict alone counts,
+    "believed": where people are not believed alike, how far each is (`app.services.data.beliefs.Beliefs`)}.
     Once something that it holds was erased (`erased_from_at`) it is neither served nor trained on any more, and its
     file may be removed (`file_removed_at`).
     """

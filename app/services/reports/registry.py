@@ -6,6 +6,8 @@ from typing import Any
 from app.errors import NotFound
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.agreement_figures import AGREEMENT_FIGURES
+from app.services.reports.annotators import ANNOTATORS
+from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
 from app.services.reports.figure import Figure
@@ -13,9 +15,10 @@ from app.services.reports.leaderboard import LEADERBOARD
 from app.services.reports.leaderboard_figures import LEADERBOARD_FIGURES
 from app.services.reports.report import Report
 
-REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD)}
+REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD, ANNOTATORS)}
 FIGURES: Mapping[str, Figure[Any]] = {
-    figure.name: figure for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES)
+    figure.name: figure
+    for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES, *ANNOTATORS_FIGURES)
 }
 
 

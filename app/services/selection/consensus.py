@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.services.selection.arrays import Floats, Truths, Whole
-from app.services.selection.habits import Habits, Votes, learn_habits
+from app.services.selection.habits import Habits, Votes, Z, learn_habits
 from app.services.selection.posterior import (
     FEWEST_TO_CHOOSE,
     FOLDS,
@@ -58,7 +58,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Consensus:
-    """What EM found, with habits in the first and in the second half of each person's votes beside those in all.
+    """What EM found, with habits in the first and in the second half of each person's votes beside those in all, and
+    with those that votes alone tell of, without gold.
 
     `truth_P` is how likely the first response of a pair is better, by its votes and by a head that learnt from other
     groups' pairs alone; `told_P` is how far the votes by themselves settle it, from 0 to 1. Scores are `theta_F` over
@@ -69,11 +70,22 @@ class Consensus:
     strength: float
     temperature: float
     habits: Habits
+    by_votes: Habits
     early: Habits
     late: Habits
     truth_P: Floats
     told_P: Floats
     rounds: int
+
+    def drift(self) -> Floats:
+        """(W, 3): what each person's reliability gained from the first half of their votes to the second, and the
+        bounds of that, 95 %; by the delta method from log odds."""
+        first, second = self.early.reliability(), self.late.reliability()
+        spread_W = Z * np.hypot(
+            first * (1 - first) * self.early.sure_deviation_W, second * (1 - second) * self.late.sure_deviation_W
+        )
+        gained_W = second - first
+        return np.stack([gained_W, gained_W - spread_W, gained_W + spread_W], axis=1)
 
 
 def agree(votes: Votes, pairs: Pairs, *, strength: float | None = None) -> Consensus:
@@ -143,10 +155,11 @@ def _concluded(votes: Votes, found: _Turned, strength: float, unseen_P: Floats, 
     truth_P = sigmoid(odds_P)
     truth_V, others_V = truth_P[votes.pair_V], sigmoid(odds_P[votes.pair_V] - found.evidence_V)
     habits = learn_habits(votes, truth_V, found.habits, others_V=others_V)
+    by_votes = learn_habits(votes.without_gold(), truth_V, habits, others_V=others_V)
     by_half = learn_habits(votes.halves(), truth_V, habits.repeated(2), others_V=others_V)
     told_P = np.abs(2 * sigmoid(found.evidence_P) - 1)
     early, late = by_half.every(2, start=0), by_half.every(2, start=1)
-    return Consensus(found.theta_F, strength, temperature, habits, early, late, truth_P, told_P, found.rounds)
+    return Consensus(found.theta_F, strength, temperature, habits, by_votes, early, late, truth_P, told_P, found.rounds)
 
 
 def _suitable_strength(votes: Votes, pairs: Pairs, found: _Turned) -> float:

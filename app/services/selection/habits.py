@@ -17,8 +17,8 @@ from app.services.selection.posterior import sigmoid
 
 PRIOR_RIGHT, PRIOR_WRONG = 7.0, 1.0
 """What a newcomer has to their credit: eta ~ Beta(8, 2)."""
-SIDE_SPREAD = 0.3
-"""b ~ N(0, 0.3²)."""
+SIDE_SPREAD = 1.0
+"""b ~ N(0, 1): with 0.3 who always presses one side is half believed after sixty votes."""
 STEPS = 20
 LONGEST_STEP = 1.5
 NEGLIGIBLE = 1e-8
@@ -51,6 +51,22 @@ class Votes:
         """A tie says that two are alike, and nothing of which is better."""
         decided: Truths = self.choice_V != 0.5
         return decided
+
+    def only(self, kept_V: Truths) -> "Votes":
+        """A choice of the votes; people keep their numbers, and what they said of gold."""
+        return replace(
+            self,
+            person_V=self.person_V[kept_V],
+            pair_V=self.pair_V[kept_V],
+            choice_V=self.choice_V[kept_V],
+            side_V=self.side_V[kept_V],
+            weight_V=self.weight_V[kept_V],
+        )
+
+    def without_gold(self) -> "Votes":
+        """Votes of people of whom nothing else is known."""
+        none = np.zeros(self.people)
+        return replace(self, right_W=none, wrong_W=none)
 
     def halves(self) -> "Votes":
         """Each person as two, 2w before half of their votes and 2w + 1 after it; without gold, which has no place."""
@@ -90,17 +106,29 @@ class Habits:
         return Habits(*(column_W[start::step] for column_W in vars(self).values()))
 
     def reliability(self) -> Floats:
+        """How often each person says what is true where no side draws them."""
         return sigmoid(self.sure_W)
 
     def bounds(self) -> tuple[Floats, Floats]:
-        """Of reliability, 95 %."""
+        """The bounds of each person's reliability, 95 %."""
         return (
             sigmoid(self.sure_W - Z * self.sure_deviation_W),
             sigmoid(self.sure_W + Z * self.sure_deviation_W),
         )
 
+    def side(self) -> Floats:
+        """Each person's share of A where nothing else decides."""
+        return sigmoid(self.side_W)
+
+    def side_bounds(self) -> tuple[Floats, Floats]:
+        """The bounds of each person's share of A, 95 %."""
+        return (
+            sigmoid(self.side_W - Z * self.side_deviation_W),
+            sigmoid(self.side_W + Z * self.side_deviation_W),
+        )
+
     def chances(self, votes: Votes) -> tuple[Floats, Floats]:
-        """Of saying “the first” where it is better and where it isn't, of each vote's person at its sides."""
+        """How likely each vote's person says “the first” at its sides: where it is better, and where it isn't."""
         sure_V, leaning_V = self.sure_W[votes.person_V], self.side_W[votes.person_V] * votes.side_V
         return sigmoid(sure_V + leaning_V), sigmoid(leaning_V - sure_V)
 

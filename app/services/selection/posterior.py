@@ -122,7 +122,7 @@ def folds(group_P: Whole) -> Whole:
 
 
 def turned(judged: Judged) -> Judged:
-    """The same pairs in the coordinates that they span."""
+    """Pairs in the coordinates that their differences span, in which a ridge is what it was."""
     left, value, _ = np.linalg.svd(judged.difference_PF, full_matrices=False)
     return Judged(left * value, judged.preference_P, judged.weight_P, judged.group_P, judged.is_random_P)
 

@@ -35,6 +35,11 @@ WORDS: Mapping[str, str] = {
     "headings": lazy("More headings"),
     "bold": lazy("More bold"),
     "lists": lazy("More lists"),
+    "new": lazy("too few to say"),
+    "reliable": lazy("reliable"),
+    "unreliable": lazy("unreliable"),
+    "different": lazy("different"),
+    "unexplained": lazy("disagrees, unchecked"),
     "alpha_ordinal": lazy("Krippendorff’s alpha, by strength"),
 }
 
