@@ -20,8 +20,8 @@ class Belief:
 @dataclass(frozen=True)
 class Beliefs:
     """What judgements count as: pairs by what all people said; what somebody says of a response alone by the person, 1
-    being to be taken as it is said, 0 nothing, -1 the opposite. Whoever isn't in it is believed. `told` is what the version keeps of
-    how they came about, so that it can be read and made again.
+    being to be taken as it is said, 0 nothing, -1 the opposite. Whoever isn't in it is believed. `told` is what the
+    version keeps of how they came about, so that it can be read and made again.
     """
 
     of_pairs: Mapping[PairOfJudgement, Belief]

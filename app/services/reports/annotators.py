@@ -38,7 +38,8 @@ class GroupOfAnnotators:
 
 @dataclass(frozen=True)
 class Annotators:
-    """People with most votes first, and their groups. `weighs`: labels cut now would not take everybody at their word."""
+    """People with most votes first, and their groups. `weighs`: a version cut now would not take everybody at their
+    word."""
 
     people: tuple[Annotator, ...]
     groups: tuple[GroupOfAnnotators, ...]

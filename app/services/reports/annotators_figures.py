@@ -13,9 +13,9 @@ ANNOTATORS_FIGURES: tuple[Figure[Any], ...] = (
         title=phrase("How far people can be relied on"),
         meaning=phrase(
             "Reliability is how often somebody says what is true, as far as gold and what everybody said of similar"
-            " pairs can tell, with its interval; agreement is the same without gold. Side A is what they press where nothing else decides. Drift is what the second half of"
-            " their judgements gained over the first. Who disagrees and passes the checks is different, and not"
-            " unreliable."
+            " pairs can tell, with its interval; agreement is the same without gold. Side A is what they press where"
+            " nothing else decides. Drift is what the second half of their judgements gained over the first. Who"
+            " disagrees and passes the checks is different, and not unreliable."
         ),
         columns=(
             Column("user_id", phrase("Name"), "person"),
