@@ -8,20 +8,18 @@ import numpy as np
 from app.services.loop.annotators import LEAST_WEIGHT
 from app.services.selection.arrays import Floats, Whole
 from app.services.selection.consensus import Pairs, agree
-from app.services.selection.habits import Votes
-from app.services.selection.posterior import Judged, learn
+from app.services.selection.consensus import labels as labels_of
+from app.services.selection.habits import Habits, Votes, learn_habits
+from app.services.selection.posterior import Judged, learn, mode, sigmoid
 from app.simulation.kinds import MIXED, SIDED_SHARE, WORDS_OF_A_LEVEL, Kind
 from app.starter import gold
 from bench.active_pool import Answered
 
 GOLD_TASKS = 10
+KNOWN_ROUNDS = 20
 WAYS = (
-    "clean",
-    "votes as they are",
-    "EM",
-    "labels by EM",
-    "EM, ten gold tasks each",
-    "labels by EM, ten gold tasks each",
+    *("clean", "votes as they are", "EM", "labels by EM"),
+    *("EM, ten gold tasks each", "labels by EM, ten gold tasks each", "habits known"),
 )
 
 
@@ -40,7 +38,8 @@ class Said:
 def accuracies(pool: Answered, held_out: Answered, noise: float, labels: int, seed: int) -> list[float]:
     """Of each of WAYS, on untied pairs of prompts that nothing was learnt from.
 
-    `labels by EM`: the product's soft labels and weights, learnt anew by a head that knows nothing of people.
+    `labels by EM`: the product's soft labels and weights, learnt anew by a head that knows nothing of people; `habits
+    known`: what EM could reach, were people's habits no matter of votes.
     """
     said = _said(pool, noise, labels, seed)
     difference_PF = (pool.feature_NF[said.pair_P2[:, 0]] - pool.feature_NF[said.pair_P2[:, 1]]).astype(np.float64)
@@ -62,7 +61,20 @@ def accuracies(pool: Answered, held_out: Answered, noise: float, labels: int, se
         belief_W = np.maximum(np.abs(2 * found.habits.reliability() - 1), LEAST_WEIGHT)
         weight_P = np.where(is_doubted_W, belief_W, 1.0)[said.person_P]
         measured += [held_out.test.accuracies(found.theta_F)[0], taught(label_P, weight_P, 0.0)]
-    return measured
+    plain = Votes(said.person_P, np.arange(labels), said.choice_P, said.side_P, alike_P, *np.zeros((2, len(MIXED))))
+    theta_F = _with_habits_known(plain, Pairs(difference_PF, said.prompt_P, everything), said.clean_P, found.strength)
+    return [*measured, held_out.test.accuracies(theta_F)[0]]
+
+
+def _with_habits_known(votes: Votes, pairs: Pairs, clean_P: Floats, strength: float) -> Floats:
+    """What EM could reach: people's habits are those that the true answers tell of, and only theta is to be found."""
+    habits = learn_habits(votes, clean_P, Habits.of_newcomers(votes.people), others_V=clean_P)
+    evidence_P = habits.evidence(votes)
+    theta_F = np.zeros(pairs.difference_PF.shape[1])
+    for _ in range(KNOWN_ROUNDS):
+        label_P, weight_P = labels_of(votes, sigmoid(pairs.difference_PF @ theta_F + evidence_P))
+        theta_F = mode(pairs.judged(label_P, weight_P), strength=strength, lapse=0.0, start_F=theta_F)
+    return theta_F
 
 
 def report(accuracy_SW: Floats) -> dict[str, object]:

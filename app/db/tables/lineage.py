@@ -51,6 +51,11 @@ class DatasetVersion(Base):
         """Whether verdicts alone count where there are any; None of a version from before there were verdicts."""
         return self.settings.get("prefers_verdicts")
 
+    @property
+    def believed(self) -> Json | None:
+        """How far people were believed in its soft labels; None where it holds what was said."""
+        return self.settings.get("believed")
+
 
 class DatasetJudgement(Base):
     """A judgement that a dataset version holds; from then on the judgement can't be changed."""

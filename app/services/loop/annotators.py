@@ -4,7 +4,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Judgement, Project, Task, TaskCompletion
 from app.services import conditions
 from app.services.data.beliefs import Belief, Beliefs, PairOfJudgement
+from app.services.data.exports.annotations import pseudonyms
 from app.services.judging import quality
 from app.services.judging.quality import Conduct
 from app.services.loop import features as embedded
@@ -25,7 +26,7 @@ from app.services.selection.arrays import Floats, Truths
 from app.services.selection.consensus import Consensus, Pairs, agree
 from app.services.selection.habits import Votes
 
-MOST = 20_000
+MOST = 10_000
 """Judgements; the newest. What was said before counts as it was said."""
 FEWEST_VOTES = 15
 """Before them nobody is called anything, and nothing that they said counts less for who they are."""
@@ -117,7 +118,8 @@ async def beliefs(db: AsyncSession, project: Project, home: Path, weigh: str) ->
     learnt = await known(db, project, home)
     if not learnt.matters and weigh == "auto":
         return None
-    return await asyncio.to_thread(_believed, learnt)
+    names = await pseudonyms(db, project.id)
+    return await asyncio.to_thread(_believed, learnt, names)
 
 
 async def _table(db: AsyncSession, project_id: int, features: Features | None, conducts: dict[int, Conduct]) -> Table:
@@ -275,7 +277,7 @@ def _annotator(user_id: int, votes: int, verdict: Verdict, consensus: Consensus,
     )
 
 
-def _believed(learnt: Known) -> Beliefs:
+def _believed(learnt: Known, names: Mapping[int, str]) -> Beliefs:
     votes, consensus = learnt.table.votes, learnt.consensus
     reliability = consensus.habits.reliability()
     weighs_less = np.array([verdict in ("unreliable", "unexplained") for verdict in learnt.verdicts], dtype=bool)
@@ -287,7 +289,7 @@ def _believed(learnt: Known) -> Beliefs:
         for vote, place in enumerate(learnt.table.places)
     }
     of_people = {
-        user_id: float(belief_W[number])
+        names[user_id]: float(belief_W[number])
         for number, (user_id, _) in enumerate(learnt.table.authors)
         if user_id is not None and learnt.verdicts[number] not in ("new", "different")
     }

@@ -239,6 +239,10 @@ class DatasetOut(Out):
     prefers_verdicts: bool | None = Field(
         description="Where a reviewer had decided, it holds the verdict alone; null: it was cut without the choice."
     )
+    believed: dict[str, Any] | None = Field(
+        description="Of soft labels, how far each annotator was believed, from −1 (the opposite) to 1; null: it holds"
+        " what was said."
+    )
     created_at: datetime
     erased_from_at: datetime | None = Field(description="When something in it was erased: it is refused since.")
     file_removed_at: datetime | None

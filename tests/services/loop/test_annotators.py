@@ -68,7 +68,8 @@ async def test_who_says_the_opposite_is_learnt_from_the_other_way_round(db: Asyn
     assert all(0 < record.weight < 1 for record in train), "and it weighs less, but it is there"
     assert all((record.preference, record.weight) == (0.0, 1.0) for record in held_out), "what is measured is as said"
     believed = version.settings["believed"]["people"]
-    assert believed[str(people[3].user_id)] < 0 < believed[str(people[0].user_id)]
+    assert believed["annotator-4"] < 0 < believed["annotator-1"]
+    assert len(people) == len(believed)
     assert all(record.weight == 1 for record in records_of(version, tmp_path, 0, 4))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from app.db.tables import Completion, DatasetJudgement, DatasetVersion, Judgement, Prompt, Task, TaskCompletion
 from app.phrases import phrase
 from app.services.data import datasets
+from app.services.data.exports.annotations import pseudonyms
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE
 from app.services.loop.stages.dpo import from_judgements
 from app.services.loop.stages.figures import Words
@@ -63,10 +64,12 @@ async def _responses(work: Work, dataset: DatasetVersion, told: Mapping[str, Pre
         .order_by(Judgement.id)
     )
     people = dataset.settings.get("believed", {}).get("people", {})
+    names = await pseudonyms(work.db, dataset.project_id)
     records = []
     for judgement, prompt, written in rows:
         source = f"{judgement.kind}:{judgement.id}"
-        believed = people.get(str(judgement.annotator_id), 1.0) if prompt.split == "train" else 1.0
+        who = names.get(judgement.annotator_id or 0) if prompt.split == "train" else None
+        believed = people.get(who, 1.0)
         sides = _sides(judgement, told.get(source), believed)
         for text, side in zip(written, sides, strict=True):
             if text is not None and abs(side) >= LEAST_WEIGHT:
