@@ -35,7 +35,7 @@ class Curve:
     peak_kl: float | None
 
     def to_json(self) -> dict[str, object]:
-        """As a result holds it: a row for each size, and what a gate goes by."""
+        """What a result holds of it: a row for each size, and what a gate goes by."""
         columns = zip(self.sizes, self.kl, self.score, self.reading, self.low, self.high, strict=True)
         names = ("n", "kl", "score", "reading", "reading_low", "reading_high")
         return {

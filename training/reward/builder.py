@@ -102,7 +102,7 @@ class RewardBuilder:
 
     @property
     def samples(self) -> Sequence[Example]:
-        """Of the policy, as it reads them; none where nothing took any."""
+        """What the policy wrote, as it reads it; none where nothing took any."""
         return self._samples.drawn
 
     @property

@@ -16,11 +16,11 @@ from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
 from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_reward_model
+from training.hacking.examination import Examination, examine
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
 from training.records import PreferenceRecord, PromptRecord, write_records
 from training.reward.builder import RewardBuilder
-from training.reward.examination import Examination, examine
 from training.reward.heads import read_out_of
 from training.reward.held_out import (
     head_figures,

@@ -6,7 +6,7 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Gate, Project, Round, Run, Task, User
+from app.db.tables import Gate, ModelVersion, Project, Round, Run, Task, User
 from app.db.tables.runs import RoundStep
 from app.services.judging import labels
 from app.services.loop import duels, rounds
@@ -50,6 +50,8 @@ class RoundView:
     progress: pace.Progress | None = None
     overridden_by: str | None = None
     """Who went on from a refusal, by name."""
+    reward_number: int | None = None
+    """The reward model that it made, whose report there is."""
 
     @property
     def current(self) -> StepView | None:
@@ -131,7 +133,14 @@ async def _view(
         gate = gates.get(run.id) if run else None
         steps.append(StepView(name, _state(entry, index - reached, run), place, run, gate))
     by = await db.get(User, entry.overridden_by_id) if entry.overridden_by_id is not None else None
-    return RoundView(entry, tuple(steps), await _progress(db, entry, runs), by.name if by is not None else None)
+    reward = await db.get(ModelVersion, entry.reward_id) if entry.reward_id is not None else None
+    return RoundView(
+        entry,
+        tuple(steps),
+        await _progress(db, entry, runs),
+        by.name if by is not None else None,
+        reward.number if reward is not None else None,
+    )
 
 
 def _state(entry: Round, steps_away: int, run: Run | None) -> StepState:

@@ -19,6 +19,7 @@ from app.web.pages import (
     projects,
     quality,
     questions,
+    reward_models,
     round_settings,
     rounds,
     runs,
@@ -34,7 +35,7 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, served_models, log, figures, agreement, erasure),
+    *(imports, served_models, log, figures, agreement, erasure, reward_models),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]

@@ -128,6 +128,8 @@ EVALUATE = TrainingStage(
         "eos_rate",
         "reward",
         "reference_reward",
+        "paid_gain",
+        "second_gain",
         "distinct_2",
         "cost",
         "unsafe_share",
