@@ -12,7 +12,7 @@ from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop import duels, strengths
-from app.services.loop.gates import VoteBounds
+from app.services.loop.gate_bounds import VoteBounds
 from app.services.loop.strengths import Votes
 from app.services.loop.writers import Writer
 from app.services.reports import reports

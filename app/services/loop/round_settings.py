@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, create_model
 from app.db.base import Json
 from app.db.tables import Project, Round
 from app.phrases import phrase
-from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
+from app.services.loop.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.registry import TRAINING
 from app.services.projects.question import question_of

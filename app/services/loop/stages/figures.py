@@ -85,6 +85,7 @@ SHARED: Mapping[str, Words] = {
     "probes_worst": Words(phrase("The same of the worst kind of probe"), "share"),
     "best_of_kept": Words(phrase("Best of 64, of the highest reading by a second model"), "share"),
     "paid_gain": Words(phrase("Gain by what paid it, in deviations of the reference"), "number"),
+    "demonstration_loss": Words(phrase("Demonstrations known worse than by the reference, per token"), "nats"),
     "second_gain": Words(phrase("Gain by a second reward model, in deviations of the reference"), "number"),
     "calibration_pairs": Words(phrase("Pairs that calibration was measured on"), "count"),
     "teacher_accuracy": Words(phrase("Agreement of the teacher with held-out judgements"), "share"),
