@@ -75,7 +75,7 @@ def peak_rule(figures: Figures, bound: float) -> Rule:
 
 
 def worst_rule(figures: Figures, kept: float) -> Rule:
-    """Of the kinds of pairs that are many enough for a share to say something."""
+    """Not much worse on any kind of pairs that are many enough for a share to say something."""
     counts = figures.get("subset_pairs") or {}
     accuracies = {
         name: number(figures, f"accuracy_{name}") for name, count in counts.items() if count >= FEWEST_OF_A_KIND
