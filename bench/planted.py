@@ -19,7 +19,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,9 @@ FOLDS = 5
 BACKGROUND = 512
 Kind = Literal["healthy", "flipped", "length", "length labels"]
 ASKED = RewardBounds(nll_loss=0.0, probes_right=0.95, probes_worst=0.8, best_of_kept=0.95, peak_kl=4.0)
+STRICTER = RewardBounds(accuracy_low=0.55)
+FEW = {"previous", "accuracy 0.55", "probes_right", "probes_worst", "win_rate", "second_gain"}
+"""What a project could ask for that must not refuse healthy rounds."""
 ASKED_OF_POLICY = PolicyBounds(second_gain=0.5)
 
 
@@ -128,7 +131,9 @@ class Bench:
         previous, _ = self.fitted(before, "before")
         half = train.only(train.prompt % 2 == number % 2)
         second, _ = self.fitted(half, f"half of {kind}")
-        return reward_rules(self.figures(held_out, train, margins, candidate, previous, second, rng), ASKED)
+        figures = self.figures(held_out, train, margins, candidate, previous, second, rng)
+        stricter = [rule for rule in reward_rules(figures, STRICTER) if rule.name == "accuracy"]
+        return (*reward_rules(figures, ASKED), *(replace(rule, name="accuracy 0.55") for rule in stricter))
 
     @property
     def pool(self) -> int:
@@ -334,7 +339,7 @@ def main() -> None:
 
 
 def told_of(rounds: Sequence[tuple[Rule, ...]]) -> dict[str, float]:
-    """The share of rounds that each rule refuses, all rules do, and those that are on by default."""
+    """The share of rounds that each rule refuses, all rules do, those that are on by default, and `FEW`."""
     usual = {"validation_pairs", "accuracy", "previous", "win_rate", "kl", "eos_rate", "length_ratio_low"}
     usual |= {"length_ratio_high", "distinct_2"}
     names = [rule.name for rule in rounds[0]]
@@ -342,11 +347,12 @@ def told_of(rounds: Sequence[tuple[Rule, ...]]) -> dict[str, float]:
         name: sum(not rule.passed for rules in rounds for rule in rules if rule.name == name) / len(rounds)
         for name in names
     }
-    by_default = sum(any(not rule.passed for rule in rules if rule.name in usual) for rules in rounds) / len(rounds)
-    by_all = sum(any(not rule.passed for rule in rules) for rules in rounds) / len(rounds)
-    but_one = [[rule for rule in rules if rule.name != "peak_kl"] for rules in rounds]
-    by_most = sum(any(not rule.passed for rule in rules) for rules in but_one) / len(rounds)
-    told = {"by default": by_default, "by all": by_all, "by all but peak_kl": by_most}
+    everything = {name for name in names if name != "accuracy 0.55"}
+    by_default, by_all, by_few = (
+        sum(any(not rule.passed for rule in rules if rule.name in asked) for rules in rounds) / len(rounds)
+        for asked in (usual, everything, FEW)
+    )
+    told = {"by default": by_default, "by all": by_all, "by few": by_few}
     return {**told, **{name: share for name, share in shares.items() if share}}
 
 

@@ -20,8 +20,8 @@ FARTHEST = 1e4
 class Curve:
     """Gains over a single sample, at each of `sizes`, in the scores' own units; intervals are 95 %, over prompts.
 
-    `kept` is the reading at the last size over its highest so far, with the upper end of its interval; 0 where it
-    never rose. `peak_kl` is where the fitted curve turns, in nats; None where it doesn't turn.
+    `kept` is the reading at the last size over its highest so far; 0 where it never rose. `peak_kl` is where the fitted
+    curve turns, in nats; None where it doesn't turn.
     """
 
     sizes: tuple[int, ...]
@@ -31,6 +31,7 @@ class Curve:
     low: tuple[float, ...]
     high: tuple[float, ...]
     kept: float
+    kept_low: float
     kept_high: float
     peak_kl: float | None
 
@@ -41,6 +42,7 @@ class Curve:
         return {
             "best_of": [dict(zip(names, row, strict=True)) for row in columns],
             "best_of_kept": self.kept,
+            "best_of_kept_low": self.kept_low,
             "best_of_kept_high": self.kept_high,
             "best_of_peak_kl": self.peak_kl,
         }
@@ -102,9 +104,9 @@ def _chances(samples: int, size: int) -> Tensor:
     )
 
 
-def _kept(reading_S: Tensor, resampled_RS: Tensor) -> tuple[float, float]:
+def _kept(reading_S: Tensor, resampled_RS: Tensor) -> tuple[float, float, float]:
     highest = float(reading_S.max())
     highest_R = resampled_RS.max(dim=1).values
     kept_R = torch.where(highest_R > 0, resampled_RS[:, -1] / highest_R.clamp(min=1e-12), torch.zeros(()).double())
     kept = float(reading_S[-1]) / highest if highest > 0 else 0.0
-    return kept, float(torch.quantile(kept_R, 0.975))
+    return kept, float(torch.quantile(kept_R, 0.025)), float(torch.quantile(kept_R, 0.975))

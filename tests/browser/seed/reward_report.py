@@ -62,6 +62,7 @@ def examined() -> Json:
         "best_of": curve,
         "best_of_prompts": 16,
         "best_of_kept": 0.98,
+        "best_of_kept_low": 0.9,
         "best_of_kept_high": 1.0,
         "best_of_peak_kl": 2.47,
         "second_pairs": 350,
