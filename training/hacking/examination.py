@@ -14,6 +14,7 @@ from training.data.examples import Example, Pair, Prompt
 from training.hacking.edits import preferred_over_edits
 from training.responses.written import WrittenResponse, written
 from training.reward.best_of import best_of_curve
+from training.reward.kept_teacher import KeptTeacher
 from training.reward.scoring import RewardModelScorer
 from training.reward.second_teacher import SecondTeacher, second_teacher
 from training.runtime.seeds import derived_seed
@@ -39,8 +40,12 @@ def examine(
     prompts: Sequence[Prompt],
     train: Sequence[Pair],
     samples: Sequence[Example],
+    *,
+    teacher: KeptTeacher | None = None,
 ) -> Examination:
     """Have the policy answer `examined_prompts` of the prompts anew. Nothing where the settings ask for none.
+
+    Asked is what pays PPO: the teacher, where one stays beside the model, for the student misreads what nobody writes.
 
     The second reader reads the policy's token ids, so that there is a curve where the reward model reads them too.
     """
@@ -48,7 +53,8 @@ def examine(
         return Examination({}, None)
     chosen = draw(prompts, start=0, count=min(config.examined_prompts, len(prompts)), seed=config.seed, purpose="exam")
     asked, responses = _answered(config, policy, chosen)
-    scorer = RewardModelScorer(reward_model, policy)
+    published = RewardModelScorer(reward_model, policy)
+    scorer = published if teacher is None else published.by(teacher, policy)
     step = max(1, len(asked) // PROBED)
     probed = slice(None, None, step)
     texts = [response.text for response in responses[probed]]

@@ -83,7 +83,9 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     differences = score_differences(reward_model, preferences.validation)
     if kind == "cost":
         differences = [-difference for difference in differences]
-    examination = examine(config, policy, reward_model, prompts, preferences.train, builder.samples)
+    examination = examine(
+        config, policy, reward_model, prompts, preferences.train, builder.samples, teacher=builder.teacher
+    )
     of_previous, previous = previous_differences(config, agreement(preferences.validation, differences))
     if kind == "reward":
         records = load(config.preferences, PreferenceRecord)
