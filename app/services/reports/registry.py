@@ -11,11 +11,13 @@ from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
 from app.services.reports.figure import Figure
 from app.services.reports.leaderboard import LEADERBOARD
 from app.services.reports.leaderboard_figures import LEADERBOARD_FIGURES
+from app.services.reports.loop import LOOP
+from app.services.reports.loop_figures import LOOP_FIGURES
 from app.services.reports.report import Report
 
-REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD)}
+REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD, LOOP)}
 FIGURES: Mapping[str, Figure[Any]] = {
-    figure.name: figure for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES)
+    figure.name: figure for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES, *LOOP_FIGURES)
 }
 
 

@@ -1,0 +1,107 @@
+"""What the report on the loop is computed from: judgements and samples that a model has read, as rows of features."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Completion, DatasetJudgement, ModelVersion, Project, Prompt
+from app.services.loop import features as embedded
+from app.services.loop import models, said
+from app.services.loop.features import Features
+from app.services.selection.arrays import Floats, Whole
+from app.services.selection.posterior import Judged
+from app.settings import settings
+
+MOST_SAMPLES = 2_000
+"""Of one policy, the newest."""
+MOST_POLICIES = 8
+"""The newest, beside the first."""
+MOST_BY_PROMPT = 16
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of features of what one policy wrote, by prompt."""
+
+    rows: dict[int, list[int]]
+
+    @property
+    def all(self) -> list[int]:
+        return [row for of_prompt in self.rows.values() for row in of_prompt]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`judged` is newest first, `judgement_P` the judgement that each pair is of; `learnt_up_to` the last one that the
+    reward model in use has learnt from. `samples` are by id of the policy, `first` and `in_use` among them. `topics`
+    are those of prompts that have one."""
+
+    features: Features
+    judged: Judged
+    judgement_P: Whole  # noqa: N815 - its shape
+    learnt_up_to: int
+    samples: dict[int, Samples]
+    first: int | None
+    in_use: int | None
+    topics: dict[int, str]
+
+    def of(self, rows: Sequence[int]) -> Floats:
+        """(rows, F), read into memory."""
+        read: Floats = np.asarray(self.features.feature_NF[list(rows)], dtype=np.float64)
+        return read
+
+
+async def gather(db: AsyncSession, project: Project, policy_ids: Sequence[int]) -> Evidence | None:
+    """None before a model has read anything, and where what it left is gone. `policy_ids`: newest first."""
+    folder = await embedded.folder_of_latest(db, project.id)
+    features = embedded.read_features(settings().home / folder) if folder is not None else None
+    if features is None:
+        return None
+    judged, judgement_P = await said.pairs_by_judgement(db, project.id, features)  # noqa: N806 - its shape
+    first = await models.reference_policy(db, project.id)
+    in_use = await models.promoted(db, project.id)
+    meant = [policy.id for policy in (first, in_use) if policy is not None]
+    samples = {
+        policy_id: await _samples(db, policy_id, features)
+        for policy_id in dict.fromkeys([*meant, *policy_ids[:MOST_POLICIES]])
+    }
+    prompt_ids = samples[in_use.id].rows if in_use is not None else {}
+    rows = await db.execute(select(Prompt.id, Prompt.topic).where(Prompt.id.in_(prompt_ids), Prompt.topic.is_not(None)))
+    return Evidence(
+        features,
+        judged,
+        judgement_P,
+        await _learnt_up_to(db, project.id),
+        samples,
+        first.id if first is not None else None,
+        in_use.id if in_use is not None else None,
+        {prompt_id: topic for prompt_id, topic in rows if topic is not None},
+    )
+
+
+async def _samples(db: AsyncSession, policy_id: int, features: Features) -> Samples:
+    found = await db.execute(
+        select(Completion.id, Completion.prompt_id)
+        .where(Completion.model_version_id == policy_id, Completion.erased_at.is_(None))
+        .order_by(Completion.id.desc())
+        .limit(MOST_SAMPLES)
+    )
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    for completion_id, prompt_id in found:
+        row = features.row_of.get(completion_id)
+        if row is not None and len(rows[prompt_id]) < MOST_BY_PROMPT:
+            rows[prompt_id].append(row)
+    return Samples(dict(rows))
+
+
+async def _learnt_up_to(db: AsyncSession, project_id: int) -> int:
+    last = await db.scalar(
+        select(func.max(DatasetJudgement.judgement_id))
+        .join(ModelVersion, ModelVersion.dataset_version_id == DatasetJudgement.dataset_version_id)
+        .where(ModelVersion.project_id == project_id, ModelVersion.kind == "reward", ModelVersion.state == "promoted")
+    )
+    return last or 0
