@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from app.phrases import phrase
+from app.services.loop.triggers import Signs
 from app.services.reports import loop_evidence
 from app.services.reports.loop_evidence import Evidence
 from app.services.reports.report import Report
@@ -65,17 +66,6 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Signs:
-    """`drift` in standard deviations of a block of random judgements since the reward model in use learnt, `outlying`
-    a share of what the policy in use writes; None where there is too little to tell."""
-
-    drift: float | None = None
-    drift_labels: int = 0
-    outlying: float | None = None
-    policy_id: int | None = None
-
-
-@dataclass(frozen=True)
 class Loop:
     """`labels` are those that a head learnt from, `random_labels` those among them that chance chose. `is_read`: a
     model has read responses, without which nothing is told but what rounds have left. `worth`: None where what people
@@ -89,7 +79,7 @@ class Loop:
     worth: Worth | None = None
     gains: tuple[Gain, ...] = ()
     looks: tuple[Look, ...] = ()
-    signs: Signs = Signs()
+    signs: Signs | None = None
 
 
 async def compute(db: AsyncSession, project: Project) -> Loop:
@@ -236,12 +226,12 @@ def _signs(evidence: Evidence, seed: int) -> Signs:
     is_known_P = evidence.judgement_P <= evidence.learnt_up_to  # noqa: N806 - its shape
     is_new_P = ~is_known_P & evidence.judged.is_random_P  # noqa: N806 - its shape
     oldest_first = np.flatnonzero(is_new_P)[::-1]
-    found = Signs(
-        drift=signs.drift(evidence.judged.only(is_known_P), evidence.judged.only(oldest_first)),
-        drift_labels=len(oldest_first),
-        policy_id=evidence.in_use,
-    )
+    drift = signs.drift(evidence.judged.only(is_known_P), evidence.judged.only(oldest_first))
+    return Signs(drift, len(oldest_first), evidence.reward_id, _outlying(evidence, seed), evidence.in_use)
+
+
+def _outlying(evidence: Evidence, seed: int) -> float | None:
     if evidence.first is None or evidence.in_use is None or evidence.first == evidence.in_use:
-        return found
+        return None
     usual, fresh = (evidence.of(evidence.samples[policy].all) for policy in (evidence.first, evidence.in_use))
-    return Signs(found.drift, found.drift_labels, signs.outlying(usual, fresh, seed=seed), evidence.in_use)
+    return signs.outlying(usual, fresh, seed=seed)

@@ -36,13 +36,14 @@ class Samples:
 
 @dataclass(frozen=True)
 class Evidence:
-    """`judged` is newest first, `judgement_P` the judgement that each pair is of; `learnt_up_to` the last one that the
-    reward model in use has learnt from. `samples` are by id of the policy, `first` and `in_use` among them. `topics`
-    are those of prompts that have one."""
+    """`judged` is newest first, `judgement_P` the judgement that each pair is of; `learnt_up_to` the last one that
+    `reward_id`, the reward model in use, has learnt from. `samples` are by id of the policy, `first` and `in_use` among
+    them. `topics` are those of prompts that have one."""
 
     features: Features
     judged: Judged
     judgement_P: Whole  # noqa: N815 - its shape
+    reward_id: int | None
     learnt_up_to: int
     samples: dict[int, Samples]
     first: int | None
@@ -71,11 +72,13 @@ async def gather(db: AsyncSession, project: Project, policy_ids: Sequence[int]) 
     }
     prompt_ids = samples[in_use.id].rows if in_use is not None else {}
     rows = await db.execute(select(Prompt.id, Prompt.topic).where(Prompt.id.in_(prompt_ids), Prompt.topic.is_not(None)))
+    reward = await models.promoted(db, project.id, "reward")
     return Evidence(
         features,
         judged,
         judgement_P,
-        await _learnt_up_to(db, project.id),
+        reward.id if reward is not None else None,
+        await _learnt_up_to(db, reward),
         samples,
         first.id if first is not None else None,
         in_use.id if in_use is not None else None,
@@ -98,10 +101,8 @@ async def _samples(db: AsyncSession, policy_id: int, features: Features) -> Samp
     return Samples(dict(rows))
 
 
-async def _learnt_up_to(db: AsyncSession, project_id: int) -> int:
-    last = await db.scalar(
-        select(func.max(DatasetJudgement.judgement_id))
-        .join(ModelVersion, ModelVersion.dataset_version_id == DatasetJudgement.dataset_version_id)
-        .where(ModelVersion.project_id == project_id, ModelVersion.kind == "reward", ModelVersion.state == "promoted")
-    )
-    return last or 0
+async def _learnt_up_to(db: AsyncSession, reward: ModelVersion | None) -> int:
+    if reward is None:
+        return 0
+    held = DatasetJudgement.dataset_version_id == reward.dataset_version_id
+    return await db.scalar(select(func.max(DatasetJudgement.judgement_id)).where(held)) or 0

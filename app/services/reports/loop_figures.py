@@ -72,12 +72,15 @@ LOOP_FIGURES: tuple[Figure[Any], ...] = (
         name="loop-rounds",
         title=phrase("Rounds"),
         meaning=phrase(
-            "What each round asked and learnt, what its policy gained over the one that it is held near (by its own"
-            " reward model), and what its gates said."
+            "What started each round, what it asked and learnt, what its policy gained over the one that it is held"
+            " near (by its own reward model), and what its gates said."
         ),
         columns=(
             Column("round", phrase("Round"), "count"),
             Column("status", phrase("State"), "word"),
+            Column("trigger", phrase("Started by"), "word"),
+            Column("trigger_figure", phrase("Figure"), "number"),
+            Column("trigger_bound", phrase("Bound"), "number"),
             Column("rule", phrase("Rule"), "text"),
             Column("random_pairs", phrase("Random pairs"), "count"),
             Column("chosen_pairs", phrase("Chosen pairs"), "count"),

@@ -25,6 +25,9 @@ class Turn:
 
     round: int
     status: str
+    trigger: str | None
+    trigger_figure: float | None
+    trigger_bound: float | None
     rule: str | None
     random_pairs: int
     chosen_pairs: int
@@ -88,6 +91,9 @@ def _turn(
     return Turn(
         round=round_.number,
         status=round_.status,
+        trigger=round_.trigger,
+        trigger_figure=round_.trigger_figure,
+        trigger_bound=round_.trigger_bound,
         rule=next((one.rule for one in pairs if not one.is_random), None),
         random_pairs=sum(one.pairs for one in pairs if one.is_random),
         chosen_pairs=sum(one.pairs for one in pairs if not one.is_random),

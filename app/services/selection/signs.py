@@ -12,6 +12,8 @@ BLOCK = 10
 """Judgements that count as one: the loss of a single one is far from normal, and would alarm too often."""
 ALLOWANCE = 0.5
 """Standard deviations of a block that one may be worse than expected before it counts."""
+ERRORS = 2.0
+"""Standard errors of what is usual that are allowed for beside: it is estimated from few."""
 FEWEST_KNOWN = 40
 FOLDS = 5
 FEWEST_RESPONSES = 100
@@ -41,8 +43,9 @@ def drift(known: Judged, new: Judged) -> float | None:
         return None
     excess_P = (_excess(known, new, strength) - usual_P.mean()) / deviation
     blocks = excess_P[: len(new) - len(new) % BLOCK].reshape(-1, BLOCK).sum(axis=1) / np.sqrt(BLOCK)
+    allowance = ALLOWANCE + ERRORS * (BLOCK / len(usual_P)) ** 0.5
     reached, highest = 0.0, 0.0
-    for block in blocks - ALLOWANCE:
+    for block in blocks - allowance:
         reached = max(0.0, reached + float(block))
         highest = max(highest, reached)
     return highest

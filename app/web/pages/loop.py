@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import Project, Round
-from app.services.loop import asked, label_advice, models
+from app.services.loop import asked, label_advice, models, triggering
 from app.services.loop.asked import Asked
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
+from app.services.loop.triggers import Signs, TriggerSettings
 from app.services.reports import reports, turns
 from app.services.reports.loop import LOOP, Loop
 from app.services.reports.loop_figures import LOOP_FIGURES
@@ -68,6 +69,28 @@ class NextRound:
         )
 
 
+@dataclass(frozen=True)
+class Starts:
+    """What starts the next round, and how far that is; `by_itself`: anything but an owner does at all."""
+
+    triggers: TriggerSettings
+    by_itself: bool
+    signs: Signs | None
+    labels: int
+    enough_labels: int
+
+    @classmethod
+    async def of(cls, db: AsyncSession, project: Project, last: Round | None, known: Loop | None) -> "Starts":
+        wanted = settings_of(project).triggers
+        return cls(
+            triggers=wanted,
+            by_itself=project.opens_next_round,
+            signs=known.signs if known is not None else None,
+            labels=await triggering.new_labels(db, project, last),
+            enough_labels=await triggering.enough_labels(db, project, wanted),
+        )
+
+
 @router.get("")
 async def show_loop(request: Request, managed: ManagedProject, db: Db) -> Response:
     """Shows owners and reviewers what every round asked, learnt and gained, and what the next one will ask."""
@@ -93,6 +116,7 @@ async def _page(managed: Managed, db: AsyncSession) -> dict[str, Any]:
         "turned": turned,
         "all_rounds": turned[0].turn.round if turned else 0,
         "next_round": NextRound.by(settings, latest.content),
+        "starts": await Starts.of(db, project, newest, latest.content),
         "policy": await models.promoted(db, project.id),
         "latest": latest,
         "loop_report": latest.content,
