@@ -4,6 +4,7 @@ it. Heads learn from what people said of responses that a model has read; a head
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from app.phrases import phrase
+from app.services.loop import models
 from app.services.loop.triggers import Signs
 from app.services.reports import loop_evidence
 from app.services.reports.loop_evidence import Evidence
@@ -25,8 +27,13 @@ FEWEST_PROMPTS_OF_A_TOPIC = 3
 TOPICS_TOLD = 5
 FEWEST_LABELS = 10
 """Of fewer no head is asked about anything."""
+FEWEST_VOTES = 10
+"""So many make a share."""
 FIRST_LABELS = 200
 """After which something can usually be told, a fifth of them being random."""
+
+Votes = Mapping[int, Sequence[float]]
+"""What people said of each policy against the first one."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Learned:
 @dataclass(frozen=True)
 class Gain:
     """What is won over the first policy at so many nats from it: by a policy, or by the best of n samples of the first
-    one. `policy` and `best_of` are by a head, `by_reward` is by the policy's own reward model."""
+    one. `policy` and `best_of` are by a head, `by_reward` is by the policy's own reward model, `by_people` by `votes`.
+    """
 
     name: str
     kl: float
@@ -54,6 +62,8 @@ class Gain:
     low: float | None = None
     high: float | None = None
     by_reward: float | None = None
+    by_people: float | None = None
+    votes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,17 +96,19 @@ async def compute(db: AsyncSession, project: Project) -> Loop:
     """What takes long runs in a thread, so that the worker's other jobs go on."""
     found = await turns(db, project.id)
     policy_ids = [turn.policy_id for turn in found if turn.policy_id is not None]
+    first = await models.reference_policy(db, project.id)
+    votes = await loop_evidence.votes_over(db, project.id, first.id) if first is not None else {}
     evidence = await loop_evidence.gather(db, project, policy_ids)
-    return await asyncio.to_thread(told, found, evidence, seed=project.id)
+    return await asyncio.to_thread(told, found, evidence, votes, seed=project.id)
 
 
 LOOP = Report("loop", phrase("Rounds"), Loop, compute)
 
 
-def told(found: tuple[Turn, ...], evidence: Evidence | None, *, seed: int) -> Loop:
+def told(found: tuple[Turn, ...], evidence: Evidence | None, votes: Votes, *, seed: int) -> Loop:
     """All of it; of what no model has read, what rounds have left alone."""
     own = _by_reward_models(found)
-    bare = Loop(found, evidence is not None, learned=_merged(own), gains=_policies(found, {}))
+    bare = Loop(found, evidence is not None, learned=_merged(own), gains=_policies(found, votes))
     if evidence is None:
         return bare
     judged = evidence.judged
@@ -115,7 +127,7 @@ def told(found: tuple[Turn, ...], evidence: Evidence | None, *, seed: int) -> Lo
             drawn,
             _merged([*own, *_as_asked(curve), *_by_chance(by_chance, curve, own)]),
             learning_curve.worth(judged, curve, labels=labels),
-            _gains(found, evidence, judges),
+            _gains(found, evidence, judges, votes),
             _looks(evidence),
             _signs(evidence, seed),
         )
@@ -163,9 +175,9 @@ def _merged(points: list[Learned]) -> tuple[Learned, ...]:
     return tuple(rows[labels] for labels in sorted(rows))
 
 
-def _gains(found: tuple[Turn, ...], evidence: Evidence, judges: Judges) -> tuple[Gain, ...]:
+def _gains(found: tuple[Turn, ...], evidence: Evidence, judges: Judges, votes: Votes) -> tuple[Gain, ...]:
     if evidence.first is None:
-        return _policies(found, {})
+        return _policies(found, votes)
     first = _read(evidence, evidence.first)
     rates: dict[int | None, Rate | None] = {
         turn.policy_id: frontier.win_rate(judges, _read(evidence, turn.policy_id), first)
@@ -177,17 +189,22 @@ def _gains(found: tuple[Turn, ...], evidence: Evidence, judges: Judges) -> tuple
         for number in BEST_OF
         if (rate := frontier.best_of(judges, first, number)) is not None
     ]
-    return tuple(sorted([*_policies(found, rates), *best], key=lambda gain: gain.kl))
+    return tuple(sorted([*_policies(found, votes, rates), *best], key=lambda gain: gain.kl))
 
 
-def _policies(found: tuple[Turn, ...], rates: dict[int | None, Rate | None]) -> tuple[Gain, ...]:
+def _policies(
+    found: tuple[Turn, ...], votes: Votes, rates: Mapping[int | None, Rate | None] | None = None
+) -> tuple[Gain, ...]:
     """Policies that were measured against the one they are held near."""
     gains = []
     for turn in found:
         if turn.kl is None or turn.policy is None:
             continue
-        rate = rates.get(turn.policy_id)
+        rate = (rates or {}).get(turn.policy_id)
         gain = Gain(f"#{turn.policy}", max(0.0, turn.kl), by_reward=turn.win_rate)
+        said = votes.get(turn.policy_id or 0, ())
+        if len(said) >= FEWEST_VOTES:
+            gain = replace(gain, by_people=float(np.mean(said)), votes=len(said))
         gains.append(gain if rate is None else replace(gain, policy=rate.mean, low=rate.low, high=rate.high))
     return tuple(sorted(gains, key=lambda gain: gain.kl))
 

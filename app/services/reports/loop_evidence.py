@@ -1,5 +1,6 @@
 """What the report on the loop is computed from: judgements and samples that a model has read, as rows of features."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from app.db.tables import Completion, DatasetJudgement, ModelVersion, Project, P
 from app.services.loop import features as embedded
 from app.services.loop import models, said
 from app.services.loop.features import Features
+from app.services.reports.leaderboard import drawn_votes
 from app.services.selection.arrays import Floats, Whole
 from app.services.selection.posterior import Judged
 from app.settings import settings
@@ -59,7 +61,9 @@ class Evidence:
 async def gather(db: AsyncSession, project: Project, policy_ids: Sequence[int]) -> Evidence | None:
     """None before a model has read anything, and where what it left is gone. `policy_ids`: newest first."""
     folder = await embedded.folder_of_latest(db, project.id)
-    features = embedded.read_features(settings().home / folder) if folder is not None else None
+    if folder is None:
+        return None
+    features = await asyncio.to_thread(embedded.read_features, settings().home / folder)
     if features is None:
         return None
     judged, judgement_P = await said.pairs_by_judgement(db, project.id, features)  # noqa: N806 - its shape
@@ -84,6 +88,19 @@ async def gather(db: AsyncSession, project: Project, policy_ids: Sequence[int]) 
         in_use.id if in_use is not None else None,
         {prompt_id: topic for prompt_id, topic in rows if topic is not None},
     )
+
+
+async def votes_over(db: AsyncSession, project_id: int, first: int) -> dict[int, list[float]]:
+    """What people said of each policy against `first` in tasks that chance chose: 1 for it, 0 against it, ½ a tie."""
+    said: defaultdict[int, list[float]] = defaultdict(list)
+    for own, own_served, other, other_served, score, *_ in await db.execute(drawn_votes(project_id)):
+        if own_served is not None or other_served is not None:
+            continue
+        if other == first:
+            said[own].append(float(score))
+        elif own == first:
+            said[other].append(1 - float(score))
+    return said
 
 
 async def _samples(db: AsyncSession, policy_id: int, features: Features) -> Samples:

@@ -48,6 +48,8 @@ LOOP_FIGURES: tuple[Figure[Any], ...] = (
             Column("low", phrase("From"), "share"),
             Column("high", phrase("To"), "share"),
             Column("by_reward", phrase("By its own reward model"), "share"),
+            Column("by_people", phrase("By people’s votes"), "share"),
+            Column("votes", phrase("Votes"), "count"),
         ),
         rows=lambda loop: loop.gains,
         drawing=Drawing("kl", ("policy", "best_of", "by_reward"), lowest=0.4),

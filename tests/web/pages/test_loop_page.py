@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
-from app.db.tables import Task
+from app.db.tables import Project, Round, Task
 from app.services.projects import projects
 from app.services.reports import reports
 from app.settings import settings
@@ -38,7 +38,7 @@ async def write(sessions: SessionFactory, project_id: int) -> None:
 
 
 async def test_before_anything_was_read_rounds_are_told_as_they_turned_out(
-    doors: dict[str, Door], sessions: SessionFactory, seeded: Seeded, home: Path
+    doors: dict[str, Door], db: AsyncSession, sessions: SessionFactory, seeded: Seeded, home: Path
 ) -> None:
     first = words(await read(doors["reviewer"], LOOP))
     assert "Round 3 is labelling. Reward model of round 2: right about 76% of held-out judgements." in first
@@ -50,6 +50,15 @@ async def test_before_anything_was_read_rounds_are_told_as_they_turned_out(
     assert "Its reward model prefers policy 3 to policy 1 in 71% of responses. 66%–76% It is 5 nats away." in page
     assert "Responses are 1.84 times as long as the reference's; at most 1.5 is allowed." in page, "a gate's figure"
     assert page.index("Round 3 active") < page.index("Round 2 refused by a gate") < page.index("Round 1 finished")
+    ended = {"status": "finished", "step": "done", "finished_at": func.now(), "trigger": "schedule"}
+    figures = {"trigger_figure": 14, "trigger_bound": 14}
+    await db.execute(update(Round).where(Round.id == seeded.label_round.id).values(**ended, **figures))
+    await db.commit()
+    page = words(await read(doors["reviewer"], LOOP))
+    assert "3 rounds have turned." in page
+    assert "What the next round will ask" in page
+    assert "It started by schedule: 14 days had passed." in page
+    assert "It started by schedule: 14 days had passed." in words(await read(doors["reviewer"], f"{PROJECT}/rounds/3"))
 
 
 async def test_what_labels_taught_and_policies_gained_are_drawn_and_given_to_programs(
@@ -92,6 +101,37 @@ async def test_a_project_without_a_round_says_what_comes_first(
     assert "No round yet." in page
     assert "The first one can start once there is a policy." in page
     assert "It waits for 100 new judgements." in page
+
+
+async def test_what_starts_the_next_round_is_chosen_in_a_form_and_told_with_how_far_it_is(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    form = f"{PROJECT}/round-settings/triggers"
+    assert "By new judgements" in words(await read(doors["owner"], form))
+    wanted = {
+        "on_labels": "true",
+        "labels": "30",
+        "on_drift": "true",
+        "drift": "5",
+        "outlying_share": "0.05",
+        "days": "7",
+    }
+    assert (await doors["owner"].send("POST", form, wanted)).status_code == 303
+    project = await db.get_one(Project, seeded.project.id, populate_existing=True)
+    assert project.round_settings["triggers"] == {
+        "at_once": False,
+        "on_labels": True,
+        "labels": 30,
+        "on_drift": True,
+        "days": 7,
+    }
+    page = words(await read(doors["reviewer"], LOOP))
+    assert "New judgements: 7 of 30 are there." in page
+    assert "Drift, once ten random judgements are there" in page
+    assert "The schedule: 7 days after the last start." in page
+    assert "the next one opens at once" not in page
+    refused = await doors["owner"].send("POST", form, {**wanted, "days": "0"})
+    assert refused.status_code == 422
 
 
 async def test_an_override_stays_with_the_refusal_that_it_overrode(doors: dict[str, Door], seeded: Seeded) -> None:
