@@ -55,6 +55,14 @@ def test_what_says_nothing_is_told_as_that(kind: str) -> None:
     assert document["worth"]["more"] > 0
 
 
+def test_features_that_are_no_numbers_tell_nothing() -> None:
+    found = evidence("broken")
+    found.judged.difference_PF[3, 1] = np.nan
+    document = LOOP.to_json(told((), found, {}, seed=1))
+    json.dumps(document, allow_nan=False)
+    assert (document["worth"], document["learned"]) == (None, [])
+
+
 def test_before_any_model_has_read_anything_nothing_is_told() -> None:
     document = LOOP.to_json(told((), None, {}, seed=1))
     assert (document["is_read"], document["worth"], document["learned"], document["gains"]) == (False, None, [], [])

@@ -115,6 +115,8 @@ def told(found: tuple[Turn, ...], evidence: Evidence | None, votes: Votes, *, se
     labels = len(np.unique(evidence.judgement_P))
     if labels < FEWEST_LABELS:
         return replace(bare, labels=labels, worth=Worth("too_few", FIRST_LABELS - labels))
+    if not np.isfinite(judged.difference_PF).all():
+        return replace(bare, labels=labels)
     drawn = len(np.unique(evidence.judgement_P[judged.is_random_P]))
     try:
         curve = learning_curve.measured(judged, labels=labels, seed=seed)

@@ -75,7 +75,8 @@ async def test_what_labels_taught_and_policies_gained_are_drawn_and_given_to_pro
     reader = doors["reviewer"]
     labels = (await reader.send("GET", f"{PROJECT}/figures/loop-labels.json")).json()["rows"]
     assert [row["labels"] for row in labels] == sorted({row["labels"] for row in labels})
-    assert max(row["labels"] for row in labels) == 220, "random alone is told for as many as were asked for"
+    assert [row["reward_model"] for row in labels if row["reward_model"]] == [0.731, 0.756]
+    assert max(row["labels"] for row in labels if row["random"]) == 812, "random alone is told for as many as there are"
     assert all(row["random_low"] <= row["random"] <= row["random_high"] for row in labels if row["random"])
     measured = [row["as_asked"] for row in labels if row["as_asked"] is not None]
     assert measured[-1] > max(measured[0], 0.7)
@@ -89,7 +90,10 @@ async def test_what_labels_taught_and_policies_gained_are_drawn_and_given_to_pro
     assert {row["topic"] for row in topics} == {"cooking", "money", "refusals", "travel"}
     rounds = (await reader.send("GET", f"{PROJECT}/figures/loop-rounds.json")).json()["rows"]
     assert [(row["round"], row["policy_gate"]) for row in rounds] == [(3, None), (2, "refused"), (1, "passed")]
-    assert (await doors["owner"].send("GET", PROJECT)).status_code == 200
+    assert (await doors["owner"].send("POST", f"{PROJECT}/rounds/3/cancel", {})).status_code == 303
+    assert "From 812 judgements in all." in words(await read(doors["reviewer"], LOOP))
+    page = words(await read(doors["owner"], PROJECT))
+    assert "more judgements would be worth about" in page, "whoever starts a round is told, too"
 
 
 async def test_a_project_without_a_round_says_what_comes_first(
