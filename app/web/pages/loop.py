@@ -55,11 +55,11 @@ class NextRound:
     topics: str
 
     @classmethod
-    def by(cls, settings: RoundSettings, known: Loop | None) -> "NextRound":
+    def by(cls, settings: RoundSettings, labels: int, known: Loop | None) -> "NextRound":
         chosen = settings.selection
         looks = known.looks[:TOPICS_SHOWN] if known is not None else ()
         return cls(
-            labels=settings.label_target,
+            labels=labels,
             rule=RULES[chosen.rule].title,
             random_share=chosen.random_share,
             batch=chosen.batch,
@@ -110,12 +110,13 @@ async def _page(managed: Managed, db: AsyncSession) -> dict[str, Any]:
     newest = turned[0].view.round if turned else None
     is_asking = newest is not None and newest.status == "active" and newest.step in ("select", "label")
     settings = settings_of_round(newest) if newest is not None and is_asking else settings_of(project)
+    labels = newest.label_target if newest is not None and is_asking else settings.label_target
     worth = latest.content.worth if latest.content is not None else None
     return {
         "managed": managed,
         "turned": turned,
         "all_rounds": turned[0].turn.round if turned else 0,
-        "next_round": NextRound.by(settings, latest.content),
+        "next_round": NextRound.by(settings, labels, latest.content),
         "starts": await Starts.of(db, project, newest, latest.content),
         "policy": await models.promoted(db, project.id),
         "latest": latest,

@@ -47,6 +47,7 @@ async def test_before_anything_was_read_rounds_are_told_as_they_turned_out(
     page = words(await read(doors["reviewer"], LOOP))
     assert "What judgements are worth is told once a model has read the responses." in page
     assert "What round 3 asks" in page
+    assert "It waits for 400 new judgements." in page
     assert "Its reward model prefers policy 3 to policy 1 in 71% of responses. 66%–76% It is 5 nats away." in page
     assert "Responses are 1.84 times as long as the reference's; at most 1.5 is allowed." in page, "a gate's figure"
     assert page.index("Round 3 active") < page.index("Round 2 refused by a gate") < page.index("Round 1 finished")
