@@ -15,6 +15,7 @@ from app.phrases import phrase
 from app.services.loop.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.registry import TRAINING
+from app.services.loop.triggers import TriggerSettings
 from app.services.projects.question import question_of
 from app.services.projects.validation import validated
 
@@ -49,6 +50,7 @@ class RoundSettings(_OfStages):
     harmlessness: bool = Field(
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
     )
+    triggers: TriggerSettings = Field(default=TriggerSettings(), title=phrase("What starts the next round"))
     selection: SelectionSettings = Field(default=SelectionSettings(), title=phrase("Which pairs people compare"))
     first_policy_gate: FirstPolicyBounds = Field(default=FirstPolicyBounds(), title=phrase("Gate of the first policy"))
     reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))

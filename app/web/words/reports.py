@@ -24,6 +24,17 @@ WORDS: Mapping[str, str] = {
     "refused": lazy("refused"),
     "preference": lazy("preference"),
     "harm": lazy("harm"),
+    "active": lazy("active"),
+    "finished": lazy("finished"),
+    "stopped": lazy("stopped"),
+    "cancelled": lazy("cancelled"),
+    "failed": lazy("failed"),
+    "click": lazy("an owner"),
+    "at_once": lazy("the end of the last round"),
+    "labels": lazy("new judgements"),
+    "drift": lazy("drift"),
+    "outlying": lazy("outlying responses"),
+    "schedule": lazy("the schedule"),
     "per_cent": lazy("Agreement"),
     "cohen": lazy("Cohen’s kappa"),
     "fleiss": lazy("Fleiss’ kappa"),
@@ -82,6 +93,14 @@ class Shown:
         return [gettext(columns[name].title) for name in self.figure.drawing.lines] if self.figure.drawing else []
 
     @property
+    def axis(self) -> str | None:
+        """What runs along it; days name themselves."""
+        columns = {column.name: column for column in self.figure.columns}
+        drawing = self.figure.drawing
+        is_days = drawing is None or columns[drawing.x].form == "day"
+        return None if drawing is None or is_days else gettext(columns[drawing.x].title)
+
+    @property
     def chart(self) -> Json | None:
         drawing = self.figure.drawing
         if drawing is None or all(row[name] is None for row in self.rows for name in drawing.lines):
@@ -93,6 +112,8 @@ class Shown:
             "days": forms[drawing.x] == "day",
             "bars": drawing.is_bars,
             "share": forms[drawing.lines[0]] == "share",
+            "lowest": drawing.lowest,
+            "band": [[row[name] for row in self.rows] for name in drawing.band or ()],
         }
 
 

@@ -36,7 +36,7 @@ async def finished_round(
         "preferences",
         number,
         402 * number,
-        {"train": 352 * number, "validation": 50 * number, "ties": 31},
+        {"train": 352 * number, "validation": 50 * number, "ties": 31, "human": 402 * number},
         snapshot,
     )
     reward_run = await make_run(
@@ -125,7 +125,7 @@ async def stopped_round(
     )
     snapshot = await make_run(db, project, "snapshot", hours=hours - 1, minutes=0.1, round_=round_, step="snapshot")
     dataset = await make_dataset(
-        db, project, "preferences", number, 812, {"train": 708, "validation": 104, "ties": 64}, snapshot
+        db, project, "preferences", number, 812, {"train": 708, "validation": 104, "ties": 64, "human": 812}, snapshot
     )
     reward_run = await make_run(
         db, project, "reward", hours=hours - 1.1, minutes=4, round_=round_, step="reward", total_steps=200
