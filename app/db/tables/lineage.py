@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import IN_A_CIRCLE, Base, CreatedAt, Json, Key, one_of
@@ -66,6 +66,22 @@ class DatasetJudgement(Base):
         ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True
     )
     judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True, index=True)
+
+
+class ScoredPair(Base):
+    """How a reward model scores two responses of a held-out judgement: the raw score of the one at `position_a` less
+    that of the one at `position_b`, by itself and by the model that it was to replace."""
+
+    __tablename__ = "scored_pairs"
+
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True)
+    judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True, index=True)
+    position_a: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    position_b: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    difference: Mapped[float]
+    previous_difference: Mapped[float | None]
+
+    __table_args__ = (CheckConstraint("position_a < position_b", name="in_their_order"),)
 
 
 class ModelVersion(Base):

@@ -42,7 +42,7 @@ class Judged:
     def __len__(self) -> int:
         return len(self.preference_P)
 
-    def only(self, kept_P: Truths) -> Self:
+    def only(self, kept_P: Truths | Whole) -> Self:
         return type(self)(
             self.difference_PF[kept_P],
             self.preference_P[kept_P],
@@ -72,6 +72,13 @@ class Posterior:
         value_F, vector_FF = np.linalg.eigh(self.covariance_FF)
         root: Floats = vector_FF * np.sqrt(np.clip(value_F, 0.0, None))
         return root
+
+    def unsure(self, difference_PF: Floats) -> Floats:
+        """How far the chance of each pair may be off: one standard deviation, to first order."""
+        variance_P = np.einsum("pf,pf->p", difference_PF @ self.covariance_FF, difference_PF)
+        margin_P = difference_PF @ self.mean_F / np.sqrt(1 + np.pi * variance_P / 8)
+        off: Floats = np.minimum(0.5, _steepness(margin_P, self.lapse) * np.sqrt(variance_P))
+        return off
 
     def information(self, margin: Floats, variance: Floats) -> Floats:
         """Fisher information of a judgement about its margin, which is N(margin, variance)."""
@@ -128,7 +135,7 @@ def turned(judged: Judged) -> Judged:
 
 
 def mode(judged: Judged, *, strength: float, lapse: float = LAPSE, start_F: Floats | None = None) -> Floats:
-    """The likeliest theta, by Fisher scoring with steps halved until the objective falls."""
+    """The likeliest theta: Fisher scoring with steps halved until the objective falls."""
     theta_F = np.zeros(judged.difference_PF.shape[1]) if start_F is None else start_F
     objective = _objective(judged, theta_F, strength, lapse)
     for _ in range(NEWTON_STEPS):

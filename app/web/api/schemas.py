@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
 from app.db.tables.lineage import ModelKind
+from app.db.tables.runs import RoundTrigger
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 
@@ -326,6 +327,9 @@ class RoundOut(Out):
     reason: str | None
     overridden_step: str | None = Field(description="The gate from whose refusal an owner went on.")
     overridden_because: str | None
+    trigger: RoundTrigger | None = Field(description="What started it; null for rounds from before that was kept.")
+    trigger_figure: float | None = Field(description="What was seen then, where `trigger_bound` was asked for.")
+    trigger_bound: float | None
     created_at: datetime
     finished_at: datetime | None
 

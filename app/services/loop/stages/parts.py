@@ -13,7 +13,7 @@ from app.errors import Conflict, Invalid
 from app.services import conditions
 from app.services.data import datasets
 from app.services.loop import annotators, artifacts, gates, models, selection
-from app.services.loop.gates import Rule
+from app.services.loop.gate_rule import Rule
 from app.services.loop.stages.stage import Next, Outcome, Settings, Work
 from training.records import Message, PromptRecord
 
