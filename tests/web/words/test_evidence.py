@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Demonstration, Gate, ModelVersion, Project, Run
 from app.services.loop import gates, models
+from app.services.loop.gate_bounds import FirstPolicyBounds
 from app.services.projects import projects
 from app.web.words.figures import beside, described, leading, other_figures
 from tests.browser.seed import Seeded
@@ -134,7 +135,7 @@ async def test_a_refused_first_policy_is_said_with_the_way_to_its_samples_and_in
     await db.commit()
     newest = await models.newest(db, seeded.project.id, "policy")
     assert newest is not None
-    rules = gates.first_policy_rules({}, gates.FirstPolicyBounds())
+    rules = gates.first_policy_rules({}, FirstPolicyBounds())
     rows = [rule.to_json() for rule in rules]
     db.add(Gate(project_id=seeded.project.id, model_version_id=newest.id, passed=False, rules=rows))
     await db.execute(update(Run).where(Run.state == "running").values(state="succeeded", **OVER))

@@ -16,7 +16,8 @@ from app.db.tables import Project, Run
 from app.db.tables.lineage import ModelKind
 from app.phrases import phrase
 from app.services.loop.artifacts import Manifest
-from app.services.loop.gates import FirstPolicyBounds, RewardBounds
+from app.services.loop.gate_bounds import FirstPolicyBounds, RewardBounds
+from app.services.loop.people_settings import PeopleSettings
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.figures import Words
 from training.records import Record
@@ -42,6 +43,8 @@ class Settings(Protocol):
     def harmlessness(self) -> bool: ...
     @property
     def selection(self) -> SelectionSettings: ...
+    @property
+    def people(self) -> PeopleSettings: ...
     @property
     def first_policy_gate(self) -> FirstPolicyBounds: ...
     @property
