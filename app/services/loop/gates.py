@@ -12,7 +12,7 @@ from app.services.loop.certificate import Certificate
 from app.services.loop.examined_rules import kept_rule, loss_rule, peak_rule, second_rule, worst_probe_rule, worst_rule
 from app.services.loop.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds
 from app.services.loop.gate_rule import Rule, at_least, at_most, missing
-from app.services.loop.label_need import Measured, cross_validated, held_out, more_judgements, number
+from app.services.loop.label_need import Measured, cross_validated, held_out, more_judgements, number, usual_rest
 from app.services.loop.written import beside, exactly
 
 Figures = Mapping[str, Any]
@@ -163,13 +163,18 @@ def _accuracy_rule(figures: Figures, bounds: RewardBounds, enough: bool, judgeme
     said = f"{said[0].upper()}{said[1:]}" if enough else f"Cross-validation: {said}"
     if judged.low > bound:
         return Rule("accuracy", judged.low, bound, passed=True, sentence=said)
-    more = more_judgements(judged, bound, judgements)
-    advice = (
-        "More judgements of the same kind may not help: see first whether people agree with each other."
-        if more is None
-        else f"About {more} more judgements would show it, if they are like these."
-    )
+    advice = _advice(judged, bound, judgements)
     return Rule("accuracy", judged.low, bound, passed=False, sentence=f"{said} {advice}")
+
+
+def _advice(judged: Measured, bound: float, judgements: int | None) -> str:
+    more = more_judgements(judged, bound, judgements)
+    if more is not None:
+        return f"About {more} more judgements would show it, if they are like these."
+    rest = usual_rest(judged, bound, judgements)
+    if rest is not None:
+        return f"So few say nothing yet: about {rest} more judgements are usually enough."
+    return "More judgements of the same kind may not help: see first whether people agree with each other."
 
 
 def _chosen_reward_rules(figures: Figures, bounds: RewardBounds) -> list[Rule]:

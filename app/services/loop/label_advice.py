@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project
 from app.phrases import Sentence, phrase
 from app.services.loop import models
-from app.services.loop.label_need import expected_need, measured, more_judgements
+from app.services.loop.label_need import expected_need, measured, more_judgements, usual_rest
 from app.services.loop.round_settings import settings_of
 from app.services.selection.learning_curve import Worth
 
@@ -34,9 +34,12 @@ async def advice(db: AsyncSession, project: Project, worth: Worth | None = None)
     if found.low > bounds.accuracy_low:
         return Advice(judgements, Sentence(_ENOUGH, known) if worth is None else worth_said(worth))
     more = more_judgements(found, bounds.accuracy_low, judgements)
-    if more is None:
-        return Advice(None, Sentence(_FAINT, known))
-    return Advice(judgements + more, Sentence(_MORE, {**known, "more": more}))
+    if more is not None:
+        return Advice(judgements + more, Sentence(_MORE, {**known, "more": more}))
+    rest = usual_rest(found, bounds.accuracy_low, judgements)
+    if rest is not None:
+        return Advice(judgements + rest, Sentence(_TOO_FEW_TO_TELL, {**known, "more": rest}))
+    return Advice(None, Sentence(_FAINT, known))
 
 
 def worth_said(worth: Worth) -> Sentence:
@@ -70,6 +73,10 @@ _ENOUGH = phrase(
 _MORE = phrase(
     "About %(more)s judgements beyond the %(judgements)s that reward model %(number)s learned from are likely to be "
     "enough for the next one."
+)
+_TOO_FEW_TO_TELL = phrase(
+    "With %(judgements)s judgements reward model %(number)s is not told from a coin yet: about %(more)s more are "
+    "usually enough."
 )
 _FAINT = phrase(
     "With %(judgements)s judgements reward model %(number)s agreed with people hardly more often than a coin: more of "
