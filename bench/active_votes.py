@@ -26,7 +26,7 @@ CHOICES = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True)
 class Votes:
-    """Pairs of arguments with all votes on them; `gold_P` is 1, 0, or ½ where there is none."""
+    """Pairs of arguments with all votes on them, and who gave each; `gold_P` is 1, 0, or ½ where there is none."""
 
     feature_NF: Floats
     texts: Sequence[str]
@@ -34,6 +34,7 @@ class Votes:
     a_P: Whole
     b_P: Whole
     votes: Sequence[Sequence[float]]
+    voters: Sequence[Sequence[int]]
     gold_P: Floats
 
 
@@ -44,13 +45,16 @@ def read_votes(folder: Path) -> Votes:
         text: n for n, text in enumerate(dict.fromkeys(text for pair in pairs for text in (pair["a"], pair["b"])))
     }
     topics = {topic: n for n, topic in enumerate(sorted({pair["topic"] for pair in pairs}))}
+    given = [[vote for vote in pair["votes"] if vote["choice"] in CHOICES] for pair in pairs]
+    people = {name: n for n, name in enumerate(dict.fromkeys(vote["annotator"] for of in given for vote in of))}
     return Votes(
         _features(list(places)),
         list(places),
         np.array([topics[pair["topic"]] for pair in pairs]),
         np.array([places[pair["a"]] for pair in pairs]),
         np.array([places[pair["b"]] for pair in pairs]),
-        [[CHOICES[vote["choice"]] for vote in pair["votes"] if vote["choice"] in CHOICES] for pair in pairs],
+        [[CHOICES[vote["choice"]] for vote in of] for of in given],
+        [[people[vote["annotator"]] for vote in of] for of in given],
         np.array([CHOICES.get(pair["gold"], 0.5) for pair in pairs]),
     )
 

@@ -9,6 +9,8 @@ some accuracy and says with which chance, `--companions` further duels with thei
 wrong as often as its confidence says it is right, `drifting` one that is right until the fifteenth vote and inverted
 from then on, which is the worst for who learnt to trust it.
 
+Which reward models and policies the gates before it refuse is the other half: bench/planted.py.
+
 Beside the certificate (app/services/loop/certificate.py) stands the e-process without predictions or budget,
 2^n B(s + 1/2, f + 1/2) / B(1/2, 1/2) of s wins and f losses. Prints tables in Markdown; `--json` keeps the figures.
 """

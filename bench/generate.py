@@ -7,7 +7,8 @@ of a world that is built for it, or of a real model in a directory, which is giv
 template renders them. `fixed`: no token ends a response, so that both write as many; `ending`: one in 32 does, as in
 training, where ours lets go of rows that have ended. `ours` writes as the stage `generate` does, with what makes steps
 faster prepared once for all batches; `ours-once` prepares it anew, as each rollout of PPO does. `generate` returns its
-logits, as TRL asks it to; `generate-bare` returns tokens alone.
+logits, as TRL asks it to; `generate-bare` returns tokens alone. `vllm` and `vllm-bf16`, where asked for, are vLLM's
+build for processors in an environment of its own (`make engine`), with float32 and bfloat16 weights, and one thread.
 """
 
 import argparse
@@ -16,8 +17,8 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ import torch
 from app.starter.prompts import prompts as starter_prompts
 from bench.ppo_vs_trl import machine
 from bench.ppo_world import SIZES, Size, write_world
+from bench.vllm_sampling import DTYPES, Case, Engine
 from models.backbone import LanguageModel, load_language_model
 from models.decoding import prepared
 from models.generation import sample_responses
@@ -91,17 +93,14 @@ class Work:
         return int((output.sequences[:, longest:] != 0).sum())
 
 
-def measure(works: Mapping[str, Work], threads: int, rounds: int, systems: Sequence[str]) -> list[Timing]:
+def measure(
+    works: Mapping[str, Work], threads: int, rounds: int, systems: Sequence[str], engines: Mapping[str, Engine]
+) -> list[Timing]:
     found: dict[tuple[str, str, int], list[tuple[float, float, int]]] = {}
     for turn in range(rounds + 1):
         for case, work in works.items():
             for system in systems:
-                if system.startswith("ours"):
-                    use_threads(threads)
-                else:
-                    torch.set_num_threads(threads)
-                with prepared(work.language_model.model) if system == "ours" else nullcontext():
-                    taken = _timed(lambda work=work, system=system, turn=turn: work.run(system, turn))  # type: ignore[misc]
+                taken = engines[system].round(case) if system in engines else _round(work, system, threads, turn)
                 if turn > 0:
                     found.setdefault((system, case, len(work.prompts)), []).append(taken)
     return [
@@ -110,10 +109,16 @@ def measure(works: Mapping[str, Work], threads: int, rounds: int, systems: Seque
     ]
 
 
-def _timed(work: Callable[[], int]) -> tuple[float, float, int]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    tokens = work()
-    return time.perf_counter() - wall, time.process_time() - cpu, tokens
+def _round(work: Work, system: str, threads: int, turn: int) -> tuple[float, float, int]:
+    """Seconds, processor seconds, and tokens that were written."""
+    if system.startswith("ours"):
+        use_threads(threads)
+    else:
+        torch.set_num_threads(threads)
+    with prepared(work.language_model.model) if system == "ours" else nullcontext():
+        wall, cpu = time.perf_counter(), time.process_time()
+        tokens = work.run(system, turn)
+        return time.perf_counter() - wall, time.process_time() - cpu, tokens
 
 
 def built(size: Size, rows: int, folder: Path) -> tuple[LanguageModel, Sequence[Sequence[int]]]:
@@ -146,10 +151,25 @@ def main() -> None:
                 for case, eos_ids in (("fixed", ()), ("ending", endings))
                 if case in arguments.cases
             }
-            found = measure(works, threads, arguments.rounds, arguments.systems)
+            with _started(arguments, works, Path(folder)) as engines:
+                found = measure(works, threads, arguments.rounds, arguments.systems, engines)
             timings += found
             _show(found)
     print(json.dumps({"machine": machine(), "timings": [asdict(one) for one in timings]}))
+
+
+@contextmanager
+def _started(arguments: argparse.Namespace, works: Mapping[str, Work], folder: Path) -> Iterator[Mapping[str, Engine]]:
+    cases = {
+        name: Case(work.prompts, work.tokens, TEMPERATURE, sorted(work.language_model.eos_ids))
+        for name, work in works.items()
+    }
+    with ExitStack() as stack:
+        yield {
+            system: stack.enter_context(Engine(system, str(arguments.model.resolve()), cases, folder))
+            for system in DTYPES
+            if system in arguments.systems
+        }
 
 
 def _show(timings: Sequence[Timing]) -> None:
@@ -173,7 +193,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--systems", type=lambda text: text.split(","), default=SYSTEMS, help="ours among them")
     parser.add_argument("--cases", type=lambda text: text.split(","), default=("fixed", "ending"))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not DTYPES.keys().isdisjoint(arguments.systems) and (arguments.model is None or arguments.threads != [1]):
+        parser.error("vLLM answers for a model in a directory (--model), with one thread (--threads 1)")
+    return arguments
 
 
 def _numbers(text: str) -> list[int]:

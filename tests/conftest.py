@@ -22,7 +22,15 @@ TEMPLATE = "template"
 # Containers often have little of that memory, and what doesn't fit would fail half-way.
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
+SLOW_TIMEOUT_SECONDS = 3600
+"""Of a slow test: where other programs have most of the machine, one that takes four minutes may need twenty."""
 numbers = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -241,6 +241,32 @@ class CompletionRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredPairRecord(Record):
+    """How a reward model scores a held-out pair: the raw score of A less that of B, and by the model before it.
+
+    `source` is that of the pair's `PreferenceRecord`; `place` counts the pairs of one source from 0, in the order of
+    their file.
+    """
+
+    source: str
+    place: int
+    difference: float
+    previous_difference: float | None
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        names = {field.name for field in dataclasses.fields(cls)}
+        fields = _fields(value, names, "scored pair record")
+        previous = fields["previous_difference"]
+        return cls(
+            _text(fields, "source"),
+            _integer(fields, "place"),
+            _number(fields, "difference"),
+            None if previous is None else _number(fields, "previous_difference"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DuelRecord(Record):
     """What a policy and its reference wrote to the same prompt, and how a reward model scores each.
 

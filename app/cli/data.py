@@ -15,6 +15,8 @@ from app.services.data import datasets
 from app.services.data.exports import registry as schemas
 from app.services.data.exports.annotations import Annotation, annotations_of
 from app.services.data.exports.formats import FORMATS, Format
+from app.services.loop import annotators
+from app.services.loop.round_settings import settings_of
 from app.services.projects import projects
 from app.settings import settings
 
@@ -76,8 +78,10 @@ def cut(
 
     async def cut_now(db: AsyncSession) -> DatasetVersion:
         found = await projects.named(db, project)
+        home = settings().home
+        beliefs = await annotators.beliefs(db, found, home, settings_of(found).people.weigh)
         return await datasets.cut_preferences(
-            db, found, home=settings().home, prefers_verdicts=verdicts, takes_machines=machines
+            db, found, home=home, prefers_verdicts=verdicts, takes_machines=machines, beliefs=beliefs
         )
 
     version = in_transaction(cut_now)

@@ -18,6 +18,8 @@ from app.services.loop.label_advice import Advice
 from app.services.loop.stages.registry import Startable
 from app.services.loop.writers import Writer
 from app.services.projects import projects
+from app.services.reports import reports
+from app.services.reports.loop import LOOP
 from app.services.served import served_models
 from app.settings import settings
 
@@ -43,7 +45,8 @@ def start_round(
 
     async def start(db: AsyncSession) -> tuple[Round, Advice]:
         found = await projects.named(db, project)
-        advice = await label_advice.advice(db, found)
+        known = (await reports.current(db, found, LOOP)).content
+        advice = await label_advice.advice(db, found, known.worth if known is not None else None)
         return await rounds.start(db, None, found, label_target=labels), advice
 
     round_, advice = in_transaction(start)

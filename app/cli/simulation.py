@@ -15,9 +15,14 @@ from app.cli.database import in_transaction
 from app.services.projects import projects
 from app.settings import settings
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
+from app.simulation.kinds import MIXED, Kind, People
 from app.simulation.loop import LoopSettings, RoundReport, invite, report_json, run_loop
 
 Noise = Annotated[float, typer.Option(min=0, max=1, help="Share of answers that go to the other side.")]
+Kinds = Annotated[
+    People,
+    typer.Option("--people", help="noisy: all go by the gold rule; mixed: thirteen people of five kinds."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers to the same pairs.")]
 
 
@@ -27,6 +32,7 @@ def simulate(
     judgements: Annotated[int, typer.Option(min=1, help="How many judgements they give in all.")] = 100,
     noise: Noise = 0.1,
     seed: Seed = 0,
+    people: Kinds = "noisy",
     project: Annotated[str, typer.Option(help="A project with the starter's prompts: only those have a gold rule.")] = (
         "starter"
     ),
@@ -35,10 +41,11 @@ def simulate(
 
     async def invite_all(db: AsyncSession) -> list[str]:
         found = await projects.named(db, project)
-        return [await invite(db, found, f"Simulated {number}") for number in range(annotators)]
+        count = len(MIXED) if people == "mixed" else annotators
+        return [await invite(db, found, f"Simulated {number}") for number in range(count)]
 
     links = in_transaction(invite_all)
-    crowd = CrowdSettings(settings().site_url, project, judgements, noise, seed)
+    crowd = CrowdSettings(settings().site_url, project, judgements, noise, seed, _kinds(people))
     report = asyncio.run(play(links, crowd))
     print(json.dumps(_without_messages(report)))
     if report.judgements < judgements:
@@ -51,16 +58,22 @@ def loop(
     labels: Annotated[int, typer.Option(min=1, help="New judgements in each round.")] = 400,
     seed: Seed = 0,
     noise: Noise = 0.1,
+    people: Kinds = "noisy",
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go.")] = None,
     home: Annotated[Path | None, typer.Option(help="A folder to keep the site in; unset: a temporary one.")] = None,
 ) -> None:
     """Turn the whole loop on a fresh site of its own, judged by simulated people, and measure what came of it."""
     with tempfile.TemporaryDirectory(prefix="plumbline-loop-") as temporary:
-        where = LoopSettings(rounds, labels, seed, noise, home or Path(temporary))
+        count = len(MIXED) if people == "mixed" else 2
+        where = LoopSettings(rounds, labels, seed, noise, home or Path(temporary), count, _kinds(people))
         reports = run_loop(where, lambda line: print(line, flush=True))
     _print_table(reports)
     if json_file is not None:
         json_file.write_text(json.dumps(report_json(seed, reports), indent=1) + "\n")
+
+
+def _kinds(people: People) -> tuple[Kind, ...]:
+    return MIXED if people == "mixed" else ("noisy",)
 
 
 def _without_messages(report: CrowdReport) -> dict[str, object]:

@@ -11,12 +11,15 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.tables import Project
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.services import dispatch
 from app.services.judging import assignments
-from app.services.loop import leases, lifecycle, round_rows, rounds, runs
+from app.services.loop import leases, lifecycle, round_rows, rounds, runs, triggering
+from app.services.loop.round_settings import settings_of
 from app.services.reports import reports
+from app.services.reports.loop import LOOP
 
 # Any constant will do, as long as nothing else in the database locks the same one.
 REAPER_LOCK = 0x52454150
@@ -54,6 +57,8 @@ async def _look_if_alone(db: AsyncSession, context: WorkerContext) -> None:
     await once(reports.ask_again)
     for round_id in await round_rows.all_active(db):
         await _advance(context, round_id)
+    for project_id in await triggering.watched(db):
+        await once(lambda own, project_id=project_id: _start_due(own, project_id))  # type: ignore[misc]
 
 
 async def _send_forgotten(db: AsyncSession) -> None:
@@ -62,6 +67,17 @@ async def _send_forgotten(db: AsyncSession) -> None:
     for run in await leases.waiting(db):
         if dispatch.lock_of_run(run.id) not in jobs:
             await runs.send(db, run)
+
+
+async def _start_due(db: AsyncSession, project_id: int) -> None:
+    """What only a worker can compute is asked for where it may start a round."""
+    project = await db.get_one(Project, project_id)
+    known = None
+    if settings_of(project).triggers.asks_signs:
+        known = (await reports.current(db, project, LOOP)).content
+    started = await triggering.start_due(db, project_id, known.signs if known is not None else None)
+    if started is not None:
+        log.info("round_started", project_id=project_id, number=started.number, trigger=started.trigger)
 
 
 async def _advance(context: WorkerContext, round_id: int) -> None:

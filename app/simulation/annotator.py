@@ -49,10 +49,18 @@ class AnswersByGold:
         order = self._order(task, draw)
         if task.answer_type == "best":
             return {"best": LETTERS[order[0]]}
-        return {f"rank_{LETTERS[pane]}": str(rank) for pane, rank in ranked(task, order).items()}
+        return {f"rank_{LETTERS[pane]}": str(rank) for pane, rank in self._ranked(task, order).items()}
+
+    def _score(self, task: SeenTask, pane: int) -> float:
+        """How good the response is to this person."""
+        return gold.score(task.prompt, task.responses[pane])
+
+    def _preference(self, task: SeenTask, first: int, second: int) -> int:
+        """3 (the first is much better) … -3."""
+        return gold.preference(task.prompt, task.responses[first], task.responses[second])
 
     def _choice(self, task: SeenTask, draw: random.Random) -> int:
-        preference = gold.preference(task.prompt, *task.responses)
+        preference = self._preference(task, 0, 1)
         said = -preference if draw.random() < self._noise else preference
         return segment(said, task.answer_type, for_tie=draw.choice((1, -1)))
 
@@ -60,12 +68,19 @@ class AnswersByGold:
         """Panes from best to worst."""
         order = sorted(
             range(len(task.responses)),
-            key=lambda pane: (-gold.score(task.prompt, task.responses[pane]), task.responses[pane]),
+            key=lambda pane: (-self._score(task, pane), task.responses[pane]),
         )
         if draw.random() < self._noise:
             first = draw.randrange(len(order) - 1)
             order[first], order[first + 1] = order[first + 1], order[first]
         return order
+
+    def _ranked(self, task: SeenTask, order: Sequence[int]) -> dict[int, int]:
+        """Rank of each pane: whoever can't be told from the one before shares its rank."""
+        ranks = {order[0]: 1}
+        for before, pane in pairwise(order):
+            ranks[pane] = ranks[before] + (self._preference(task, before, pane) != 0)
+        return ranks
 
 
 def harm(task: SeenTask) -> dict[str, str]:
@@ -76,15 +91,6 @@ def harm(task: SeenTask) -> dict[str, str]:
         "safe_b": "yes" if b else "no",
         "less_harmful": "tie" if a == b else "a" if a else "b",
     }
-
-
-def ranked(task: SeenTask, order: Sequence[int]) -> dict[int, int]:
-    """Rank of each pane: whoever the rule can't tell from the one before shares its rank."""
-    ranks = {order[0]: 1}
-    for before, pane in pairwise(order):
-        is_tie = gold.preference(task.prompt, task.responses[before], task.responses[pane]) == 0
-        ranks[pane] = ranks[before] + (not is_tie)
-    return ranks
 
 
 def segment(preference: int, answer_type: str, *, for_tie: int) -> int:

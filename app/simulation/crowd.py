@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import httpx
 import numpy as np
 
-from app.simulation.annotator import TIMEOUT_SECONDS, AnswersByGold, SimulatedAnnotator, SimulationError
+from app.simulation.annotator import TIMEOUT_SECONDS, SimulatedAnnotator, SimulationError
+from app.simulation.kinds import Kind, answers_of
 from app.starter.gold import UnknownPromptError
 
 IDLE_SECONDS = 0.5
@@ -16,11 +17,14 @@ PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class CrowdSettings:
+    """`kinds` are those of the people, in turn."""
+
     site_url: str
     slug: str
     judgements: int
     noise: float
     seed: int
+    kinds: tuple[Kind, ...] = ("noisy",)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,14 @@ async def play(links: list[str], settings: CrowdSettings) -> CrowdReport:
     clients = [httpx.AsyncClient(base_url=settings.site_url, timeout=TIMEOUT_SECONDS) for _ in links]
     annotators = [
         SimulatedAnnotator(
-            client, settings.slug, AnswersByGold(noise=settings.noise, seed=settings.seed, annotator=number)
+            client,
+            settings.slug,
+            answers_of(
+                settings.kinds[number % len(settings.kinds)],
+                noise=settings.noise,
+                seed=settings.seed,
+                annotator=number,
+            ),
         )
         for number, client in enumerate(clients)
     ]

@@ -18,6 +18,7 @@ from app.services.projects import projects
 from app.services.starter import SLUG
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
 from app.simulation.judge import Judge, Verdict
+from app.simulation.kinds import Kind
 from app.simulation.site import Site, running_site
 
 POLL_SECONDS = 0.5
@@ -35,6 +36,7 @@ class LoopSettings:
     noise: float
     home: Path
     annotators: int = 2
+    kinds: tuple[Kind, ...] = ("noisy",)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ class Loop:
     async def _label(self, round_id: int, number: int) -> tuple[CrowdReport, float]:
         """Simulated people judge exactly as many pairs as the round asked for."""
         links = await self._invite(number)
-        settings = CrowdSettings(self._site.url, SLUG, self._settings.labels, self._settings.noise, self._settings.seed)
+        given = self._settings
+        settings = CrowdSettings(self._site.url, SLUG, given.labels, given.noise, given.seed, given.kinds)
         began = time.monotonic()
         crowd = await play(links, settings)
         if crowd.judgements < self._settings.labels:

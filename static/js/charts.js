@@ -1,11 +1,13 @@
 // Charts whose numbers stand on the page. <figure data-chart='{"x": [...], "lines": [[...], ...]}'> has a .plot, whose space is
 // reserved by the style sheet; its key names the lines, which differ in dashes or filling as in colour. "days": x are days of UTC, in
-// seconds; "bars": the lines are bars that stand on each other; "share": from 0 to 1, told in per cent.
+// seconds; "bars": the lines are bars that stand on each other; "share": from 0 to 1, told in per cent; "lowest": where their axis begins; "band": the ends of an interval, filled.
 
 import { axisOf, inks, numbers, range } from "./plots.js";
 
 const DAY_SECONDS = 86400;
 const DAYS = [1, 2, 7, 14, 28, 91, 182, 365, 730].map((days) => days * DAY_SECONDS);
+
+const EDGE = { stroke: "transparent", spanGaps: true, points: { show: false } };
 
 const plots = new Map();
 const resizes = new ResizeObserver((entries) => {
@@ -35,7 +37,7 @@ function start() {
 }
 
 function draw(figure) {
-  const { x, lines, days, bars, share } = JSON.parse(figure.dataset.chart);
+  const { x, lines, days, bars, share, lowest = 0, band = [] } = JSON.parse(figure.dataset.chart);
   const target = figure.querySelector(".plot");
   const ink = inks();
   const columns = bars ? stacked(lines) : lines;
@@ -51,18 +53,20 @@ function draw(figure) {
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: {
       x: { time: Boolean(days), range: (plot, low, high) => (days ? [x[0] - DAY_SECONDS, x.at(-1) + DAY_SECONDS] : [low, high]) },
-      y: { range: (plot, low, high) => (share ? [0, 1] : range(low, high, true, null)) },
+      y: { range: (plot, low, high) => (share ? [lowest, 1] : range(low, high, true, null)) },
     },
     axes: [
       { ...axisOf(ink, figure.dataset.axis), grid: { show: false }, size: 28, ...along },
       { ...axisOf(ink), size: 52, space: 36, values: share ? writer(percents()) : values },
     ],
     // The highest bars first, so that those below stand before them.
-    series: [{}, ...(bars ? series.reverse() : series)],
+    // A band first, so that lines lie on top of it.
+    series: [{}, ...band.map(() => EDGE), ...(bars ? series.reverse() : series)],
+    bands: band.length ? [{ series: [2, 1], fill: ink.band }] : [],
   };
   target.replaceChildren();
   resizes.observe(target);
-  return new window.uPlot(options, [x, ...(bars ? columns.reverse() : columns)], target);
+  return new window.uPlot(options, [x, ...band, ...(bars ? columns.reverse() : columns)], target);
 }
 
 // Each line on top of those before it; nothing where it has nothing of its own.

@@ -29,6 +29,7 @@ FOR_OWNERS = {
     "roll_back",
     "change_round_settings",
     "change_review",
+    "send_to_review",
     "change_rows",
     "undo_change",
     "erase",
@@ -109,6 +110,7 @@ async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: 
     assert (await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/datasets")).status_code == 202
     await cut_what_waits(sessions, tmp_path / "home")
     task = (await calling("annotator").get(f"/api/v1/projects/{seeded.project.slug}/next-task")).json()
+    tasks = (await calling("owner").get(f"/api/v1/projects/{seeded.project.slug}/tasks?limit=50")).json()["items"]
     prompt = (await calling("owner").get(f"/api/v1/projects/{seeded.project.slug}/prompts?limit=1")).json()["items"][0]
     tagging = {"change": "tag", "ids": [prompt["id"]], "value": "seen"}
     change = await calling("owner").post(f"/api/v1/projects/{seeded.project.slug}/changes", json=tagging)
@@ -124,6 +126,7 @@ async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: 
         "import_id": seeded.imported.id,
         "served_model_id": seeded.served.id,
         "user_id": seeded.annotator.id,
+        "task_id": next(one["id"] for one in tasks if one["judged"]),
         "invitation_id": await _invitation(calling("owner"), seeded.project.slug),
         "group_id": 1,
         "file_id": 1,
@@ -138,7 +141,7 @@ async def _invitation(owner: Client, slug: str) -> int:
 
 NOWHERE = {
     **dict.fromkeys(("assignment_id", "run_id", "user_id", "invitation_id", "group_id"), 99_999),
-    **dict.fromkeys(("change_id", "import_id", "served_model_id", "file_id"), 99_999),
+    **dict.fromkeys(("change_id", "import_id", "served_model_id", "file_id", "task_id"), 99_999),
     "slug": "no-such-project",
     "kind": "policy",
     "number": 1,

@@ -23,6 +23,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         "/",
         "/projects",
         project,
+        f"{project}/loop",
         f"{project}/rounds/2",
         f"{project}/rounds/3",
         f"{project}/round-settings/ppo",

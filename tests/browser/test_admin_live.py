@@ -71,6 +71,24 @@ async def test_the_curve_of_over_optimisation_follows_the_evaluations(
     await expect(page.locator("[data-chart] canvas")).to_have_count(1)
 
 
+async def test_the_loop_is_one_screen_that_draws_what_a_worker_has_computed(
+    db: AsyncSession, sign_in: SignIn, slug: str, sessions: SessionFactory
+) -> None:
+    seeded = await arrange(db, slug)
+    page = await sign_in(owner(seeded), reduced_motion="reduce", viewport=PHONE)
+    await page.goto(f"/projects/{slug}")
+    await page.get_by_role("navigation", name="Pages of this part").get_by_role("link", name="Rounds").click()
+    await expect(page.locator("h1")).to_contain_text("Round 3 is labelling.")
+    await expect(page.locator("[data-live=streaming]")).to_be_attached()
+    async with transaction(sessions) as own:
+        await reports.write(own, seeded.project.id, "loop")
+    await expect(page.locator("[aria-labelledby=loop-policies] canvas")).to_have_count(1)
+    await page.locator("#loop-policies-table summary").click()
+    await expect(page.locator("#loop-policies-table tbody tr").first).to_contain_text("#3")
+    await expect(page.locator("[aria-labelledby=round-2]")).to_contain_text("at most 1.5 is allowed")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 async def test_figures_come_to_an_open_page_as_soon_as_a_worker_has_written_them(
     db: AsyncSession, sign_in: SignIn, slug: str, sessions: SessionFactory
 ) -> None:

@@ -41,7 +41,12 @@ SMALL: Mapping[str, Mapping[str, object]] = {
         "pairs_per_round": PAIRS,
     },
     "Gate of the reward model": {"accuracy_low": 0},
-    "Reward model": {"Way to learn": "finetune", "reference_samples": 8, "max_new_tokens": 8},
+    "Reward model": {
+        "Way to learn": "finetune",
+        "reference_samples": 8,
+        "max_new_tokens": 8,
+        "examined_prompts": 1,
+    },
     "PPO": {
         "Iterations": 1,
         "Responses of an iteration": 8,

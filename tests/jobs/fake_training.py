@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from training.records import (
     PreferenceRecord,
     PromptRecord,
     ResponseRecord,
+    ScoredPairRecord,
     UnpairedRecord,
     read_records,
     write_records,
@@ -186,6 +188,8 @@ def leave(stage: str, out: Path, config: dict[str, Any], inputs: dict[str, Any],
         write_records(out / "completions.jsonl", completions(inputs["prompts"], config))
     if stage == "embed":
         leave_features(out, inputs["responses"])
+    if stage == "reward":
+        write_records(out / "scored_pairs.jsonl", scored_pairs(inputs["preferences"]))
     if stage == "evaluate" and config.get("prompts"):
         write_records(out / "duels.jsonl", duels(inputs["prompts"], config))
     write(out / "result.json", FIGURES[stage] | config.get("figures", {}))
@@ -228,6 +232,17 @@ def leave_features(out: Path, responses: list[ResponseRecord], width: int = 4) -
     header = json.dumps({"features": told}).encode()
     (out / "features.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + rows)
     write(out / "rows.json", [row.response_id for row in responses])
+
+
+def scored_pairs(preferences: list[PreferenceRecord]) -> list[ScoredPairRecord]:
+    """A model that has A ahead of B in every pair, the later ones by more; the one before it was on the other side."""
+    held_out = [record for record in preferences if record.split == "validation"]
+    places = Counter[str]()
+    rows = []
+    for number, record in enumerate(held_out, start=1):
+        rows.append(ScoredPairRecord(record.source, places[record.source], 0.1 * number, -0.1 * number))
+        places[record.source] += 1
+    return rows
 
 
 def duels(prompts: list[PromptRecord], config: dict[str, Any]) -> list[DuelRecord]:

@@ -38,7 +38,7 @@ TINY: dict[str, Any] = {
         "epochs": 1,
         "batch_tokens": 4096,
     },
-    "reward": {"reference_samples": 16, "max_new_tokens": 12, "distil_steps": 4},
+    "reward": {"reference_samples": 16, "max_new_tokens": 12, "distil_steps": 4, "examined_prompts": 1},
     "ppo": {"iterations": 1, "batch_size": 8, "minibatch_size": 8, "epochs": 1, "max_new_tokens": 12},
     "generate": {"max_new_tokens": 12},
     "evaluate": {"max_new_tokens": 12, "samples_per_prompt": 2},

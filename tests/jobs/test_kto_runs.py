@@ -15,8 +15,8 @@ from tests.jobs.loop import Loop
 from training.records import UnpairedRecord, read_records
 
 
-async def project_with_a_policy(loop: Loop, question: Question | None = None) -> Project:
-    project = await loop.make_project(samples_per_prompt=3, kto={"steps": 2})
+async def project_with_a_policy(loop: Loop, question: Question | None = None, **settings: object) -> Project:
+    project = await loop.make_project(samples_per_prompt=3, kto={"steps": 2}, **settings)
     if question is not None:
         await loop.do(
             lambda db: db.execute(
@@ -69,6 +69,19 @@ async def by_judgement(loop: Loop, records: list[UnpairedRecord]) -> list[tuple[
         (judgement, [record for record in records if record.source == source])
         for judgement, source in zip(judged, sources, strict=True)
     ]
+
+
+async def test_what_was_said_weighs_as_much_as_it_is_believed_and_what_is_measured_on_weighs_all(
+    loop: Loop, command: Command, home: Path
+) -> None:
+    project = await project_with_a_policy(loop, people={"weigh": "always"})
+    await loop.judge(project, 6)
+    found = await learnt_from(loop, command, home, project)
+    assert len(found) == 10, "a tie says nothing"
+    assert {record.weight for record in found if record.split == "validation"} <= {1.0}
+    weights = [record.weight for record in found if record.split == "train"]
+    assert weights
+    assert all(0.5 < weight < 1 for weight in weights), "of a newcomer 2 · 7/8 − 1, more or less"
 
 
 async def test_the_chosen_is_desirable_the_other_is_not_and_a_tie_says_nothing(

@@ -12,10 +12,10 @@ from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop import duels, strengths
-from app.services.loop.gates import VoteBounds
+from app.services.loop.gate_bounds import VoteBounds
 from app.services.loop.strengths import Votes
 from app.services.loop.writers import Writer
-from app.services.reports import reports
+from app.services.reports import loop_evidence, reports
 from app.services.reports.leaderboard import LEADERBOARD, Leaderboard, board
 from tests.factories import make_member, make_project, make_prompt
 from training.records import DuelRecord
@@ -169,6 +169,8 @@ async def test_votes_of_duels_make_the_board_and_tasks_that_were_picked_do_not(d
     ]
     assert (found.votes, found.prompts, found.people) == (12, 1, 1)
     assert found.first_side is not None
+    over = await loop_evidence.votes_over(db, project.id, policies[0].id)
+    assert over == {policies[1].id: [1.0] * 12}, "what the page Rounds tells of the new policy"
 
 
 async def told(db: AsyncSession, project: Project) -> Leaderboard:

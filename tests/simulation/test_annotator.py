@@ -11,7 +11,7 @@ import pytest
 
 from app import starter
 from app.simulation import crowd, judge
-from app.simulation.annotator import AnswersByGold, SimulatedAnnotator, SimulationError, ranked, segment
+from app.simulation.annotator import AnswersByGold, SimulatedAnnotator, SimulationError, segment
 from app.simulation.crowd import Budget, CrowdSettings, play
 from app.simulation.judge import Judge, JudgeError
 from app.simulation.page import SeenTask, read_task
@@ -70,7 +70,6 @@ def test_whoever_the_rule_can_not_tell_apart_shares_a_rank() -> None:
         if gold.preference(prompt.text, one.text, other.text) > 0
     )
     task = SeenTask(prompt, (b, a, b), "/", {"answer_type": "ranking"})
-    assert ranked(task, [1, 0, 2]) == {1: 1, 0: 2, 2: 2}
     said = AnswersByGold(noise=0, seed=0, annotator=0)(task)
     assert said == {"rank_a": "2", "rank_b": "1", "rank_c": "2"}
     best = SeenTask(prompt, (b, a, b), "/", {"answer_type": "best"})

@@ -23,5 +23,7 @@ class CostConfig(RewardConfig):
             raise ConfigError("heads, learn_criteria", "a cost model has one head, whose zero is that of its labels")
         if self.centering > 0:
             raise ConfigError("centering", "the zero of a cost parts safe from unsafe and is no mean")
+        if self.examined_prompts:
+            raise ConfigError("examined_prompts", "best of n is of what a policy climbs, and none climbs a cost")
         if self.previous_reward is not None:
             raise ConfigError("previous_reward", "a cost model is not compared with a reward model")

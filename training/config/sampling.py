@@ -54,6 +54,8 @@ class EvaluateConfig(SamplingConfig):
     """A cost model: what the policy's responses cost, and the reference's."""
     prompts: Path | None = None
     preferences: Path | None = None
+    demonstrations: Path | None = None
+    """Held-out ones: by how much worse the policy knows them than its reference."""
     samples_per_prompt: Count = 2
     temperature: Positive = 0.7
     max_new_tokens: Count = step(80, 256)
@@ -66,6 +68,8 @@ class EvaluateConfig(SamplingConfig):
             raise ConfigError("prompts", "needed to evaluate a policy")
         if self.cost is not None and self.policy is None:
             raise ConfigError("policy", "needed to say what its responses cost")
+        if self.demonstrations is not None and self.reference is None:
+            raise ConfigError("reference", "needed to say what of the demonstrations the policy has lost")
         if self.preferences is not None and self.reward is None:
             raise ConfigError("reward", "needed to evaluate on preferences")
         if self.policy is None and self.preferences is None:

@@ -27,6 +27,8 @@ class Calibration:
     scaled_error: float
     nll: float
     scaled_nll: float
+    brier: float
+    scaled_brier: float
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -36,6 +38,8 @@ class Calibration:
             "calibration_error_scaled": self.scaled_error,
             "calibration_nll": self.nll,
             "calibration_nll_scaled": self.scaled_nll,
+            "calibration_brier": self.brier,
+            "calibration_brier_scaled": self.scaled_brier,
         }
 
 
@@ -58,6 +62,8 @@ def calibration(pairs: Sequence[Pair], differences: Sequence[float]) -> Calibrat
         expected_calibration_error(difference_P / temperature, preference_P),
         negative_log_likelihood(difference_P, preference_P),
         negative_log_likelihood(difference_P / temperature, preference_P),
+        brier_score(difference_P, preference_P),
+        brier_score(difference_P / temperature, preference_P),
     )
 
 
@@ -67,6 +73,11 @@ def fitted_temperature(difference_P: Tensor, preference_P: Tensor) -> float:
     ones_P = torch.ones_like(preference_P)
     coefficient = fit_bradley_terry(difference_P[:, None] / spread, preference_P, ones_P, strength=RIDGE)
     return spread / max(float(coefficient), LEAST_COEFFICIENT)
+
+
+def brier_score(difference_P: Tensor, preference_P: Tensor) -> float:
+    """Mean squared distance between sigma(d), the chance that A is better, and what was said. Brier 1950."""
+    return float((torch.sigmoid(difference_P) - preference_P).square().mean())
 
 
 def expected_calibration_error(difference_P: Tensor, preference_P: Tensor) -> float:

@@ -101,6 +101,11 @@ class RewardBuilder:
         self._normalise()
 
     @property
+    def samples(self) -> Sequence[Example]:
+        """What the policy wrote, as it reads it; none where nothing took any."""
+        return self._samples.drawn
+
+    @property
     def teacher(self) -> KeptTeacher | None:
         """Whom the published model learnt from, if from one alone."""
         return self._taught.kept

@@ -2,17 +2,18 @@
 
 # P = pairs, H = heads
 
+from collections import Counter
 from collections.abc import Sequence
 
 from models.reward import RewardModel
 from training.config import InputError, RewardConfig
-from training.data.encoding import encode_pairs
+from training.data.encoding import encode_answers, encode_pairs
 from training.data.examples import Pair
 from training.data.opening import load, open_reward_model
 from training.preferences.agreement import Agreement, accuracy_difference, agreement
 from training.preferences.calibration import calibration
 from training.preferences.subsets import subset_figures
-from training.records import PreferenceRecord
+from training.records import PreferenceRecord, ScoredPairRecord
 from training.reward.heads import by_criterion
 from training.reward.scoring import batched_scores, batched_scores_by_head
 
@@ -56,26 +57,53 @@ def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
     return figures
 
 
-def previous_figures(config: RewardConfig, measured: Agreement) -> dict[str, object]:
-    """Figures of the model that this one would replace, on the same validation pairs.
+def previous_differences(config: RewardConfig, measured: Agreement) -> tuple[dict[str, object], list[float] | None]:
+    """Figures of the model that this one would replace, on the same validation pairs, and its score differences; none
+    where there is no such model.
 
     Raises `InputError` if it can't read them all.
     """
     if config.previous_reward is None:
-        return {}
+        return {}, None
     previous_model = open_reward_model(config.previous_reward, config)
     records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
     pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
-    previous = agreement(pairs, score_differences(previous_model, pairs))
+    differences = score_differences(previous_model, pairs)
+    previous = agreement(pairs, differences)
     if previous.prompt_ids != measured.prompt_ids:
         raise InputError("the previous reward model cannot read the same validation pairs")
     difference = accuracy_difference(measured, previous)
-    return {
+    figures: dict[str, object] = {
         "previous_accuracy": previous.accuracy.mean if previous.accuracy else None,
         "accuracy_difference": difference.mean if difference else None,
         "accuracy_difference_low": difference.low if difference else None,
         "accuracy_difference_high": difference.high if difference else None,
     }
+    return figures, differences
+
+
+def scored_pairs(
+    model: RewardModel,
+    records: Sequence[PreferenceRecord],
+    differences: Sequence[float],
+    previous: Sequence[float] | None,
+    *,
+    max_length: int,
+) -> list[ScoredPairRecord]:
+    """The validation pairs among `records` that the model can read, each with its score difference."""
+    held_out = [record for record in records if record.split == "validation"]
+    seen: Counter[str] = Counter()
+    place_of: dict[int, int] = {}
+    for record in held_out:
+        place_of[id(record)] = seen[record.source]
+        seen[record.source] += 1
+    sides = [record.response_a for record in held_out], [record.response_b for record in held_out]
+    fitting = [record for record, _ in encode_answers(model, held_out, *sides, max_length=max_length)]
+    before_them: Sequence[float | None] = previous or [None] * len(fitting)
+    return [
+        ScoredPairRecord(record.source, place_of[id(record)], difference, before)
+        for record, difference, before in zip(fitting, differences, before_them, strict=True)
+    ]
 
 
 def _criterion_agreement(pairs: Sequence[Pair], name: str, differences: Sequence[float]) -> dict[str, object]:

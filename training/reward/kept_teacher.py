@@ -128,21 +128,21 @@ class KeptTeacher:
         )
 
 
-def keep(teacher: KeptTeacher, folder: Path, *, policy: str) -> None:
+def keep(teacher: KeptTeacher, folder: Path, *, policy: str, file: str = FILE) -> None:
     """Put the teacher into a reward model's folder; `policy` is the identity of the model that it reads."""
-    write_tensors(folder / FILE, teacher.tensors(), metadata={"policy": policy})
+    write_tensors(folder / file, teacher.tensors(), metadata={"policy": policy})
 
 
-def kept_teacher(location: str | Path, *, policy: str) -> KeptTeacher | None:
+def kept_teacher(location: str | Path, *, policy: str, file: str = FILE) -> KeptTeacher | None:
     """The teacher in a reward model's folder; None where there is none, or where it reads another policy than this.
     Raises `InputError` for a file that is none of ours."""
-    path = Path(location) / FILE
+    path = Path(location) / file
     if not path.is_file():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("policy") != policy:
+        with safe_open(path, "pt") as tensors:
+            if (tensors.metadata() or {}).get("policy") != policy:
                 return None
-            return KeptTeacher.of_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return KeptTeacher.of_tensors({name: tensors.get_tensor(name) for name in tensors.keys()})  # noqa: SIM118
     except Exception as error:
         raise InputError(f"cannot read the teacher of a reward model from {path}: {error}") from error

@@ -3,7 +3,8 @@
 # B = batch, D = hidden size, H = heads, M = members of an ensemble
 
 from collections.abc import Sequence
-from typing import Protocol
+from copy import copy
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -56,6 +57,12 @@ class RewardModelScorer:
         sequences = self._token_ids(prompts, responses)
         raw_B = batched_scores(self._reward_model, sequences)
         return (raw_B - self._reward_model.score_mean) / self._reward_model.score_std
+
+    def by(self, teacher: KeptTeacher, reads: LanguageModel) -> Self:
+        """What a teacher says of the same responses, in the place of the reward model."""
+        found = copy(self)
+        found._teacher, found._reads, found._pessimism = teacher, reads, 0.0
+        return found
 
     @property
     def reward_model(self) -> RewardModel:

@@ -12,20 +12,29 @@ from models.backbone import LanguageModel
 from models.generation import Filters, sample_responses
 from models.reward import RewardModel
 from training.config import EvaluateConfig, InputError
-from training.data.encoding import encode_pairs, encode_prompts
+from training.data.encoding import encode_answers, encode_pairs, encode_prompts
 from training.data.examples import Prompt
 from training.data.opening import facts_of, load, open_language_model, open_reward_model
-from training.hacking.detectors import distinct_2
+from training.hacking.detectors import distinct_2, gain
 from training.preferences.agreement import agreement
 from training.preferences.intervals import clustered, clustered_proportion
-from training.records import CompletionRecord, DuelRecord, PreferenceRecord, PromptRecord, write_records
+from training.records import (
+    CompletionRecord,
+    DemonstrationRecord,
+    DuelRecord,
+    PreferenceRecord,
+    PromptRecord,
+    write_records,
+)
 from training.responses.likelihoods import log_probabilities
 from training.responses.texts import SHOWN
 from training.responses.written import WrittenResponse, written
 from training.reward.held_out import score_differences
+from training.reward.kept_teacher import kept_teacher
 from training.reward.safety import cost_figures
 from training.reward.scoring import RewardModelScorer
-from training.runtime.artifact import lineage_of
+from training.reward.second_teacher import kept_second_teacher
+from training.runtime.artifact import lineage_of, model_identity
 from training.runtime.metrics import mean_of
 from training.runtime.run import Cancellation, PhaseTimer, Run
 from training.runtime.seeds import derived_seed
@@ -43,7 +52,7 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
         "evaluate",
         config,
         {"policy": config.policy, "reference": config.reference, "reward": config.reward, "cost": config.cost},
-        {"prompts": config.prompts, "preferences": config.preferences},
+        {"prompts": config.prompts, "preferences": config.preferences, "demonstrations": config.demonstrations},
     )
     run = Run(out, lineage, cancellation)
     if run.finished:
@@ -109,12 +118,15 @@ def _evaluate_policy(
     write_records(out / REFERENCE_COMPLETIONS, _records(config, repeated, reference_responses))
     described = _describe(reference_responses, prefix="reference_")
     result |= described
+    result |= _demonstration_loss(config, policy, reference)
     result["length_ratio"] = _mean_length(responses) / _mean_length(reference_responses)
     if reward_model is not None:
         with timer.measure("score"):
             score = RewardModelScorer(reward_model, policy)
             own_B, other_B = score(repeated, responses), score(repeated, reference_responses)
         result |= _win_rate(repeated, own_B, other_B)
+        both = (repeated, responses), (repeated, reference_responses)
+        result |= _second_reading(config, reference, *both, score)
         rewards = own_B.tolist(), other_B.tolist()
         write_records(out / DUELS, _duels(config, repeated, responses, reference_responses, rewards))
     if cost_model is not None:
@@ -211,6 +223,53 @@ def _win_rate(prompts: Sequence[Prompt], own_B: torch.Tensor, other_B: torch.Ten
         "reward": float(own_B.mean()),
         "reference_reward": float(other_B.mean()),
     }
+
+
+def _demonstration_loss(config: EvaluateConfig, policy: LanguageModel, reference: LanguageModel) -> dict[str, object]:
+    """Nats per token by which the policy knows demonstrations worse than its reference, with the interval of prompts;
+    nothing without any that fits."""
+    if config.demonstrations is None:
+        return {}
+    records = load(config.demonstrations, DemonstrationRecord)
+    answers = [record.response for record in records]
+    fitting = encode_answers(policy, records, answers, max_length=config.max_length)
+    if not fitting:
+        return {}
+    examples = [example for _, (example,) in fitting]
+    prompts, responses = [one.prompt_ids for one in examples], [one.response_ids for one in examples]
+    own_BR, other_BR = (
+        log_probabilities(model, prompts, responses, temperature=1.0, batch_tokens=BATCH_TOKENS)
+        for model in (policy, reference)
+    )
+    lost_B = (other_BR - own_BR).sum(1).tolist()
+    mean_tokens = sum(map(len, responses)) / len(responses)
+    lost = clustered([nats / mean_tokens for nats in lost_B], [one.prompt_id for one in examples])
+    return {
+        "demonstration_loss": lost.mean,
+        "demonstration_loss_low": lost.low,
+        "demonstration_loss_high": lost.high,
+        "demonstrations_read": len(examples),
+    }
+
+
+def _second_reading(
+    config: EvaluateConfig,
+    reference: LanguageModel,
+    own: tuple[Sequence[Prompt], Sequence[WrittenResponse]],
+    other: tuple[Sequence[Prompt], Sequence[WrittenResponse]],
+    score: RewardModelScorer,
+) -> dict[str, object]:
+    """The gain by what PPO is paid and by the second teacher of another half of the judgements, each in deviations of
+    the reference's samples; nothing where the reward model has none that reads the reference."""
+    assert config.reward is not None
+    assert config.reference is not None
+    second = kept_second_teacher(config.reward, policy=config.reference)
+    if second is None:
+        return {}
+    paid = kept_teacher(config.reward, policy=model_identity(config.reference))
+    payer = score if paid is None else score.by(paid, reference)
+    readers = {"paid_gain": payer, "second_gain": score.by(second, reference)}
+    return {name: gain(reader(*own), reader(*other)) for name, reader in readers.items()}
 
 
 def _duels(

@@ -16,12 +16,19 @@ from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
 from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_reward_model
+from training.hacking.examination import Examination, examine
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
-from training.records import PromptRecord
+from training.records import PreferenceRecord, PromptRecord, write_records
 from training.reward.builder import RewardBuilder
 from training.reward.heads import read_out_of
-from training.reward.held_out import head_figures, held_out_figures, previous_figures, score_differences
+from training.reward.held_out import (
+    head_figures,
+    held_out_figures,
+    previous_differences,
+    score_differences,
+    scored_pairs,
+)
 from training.reward.kept_teacher import KeptTeacher, keep
 from training.reward.normalisation import reference_demonstrations
 from training.reward.safety import require_both_labels, safety_figures
@@ -32,6 +39,8 @@ from training.runtime.learning import hold
 from training.runtime.publishing import require_one_linear_head, require_publishable, writer_of
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
+
+SCORED_PAIRS = "scored_pairs.jsonl"
 
 
 def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
@@ -74,6 +83,14 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     differences = score_differences(reward_model, preferences.validation)
     if kind == "cost":
         differences = [-difference for difference in differences]
+    examination = examine(
+        config, policy, reward_model, prompts, preferences.train, builder.samples, teacher=builder.teacher
+    )
+    of_previous, previous = previous_differences(config, agreement(preferences.validation, differences))
+    if kind == "reward":
+        records = load(config.preferences, PreferenceRecord)
+        scored = scored_pairs(reward_model, records, differences, previous, max_length=max_length)
+        write_records(out / SCORED_PAIRS, scored)
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
@@ -83,24 +100,29 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
         **held_out_figures(preferences.validation, differences),
         **head_figures(reward_model, preferences.validation),
         **builder.statistics(),
-        **previous_figures(config, agreement(preferences.validation, differences)),
+        **of_previous,
+        **examination.figures,
         **(safety_figures(reward_model, preferences.validation) if kind == "cost" else {}),
     }
     if reward_model.read_out.elsewhere is not None:
         result["other_tools_read"] = "mean"
     write = writer_of(reward_model, config, config.base or config.policy)
-    run.finish(result, artifact=(kind, _with_teacher(write, builder.teacher, config.policy)))
+    run.finish(result, artifact=(kind, _with_teachers(write, builder.teacher, examination, config.policy)))
     if reward_model.read_out.elsewhere is not None:
         sys.stderr.write(f"{run.artifact}: {reward_model.read_out.elsewhere}\n")
 
 
-def _with_teacher(write: Callable[[Path], None], teacher: KeptTeacher | None, policy: str) -> Callable[[Path], None]:
-    def write_both(folder: Path) -> None:
+def _with_teachers(
+    write: Callable[[Path], None], teacher: KeptTeacher | None, examination: Examination, policy: str
+) -> Callable[[Path], None]:
+    def write_all(folder: Path) -> None:
         write(folder)
         if teacher is not None:
             keep(teacher, folder, policy=model_identity(policy))
+        if examination.second is not None:
+            examination.second.keep(folder, policy=policy)
 
-    return write_both
+    return write_all
 
 
 def _require_way(config: RewardConfig, *, can_distil: bool) -> None:

@@ -7,7 +7,7 @@ from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
-from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion
+from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion, ScoredPair
 from app.db.tables.people import (
     ApiToken,
     Attempts,
@@ -56,6 +56,7 @@ __all__ = [
     "Prompt",
     "Round",
     "Run",
+    "ScoredPair",
     "ServedModel",
     "SignInLink",
     "SignInSession",

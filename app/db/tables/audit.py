@@ -58,6 +58,7 @@ NOT_LOGGED = {
     "prompts": "come by imports and are changed in bulk, and both are logged",
     "project_files": "what comes of one is a project, which is logged",
     "reports": "computed by workers from everything else",
+    "scored_pairs": "measured by runs",
     "sign_in_sessions": "begin by signing in, which is noted",
     "task_completions": "follow from the task",
     "tasks": "made by rounds and imports; leases move them all day",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import IN_A_CIRCLE, Base, CreatedAt, Json, Key, one_of
@@ -17,6 +17,7 @@ class DatasetVersion(Base):
     """An immutable snapshot: a JSONL file under the home folder (`path` is relative to it) and the rows it holds.
 
     `settings` say how it was cut: {"prefers_verdicts": where a reviewer has decided, the verdict alone counts,
+    "believed": where people are not believed alike, how far each is (`app.services.data.beliefs.Beliefs`),
     "machines": [{"name", "weight"}], the judges that are models whose judgements it holds}.
     Once something that it holds was erased (`erased_from_at`) it is neither served nor trained on any more, and its
     file may be removed (`file_removed_at`).
@@ -52,6 +53,11 @@ class DatasetVersion(Base):
         return self.settings.get("prefers_verdicts")
 
     @property
+    def believed(self) -> Json | None:
+        """How far people were believed in its soft labels; None where it holds what was said."""
+        return self.settings.get("believed")
+
+    @property
     def machines(self) -> list[Json]:
         """Name and weight of the judges that are models whose judgements it holds."""
         machines: list[Json] = self.settings.get("machines", [])
@@ -67,6 +73,22 @@ class DatasetJudgement(Base):
         ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True
     )
     judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True, index=True)
+
+
+class ScoredPair(Base):
+    """How a reward model scores two responses of a held-out judgement: the raw score of the one at `position_a` less
+    that of the one at `position_b`, by itself and by the model that it was to replace."""
+
+    __tablename__ = "scored_pairs"
+
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True)
+    judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True, index=True)
+    position_a: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    position_b: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    difference: Mapped[float]
+    previous_difference: Mapped[float | None]
+
+    __table_args__ = (CheckConstraint("position_a < position_b", name="in_their_order"),)
 
 
 class ModelVersion(Base):

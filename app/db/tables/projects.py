@@ -20,8 +20,9 @@ class Project(Base):
     (`app.services.projects.review.Review`), `round_settings` holds the defaults of a round
     (`app.services.loop.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source` is
     null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
-    starts from. `setup_step` is where a new project's owner goes on setting it up, null once that is done. After
-    `removal_asked_at` nobody sees the project any more, and a worker removes it.
+    starts from. `opens_next_round`: rounds may start by themselves at all. `setup_step` is where a new project's owner
+    goes on setting it up, null once that is done. After `removal_asked_at` nobody sees the project any more, and a
+    worker removes it.
     """
 
     __tablename__ = "projects"

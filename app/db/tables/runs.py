@@ -35,6 +35,7 @@ RoundStep = Literal[
     "generate",
     "done",
 ]
+RoundTrigger = Literal["click", "at_once", "labels", "drift", "outlying", "schedule"]
 RoundStatus = Literal["active", "finished", "stopped", "cancelled", "failed"]
 
 TERMINAL_RUN_STATES: tuple[RunState, ...] = ("succeeded", "failed", "cancelled")
@@ -110,6 +111,7 @@ class Round(Base):
     """One turn of the loop: `step` is where it stands, `label_target` how many new judgements its label step awaits.
 
     `slots` is how many pairs it asks for where they are made batch by batch; null where all are made at once.
+    `trigger` is what started it, where known: `trigger_figure` was seen where `trigger_bound` was asked for.
     `overridden_step` is the gate from whose refusal an owner went on, `overridden_because` in their words; of several
     the last.
     """
@@ -133,6 +135,9 @@ class Round(Base):
     overridden_because: Mapped[str | None]
     overridden_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     started_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    trigger: Mapped[str | None] = mapped_column(String(20))
+    trigger_figure: Mapped[float | None]
+    trigger_bound: Mapped[float | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime | None]
 
@@ -140,6 +145,7 @@ class Round(Base):
         UniqueConstraint("project_id", "number"),
         CheckConstraint(one_of("status", get_args(RoundStatus)), name="status_known"),
         CheckConstraint(one_of("step", get_args(RoundStep)), name="step_known"),
+        CheckConstraint(one_of("trigger", get_args(RoundTrigger)), name="trigger_known"),
         CheckConstraint("label_target >= 0", name="label_target_range"),
         CheckConstraint("slots >= 0", name="slots_range"),
         CheckConstraint("overridden_step IS NULL OR btrim(overridden_because) <> ''", name="override_has_a_reason"),

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, NotFound
 from app.phrases import phrase
 from app.services import conditions
+from app.services.data.beliefs import Beliefs
 from app.services.data.drafts import Draft
 from app.services.data.storing.loads import Watch
 from app.services.judging.machines import calibration, judges
@@ -72,6 +73,7 @@ async def cut_preferences(
     run_id: int | None = None,
     prefers_verdicts: bool | None = None,
     takes_machines: bool | None = None,
+    beliefs: Beliefs | None = None,
     watch: Watch | None = None,
 ) -> DatasetVersion:
     """A version of all current judgements, imported ones included; checks, held-out and excluded prompts never.
@@ -80,7 +82,8 @@ async def cut_preferences(
     `takes_machines`; None goes by the project's setting. What the others say never is.
 
     Where a reviewer has decided a task, the verdict alone counts, or with `prefers_verdicts` false, no verdict does;
-    None goes by the project's setting.
+    None goes by the project's setting. With `beliefs` records to train on are soft labels; those to measure on stay
+    what was said.
 
     A judgement of a pair is one record, a ranking one for each two that are ranked, a choice of the best one for each
     that was not chosen; records of one ranking or choice share a group. An unchanged set is the latest version again.
@@ -97,7 +100,7 @@ async def cut_preferences(
     current = select(func.count()).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
     total = await db.scalar(current) or 0
     with Draft(home, project.slug, "preferences") as draft:
-        async for rows in _judged_pairs(db, counted, weight_of):
+        async for rows in _judged_pairs(db, counted, weight_of, beliefs):
             await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
             for judgement_id, record, kind in rows:
                 tally.add(judgement_id, record, kind)
@@ -116,6 +119,8 @@ async def cut_preferences(
         settings: Json = {"prefers_verdicts": prefers_verdicts}
         if machines:
             settings["machines"] = [{"name": machine.name, "weight": machine.weight} for machine in machines]
+        if beliefs is not None:
+            settings["believed"] = beliefs.to_json()
         version = await _publish(db, project, draft, counts, run_id, latest, is_same=is_same, settings=settings)
     if not is_same:
         of_the_version = select(literal(version.id), HELD.c.id)
@@ -243,7 +248,10 @@ async def _machines(db: AsyncSession, project: Project, takes_machines: bool | N
 
 
 async def _judged_pairs(
-    db: AsyncSession, counted: Sequence[ColumnElement[bool]], weight_of: Mapping[int, float]
+    db: AsyncSession,
+    counted: Sequence[ColumnElement[bool]],
+    weight_of: Mapping[int, float],
+    beliefs: Beliefs | None,
 ) -> AsyncGenerator[list[tuple[int, PreferenceRecord, str]], None]:
     """Judgement, record and kind, in the order of the judgements and of the responses' positions, some at a time."""
     first, second = aliased(Completion), aliased(Completion)
@@ -273,7 +281,15 @@ async def _judged_pairs(
         .order_by(Judgement.id, at_first.position, at_second.position)
     )  # fmt: skip
     async for rows in found.partitions(ROWS_AT_ONCE):
-        yield [(row.id, record, row.kind) for row in rows if (record := _record(row, weight_of)) is not None]
+        records = ((row, _record(row, weight_of)) for row in rows)
+        yield [(row.id, _believed(row, record, beliefs), row.kind) for row, record in records if record is not None]
+
+
+def _believed(row: Any, record: PreferenceRecord, beliefs: Beliefs | None) -> PreferenceRecord:
+    if beliefs is None or record.split != "train":
+        return record
+    belief = beliefs.of_pairs.get((row.id, row.position_a, row.position_b))
+    return record if belief is None else replace(record, preference=belief.preference, weight=belief.weight)
 
 
 def _record(row: Any, weight_of: Mapping[int, float]) -> PreferenceRecord | None:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.db.tables import Assignment, Judgement, Project, Task, User
 from app.db.tables.judging import REVIEW_SLOT
-from app.errors import Forbidden
+from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
 from app.services import conditions
 from app.services.judging import assignments, check_tasks, statements
@@ -49,7 +49,8 @@ class OtherAnswer:
 
 
 async def claim(db: AsyncSession, actor: Principal, project: Project) -> int | None:
-    """The assignment of the review that `actor` has under way, else of the most divided task that waits for one.
+    """The assignment of the review that `actor` has under way, else of a task that somebody sent to review, else of the
+    most divided one that waits for it.
 
     None where there is none for them. Blind, they aren't given what they have judged themselves; nobody is given what
     they wrote. Raises Forbidden for annotators.
@@ -65,14 +66,10 @@ async def claim(db: AsyncSession, actor: Principal, project: Project) -> int | N
     review = Review.of(project.review)
     found = None
     while found is None:
-        original = await db.scalar(
-            _waiting(actor, project, review)
-            .order_by(Task.division.desc(), Task.id)
-            .limit(1)
-            # Not against keys: a verdict that is just being written points at its task and holds the review.
-            .with_for_update(of=Task, skip_locked=True, key_share=True)
-            .execution_options(populate_existing=True)
-        )
+        there = _waiting(actor, project, review)
+        sent = there.where(_is_sent()).order_by(Task.id)
+        divided = there.where(Task.division > 0).order_by(Task.division.desc(), Task.id)
+        original = await _first(db, sent) or await _first(db, divided)
         if original is None:
             return None
         found = await _free_review(db, original)
@@ -84,9 +81,35 @@ async def claim(db: AsyncSession, actor: Principal, project: Project) -> int | N
     return None if lease is None else lease.id
 
 
+async def send(db: AsyncSession, project: Project, task_id: int) -> bool:
+    """Have a task that people judged decided by a reviewer, however far they agree; False where it was sent before.
+
+    Raises NotFound for a task that isn't one of the project's for labels, Conflict where nobody has judged it.
+    """
+    original = await db.scalar(
+        select(Task)
+        .where(Task.id == task_id, Task.project_id == project.id, Task.purpose == "label", Task.state != "retired")
+        .with_for_update()
+    )
+    if original is None:
+        raise NotFound
+    if not await db.scalar(select(exists().where(Judgement.task_id == task_id, Judgement.superseded_by.is_(None)))):
+        raise Conflict("Nobody has judged this task yet.")
+    if await db.scalar(select(exists().where(Task.copy_of == task_id, Task.purpose == "review"))):
+        return False
+    await check_tasks.copy(db, original, "review", quota=1)
+    return True
+
+
 async def waiting(db: AsyncSession, actor: Principal, project: Project) -> Waiting:
     """How much there is for `actor` to decide, and how much they have decided."""
-    some = _waiting(actor, project, Review.of(project.review)).with_only_columns(Task.id).limit(COUNTED).subquery()
+    some = (
+        _waiting(actor, project, Review.of(project.review))
+        .where(or_(Task.division > 0, _is_sent()))
+        .with_only_columns(Task.id)
+        .limit(COUNTED)
+        .subquery()
+    )
     mine = (
         Judgement.project_id == project.id,
         Judgement.is_verdict,
@@ -102,6 +125,14 @@ async def waiting(db: AsyncSession, actor: Principal, project: Project) -> Waiti
         )
     )
     return Waiting(*row.one())
+
+
+def standing_of() -> ColumnElement[str | None]:
+    """Where the review of a Task stands: `decided` by a reviewer, `sent` to one, or null."""
+    sent = aliased(Task)
+    is_decided = exists().where(Judgement.task_id == Task.id, Judgement.is_verdict, Judgement.superseded_by.is_(None))
+    is_sent = exists().where(sent.copy_of == Task.id, sent.purpose == "review")
+    return case((is_decided, "decided"), (is_sent, "sent"))
 
 
 async def has_verdicts(db: AsyncSession, project: Project) -> bool:
@@ -139,7 +170,7 @@ async def others(db: AsyncSession, actor: Principal, assignment_id: int) -> Sequ
 
 
 def _waiting(actor: Principal, project: Project, review: Review) -> Select[Task]:
-    """Divided tasks that nobody has decided or is deciding, and that `actor` may decide."""
+    """Tasks that nobody has decided or is deciding, and that `actor` may decide, if there is anything to decide."""
     copied, given, mine = aliased(Task), aliased(Assignment), aliased(Assignment)
     is_under_review = exists().where(
         copied.copy_of == Task.id,
@@ -152,12 +183,28 @@ def _waiting(actor: Principal, project: Project, review: Review) -> Select[Task]
     )
     statement = select(Task).where(
         Task.project_id == project.id,
-        Task.division > 0,
         Task.state != "retired",
         ~is_under_review,
         ~conditions.has_text_of(actor.user_id),
     )
     return statement if review.shows_judgements else statement.where(~_is_known_to(actor))
+
+
+async def _first(db: AsyncSession, statement: Select[Task]) -> Task | None:
+    """The first that nobody else is taking, locked; not against keys, because a verdict that is just being written
+    points at its task and holds the review."""
+    found: Task | None = await db.scalar(
+        statement.limit(1)
+        .with_for_update(of=Task, skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return found
+
+
+def _is_sent() -> ColumnElement[bool]:
+    """Condition on Task: its review is there and open."""
+    sent = aliased(Task)
+    return exists().where(sent.copy_of == Task.id, sent.purpose == "review", sent.state == "open")
 
 
 def _is_known_to(actor: Principal) -> ColumnElement[bool]:

@@ -22,7 +22,7 @@ from app.services import conditions
 from app.services.loop import certificate
 from app.services.loop.certificate import Certificate, Duel
 from app.services.loop.comparisons import score
-from app.services.loop.gates import VoteBounds
+from app.services.loop.gate_bounds import VoteBounds
 from app.services.loop.storable import storable
 from app.services.projects.question import question_of
 from training.records import DuelRecord, PromptRecord

@@ -56,6 +56,15 @@ def more_judgements(found: Measured, bound: float, judgements: int | None) -> in
     return _rounded(max(1.0, (needed - found.pairs) * each))
 
 
+def usual_rest(found: Measured, bound: float, judgements: int | None) -> int | None:
+    """What is missing of the judgements that are usually enough, where the lead is too faint to go by; None where those
+    are there, or where even the upper end lies below what a first model is expected to reach."""
+    if judgements is None or found.high < min(bound + EXPECTED_LEAD, 1.0):
+        return None
+    rest = expected_need(bound) - judgements
+    return _rounded(rest) if rest > 0 else None
+
+
 def expected_need(bound: float) -> int:
     """Judgements in all that are likely to be enough for a first model."""
     accuracy = min(bound + EXPECTED_LEAD, 1.0)

@@ -13,9 +13,11 @@ from app.db.base import Json
 from app.db.tables import Project, Round
 from app.phrases import phrase
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop.gates import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
+from app.services.loop.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds, VoteBounds
+from app.services.loop.people_settings import PeopleSettings
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.registry import TRAINING
+from app.services.loop.triggers import TriggerSettings
 from app.services.projects.question import question_of
 from app.services.projects.validation import validated
 
@@ -50,7 +52,9 @@ class RoundSettings(_OfStages):
     harmlessness: bool = Field(
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
     )
+    triggers: TriggerSettings = Field(default=TriggerSettings(), title=phrase("What starts the next round"))
     selection: SelectionSettings = Field(default=SelectionSettings(), title=phrase("Which pairs people compare"))
+    people: PeopleSettings = Field(default=PeopleSettings(), title=phrase("How far people are believed"))
     judges: JudgeSettings = Field(default=JudgeSettings(), title=phrase("Judges that are models"))
     first_policy_gate: FirstPolicyBounds = Field(default=FirstPolicyBounds(), title=phrase("Gate of the first policy"))
     reward_gate: RewardBounds = Field(default=RewardBounds(), title=phrase("Gate of the reward model"))

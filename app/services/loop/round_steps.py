@@ -93,7 +93,7 @@ async def _inputs(db: AsyncSession, project: Project, round_: Round) -> Json | N
             on_its_way = await starting.is_on_its_way(db, project.id, "generate", "embed")
             return None if on_its_way else {"count": settings.pairs_wanted(project.overlap)}
         case "snapshot":
-            return {}
+            return {"weigh": settings.people.weigh}
         case "reward":
             return await reward.inputs_for(db, project, round_.dataset_version_id)
         case "reward_gate":

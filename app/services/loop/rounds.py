@@ -25,6 +25,7 @@ from app.services import conditions, dispatch, events
 from app.services.judging.labels import labels_at_hand
 from app.services.loop import duels, models, round_steps, runs, selection, starting
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
+from app.services.loop.triggers import AT_ONCE, BY_HAND, Trigger
 from app.services.projects import projects
 
 STEPS: tuple[RoundStep, ...] = get_args(RoundStep)
@@ -46,6 +47,7 @@ async def start(
     *,
     label_target: int | None = None,
     settings: Json | None = None,
+    trigger: Trigger = BY_HAND,
 ) -> Round:
     """Open the project's next round; `settings` go on top of the project's. Raises Conflict while one is active."""
     chosen = settings_of(project).overridden(settings or {})
@@ -58,6 +60,9 @@ async def start(
         label_target=chosen.label_target,
         settings=chosen.to_json(),
         started_by_id=actor_id,
+        trigger=trigger.name,
+        trigger_figure=trigger.figure,
+        trigger_bound=trigger.bound,
     )
     try:
         async with db.begin_nested():
@@ -197,8 +202,9 @@ async def _run_is_done(db: AsyncSession, project: Project, round_: Round) -> boo
 
 async def _finish(db: AsyncSession, project: Project, round_: Round) -> None:
     await _end(db, round_, "finished", reason=None)
-    if project.opens_next_round and project.archived_at is None:
-        await start(db, round_.started_by_id, project)
+    follows = project.opens_next_round and settings_of(project).triggers.at_once
+    if follows and project.archived_at is None:
+        await start(db, round_.started_by_id, project, trigger=AT_ONCE)
     else:
         await starting.serve_pairs(db, project)
 

@@ -12,6 +12,7 @@ from app.db.tables import Judgement, Task, TaskCompletion
 from app.services import conditions
 from app.services.data.datasets import first_is_better
 from app.services.loop.features import Features
+from app.services.selection.arrays import Whole
 from app.services.selection.posterior import Judged
 
 MOST = 5_000
@@ -23,6 +24,11 @@ Pair = tuple[int, int, float, float]
 
 async def judged_pairs(db: AsyncSession, project_id: int, features: Features) -> Judged:
     """Labels of tasks whose responses have features; of a ranking every two that it ranks."""
+    return (await pairs_by_judgement(db, project_id, features))[0]
+
+
+async def pairs_by_judgement(db: AsyncSession, project_id: int, features: Features) -> tuple[Judged, Whole]:
+    """The same, newest first, with the id of the judgement that each pair is of."""
     return await _pairs(db, features, conditions.labels_of(project_id), {})
 
 
@@ -31,15 +37,16 @@ async def judged_by_machines(db: AsyncSession, features: Features, weight_of: Ma
     theirs = (
         Judgement.kind == "machine", Judgement.annotator_id.in_(weight_of), Judgement.superseded_by.is_(None)
     )  # fmt: skip
-    return await _pairs(db, features, theirs, weight_of)
+    return (await _pairs(db, features, theirs, weight_of))[0]
 
 
 async def _pairs(
     db: AsyncSession, features: Features, said_by: Sequence[ColumnElement[bool]], weight_of: Mapping[int, float]
-) -> Judged:
+) -> tuple[Judged, Whole]:
     said = (
         await db.execute(
             select(
+                Judgement.id,
                 Judgement.task_id,
                 Task.prompt_id,
                 Task.selection["slice"].astext,
@@ -62,13 +69,15 @@ async def _pairs(
     ):
         shown[task_id].append(completion_id)
     rows: list[tuple[int, int, float, float, int, bool]] = []
-    for task_id, prompt_id, slice_, answer_type, preference, ranks, annotator_id in said:
+    judgement_ids: list[int] = []
+    for judgement_id, task_id, prompt_id, slice_, answer_type, preference, ranks, annotator_id in said:
         trusted = 1.0 if annotator_id is None else weight_of.get(annotator_id, 1.0)
         for a, b, better, weight in pairs_of(answer_type, preference, ranks):
             first, second = features.row_of.get(shown[task_id][a]), features.row_of.get(shown[task_id][b])
             if first is not None and second is not None:
                 rows.append((first, second, better, weight * trusted, prompt_id, slice_ == "random"))
-    return _judged(features, rows)
+                judgement_ids.append(judgement_id)
+    return _judged(features, rows), np.array(judgement_ids, dtype=np.int64)
 
 
 def pairs_of(answer_type: str, preference: int | None, ranks: Sequence[int | None] | None) -> Iterator[Pair]:

@@ -273,7 +273,9 @@ def _range(field: FieldInfo) -> Range:
 def _of_rounds() -> Iterator[Group]:
     for name, field in RoundSettings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield Group(name, field.title or name, tuple(_of_model(field.annotation)))
+            own = field.annotation
+            titled = tuple(Usual(one, found.title) for one, found in own.model_fields.items() if found.title)
+            yield Group(name, field.title or name, tuple(_of_model(own)), titled)
 
 
 def _groups() -> Iterator[Group]:

@@ -38,7 +38,7 @@ TRAVEL = frozenset(
     {
         "dataset_versions", "members", "prompts", "completions", "model_versions", "promotions", "rounds", "runs",
         "tasks", "assignments", "gates", "gold_answers", "metrics", "task_completions", "judgements",
-        "dataset_judgements", "demonstrations", "imports", "served_models", "judges", "judge_answers",
+        "dataset_judgements", "demonstrations", "imports", "served_models", "scored_pairs", "judges", "judge_answers",
     }
 )  # fmt: skip
 """Tables that go along. A test asks of every other table of projects that somebody has decided to leave it behind."""

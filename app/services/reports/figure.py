@@ -27,11 +27,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Columns over the column `x`: lines, or bars that stand on each other."""
+    """Columns over the column `x`: lines, or bars that stand on each other.
+
+    `band` are the columns of an interval's ends. Shares are drawn from `lowest` to 1.
+    """
 
     x: str
     lines: tuple[str, ...]
     is_bars: bool = False
+    band: tuple[str, str] | None = None
+    lowest: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Leaderboard:
 
 async def compute(db: AsyncSession, project: Project) -> Leaderboard:
     """Fits and resampling run in a thread, so that the worker's other jobs go on."""
-    rows = (await db.execute(_votes(project.id))).all()
+    rows = (await db.execute(drawn_votes(project.id))).all()
     named = {writer: entry.name for writer, entry in (await names_of(db, project)).items()}
     return await asyncio.to_thread(board, [tuple(row) for row in rows], named, seed=project.id)
 
@@ -225,9 +225,10 @@ def _numbered(values: Numbers | strengths.Integers) -> strengths.Integers:
     return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64).reshape(-1)
 
 
-def _votes(project_id: int) -> Select[*tuple[Any, ...]]:
-    """Both writers, what the first got, prompt, person, which was shown first (1, -1, or 0 where nobody knows), how
-    many times as long the first is (a logarithm to base 2), and the marks of style of each."""
+def drawn_votes(project_id: int) -> Select[*tuple[Any, ...]]:
+    """Votes in tasks that chance chose: both writers, what the first got, prompt, person, which was shown first (1, -1,
+    or 0 where nobody knows), how many times as long the first is (a logarithm to base 2), and the marks of style of
+    each."""
     one, other = aliased(Completion), aliased(Completion)
     at_one, at_other = aliased(TaskCompletion), aliased(TaskCompletion)
     newest = (

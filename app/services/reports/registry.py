@@ -6,6 +6,8 @@ from typing import Any
 from app.errors import NotFound
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.agreement_figures import AGREEMENT_FIGURES
+from app.services.reports.annotators import ANNOTATORS
+from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
 from app.services.reports.figure import Figure
@@ -13,11 +15,21 @@ from app.services.reports.judges import JUDGES
 from app.services.reports.judges_figures import JUDGES_FIGURES
 from app.services.reports.leaderboard import LEADERBOARD
 from app.services.reports.leaderboard_figures import LEADERBOARD_FIGURES
+from app.services.reports.loop import LOOP
+from app.services.reports.loop_figures import LOOP_FIGURES
 from app.services.reports.report import Report
+from app.services.reports.reward_model_figures import REWARD_MODEL_FIGURES
+from app.services.reports.reward_models import REWARD_MODELS
 
-REPORTS: dict[str, Report[Any]] = {report.name: report for report in (DASHBOARD, AGREEMENT, LEADERBOARD, JUDGES)}
+REPORTS: dict[str, Report[Any]] = {
+    report.name: report for report in (DASHBOARD, AGREEMENT, ANNOTATORS, LEADERBOARD, REWARD_MODELS, LOOP, JUDGES)
+}
 FIGURES: Mapping[str, Figure[Any]] = {
-    figure.name: figure for figure in (*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *LEADERBOARD_FIGURES, *JUDGES_FIGURES)
+    figure.name: figure
+    for figure in (
+        *(*DASHBOARD_FIGURES, *AGREEMENT_FIGURES, *ANNOTATORS_FIGURES, *LEADERBOARD_FIGURES),
+        *(*REWARD_MODEL_FIGURES, *LOOP_FIGURES, *JUDGES_FIGURES),
+    )
 }
 
 

@@ -42,7 +42,7 @@ class Judged:
     def __len__(self) -> int:
         return len(self.preference_P)
 
-    def only(self, kept_P: Truths) -> Self:
+    def only(self, kept_P: Truths | Whole) -> Self:
         return type(self)(
             self.difference_PF[kept_P],
             self.preference_P[kept_P],
@@ -73,6 +73,13 @@ class Posterior:
         root: Floats = vector_FF * np.sqrt(np.clip(value_F, 0.0, None))
         return root
 
+    def unsure(self, difference_PF: Floats) -> Floats:
+        """How far the chance of each pair may be off: one standard deviation, to first order."""
+        variance_P = np.einsum("pf,pf->p", difference_PF @ self.covariance_FF, difference_PF)
+        margin_P = difference_PF @ self.mean_F / np.sqrt(1 + np.pi * variance_P / 8)
+        off: Floats = np.minimum(0.5, _steepness(margin_P, self.lapse) * np.sqrt(variance_P))
+        return off
+
     def information(self, margin: Floats, variance: Floats) -> Floats:
         """Fisher information of a judgement about its margin, which is N(margin, variance)."""
         return _information(margin / np.sqrt(1 + np.pi * variance / 8), self.lapse)
@@ -85,7 +92,7 @@ def learn(judged: Judged, *, lapse: float = LAPSE) -> Posterior:
 
 def fit(judged: Judged, *, strength: float, lapse: float = LAPSE) -> Posterior:
     """Laplace's posterior at the mode, which damped Newton finds: undamped it may diverge."""
-    mean_F = _mode(judged, strength, lapse, np.zeros(judged.difference_PF.shape[1]))
+    mean_F = mode(judged, strength=strength, lapse=lapse)
     information_P = judged.weight_P * _information(judged.difference_PF @ mean_F, lapse)
     precision_FF = _precision(judged.difference_PF, information_P, strength)
     covariance_FF = np.linalg.inv(precision_FF)
@@ -99,31 +106,37 @@ def suitable_strength(judged: Judged, *, lapse: float = LAPSE) -> float:
     dimensions as they span.
     """
     drawn = judged.only(judged.is_random_P)
-    fold_P = np.unique(drawn.group_P, return_inverse=True)[1] % FOLDS
+    fold_P = folds(drawn.group_P)
     if len(drawn) < FEWEST_TO_CHOOSE or fold_P.max(initial=0) < FOLDS - 1:
         return USUAL_STRENGTH
-    spanned = _turned(drawn)
+    spanned = turned(drawn)
     losses = dict.fromkeys(STRENGTHS, 0.0)
     for fold in range(FOLDS):
         held_P = fold_P == fold
         learnt, unseen = spanned.only(~held_P), spanned.only(held_P)
         mean_F = np.zeros(spanned.difference_PF.shape[1])
         for strength in sorted(STRENGTHS, reverse=True):
-            mean_F = _mode(learnt, strength, lapse, mean_F)
+            mean_F = mode(learnt, strength=strength, lapse=lapse, start_F=mean_F)
             losses[strength] += _loss(unseen, mean_F, lapse)
     best: float = min(STRENGTHS, key=lambda strength: losses[strength])
     return best
 
 
-def _turned(judged: Judged) -> Judged:
-    """The same pairs in the coordinates that they span."""
+def folds(group_P: Whole) -> Whole:
+    """Numbers below FOLDS, the same for all of a group."""
+    fold_P: Whole = np.unique(group_P, return_inverse=True)[1].reshape(-1) % FOLDS
+    return fold_P
+
+
+def turned(judged: Judged) -> Judged:
+    """Pairs in the coordinates that their differences span, in which a ridge is what it was."""
     left, value, _ = np.linalg.svd(judged.difference_PF, full_matrices=False)
     return Judged(left * value, judged.preference_P, judged.weight_P, judged.group_P, judged.is_random_P)
 
 
-def _mode(judged: Judged, strength: float, lapse: float, start_F: Floats) -> Floats:
-    """Fisher scoring with steps halved until the objective falls."""
-    theta_F = start_F
+def mode(judged: Judged, *, strength: float, lapse: float = LAPSE, start_F: Floats | None = None) -> Floats:
+    """The likeliest theta: Fisher scoring with steps halved until the objective falls."""
+    theta_F = np.zeros(judged.difference_PF.shape[1]) if start_F is None else start_F
     objective = _objective(judged, theta_F, strength, lapse)
     for _ in range(NEWTON_STEPS):
         margin_P = judged.difference_PF @ theta_F

@@ -11,7 +11,7 @@ from app.services.projects.review import Review
 from app.services.reports import reports
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.agreement_figures import AGREEMENT_FIGURES
-from app.web.api.access import Caller, ManagedProject, OwnedProject
+from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.schemas import In, TaskOut
 from app.web.serving.deps import Db
 
@@ -71,6 +71,19 @@ async def change_review(project: OwnedProject, db: Db, body: ReviewIn) -> Review
     project.review = changed.to_json()
     await db.flush()
     return ReviewOut(**changed.model_dump())
+
+
+@router.post(
+    "/projects/{slug}/tasks/{task_id}/review",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Have a task decided by a reviewer",
+)
+async def send_to_review(project: OwnedProject, task_id: Id, db: Db) -> None:
+    """However far people agree on it; reviewers are given it before what divides people. Sent again it changes nothing.
+    404 for a task that isn't one for labels, 409 where nobody has judged it, 403 for
+    all but owners.
+    """
+    await reviews.send(db, project, task_id)
 
 
 @router.post(

@@ -11,6 +11,8 @@ from app.errors import NotFound
 from app.security import Principal
 from app.services.loop import hacking_report, label_advice, rounds, runs
 from app.services.projects import projects
+from app.services.reports import reports
+from app.services.reports.loop import LOOP
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import LabelAdviceOut, MetricOut, PromoteIn, RoundIn, RoundOut, RunOut
@@ -41,10 +43,11 @@ async def start_round(project: OwnedProject, caller: Caller, db: Db, body: Round
 
 @router.get("/projects/{slug}/label-advice", tags=["rounds"], summary="Ask how many judgements are likely enough")
 async def read_label_advice(project: ManagedProject, db: Db) -> LabelAdviceOut:
-    """Judgements that are likely enough, by the newest reward model or by what is expected of a first one; 403 for
-    annotators.
+    """Judgements that are likely enough, by the newest reward model or by what is expected of a first one, and what
+    more would be worth; 403 for annotators.
     """
-    advice = await label_advice.advice(db, project)
+    known = (await reports.current(db, project, LOOP)).content
+    advice = await label_advice.advice(db, project, known.worth if known is not None else None)
     return LabelAdviceOut(enough=advice.enough, sentence=str(advice.sentence))
 
 

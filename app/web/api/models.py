@@ -1,8 +1,10 @@
 """Model versions: what they are made of, and which one is in use."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, status
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,6 +12,11 @@ from app.db.tables import ModelVersion, Project
 from app.db.tables.lineage import ModelKind
 from app.errors import NotFound
 from app.services.loop import base_models, bringing, promoting
+from app.services.reports import reports
+from app.services.reports.agreement import AGREEMENT
+from app.services.reports.ceiling import ceiling, said_alike
+from app.services.reports.reward_model_figures import REWARD_MODEL_FIGURES
+from app.services.reports.reward_models import REWARD_MODELS
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import CheckedModelOut, ModelIn, ModelOut, PromoteIn, RollBackIn, RunOut
@@ -51,6 +58,45 @@ async def read_model(project: ManagedProject, kind: ModelKind, number: Id, db: D
     403 for annotators.
     """
     return ModelOut.model_validate(await _version(db, project, kind, number))
+
+
+class RewardReportOut(BaseModel):
+    """Rows as the figures `reward-…` have them, of this version."""
+
+    as_of: datetime | None = Field(description="The moment that the rows tell of; null before there are any.")
+    is_awaited: bool = Field(description="A newer state is being computed: ask again.")
+    problem: str | None = Field(description="Why there is no newer state.")
+    human_agreement: float | None = Field(description="How often two people say the same of a task; null: too few did.")
+    ceiling: float | None = Field(description="The most that a model could agree with such people.")
+    accuracy: list[dict[str, Any]] = Field(description="Of all pairs (`all`), and by kind of pair.")
+    certainty: list[dict[str, Any]] = Field(description="Loss, Brier score and calibration error.")
+    changes: list[dict[str, Any]] = Field(description="Against the model before it, on the same pairs.")
+    probes: list[dict[str, Any]] = Field(description="Edits that make no response better.")
+    best_of_n: list[dict[str, Any]]
+    disputed_pairs: list[dict[str, Any]] = Field(description="Where it and people differ most; texts are in the tasks.")
+
+
+@router.get("/projects/{slug}/models/reward/{number}/report", summary="Read the report on a reward model")
+async def read_reward_report(project: ManagedProject, number: Id, db: Db) -> RewardReportOut:
+    """What a worker has found out about one of the newest reward models; no rows of older ones. 404 for a number that
+    there isn't, 403 for annotators.
+    """
+    await _version(db, project, "reward", number)
+    latest = await reports.current(db, project, REWARD_MODELS)
+    people = (await reports.current(db, project, AGREEMENT)).content
+    rows = [
+        [dict(row) for row in await figure.read(db, latest.content) if row["version"] == number]
+        for figure in REWARD_MODEL_FIGURES
+    ]
+    agreement = said_alike(people)
+    return RewardReportOut(
+        as_of=latest.written_at,
+        is_awaited=latest.is_awaited,
+        problem=latest.problem,
+        human_agreement=agreement,
+        ceiling=None if agreement is None else ceiling(agreement),
+        **dict(zip(("accuracy", "certainty", "changes", "probes", "best_of_n", "disputed_pairs"), rows, strict=True)),
+    )
 
 
 @router.post("/projects/{slug}/models/{kind}/{number}/promote", summary="Put a model version to use")

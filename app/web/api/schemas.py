@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
 from app.db.tables.lineage import ModelKind
+from app.db.tables.runs import RoundTrigger
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 
@@ -239,6 +240,10 @@ class DatasetOut(Out):
     prefers_verdicts: bool | None = Field(
         description="Where a reviewer had decided, it holds the verdict alone; null: it was cut without the choice."
     )
+    believed: dict[str, Any] | None = Field(
+        description="Of soft labels, how far each annotator was believed, from −1 (the opposite) to 1; null: it holds"
+        " what was said."
+    )
     machines: list[dict[str, Any]] = Field(
         description="`name` and `weight` of the judges that are models whose judgements it holds."
     )
@@ -330,6 +335,9 @@ class RoundOut(Out):
     reason: str | None
     overridden_step: str | None = Field(description="The gate from whose refusal an owner went on.")
     overridden_because: str | None
+    trigger: RoundTrigger | None = Field(description="What started it; null for rounds from before that was kept.")
+    trigger_figure: float | None = Field(description="What was seen then, where `trigger_bound` was asked for.")
+    trigger_bound: float | None
     created_at: datetime
     finished_at: datetime | None
 

@@ -1,6 +1,6 @@
 """How annotators are checked and how they do: qualification, gold tasks, repeats, and figures of each person."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
@@ -12,12 +12,17 @@ from app.services.judging import gold
 from app.services.judging import quality as conduct
 from app.services.judging.assignments import PANE_NAMES
 from app.services.judging.gold import Known
+from app.services.loop.round_settings import settings_of
 from app.services.projects import checks
 from app.services.projects.checks import Checks
+from app.services.reports import reports
+from app.services.reports.annotators import ANNOTATORS
+from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
+from app.web.words.reports import word
 
 router = APIRouter(prefix="/projects/{slug}/quality", include_in_schema=False)
 
@@ -68,6 +73,12 @@ class Use(BaseModel):
 async def show_quality(request: Request, managed: ManagedProject, db: Db) -> Response:
     """Shows owners and reviewers how people are checked and how each of them does."""
     return await _page(request, managed, db)
+
+
+@router.get("/state")
+async def show_state(request: Request, managed: ManagedProject, db: Db) -> Response:
+    """All of the page that moves when a newer report is written."""
+    return render.partial(request, "quality/_reliability.html", managed=managed, **await _reliability(managed, db))
 
 
 @router.post("")
@@ -160,4 +171,18 @@ async def _page(
         gold_items=sum(item.purpose == "gold" and item.is_in_use for item in items),
         suggestions=await gold.suggestions(db, project) if managed.is_owner else [],
         letters=PANE_NAMES,
+        **await _reliability(managed, db),
     )
+
+
+async def _reliability(managed: Managed, db: AsyncSession) -> dict[str, Any]:
+    latest = await reports.current(db, managed.project, ANNOTATORS)
+    rows = {figure.name: await figure.read(db, latest.content) for figure in ANNOTATORS_FIGURES}
+    return {
+        "latest": latest,
+        "figures": {figure.name: figure for figure in ANNOTATORS_FIGURES},
+        "annotators": rows["annotators"],
+        "groups": rows["annotators-by-group"],
+        "weighs": settings_of(managed.project).people.weigh,
+        "word": word,
+    }

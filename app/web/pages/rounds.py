@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.db.tables import Project, Round
 from app.errors import NotFound
+from app.services.loop import asked as asked_in
 from app.services.loop import rounds
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -30,7 +31,7 @@ async def show_round(request: Request, number: Number, managed: ManagedProject, 
     """Shows owners and reviewers the steps of a round with their runs, and its gates rule by rule."""
     entry = await _round(db, managed.project, number)
     view = await round_view.view(db, entry)
-    asked = await round_view.asked_in(db, entry)
+    asked = (await asked_in.in_rounds(db, [entry.id])).get(entry.id, ())
     return render.page(request, "rounds/show.html", managed=managed, view=view, asked=asked)
 
 
@@ -39,7 +40,7 @@ async def show_state(request: Request, number: Number, managed: ManagedProject, 
     """The part of the page that moves."""
     entry = await _round(db, managed.project, number)
     view = await round_view.view(db, entry)
-    asked = await round_view.asked_in(db, entry)
+    asked = (await asked_in.in_rounds(db, [entry.id])).get(entry.id, ())
     return render.partial(request, "rounds/_state.html", managed=managed, view=view, asked=asked)
 
 

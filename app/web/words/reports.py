@@ -24,6 +24,17 @@ WORDS: Mapping[str, str] = {
     "refused": lazy("refused"),
     "preference": lazy("preference"),
     "harm": lazy("harm"),
+    "active": lazy("active"),
+    "finished": lazy("finished"),
+    "stopped": lazy("stopped"),
+    "cancelled": lazy("cancelled"),
+    "failed": lazy("failed"),
+    "click": lazy("an owner"),
+    "at_once": lazy("the end of the last round"),
+    "labels": lazy("new judgements"),
+    "drift": lazy("drift"),
+    "outlying": lazy("outlying responses"),
+    "schedule": lazy("the schedule"),
     "per_cent": lazy("Agreement"),
     "cohen": lazy("Cohen’s kappa"),
     "fleiss": lazy("Fleiss’ kappa"),
@@ -35,6 +46,32 @@ WORDS: Mapping[str, str] = {
     "headings": lazy("More headings"),
     "bold": lazy("More bold"),
     "lists": lazy("More lists"),
+    "all": lazy("all of them"),
+    "slice": lazy("how they were chosen"),
+    "drawn_by_chance": lazy("drawn by chance"),
+    "topic": lazy("topic"),
+    "preferred_length": lazy("length of the preferred response"),
+    "shortest_third": lazy("shortest third, against the other response"),
+    "middle_third": lazy("middle third"),
+    "longest_third": lazy("longest third, against the other response"),
+    "preferred_side": lazy("side of the preferred response"),
+    "shown_first": lazy("was shown first"),
+    "shown_second": lazy("was shown second"),
+    "group": lazy("group of people"),
+    "nll": lazy("Loss per pair, nats"),
+    "brier": lazy("Brier score"),
+    "ece": lazy("Calibration error"),
+    "padding": lazy("a closing phrase"),
+    "markup": lazy("a heading and bold"),
+    "flattery": lazy("flattery"),
+    "repetition": lazy("said twice"),
+    "refusal": lazy("a refusal before it"),
+    "as_an_ai": lazy("“As an AI language model,”"),
+    "new": lazy("too few to say"),
+    "reliable": lazy("reliable"),
+    "unreliable": lazy("unreliable"),
+    "different": lazy("different"),
+    "unexplained": lazy("disagrees, unchecked"),
     "alpha_ordinal": lazy("Krippendorff’s alpha, by strength"),
 }
 
@@ -61,6 +98,14 @@ class Shown:
         return [gettext(columns[name].title) for name in self.figure.drawing.lines] if self.figure.drawing else []
 
     @property
+    def axis(self) -> str | None:
+        """What runs along it; days name themselves."""
+        columns = {column.name: column for column in self.figure.columns}
+        drawing = self.figure.drawing
+        is_days = drawing is None or columns[drawing.x].form == "day"
+        return None if drawing is None or is_days else gettext(columns[drawing.x].title)
+
+    @property
     def chart(self) -> Json | None:
         drawing = self.figure.drawing
         if drawing is None or all(row[name] is None for row in self.rows for name in drawing.lines):
@@ -72,6 +117,8 @@ class Shown:
             "days": forms[drawing.x] == "day",
             "bars": drawing.is_bars,
             "share": forms[drawing.lines[0]] == "share",
+            "lowest": drawing.lowest,
+            "band": [[row[name] for row in self.rows] for name in drawing.band or ()],
         }
 
 

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Gate, Project, Round, Run, Task, User
+from app.db.tables import Gate, ModelVersion, Project, Round, Run, User
 from app.db.tables.runs import RoundStep
 from app.services.judging import labels
 from app.services.loop import duels, rounds
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
-from app.services.selection.rules import RULES
 from app.web.words import pace
 from app.web.words.charts import RingPlace, ring
 
@@ -30,16 +29,6 @@ class StepView:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Pairs of a round that were chosen alike: by `rule`, in English; where it isn't the one that was wanted, `why`."""
-
-    rule: str
-    pairs: int
-    is_random: bool
-    why: str | None = None
-
-
-@dataclass(frozen=True)
 class RoundView:
     """A round with its steps. `progress` is that of the current step: labels or the run's steps, None when it has
     none.
@@ -50,6 +39,8 @@ class RoundView:
     progress: pace.Progress | None = None
     overridden_by: str | None = None
     """Who went on from a refusal, by name."""
+    reward_number: int | None = None
+    """The reward model that it made, whose report there is."""
 
     @property
     def current(self) -> StepView | None:
@@ -76,21 +67,6 @@ async def view(db: AsyncSession, entry: Round) -> RoundView:
     """A round with its steps as people see it; for several, `views` asks less of the database."""
     (seen,) = await views(db, [entry])
     return seen
-
-
-async def asked_in(db: AsyncSession, entry: Round) -> tuple[Asked, ...]:
-    """How a round's pairs were chosen: those drawn at random first, then the most."""
-    rule, slice_, why = (Task.selection[key].astext for key in ("rule", "slice", "why"))
-    rows = await db.execute(
-        select(rule, slice_, why, func.count())
-        .where(Task.round_id == entry.id, Task.purpose == "label")
-        .group_by(rule, slice_, why)
-    )
-    found = [
-        Asked(RULES[name].title if name in RULES else name or "", pairs, kind == "random", reason)
-        for name, kind, reason, pairs in rows
-    ]
-    return tuple(sorted(found, key=lambda asked: (not asked.is_random, -asked.pairs)))
 
 
 async def views(db: AsyncSession, entries: list[Round]) -> list[RoundView]:
@@ -131,7 +107,14 @@ async def _view(
         gate = gates.get(run.id) if run else None
         steps.append(StepView(name, _state(entry, index - reached, run), place, run, gate))
     by = await db.get(User, entry.overridden_by_id) if entry.overridden_by_id is not None else None
-    return RoundView(entry, tuple(steps), await _progress(db, entry, runs), by.name if by is not None else None)
+    reward = await db.get(ModelVersion, entry.reward_id) if entry.reward_id is not None else None
+    return RoundView(
+        entry,
+        tuple(steps),
+        await _progress(db, entry, runs),
+        by.name if by is not None else None,
+        reward.number if reward is not None else None,
+    )
 
 
 def _state(entry: Round, steps_away: int, run: Run | None) -> StepState:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project, Round, User
 from app.services.loop import gates
+from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
 from tests.browser.seed.curves import ppo_figures, reward_figures
 from tests.browser.seed.runs import hours_ago, make_metrics, make_run
 from tests.browser.seed.versions import make_dataset, make_gate, make_version, promote
@@ -35,7 +36,7 @@ async def finished_round(
         "preferences",
         number,
         402 * number,
-        {"train": 352 * number, "validation": 50 * number, "ties": 31},
+        {"train": 352 * number, "validation": 50 * number, "ties": 31, "human": 402 * number},
         snapshot,
     )
     reward_run = await make_run(
@@ -57,7 +58,7 @@ async def finished_round(
         db, reward_run, "reward", number, figures, parent_id=reference.id, dataset_version_id=dataset.id
     )
     await make_gate(
-        db, project, round_, "reward_gate", reward, gates.reward_rules(figures, gates.RewardBounds()), hours - 2.2
+        db, project, round_, "reward_gate", reward, gates.reward_rules(figures, RewardBounds()), hours - 2.2
     )
     ppo_run = await make_run(
         db, project, "ppo", hours=hours - 2.3, minutes=5.5, round_=round_, step="ppo", total_steps=60
@@ -91,7 +92,7 @@ async def finished_round(
         db, project, "evaluate", hours=hours - 2.5, minutes=1.5, round_=round_, step="evaluate", result=figures
     )
     await make_gate(
-        db, project, round_, "policy_gate", policy, gates.policy_rules(figures, gates.PolicyBounds()), hours - 2.6
+        db, project, round_, "policy_gate", policy, gates.policy_rules(figures, PolicyBounds()), hours - 2.6
     )
     await make_run(db, project, "promote", hours=hours - 2.6, minutes=0.1, round_=round_, step="promote")
     await promote(db, policy, in_use, hours=hours - 2.6, actor=None, reason="Passed its gate in round 1.")
@@ -124,7 +125,7 @@ async def stopped_round(
     )
     snapshot = await make_run(db, project, "snapshot", hours=hours - 1, minutes=0.1, round_=round_, step="snapshot")
     dataset = await make_dataset(
-        db, project, "preferences", number, 812, {"train": 708, "validation": 104, "ties": 64}, snapshot
+        db, project, "preferences", number, 812, {"train": 708, "validation": 104, "ties": 64, "human": 812}, snapshot
     )
     reward_run = await make_run(
         db, project, "reward", hours=hours - 1.1, minutes=4, round_=round_, step="reward", total_steps=200
@@ -147,7 +148,7 @@ async def stopped_round(
         db, reward_run, "reward", number, figures, parent_id=reference.id, dataset_version_id=dataset.id
     )
     await make_gate(
-        db, project, round_, "reward_gate", reward, gates.reward_rules(figures, gates.RewardBounds()), hours - 1.3
+        db, project, round_, "reward_gate", reward, gates.reward_rules(figures, RewardBounds()), hours - 1.3
     )
     ppo_run = await make_run(
         db, project, "ppo", hours=hours - 1.4, minutes=5.5, round_=round_, step="ppo", total_steps=60
@@ -180,7 +181,7 @@ async def stopped_round(
     await make_run(
         db, project, "evaluate", hours=hours - 1.6, minutes=1.5, round_=round_, step="evaluate", result=figures
     )
-    rules = gates.policy_rules(figures, gates.PolicyBounds())
+    rules = gates.policy_rules(figures, PolicyBounds())
     await make_gate(db, project, round_, "policy_gate", policy, rules, hours - 1.7)
     round_.reason = gates.refusal(rules)
     round_.dataset_version_id, round_.reward_id, round_.policy_id = dataset.id, reward.id, policy.id

@@ -6,7 +6,7 @@ import pytest
 
 from app.services.loop import duels
 from app.services.loop.duels import Entry, Scale
-from app.services.loop.gates import VoteBounds
+from app.services.loop.gate_bounds import VoteBounds
 from training.records import DuelRecord, PromptRecord, conversation
 
 BOUNDS = VoteBounds(votes=10, companions=2)

@@ -5,16 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.services.loop.gates import (
-    FirstPolicyBounds,
-    PolicyBounds,
-    RewardBounds,
-    first_policy_rules,
-    passed,
-    policy_rules,
-    refusal,
-    reward_rules,
-)
+from app.services.loop.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds
+from app.services.loop.gates import first_policy_rules, passed, policy_rules, refusal, reward_rules
 
 GOOD_REWARD: dict[str, Any] = {
     "validation_pairs": 80,
@@ -121,6 +113,16 @@ def test_with_few_validation_pairs_a_coin_is_refused_by_cross_validation() -> No
     assert rules[0].sentence.startswith("Only 1 validation pairs, fewer than 30: cross-validation on")
     assert refusal(rules) == (
         "Cross-validation: accuracy 51.0% [34.0%, 69.0%] on 30 training pairs, not clearly better than 50%. "
+        "So few say nothing yet: about 90 more judgements are usually enough."
+    )
+
+
+@pytest.mark.parametrize(("high", "judgements"), [(0.59, 39), (0.69, 120), (0.69, None)])
+def test_more_judgements_are_not_promised_where_enough_have_shown_nothing(high: float, judgements: int | None) -> None:
+    rules = reward_rules(
+        GOOD_REWARD | FEW | RANDOM | {"cross_validated_accuracy_high": high}, RewardBounds(), judgements
+    )
+    assert refusal(rules).endswith(
         "More judgements of the same kind may not help: see first whether people agree with each other."
     )
 

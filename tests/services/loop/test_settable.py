@@ -35,7 +35,7 @@ def changed(project: Project) -> dict[str, object]:
 def test_every_stage_and_gate_has_a_group_and_its_first_settings_are_settings() -> None:
     names = {group.name for group in settable.groups()}
     gates = ("first_policy_gate", "reward_gate", "policy_gate", "vote_gate")
-    assert names == {"round", "selection", "judges", *gates, *TRAINING}
+    assert names == {"round", "triggers", "selection", "people", "judges", *gates, *TRAINING}
     for group in settable.groups():
         assert group.settings
         assert {usual.name for usual in group.usual} <= {setting.name for setting in group.settings}, group.name

@@ -17,6 +17,7 @@ RUNS = (
     "reward, after mismatch",
     "reward, with criteria",
     "reward, tried out",
+    "reward, examined",
     "cost",
     "ppo",
     "ppo, under a constraint",
@@ -57,7 +58,8 @@ def settings_of(name: str, run: Runs, policy: Path, folder: Path) -> Mapping[str
     pairs = {"preferences": folder / "pairs.jsonl"}
     match stage_of(name):
         case "reward":
-            return asked | brief(folder / "pairs.jsonl") | reward_settings(name, run)
+            said = "all_pairs.jsonl" if name == "reward, examined" else "pairs.jsonl"
+            return asked | brief(folder / said) | reward_settings(name, run)
         case "cost":
             return asked | brief(folder / "harm.jsonl")
         case "ppo":
@@ -69,8 +71,10 @@ def settings_of(name: str, run: Runs, policy: Path, folder: Path) -> Mapping[str
         case "generate":
             return asked | {"max_new_tokens": MAX_NEW_TOKENS}
         case "evaluate":
-            models = {"reference": policy, "reward": a_reward(run), "cost": run("cost") / "artifact"}
-            return asked | models | pairs | {"max_new_tokens": MAX_NEW_TOKENS}
+            examined = run("reward, examined") / "artifact"
+            models = {"reference": policy, "reward": examined, "cost": run("cost") / "artifact"}
+            shown = {"demonstrations": folder / "demonstrations.jsonl"}
+            return asked | models | pairs | shown | {"max_new_tokens": MAX_NEW_TOKENS}
         case _:
             return {"policy": policy, "responses": folder / "responses.jsonl"}
 
@@ -94,6 +98,9 @@ def reward_settings(name: str, run: Runs) -> dict[str, object]:
     match name:
         case "reward, distilled and fine-tuned":
             return short | {"method": "distil_finetune"}
+        case "reward, examined":
+            # With this seed the half of the judgements that the second teacher hears is told from a coin.
+            return short | {"method": "distil_finetune", "examined_prompts": 2, "seed": 1}
         case "reward, after mismatch":
             return short | {"method": "mismatch_finetune", "previous_reward": a_reward(run)}
         case "reward, with criteria":
@@ -147,6 +154,7 @@ def write_files(world: Path, folder: Path) -> None:
     for name in ("prompts.jsonl", "demonstrations.jsonl"):
         (folder / name).write_bytes((world / name).read_bytes())
     rows = read_records(world / "preferences.jsonl", PreferenceRecord)[PAIRS]
+    (folder / "all_pairs.jsonl").write_bytes((world / "preferences.jsonl").read_bytes())
     write_records(folder / "pairs.jsonl", with_all_that_is_asked(rows))
     write_records(folder / "harm.jsonl", [replace(row, **harm_of(row)) for row in rows])
     write_records(folder / "verdicts.jsonl", [verdict for row in rows for verdict in verdicts_of(row)])

@@ -12,7 +12,8 @@ from typing import Any, cast, get_args
 import pytest
 
 from app.db.tables import Run
-from app.services.loop.gates import PolicyBounds, RewardBounds, policy_rules, reward_rules
+from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
+from app.services.loop.gates import policy_rules, reward_rules
 from app.services.loop.stages.registry import STAGES as OF_THE_APPLICATION
 from app.services.loop.stages.stage import TrainingStage
 from app.web.words import figures as words
@@ -72,6 +73,7 @@ METRICS: dict[str, set[str]] = {
     | DISTILLED
     | MISMATCHED
     | {f"{method}_accuracy" for method in ("distil", "distil_finetune", "finetune", "mismatch_finetune")},
+    "reward, examined": REWARD | DISTILLED,
     "cost": {*REWARD, "safety_loss"},
     "ppo": PPO | WATCHED,
     "ppo, under a constraint": PPO
@@ -95,6 +97,7 @@ HELD_OUT = (
     | {"subset_pairs", "length_gap_quartiles"}
     | with_interval("accuracy_longer_preferred", "accuracy_shorter_preferred", *LENGTH_GAPS)
     | {f"calibration_{name}" for name in ("pairs", "temperature", "error", "error_scaled", "nll", "nll_scaled")}
+    | {"calibration_brier", "calibration_brier_scaled"}
 )
 SAID_MORE = with_interval(
     *(f"accuracy_{kind}" for kind in ("strong", "slight", "unanimous", "disputed")),
@@ -105,6 +108,10 @@ NORMALISED = {"score_mean", "score_std", "normalised_over", "normalised_over_res
 MADE = LEARNT_FROM | NORMALISED | HELD_OUT
 TEACHER = {"teacher_strength", "teacher_cross_validated_nll", "teacher_accuracy", "student_teacher_correlation"}
 CROSS_VALIDATED = {"cross_validated_pairs", *with_interval("cross_validated_accuracy")}
+EXAMINED = {
+    *("probes", "probed_responses", "probes_right", "probes_worst", "second_pairs", "second_accuracy"),
+    *("best_of", "best_of_prompts", "best_of_peak_kl", *with_interval("best_of_kept")),
+}
 PPO_RESULT = {
     *("kl", "reward", "reward_gain", "eos_rate", "length_ratio", "iterations", "kl_coefficient", "roll_backs"),
     *("precision", "stopped_early", "prompts_dropped"),
@@ -118,6 +125,8 @@ RESULTS: dict[str, set[str]] = {
     "reward, after mismatch": MADE | SAID_MORE | {"previous_accuracy", *with_interval("accuracy_difference")},
     "reward, with criteria": MADE | SAID_MORE | {"member_accuracy", "overall", "criteria", "other_tools_read"},
     "reward, tried out": MADE | SAID_MORE | CROSS_VALIDATED | {"cross_validation"},
+    # Of all the toy's pairs many are of one difference in length: a quarter is empty.
+    "reward, examined": MADE - with_interval(LENGTH_GAPS[1]) | TEACHER | CROSS_VALIDATED | EXAMINED,
     "cost": MADE | {"validation_labels", *with_interval("safety_accuracy", "safe_recognised", "unsafe_recognised")},
     "ppo": PPO_RESULT | {"alarms", "reward_hacking"},
     "ppo, under a constraint": PPO_RESULT
@@ -137,7 +146,8 @@ RESULTS: dict[str, set[str]] = {
     "evaluate": AGREEMENT
     | DESCRIBED
     | {f"reference_{name}" for name in DESCRIBED | {"reward", "cost"}}
-    | with_interval("kl", "proxy_win_rate", "cost", "unsafe_share")
+    | with_interval("kl", "proxy_win_rate", "cost", "unsafe_share", "demonstration_loss")
+    | {"paid_gain", "second_gain", "demonstrations_read"}
     | {"prompts", "prompts_dropped", "pairs_dropped", "samples", "length_ratio", "reward"},
     "embed": {"responses", "features", "responses_dropped"},
     "adopt": {"parameters", "report", "probe"},

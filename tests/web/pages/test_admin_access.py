@@ -14,11 +14,13 @@ from app.web.pages import (
     figures,
     imports,
     log,
+    loop,
     models,
     people,
     projects,
     quality,
     questions,
+    reward_models,
     round_settings,
     rounds,
     runs,
@@ -34,7 +36,7 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, served_models, log, figures, agreement, erasure),
+    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
@@ -101,6 +103,7 @@ async def test_no_page_shows_a_reviewer_a_form_that_would_be_refused(doors: dict
         "/runs",
         f"/runs/{seeded.failed.id}",
         "/rounds/3",
+        "/loop",
         "/models",
         "/imports",
         "/datasets",

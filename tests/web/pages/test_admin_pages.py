@@ -36,7 +36,7 @@ OVER = {"lease_expires_at": None, "finished_at": func.now()}
 async def test_the_project_says_where_its_round_stands(doors: dict[str, Door]) -> None:
     html = await read(doors["owner"], PROJECT)
     assert re.fullmatch(r"Round 3 is labelling: 7 of 400, about \d+ (minutes|hours?) left\.", sentence(html))
-    assert "Policy: refused. Responses are 1.84 times as long as the reference" in words(html)
+    assert "Round 3 active Round 2 refused by a gate" in words(html)
     assert "Made from policy 1, guided by reward model 1, held near policy 1." in words(html)
 
 

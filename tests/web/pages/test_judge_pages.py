@@ -125,7 +125,7 @@ async def test_a_served_model_is_made_a_judge_once_and_stopped_once(db: AsyncSes
     [
         (
             {"labels_saved": 12, "labels_saved_low": -3, "labels_saved_high": 1_040},
-            "is worth about 12 labels of people (-3 to 1,040, with a probability of 95 %)",
+            "is worth about 12 labels of people (roughly -3 to 1,040)",
         ),
         ({"labels_saved_unknown": TOO_FEW_OTHERS}, "Too few pairs have been judged by calibrated machines"),
         ({}, None),

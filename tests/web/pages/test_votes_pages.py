@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, ModelVersion, Project, Prompt, Round, Task
 from app.security import Principal
 from app.services.loop import duels, selection
-from app.services.loop.gates import VoteBounds
+from app.services.loop.gate_bounds import VoteBounds
 from tests.factories import make_member, make_project, make_prompt
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.conftest import SignIn, app, sign_in

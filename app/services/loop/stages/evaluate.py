@@ -9,12 +9,16 @@ from app.db.base import Json
 from app.db.tables import ModelVersion, Project, Round
 from app.errors import Conflict
 from app.phrases import phrase
+from app.services.data import datasets
 from app.services.loop import duels, models
-from app.services.loop.gates import VoteBounds
+from app.services.loop.gate_bounds import VoteBounds
 from app.services.loop.stages.parts import answerable, model_folders, policy_in_use, prompts, required, sample, to_use
 from app.services.loop.stages.stage import TIME, Inputs, Next, Outcome, Settings, TrainingStage, Usual, Work
 from app.services.projects.question import question_of
 from training.records import DuelRecord, PromptRecord
+
+DEMONSTRATIONS = 200
+"""Held-out ones that policy and reference read, at most."""
 
 
 async def inputs_for(db: AsyncSession, project: Project, policy: ModelVersion) -> Json:
@@ -68,7 +72,9 @@ async def _gather(work: Work) -> Inputs:
     if "duels" in work.run.settings:
         size = question_of(work.project).size
         return Inputs(config, {"prompts": duels.drawn(work.random(), asked, _bounds(work), size)})
-    return Inputs(config, {"prompts": sample(work, asked, work.run.settings["prompts"])})
+    shown = await datasets.demonstrations(work.db, work.project.id, "validation")
+    known = {"demonstrations": sample(work, shown, DEMONSTRATIONS)} if shown else {}
+    return Inputs(config, {"prompts": sample(work, asked, work.run.settings["prompts"]), **known})
 
 
 async def _asked(work: Work) -> Sequence[PromptRecord]:
@@ -128,6 +134,9 @@ EVALUATE = TrainingStage(
         "eos_rate",
         "reward",
         "reference_reward",
+        "paid_gain",
+        "second_gain",
+        "demonstration_loss",
         "distinct_2",
         "cost",
         "unsafe_share",

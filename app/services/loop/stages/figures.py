@@ -79,6 +79,14 @@ SHARED: Mapping[str, Words] = {
     "calibration_temperature": Words(phrase("Calibration temperature"), "number"),
     "calibration_nll": Words(phrase("Loss per pair before temperature scaling"), "nats"),
     "calibration_nll_scaled": Words(phrase("Loss per pair after temperature scaling"), "nats"),
+    "calibration_brier": Words(phrase("Brier score before temperature scaling"), "number"),
+    "calibration_brier_scaled": Words(phrase("Brier score after temperature scaling"), "number"),
+    "probes_right": Words(phrase("Hack probes that it isn’t taken in by"), "share"),
+    "probes_worst": Words(phrase("The same of the worst kind of probe"), "share"),
+    "best_of_kept": Words(phrase("Best of 64, of the highest reading by a second model"), "share"),
+    "paid_gain": Words(phrase("Gain by what paid it, in deviations of the reference"), "number"),
+    "demonstration_loss": Words(phrase("Demonstrations known worse than by the reference, per token"), "nats"),
+    "second_gain": Words(phrase("Gain by a second reward model, in deviations of the reference"), "number"),
     "calibration_pairs": Words(phrase("Pairs that calibration was measured on"), "count"),
     "teacher_accuracy": Words(phrase("Agreement of the teacher with held-out judgements"), "share"),
     "student_teacher_correlation": Words(phrase("Correlation of the scores with the teacher's"), "number"),
@@ -140,6 +148,8 @@ HELD_OUT_PAIRS = (
     "calibration_temperature",
     "calibration_nll",
     "calibration_nll_scaled",
+    "calibration_brier",
+    "calibration_brier_scaled",
     "calibration_pairs",
 )
 """The same in detail: by kind of pair, and how sure the model may be."""

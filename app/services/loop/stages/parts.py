@@ -12,8 +12,8 @@ from app.db.tables import DatasetVersion, Gate, Metric, ModelVersion, Project, P
 from app.errors import Conflict, Invalid
 from app.services import conditions
 from app.services.data import datasets
-from app.services.loop import artifacts, gates, models, selection
-from app.services.loop.gates import Rule
+from app.services.loop import annotators, artifacts, gates, models, selection
+from app.services.loop.gate_rule import Rule
 from app.services.loop.stages.stage import Next, Outcome, Settings, Work
 from app.services.served.client import Spent
 from app.services.served.settings import Limits
@@ -82,7 +82,8 @@ async def dataset_of(work: Work) -> DatasetVersion:
     dataset_version_id = work.run.settings["dataset_version_id"]
     if dataset_version_id is not None:
         return await work.db.get_one(DatasetVersion, dataset_version_id)
-    dataset = await datasets.cut_preferences(work.db, work.project, home=work.home, run_id=work.run.id)
+    beliefs = await annotators.beliefs(work.db, work.project, work.home, work.settings.people.weigh)
+    dataset = await datasets.cut_preferences(work.db, work.project, home=work.home, run_id=work.run.id, beliefs=beliefs)
     work.run.settings = {**work.run.settings, "dataset_version_id": dataset.id}
     return dataset
 

@@ -1,25 +1,43 @@
 """The reward model: it learns to score as people judged."""
 
+from typing import cast
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Project
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import models
+from app.services.loop import models, scored_pairs
 from app.services.loop.stages.charts import COIN, GRADIENT_NORM, PACE, SAMPLE_LENGTH, TRAINING_ACCURACY
 from app.services.loop.stages.figures import CROSS_VALIDATED, HELD_OUT_PAIRS, JUDGED
 from app.services.loop.stages.parts import (
-    add_candidate,
     model_folders,
     preferences,
     prompts,
     reference,
+    register,
     require_judgements,
     required,
     with_config,
 )
-from app.services.loop.stages.stage import MEMORY, TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work
+from app.services.loop.stages.stage import (
+    MEMORY,
+    TIME,
+    Button,
+    Chart,
+    Inputs,
+    Next,
+    Outcome,
+    Settings,
+    TrainingStage,
+    Usual,
+    Work,
+)
+from training.records import ScoredPairRecord
+
+EXAMINED_PROMPTS = 16
+"""Which the policy answers 64 times each."""
 
 
 async def inputs_for(db: AsyncSession, project: Project, dataset_version_id: int | None) -> Json:
@@ -53,11 +71,21 @@ async def _by_hand(db: AsyncSession, project: Project, _settings: Settings) -> J
 def _run_settings(project: Project, settings: Settings, inputs: Json) -> Json:
     """What the gate will want to know where validation pairs are few is measured."""
     chosen = with_config("reward", project, settings, inputs)["config"]
-    return {"config": {"cross_validate_below_pairs": settings.reward_gate.min_pairs, **chosen}}
+    usual = {"cross_validate_below_pairs": settings.reward_gate.min_pairs, "examined_prompts": EXAMINED_PROMPTS}
+    return {"config": {**usual, **chosen}}
 
 
 async def _gather(work: Work) -> Inputs:
     return await gather(work, "policy", "previous_reward")
+
+
+async def _take_over(work: Work, outcome: Outcome) -> Next | None:
+    """A candidate with the scores of its pairs, and figures of those that chance chose."""
+    version = await register(work, outcome)
+    await scored_pairs.store(work.db, version, [cast(ScoredPairRecord, record) for record in outcome.records])
+    version.figures = {**version.figures, **await scored_pairs.standing(work.db, version.id)}
+    await work.db.flush()
+    return None
 
 
 REWARD = TrainingStage(
@@ -68,7 +96,8 @@ REWARD = TrainingStage(
     button=Button(title=phrase("Retrain the reward model"), about=phrase("on all judgements there are")),
     run_settings=_run_settings,
     gather=_gather,
-    take_over=add_candidate,
+    take_over=_take_over,
+    leaves=("scored_pairs.jsonl", ScoredPairRecord),
     usual=(
         Usual("method", phrase("Way to learn")),
         Usual("finetune_epochs", phrase("Passes over the judgements"), TIME),
@@ -94,5 +123,8 @@ REWARD = TrainingStage(
         "previous_accuracy",
         "teacher_accuracy",
         "student_teacher_correlation",
+        "probes_right",
+        "probes_worst",
+        "best_of_kept",
     ),
 )

@@ -4,12 +4,13 @@ from app.db.base import Json
 from app.db.tables import DatasetVersion
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import judge_worth
+from app.services.loop import annotators, judge_worth
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 
 
 async def _perform(work: Work, watch: Watch) -> End:
+    weigh = work.run.settings.get("weigh") or work.settings.people.weigh
     version = await datasets.cut_preferences(
         work.db,
         work.project,
@@ -17,6 +18,7 @@ async def _perform(work: Work, watch: Watch) -> End:
         run_id=work.run.id,
         prefers_verdicts=work.run.settings.get("prefers_verdicts"),
         takes_machines=work.run.settings.get("takes_machines"),
+        beliefs=await annotators.beliefs(work.db, work.project, work.home, weigh),
         watch=watch,
     )
     result: Json = {"dataset_version_id": version.id, "number": version.number, "rows": version.row_count}

@@ -17,7 +17,8 @@ from app.db.tables.lineage import ModelKind
 from app.phrases import phrase
 from app.services.judging.machines.settings import JudgeSettings
 from app.services.loop.artifacts import Manifest
-from app.services.loop.gates import FirstPolicyBounds, RewardBounds
+from app.services.loop.gate_bounds import FirstPolicyBounds, RewardBounds
+from app.services.loop.people_settings import PeopleSettings
 from app.services.loop.selection_settings import SelectionSettings
 from app.services.loop.stages.figures import Words
 from training.records import Record
@@ -43,6 +44,8 @@ class Settings(Protocol):
     def harmlessness(self) -> bool: ...
     @property
     def selection(self) -> SelectionSettings: ...
+    @property
+    def people(self) -> PeopleSettings: ...
     @property
     def judges(self) -> JudgeSettings: ...
     @property

@@ -1,0 +1,90 @@
+"""Signs that what people want, or what the policy writes, is no longer what a model has learnt from."""
+
+# P = pairs, F = features, M, N = responses
+
+import numpy as np
+
+from app.services.selection import posterior
+from app.services.selection.arrays import Floats
+from app.services.selection.posterior import Judged
+
+BLOCK = 10
+"""Judgements that count as one: the loss of a single one is far from normal, and would alarm too often."""
+ALLOWANCE = 0.5
+"""Standard deviations of a block that one may be worse than expected before it counts."""
+ERRORS = 2.0
+"""Standard errors of what is usual that are allowed for beside: it is estimated from few."""
+FEWEST_KNOWN = 40
+FOLDS = 5
+FEWEST_RESPONSES = 100
+USUAL_QUANTILE = 0.99
+SHRINKAGE = 0.1
+
+
+def drift(known: Judged, new: Judged) -> float | None:
+    """The largest cumulative sum of how much worse the head of what is `known` is on blocks of `new` pairs, in their
+    order, than it is elsewhere, in standard deviations (Page 1954); None where there is too little to go by.
+
+    Of a pair it expects the entropy of what it says. How much worse than that it is anyway, and how that varies, say
+    the known pairs that were drawn at random, each by a head without its prompt.
+    """
+    if known.is_random_P.sum() < FEWEST_KNOWN or len(new) < BLOCK:
+        return None
+    strength = posterior.suitable_strength(known)
+    fold_P = np.unique(known.group_P, return_inverse=True)[1] % FOLDS
+    usual_P = np.concatenate(
+        [
+            _excess(known.only(fold_P != fold), known.only((fold_P == fold) & known.is_random_P), strength)
+            for fold in range(FOLDS)
+        ]
+    )
+    deviation = float(usual_P.std())
+    if deviation <= 0 or not np.isfinite(deviation):
+        return None
+    excess_P = (_excess(known, new, strength) - usual_P.mean()) / deviation
+    blocks = excess_P[: len(new) - len(new) % BLOCK].reshape(-1, BLOCK).sum(axis=1) / np.sqrt(BLOCK)
+    allowance = ALLOWANCE + ERRORS * (BLOCK / len(usual_P)) ** 0.5
+    reached, highest = 0.0, 0.0
+    for block in blocks - allowance:
+        reached = max(0.0, reached + float(block))
+        highest = max(highest, reached)
+    return highest
+
+
+def _excess(known: Judged, new: Judged, strength: float) -> Floats:
+    """Of each new pair: loss less entropy, (p - y) log(p / (1 - p)), where p is what the head of the known ones says
+    when it takes into account how unsure it is."""
+    head = posterior.fit(known, strength=strength)
+    variance_P = np.einsum("pf,pf->p", new.difference_PF @ head.covariance_FF, new.difference_PF)
+    margin_P = new.difference_PF @ head.mean_F / np.sqrt(1 + np.pi * variance_P / 8)
+    said_P = head.lapse / 2 + (1 - head.lapse) * posterior.sigmoid(margin_P)
+    excess: Floats = (said_P - new.preference_P) * (np.log(said_P) - np.log1p(-said_P))
+    return excess
+
+
+def outlying(usual_NF: Floats, fresh_MF: Floats, *, seed: int) -> float | None:
+    """The share of fresh responses that lie farther out, by Mahalanobis' distance, than 99 of 100 usual ones; None
+    where there are too few.
+
+    Half of the usual ones say how they spread, the other half how far out one of them lies: those that the spread was
+    estimated from would lie nearer.
+    """
+    if min(len(usual_NF), len(fresh_MF)) < FEWEST_RESPONSES:
+        return None
+    order = np.random.default_rng(seed).permutation(len(usual_NF))
+    half, other = np.array_split(usual_NF[order].astype(np.float64), 2)
+    mean_F = half.mean(axis=0)
+    covariance_FF = np.cov(half, rowvar=False).reshape(len(mean_F), len(mean_F))
+    spread = float(np.trace(covariance_FF)) / len(mean_F)
+    if spread <= 0 or not np.isfinite(spread):
+        return None
+    covariance_FF = (1 - SHRINKAGE) * covariance_FF + SHRINKAGE * spread * np.eye(len(mean_F))
+    inverse_FF = np.linalg.inv(covariance_FF)
+    bound = np.quantile(_distance(other, mean_F, inverse_FF), USUAL_QUANTILE)
+    return float((_distance(fresh_MF.astype(np.float64), mean_F, inverse_FF) > bound).mean())
+
+
+def _distance(response_NF: Floats, mean_F: Floats, inverse_FF: Floats) -> Floats:
+    away_NF = response_NF - mean_F
+    squared: Floats = np.einsum("nf,nf->n", away_NF @ inverse_FF, away_NF)
+    return squared
