@@ -52,18 +52,19 @@ def _from_int8(weight: Quantised, _: tuple[int, int], dtype: torch.dtype) -> Ten
 
 
 def _to_nf4(weight_OI: Tensor) -> Quantised:
-    parts = [
-        _library().quantize_4bit(part, blocksize=BLOCK, quant_type="nf4")
-        for part in weight_OI.flatten().split(_AT_ONCE)
-    ]
+    # Whole blocks alone: of a part of one the library's kernels for AVX-512 widen other weights, too, wrongly.
+    whole = torch.nn.functional.pad(weight_OI.flatten(), (0, -weight_OI.numel() % BLOCK))
+    parts = [_library().quantize_4bit(part, blocksize=BLOCK, quant_type="nf4") for part in whole.split(_AT_ONCE)]
     return Quantised(torch.cat([codes for codes, _ in parts]), torch.cat([state.absmax for _, state in parts]))
 
 
 def _from_nf4(weight: Quantised, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     library = _library()
     made_in = dtype if dtype in (torch.bfloat16, torch.float16) else torch.float32
-    state = library.QuantState(weight.scales_S, shape=shape, blocksize=BLOCK, quant_type="nf4", dtype=made_in)
-    return cast(Tensor, library.dequantize_4bit(weight.codes, state)).to(dtype)
+    blocks = (len(weight.scales_S), BLOCK)
+    state = library.QuantState(weight.scales_S, shape=blocks, blocksize=BLOCK, quant_type="nf4", dtype=made_in)
+    widened = cast(Tensor, library.dequantize_4bit(weight.codes, state)).to(dtype)
+    return widened.view(-1)[: shape[0] * shape[1]].view(shape)
 
 
 FORMATS: Mapping[Holding, Format] = {"int8": Format(_to_int8, _from_int8), "nf4": Format(_to_nf4, _from_nf4)}

@@ -43,8 +43,8 @@ async def test_an_owner_goes_on_with_the_labels_at_hand(calling: As) -> None:
 
 async def test_how_many_judgements_are_likely_to_be_enough_is_told(calling: As) -> None:
     told = await calling("reviewer").get(f"{PROJECT}/label-advice")
-    assert told.json()["enough"] == 120
-    assert told.json()["sentence"].startswith("About 120 judgements in all are likely to be enough")
+    assert told.json()["enough"] == 812
+    assert told.json()["sentence"].startswith("Reward model 2 was clearly better than its gate asks with 812")
     assert (await calling("annotator").get(f"{PROJECT}/label-advice")).status_code == 403
 
 

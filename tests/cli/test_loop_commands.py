@@ -72,7 +72,7 @@ def test_a_round_is_started_once_and_cancelled_once(plumbline: Command) -> None:
     assert plumbline("round", "cancel", *HERE).refusal == "No round is under way."
     # Without a number it waits for as many as the project says.
     opened = plumbline("round", "start", *HERE).out
-    assert opened.startswith("Round 4 is open and waits for 400 judgements. About 120 judgements in all are likely ")
+    assert opened.startswith("Round 4 is open and waits for 400 judgements. Reward model 2 was clearly better ")
     assert "'--labels'" in usage_error(plumbline("round", "start", *HERE, "--labels", "-1"))
     assert "'--project'" in usage_error(plumbline("round", "start"))
 

