@@ -13,13 +13,12 @@ from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, Invalid, NotFound
 from app.phrases import Sentence
 from app.services.judging import labels
-from app.services.loop import first_policy, label_advice, models, promoting, round_rows, rounds, runs, starting
+from app.services.loop import first_policy, models, promoting, round_rows, rounds, runs, starting
 from app.services.loop.label_advice import Advice
 from app.services.loop.stages.registry import Startable
 from app.services.loop.writers import Writer
 from app.services.projects import projects
-from app.services.reports import reports
-from app.services.reports.loop import LOOP
+from app.services.reports.advice import advice_on_labels
 from app.services.served import served_models
 from app.settings import settings
 
@@ -45,8 +44,7 @@ def start_round(
 
     async def start(db: AsyncSession) -> tuple[Round, Advice]:
         found = await projects.named(db, project)
-        known = (await reports.current(db, found, LOOP)).content
-        advice = await label_advice.advice(db, found, known.worth if known is not None else None)
+        advice = await advice_on_labels(db, found)
         return await rounds.start(db, None, found, label_target=labels), advice
 
     round_, advice = in_transaction(start)

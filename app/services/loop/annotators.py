@@ -3,7 +3,6 @@
 # V = votes, P = pairs, F = features, W = people
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Judgement, Project, Task, TaskCompletion
+from app.db.tables import Judgement, Project, Task
 from app.services import conditions
 from app.services.data.beliefs import Belief, Beliefs, PairOfJudgement
 from app.services.data.exports.annotations import pseudonyms
@@ -21,7 +20,7 @@ from app.services.judging import quality
 from app.services.judging.quality import Conduct
 from app.services.loop import features as embedded
 from app.services.loop.features import Features
-from app.services.loop.said import pairs_of
+from app.services.loop.said import pairs_of, responses_of
 from app.services.selection.arrays import Floats, Truths
 from app.services.selection.consensus import Consensus, Pairs, agree
 from app.services.selection.habits import Votes
@@ -136,16 +135,7 @@ async def _table(db: AsyncSession, project_id: int, features: Features | None, c
             .limit(MOST)
         )
     ).all()  # fmt: skip
-    shown: dict[int, list[int]] = defaultdict(list)
-    newest = (
-        select(Judgement.task_id).where(*conditions.labels_of(project_id)).order_by(Judgement.id.desc()).limit(MOST)
-    )
-    for task_id, completion_id in await db.execute(
-        select(TaskCompletion.task_id, TaskCompletion.completion_id)
-        .where(TaskCompletion.task_id.in_(newest))
-        .order_by(TaskCompletion.task_id, TaskCompletion.position)
-    ):
-        shown[task_id].append(completion_id)
+    shown = await responses_of(db, {row.task_id for row in said})
     return await asyncio.to_thread(_tabled, list(reversed(said)), shown, features, conducts)
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.judging.agreement.intervals import wilson
+
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RESAMPLES = 1000
 FEWEST_CLUSTERS = 2
-Z_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,5 @@ def share_interval(values: Numbers, clusters: Integers, *, seed: int = 0) -> Int
         return None
     if (values != values[0]).any():
         return mean_interval(values, clusters, seed=seed)
-    share, trials = float(values[0]), len(np.unique(clusters))
-    centre, scale = share + Z_95**2 / (2 * trials), 1 + Z_95**2 / trials
-    half = Z_95 * float(np.sqrt(share * (1 - share) / trials + Z_95**2 / (4 * trials**2)))
-    return Interval(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+    share = float(values[0])
+    return Interval(share, *wilson(share, len(np.unique(clusters))))

@@ -150,12 +150,10 @@ async def _probabilities(db: AsyncSession, project_id: int, home: Path, task_ids
 
 
 def _likely(judged: Judged, found: Features, first: Sequence[int], second: Sequence[int]) -> list[float]:
-    """The posterior's mean probabilities, by MacKay's approximation."""
+    """The posterior's mean probabilities."""
     head = posterior.learn(judged)
     difference_PF = found.of(first).astype(np.float64) - found.of(second)  # noqa: N806 - its shape
-    margin = difference_PF @ head.mean_F
-    variance = np.einsum("pf,fg,pg->p", difference_PF, head.covariance_FF, difference_PF, optimize=True)
-    likely: list[float] = posterior.sigmoid(margin / np.sqrt(1 + np.pi * variance / 8)).tolist()
+    likely: list[float] = posterior.sigmoid(head.margins(difference_PF)).tolist()
     return likely
 
 

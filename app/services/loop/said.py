@@ -1,7 +1,7 @@
 """What people have said of responses that have features, as the head on them learns it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -61,13 +61,7 @@ async def _pairs(
             .limit(MOST)
         )
     ).all()
-    shown: dict[int, list[int]] = defaultdict(list)
-    for task_id, completion_id in await db.execute(
-        select(TaskCompletion.task_id, TaskCompletion.completion_id)
-        .where(TaskCompletion.task_id.in_({row.task_id for row in said}))
-        .order_by(TaskCompletion.task_id, TaskCompletion.position)
-    ):
-        shown[task_id].append(completion_id)
+    shown = await responses_of(db, {row.task_id for row in said})
     rows: list[tuple[int, int, float, float, int, bool]] = []
     judgement_ids: list[int] = []
     for judgement_id, task_id, prompt_id, slice_, answer_type, preference, ranks, annotator_id in said:
@@ -78,6 +72,18 @@ async def _pairs(
                 rows.append((first, second, better, weight * trusted, prompt_id, slice_ == "random"))
                 judgement_ids.append(judgement_id)
     return _judged(features, rows), np.array(judgement_ids, dtype=np.int64)
+
+
+async def responses_of(db: AsyncSession, task_ids: Collection[int]) -> dict[int, list[int]]:
+    """Ids of the responses of each task, by position."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for task_id, completion_id in await db.execute(
+        select(TaskCompletion.task_id, TaskCompletion.completion_id)
+        .where(TaskCompletion.task_id.in_(task_ids))
+        .order_by(TaskCompletion.task_id, TaskCompletion.position)
+    ):
+        found[task_id].append(completion_id)
+    return found
 
 
 def pairs_of(answer_type: str, preference: int | None, ranks: Sequence[int | None] | None) -> Iterator[Pair]:

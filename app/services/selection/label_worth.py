@@ -15,7 +15,7 @@ import numpy as np
 from app.phrases import phrase
 from app.services.selection import posterior
 from app.services.selection.arrays import Floats, Truths, Whole
-from app.services.selection.posterior import FOLDS, LAPSE, Judged
+from app.services.selection.posterior import FOLDS, LAPSE, Judged, folds, said_at
 
 FEWEST_DRAWN = 40
 FEWEST_OTHERS = 20
@@ -60,7 +60,7 @@ def worth_of(people: Judged, others: Judged, rng: np.random.Generator) -> Worth:
     if drawn_P.sum() < FEWEST_DRAWN or len(np.unique(people.group_P[drawn_P])) < 2 * FOLDS:
         return Worth(pairs=int(drawn_P.sum()), why=TOO_FEW_DRAWN)
     strength = posterior.suitable_strength(people)
-    fold_P = _folds(people.group_P, FOLDS, rng)
+    fold_P = folds(people.group_P, rng)
     with_R = np.zeros(drawn_P.sum())
     margin_CR = np.zeros((len(PARTS), drawn_P.sum()))
     sizes_C = np.zeros(len(PARTS))
@@ -131,19 +131,13 @@ def _margins(learnt: Judged, asked: Judged, strength: float) -> Floats:
 
 def _likelihoods(margin_R: Floats) -> Floats:
     """Of what people said, in nats, by the temperature that suits these margins best."""
-    tried = [np.log(LAPSE / 2 + (1 - LAPSE) * posterior.sigmoid(margin_R * scale)) for scale in SCALES]
+    tried = [np.log(said_at(margin_R * scale, LAPSE)) for scale in SCALES]
     return max(tried, key=lambda likely_R: float(likely_R.mean()))
 
 
 def _accuracy(margin_R: Floats) -> float:
     """A margin of nothing is half right."""
     return float((np.sign(margin_R) + 1).mean() / 2)
-
-
-def _folds(group_P: Whole, folds: int, rng: np.random.Generator) -> Whole:
-    groups, index_P = np.unique(group_P, return_inverse=True)
-    drawn: Whole = (rng.permutation(len(groups)) % folds)[index_P]
-    return drawn
 
 
 def _some_groups(group_P: Whole, share: float, rng: np.random.Generator) -> Truths:

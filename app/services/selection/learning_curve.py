@@ -15,11 +15,10 @@ import numpy as np
 
 from app.services.selection import posterior
 from app.services.selection.arrays import Floats, Truths, Whole
-from app.services.selection.posterior import Judged
+from app.services.selection.posterior import FOLDS, Judged, folds
 
 SHARES = (0.06, 0.125, 0.25, 0.5, 0.75, 1.0)
 """Sizes, of what is left to learn from when a fold is held out."""
-FOLDS = 5
 ORDERS = 6
 """In so many orders labels are left out and nested."""
 RESAMPLES = 400
@@ -117,15 +116,14 @@ def _lacking(judged: Judged) -> int:
 
 def _turned(judged: Judged) -> Judged:
     """The same pairs in the directions in which they differ most."""
-    left, value, _ = np.linalg.svd(judged.difference_PF, full_matrices=False)
-    return replace(judged, difference_PF=(left * value)[:, :DIRECTIONS])
+    turned = posterior.turned(judged)
+    return replace(turned, difference_PF=turned.difference_PF[:, :DIRECTIONS])
 
 
 def _hits(judged: Judged, asked_P: Truths, strength: float, rng: np.random.Generator) -> Floats:
     """(S, P): 1 where the fit on the first of the others, in an order drawn anew, has the pair right; ½ where it has
     no opinion."""
-    groups, group_P = np.unique(judged.group_P, return_inverse=True)
-    fold_P = (rng.permutation(len(groups)) % FOLDS)[group_P]
+    fold_P = folds(judged.group_P, rng)
     hit_SP = np.full((len(SHARES), len(judged)), COIN)
     for fold in range(FOLDS):
         others = rng.permutation(np.flatnonzero(fold_P != fold))

@@ -75,14 +75,22 @@ class Posterior:
 
     def unsure(self, difference_PF: Floats) -> Floats:
         """How far the chance of each pair may be off: one standard deviation, to first order."""
-        variance_P = np.einsum("pf,pf->p", difference_PF @ self.covariance_FF, difference_PF)
-        margin_P = difference_PF @ self.mean_F / np.sqrt(1 + np.pi * variance_P / 8)
+        variance_P = self._variances(difference_PF)
+        margin_P = moderated(difference_PF @ self.mean_F, variance_P)
         off: Floats = np.minimum(0.5, _steepness(margin_P, self.lapse) * np.sqrt(variance_P))
         return off
 
+    def margins(self, difference_PF: Floats) -> Floats:
+        """Of each pair, moderated by how unsure it is."""
+        return moderated(difference_PF @ self.mean_F, self._variances(difference_PF))
+
     def information(self, margin: Floats, variance: Floats) -> Floats:
         """Fisher information of a judgement about its margin, which is N(margin, variance)."""
-        return _information(margin / np.sqrt(1 + np.pi * variance / 8), self.lapse)
+        return _information(moderated(margin, variance), self.lapse)
+
+    def _variances(self, difference_PF: Floats) -> Floats:
+        variance_P: Floats = np.einsum("pf,pf->p", difference_PF @ self.covariance_FF, difference_PF)
+        return variance_P
 
 
 def learn(judged: Judged, *, lapse: float = LAPSE) -> Posterior:
@@ -122,9 +130,11 @@ def suitable_strength(judged: Judged, *, lapse: float = LAPSE) -> float:
     return best
 
 
-def folds(group_P: Whole) -> Whole:
-    """Numbers below FOLDS, the same for all of a group."""
-    fold_P: Whole = np.unique(group_P, return_inverse=True)[1].reshape(-1) % FOLDS
+def folds(group_P: Whole, rng: np.random.Generator | None = None) -> Whole:
+    """Numbers below FOLDS, the same for all of a group: in the order of the groups, or in one that `rng` draws."""
+    groups, place_P = np.unique(group_P, return_inverse=True)
+    fold_of_group = np.arange(len(groups)) if rng is None else rng.permutation(len(groups))
+    fold_P: Whole = fold_of_group[place_P.reshape(-1)] % FOLDS
     return fold_P
 
 
@@ -168,7 +178,7 @@ def _objective(judged: Judged, theta_F: Floats, strength: float, lapse: float) -
 
 
 def _loss(judged: Judged, theta_F: Floats, lapse: float) -> float:
-    said_P = _said(judged.difference_PF @ theta_F, lapse)
+    said_P = said_at(judged.difference_PF @ theta_F, lapse)
     preference_P = judged.preference_P
     likelihood_P = preference_P * np.log(said_P) + (1 - preference_P) * np.log1p(-said_P)
     return -float(judged.weight_P @ likelihood_P)
@@ -176,14 +186,14 @@ def _loss(judged: Judged, theta_F: Floats, lapse: float) -> float:
 
 def _slope(margin_P: Floats, preference_P: Floats, lapse: float) -> Floats:
     """Of a pair's loss in its margin."""
-    said_P = _said(margin_P, lapse)
+    said_P = said_at(margin_P, lapse)
     slope: Floats = _steepness(margin_P, lapse) * (said_P - preference_P) / (said_P * (1 - said_P))
     return slope
 
 
 def _information(margin: Floats, lapse: float) -> Floats:
     """Fisher's: (dp / dm)^2 / (p (1 - p)); p (1 - p) where nobody lapses."""
-    said = _said(margin, lapse)
+    said = said_at(margin, lapse)
     information: Floats = _steepness(margin, lapse) ** 2 / (said * (1 - said))
     return information
 
@@ -194,9 +204,16 @@ def _steepness(margin: Floats, lapse: float) -> Floats:
     return steepness
 
 
-def _said(margin: Floats, lapse: float) -> Floats:
+def said_at(margin: Floats, lapse: float) -> Floats:
+    """How likely people say that the first is better, with the share of answers that goes to either side."""
     said: Floats = lapse / 2 + (1 - lapse) * sigmoid(margin)
     return said
+
+
+def moderated(margin: Floats, variance: Floats) -> Floats:
+    """The margin whose sigmoid is the mean over N(margin, variance), nearly (MacKay 1992)."""
+    found: Floats = margin / np.sqrt(1 + np.pi * variance / 8)
+    return found
 
 
 def sigmoid(margin: Floats) -> Floats:

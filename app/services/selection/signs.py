@@ -6,7 +6,7 @@ import numpy as np
 
 from app.services.selection import posterior
 from app.services.selection.arrays import Floats
-from app.services.selection.posterior import Judged
+from app.services.selection.posterior import FOLDS, Judged, folds, said_at
 
 BLOCK = 10
 """Judgements that count as one: the loss of a single one is far from normal, and would alarm too often."""
@@ -15,7 +15,6 @@ ALLOWANCE = 0.5
 ERRORS = 2.0
 """Standard errors of what is usual that are allowed for beside: it is estimated from few."""
 FEWEST_KNOWN = 40
-FOLDS = 5
 FEWEST_RESPONSES = 100
 USUAL_QUANTILE = 0.99
 SHRINKAGE = 0.1
@@ -31,7 +30,7 @@ def drift(known: Judged, new: Judged) -> float | None:
     if known.is_random_P.sum() < FEWEST_KNOWN or len(new) < BLOCK:
         return None
     strength = posterior.suitable_strength(known)
-    fold_P = np.unique(known.group_P, return_inverse=True)[1] % FOLDS
+    fold_P = folds(known.group_P)
     usual_P = np.concatenate(
         [
             _excess(known.only(fold_P != fold), known.only((fold_P == fold) & known.is_random_P), strength)
@@ -55,9 +54,7 @@ def _excess(known: Judged, new: Judged, strength: float) -> Floats:
     """Of each new pair: loss less entropy, (p - y) log(p / (1 - p)), where p is what the head of the known ones says
     when it takes into account how unsure it is."""
     head = posterior.fit(known, strength=strength)
-    variance_P = np.einsum("pf,pf->p", new.difference_PF @ head.covariance_FF, new.difference_PF)
-    margin_P = new.difference_PF @ head.mean_F / np.sqrt(1 + np.pi * variance_P / 8)
-    said_P = head.lapse / 2 + (1 - head.lapse) * posterior.sigmoid(margin_P)
+    said_P = said_at(head.margins(new.difference_PF), head.lapse)
     excess: Floats = (said_P - new.preference_P) * (np.log(said_P) - np.log1p(-said_P))
     return excess
 

@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
-from app.services.loop import hacking_report, label_advice, rounds, runs
+from app.services.loop import hacking_report, rounds, runs
 from app.services.projects import projects
-from app.services.reports import reports
-from app.services.reports.loop import LOOP
+from app.services.reports.advice import advice_on_labels
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import LabelAdviceOut, MetricOut, PromoteIn, RoundIn, RoundOut, RunOut
@@ -46,8 +45,7 @@ async def read_label_advice(project: ManagedProject, db: Db) -> LabelAdviceOut:
     """Judgements that are likely enough, by the newest reward model or by what is expected of a first one, and what
     more would be worth; 403 for annotators.
     """
-    known = (await reports.current(db, project, LOOP)).content
-    advice = await label_advice.advice(db, project, known.worth if known is not None else None)
+    advice = await advice_on_labels(db, project)
     return LabelAdviceOut(enough=advice.enough, sentence=str(advice.sentence))
 
 

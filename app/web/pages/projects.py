@@ -14,14 +14,13 @@ from starlette.responses import Response
 
 from app.db.tables import ModelVersion, Project, Round, Run
 from app.services.judging import labels
-from app.services.loop import first_policy, label_advice, models, needs, round_rows, round_settings, rounds, starting
+from app.services.loop import first_policy, models, needs, round_rows, round_settings, rounds, starting
 from app.services.loop.first_policy import Refused
 from app.services.loop.needs import Need
 from app.services.loop.stages.registry import Startable
 from app.services.projects import standing
 from app.services.projects.standing import ProjectOverview
-from app.services.reports import reports
-from app.services.reports.loop import LOOP
+from app.services.reports.advice import advice_on_labels
 from app.web.locales import said
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -133,17 +132,12 @@ async def _page(db: AsyncSession, project: Project, home: Path) -> ProjectPage:
         policy=policy,
         policy_parents=await _parents(db, policy),
         label_target=settings.label_target,
-        label_advice=await _label_advice(db, project) if policy and active is None else None,
+        label_advice=said((await advice_on_labels(db, project)).sentence) if policy and active is None else None,
         by_hand=by_hand,
         too_large=await asyncio.to_thread(needs.warned, project, policy, home, by_name) if policy else {},
         too_few_demonstrations=said(warned) if warned else None,
         refused_policy=None if policy else await first_policy.refused(db, project.id),
     )
-
-
-async def _label_advice(db: AsyncSession, project: Project) -> str:
-    known = (await reports.current(db, project, LOOP)).content
-    return said((await label_advice.advice(db, project, known.worth if known is not None else None)).sentence)
 
 
 async def now_of(db: AsyncSession, project: Project, active: round_view.RoundView | None = None) -> Now:

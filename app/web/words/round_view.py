@@ -70,7 +70,7 @@ async def view(db: AsyncSession, entry: Round) -> RoundView:
 
 
 async def views(db: AsyncSession, entries: list[Round]) -> list[RoundView]:
-    """Rounds with their steps, in three queries however many they are."""
+    """Rounds with their steps, in four queries however many they are, and what the active one's progress takes."""
     ids = [entry.id for entry in entries]
     found = await db.scalars(select(Run).where(Run.round_id.in_(ids)).order_by(Run.id))
     # Of several runs of one step the newest is the one that counts.
@@ -79,10 +79,18 @@ async def views(db: AsyncSession, entries: list[Round]) -> list[RoundView]:
         gate.run_id: gate
         for gate in await db.scalars(select(Gate).where(Gate.run_id.in_([run.id for run in runs.values()])))
     }
+    by_and_made = (
+        select(Round.id, User.name, ModelVersion.number)
+        .outerjoin(User, User.id == Round.overridden_by_id)
+        .outerjoin(ModelVersion, ModelVersion.id == Round.reward_id)
+        .where(Round.id.in_(ids))
+    )
+    told = {round_id: (name, number) for round_id, name, number in await db.execute(by_and_made)}
     views = []
     for entry in entries:
-        steps = _steps(settings_of_round(entry))
-        views.append(await _view(db, entry, {step: runs.get((entry.id, step)) for step in steps}, gates))
+        by_step = {step: runs.get((entry.id, step)) for step in _steps(settings_of_round(entry))}
+        seen = _step_views(entry, by_step, gates)
+        views.append(RoundView(entry, seen, await _progress(db, entry, by_step), *told[entry.id]))
     return views
 
 
@@ -96,9 +104,7 @@ def _ring(steps: tuple[RoundStep, ...]) -> tuple[RingPlace, ...]:
     return ring(len(steps), radius=100, centre=(206, 150), gap=19)
 
 
-async def _view(
-    db: AsyncSession, entry: Round, runs: dict[RoundStep, Run | None], gates: dict[int | None, Gate]
-) -> RoundView:
+def _step_views(entry: Round, runs: dict[RoundStep, Run | None], gates: dict[int | None, Gate]) -> tuple[StepView, ...]:
     names = tuple(runs)
     reached = len(names) if entry.step == "done" else names.index(entry.step)
     steps = []
@@ -106,15 +112,7 @@ async def _view(
         run = runs[name]
         gate = gates.get(run.id) if run else None
         steps.append(StepView(name, _state(entry, index - reached, run), place, run, gate))
-    by = await db.get(User, entry.overridden_by_id) if entry.overridden_by_id is not None else None
-    reward = await db.get(ModelVersion, entry.reward_id) if entry.reward_id is not None else None
-    return RoundView(
-        entry,
-        tuple(steps),
-        await _progress(db, entry, runs),
-        by.name if by is not None else None,
-        reward.number if reward is not None else None,
-    )
+    return tuple(steps)
 
 
 def _state(entry: Round, steps_away: int, run: Run | None) -> StepState:
