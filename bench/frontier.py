@@ -39,6 +39,7 @@ from training.ppo.models import build_models, reward_of
 from training.records import PromptRecord
 from training.responses.likelihoods import log_probabilities
 from training.responses.written import written
+from training.reward.best_of import best_of_kl
 from training.runtime.artifact import Lineage
 from training.runtime.replicas import use_threads
 from training.runtime.run import Run
@@ -185,7 +186,7 @@ class Ground:
             words = [
                 sum(len(text.split()) for texts in of.values() for text in texts) for of in (chosen, self.theirs.texts)
             ]
-            ours = Answers(chosen, math.log(n) - (n - 1) / n, self.theirs.tokens * words[0] / words[1])
+            ours = Answers(chosen, best_of_kl(n), self.theirs.tokens * words[0] / words[1])
             yield self.point("gold", "best of n", n, 0.0, ours)
 
     def _encoded(self, name: str, keys: Sequence[str]) -> list[Prompt]:

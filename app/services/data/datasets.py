@@ -37,8 +37,7 @@ from app.services import conditions
 from app.services.data.beliefs import Beliefs
 from app.services.data.drafts import Draft
 from app.services.data.storing.loads import Watch
-from app.services.judging.machines import calibration, judges
-from app.services.judging.machines.settings import settings_of as settings_of_judges
+from app.services.judging.machines.counted import counted as counted_judges
 from app.services.projects.review import Review
 from training.records import (
     DemonstrationRecord,
@@ -93,7 +92,7 @@ async def cut_preferences(
     tally = _Tally()
     if prefers_verdicts is None:
         prefers_verdicts = Review.of(project.review).prefers_verdicts
-    machines = await _machines(db, project, takes_machines)
+    machines = await counted_judges(db, project, takes_machines)
     weight_of = {machine.user_id: machine.weight for machine in machines}
     counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts, machines=weight_of)
     await _hold_none_yet(db)
@@ -223,28 +222,6 @@ def verify(version: DatasetVersion, home: Path) -> Path:
 async def _hold(db: AsyncSession, project: Project) -> None:
     """One cut at a time, and changes of judgements wait for it; leases and new judgements go on."""
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
-
-
-@dataclass(frozen=True)
-class _Machine:
-    """A judge whose judgements are taken in, each by this weight."""
-
-    user_id: int
-    name: str
-    weight: float
-
-
-async def _machines(db: AsyncSession, project: Project, takes_machines: bool | None) -> list[_Machine]:
-    settings = settings_of_judges(project)
-    if takes_machines is not None:
-        settings = settings.model_copy(update={"counts": takes_machines})
-    named = await judges.working(db, project.id)
-    weights = await calibration.weights(db, [one.judge for one in named], settings)
-    return [
-        _Machine(one.judge.user_id, one.name, round(weights[one.judge.user_id], 4))
-        for one in named
-        if one.judge.user_id in weights
-    ]
 
 
 async def _judged_pairs(

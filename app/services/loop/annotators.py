@@ -206,15 +206,12 @@ def _learn(table: Table, conducts: dict[int, Conduct]) -> Known:
     """Once with everybody; again without those who differ, so that they are not taken for others' mistakes."""
     consensus = agree(table.votes, table.pairs)
     count = np.bincount(table.votes.person_V, minlength=table.votes.people)
+    highest = consensus.by_votes.bounds()[1]
     verdicts = tuple(
-        _verdict(int(count[number]), consensus, number, None if user_id is None else conducts.get(user_id))
+        _verdict(int(count[number]), float(highest[number]), None if user_id is None else conducts.get(user_id))
         for number, (user_id, _) in enumerate(table.authors)
     )
-    people = tuple(
-        _annotator(user_id, int(count[number]), verdicts[number], consensus, number)
-        for number, (user_id, _) in enumerate(table.authors)
-        if user_id is not None
-    )
+    people = _annotators(table.authors, count.tolist(), verdicts, consensus)
     said = table
     differ = np.array([verdict == "different" for verdict in verdicts], dtype=bool)
     if differ.any():
@@ -223,9 +220,9 @@ def _learn(table: Table, conducts: dict[int, Conduct]) -> Known:
     return Known(people, said, table, consensus, verdicts)
 
 
-def _verdict(votes: int, consensus: Consensus, number: int, conduct: Conduct | None) -> Verdict:
-    """Who says something else than the others and passes the checks differs; who fails them doesn't look."""
-    high = consensus.by_votes.bounds()[1][number]
+def _verdict(votes: int, high: float, conduct: Conduct | None) -> Verdict:
+    """Who says something else than the others and passes the checks differs; who fails them doesn't look. `high`: the
+    upper bound of how often they say what others make likely."""
     if votes < FEWEST_VOTES:
         return "new"
     if high >= RELIED_ON:
@@ -244,27 +241,41 @@ def _passed(passed: int, asked: int) -> bool | None:
     return None if asked < FEWEST_CHECKS else passed >= PASSED * asked
 
 
-def _annotator(user_id: int, votes: int, verdict: Verdict, consensus: Consensus, number: int) -> Annotator:
+def _annotators(
+    authors: Sequence[Author], votes: Sequence[int], verdicts: Sequence[Verdict], consensus: Consensus
+) -> tuple[Annotator, ...]:
+    """People of the site, with everybody's bounds computed at once."""
     habits, by_votes = consensus.habits, consensus.by_votes
     low, high = habits.bounds()
     side_low, side_high = habits.side_bounds()
-    drift = consensus.drift()[number] if votes >= FEWEST_VOTES else None
-    return Annotator(
-        user_id=user_id,
-        votes=votes,
-        verdict=verdict,
-        reliability=float(habits.reliability()[number]),
-        reliability_low=float(low[number]),
-        reliability_high=float(high[number]),
-        agreement=float(by_votes.reliability()[number]),
-        agreement_high=float(by_votes.bounds()[1][number]),
-        side=float(habits.side()[number]),
-        side_low=float(side_low[number]),
-        side_high=float(side_high[number]),
-        drift=None if drift is None else float(drift[0]),
-        drift_low=None if drift is None else float(drift[1]),
-        drift_high=None if drift is None else float(drift[2]),
-    )
+    columns = {
+        "reliability": habits.reliability(),
+        "reliability_low": low,
+        "reliability_high": high,
+        "agreement": by_votes.reliability(),
+        "agreement_high": by_votes.bounds()[1],
+        "side": habits.side(),
+        "side_low": side_low,
+        "side_high": side_high,
+    }
+    drifts = consensus.drift().tolist()
+    found = []
+    for number, (user_id, _) in enumerate(authors):
+        if user_id is None:
+            continue
+        drift, drift_low, drift_high = drifts[number] if votes[number] >= FEWEST_VOTES else (None, None, None)
+        found.append(
+            Annotator(
+                user_id=user_id,
+                votes=votes[number],
+                verdict=verdicts[number],
+                drift=drift,
+                drift_low=drift_low,
+                drift_high=drift_high,
+                **{name: float(column_W[number]) for name, column_W in columns.items()},
+            )
+        )
+    return tuple(found)
 
 
 def _believed(learnt: Known, names: Mapping[int, str]) -> Beliefs:

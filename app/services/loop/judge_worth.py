@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from app.phrases import phrase
-from app.services.judging.machines import calibration, judges
-from app.services.judging.machines.settings import settings_of
+from app.services.judging.machines.counted import counted
 from app.services.loop import features as embedded
 from app.services.loop import said
 from app.services.selection import label_worth
@@ -20,8 +19,7 @@ NO_FEATURES = phrase("The pairs haven’t been read by a policy, so what machine
 
 async def measure(db: AsyncSession, project: Project, home: Path, seed: int) -> Worth | None:
     """None where no judge is calibrated. What is computed is bounded, and in a thread."""
-    named = await judges.working(db, project.id)
-    weight_of = await calibration.weights(db, [one.judge for one in named], settings_of(project))
+    weight_of = {judge.user_id: judge.weight for judge in await counted(db, project)}
     if not weight_of:
         return None
     folder = await embedded.folder_of_latest(db, project.id)

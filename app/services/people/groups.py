@@ -7,7 +7,7 @@ one by way of a group (`Member.by_group`), the strongest that any of their group
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import case, delete, func, select, text
+from sqlalchemy import case, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -55,6 +55,18 @@ async def named(db: AsyncSession, name: str) -> Group:
     if group is None:
         raise NotFound("There is no group %(name)s.", name=name)
     return group
+
+
+async def given_to(db: AsyncSession, project_id: int) -> list[tuple[str, int]]:
+    """Names of the groups that a project was given to, each with the id of one who is in it, by name."""
+    is_given = exists().where(GroupGrant.group_id == Group.id, GroupGrant.project_id == project_id)
+    rows = await db.execute(
+        select(Group.name, GroupMember.user_id)
+        .join(GroupMember, GroupMember.group_id == Group.id)
+        .where(is_given)
+        .order_by(Group.name, GroupMember.user_id)
+    )
+    return [(name, user_id) for name, user_id in rows]
 
 
 async def all_of(db: AsyncSession) -> list[GroupView]:

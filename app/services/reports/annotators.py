@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Group, GroupGrant, GroupMember, Project
+from app.db.tables import Project
 from app.phrases import phrase
 from app.services.loop import annotators
 from app.services.loop.annotators import Annotator, Known
+from app.services.people import groups
 from app.services.reports.report import Report
 from app.services.selection.arrays import Floats, Truths
 from app.settings import settings
@@ -50,14 +50,7 @@ async def compute(db: AsyncSession, project: Project) -> Annotators:
     """The fit runs in a thread, so that the worker's other jobs go on."""
     known = await annotators.known(db, project, settings().home)
     members: dict[str, set[int]] = defaultdict(set)
-    rows = await db.execute(
-        select(Group.name, GroupMember.user_id)
-        .join(GroupMember, GroupMember.group_id == Group.id)
-        .join(GroupGrant, GroupGrant.group_id == Group.id)
-        .where(GroupGrant.project_id == project.id)
-        .order_by(Group.name)
-    )
-    for name, user_id in rows:
+    for name, user_id in await groups.given_to(db, project.id):
         members[name].add(user_id)
     people = tuple(sorted(known.people, key=lambda person: (-person.votes, person.user_id)))
     return Annotators(people, await asyncio.to_thread(_groups, known, members), known.matters)

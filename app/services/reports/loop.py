@@ -21,6 +21,7 @@ from app.services.reports.turns import Turn, turns
 from app.services.selection import frontier, learning_curve, posterior, signs
 from app.services.selection.frontier import Judges, Rate, Samples
 from app.services.selection.learning_curve import Curve, Worth
+from app.services.selection.posterior import Judged
 
 BEST_OF = (2, 3, 4, 6, 8, 12)
 FEWEST_PROMPTS_OF_A_TOPIC = 3
@@ -119,9 +120,11 @@ def told(found: tuple[Turn, ...], evidence: Evidence | None, votes: Votes, *, se
         return replace(bare, labels=labels)
     drawn = len(np.unique(evidence.judgement_P[judged.is_random_P]))
     try:
-        curve = learning_curve.measured(judged, labels=labels, seed=seed)
-        by_chance = _curve_of_chance(evidence, drawn, labels, seed)
-        judges = Judges.of(judged)
+        # Of the pairs that chance drew alone, and so the same for all of these.
+        strength = posterior.suitable_strength(judged)
+        curve = learning_curve.measured(judged, labels=labels, seed=seed, strength=strength)
+        by_chance = _curve_of_chance(judged, drawn, labels, seed, strength)
+        judges = Judges.of(judged, strength=strength)
         return Loop(
             found,
             True,
@@ -130,7 +133,7 @@ def told(found: tuple[Turn, ...], evidence: Evidence | None, votes: Votes, *, se
             _merged([*own, *_as_asked(curve), *_by_chance(by_chance, curve, own)]),
             learning_curve.worth(judged, curve, labels=labels),
             _gains(found, evidence, judges, votes),
-            _looks(evidence),
+            _looks(evidence, strength),
             _signs(evidence, seed),
         )
     except np.linalg.LinAlgError:
@@ -153,11 +156,12 @@ def _as_asked(curve: Curve | None) -> list[Learned]:
     return [Learned(round(labels), as_asked=accuracy) for labels, accuracy in measured]
 
 
-def _curve_of_chance(evidence: Evidence, drawn: int, labels: int, seed: int) -> Curve | None:
+def _curve_of_chance(judged: Judged, drawn: int, labels: int, seed: int, strength: float) -> Curve | None:
     """Where chance chose everything, the other curve is this one."""
     if drawn == labels:
         return None
-    return learning_curve.measured(evidence.judged.only(evidence.judged.is_random_P), labels=drawn, seed=seed)
+    by_chance = judged.only(judged.is_random_P)
+    return learning_curve.measured(by_chance, labels=drawn, seed=seed, strength=strength)
 
 
 def _by_chance(by_chance: Curve | None, curve: Curve | None, own: list[Learned]) -> list[Learned]:
@@ -216,7 +220,7 @@ def _read(evidence: Evidence, policy_id: int | None) -> Samples:
     return {prompt_id: evidence.of(rows) for prompt_id, rows in evidence.samples[policy_id].rows.items()}
 
 
-def _looks(evidence: Evidence) -> tuple[Look, ...]:
+def _looks(evidence: Evidence, strength: float) -> tuple[Look, ...]:
     """Topics by how unsure the head is of two responses to one prompt, most first."""
     if evidence.in_use is None:
         return ()
@@ -227,7 +231,7 @@ def _looks(evidence: Evidence) -> tuple[Look, ...]:
     ]
     if not asked:
         return ()
-    head = posterior.learn(evidence.judged)
+    head = posterior.fit(evidence.judged, strength=strength)
     topics, one, other = zip(*asked, strict=True)
     unsure_P = head.unsure(evidence.of(one) - evidence.of(other))  # noqa: N806 - its shape
     by_topic: defaultdict[str, list[float]] = defaultdict(list)

@@ -17,9 +17,6 @@ from sqlalchemy.orm import aliased
 from app.db.base import Json
 from app.db.tables import (
     Completion,
-    Group,
-    GroupGrant,
-    GroupMember,
     Judgement,
     ModelVersion,
     Project,
@@ -31,6 +28,7 @@ from app.phrases import phrase
 from app.services.loop import scored_pairs
 from app.services.loop.resampling import Interval
 from app.services.loop.scored_pairs import Scored
+from app.services.people import groups as groups_of_people
 from app.services.reports.report import Report
 
 MOST_VERSIONS = 10
@@ -306,11 +304,8 @@ def _pairs(version_id: int) -> Select[*tuple[Any, ...]]:
 
 async def _groups(db: AsyncSession, project_id: int) -> dict[int, list[str]]:
     """By person the names of their groups, of those that the project was given to."""
-    is_given = exists().where(GroupGrant.group_id == Group.id, GroupGrant.project_id == project_id)
     found: dict[int, list[str]] = defaultdict(list)
-    for user_id, name in await db.execute(
-        select(GroupMember.user_id, Group.name).join(Group, Group.id == GroupMember.group_id).where(is_given)
-    ):
+    for name, user_id in await groups_of_people.given_to(db, project_id):
         found[user_id].append(name)
     return found
 

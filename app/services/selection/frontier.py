@@ -40,9 +40,9 @@ class Judges:
     odd_F: Floats
 
     @classmethod
-    def of(cls, judged: Judged) -> "Judges":
-        """Heads of the prompts with even and with odd ids."""
-        strength = posterior.suitable_strength(judged)
+    def of(cls, judged: Judged, *, strength: float | None = None) -> "Judges":
+        """Heads of the prompts with even and with odd ids. `strength`: of the prior, where one has been chosen."""
+        strength = posterior.suitable_strength(judged) if strength is None else strength
         halves = (posterior.mode(judged.only(judged.group_P % 2 == half), strength=strength) for half in (0, 1))
         return cls(*halves)
 

@@ -75,13 +75,13 @@ class Worth:
     high: float = 0.0
 
 
-def measured(judged: Judged, *, labels: int, seed: int) -> Curve | None:
+def measured(judged: Judged, *, labels: int, seed: int, strength: float | None = None) -> Curve | None:
     """The curve of a head that learns from all of these pairs, which came of so many judgements; None where too few of
-    them were drawn at random."""
+    them were drawn at random. `strength`: of the prior, where it has been chosen already."""
     if _lacking(judged):
         return None
     rng = np.random.default_rng(seed)
-    strength = posterior.suitable_strength(judged)
+    strength = posterior.suitable_strength(judged) if strength is None else strength
     turned = _turned(judged)
     asked_P = judged.is_random_P & (judged.preference_P != COIN)
     hit_SP = np.mean([_hits(turned, asked_P, strength, rng) for _ in range(ORDERS)], axis=0)[:, asked_P]

@@ -81,7 +81,7 @@ class Posterior:
         return off
 
     def margins(self, difference_PF: Floats) -> Floats:
-        """Of each pair, moderated by how unsure it is."""
+        """Margins of pairs, each moderated by how unsure it is."""
         return moderated(difference_PF @ self.mean_F, self._variances(difference_PF))
 
     def information(self, margin: Floats, variance: Floats) -> Floats:
