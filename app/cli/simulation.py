@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
+from app.db.base import Json
 from app.services.projects import projects
 from app.settings import settings
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
+from app.simulation.found import Found
 from app.simulation.kinds import MIXED, Kind, People
-from app.simulation.loop import LoopSettings, RoundReport, invite, report_json, run_loop
+from app.simulation.loop import LoopSettings, RoundRefusedError, RoundReport, Weigh, invite, report_json, run_loop
 
 Noise = Annotated[float, typer.Option(min=0, max=1, help="Share of answers that go to the other side.")]
 Kinds = Annotated[
@@ -59,17 +62,34 @@ def loop(
     seed: Seed = 0,
     noise: Noise = 0.1,
     people: Kinds = "noisy",
+    votes: Annotated[int, typer.Option(min=1, max=len(MIXED), help="People who judge each shared pair.")] = 1,
+    shared: Annotated[float, typer.Option(min=0, max=1, help="Share of the pairs that several people judge.")] = 1.0,
+    weigh: Annotated[
+        Weigh, typer.Option(help="Whether people are believed as far as they can be relied on: people.weigh.")
+    ] = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go.")] = None,
     home: Annotated[Path | None, typer.Option(help="A folder to keep the site in; unset: a temporary one.")] = None,
 ) -> None:
     """Turn the whole loop on a fresh site of its own, judged by simulated people, and measure what came of it."""
     with tempfile.TemporaryDirectory(prefix="plumbline-loop-") as temporary:
-        count = len(MIXED) if people == "mixed" else 2
-        where = LoopSettings(rounds, labels, seed, noise, home or Path(temporary), count, _kinds(people))
-        reports = run_loop(where, lambda line: print(line, flush=True))
+        count = len(MIXED) if people == "mixed" else max(2, votes)
+        where = LoopSettings(
+            rounds, labels, seed, noise, home or Path(temporary), count, _kinds(people), votes, shared, weigh
+        )
+        try:
+            reports = run_loop(where, lambda line: print(line, flush=True))
+        except RoundRefusedError as refusal:
+            _print_people(refusal.people)
+            _write(json_file, {"seed": seed, "refused": str(refusal), "people": list(map(asdict, refusal.people))})
+            raise
     _print_table(reports)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report_json(seed, reports), indent=1) + "\n")
+    _print_people(reports[-1].people)
+    _write(json_file, report_json(seed, reports))
+
+
+def _write(file: Path | None, told: Json) -> None:
+    if file is not None:
+        file.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def _kinds(people: People) -> tuple[Kind, ...]:
@@ -84,13 +104,14 @@ def _without_messages(report: CrowdReport) -> dict[str, object]:
 
 
 def _print_table(reports: list[RoundReport]) -> None:
-    widths = (7, 8, 23, 23, 23, 19, 7, 8, 7, 0)
-    heads = ("round", "labels", "reward accuracy", "gold win rate", "on unseen topics", "by length tercile")
-    _print_row((*heads, "KL", "length", "EOS", "promoted"), widths)
+    widths = (7, 8, 7, 23, 23, 23, 19, 7, 8, 7, 8, 0)
+    heads = ("round", "labels", "pairs", "reward accuracy", "gold win rate", "on unseen topics", "by length tercile")
+    _print_row((*heads, "KL", "length", "EOS", "weighs", "promoted"), widths)
     for report in reports:
         cells = (
             str(report.round),
             str(report.labels),
+            str(report.pairs),
             _with_interval(report.reward_accuracy, report.reward_accuracy_ci),
             _with_interval(report.gold_win_rate, report.gold_win_rate_ci),
             _with_interval(report.win_rate_on_unseen_topics, report.win_rate_on_unseen_topics_ci),
@@ -98,9 +119,33 @@ def _print_table(reports: list[RoundReport]) -> None:
             f"{report.kl:.2f}",
             f"× {report.length_ratio:.2f}",
             f"{report.eos_rate:.3f}",
+            "yes" if report.weighs else "no",
             "yes" if report.promoted else f"no: {report.reason or 'not yet'}",
         )
         _print_row(cells, widths)
+
+
+def _print_people(people: Sequence[Found]) -> None:
+    """What was found of each person after the last round, beside what they are."""
+    widths = (15, 13, 7, 14, 23, 8, 12, 0)
+    print()
+    _print_row(("person", "kind", "pairs", "verdict", "reliability found", "truth", "as gold", "side A"), widths)
+    for person in people:
+        cells = (
+            person.name,
+            person.kind,
+            str(person.votes),
+            person.verdict,
+            _with_interval(person.reliability, (person.low, person.high)),
+            _or_dash(person.truth),
+            _or_dash(person.by_gold),
+            f"{person.side:.2f}",
+        )
+        _print_row(cells, widths)
+
+
+def _or_dash(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2f}"
 
 
 def _print_row(cells: tuple[str, ...], widths: tuple[int, ...]) -> None:

@@ -1,5 +1,6 @@
 """Kinds of simulated people, beside those who go by the gold rule and press the wrong side now and then."""
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Literal
@@ -34,6 +35,31 @@ def answers_of(kind: Kind, *, noise: float, seed: int, annotator: int) -> Answer
             return _Different(noise=noise, seed=seed, annotator=annotator)
         case _:
             return AnswersByGold(noise=noise, seed=seed, annotator=annotator)
+
+
+def reliability_of(kind: Kind, noise: float) -> float | None:
+    """How often such a person says what is true where no side draws them, as `selection.habits` has it; None for who
+    has another truth.
+
+    There the log odds of “the first” are a + b where the better response stands first, a - b where it stands second:
+    the mean of both is a.
+    """
+    looks = 1.0 if kind == "noisy" else 1 - SIDED_SHARE
+    match kind:
+        case "lazy":
+            return 0.5
+        case "different":
+            return None
+        case "adversarial":
+            return noise
+        case _:
+            first, second = 1 - looks + looks * (1 - noise), looks * (1 - noise)
+            return 1 / (1 + math.exp(-(_odds(first) + _odds(second)) / 2))
+
+
+def _odds(chance: float) -> float:
+    held = min(max(chance, 1e-9), 1 - 1e-9)
+    return math.log(held / (1 - held))
 
 
 def _first(task: SeenTask) -> Mapping[str, str]:

@@ -1,31 +1,44 @@
 """The closed loop on a site of its own: simulated people judge, the worker trains, and gold says what came of it."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, create_engine, session_factory, transaction
-from app.db.tables import ModelVersion, Project, Prompt, Round, Run, User
+from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Round, Run, Task, User
 from app.errors import DomainError
 from app.services import accounts
-from app.services.loop import models, round_rows, rounds
+from app.services.loop import models, round_rows, rounds, settable
 from app.services.projects import projects
 from app.services.starter import SLUG
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
+from app.simulation.found import Found, found_of
 from app.simulation.judge import Judge, Verdict
 from app.simulation.kinds import Kind
 from app.simulation.site import Site, running_site
 
 POLL_SECONDS = 0.5
 
+Weigh = Literal["auto", "always", "never"]
+
 
 class LoopError(DomainError):
     """The loop can't go on; the message says what failed and where its log is."""
+
+
+class RoundRefusedError(LoopError):
+    """A gate ended a round before it had a policy. `people` is what was found of them all the same."""
+
+    def __init__(self, number: int, reason: str, people: tuple[Found, ...]) -> None:
+        super().__init__(f"round {number} ended without a policy: {reason}")
+        self.people = people
 
 
 @dataclass(frozen=True)
@@ -37,14 +50,24 @@ class LoopSettings:
     home: Path
     annotators: int = 2
     kinds: tuple[Kind, ...] = ("noisy",)
+    votes: int = 1
+    """People on each pair that is shared."""
+    shared: float = 1.0
+    """Of the pairs; the others are judged once."""
+    weigh: Weigh = "auto"
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One turn of the loop. Shares are of 1, KL in nats per response, seconds by step of the round."""
+    """One turn of the loop. Shares are of 1, KL in nats per response, seconds by step of the round.
+
+    `pairs` were judged in it. `weighs`: its reward model learnt from soft labels, by how far people are believed;
+    `people` is what was found of them with all that they had said by its end.
+    """
 
     round: int
     labels: int
+    pairs: int
     reward_accuracy: float
     reward_accuracy_ci: tuple[float, float]
     gold_win_rate: float
@@ -58,6 +81,8 @@ class RoundReport:
     promoted: bool
     reason: str | None
     seconds: dict[str, float]
+    weighs: bool
+    people: tuple[Found, ...]
 
 
 def report_json(seed: int, reports: list[RoundReport]) -> dict[str, Any]:
@@ -65,7 +90,7 @@ def report_json(seed: int, reports: list[RoundReport]) -> dict[str, Any]:
 
 
 def run_loop(settings: LoopSettings, tell: Callable[[str], None]) -> list[RoundReport]:
-    """All rounds on a fresh site. Raises LoopError, SiteError or JudgeError."""
+    """All rounds on a fresh site. Raises LoopError, RoundRefusedError among them, SiteError or JudgeError."""
     began = time.monotonic()
     environment = {"PLUMBLINE_STARTER_SEED": str(settings.seed)}
     with running_site(settings.home, environment) as site:
@@ -85,6 +110,9 @@ class TurnedRound:
     reference: ModelVersion
     held_out: dict[str, str]
     seconds: dict[str, float]
+    pairs: int
+    weighs: bool
+    people: tuple[Found, ...]
 
 
 class Loop:
@@ -95,6 +123,8 @@ class Loop:
         self._began = began
         self._engine = create_engine(site.database_url, pool_size=2)
         self._sessions: SessionFactory = session_factory(self._engine)
+        self._draw = random.Random(settings.seed)
+        self._people: dict[int, tuple[str, Kind]] = {}
 
     async def turn(self) -> list[RoundReport]:
         try:
@@ -112,7 +142,11 @@ class Loop:
         """Wait for the SFT policy and its first responses; rounds are opened here, one by one."""
         async with transaction(self._sessions) as db:
             project_id = (await db.scalars(select(Project.id).where(Project.slug == SLUG))).one()
-            await db.execute(update(Project).where(Project.id == project_id).values(opens_next_round=False))
+            project = await db.get_one(Project, project_id)
+            project.opens_next_round = False
+            project.overlap = self._settings.votes if self._settings.shared == 1 else 1
+            settable.change(project, settable.group_named("people"), {"weigh": self._settings.weigh})
+            self._people = await self._invite(db, project)
         for stage in ("sft", "generate"):
             seconds = await self._wait_for_run(project_id, stage)
             self._say(f"{stage} took {seconds:.0f} s")
@@ -120,7 +154,7 @@ class Loop:
 
     async def _round(self, project_id: int, number: int) -> TurnedRound:
         round_id = await self._open(project_id)
-        crowd, label_seconds = await self._label(round_id, number)
+        crowd, label_seconds = await self._label(round_id)
         await self._wait_for_round(round_id, "generate and done", lambda found: found.status != "active")
         async with transaction(self._sessions) as db:
             found = await db.get_one(Round, round_id)
@@ -129,11 +163,14 @@ class Loop:
             policy = await db.get(ModelVersion, found.policy_id) if found.policy_id else None
             reward = await db.get(ModelVersion, found.reward_id) if found.reward_id else None
             held_out = await self._held_out(db, project_id)
+            pairs, weighs = await _learnt_from(db, found, reward)
+            project = await db.get_one(Project, project_id)
+            people = await found_of(db, project, self._site.home, self._people, noise=self._settings.noise)
         if policy is None or reward is None or reference is None:
-            raise LoopError(f"round {number} ended without a policy: {found.reason or found.status}")
+            raise RoundRefusedError(number, found.reason or found.status, people)
         seconds = {"label": round(label_seconds, 1), **{step: _seconds(run) for step, run in steps.items()}}
         self._say(f"round {number} {found.status}")
-        return TurnedRound(number, found, crowd, policy, reward, reference, held_out, seconds)
+        return TurnedRound(number, found, crowd, policy, reward, reference, held_out, seconds, pairs, weighs, people)
 
     async def _judge(self, turned: TurnedRound) -> RoundReport:
         began = time.monotonic()
@@ -147,7 +184,7 @@ class Loop:
         )
         seconds = {**turned.seconds, "judge": round(time.monotonic() - began, 1)}
         promoted = turned.policy.promoted_at is not None
-        report = _report(turned.number, turned.crowd, verdict, promoted=promoted, found=turned.round, seconds=seconds)
+        report = _report(turned, verdict, promoted=promoted, seconds=seconds)
         self._say(f"round {turned.number}: gold win rate {report.gold_win_rate:.3f}")
         return report
 
@@ -159,23 +196,39 @@ class Loop:
         await self._wait_for_round(round_id, "select", lambda found: found.step != "select")
         return round_id
 
-    async def _label(self, round_id: int, number: int) -> tuple[CrowdReport, float]:
-        """Simulated people judge exactly as many pairs as the round asked for."""
-        links = await self._invite(number)
+    async def _label(self, round_id: int) -> tuple[CrowdReport, float]:
+        """Simulated people give exactly as many judgements as the round asked for."""
         given = self._settings
         settings = CrowdSettings(self._site.url, SLUG, given.labels, given.noise, given.seed, given.kinds)
+        async with transaction(self._sessions) as db:
+            links = [await sign_in_path(db, user_id) for user_id in self._people]
         began = time.monotonic()
-        crowd = await play(links, settings)
+        sharing = asyncio.create_task(self._share(round_id))
+        try:
+            crowd = await play(links, settings)
+        finally:
+            sharing.cancel()
         if crowd.judgements < self._settings.labels:
             raise LoopError(f"only {crowd.judgements} of {settings.judgements} labels came in: {crowd.error_messages}")
         await self._wait_for_round(round_id, "label", lambda found: found.step not in ("select", "label"))
         return crowd, time.monotonic() - began
 
-    async def _invite(self, number: int) -> list[str]:
-        async with transaction(self._sessions) as db:
-            project = (await db.scalars(select(Project).where(Project.slug == SLUG))).one()
-            names = [f"Simulated {number}.{place}" for place in range(self._settings.annotators)]
-            return [await invite(db, project, name) for name in names]
+    async def _share(self, round_id: int) -> None:
+        """Have several people judge a share of the round's pairs, as these are made; until it is cancelled."""
+        given, seen = self._settings, 0
+        while 0 < given.shared < 1:
+            async with transaction(self._sessions) as db:
+                seen = await share(db, round_id, after=seen, votes=given.votes, share_=given.shared, draw=self._draw)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _invite(self, db: AsyncSession, project: Project) -> dict[int, tuple[str, Kind]]:
+        """The people of all rounds: name and kind by id."""
+        found = {}
+        for place in range(self._settings.annotators):
+            name = f"Simulated {place}"
+            user_id = await add_simulated(db, project, name)
+            found[user_id] = (name, self._settings.kinds[place % len(self._settings.kinds)])
+        return found
 
     async def _wait_for_run(self, project_id: int, stage: str) -> float:
         while True:
@@ -201,7 +254,7 @@ class Loop:
                 raise LoopError(f"{what}: run {broken[0].id} ({broken[0].stage}) failed: {broken[0].error}")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _held_out(self, db: Any, project_id: int) -> dict[str, str]:
+    async def _held_out(self, db: AsyncSession, project_id: int) -> dict[str, str]:
         found = await db.scalars(
             select(Prompt).where(Prompt.project_id == project_id, Prompt.split == "held_out").order_by(Prompt.id)
         )
@@ -214,11 +267,38 @@ class Loop:
         self._tell(f"[{time.monotonic() - self._began:5.0f} s] {what}")
 
 
-async def invite(db: Any, project: Project, name: str) -> str:
+async def invite(db: AsyncSession, project: Project, name: str) -> str:
     """A new simulated annotator of the project; the path of a one-time sign-in link."""
+    return await sign_in_path(db, await add_simulated(db, project, name))
+
+
+async def share(db: AsyncSession, round_id: int, *, after: int, votes: int, share_: float, draw: random.Random) -> int:
+    """Have `votes` people judge some of the round's pairs made since the task `after`; the last of these pairs."""
+    made = await db.scalars(select(Task.id).where(Task.round_id == round_id, Task.id > after).order_by(Task.id))
+    task_ids = list(made)
+    shared = [task_id for task_id in task_ids if draw.random() < share_]
+    await db.execute(update(Task).where(Task.id.in_(shared)).values(quota=votes))
+    return max(task_ids, default=after)
+
+
+async def add_simulated(db: AsyncSession, project: Project, name: str) -> int:
+    """A new simulated annotator of the project; their id."""
     user: User = await accounts.create_user(db, name=name, is_simulated=True)
     await projects.add_member(db, project, user.id, "annotator")
-    return f"/sign-in/link/{await accounts.create_sign_in_link(db, user.id)}"
+    return user.id
+
+
+async def sign_in_path(db: AsyncSession, user_id: int) -> str:
+    """Where somebody signs in once."""
+    return f"/sign-in/link/{await accounts.create_sign_in_link(db, user_id)}"
+
+
+async def _learnt_from(db: AsyncSession, round_: Round, reward: ModelVersion | None) -> tuple[int, bool]:
+    """How many of the round's pairs were judged, and whether its reward model learnt from soft labels."""
+    judged = select(func.count()).select_from(Task).where(Task.round_id == round_.id, Task.judged > 0)
+    version_id = reward.dataset_version_id if reward else None
+    version = await db.get(DatasetVersion, version_id) if version_id else None
+    return await db.scalar(judged) or 0, version is not None and "believed" in version.settings
 
 
 def _seconds(run: Run) -> float:
@@ -227,12 +307,11 @@ def _seconds(run: Run) -> float:
     return round((run.finished_at - run.started_at).total_seconds(), 1)
 
 
-def _report(
-    number: int, crowd: CrowdReport, verdict: Verdict, *, promoted: bool, found: Round, seconds: dict[str, float]
-) -> RoundReport:
+def _report(turned: TurnedRound, verdict: Verdict, *, promoted: bool, seconds: dict[str, float]) -> RoundReport:
     return RoundReport(
-        round=number,
-        labels=crowd.judgements,
+        round=turned.number,
+        labels=turned.crowd.judgements,
+        pairs=turned.pairs,
         reward_accuracy=verdict.reward_accuracy,
         reward_accuracy_ci=verdict.reward_accuracy_ci,
         gold_win_rate=verdict.gold_win_rate.rate,
@@ -244,6 +323,8 @@ def _report(
         length_ratio=verdict.length_ratio,
         eos_rate=verdict.eos_rate,
         promoted=promoted,
-        reason=found.reason,
+        reason=turned.round.reason,
         seconds=seconds,
+        weighs=turned.weighs,
+        people=turned.people,
     )
