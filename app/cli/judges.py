@@ -1,0 +1,127 @@
+"""Judges that are models from the command line: made, listed with how far they can be trusted, asked, and stopped."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cli import app
+from app.cli.database import in_transaction
+from app.db.tables import Judge, Project, Run
+from app.db.tables.judges import Outcome
+from app.services.judging.machines import answered, judges
+from app.services.judging.machines.answered import Answered
+from app.services.judging.machines.calibration import Share
+from app.services.loop import starting
+from app.services.projects import projects
+from app.services.reports import reports
+from app.services.reports.judges import JUDGES, Entry
+from app.services.served import served_models
+
+ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
+Name = Annotated[str, typer.Argument(help="The served model's name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+judge_commands = typer.Typer(help="Judges that are models: served models that judge pairs.", no_args_is_help=True)
+app.add_typer(judge_commands, name="judge")
+
+
+@judge_commands.command()
+def add(name: Name, project: ProjectName, as_json: AsJson = False) -> None:
+    """Make a served model a judge. It judges when it is asked, and people are told of a machine."""
+
+    async def make(db: AsyncSession) -> Judge:
+        found = await projects.named(db, project)
+        return await judges.make(db, found, await served_models.named(db, found, name))
+
+    judge = in_transaction(make)
+    _say({"name": name, "judge_id": judge.id}, f"{name} is a judge of {project}.", as_json=as_json)
+
+
+@judge_commands.command("list")
+def list_judges(project: ProjectName, as_json: AsJson = False) -> None:
+    """List the judges of a project with how far each can be trusted, as it is now."""
+
+    async def read(db: AsyncSession) -> Sequence[Entry]:
+        await reports.one_snapshot(db)
+        latest = await reports.fresh(db, await projects.named(db, project), JUDGES)
+        return latest.content.entries if latest.content else ()
+
+    entries = in_transaction(read)
+    lines = "\n".join(map(_line, entries)) or "No served model is a judge here."
+    _say([asdict(entry) for entry in entries], lines, as_json=as_json)
+
+
+@judge_commands.command()
+def ask(
+    name: Name,
+    project: ProjectName,
+    pairs: Annotated[
+        int, typer.Option(min=0, help="Open pairs, at most; 0: those alone that people have judged, to calibrate it.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Have a judge judge pairs, twice each: those that it is measured by first, then open ones."""
+
+    async def queue(db: AsyncSession) -> Run:
+        found, judge = await _judge(db, project, name)
+        return await starting.judge(db, None, found, judge, pairs=pairs)
+
+    run = in_transaction(queue)
+    _say({"run_id": run.id, "state": run.state}, f"Run {run.id} is in the queue.", as_json=as_json)
+
+
+@judge_commands.command("answers")
+def list_answers(
+    name: Name,
+    project: ProjectName,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only those.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a judge replied, newest first; JSON has it word for word."""
+
+    async def read(db: AsyncSession) -> list[Answered]:
+        _, judge = await _judge(db, project, name)
+        return await answered.newest(db, judge, outcome=outcome, limit=limit)
+
+    found = in_transaction(read)
+    lines = "\n".join(f"task {one.task_id}: {one.outcome}, {one.tokens} tokens" for one in found)
+    _say([asdict(one) for one in found], lines or "It has answered nothing yet.", as_json=as_json)
+
+
+@judge_commands.command()
+def stop(name: Name, project: ProjectName, as_json: AsJson = False) -> None:
+    """Have a judge judge no more. What it said stays, and is learnt from no more."""
+
+    async def end(db: AsyncSession) -> None:
+        _, judge = await _judge(db, project, name)
+        await judges.stop(db, judge)
+
+    in_transaction(end)
+    _say({"name": name, "stopped": True}, f"{name} judges no more.", as_json=as_json)
+
+
+async def _judge(db: AsyncSession, project: str, name: str) -> tuple[Project, Judge]:
+    found = await projects.named(db, project)
+    return found, await judges.required(db, await served_models.named(db, found, name))
+
+
+def _say(told: Any, words: str, *, as_json: bool) -> None:
+    print(json.dumps(told, ensure_ascii=False, indent=2, default=str) if as_json else words)
+
+
+def _line(entry: Entry) -> str:
+    measured = entry.measured
+    counts = f"weighs {measured.weight:.2f}" if measured.is_calibrated else "not calibrated"
+    return (
+        f"{entry.name}: {measured.answered} pairs judged, {measured.shared} of them by people, too; agreement"
+        f" {_share(measured.agreement)}, flips {_share(measured.flips)}, {counts}, {measured.tokens:,} tokens"
+    )
+
+
+def _share(share: Share | None) -> str:
+    return "unknown" if share is None else f"{share.share:.1%} [{share.low:.1%}, {share.high:.1%}]"
