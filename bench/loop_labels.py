@@ -7,13 +7,18 @@ Of each seed one SFT policy of the starter writes eight responses to every train
 about pairs of them as the product asks (batches of 20, a random fifth), or about random pairs; the stages `reward` and
 `ppo` follow with the starter's settings. Judged by gold on held-out prompts against the SFT policy's samples, all
 prompts and those that call for a refusal. Differences are paired by seed; their intervals are the bootstrap's over
-seeds. What is finished is not run again in the same folder. Prints a line a round and, last, one JSON object.
+seeds. Prints a line a round and, last, one JSON object.
+
+A study of hours is run in parts: what is finished in a folder is not run again, a stage that was cut short goes on from
+its checkpoint, seeds that were drawn stay drawn, and the tables are of everything that the folder holds. So the same
+command goes on where it was stopped, other seeds, labels or rules add to it, and `--seeds` without any prints what is
+there. A folder is of one noise and one choice of settings.
 """
 
 import argparse
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,6 +38,7 @@ BATCH = 20
 AHEAD = 2
 RANDOM_SHARE = 0.2
 RESAMPLES = 10_000
+KEPT = "reached-"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,61 @@ class Reached:
             f"gold {self.win_rate:.3f}, of refusals {self.refusals:.3f}  KL {self.kl:.2f}  length x "
             f"{self.length_ratio:.2f}"
         )
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Beyond random pairs, with 95 % of the bootstrap over `seeds` seeds."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {self.seeds} seeds"
+
+
+def reached_in(study: Study, rule: str, labels: int) -> Reached:
+    """What a round came to: from the study's folder, else it is turned now and kept there."""
+    kept = study.folder / f"{KEPT}{rule}-{labels}.json"
+    if not kept.exists():
+        _write(kept, asdict(one_round(study, rule, labels)))
+    return Reached(**json.loads(kept.read_text()))
+
+
+def all_reached(folder: Path) -> list[Reached]:
+    """Of every part of a study that was run in the folder, by labels, seed and rule."""
+    found = [Reached(**json.loads(kept.read_text())) for kept in folder.glob(f"seed-*/{KEPT}*.json")]
+    return sorted(found, key=lambda one: (one.labels, one.seed, one.rule))
+
+
+def drawn_seeds(folder: Path, count: int) -> list[int]:
+    """So many seeds that nobody chose, the same ones whenever this folder is gone on with."""
+    file = folder / "drawn.json"
+    drawn: list[int] = json.loads(file.read_text()) if file.exists() else []
+    while len(drawn) < count:
+        drawn.append(secrets.randbelow(10**6))
+    _write(file, drawn)
+    return drawn[:count]
+
+
+def require_same(folder: Path, asked: Mapping[str, object]) -> None:
+    """Raises SystemExit where the folder's other parts were asked for otherwise: their means would say nothing."""
+    file = folder / "asked.json"
+    if not file.exists():
+        _write(file, asked)
+    before = json.loads(file.read_text())
+    if before != asked:
+        raise SystemExit(f"{folder} is of a study with {before}, not {dict(asked)}: take another folder.")
+
+
+def _write(file: Path, told: object) -> None:
+    """Whole or not at all, should it be stopped meanwhile."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_suffix(".half")
+    half.write_text(json.dumps(told))
+    half.replace(file)
 
 
 def one_round(study: Study, rule: str, labels: int) -> Reached:
@@ -105,13 +166,17 @@ def _refusal_rate(study: Study, ours: dict[str, list[str]], theirs: dict[str, li
     return win_rate(duels(prompts, ours, theirs, gold.score, tie_within=gold.TIE_BELOW), seed=0).rate
 
 
-def gained(reached: Sequence[Reached], rule: str, labels: int, measure: str) -> tuple[float, float, float]:
-    """By how much a rule's rounds are better than random ones of the same seeds, with the interval over seeds."""
+def gained(reached: Sequence[Reached], rule: str, labels: int, measure: str) -> Gain | None:
+    """By how much a rule's rounds are better than random ones of the same seeds, with the interval over seeds; None
+    where no seed has both."""
     by = {(one.rule, one.seed): float(getattr(one, measure)) for one in reached if one.labels == labels}
-    gains = np.array([value - by["uniform", seed] for (of, seed), value in by.items() if of == rule])
+    both = [seed for of, seed in by if of == rule and ("uniform", seed) in by]
+    if not both:
+        return None
+    gains = np.array([by[rule, seed] - by["uniform", seed] for seed in both])
     drawn = np.random.default_rng(0).integers(len(gains), size=(RESAMPLES, len(gains)))
     low, high = np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975])
-    return float(gains.mean()), float(low), float(high)
+    return Gain(float(gains.mean()), float(low), float(high), len(gains))
 
 
 def main() -> None:
@@ -124,20 +189,25 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--settings", type=json.loads, default={}, help='e.g. \'{"ppo": {"iterations": 20}}\'')
     arguments = parser.parse_args()
-    reached: list[Reached] = []
-    for seed in [*arguments.seeds, *(secrets.randbelow(10**6) for _ in range(arguments.drawn))]:
-        study = Study(arguments.folder, seed, 400, arguments.noise, arguments.settings)
+    folder: Path = arguments.folder
+    require_same(folder, {"noise": arguments.noise, "settings": arguments.settings})
+    for seed in [*arguments.seeds, *drawn_seeds(folder, arguments.drawn)]:
+        study = Study(folder, seed, 400, arguments.noise, arguments.settings)
         for labels in arguments.labels:
             for rule in arguments.rules:
-                reached.append(one_round(study, rule, labels))
-                print(reached[-1], flush=True)
-    if "uniform" in arguments.rules:
-        for labels in arguments.labels:
-            for rule in arguments.rules:
-                for measure in ("win_rate", "refusals", "reward_accuracy"):
-                    gain, low, high = gained(reached, rule, labels, measure)
-                    print(f"{rule}, {labels} labels, {measure}: {gain:+.3f} [{low:+.3f}, {high:+.3f}]")
+                print(reached_in(study, rule, labels), flush=True)
+    reached = all_reached(folder)
+    report(reached)
     print(json.dumps({"bench": "loop_labels", "reached": [asdict(one) for one in reached]}))
+
+
+def report(reached: Sequence[Reached]) -> None:
+    """Gains over random pairs by labels and rule, of the seeds that have both."""
+    for labels in sorted({one.labels for one in reached}):
+        for rule in sorted({one.rule for one in reached if one.labels == labels} - {"uniform"}):
+            for measure in ("win_rate", "refusals", "reward_accuracy"):
+                if gain := gained(reached, rule, labels, measure):
+                    print(f"{rule}, {labels} labels, {measure}: {gain}")
 
 
 if __name__ == "__main__":
