@@ -6,7 +6,16 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, s
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import SQLColumnExpression
 
-from app.db.tables import Assignment, Completion, DatasetJudgement, Judgement, Prompt, Task, TaskCompletion
+from app.db.tables import (
+    Assignment,
+    Completion,
+    DatasetJudgement,
+    DatasetVersion,
+    Judgement,
+    Prompt,
+    Task,
+    TaskCompletion,
+)
 
 
 def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
@@ -116,3 +125,14 @@ def is_left() -> ColumnElement[bool]:
 def held_by_a_dataset() -> ColumnElement[bool]:
     """Condition on Judgement: some dataset version holds it, so that it can't be changed any more."""
     return exists().where(DatasetJudgement.judgement_id == Judgement.id)
+
+
+def is_settled() -> ColumnElement[bool]:
+    """Condition on Judgement: its author can't change it any more. A check is settled when a dataset version is cut, as
+    a label would be: else what can still be changed would tell which judgements were checks."""
+    cut_since = exists().where(
+        DatasetVersion.project_id == Judgement.project_id,
+        DatasetVersion.kind == "preferences",
+        DatasetVersion.created_at >= Judgement.submitted_at,
+    )
+    return or_(held_by_a_dataset(), and_(Judgement.is_check, cut_since))

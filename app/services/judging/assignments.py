@@ -357,15 +357,15 @@ async def _reclaim(
 
 
 async def _said(db: AsyncSession, assignment_id: int) -> tuple[Answer, int, bool]:
-    """The current answer, the judgement that it is, and whether a dataset version holds it."""
-    judgement, is_held, response, position = (
+    """The current answer, the judgement that it is, and whether its author can't change it any more."""
+    judgement, is_settled, response, position = (
         await db.execute(
-            select(Judgement, conditions.held_by_a_dataset(), Demonstration.text, TaskCompletion.position)
+            select(Judgement, conditions.is_settled(), Demonstration.text, TaskCompletion.position)
             .select_from(WITH_RESPONSE)
             .where(Judgement.assignment_id == assignment_id, Judgement.superseded_by.is_(None))
         )
     ).one()
-    return Answer.of(judgement, response or "", position), judgement.id, is_held
+    return Answer.of(judgement, response or "", position), judgement.id, is_settled
 
 
 async def _skips(db: AsyncSession, task: Task) -> int:

@@ -190,10 +190,10 @@ async def _supersede(db: AsyncSession, held: Held, replaces: int | None) -> int:
     """Point the current judgement at the one to come; returns its id. A dataset being cut is waited for."""
     await db.execute(select(Project.id).where(Project.id == held.project_id).with_for_update(read=True))
     current = (Judgement.assignment_id == held.assignment_id, Judgement.superseded_by.is_(None))
-    current_id, is_held = (await db.execute(select(Judgement.id, conditions.held_by_a_dataset()).where(*current))).one()
+    current_id, is_settled = (await db.execute(select(Judgement.id, conditions.is_settled()).where(*current))).one()
     if replaces is not None and replaces != current_id:
         raise AnsweredBefore
-    if is_held:
+    if is_settled:
         raise Conflict("A dataset version holds this judgement, so it can't be changed any more.")
     drawn = await db.scalar(select(func.nextval(func.pg_get_serial_sequence("judgements", "id"))))
     assert isinstance(drawn, int)

@@ -32,7 +32,7 @@ async def of_person(
     excerpt.
     """
     rows = await db.execute(
-        select(Assignment.id, Judgement, Prompt.messages, conditions.held_by_a_dataset(), Task.erased_at.is_not(None))
+        select(Assignment.id, Judgement, Prompt.messages, conditions.is_settled(), Task.erased_at.is_not(None))
         .join(Assignment, Assignment.id == Judgement.assignment_id)
         .join(Task, Task.id == Assignment.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
@@ -52,10 +52,10 @@ async def of_person(
             answer=Answer.of(judgement),
             prompt_excerpt=_excerpt(messages[-1]["content"]),
             submitted_at=judgement.submitted_at,
-            editable=not (held or is_erased),
+            editable=not (settled or is_erased),
             is_erased=is_erased,
         )
-        for assignment_id, judgement, messages, held, is_erased in rows
+        for assignment_id, judgement, messages, settled, is_erased in rows
     ]
 
 

@@ -76,7 +76,8 @@ class Holdings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one annotator is: judgements today and in all, and tasks left to them, those on their desk included."""
+    """How far one annotator is: judgements today and in all, and tasks left to them, those on their desk included and
+    as many fewer as they were given hidden checks today."""
 
     today: int
     total: int
@@ -198,9 +199,14 @@ async def annotator_progress(
             Task.purpose == "label",
         )
     )
-    row = await db.execute(select(mine.where(_today(utc_offset)).scalar_subquery(), mine.scalar_subquery(), free, held))
-    today, total, open_for_me, on_desk = row.one()
-    return Progress(today, total, open_for_me + on_desk)
+    today = mine.where(_today(utc_offset))
+    checks = today.join(Task, Task.id == Judgement.task_id).where(Task.purpose.in_(("gold", "repeat")))
+    row = await db.execute(
+        select(today.scalar_subquery(), mine.scalar_subquery(), checks.scalar_subquery(), free, held)
+    )
+    judged_today, total, checked_today, open_for_me, on_desk = row.one()
+    # A check takes no place of a task: if what is left stood still after one, it would give itself away.
+    return Progress(judged_today, total, max(0, open_for_me + on_desk - checked_today))
 
 
 async def unavailable(db: AsyncSession, actor: Principal, project: Project) -> Unavailable:

@@ -49,7 +49,9 @@ class ProjectOut(Out):
 class ProgressOut(Out):
     today: int = Field(description="Your judgements since midnight, UTC.")
     total: int
-    open_for_me: int = Field(description="Tasks that you can still judge, those that are leased to you included.")
+    open_for_me: int = Field(
+        description="Tasks that you can still judge, at least; those leased to you are among them."
+    )
 
 
 class CountsOut(Out):
