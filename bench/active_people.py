@@ -7,10 +7,10 @@ import numpy as np
 
 from app.services.loop.annotators import LEAST_WEIGHT
 from app.services.selection.arrays import Floats, Whole
-from app.services.selection.consensus import Pairs, agree
+from app.services.selection.consensus import Pairs, agree, meant
 from app.services.selection.consensus import labels as labels_of
 from app.services.selection.habits import Habits, Votes, learn_habits
-from app.services.selection.posterior import Judged, learn, mode, sigmoid
+from app.services.selection.posterior import Judged, learn, mode
 from app.simulation.kinds import MIXED, SIDED_SHARE, WORDS_OF_A_LEVEL, Kind
 from app.starter import gold
 from bench.active_pool import Answered
@@ -56,11 +56,10 @@ def accuracies(pool: Answered, held_out: Answered, noise: float, labels: int, se
         wrong_W = np.zeros(len(MIXED)) if right_W is None else GOLD_TASKS - right_W
         votes = Votes(said.person_P, np.arange(labels), said.choice_P, said.side_P, alike_P, known_W, wrong_W)
         found = agree(votes, Pairs(difference_PF, said.prompt_P, everything))
-        label_P = np.where(said.choice_P == 0.5, 0.5, found.truth_P)
         is_doubted_W = found.by_votes.bounds()[1] < 0.75
         belief_W = np.maximum(np.abs(2 * found.habits.reliability() - 1), LEAST_WEIGHT)
         weight_P = np.where(is_doubted_W, belief_W, 1.0)[said.person_P]
-        measured += [held_out.test.accuracies(found.theta_F)[0], taught(label_P, weight_P, 0.0)]
+        measured += [held_out.test.accuracies(found.theta_F)[0], taught(found.meant_V, weight_P, 0.0)]
     plain = Votes(said.person_P, np.arange(labels), said.choice_P, said.side_P, alike_P, *np.zeros((2, len(MIXED))))
     theta_F = _with_habits_known(plain, Pairs(difference_PF, said.prompt_P, everything), said.clean_P, found.strength)
     return [*measured, held_out.test.accuracies(theta_F)[0]]
@@ -69,10 +68,10 @@ def accuracies(pool: Answered, held_out: Answered, noise: float, labels: int, se
 def _with_habits_known(votes: Votes, pairs: Pairs, clean_P: Floats, strength: float) -> Floats:
     """What EM could reach: people's habits are those that the true answers tell of, and only theta is to be found."""
     habits = learn_habits(votes, clean_P, Habits.of_newcomers(votes.people), others_V=clean_P)
-    evidence_P = habits.evidence(votes)
     theta_F = np.zeros(pairs.difference_PF.shape[1])
     for _ in range(KNOWN_ROUNDS):
-        label_P, weight_P = labels_of(votes, sigmoid(pairs.difference_PF @ theta_F + evidence_P))
+        meant_V, _ = meant(votes, habits, pairs.difference_PF @ theta_F, pairs.spread_P)
+        label_P, weight_P = labels_of(votes, meant_V, len(pairs))
         theta_F = mode(pairs.judged(label_P, weight_P), strength=strength, lapse=0.0, start_F=theta_F)
     return theta_F
 

@@ -26,7 +26,8 @@ CHOICES = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True)
 class Votes:
-    """Pairs of arguments with all votes on them, and who gave each; `gold_P` is 1, 0, or ½ where there is none."""
+    """Pairs of arguments with all votes on them, and who gave each; `gold_P` is 1, 0, or ½ where there is none. Two
+    topics, one for each side, belong to one debate."""
 
     feature_NF: Floats
     texts: Sequence[str]
@@ -36,6 +37,7 @@ class Votes:
     votes: Sequence[Sequence[float]]
     voters: Sequence[Sequence[int]]
     gold_P: Floats
+    debate_T: Whole
 
 
 def read_votes(folder: Path) -> Votes:
@@ -56,6 +58,7 @@ def read_votes(folder: Path) -> Votes:
         [[CHOICES[vote["choice"]] for vote in of] for of in given],
         [[people[vote["annotator"]] for vote in of] for of in given],
         np.array([CHOICES.get(pair["gold"], 0.5) for pair in pairs]),
+        np.unique([topic.partition("_")[0] for topic in topics], return_inverse=True)[1],
     )
 
 

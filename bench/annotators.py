@@ -1,8 +1,10 @@
 """Whether it pays to model who says what: EM over people, features and truth, against votes taken as they are.
 
-    python -m bench.annotators --ukp ../shared/data [--splits 12] [--first-split 0]
+    python -m bench.annotators --ukp ../shared/data [--splits 12] [--first-split 100] [--topics reported]
 
-Real votes (UKPConvArg1) on 24 topics, judged by what all votes together say of pairs of the other eight. Both ways have
+Real votes (UKPConvArg1) on 24 topics, judged by what all votes together say of pairs of the other eight. These eight
+are drawn from one half of the debates (`--topics tuned`) while something is chosen, and from the other half to report
+what it is worth. Both ways have
 the same features, and a prior and a temperature of their own that are chosen on the training votes alone, topics held
 out in turn: without that, the worse tuned one loses. Differences are paired by split, with 95 % intervals of the
 bootstrap over splits. Prints a table and, last, one JSON object.
@@ -26,6 +28,8 @@ from bench.active_votes import Votes as Arguments
 
 REGIMES = ((500, 1), (2_000, 1), (8_000, 1), (500, 5))
 """Pairs, and votes on each."""
+PARTS = ("tuned", "reported")
+"""Every other debate, so that no argument of one is known from the other side."""
 RESAMPLES = 2_000
 GOAL = "log-likelihood better with its interval above 0, accuracy not lower"
 
@@ -46,10 +50,11 @@ class Split:
         return float((right_P > 0).mean()), float(np.log(sigmoid(right_P)).mean())
 
 
-def split(arguments: Arguments, seed: int, count: int, depth: int) -> Split:
+def split(arguments: Arguments, seed: int, count: int, depth: int, part: str) -> Split:
     rng = np.random.default_rng([seed, count, depth])
-    seen = rng.permutation(int(arguments.topic_P.max()) + 1)[:TRAIN_TOPICS]
-    is_seen_P = np.isin(arguments.topic_P, seen)
+    of_part = np.flatnonzero(arguments.debate_T % 2 == PARTS.index(part))
+    unseen = rng.permutation(of_part)[: len(arguments.debate_T) - TRAIN_TOPICS]
+    is_seen_P = ~np.isin(arguments.topic_P, unseen)
     able = [pair for pair in np.flatnonzero(is_seen_P) if len(arguments.votes[pair]) >= depth]
     chosen = rng.choice(able, count, replace=False)
     given = [
@@ -107,7 +112,7 @@ def interval(value_S: Floats) -> tuple[float, float, float]:
     return float(value_S.mean()), float(low), float(high)
 
 
-def on_votes(folder: Path, splits: Sequence[int]) -> Mapping[str, object]:
+def on_votes(folder: Path, splits: Sequence[int], part: str) -> Mapping[str, object]:
     arguments = read_votes(folder)
     found: dict[str, object] = {}
     print(f"{'votes':<12}{'accuracy: plain, EM':>22}{'points':>24}{'nats: plain, EM':>20}{'nats more':>26}{'s':>6}")
@@ -115,7 +120,7 @@ def on_votes(folder: Path, splits: Sequence[int]) -> Mapping[str, object]:
         plain, modelled = np.zeros((len(splits), 2)), np.zeros((len(splits), 2))
         spent = 0.0
         for row, seed in enumerate(splits):
-            given = split(arguments, seed, count, depth)
+            given = split(arguments, seed, count, depth, part)
             plain[row] = given.measured(*as_they_are(given))
             began = time.monotonic()
             modelled[row] = given.measured(*by_em(given))
@@ -145,10 +150,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ukp", type=Path, required=True)
     parser.add_argument("--splits", type=int, default=12)
-    parser.add_argument("--first-split", type=int, default=0)
+    parser.add_argument("--first-split", type=int, default=100)
+    parser.add_argument("--topics", choices=PARTS, default="reported")
     chosen = parser.parse_args()
-    found = on_votes(chosen.ukp, range(chosen.first_split, chosen.first_split + chosen.splits))
-    print(json.dumps({"bench": "annotators, real votes", "splits": chosen.splits, "goal": GOAL, "found": found}))
+    found = on_votes(chosen.ukp, range(chosen.first_split, chosen.first_split + chosen.splits), chosen.topics)
+    print(
+        json.dumps(
+            {
+                "bench": "annotators, real votes",
+                "topics": chosen.topics,
+                "splits": chosen.splits,
+                "goal": GOAL,
+                "found": found,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

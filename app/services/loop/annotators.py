@@ -284,9 +284,8 @@ def _believed(learnt: Known, names: Mapping[int, str]) -> Beliefs:
     weighs_less = np.array([verdict in ("unreliable", "unexplained") for verdict in learnt.verdicts], dtype=bool)
     belief_W = 2 * reliability - 1  # noqa: N806 - its shape
     weight_W = np.where(weighs_less, np.maximum(np.abs(belief_W), LEAST_WEIGHT), 1.0)  # noqa: N806
-    label = np.where(votes.choice_V == 0.5, 0.5, consensus.truth_P[votes.pair_V])
     of_pairs = {
-        place: Belief(round(float(label[vote]), 4), round(float(weight_W[votes.person_V[vote]]), 4))
+        place: Belief(round(float(consensus.meant_V[vote]), 4), round(float(weight_W[votes.person_V[vote]]), 4))
         for vote, place in enumerate(learnt.table.places)
     }
     of_people = {

@@ -15,14 +15,27 @@ import numpy as np
 from app.services.selection.arrays import Floats, Truths, Whole
 from app.services.selection.posterior import sigmoid
 
-PRIOR_RIGHT, PRIOR_WRONG = 7.0, 1.0
-"""What a newcomer has to their credit: eta ~ Beta(8, 2)."""
 SIDE_SPREAD = 1.0
 """b ~ N(0, 1): with 0.3 who always presses one side is half believed after sixty votes."""
 STEPS = 20
 LONGEST_STEP = 1.5
 NEGLIGIBLE = 1e-8
 Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Answers that a newcomer has to their credit: the log odds of being right have the density eta^right
+    (1 - eta)^wrong."""
+
+    right: float
+    wrong: float
+
+
+TRUSTING = Prior(2.0, 0.1)
+"""To learn from: nearly all is right until a few answers say otherwise."""
+CAUTIOUS = Prior(7.0, 1.0)
+"""To tell of somebody: eta ~ Beta(8, 2), so that few answers make nobody perfect."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,8 @@ class Habits:
     side_deviation_W: Floats
 
     @classmethod
-    def of_newcomers(cls, people: int) -> "Habits":
-        usual = np.log(PRIOR_RIGHT / PRIOR_WRONG)
+    def of_newcomers(cls, people: int, prior: Prior = TRUSTING) -> "Habits":
+        usual = np.log(prior.right / prior.wrong)
         none = np.zeros(people)
         return cls(np.full(people, usual), none, none, none)
 
@@ -132,14 +145,8 @@ class Habits:
         sure_V, leaning_V = self.sure_W[votes.person_V], self.side_W[votes.person_V] * votes.side_V
         return sigmoid(sure_V + leaning_V), sigmoid(leaning_V - sure_V)
 
-    def evidence(self, votes: Votes) -> Floats:
-        """Log odds that each vote adds to its pair's first response being better; none by a tie."""
-        up_V, down_V = self.chances(votes)
-        told_V = np.where(votes.choice_V > 0.5, np.log(up_V / down_V), np.log((1 - up_V) / (1 - down_V)))
-        return np.where(votes.decided(), votes.weight_V * told_V, 0.0)
 
-
-def learn_habits(votes: Votes, truth_V: Floats, start: Habits, *, others_V: Floats) -> Habits:
+def learn_habits(votes: Votes, truth_V: Floats, start: Habits, *, others_V: Floats, prior: Prior = TRUSTING) -> Habits:
     """The likeliest habits given how likely each vote's first response is truly better, by Newton on both at once.
 
     `others_V` is the same without the vote itself: of what is not known for sure a vote tells less about its person.
@@ -147,7 +154,7 @@ def learn_habits(votes: Votes, truth_V: Floats, start: Habits, *, others_V: Floa
     weight_V = votes.weight_V * votes.decided()
     said_V = (votes.choice_V > 0.5).astype(np.float64)
     true_V, false_V = weight_V * truth_V, weight_V * (1 - truth_V)
-    right_W, wrong_W = PRIOR_RIGHT + votes.right_W, PRIOR_WRONG + votes.wrong_W
+    right_W, wrong_W = prior.right + votes.right_W, prior.wrong + votes.wrong_W
     habits = start
     for _ in range(STEPS):
         up_V, down_V = habits.chances(votes)
@@ -165,10 +172,10 @@ def learn_habits(votes: Votes, truth_V: Floats, start: Habits, *, others_V: Floa
         habits = replace(habits, sure_W=habits.sure_W + sure_step_W, side_W=habits.side_W + side_step_W)
         if max(np.abs(sure_step_W).max(initial=0), np.abs(side_step_W).max(initial=0)) < NEGLIGIBLE:
             break
-    return _with_deviations(votes, habits, others_V)
+    return _with_deviations(votes, habits, others_V, prior)
 
 
-def _with_deviations(votes: Votes, habits: Habits, others_V: Floats) -> Habits:
+def _with_deviations(votes: Votes, habits: Habits, others_V: Floats, prior: Prior) -> Habits:
     """Fisher's information of what was said, the truth being unknown but for all other votes (chance q):
     P(first) = q sigma(a + b s) + (1 - q) sigma(-a + b s)."""
     up_V, down_V = habits.chances(votes)
@@ -176,7 +183,7 @@ def _with_deviations(votes: Votes, habits: Habits, others_V: Floats) -> Habits:
     bend_up_V, bend_down_V = others_V * up_V * (1 - up_V), (1 - others_V) * down_V * (1 - down_V)
     by_sure_V, by_side_V = bend_up_V - bend_down_V, votes.side_V * (bend_up_V + bend_down_V)
     told_V = votes.weight_V * votes.decided() / (first_V * (1 - first_V))
-    known_W, known = habits.reliability(), PRIOR_RIGHT + PRIOR_WRONG + votes.right_W + votes.wrong_W
+    known_W, known = habits.reliability(), prior.right + prior.wrong + votes.right_W + votes.wrong_W
     information = _Information(
         _by_person(votes, told_V * by_sure_V**2) + known * known_W * (1 - known_W),
         _by_person(votes, told_V * by_sure_V * by_side_V),

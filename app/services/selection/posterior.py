@@ -24,6 +24,8 @@ USUAL_STRENGTH = 10.0**2.5
 FEWEST_TO_CHOOSE = 60
 """Pairs drawn at random; of fewer the choice is mostly noise, and costs more than it is worth."""
 LAPSE = 0.1
+LEAST_LEFT = 0.05
+"""Of what is known of a pair, where its own judgement tells nearly all."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,18 @@ def mode(judged: Judged, *, strength: float, lapse: float = LAPSE, start_F: Floa
         if gain < NEGLIGIBLE * (1 + abs(objective)):
             break
     return theta_F
+
+
+def without_itself(judged: Judged, theta_F: Floats, strength: float) -> tuple[Floats, Floats]:
+    """Each pair's margin by a head that has not heard it, and the variance of that, to first order at the mode
+    `theta_F` of one that has, where nobody lapses."""
+    margin_P = judged.difference_PF @ theta_F
+    information_P = judged.weight_P * _information(margin_P, 0.0)
+    covariance_FF = np.linalg.inv(_precision(judged.difference_PF, information_P, strength))
+    variance_P = np.einsum("pf,pf->p", judged.difference_PF @ covariance_FF, judged.difference_PF)
+    variance_P = variance_P / np.clip(1 - information_P * variance_P, LEAST_LEFT, 1.0)
+    slope_P = judged.weight_P * (sigmoid(margin_P) - judged.preference_P)
+    return margin_P + variance_P * slope_P, variance_P
 
 
 def _precision(difference_PF: Floats, information_P: Floats, strength: float) -> Floats:
