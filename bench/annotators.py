@@ -115,7 +115,7 @@ def interval(value_S: Floats) -> tuple[float, float, float]:
 def on_votes(folder: Path, splits: Sequence[int], part: str) -> Mapping[str, object]:
     arguments = read_votes(folder)
     found: dict[str, object] = {}
-    print(f"{'votes':<12}{'accuracy: plain, EM':>22}{'points':>24}{'nats: plain, EM':>20}{'nats more':>26}{'s':>6}")
+    print(f"{'votes':<12}{'accuracy: plain, EM':>22}{'points':>24}{'nats: plain, EM':>20}{'nats more':>28}{'s':>6}")
     for count, depth in REGIMES:
         plain, modelled = np.zeros((len(splits), 2)), np.zeros((len(splits), 2))
         spent = 0.0
@@ -129,7 +129,7 @@ def on_votes(folder: Path, splits: Sequence[int], part: str) -> Mapping[str, obj
         before, after = plain.mean(axis=0), modelled.mean(axis=0)
         print(
             f"{f'{count} x {depth}':<12}{f'{before[0]:.4f} {after[0]:.4f}':>22}{_told(points, 2):>24}"
-            f"{f'{before[1]:.4f} {after[1]:.4f}':>20}{_told(nats, 4):>26}{spent / len(splits):6.1f}",
+            f"{f'{before[1]:.4f} {after[1]:.4f}':>20}{_told(nats, 4):>28}{spent / len(splits):6.1f}",
             flush=True,
         )
         found[f"{count} x {depth}"] = {"plain": list(before), "em": list(after), "points": points, "nats": nats}

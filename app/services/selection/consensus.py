@@ -31,7 +31,7 @@ from app.services.selection.posterior import (
 
 ROUNDS = 30
 SETTLED = 1e-3
-"""Of every pair's truth, from one round to the next."""
+"""Of what each vote meant, from one round to the next."""
 ROUNDS_TO_CHOOSE = 3
 ROUNDS_TO_TELL = 10
 SPREAD, SPREAD_UNREAD = 1.0, 3.0
