@@ -9,7 +9,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Invalid
@@ -94,6 +96,23 @@ def test_long_rows_are_held_a_few_at_a_time(schema: str) -> None:
     try:
         for _ in frames(read(rows(), form, columns), Options(), frozenset()):
             pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 90 * MIB
+
+
+def test_a_value_that_a_table_keeps_once_is_not_unpacked_for_all_rows_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "one.parquet"
+    shared = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 600, pyarrow.int32()), ["a" * 400_000])
+    parquet.write_table(pyarrow.table({"prompt": shared}), file, compression="zstd")
+    assert file.stat().st_size < 2_000
+    tracemalloc.start()
+    try:
+        with Source.open(file) as source:
+            assert (
+                sum(len(str(row.fields["prompt"])) for row in source.rows() if isinstance(row, RawRow)) == 240_000_000
+            )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
