@@ -22,7 +22,6 @@ from app.services.data.imports.sources import bytes as source_bytes
 from app.services.data.imports.sources.source import Source
 from app.services.data.storing import loads
 from app.services.data.storing.frames import frames
-from app.services.data.storing.loads import Hopeless
 from app.services.data.storing.options import Options
 from tests.factories import make_project
 from tests.importing import import_file
@@ -65,7 +64,7 @@ async def test_a_file_none_of_whose_rows_can_be_used_is_given_up(
     file = tmp_path / "bad.jsonl"
     file.write_bytes(b'{"prompt": 7}\n' * 40_000)
     said = r"None of the first 5,000 rows of bad.jsonl can be used, so it was not read on. Row 1 has .+\.$"
-    with pytest.raises(Hopeless, match=said):
+    with pytest.raises(Invalid, match=said):
         await import_file(db, await make_project(db), file, schema="prompts", skip_bad=True)
 
 

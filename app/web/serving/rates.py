@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import acting
 from app.errors import TooMany
 from app.settings import Settings
-from app.web.locales import translated
+from app.web.locales import gettext
 from app.web.serving import errors
 from app.web.serving.clients import client_of
 from app.web.serving.deps import session_cookie
@@ -126,7 +126,7 @@ class RateLimit:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, wait: float) -> None:
-    refusal = TooMany("Too many requests at once. Wait a moment and try again.")
-    answer = errors.respond(Request(scope), refusal.status, type(refusal).__name__, translated(refusal))
+    said = gettext("Too many requests at once. Wait a moment and try again.")
+    answer = errors.respond(Request(scope), TooMany.status, TooMany.__name__, said)
     answer.headers["Retry-After"] = str(ceil(wait))
     await answer(scope, receive, send)

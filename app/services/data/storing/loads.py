@@ -117,19 +117,6 @@ class HasBadRows(Invalid):
         self.counts = counts
 
 
-class Hopeless(Invalid):
-    """No row can be used, as far as anybody reads on."""
-
-    def __init__(self, name: str, counts: Counts, first: BadRow) -> None:
-        super().__init__(
-            "None of the first %(rows)s rows of %(name)s can be used, so it was not read on. Row %(line)s %(reason)s.",
-            name=name,
-            rows=f"{counts.rows:,}",
-            line=f"{first.line:,}",
-            reason=first.reason[:LONGEST_REASON],
-        )
-
-
 async def check(db: AsyncSession, project: Project, import_: Import, reading: Reading, watch: Watch) -> Counts:
     """Read all of the file and count what it would bring. Nothing is stored."""
     merging = await Merging.open(db, project, import_.id, import_.file_name)
@@ -179,10 +166,21 @@ async def _pass(
                     merged = await merging.merge(frame)
                 counts = counts.plus(frame, merged)
                 first_bad = first_bad or next(iter(frame.bad), None)
-                if first_bad is not None and counts.bad == counts.rows >= MOST_BAD_TOLD:
-                    raise Hopeless(reading.source.called, counts, first_bad)
+                _require_hope(reading, counts, first_bad)
                 watch.tell(*_progress(reading.source), "checking" if is_check else "storing")
     return counts
+
+
+def _require_hope(reading: Reading, counts: Counts, first_bad: BadRow | None) -> None:
+    """Raises Invalid once so many rows were read and none can be used: the file is of another kind, or of none."""
+    if first_bad is not None and counts.bad == counts.rows >= MOST_BAD_TOLD:
+        raise Invalid(
+            "None of the first %(rows)s rows of %(name)s can be used, so it was not read on. Row %(line)s %(reason)s.",
+            rows=f"{counts.rows:,}",
+            name=reading.source.called,
+            line=f"{first_bad.line:,}",
+            reason=first_bad.reason[:LONGEST_REASON],
+        )
 
 
 def _progress(source: Source) -> tuple[int, int]:
