@@ -81,9 +81,41 @@ class Settings(BaseModel):
         str,
         Field(
             description="Names, separated by commas, by which the site may be reached besides that of its public URL, "
-            "`localhost` and its own address; requests for any other name are refused."
+            "`localhost` and its own address; requests for any other name are refused. Where it listens on every "
+            "address, any of them will do, and with neither a public URL nor this the machine's own name."
         ),
     ] = ""
+    header_kilobytes: Annotated[
+        int,
+        Field(ge=4, le=1024, description="How long the head of a request may be, its address and cookies included."),
+    ] = 32
+    header_seconds: Annotated[
+        float, Field(gt=0, description="How long a client may take to send the head of a request.")
+    ] = 20
+    body_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="How long a client may be slow to send the rest of a request: in each such time it has to "
+            "bring 1 kB a second.",
+        ),
+    ] = 30
+    client_connections: Annotated[
+        int,
+        Field(
+            ge=8,
+            description="Connections that one address may have to each process of the site; those of trusted proxies, "
+            "which are many people's, aren't counted. Idle ones make room first.",
+        ),
+    ] = 512
+    requests_per_minute: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Requests that one person may make, by pages and tokens together, and one address without a "
+            "sign-in; half of them may come at once. Each process of the site serves its share. 0: no limit.",
+        ),
+    ] = 1_200
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="How much the site's server says in its log.")
     ] = "info"

@@ -218,6 +218,7 @@ def web_command(settings: Settings, *bind: str) -> list[str]:
         proxies = ["--no-proxy-headers"]  # uvicorn would believe anybody on this machine
     return [
         sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", *bind,
+        "--http=app.web.serving.connections:Connection", "--ws=none",
         f"--timeout-keep-alive={WEB_KEEP_ALIVE_SECONDS}", f"--timeout-graceful-shutdown={WEB_STOP_SECONDS}",
         f"--log-level={settings.log_level}", "--no-access-log", "--no-server-header", *proxies,
     ]  # fmt: skip

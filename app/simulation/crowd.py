@@ -9,6 +9,7 @@ import numpy as np
 
 from app.simulation.annotator import TIMEOUT_SECONDS, SimulatedAnnotator, SimulationError
 from app.simulation.kinds import Kind, answers_of
+from app.simulation.patience import Patient
 from app.starter.gold import UnknownPromptError
 
 IDLE_SECONDS = 0.5
@@ -60,7 +61,9 @@ async def play(links: list[str], settings: CrowdSettings) -> CrowdReport:
     budget = Budget(settings.judgements)
     errors: list[str] = []
     # Loopback load: the default pool of a client would queue requests before the site sees them, so each has its own.
-    clients = [httpx.AsyncClient(base_url=settings.site_url, timeout=TIMEOUT_SECONDS) for _ in links]
+    clients = [
+        httpx.AsyncClient(base_url=settings.site_url, timeout=TIMEOUT_SECONDS, transport=Patient()) for _ in links
+    ]
     annotators = [
         SimulatedAnnotator(
             client,

@@ -43,6 +43,8 @@ def running_site(home: Path, settings: Mapping[str, str]) -> Iterator[Site]:
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PLUMBLINE_")}
     environment.pop("DATABASE_URL", None)
+    # Its people think in no time.
+    environment["PLUMBLINE_REQUESTS_PER_MINUTE"] = "0"
     environment |= {"PLUMBLINE_HOME": str(home), "PLUMBLINE_PORT": str(port), **settings}
     log = home / "up.log"
     with log.open("wb") as output:

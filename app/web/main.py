@@ -58,6 +58,7 @@ from app.web.serving import errors, events
 from app.web.serving.body_limit import BodyLimit
 from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.hosts import OwnNamesOnly, names_of
+from app.web.serving.rates import RateLimit, Rates
 from app.web.serving.request_log import ErrorBoundary, RequestLog
 from app.web.serving.security_headers import SecurityHeaders
 from app.web.serving.static_files import DigestedStaticFiles
@@ -120,6 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(RequestLog),
             Middleware(SecurityHeaders, https=https),
             Middleware(ErrorBoundary),
+            *([Middleware(RateLimit, settings=settings)] if settings.requests_per_minute else []),
             Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
             Middleware(BodyLimit, upload_bytes=settings.upload_bytes),
             Middleware(OwnNamesOnly, names=names_of(settings)),
@@ -127,6 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
     )
     app.state.settings = settings
+    app.state.rates = Rates.of(settings)
     errors.install(app)
     app.include_router(health)
     for router in ROUTERS:
@@ -144,6 +147,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(require_head, settings.database_url)
     engine = create_engine(settings.database_url)
     app.state.sessions = session_factory(engine)
+    app.state.rates = Rates.of(settings)
     app.state.hub = events.Hub(settings.database_url)
     _leave_out_of_collections()
     try:

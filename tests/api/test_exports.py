@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import Judgement
+from app.services.data.exports.annotations import Annotation, annotations_from
+from app.web.serving import downloads
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
 from tests.cutting import cut_what_waits
@@ -70,6 +72,21 @@ async def test_parquet_holds_the_same_rows(exported: Client) -> None:
     table = parquet.read_table(io.BytesIO(answer.content))
     assert table.column_names == ["prompt", "chosen", "rejected"]
     assert table.to_pylist() == lines((await exported.get(f"{DATASETS}/3/export")).text)
+
+
+async def test_what_raw_rows_add_is_never_all_in_memory(exported: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (await exported.get(f"{DATASETS}/3/export?raw=1")).text
+    held: list[int] = []
+
+    async def few(*arguments: Any, **options: Any) -> dict[int, Annotation]:
+        held.append(len(found := await annotations_from(*arguments, **options)))
+        return found
+
+    monkeypatch.setattr(downloads, "annotations_from", few)
+    monkeypatch.setattr(downloads, "ANNOTATIONS_AT_ONCE", 2)
+    assert (await exported.get(f"{DATASETS}/3/export?raw=1")).text == whole
+    assert max(held) == 2
+    assert sum(held) >= whole.count("\n") > 2
 
 
 async def test_raw_rows_add_the_judgement_its_strength_and_a_pseudonym(

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -11,19 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.settings import load_settings
+from app.supervisor import web_command
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
 
 
 @contextmanager
-def serving(database_url: str, port: int | None = None, **settings: str) -> Iterator[str]:
-    """The address of a server on this database; the server is gone when the block ends."""
+def serving(database_url: str, port: int | None = None, *, files: int | None = None, **settings: str) -> Iterator[str]:
+    """The address of a server on this database, which is gone when the block ends; it may open `files`."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", "--port", str(port)]
-    own = {"PLUMBLINE_PORT": str(port), "DATABASE_URL": database_url, "PYTHONWARNINGS": "default"}
+    own = {"PLUMBLINE_PORT": str(port), "DATABASE_URL": database_url, "PLUMBLINE_REQUESTS_PER_MINUTE": "0"}
     environment = {**os.environ, **own, **settings}
-    server = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environment)
+    limits = ["prlimit", f"--nofile={files}:{files}"] if files else []
+    command = [*limits, *web_command(load_settings(environment), f"--port={port}")]
+    server = subprocess.Popen(
+        [*command, "--log-level=warning"], cwd=ROOT, env=environment | {"PYTHONWARNINGS": "default"}
+    )
     try:
         _wait_until_ready(url, server)
         yield url

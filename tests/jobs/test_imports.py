@@ -259,6 +259,18 @@ async def test_a_column_that_a_spreadsheet_would_run_is_text_in_the_table_of_bad
         assert not any(cell.startswith(("=", "+", "-", "@")) for cell in bad)
 
 
+async def test_a_page_says_why_rows_cannot_be_used_and_how_often(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = await site.upload(PAIR, b"{", b"[1]", b"{", b"{")
+    await site.loop.work_off()
+    said = words(await site.read(page))
+    assert "Row 2 is not JSON. 2 more like it." in said
+    assert "Row 3 is not a JSON object." in said
+    assert said.index("is not JSON.") < said.index("is not a JSON object.")
+    assert "All 4 rows that can’t be used" in said
+    monkeypatch.setattr("app.web.pages.imports.MOST_BAD_TOLD", 3)
+    assert "The first 3 rows that can’t be used" in words(await site.read(page))
+
+
 async def test_programs_bring_files_in_and_take_them_back(site: Site) -> None:
     made = (await site.program.post(f"{site.api}?name=milk.jsonl", content=json_lines(PREFERENCE, b"{"))).json()
     assert (made["state"], made["format"], made["columns"]["chosen"]) == ("uploaded", "preference", "chosen")

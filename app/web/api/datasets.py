@@ -14,7 +14,7 @@ from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import CutIn, DatasetOut, RunOut
 from app.web.serving import downloads
-from app.web.serving.deps import Db, settings_of
+from app.web.serving.deps import Db, sessions_of, settings_of
 
 router = APIRouter(tags=["datasets"])
 
@@ -81,7 +81,7 @@ async def export(
     """
     version = await datasets.get_version(db, project, number)
     home = settings_of(request).home
-    return await downloads.records(db, project, version, home, form=form, raw=raw, schema=schema)
+    return await downloads.records(db, sessions_of(request), project, version, home, form=form, raw=raw, schema=schema)
 
 
 @router.get(

@@ -25,7 +25,7 @@ from app.web.locales import lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import downloads
-from app.web.serving.deps import CurrentUser, Db, settings_of
+from app.web.serving.deps import CurrentUser, Db, sessions_of, settings_of
 from app.web.words import pace
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
@@ -116,7 +116,9 @@ async def download(
     """Sends owners and reviewers the rows of a version, `raw` ones with who said how much."""
     version = await datasets.get_version(db, managed.project, number, kind)
     home = settings_of(request).home
-    return await downloads.records(db, managed.project, version, home, form=form, raw=raw, schema=schema)
+    return await downloads.records(
+        db, sessions_of(request), managed.project, version, home, form=form, raw=raw, schema=schema
+    )
 
 
 async def _cutting(db: AsyncSession, project: Project) -> Cutting | None:

@@ -17,7 +17,8 @@ from app.db.tables import Import, Project, Run, User
 from app.errors import Invalid, NotFound
 from app.services.data.imports.formats.registry import FORMATS
 from app.services.data.storing import imports, uploads
-from app.services.data.storing.imports import Preview
+from app.services.data.storing.imports import Preview, Reason
+from app.services.data.storing.loads import MOST_BAD_TOLD
 from app.services.data.storing.uploads import TooLarge, Upload
 from app.services.loop import importing, runs
 from app.services.loop.stages.importing import Action
@@ -54,7 +55,13 @@ class ImportPage:
     created_by: str | None
     preview: Preview | None = None
     rows: tuple[ShownRow, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     problem: str | None = None
+
+    @property
+    def most_told(self) -> int:
+        """How many rows that can't be used are in the table of them."""
+        return MOST_BAD_TOLD
 
 
 @router.get("")
@@ -98,7 +105,7 @@ async def show_state(
     import_ = await imports.get(db, managed.project, import_id)
     if shown and shown != import_.state:
         return Response(headers={"HX-Refresh": "true"})
-    return render.partial(request, "imports/_state.html", managed=managed, page=await _page(db, import_))
+    return render.partial(request, "imports/_state.html", managed=managed, page=await _page(request, db, import_))
 
 
 @router.post("/{import_id}/reading")
@@ -252,7 +259,7 @@ async def _show(
         "imports/show.html",
         status_code=status_code,
         managed=managed,
-        page=await _page(db, import_, preview=preview, problem=problem),
+        page=await _page(request, db, import_, preview=preview, problem=problem),
         versions=await imports.holding(db, import_),
         formats={form.name: form for form in FORMATS},
         format_names={form.name: gettext(form.called) for form in FORMATS},
@@ -261,7 +268,7 @@ async def _show(
 
 
 async def _page(
-    db: AsyncSession, import_: Import, *, preview: Preview | None = None, problem: str | None = None
+    request: Request, db: AsyncSession, import_: Import, *, preview: Preview | None = None, problem: str | None = None
 ) -> ImportPage:
     run = await imports.run_of(db, import_)
     standing = Standing(import_, run)
@@ -271,5 +278,6 @@ async def _page(
         created_by=await db.scalar(select(User.name).where(User.id == import_.created_by_id)),
         preview=preview,
         rows=tuple(words.shown(preview.rows)) if preview else (),
+        reasons=await asyncio.to_thread(imports.reasons, settings_of(request).home, import_),
         problem=problem,
     )

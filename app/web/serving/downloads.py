@@ -1,30 +1,35 @@
 """A dataset version as a file, and what of a file can't be used: for the pages and the API alike."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from anyio import from_thread
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from app.db.session import SessionFactory, look_up
 from app.db.tables import DatasetVersion, Import, Project, Run
 from app.errors import NotFound
 from app.services import audit
 from app.services.data import datasets
 from app.services.data.exports import judgements
-from app.services.data.exports.annotations import annotations_of
+from app.services.data.exports.annotations import Annotation, Annotations, InOrder, annotations_from, pseudonyms
 from app.services.data.exports.formats import FORMATS, Format, json_line, json_lines
 from app.services.data.exports.registry import open_export
 from app.services.data.storing import imports
 from app.services.data.storing.loads import BAD_ROW_COLUMNS
 
 CHUNK_BYTES = 65_536
+# Of what raw rows add, how much is looked up at once.
+ANNOTATIONS_AT_ONCE = 2_000
 
 
 async def records(
     db: AsyncSession,
+    sessions: SessionFactory,
     project: Project,
     version: DatasetVersion,
     home: Path,
@@ -35,11 +40,12 @@ async def records(
 ) -> Response:
     """The rows of a version, straight from its verified file and never all in memory.
 
-    `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it.
+    `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it, which are
+    looked up in `sessions` of their own while the rows are sent.
     """
     datasets.require_whole(version)
     await _note(db, version, form=form, raw=raw, schema=schema)
-    said = await annotations_of(db, version) if raw else None
+    said = await _said(db, sessions, version) if raw else None
     export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
     named = "".join(f"-{part}" for part in (schema, "raw" if raw else None) if part)
     name = f"{project.slug}-{version.kind}-{version.number}{named}.{form}"
@@ -51,6 +57,17 @@ async def records(
     file = Path(folder.name) / name
     await run_in_threadpool(FORMATS[form].write, export, file)
     return _sent(folder, file, form)
+
+
+async def _said(db: AsyncSession, sessions: SessionFactory, version: DatasetVersion) -> Annotations:
+    """For a thread that writes rows, of which the event loop reads some thousand at a time."""
+    names = await pseudonyms(db, version.project_id)
+
+    async def some(first_id: int) -> Mapping[int, Annotation]:
+        async with look_up(sessions) as session:
+            return await annotations_from(session, version, names, first_id, most=ANNOTATIONS_AT_ONCE)
+
+    return InOrder(lambda first_id: from_thread.run(some, first_id))
 
 
 async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:

@@ -6,7 +6,7 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.acting import Actor, Door, acting
@@ -86,6 +86,8 @@ class ErrorBoundary:
 
         try:
             await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:  # nobody is there to be answered
+            log.info("request.aborted", path=_without_secrets(scope["path"]))
         except Exception:  # the edge of the process: whatever it is, it is logged and answered
             log.exception("request.crashed", path=_without_secrets(scope["path"]))
             if started:

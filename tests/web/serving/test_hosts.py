@@ -1,5 +1,7 @@
 """The site answers by its own names alone, which follow from its settings."""
 
+import socket
+
 import httpx
 import pytest
 
@@ -33,7 +35,11 @@ async def asked(name: str, path: str = "/sign-in", **settings: str) -> httpx.Res
         (PUBLIC | EVERYWHERE, "evil.test", False),
         (PUBLIC | EVERYWHERE, "192.0.2.1:8400", True),
         (PUBLIC | EVERYWHERE, "[2001:db8::1]:8400", True),
-        (EVERYWHERE, "whatever.lan", True),
+        (EVERYWHERE, "evil.test", False),
+        (EVERYWHERE, "localhost:8400", True),
+        (EVERYWHERE, "192.0.2.1:8400", True),
+        (EVERYWHERE, f"{socket.gethostname().upper()}:8400", True),
+        (EVERYWHERE, f"{socket.gethostname().partition('.')[0]}.local", True),
         (EVERYWHERE | {"trusted_hosts": "plumbline.lan, judge.lan"}, "judge.lan", True),
         (EVERYWHERE | {"trusted_hosts": "plumbline.lan, judge.lan"}, "evil.test", False),
         ({"host": "plumbline.lan"}, "plumbline.lan:8400", True),

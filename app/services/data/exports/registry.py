@@ -1,7 +1,6 @@
 """The schemas that there are. A new one is a file beside this one and a row here: pages, API and command line offer
 what they find."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from app.db.tables.lineage import DatasetKind
 from app.errors import NotFound
 from app.services.data.datasets import verify
 from app.services.data.exports import judgements, trl_preference, trl_prompt_completion
-from app.services.data.exports.annotations import Annotation
+from app.services.data.exports.annotations import Annotations
 from app.services.data.exports.schema import Export, RecordSchema, Schema
 from training.records import Split
 
@@ -41,7 +40,7 @@ def open_export(
     home: Path,
     *,
     schema: str | None = None,
-    annotations: Mapping[int, Annotation] | None = None,
+    annotations: Annotations | None = None,
     split: Split | None = None,
 ) -> Export:
     """The rows of a version in the schema of that name; with `annotations`, raw ones.

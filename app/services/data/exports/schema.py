@@ -1,6 +1,6 @@
 """What a dataset version is exported as: rows with typed columns, made of its records or of its judgements."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import DatasetVersion
 from app.db.tables.lineage import DatasetKind
-from app.services.data.exports.annotations import Annotation
+from app.services.data.exports.annotations import Annotations
 from training.records import RecordT, Split, iterate_records
 
 ColumnType = Literal["messages", "text", "integer", "small integer"]
@@ -49,16 +49,14 @@ class RecordSchema(Generic[RecordT]):
     columns: tuple[Column, ...]
     row: Callable[[RecordT], Json | None]
     raw_columns: tuple[Column, ...] = ()
-    raw: Callable[[RecordT, Mapping[int, Annotation]], Json] | None = None
+    raw: Callable[[RecordT, Annotations], Json] | None = None
 
-    def export(
-        self, file: Path, *, annotations: Mapping[int, Annotation] | None = None, split: Split | None = None
-    ) -> Export:
+    def export(self, file: Path, *, annotations: Annotations | None = None, split: Split | None = None) -> Export:
         """`annotations`, by judgement, ask for raw rows."""
         columns = self.columns if annotations is None else self.columns + self.raw_columns
         return Export(columns, self._rows(file, annotations, split))
 
-    def _rows(self, file: Path, annotations: Mapping[int, Annotation] | None, split: Split | None) -> Iterator[Json]:
+    def _rows(self, file: Path, annotations: Annotations | None, split: Split | None) -> Iterator[Json]:
         for record in iterate_records(file, self.record):
             # Records that say nothing of a split are cut from training prompts alone.
             if split is not None and getattr(record, "split", "train") != split:

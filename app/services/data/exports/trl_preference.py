@@ -5,10 +5,8 @@ rejected_safe, which are “yes” or “no”, and less_harmful, which is “ch
 where nobody was asked.
 """
 
-from collections.abc import Mapping
-
 from app.db.base import Json
-from app.services.data.exports.annotations import Annotation
+from app.services.data.exports.annotations import Annotations
 from app.services.data.exports.messages import reply, turns
 from app.services.data.exports.schema import Column, RecordSchema
 from training.records import PreferenceRecord
@@ -32,7 +30,7 @@ def _row(record: PreferenceRecord) -> Json | None:
     return {"prompt": turns(record.prompt), "chosen": chosen, "rejected": rejected}
 
 
-def _raw(record: PreferenceRecord, annotations: Mapping[int, Annotation]) -> Json:
+def _raw(record: PreferenceRecord, annotations: Annotations) -> Json:
     judgement_id = int(record.source.partition(":")[2])
     annotation = annotations[judgement_id]
     said = {"judgement_id": judgement_id, "strength": annotation.strength or 0, "annotator": annotation.annotator}

@@ -6,6 +6,7 @@ from app.services.data.imports.formats.format import Columns, Format
 from app.services.data.imports.rows import BadRow, ImportedRow, Raw, RawRow, RowError
 
 LARGEST_GROUP = 10_000
+LETTERS_OF_A_GROUP = 16 * 2**20
 
 
 def read(rows: Iterable[RawRow | BadRow], form: Format, columns: Columns) -> Iterator[ImportedRow | BadRow]:
@@ -32,18 +33,20 @@ def _grouped(rows: Iterable[RawRow | BadRow], form: Format, columns: Columns) ->
     assert form.group is not None
     column = columns.get(form.group)
     group: list[Raw] = []
-    line, shared = 0, None
+    line, shared, letters = 0, None, 0
     for row in rows:
         if isinstance(row, BadRow):
             yield row
             continue
         value = row.fields.get(column) if column else None
-        if group and (value != shared or value is None or len(group) == LARGEST_GROUP):
+        is_full = len(group) == LARGEST_GROUP or letters > LETTERS_OF_A_GROUP
+        if group and (value != shared or value is None or is_full):
             yield from _parsed(form, group, columns, line)
             group = []
         if not group:
-            line, shared = row.line, value
+            line, shared, letters = row.line, value, 0
         group.append(row.fields)
+        letters += sum(len(value) for value in row.fields.values() if isinstance(value, str))
     if group:
         yield from _parsed(form, group, columns, line)
 

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal, NamedTuple
 
 from app.services.data.imports.rows import BadRow, Demonstration, ImportedRow, Response, RowError, Statement
@@ -21,6 +20,8 @@ from app.services.data.storing.statements import Stated, stated
 from app.services.prompts import split_of
 
 ROWS_A_FRAME = 5_000
+# A row may be as long as a line, so that rows alone bound nothing.
+LETTERS_A_FRAME = 16 * 2**20
 MOST_RESPONSES = 9
 LONGEST_TAG = 80
 
@@ -80,11 +81,32 @@ def frames(
 ) -> Iterator[Frame]:
     """All rows in frames; `held_out` are the fingerprints of held-out prompts. With `only_keys` the frames hold what
     tells whether a row is new, and no text."""
-    iterator = iter(rows)
     is_first = True
-    while batch := list(islice(iterator, ROWS_A_FRAME)):
+    for batch in _batches(rows):
         yield _Builder(options, held_out, only_keys, is_first).frame(batch)
         is_first = False
+
+
+def _batches(rows: Iterable[ImportedRow | BadRow]) -> Iterator[list[ImportedRow | BadRow]]:
+    batch: list[ImportedRow | BadRow] = []
+    letters = 0
+    for row in rows:
+        batch.append(row)
+        letters += _letters(row)
+        if len(batch) >= ROWS_A_FRAME or letters >= LETTERS_A_FRAME:
+            yield batch
+            batch, letters = [], 0
+    if batch:
+        yield batch
+
+
+def _letters(row: ImportedRow | BadRow) -> int:
+    """How long the row's texts are, for most of what it takes of memory."""
+    if isinstance(row, BadRow):
+        return len(row.reason)
+    texts = sum([len(text) for _, text in row.prompt]) + sum([len(response.text) for response in row.responses])
+    said = sum([len(said.rationale) for said in row.statements if said.rationale])
+    return texts + said + sum([len(demonstration.text) for demonstration in row.demonstrations])
 
 
 def fingerprint(turns: Iterable[tuple[str, str]]) -> bytes:

@@ -1,6 +1,7 @@
 """Imports as rows: which there are, what each is read as, and what the first rows of its file stand for."""
 
 import asyncio
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +26,8 @@ from app.services.data.storing.uploads import Upload
 
 SAMPLE_ROWS = 50
 SHOWN_ROWS = 5
+BAD_LOOKED_AT = 1_000
+SHOWN_REASONS = 5
 LOOKED_AT_BYTES = 32 * 2**20
 LONGEST_PATH = 500
 # What wasn't brought in yet.
@@ -37,6 +40,15 @@ class Preview:
 
     recognition: Recognition
     rows: tuple[ImportedRow | BadRow, ...]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows can't be used: how many of those that were looked at, and on which line the first of them is."""
+
+    said: str
+    count: int
+    line: str
 
 
 async def create(
@@ -182,6 +194,19 @@ def reading(home: Path, import_: Import, source: Source) -> Reading:
 def bad_rows_file(home: Path, import_: Import) -> Path:
     """The table of rows that can't be used, once the file was read."""
     return home / import_.folder / uploads.BAD_ROWS
+
+
+def reasons(home: Path, import_: Import) -> tuple[Reason, ...]:
+    """Why the first BAD_LOOKED_AT of the rows that can't be used can't, the commonest reason first."""
+    lines: dict[str, list[str]] = {}
+    try:
+        with bad_rows_file(home, import_).open(encoding="utf-8", newline="") as file:
+            for row in islice(csv.DictReader(file), BAD_LOOKED_AT):
+                lines.setdefault(row["reason"], []).append(row["line"])
+    except FileNotFoundError:
+        return ()
+    found = (Reason(said, len(of_reason), of_reason[0]) for said, of_reason in lines.items())
+    return tuple(sorted(found, key=lambda reason: -reason.count)[:SHOWN_REASONS])
 
 
 def format_named(name: str) -> Format:

@@ -23,6 +23,7 @@ from app.db.tables import Import, Project, Prompt
 from app.errors import Invalid
 from app.services.data.imports.formats.format import Columns, Format
 from app.services.data.imports.reading import read
+from app.services.data.imports.rows import BadRow
 from app.services.data.imports.sources.source import Source
 from app.services.data.storing.frames import Frame, fingerprint, frames
 from app.services.data.storing.merging import Merged, Merging
@@ -36,6 +37,8 @@ IMPORT_LOCK = 0x494D50
 PER_CENT = 100
 NICENESS = 5
 BAD_ROW_COLUMNS = ("line", "field", "reason")
+MOST_BAD_TOLD = 100_000
+LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ async def _pass(
     rows = read(reading.source.rows(), reading.form, reading.columns)
     made = frames(rows, reading.options, await _held_out(db, project), only_keys=is_check)
     counts = Counts()
+    first_bad: BadRow | None = None
     with _bad_rows(reading.bad_rows) as write_bad:
         async with aclosing(_ahead(made)) as stream:
             async for frame in stream:
@@ -161,8 +165,22 @@ async def _pass(
                 else:
                     merged = await merging.merge(frame)
                 counts = counts.plus(frame, merged)
+                first_bad = first_bad or next(iter(frame.bad), None)
+                _require_hope(reading, counts, first_bad)
                 watch.tell(*_progress(reading.source), "checking" if is_check else "storing")
     return counts
+
+
+def _require_hope(reading: Reading, counts: Counts, first_bad: BadRow | None) -> None:
+    """Raises Invalid once so many rows were read and none can be used: the file is of another kind, or of none."""
+    if first_bad is not None and counts.bad == counts.rows >= MOST_BAD_TOLD:
+        raise Invalid(
+            "None of the first %(rows)s rows of %(name)s can be used, so it was not read on. Row %(line)s %(reason)s.",
+            rows=f"{counts.rows:,}",
+            name=reading.source.called,
+            line=f"{first_bad.line:,}",
+            reason=first_bad.reason[:LONGEST_REASON],
+        )
 
 
 def _progress(source: Source) -> tuple[int, int]:
@@ -203,17 +221,23 @@ def _step_back() -> None:
 
 @contextmanager
 def _bad_rows(path: Path) -> Iterator[Callable[[Frame], None]]:
-    """Writes the bad rows of frames into a table that people can download; all of them, however many."""
+    """Writes the bad rows of frames into a table that people can download: the first MOST_BAD_TOLD of them."""
     path.unlink(missing_ok=True)
     with ExitStack() as opened:
         tables: list[Any] = []
+        told = 0
 
         def write(frame: Frame) -> None:
+            nonlocal told
             if frame.bad and not tables:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 tables.append(csv.writer(opened.enter_context(path.open("w", encoding="utf-8", newline=""))))
                 tables[0].writerow(BAD_ROW_COLUMNS)
             if frame.bad:
-                tables[0].writerows((bad.line, harmless(bad.field or ""), harmless(bad.reason)) for bad in frame.bad)
+                bad_rows = frame.bad[: MOST_BAD_TOLD - told]
+                told += len(bad_rows)
+                tables[0].writerows(
+                    (bad.line, harmless(bad.field or ""), harmless(bad.reason[:LONGEST_REASON])) for bad in bad_rows
+                )
 
         yield write

@@ -1,5 +1,6 @@
 """The files of a zip archive, one after the other."""
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import BinaryIO
 
 from app.errors import Invalid
 from app.services.data.imports.sources import refused
-from app.services.data.imports.sources.bytes import LARGEST_UNPACKED, Damaged, buffered
+from app.services.data.imports.sources.bytes import Damaged, buffered, require_bounded
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 MOST_FILES = 10_000
@@ -31,11 +32,12 @@ def files_of(archive: BinaryIO, name: str) -> Iterator[tuple[str, BinaryIO]]:
         members = [member for member in opened.infolist() if _is_data(member.filename)]
         if len(members) > MOST_FILES:
             raise Invalid("%(name)s holds more than %(most)s files.", name=name, most=f"{MOST_FILES:,}")
-        left = [LARGEST_UNPACKED]
+        unpacked = [0]
+        packed_bytes = archive.seek(0, io.SEEK_END)
         for member in members:
             if member.flag_bits & 1:
                 raise Invalid("%(name)s is encrypted, which isn't read: unpack it first.", name=name)
-            yield member.filename, _content(opened, member, left)
+            yield member.filename, _content(opened, member, packed_bytes, unpacked)
 
 
 def _is_data(filename: str) -> bool:
@@ -43,7 +45,8 @@ def _is_data(filename: str) -> bool:
     return not filename.endswith("/") and not any(part.startswith((".", "__MACOSX")) for part in parts)
 
 
-def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: list[int]) -> BinaryIO:
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, packed_bytes: int, unpacked: list[int]) -> BinaryIO:
+    """`unpacked` counts what came out of all files of the archive."""
     try:
         stream = archive.open(member)
     except _BROKEN:
@@ -54,9 +57,8 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: list[int])
             content = stream.read(size)
         except _BROKEN:
             raise Damaged(BREAKS_OFF, file=member.filename) from None
-        left[0] -= len(content)
-        if left[0] < 0:
-            raise Damaged("%(name)s unpacks to more than %(most)s GiB.", most=LARGEST_UNPACKED // 2**30)
+        unpacked[0] += len(content)
+        require_bounded(packed_bytes, unpacked[0])
         return content
 
     return buffered(read)

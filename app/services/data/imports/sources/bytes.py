@@ -11,6 +11,9 @@ HEAD = 64 * 2**10
 CHUNK = 256 * 2**10
 LARGEST_SPOOLED = 16 * 2**30
 LARGEST_UNPACKED = 64 * 2**30
+# What people write packs to a tenth, tables of few values to a fiftieth. What swells more, and is large, was made to.
+MOST_SWELLING = 200
+MAY_SWELL_BYTES = 64 * 2**20
 
 
 class Damaged(Exception):
@@ -25,6 +28,14 @@ class Damaged(Exception):
 
 class Enough(Exception):
     """So much was read as may be looked at."""
+
+
+def require_bounded(packed_bytes: int, unpacked_bytes: int) -> None:
+    """Raises Damaged for what was made to fill memory, disk or time: far more came out than was read."""
+    if unpacked_bytes > LARGEST_UNPACKED:
+        raise Damaged("%(name)s unpacks to more than %(most)s GiB.", most=LARGEST_UNPACKED // 2**30)
+    if unpacked_bytes > max(MAY_SWELL_BYTES, MOST_SWELLING * packed_bytes):
+        raise Damaged("%(name)s unpacks to more than %(times)s times its size.", times=MOST_SWELLING)
 
 
 class Reader(io.RawIOBase):

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
-from app.services.data.imports.sources.bytes import CHUNK, LARGEST_UNPACKED, Damaged, buffered
+from app.services.data.imports.sources.bytes import CHUNK, Damaged, buffered, require_bounded
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -89,7 +89,7 @@ class _Members:
         self._make = make
         self._member: Member | None = make()
         self._input = b""
-        self._left = LARGEST_UNPACKED
+        self._packed_bytes = self._unpacked_bytes = 0
 
     def read(self, size: int) -> bytes:
         while (member := self._member or self._next_member()) is not None:
@@ -97,24 +97,28 @@ class _Members:
             if member.eof:
                 self._member, self._input = None, member.unused_data
             if content:
-                self._left -= len(content)
-                if self._left < 0:
-                    raise Damaged("%(name)s unpacks to more than %(most)s GiB.", most=LARGEST_UNPACKED // 2**30)
+                self._unpacked_bytes += len(content)
+                require_bounded(self._packed_bytes, self._unpacked_bytes)
                 return content
         return b""
 
     def _next_member(self) -> Member | None:
         """None at the end; zeros after a member are padding."""
-        while not (rest := self._input.lstrip(b"\0")) and (more := self._packed.read(CHUNK)):
+        while not (rest := self._input.lstrip(b"\0")) and (more := self._more()):
             self._input = more
         self._input = rest
         self._member = self._make() if rest else None
         return self._member
 
+    def _more(self) -> bytes:
+        more = self._packed.read(CHUNK)
+        self._packed_bytes += len(more)
+        return more
+
     def _decompressed(self, member: Member, size: int) -> bytes:
         data, self._input = self._input, b""
         if not data and member.needs_input:
-            data = self._packed.read(CHUNK)
+            data = self._more()
             if not data:
                 raise Damaged("%(name)s is damaged: its compressed data break off after row %(line)s.")
         try:
