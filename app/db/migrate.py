@@ -10,6 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from app.db.session import SEARCH_PATH, driver_url
+from app.db.unfinished import require_finished
 from app.errors import DomainError
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -48,15 +49,28 @@ def current_revision(database_url: str) -> str | None:
 
 
 def head_revision() -> str | None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return ScriptDirectory.from_config(config).get_current_head()
+    return _scripts().get_current_head()
+
+
+def is_known(revision: str) -> bool:
+    """Whether this program has the migration of that name; a newer one may have others."""
+    return revision in {script.revision for script in _scripts().walk_revisions()}
 
 
 def require_head(database_url: str) -> None:
-    """Raises WrongRevision unless the database is at this program's revision: web and worker start on no other."""
+    """Raises WrongRevision unless the database is at this program's revision: web and worker start on no other.
+
+    Raises Unfinished while it is being restored.
+    """
+    require_finished(database_url)
     found, wanted = current_revision(database_url), head_revision()
     if found != wanted:
         raise WrongRevision(
             f"The database is at revision {found or 'none'}, this program needs {wanted}: run `plumbline db upgrade`."
         )
+
+
+def _scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return ScriptDirectory.from_config(config)
