@@ -1,5 +1,6 @@
 """Bring a database to head, check where it stands. One command serves our tables and the queue's alike."""
 
+from inspect import getdoc
 from pathlib import Path
 
 from alembic import command
@@ -33,6 +34,23 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 def downgrade(database_url: str, revision: str) -> None:
     command.downgrade(alembic_config(database_url), revision)
+
+
+def losses(database_url: str, revision: str) -> list[str]:
+    """What going back to a revision loses, a line for each migration that is undone, the newest first."""
+    undone = _scripts().iterate_revisions(current_revision(database_url), _absolute(database_url, revision))
+    return [
+        f"{script.revision}: {getdoc(script.module.downgrade) or 'It does not say what is lost.'}" for script in undone
+    ]
+
+
+def _absolute(database_url: str, revision: str) -> str:
+    """The revision that is meant where one is named by how far back it lies, -1."""
+    if not revision.startswith("-"):
+        return revision
+    below = list(_scripts().iterate_revisions(current_revision(database_url), "base"))
+    steps = int(revision.removeprefix("-"))
+    return below[steps].revision if steps < len(below) else "base"
 
 
 def check_models_match(database_url: str) -> None:

@@ -38,11 +38,7 @@ async def keep_backing_up(context: WorkerContext, settings: Settings, database_u
 
 
 async def _back_up_if_due(context: WorkerContext, settings: Settings, database_url: str) -> None:
-    try:
-        place = standing.scheduled_place(settings)
-    except DomainError as error:
-        log.warning("backup_impossible", reason=error.message)
-        return
+    place = standing.scheduled_place(settings)
     if place is not None and await context.database.once(lambda db: standing.is_due(db, settings, place)):
         code = await _back_up(context, settings, database_url)
         log.info("backup_ended", place=place, code=code)

@@ -26,6 +26,8 @@ class Record:
             (self._id,) = row
 
     def made(self, name: str, *, size_bytes: int, new_bytes: int, lacking: int) -> None:
+        if self._id is None:
+            return
         self._connection.execute(
             "UPDATE backups SET ended_at = now(), name = %s, size_bytes = %s, new_bytes = %s, lacking = %s"
             " WHERE id = %s",
@@ -35,6 +37,8 @@ class Record:
     def failed(self, error: BaseException) -> None:
         """Write the reason down, if the database can still be told."""
         problem = (str(error) or INTERRUPTED)[:PROBLEM_LETTERS].replace("\0", "")
+        if self._id is None:
+            return
         with suppress(psycopg.Error):
             ended = "UPDATE backups SET ended_at = now(), problem = %s WHERE id = %s AND ended_at IS NULL"
             self._connection.execute(ended, [problem, self._id])

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Backup
 from app.services.backups.places import place_at
+from app.services.backups.storage import SCHEMES
 from app.settings import Settings
 
 # After one that failed, unless the setting asks for more.
@@ -40,9 +41,15 @@ async def standing(db: AsyncSession, settings: Settings) -> Standing:
     return Standing(place, await db.scalar(tries), whole, age, is_late)
 
 
+async def latest(db: AsyncSession, *, limit: int) -> list[Backup]:
+    """The last tries, newest first."""
+    return list(await db.scalars(select(Backup).order_by(Backup.id.desc()).limit(limit)))
+
+
 def scheduled_place(settings: Settings) -> str | None:
-    """Where backups go by themselves, as people call it. Raises Invalid where that can't be used here."""
-    return None if settings.backup_to is None else place_at(settings.backup_to, of_many=True).called
+    """Where backups go by themselves, as people call it; what the worker needs for it isn't needed to say so."""
+    address = settings.backup_to
+    return address if address is None or address.startswith(SCHEMES) else place_at(address, of_many=True).called
 
 
 async def is_due(db: AsyncSession, settings: Settings, place: str) -> bool:

@@ -11,10 +11,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from app.db.session import transaction
+from app.db.tables import Project, User
+from app.security import hash_password
 from tests.command_line import Done, runner
+from tests.factories import make_member
 from tests.jobs.conftest import context, loop, start_worker
+from tests.jobs.loop import Loop
 
 __all__ = ["context", "loop", "start_worker"]
+
+EMAIL = "ada@example.org"
+PASSWORD = "a horse, a battery"
 
 Command = Callable[..., Awaitable[Done]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -53,6 +61,19 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return execute
 
 
+@pytest.fixture
+async def project(loop: Loop) -> Project:
+    """With a policy in use, its pairs, and an owner who has a password."""
+    project = await loop.make_project()
+    await loop.execute(await loop.queue_sft(project))
+    await loop.work_off()
+    async with transaction(loop.sessions) as db:
+        owner = await make_member(db, project, "owner")
+        user = await db.get_one(User, owner.user_id)
+        user.email, user.password_hash = EMAIL, await hash_password(PASSWORD)
+    return project
+
+
 def on(command: Command, url: str, home: Path) -> Command:
     async def execute(*arguments: object, **environment: str) -> Done:
         own = {"DATABASE_URL": url, "PLUMBLINE_HOME": str(home)}
@@ -79,3 +100,7 @@ def is_marked(url: str) -> bool:
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT to_regclass('public.restoring') IS NOT NULL").fetchone()
     return row is not None and bool(row[0])
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

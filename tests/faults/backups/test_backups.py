@@ -16,8 +16,7 @@ import pytest
 from sqlalchemy import func, select
 
 from app.db.session import create_engine, session_factory, transaction
-from app.db.tables import Completion, Judgement, ModelVersion, Project, Run, User
-from app.security import hash_password
+from app.db.tables import Completion, Judgement, ModelVersion, Project, Run
 from app.services.backups import folder, gathering, making
 from app.services.backups.places import place_at
 from app.services.judging import assignments, judgements
@@ -26,26 +25,11 @@ from app.services.judging.judgements import Submission
 from app.services.loop import artifacts
 from app.settings import Settings
 from tests.factories import make_member, make_task
-from tests.faults.backups.conftest import Command, is_marked, kill_when
+from tests.faults.backups.conftest import EMAIL, PASSWORD, Command, files_in, is_marked, kill_when
 from tests.jobs.conftest import StartWorker, make_context
 from tests.jobs.loop import Loop
 from tests.sites import site_of
 from tests.web.conftest import HOST, client_of
-
-PASSWORD = "a horse, a battery"
-
-
-@pytest.fixture
-async def project(loop: Loop) -> Project:
-    """With a policy in use, its pairs, and an owner who has a password."""
-    project = await loop.make_project()
-    await loop.execute(await loop.queue_sft(project))
-    await loop.work_off()
-    async with transaction(loop.sessions) as db:
-        owner = await make_member(db, project, "owner")
-        user = await db.get_one(User, owner.user_id)
-        user.email, user.password_hash = "ada@example.org", await hash_password(PASSWORD)
-    return project
 
 
 class Judging:
@@ -77,10 +61,6 @@ class Judging:
         finally:
             self._stop = True
             await task
-
-
-def files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 async def rows(url: str, statement: Any) -> list[Any]:
@@ -134,7 +114,7 @@ async def test_a_backup_of_a_site_at_work_holds_all_that_was_acknowledged_before
 async def can_sign_in(url: str, home: Path) -> None:
     app = site_of(Settings(database_url=url, home=home, trusted_hosts=HOST))
     async with app.router.lifespan_context(app), client_of(app) as browser:
-        form = {"email": "ada@example.org", "password": PASSWORD}
+        form = {"email": EMAIL, "password": PASSWORD}
         answer = await browser.post("/sign-in", data=form)
         assert answer.status_code == httpx.codes.SEE_OTHER
         assert (await browser.get("/projects")).is_success
