@@ -14,6 +14,8 @@ from app.db.session import SEARCH_PATH, driver_url
 from app.db.unfinished import require_finished
 from app.errors import DomainError
 
+# Any constant will do, as long as nothing else in the database locks the same one.
+MIGRATION_LOCK = 0x506C756D62
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 

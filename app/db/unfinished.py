@@ -1,6 +1,7 @@
 """The mark of a database that is being restored: until that is finished nothing else works on it."""
 
-import psycopg
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from app.db.session import driver_url
 from app.errors import Conflict
@@ -15,8 +16,7 @@ class Unfinished(Conflict):
 
 def require_finished(database_url: str) -> None:
     """Raises Unfinished."""
-    plain = driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain) as connection:
-        row = connection.execute("SELECT to_regclass(%s)", [f"public.{MARK}"]).fetchone()
-    if row is not None and row[0] is not None:
-        raise Unfinished
+    engine = create_engine(driver_url(database_url), poolclass=NullPool)
+    with engine.connect() as connection:
+        if connection.scalar(text("SELECT to_regclass(:mark)"), {"mark": f"public.{MARK}"}) is not None:
+            raise Unfinished

@@ -1,12 +1,13 @@
 """From the database of an earlier release, with data in it, to this one; and what going back says that it loses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from app.db import migrate
@@ -24,6 +25,13 @@ PAGES = (
     "", "/rounds/2", "/rounds/3", "/runs", "/models", "/datasets", "/people", "/quality", "/log", "/browse/tasks",
     "/imports", "/served-models", "/question", "/settings", "/loop", "/figures",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_the_test() -> Iterator[None]:
+    """A site that starts within a test logs to what is captured there, which is closed with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Making a backup of the installation, while it works."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -88,22 +88,10 @@ def remove_old(place: Place, *, kept: int) -> int:
 
 
 def _store(gathered: Gathered, settings: Settings, place: Place, tell: Tell) -> Made:
-    there = place.names("objects/")
-    new = _New(place, there)
-    files, damaged = {}, []
-    for number, (path, content) in enumerate(gathered.files.items(), 1):
-        expected = gathered.digests.get(path)
-        if expected is None or there.get(object_name(expected)) != content.size_bytes:
-            found = content.sha256()
-            if expected is not None and found != expected:
-                damaged.append(path)
-            new.put(found, content)
-        else:
-            found = expected
-        files[path] = Stored(found, content.size_bytes)
-        tell(f"{number:,} of {len(gathered.files):,} files, {new.size_bytes / 1e6:,.1f} MB of them new")
+    objects = _Objects(place)
+    files, damaged = _store_files(gathered, objects, tell)
     for number, (name, table) in enumerate(gathered.tables.items(), 1):
-        new.put(table.sha256, Content(gathered.rows / name, table.size_bytes))
+        objects.put(table.sha256, Content(gathered.rows / name, table.size_bytes))
         tell(f"{number} of {len(gathered.tables)} tables")
     told = Manifest(
         version=manifest.own_version(),
@@ -114,30 +102,46 @@ def _store(gathered: Gathered, settings: Settings, place: Place, tell: Tell) -> 
         files=files,
         settings=_told(settings),
         missing=gathered.missing,
-        damaged=tuple(damaged),
+        damaged=damaged,
     )
     name = manifest.name_of(told)
     draft = settings.home / gathering.ASIDE / "manifest.json"
     draft.write_bytes(told.to_json())
     place.put(manifest.path_of(name), Content(draft, draft.stat().st_size))
-    return Made(name, told, new.size_bytes)
+    return Made(name, told, objects.new_bytes)
 
 
-class _New:
-    """Objects that a place is given, each once."""
+def _store_files(gathered: Gathered, objects: "_Objects", tell: Tell) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    """The files by their paths, and which of them aren't what they should be."""
+    files, damaged = {}, []
+    for number, (path, content) in enumerate(gathered.files.items(), 1):
+        expected = gathered.digests.get(path)
+        found = expected if expected and objects.hold(expected, content.size_bytes) else content.sha256()
+        objects.put(found, content)
+        if expected is not None and found != expected:
+            damaged.append(path)
+        files[path] = Stored(found, content.size_bytes)
+        tell(f"{number:,} of {len(gathered.files):,} files, {objects.new_bytes / 1e6:,.1f} MB of them new")
+    return files, tuple(damaged)
 
-    def __init__(self, place: Place, there: Mapping[str, int]) -> None:
+
+class _Objects:
+    """What a place holds, each object once; `new_bytes` are those that it was given."""
+
+    def __init__(self, place: Place) -> None:
         self._place = place
-        self._there = dict(there)
-        self.size_bytes = 0
+        self._sizes = place.names("objects/")
+        self.new_bytes = 0
+
+    def hold(self, sha256: str, size_bytes: int) -> bool:
+        return self._sizes.get(object_name(sha256)) == size_bytes
 
     def put(self, sha256: str, content: Content) -> None:
-        name = object_name(sha256)
-        if self._there.get(name) == content.size_bytes:
+        if self.hold(sha256, content.size_bytes):
             return
-        self._place.put(name, content)
-        self._there[name] = content.size_bytes
-        self.size_bytes += content.size_bytes
+        self._place.put(object_name(sha256), content)
+        self._sizes[object_name(sha256)] = content.size_bytes
+        self.new_bytes += content.size_bytes
 
 
 def _told(settings: Settings) -> dict[str, str]:

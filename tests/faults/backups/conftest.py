@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 
 from app.db.session import transaction
 from app.db.tables import Project, User
@@ -26,6 +27,13 @@ PASSWORD = "a horse, a battery"
 
 Command = Callable[..., Awaitable[Done]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_the_test() -> Iterator[None]:
+    """A site that starts within a test logs to what is captured there, which is closed with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Backup and restore while the installation works, is damaged, and is killed."""
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -13,11 +14,14 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from app.cli.backup import Progress
+from app.db import migrate
 from app.db.session import create_engine, session_factory, transaction
-from app.db.tables import Completion, Judgement, ModelVersion, Project, Run
-from app.services.backups import folder, gathering, making
+from app.db.tables import Backup, Completion, Judgement, ModelVersion, Project, Run
+from app.jobs import reaper
+from app.services.backups import folder, gathering, making, one_file
 from app.services.backups.places import place_at
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
@@ -105,10 +109,8 @@ async def test_a_backup_of_a_site_at_work_holds_all_that_was_acknowledged_before
     assert set(before) <= kept <= set(judging.acknowledged)
     for version in await rows(empty_database_url, select(ModelVersion)):
         artifacts.require_intact(other_home / version.folder, version.manifest_sha256)
-    (state,) = await rows(empty_database_url, select(Run.state).where(Run.id == run.id))
-    assert state == "running", "a worker there takes it up once its lease has run out"
     await can_sign_in(empty_database_url, other_home)
-    await goes_on(empty_database_url, other_home, project)
+    await goes_on(empty_database_url, other_home, project, run)
 
 
 async def can_sign_in(url: str, home: Path) -> None:
@@ -120,15 +122,22 @@ async def can_sign_in(url: str, home: Path) -> None:
         assert (await browser.get("/projects")).is_success
 
 
-async def goes_on(url: str, home: Path, project: Project) -> None:
-    """The next run there works on what was brought, and gets ids that nobody had."""
+async def goes_on(url: str, home: Path, project: Project, under_way: Run) -> None:
+    """The run that was under way is taken up, and the next one works on what was brought."""
     engine = create_engine(url)
     sessions = session_factory(engine)
     loop = Loop(sessions, make_context(sessions, home))
     before = await loop.versions(project)
+    cut = under_way.settings | {"config": {"steps": 2}}
+    await loop.do(lambda db: db.execute(update(Run).where(Run.id == under_way.id).values(settings=cut)))
+    assert (await loop.read(under_way)).state == "running"
+    await loop.let_lease_expire(under_way)
+    await reaper.look_around(loop.context)
+    under_way = await loop.execute(under_way)
+    assert (under_way.state, under_way.error) == ("succeeded", None)
     run = await loop.execute(await loop.queue_sft(project, steps=2, step_seconds=0))
     assert run.state == "succeeded", run.error
-    assert len(await loop.versions(project)) == len(before) + 1
+    assert len(await loop.versions(project)) == len(before) + 2
     await engine.dispose()
 
 
@@ -296,6 +305,20 @@ async def test_what_is_missing_or_damaged_is_told_and_the_rest_is_there(
     assert (other_home / damaged.relative_to(home)).read_bytes() == damaged.read_bytes()
 
 
+async def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(
+    project: Project, here: Command, home: Path, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(one_file.OneFile, "put", refuse)
+    assert "No space left" in (await here("backup", tmp_path / "full" / "x.tar")).refusal
+    assert files_in(tmp_path / "full") == []
+    assert not (home / gathering.ASIDE).exists()
+    (problem,) = await rows(database_url, select(Backup.problem))
+    assert "No space left" in problem
+
+
 async def test_two_backups_are_not_made_at_once(
     project: Project, here: Command, database_url: str, tmp_path: Path
 ) -> None:
@@ -303,6 +326,20 @@ async def test_two_backups_are_not_made_at_once(
         connection.execute("SELECT pg_advisory_lock(%s)", [making.BACKUP_LOCK])
         assert (await here("backup", tmp_path / "x.tar")).refusal == "Another backup or restore is under way."
     assert not (tmp_path / "x.tar").exists()
+
+
+async def test_a_backup_waits_for_a_migration_that_is_under_way(
+    project: Project, here: Command, database_url: str, tmp_path: Path
+) -> None:
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [migrate.MIGRATION_LOCK])
+        backup = asyncio.create_task(here("backup", tmp_path / "x.tar"))
+        while connection.execute(waits).fetchone() != (True,):
+            assert not backup.done()
+            await asyncio.sleep(0.01)
+        connection.execute("SELECT pg_advisory_unlock(%s)", [migrate.MIGRATION_LOCK])
+        assert (await backup).code == 0
 
 
 async def test_ways_in_that_may_have_ended_since_stay_behind(
@@ -334,3 +371,14 @@ def test_addresses_name_files_folders_and_storages(tmp_path: Path) -> None:
     kinds = {str(tmp_path / "there"): True, f"{tmp_path}/new/": True, str(tmp_path / "new.tar"): False}
     assert {address: place_at(address).keeps_many for address in kinds} == kinds
     assert place_at(str(tmp_path / "new"), of_many=True).keeps_many
+
+
+def test_how_far_it_is_is_told_to_people_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for is_terminal, told in ((True, "1 of 3\n"), (False, "")):
+        monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal)
+        tell = Progress()
+        tell("1 of 3")
+        tell("2 of 3, too soon")
+        assert capsys.readouterr().err == told

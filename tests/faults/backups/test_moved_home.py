@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db import embedded
 from app.db.session import SessionFactory
 from app.db.tables import Project, Run
 from app.services.loop import starting
@@ -91,3 +92,10 @@ async def test_pages_show_what_lies_in_a_home_that_was_moved(
             assert shown.is_success, page
         log = await browser.get(f"/projects/{project.slug}/runs/{version.run_id}/log")
         assert "sft runs as" in log.text
+
+
+def test_the_embedded_database_of_a_home_that_was_moved_has_what_it_had(home: Path) -> None:
+    with embedded.running(home) as url, psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
+    with embedded.running(moved(home)) as url, psycopg.connect(url) as connection:
+        assert connection.execute("SELECT number FROM kept").fetchone() == (1,)

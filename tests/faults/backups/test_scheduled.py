@@ -16,7 +16,7 @@ from app.jobs import backups
 from app.services.backups import standing
 from app.settings import Settings
 from tests.factories import make_user, principal
-from tests.faults.backups.conftest import Command
+from tests.faults.backups.conftest import Command, files_in
 from tests.jobs.loop import Loop
 from tests.sites import site_of
 from tests.web.conftest import HOST, SignIn, sign_in
@@ -45,12 +45,14 @@ def aged(**by: int) -> Update:
 
 
 async def until_tried(loop: Loop, settings: Settings, count: int) -> list[Backup]:
-    """Let a worker keep watch until so many tries have ended."""
+    """Let a worker keep watch until so many tries have ended, and what is too old by then is gone."""
     assert settings.database_url is not None
+    kept = Path(str(settings.backup_to)) / "backups"
     watch = asyncio.create_task(backups.keep_backing_up(loop.context, settings, settings.database_url))
     while True:
         tries = await loop.do(lambda db: standing.latest(db, limit=10))
-        if len([one for one in tries if one.ended_at is not None]) >= count:
+        have_ended = len([one for one in tries if one.ended_at is not None]) >= count
+        if have_ended and len(files_in(kept)) <= settings.backups_kept:
             break
         await asyncio.sleep(0.05)
     loop.context.stopping.set()
