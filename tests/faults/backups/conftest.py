@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import psycopg
@@ -25,7 +25,7 @@ __all__ = ["context", "loop", "start_worker"]
 EMAIL = "ada@example.org"
 PASSWORD = "a horse, a battery"
 
-Command = Callable[..., Awaitable[Done]]
+Command = Callable[..., Coroutine[object, object, Done]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
