@@ -170,6 +170,19 @@ class Settings(BaseModel):
     training_threads: Annotated[
         int | None, Field(ge=1, description="CPU threads of a training process; unset: the number of cores.")
     ] = None
+    backup_to: Annotated[
+        str | None,
+        Field(
+            description="A folder or storage (`s3://BUCKET/FOLDER`) that the worker backs everything up to; unset: "
+            "nobody does unless by `plumbline backup`."
+        ),
+    ] = None
+    backup_hours: Annotated[float, Field(ge=1, description="How old the last backup gets before the next is made.")] = (
+        24
+    )
+    backups_kept: Annotated[
+        int, Field(ge=1, description="How many backups stay in the folder or storage; older ones are removed.")
+    ] = 14
     device: Annotated[
         str,
         Field(
@@ -200,6 +213,11 @@ class Settings(BaseModel):
     def _absolute_where_it_is_a_folder(cls, location: str | None) -> str | None:
         folder = Path(location or "").expanduser()
         return str(folder.absolute()) if location and folder.is_dir() else location
+
+    @field_validator("backup_to")
+    @classmethod
+    def _absolute_unless_a_storage(cls, address: str | None) -> str | None:
+        return address if address is None or "://" in address else str(Path(address).expanduser().absolute())
 
     @field_validator("public_url")
     @classmethod

@@ -24,6 +24,7 @@ from app.db import migrate
 from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Member, User
+from app.db.unfinished import require_finished
 from app.errors import DomainError
 from app.processes import bound_to_us, open_log
 from app.services import accounts
@@ -226,6 +227,7 @@ def web_command(settings: Settings, *bind: str) -> list[str]:
 
 def prepare(database_url: str, settings: Settings) -> str:
     """Brings the database to head and creates the starter project if there is none; one sign-in link a line."""
+    require_finished(database_url)
     migrate.upgrade(database_url)
     tokens = asyncio.run(_prepare(database_url, settings))
     address = f"{settings.site_url}/sign-in/link"

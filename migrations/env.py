@@ -5,10 +5,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from app.db import tables
+from app.db.migrate import MIGRATION_LOCK
 
 LOCK_TIMEOUT_MS = 4_000
-# Any constant will do, as long as nothing else in the database locks the same one.
-MIGRATION_LOCK = 0x506C756D62
 
 METADATA = tables.User.metadata
 

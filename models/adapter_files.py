@@ -3,6 +3,7 @@
 # R = rank
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -32,8 +33,11 @@ def is_adapter(location: str | Path) -> bool:
 
 
 def base_of(location: str | Path) -> str:
-    """The directory or hub id that the adapters were learnt beside. Raises `ValueError`."""
-    return str(_read_config(location)["base_model_name_or_path"])
+    """The directory, which may be named from theirs, or hub id that the adapters were learnt beside. Raises
+    `ValueError`."""
+    named = str(_read_config(location)["base_model_name_or_path"])
+    beside = os.path.normpath(Path(location).absolute() / named)
+    return beside if named.startswith("..") else named
 
 
 def save_adapters(

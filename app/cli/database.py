@@ -63,10 +63,16 @@ def upgrade(revision: Annotated[str, typer.Argument(help="A revision, or head.")
         print(f"The database is at revision {migrate.current_revision(url)}.")
 
 
-@db.command()
-def downgrade(revision: Annotated[str, typer.Argument(help="A revision, -1 for one back, or base.")]) -> None:
-    """Take the tables back to a revision. What later revisions added is lost: make a backup first."""
+@db.command(context_settings={"ignore_unknown_options": True})  # -1 is a revision
+def downgrade(
+    revision: Annotated[str, typer.Argument(help="A revision, -1 for one back, or base.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask whether you are sure.")] = False,
+) -> None:
+    """Take the tables back to a revision. What that loses is told first: make a backup before."""
     with database_url() as url:
+        print("\n".join(migrate.losses(url, revision)))
+        if not (yes or typer.confirm("Without a backup this can't be undone. Go back?")):
+            return
         migrate.downgrade(url, revision)
         print(f"The database is at revision {migrate.current_revision(url) or 'none'}.")
 

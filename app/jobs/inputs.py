@@ -6,6 +6,7 @@ for dead can't change what the next one reads.
 
 import asyncio
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -59,5 +60,15 @@ async def _gather(db: AsyncSession, home: Path, run_id: int, token: int) -> Inpu
     work = await work_of(db, home, await leases.hold(db, run_id, token))
     gathered = await TRAINING[work.run.stage].gather(work)
     names = {role: f"{role}.jsonl" for role in gathered.files}
-    config = {**gathered.config, **names, **work.run.settings["config"], "seed": work.seed}
+    assert work.run.folder is not None
+    folder = home / work.run.folder / FOLDER
+    own = {name: _from(folder, home, value) for name, value in gathered.config.items()}
+    config = {**own, **names, **work.run.settings["config"], "seed": work.seed}
     return Inputs(config, {names[role]: records for role, records in gathered.files.items()})
+
+
+def _from(folder: Path, home: Path, value: object) -> object:
+    """A place in the home as seen from the config's folder, so that a home can be moved between attempts."""
+    if isinstance(value, str) and Path(value).is_relative_to(home):
+        return os.path.relpath(value, folder)
+    return value

@@ -18,7 +18,7 @@ from app.acting import Actor, acting
 from app.db import migrate
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import execution, reading, reaper
+from app.jobs import backups, execution, reading, reaper
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -54,7 +54,7 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
     )
     try:
         with acting(Actor("worker")):
-            await _serve(context, database_url, queues=tuple(settings.queues.split(",")))
+            await _serve(context, database_url, settings)
     finally:
         await engine.dispose()
 
@@ -77,10 +77,10 @@ async def _require_head(database_url: str) -> None:
         raise CannotWork(f"The database doesn't answer: {reason}") from error
 
 
-async def _serve(context: WorkerContext, database_url: str, *, queues: tuple[str, ...]) -> None:
+async def _serve(context: WorkerContext, database_url: str, settings: Settings) -> None:
     queue = Queue(
         database_url,
-        queues=queues,
+        queues=tuple(settings.queues.split(",")),
         run_handler=lambda run_id: execution.execute(context, run_id),
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
         report_handler=lambda project_id, name: context.database.run(lambda db: reports.write(db, project_id, name)),
@@ -88,7 +88,12 @@ async def _serve(context: WorkerContext, database_url: str, *, queues: tuple[str
     log.info("worker_started", owner=context.owner)
     try:
         async with asyncio.TaskGroup() as group:
-            for part in (queue.serve(context.stopping), reaper.keep_watch(context), reading.keep_reading(context)):
+            for part in (
+                queue.serve(context.stopping),
+                reaper.keep_watch(context),
+                reading.keep_reading(context),
+                backups.keep_backing_up(context, settings, database_url),
+            ):
                 group.create_task(_stopping_all(part, context.stopping))
     except BaseExceptionGroup as errors:
         if errors.split(AWAY)[1] is not None:

@@ -615,6 +615,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Everything is lost."""
     run_script("DROP SCHEMA procrastinate CASCADE")
     for name, table, _, _ in LATE_FOREIGN_KEYS:
         op.drop_constraint(name, table, type_="foreignkey")

@@ -16,4 +16,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Nothing is lost."""
     op.drop_index("ix_completions_author_id", "completions")

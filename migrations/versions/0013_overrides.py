@@ -18,5 +18,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Which decision of a gate a promotion overrode is lost; that and why it was promoted stays."""
     op.drop_constraint(op.f("ck_promotions_override_has_a_reason"), "promotions", type_="check")
     op.drop_column("promotions", "overrides_gate_id")

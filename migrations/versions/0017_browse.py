@@ -56,6 +56,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Which prompts are excluded is lost, and the way back from changes of many rows."""
     op.execute("DROP TRIGGER log_changes ON imports")
     op.execute("DROP TRIGGER log_changes ON served_models")
     op.drop_table("bulk_changes")

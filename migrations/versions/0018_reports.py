@@ -31,4 +31,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Reports are lost: they are computed again."""
     op.drop_table("reports")

@@ -17,4 +17,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Why files could not be taken in is lost."""
     op.drop_column("project_files", "problem")

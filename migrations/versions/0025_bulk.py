@@ -75,6 +75,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Nothing is lost."""
     op.execute("ALTER TABLE judgements ENABLE TRIGGER judgements_divide")
     for table in TABLES:
         op.execute(f"DROP TRIGGER parents_exist ON {table}")

@@ -22,6 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Why each round started is lost."""
     op.drop_constraint(op.f("ck_rounds_trigger_known"), "rounds", type_="check")
     for column in ("trigger_bound", "trigger_figure", "trigger"):
         op.drop_column("rounds", column)

@@ -34,4 +34,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """How reward models scored their pairs is lost."""
     op.drop_table("scored_pairs")

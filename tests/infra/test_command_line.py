@@ -27,7 +27,7 @@ def test_a_database_goes_up_is_checked_and_goes_down(plumbline: Plumbline, empty
     up = plumbline("db", "upgrade", DATABASE_URL=empty_database_url)
     assert up.code == 0, up.err
     assert "matches the tables in code" in plumbline("db", "check", DATABASE_URL=empty_database_url).out
-    assert "revision none" in plumbline("db", "downgrade", "base", DATABASE_URL=empty_database_url).out
+    assert "revision none" in plumbline("db", "downgrade", "base", "--yes", DATABASE_URL=empty_database_url).out
 
 
 def test_tables_that_differ_from_the_code_are_told(plumbline: Plumbline, database_url: str) -> None:

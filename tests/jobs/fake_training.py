@@ -120,7 +120,7 @@ def run(stage: str, config_path: Path, out: Path) -> int:
         sys.stderr.write("the config says no\n")
         return 2
     inputs = read_inputs(stage, config_path.parent, config)
-    check_models(config)
+    check_models(config_path.parent, config)
     if not (out / "result.json").exists():
         weights = work(out, config)
         if weights is None:
@@ -140,9 +140,9 @@ def read_inputs(stage: str, base: Path, config: dict[str, Any]) -> dict[str, Any
     return {role: read_records(base / config[role], kind) for role, kind in kinds.items() if config.get(role)}
 
 
-def check_models(config: dict[str, Any]) -> None:
+def check_models(base: Path, config: dict[str, Any]) -> None:
     for role in MODELS:
-        if config.get(role) is not None and not (Path(config[role]) / "manifest.json").is_file():
+        if config.get(role) is not None and not (base / config[role] / "manifest.json").is_file():
             raise SystemExit(f"no model {role}")
 
 

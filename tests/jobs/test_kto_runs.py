@@ -51,7 +51,7 @@ async def test_a_candidate_is_made_of_judgements_without_pairs_or_a_reward_model
     assert (made.parent_id, made.reference_id, made.reward_id) == (first.id, first.id, None)
     assert made.dataset_version_id is not None
     config = json.loads((home / f"runs/{made.run_id}/inputs/config.json").read_text())
-    assert config["policy"] == config["reference"] == str(home / first.folder)
+    assert config["policy"] == config["reference"] == f"../../../{first.folder}"
     assert config["responses"] == "responses.jsonl"
     assert "preferences" not in config
     assert config["steps"] == 2, "the project's own settings of the stage"

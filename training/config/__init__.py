@@ -6,7 +6,7 @@ from training.config.cost import CostConfig
 from training.config.dpo import DpoConfig
 from training.config.embed import EmbedConfig
 from training.config.ppo import PpoConfig
-from training.config.reading import MODEL_KEYS, config_to_json, read_config
+from training.config.reading import MODEL_KEYS, config_to_json, read_config, without_places
 from training.config.reward import RankingLoss, RewardConfig
 from training.config.rules import RewardRules
 from training.config.sampling import EvaluateConfig, GenerateConfig
@@ -33,4 +33,5 @@ __all__ = [
     "StageConfig",
     "config_to_json",
     "read_config",
+    "without_places",
 ]

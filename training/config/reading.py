@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import sys
 import types
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError("config", "cannot read %(path)s: %(error)s", path=path, error=error) from error
-    return config_from(values, kind, path.resolve().parent)
+    return config_from(values, kind, path.absolute().parent)
 
 
 def config_from(values: object, kind: type[ConfigT], folder: Path) -> ConfigT:
@@ -36,6 +37,16 @@ def config_from(values: object, kind: type[ConfigT], folder: Path) -> ConfigT:
 def config_to_json(config: StageConfig) -> dict[str, object]:
     """The configuration as JSON values, for manifests and for telling runs apart."""
     return cast(dict[str, object], json.loads(json.dumps(dataclasses.asdict(config), default=_to_json)))
+
+
+def without_places(config: StageConfig) -> dict[str, object]:
+    """The configuration as JSON values but for where models and files lie, which may be moved."""
+    written = config_to_json(config)
+    return {
+        name: written[name]
+        for name, value in vars(config).items()
+        if name not in MODEL_KEYS and not isinstance(value, Path)
+    }
 
 
 def _dataclass_from(values: object, kind: type, base: Path, prefix: str) -> object:
@@ -95,7 +106,7 @@ def _value(value: object, hint: object, base: Path, key: str) -> object:
 
 def _scalar(value: object, kind: type, base: Path, key: str) -> object:
     if kind is Path and isinstance(value, str):
-        return base / value
+        return _below(base, value)
     # Compared and not converted: a whole number may be larger than any float. What is no number is not below either.
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         if kind is float:
@@ -128,6 +139,11 @@ def _bounded(value: object, bounds: Range, key: str) -> object:
 
 
 def _located(key: str, value: object, base: Path) -> object:
-    if key in MODEL_KEYS and isinstance(value, str) and (base / value).is_dir():
-        return str(base / value)
+    if key in MODEL_KEYS and isinstance(value, str) and _below(base, value).is_dir():
+        return str(_below(base, value))
     return value
+
+
+def _below(base: Path, value: str) -> Path:
+    """Without the steps back, so that a file has one name from wherever it is named."""
+    return Path(os.path.normpath(base / value))

@@ -13,7 +13,7 @@ from typing import Literal, cast, get_args
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.config import InputError, StageConfig, config_to_json
+from training.config import InputError, StageConfig, without_places
 from training.records import sync
 
 MANIFEST = "manifest.json"
@@ -23,8 +23,8 @@ ArtifactKind = Literal["policy", "reward", "cost"]
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What made an artifact. Parents without a manifest (a hub id, a plain directory) are named by `name:` and
-    their location."""
+    """What made an artifact: parents and data by what they hold, wherever they lie. Parents without a manifest (a hub
+    id, a plain directory) are named by `name:` and their location."""
 
     stage: str
     parents: Mapping[str, str]
@@ -44,7 +44,7 @@ def lineage_of(
         stage=stage,
         parents={role: model_identity(location) for role, location in parents.items() if location is not None},
         data={role: _data_sha256(path) for role, path in data.items() if path is not None},
-        config=config_to_json(config),
+        config=without_places(config),
         seed=config.seed,
         code_version=code_version(),
     )

@@ -1,5 +1,6 @@
 """What a model that has learnt is published as: a plain model, or the adapters beside its base."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from models.reward import RewardModel, is_encoder, reward_model_from_encoder, sa
 from models.saving import round_weights, save_language_model
 from training.config import InputError
 from training.config.learning import LearningConfig
+from training.runtime.artifact import MANIFEST
 from training.runtime.replicas import replica
 
 LearntT = TypeVar("LearntT", LanguageModel, RewardModel)
@@ -83,10 +85,20 @@ def writer_of(learnt: LanguageModel | RewardModel, config: LearningConfig, base:
 
 
 def _save_adapters(learnt: LanguageModel | RewardModel, folder: Path, base: str) -> None:
-    location = str(Path(base).resolve()) if Path(base).is_dir() else base
+    location = _named_from(folder, base)
     if isinstance(learnt, LanguageModel):
         save_adapters(learnt.model, folder, base=location, task="CAUSAL_LM")
     else:
         head = {f"{learnt.head_name}.{name}": weight for name, weight in learnt.head.named_parameters()}
         save_adapters(learnt.model, folder, base=location, task="SEQ_CLS", learnt_in_full=head)
     learnt.tokenizer.save_pretrained(folder)
+
+
+def _named_from(folder: Path, base: str) -> str:
+    """A model that was published here by its place beside `folder`, which is moved with it and stays as deep: the
+    application keeps models/PROJECT/NAME where a run has runs/ID/artifact. Any other by its own place or name."""
+    if not Path(base).is_dir():
+        return base
+    if (Path(base) / MANIFEST).is_file():
+        return os.path.relpath(base, folder)
+    return str(Path(base).resolve())

@@ -1,6 +1,7 @@
 """Every table of the vocabulary, importable from one place."""
 
 from app.db.tables.audit import AuditEntry
+from app.db.tables.backups import Backup
 from app.db.tables.changes import BulkChange, ChangedRow
 from app.db.tables.content import Completion, Demonstration, Prompt
 from app.db.tables.groups import Group, GroupGrant, GroupMember
@@ -29,6 +30,7 @@ __all__ = [
     "Assignment",
     "Attempts",
     "AuditEntry",
+    "Backup",
     "BulkChange",
     "ChangedRow",
     "Completion",

@@ -45,6 +45,7 @@ NOT_LOGGED = {
     "assignments": "the annotators' work itself, kept whole in its own rows",
     "attempts": "a counter of tries to sign in",
     "audit_entries": "the log",
+    "backups": "the log of backups; what they hold changes nothing",
     "changed_rows": "what rows were before a change of many, which is logged",
     "completions": "written by runs and imports, which are logged",
     "dataset_judgements": "follows from the dataset version",

@@ -29,6 +29,7 @@ KINDS: dict[str, str] = {
     "password": lazy("password"),
     "projects": lazy("project"),
     "promotions": lazy("promotion"),
+    "restore": lazy("restored backup"),
     "rounds": lazy("round"),
     "runs": lazy("run"),
     "served_models": lazy("served model"),

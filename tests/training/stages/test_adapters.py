@@ -201,7 +201,7 @@ def test_adapters_that_nobody_could_open_are_refused_before_the_first_step(
 def test_adapters_that_can_not_be_opened_are_refused_in_a_line(
     published: Runs, runs: Runs, world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    adapter = shutil.copytree(published("sft") / "artifact", tmp_path / "adapter")
+    adapter = shutil.copytree(published("sft") / "artifact", tmp_path / "as-deep" / "adapter")
     (adapter / "manifest.json").unlink()
     config = json.loads((adapter / "adapter_config.json").read_text())
 
@@ -212,8 +212,13 @@ def test_adapters_that_can_not_be_opened_are_refused_in_a_line(
     assert "plain low-rank" in said_of({"use_dora": True})
     assert "no model at" in said_of({"base_model_name_or_path": "/nowhere"})
     lineage = Lineage("sft", {"model": "0" * 64}, {}, {}, 0, "")
-    publish(tmp_path / "other", "policy", lineage, lambda folder: copy_into(folder, published("sft") / "artifact"))
-    settings = {"policy": tmp_path / "other", "prompts": world / "prompts.jsonl"}
+    publish(
+        tmp_path / "as-deep" / "other",
+        "policy",
+        lineage,
+        lambda folder: copy_into(folder, published("sft") / "artifact"),
+    )
+    settings = {"policy": tmp_path / "as-deep" / "other", "prompts": world / "prompts.jsonl"}
     assert "is no longer the model" in refused("generate", tmp_path / "again", capfd, **settings)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Member, User
 from app.web.pages import (
     agreement,
+    backups,
     browse,
     datasets,
     erasure,
@@ -36,7 +37,7 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models),
+    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models, backups),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]

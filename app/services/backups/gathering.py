@@ -1,0 +1,155 @@
+"""What a backup is to hold, set aside in a moment: people go on judging, and a run that ends may remove what it likes.
+
+Files are linked into a folder of the home, which takes neither time nor room, and rows are copied out of one snapshot.
+"""
+
+import errno
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import Conflict
+from app.services.backups import database
+from app.services.backups.database import Connection
+from app.services.backups.manifest import Table
+from app.services.backups.place import Content
+from app.services.loop.artifacts import MANIFEST
+from app.services.loop.runs import LOG
+
+ASIDE = ".backup.part"
+# A file may go while its row still says that it is there, until the transaction ends that removes it.
+TRIES = 4
+PAUSE_SECONDS = 0.25
+# Links that this file system, or this pair of them, doesn't make.
+NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES})
+
+_MODELS = "SELECT folder FROM model_versions JOIN projects ON projects.id = project_id WHERE removal_asked_at IS NULL"
+_DATASETS = """
+    SELECT path, sha256 FROM dataset_versions JOIN projects ON projects.id = project_id
+    WHERE file_removed_at IS NULL AND removal_asked_at IS NULL
+"""
+_CAME = "SELECT folder FROM imports UNION SELECT folder FROM project_files"
+_RUNS = "SELECT folder, finished_at IS NOT NULL FROM runs WHERE folder IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file by its path in the home. `sha256` is known of what never changes, and that has to be there."""
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """`files` are by their paths in the home, `digests` what is known of them; `missing` should have been there."""
+
+    revision: str
+    tables: Mapping[str, Table]
+    sequences: Mapping[str, int]
+    rows: Path
+    files: Mapping[str, Content]
+    digests: Mapping[str, str]
+    missing: tuple[str, ...]
+
+
+def gather(connection: Connection, home: Path) -> Gathered:
+    """Into a folder of the home, which the caller removes. Raises Conflict for a database without tables."""
+    for attempt in range(TRIES):
+        shutil.rmtree(home / ASIDE, ignore_errors=True)
+        (home / ASIDE).mkdir(mode=0o700, parents=True)
+        gathered = _gather(connection, home, is_last=attempt == TRIES - 1)
+        if gathered is not None:
+            return gathered
+        time.sleep(PAUSE_SECONDS)
+    raise AssertionError("the last try takes what there is")
+
+
+def forget(home: Path) -> None:
+    shutil.rmtree(home / ASIDE, ignore_errors=True)
+
+
+def _gather(connection: Connection, home: Path, *, is_last: bool) -> Gathered | None:
+    """None where a file is missing, which may only have been removed in this moment."""
+    with database.snapshot(connection):
+        revision = database.revision_of(connection)
+        if revision is None:
+            raise Conflict("There is nothing to back up: the database holds no tables.")
+        wanted = {one.path: one for one in _wanted(connection, home)}
+        files = _set_aside(home, wanted)
+        missing = tuple(path for path, one in wanted.items() if one.sha256 is not None and path not in files)
+        if missing and not is_last:
+            return None
+        rows = home / ASIDE / "rows"
+        tables = {name: database.copy_out(connection, name, rows / name) for name in database.tables(connection)}
+    digests = {path: one.sha256 for path, one in wanted.items() if one.sha256 is not None}
+    return Gathered(revision, tables, database.sequences(connection), rows, files, digests, missing)
+
+
+def _set_aside(home: Path, paths: Iterable[str]) -> dict[str, Content]:
+    files = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            files[path] = _linked(home / path, home / ASIDE / "files" / path)
+    return files
+
+
+def _wanted(connection: Connection, home: Path) -> Iterator[Wanted]:
+    for (folder,) in connection.execute(_MODELS).fetchall():
+        yield from _of_model(home, folder)
+    for path, sha256 in connection.execute(_DATASETS).fetchall():
+        yield Wanted(path, sha256)
+    for (folder,) in connection.execute(_CAME).fetchall():
+        yield from _below(home, folder)
+    for folder, is_over in connection.execute(_RUNS).fetchall():
+        yield from _left_by(home, folder, is_over)
+
+
+def _of_model(home: Path, folder: str) -> Iterator[Wanted]:
+    """The files that its manifest names; of one without, whatever is there."""
+    try:
+        content = (home / folder / MANIFEST).read_bytes()
+        files: dict[str, str] = json.loads(content)["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        yield Wanted(f"{folder}/{MANIFEST}", sha256="")
+        yield from _below(home, folder)
+        return
+    yield Wanted(f"{folder}/{MANIFEST}", hashlib.sha256(content).hexdigest())
+    yield from (Wanted(f"{folder}/{name}", sha256) for name, sha256 in files.items())
+
+
+def _left_by(home: Path, folder: str, is_over: bool) -> Iterator[Wanted]:
+    """What a run has left for people to read. One that works begins anew where it is restored; exports can be made
+    again."""
+    if not is_over:
+        yield Wanted(f"{folder}/{LOG}")
+        return
+    for path in sorted((home / folder).glob("[!.]*")):
+        if path.suffix != ".zip" and _is_plain(path):
+            yield Wanted(path.relative_to(home).as_posix())
+
+
+def _below(home: Path, folder: str) -> Iterator[Wanted]:
+    for path in sorted((home / folder).rglob("*")):
+        if _is_plain(path):
+            yield Wanted(path.relative_to(home).as_posix())
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _linked(source: Path, target: Path) -> Content:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
+    return Content(target, target.stat().st_size)

@@ -1,0 +1,131 @@
+"""What a backup says of itself: its tables and files, each by the digest of its object."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import PurePosixPath
+from typing import Any
+
+from app.errors import Invalid
+from app.services.backups.place import Damaged, Place
+
+FORMAT = 1
+FOLDER = "backups/"
+# Folders of the home that backups hold files of.
+ROOTS = frozenset({"datasets", "imports", "models", "runs"})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of the home."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a table in PostgreSQL's text format, compressed; `columns` are in their order."""
+
+    columns: tuple[str, ...]
+    rows: int
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`missing` are files that the database names and that weren't there, `damaged` those that were not what their
+    model's manifest says. Paths are relative to the home."""
+
+    version: str
+    revision: str
+    made_at: str
+    tables: Mapping[str, Table]
+    sequences: Mapping[str, int]
+    files: Mapping[str, Stored]
+    settings: Mapping[str, str]
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables.values())
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Digests of all that it is made of, with the sizes."""
+        parts: list[Stored | Table] = [*self.tables.values(), *self.files.values()]
+        return {part.sha256: part.size_bytes for part in parts}
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(self.objects.values())
+
+    def to_json(self) -> bytes:
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def name_of(manifest: Manifest) -> str:
+    """Sorts by time, and ends in the digest of what the manifest says."""
+    stamp = datetime.fromisoformat(manifest.made_at).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{hashlib.sha256(manifest.to_json()).hexdigest()[:16]}"
+
+
+def path_of(name: str) -> str:
+    return f"{FOLDER}{name}.json"
+
+
+def names_in(place: Place) -> list[str]:
+    """Backups that are whole, the oldest first."""
+    return sorted(path.removeprefix(FOLDER).removesuffix(".json") for path in place.names(FOLDER))
+
+
+def newest_in(place: Place) -> str:
+    """Raises Invalid where there is none."""
+    names = names_in(place)
+    if not names:
+        raise Invalid("There is no backup in %(place)s.", place=place.called)
+    return names[-1]
+
+
+def read(place: Place, name: str) -> Manifest:
+    """Raises Invalid for what a newer version wrote, Damaged."""
+    content = b"".join(place.read(path_of(name)))
+    if hashlib.sha256(content).hexdigest()[:16] != name.rpartition("-")[2]:
+        raise Damaged("The backup is damaged: %(name)s is not what it was.", name=path_of(name))
+    told = json.loads(content)
+    if told["format"] > FORMAT:
+        raise Invalid(
+            "A newer Plumbline, %(version)s, made this backup: update this one first.", version=told["version"]
+        )
+    return _manifest(told)
+
+
+def _manifest(told: dict[str, Any]) -> Manifest:
+    for path in told["files"]:
+        parts = PurePosixPath(path).parts
+        if parts[0] not in ROOTS or ".." in parts:
+            raise Damaged("The backup names a file that has no place in a home: %(path)s.", path=path)
+    return Manifest(
+        version=told["version"],
+        revision=told["revision"],
+        made_at=told["made_at"],
+        tables={name: Table(**{**table, "columns": tuple(table["columns"])}) for name, table in told["tables"].items()},
+        sequences=told["sequences"],
+        files={path: Stored(**file) for path, file in told["files"].items()},
+        settings=told["settings"],
+        missing=tuple(told["missing"]),
+        damaged=tuple(told["damaged"]),
+    )
+
+
+def own_version() -> str:
+    return version("plumbline")
