@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +25,7 @@ __all__ = ["home", "up"]
 
 Labels = tuple[tuple[str, str], ...]
 Figures = dict[tuple[str, Labels], float]
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "Kq7-not-for-logs"
 
 
@@ -170,3 +172,16 @@ def _answers(port: int) -> bool:
         return bool(figures_at(port))
     except httpx.TransportError:
         return False
+
+
+def test_the_documented_figures_are_those_that_are_told(database_url: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    (table,) = re.findall(r"^\| figure \| of \| what \|\n(.*?)\n\n", text, flags=re.MULTILINE | re.DOTALL)
+    documented = {name for row in table.splitlines() for name in re.findall(r"`(plumbline_\w+)`", row.split("|")[1])}
+    site = {one.name for one in site_figures.SiteFigures(database_url, tmp_path).collect()}
+    process = {one.name for one in REGISTRY.collect() if one.name.startswith("plumbline_")}
+    assert {name.removesuffix("_total") for name in documented} == {
+        name.removesuffix("_total") for name in site | process
+    }
+    alarms = set(re.findall(r"\b(plumbline_\w+)", text.partition("### What to be told of")[2]))
+    assert {name.removesuffix("_bucket") for name in alarms} <= documented

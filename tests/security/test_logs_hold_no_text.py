@@ -90,3 +90,24 @@ async def test_an_import_and_what_breaks_it_leave_no_word_of_it(
     assert "no_more" in log, "what refused it is named"
     assert MARKER not in log
     assert MARKER not in (postgres.home / "logs/postgres.log").read_text()
+
+
+@pytest.mark.parametrize("said", ["json"], indirect=True)
+async def test_a_line_of_the_log_says_who_in_which_request(
+    client: httpx.AsyncClient, db: AsyncSession, said: io.StringIO
+) -> None:
+    project = await make_project(db, "bread")
+    annotator = await make_member(db, project)
+    token = await accounts.create_api_token(db, annotator.user_id, name="mine")
+    await db.commit()
+    headers = {"Authorization": f"Bearer {token}"}
+    seen = await client.get("/api/v1/projects/bread", headers=headers)
+    refused = await client.get("/api/v1/projects/bread/models", headers=headers)
+    await client.get("/%0a%1b[31mforged")
+    first, second, third = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert (first["user_id"], first["status"]) == (annotator.user_id, 200)
+    assert (second["user_id"], second["status"]) == (annotator.user_id, 403)
+    assert [first["request_id"], second["request_id"]] == [one.headers["x-request-id"] for one in (seen, refused)]
+    assert first["timestamp"].endswith("Z")
+    assert "user_id" not in third
+    assert third["path"] == "/\n\x1b[31mforged", "escaped in its line, whole in what is read of it"
