@@ -6,6 +6,7 @@ One is taken away from one route only, as somebody would who forgot it there.
 
 import asyncio
 import functools
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -131,23 +132,27 @@ class Everybody:
     values: dict[str, object]
     sessions: dict[str, str]
     tokens: dict[str, str]
+    bodies: dict[Route, dict[str, Any]]
+    """What is sent where nothing is refused for being empty."""
 
     async def answers(self, route: Route, people: Iterable[str] = PEOPLE) -> dict[str, int]:
         """Person → status of the answer; the way to the sign-in page counts as 401."""
         return {person: await self.ask(route, person) for person in people}
 
-    async def ask(self, route: Route, person: str) -> int:
-        path = route.path.format(**{name: self.values.get(name, 1) for name in _names(route.path)})
+    async def ask(self, route: Route, person: str, **values: object) -> int:
+        """The status of the answer; `values` are for parts of the address, in place of the usual ones."""
+        path = route.path.format(**{name: (self.values | values).get(name, 1) for name in names_in(route.path)})
         headers = {"host": "test", "sec-fetch-site": "same-origin", "idempotency-key": f"{person}-{id(route)}"}
         body = b""
         if path.startswith("/api/v1/"):
             if person in self.tokens:
                 headers["authorization"] = f"Bearer {self.tokens[person]}"
-            body, headers["content-type"] = b"{}", "application/json"
+            body, headers["content-type"] = json.dumps(self.bodies.get(route, {})).encode(), "application/json"
         else:
             if person in self.sessions:
                 headers["cookie"] = f"session={self.sessions[person]}"
-            body, headers["content-type"] = urlencode({"x": "1"}).encode(), "application/x-www-form-urlencoded"
+            form = {"x": "1"} | self.bodies.get(route, {})
+            body, headers["content-type"] = urlencode(form).encode(), "application/x-www-form-urlencoded"
         self.guards.at = route
         async with self._taken_back():
             return await self._status(route.method, path, headers, body if route.method != "GET" else b"")
@@ -217,5 +222,6 @@ def _endpoints(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str]]:
                 yield method, route.path  # type: ignore[attr-defined]
 
 
-def _names(path: str) -> list[str]:
+def names_in(path: str) -> list[str]:
+    """Those of the parts of an address that a route leaves open."""
     return re.findall(r"\{(\w+)", path)

@@ -9,21 +9,39 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from app.db.tables import Member, Project
 from app.security import Principal
 from app.services import accounts
+from app.web.api import docs
+from app.web.api import routes as api_routes
 from tests.api.conftest import calling, database_url, seeded, seeded_template, seeded_url, site, tokens
-from tests.api.test_access import here
+from tests.api.test_access import BODIES, here
 from tests.browser.seed import Seeded
-from tests.factories import make_member, make_project
-from tests.security.guards import PEOPLE, Everybody, Guards, Mutant, Route, routes_of
+from tests.security.guards import PEOPLE, Everybody, Guards, Mutant, Route, names_in, routes_of
 
 __all__ = ["calling", "database_url", "here", "seeded", "seeded_template", "seeded_url", "site", "tokens"]
 
 TABLE = Path(__file__).with_name("refusals.txt")
 REFUSALS = {401, 403, 404}
 GOES_ON = "-"
+OWN = "elsewhere"
+"""The project of the outsider, in which there is nothing."""
+NUMBERS = {"run_id", "number", "user_id", "import_id", "served_model_id", "invitation_id", "prompt_id", "task_id"}
+NUMBERS |= {"change_id", "target_id", "assignment_id"}
+OTHER = "/projects/{slug}/"
+FORMS: dict[str, dict[str, str]] = {
+    "assignments/{assignment_id}/judgement": {"choice": "1", "idempotency_key": "once"},
+    "review/{assignment_id}/judgement": {"choice": "1", "idempotency_key": "once"},
+    "people/{user_id}/pause": {"paused": "true"},
+    "people/{user_id}/role": {"role": "reviewer"},
+    "quality/gold/{task_id}/use": {"use": "true"},
+    "served-models/{served_model_id}/judge/runs": {"pairs": "1"},
+    "served-models/{served_model_id}/runs": {"prompts": "1"},
+    "served-models/{served_model_id}/test": {"prompt": "Hello"},
+}
 EVERY = 19
 """Of the guards, so many apart are taken away in `make test`."""
 WRITE = "WRITE_REFUSALS"
@@ -38,8 +56,9 @@ async def everybody(
     tokens: dict[str, str],
     here: dict[str, object],
 ) -> Everybody:
-    outsider = await make_member(db, await make_project(db, "far-away"), "owner")
-    people = {"reviewer": seeded.reviewer.id, "annotator": seeded.annotator.id, "outsider": outsider.user_id}
+    own = select(Member.user_id).join(Project, Project.id == Member.project_id).where(Project.slug == OWN)
+    outsider_id = (await db.scalars(own)).one()
+    people = {"reviewer": seeded.reviewer.id, "annotator": seeded.annotator.id, "outsider": outsider_id}
     sessions = {
         role: await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, user_id))
         for role, user_id in people.items()
@@ -48,7 +67,11 @@ async def everybody(
     owner = seeded.owner
     guards = Guards(Principal(owner.id, owner.name, is_admin=owner.is_admin, is_simulated=False))
     values = {"number": 2, "kind": "policy", "name": "tasks", "form": "json", "prompt_id": 1, "target_id": 1} | here
-    return Everybody(site, engine, guards, values, sessions, tokens)
+    operations = docs.operations(api_routes.openapi("test"))
+    bodies = {Route(one.method, one.path): BODIES[one.anchor] for one in operations if one.anchor in BODIES}
+    bodies |= {Route("POST", f"{OTHER}{path}"): form for path, form in FORMS.items()}
+    bodies[Route("POST", "/api/v1/projects/{slug}/served-models/{served_model_id}/test")] = {"prompt": "Hello"}
+    return Everybody(site, engine, guards, values, sessions, tokens, bodies)
 
 
 # Behind each of these stands another one that refuses the same people, and no question tells the two apart.
@@ -123,6 +146,20 @@ async def test_where_everybody_may_make_projects_only_owners_copy_one(everybody:
             assert await survivors(everybody, mutants) == []
     finally:
         site.state.settings = settings
+
+
+async def test_what_is_of_another_project_is_not_there_in_ones_own(everybody: Everybody, site: FastAPI) -> None:
+    """An owner asks their own project for what is another one's, by its number."""
+    asked = [route for route in routes_of(site) if {"slug", *NUMBERS} & set(names_in(route.path)) > {"slug"}]
+    with everybody.guards.in_place(site):
+        found = {
+            route: await everybody.ask(
+                route, "outsider", slug=OWN, kind="prompt" if "/erase/" in route.path else "policy"
+            )
+            for route in asked
+        }
+    assert len(found) > 90
+    assert [f"{status} {route.method} {route.path}" for route, status in found.items() if status != 404] == []
 
 
 @pytest.mark.slow
