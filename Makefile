@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests screenshots catalogues vendor lock proof real peers oracle engine clean
+.PHONY: help run test types tests screenshots catalogues vendor lock audit proof real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -45,6 +45,12 @@ vendor: ## Fetch the front-end packages of the two vendor.lock.json anew
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	@.ci/install dev
 	@$(PYTHON_BIN) .ci/lock.py
+
+audit: ## Look up vulnerabilities and licences of what is shipped, and write bills of materials to build/audit
+	@.ci/install dev
+	@[ -x build/audit/bin/pip ] || python3 -m venv build/audit
+	@build/audit/bin/pip install -qq --no-compile --disable-pip-version-check pip-audit==2.10.1 pip-licenses==5.5.5 cyclonedx-bom==7.5.0
+	@$(PYTHON_BIN) .ci/audit.py
 
 proof: ## The slow proofs: slow tests, then the whole loop on five seeds (about 70 minutes)
 	@.ci/install dev

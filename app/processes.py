@@ -35,12 +35,21 @@ class Account:
 
 
 def bound_to_us(
-    command: Sequence[str], *, death_signal: DeathSignal = "KILL", account: Account | None = None
+    command: Sequence[str],
+    *,
+    death_signal: DeathSignal = "KILL",
+    account: Account | None = None,
+    gains_rights: bool = True,
 ) -> list[str]:
-    """`command` such that its process gets `death_signal` when the thread that starts it ends, kill -9 included."""
+    """`command` such that its process gets `death_signal` when the thread that starts it ends, kill -9 included.
+
+    One that gains no rights keeps those that it has, whatever set-uid program it runs.
+    """
     if sys.platform != "linux" or shutil.which(SETPRIV) is None:
         return list(command)
     options = account.options() if account else []
+    if not gains_rights:
+        options.append("--no-new-privs")
     return [SETPRIV, f"--pdeathsig={death_signal}", *options, "--", *command]
 
 

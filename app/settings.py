@@ -119,6 +119,9 @@ class Settings(BaseModel):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="How much the site's server says in its log.")
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Lines of logs for people, `text`, or for programs, `json`.")
+    ] = "text"
     starter: Annotated[bool, Field(description="Create the starter project on the first start.")] = True
     starter_model: Annotated[
         str | None,
@@ -202,6 +205,33 @@ class Settings(BaseModel):
         str | None,
         Field(description="Python interpreter with torch that runs `python -m training`; unset: the worker's own."),
     ] = None
+    training_environment: Annotated[
+        str,
+        Field(
+            description="Variables, separated by commas, that training processes get of the worker's environment "
+            "besides what computing needs, `HF_TOKEN`; what opens the database or holds a secret they don't get by "
+            "themselves."
+        ),
+    ] = ""
+    metrics_port: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=65531,
+            description="Port of the worker's figures for Prometheus, `/metrics`; web processes take the four ports "
+            "after it; unset: none are told.",
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str, Field(description="Address that figures for Prometheus are told at; nothing asks for a password there.")
+    ] = "127.0.0.1"
+    traces_endpoint: Annotated[
+        str | None,
+        Field(
+            description="Where traces of requests and runs are sent by OTLP over HTTP, `http://localhost:4318`; needs "
+            "`plumbline[traces]`; unset: nowhere."
+        ),
+    ] = None
 
     @field_validator("home")
     @classmethod
@@ -219,7 +249,7 @@ class Settings(BaseModel):
     def _absolute_unless_a_storage(cls, address: str | None) -> str | None:
         return address if address is None or "://" in address else str(Path(address).expanduser().absolute())
 
-    @field_validator("public_url")
+    @field_validator("public_url", "traces_endpoint")
     @classmethod
     def _without_slash(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
@@ -236,6 +266,11 @@ class Settings(BaseModel):
     def private_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks of `private_addresses`."""
         return _parsed(self.private_addresses)
+
+    @property
+    def training_variables(self) -> tuple[str, ...]:
+        """Names of the variables that training processes get besides what computing needs."""
+        return tuple(name.strip() for name in self.training_environment.split(",") if name.strip())
 
     @property
     def upload_bytes(self) -> int:

@@ -30,6 +30,7 @@ from app.processes import bound_to_us, open_log
 from app.services import accounts
 from app.services.starter import ensure_starter
 from app.settings import Settings
+from app.web.serving import uvicorn_logs
 
 POLL_SECONDS = 0.2
 OTHER_COMMAND_SECONDS = 10  # a short command may have the database just now
@@ -221,7 +222,8 @@ def web_command(settings: Settings, *bind: str) -> list[str]:
         sys.executable, "-m", "uvicorn", "app.web.main:create_app", "--factory", *bind,
         "--http=app.web.serving.connections:Connection", "--ws=none",
         f"--timeout-keep-alive={WEB_KEEP_ALIVE_SECONDS}", f"--timeout-graceful-shutdown={WEB_STOP_SECONDS}",
-        f"--log-level={settings.log_level}", "--no-access-log", "--no-server-header", *proxies,
+        f"--log-level={settings.log_level}",
+        f"--log-config={uvicorn_logs.CONFIGURATION}", "--no-access-log", "--no-server-header", *proxies,
     ]  # fmt: skip
 
 

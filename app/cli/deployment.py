@@ -6,12 +6,10 @@ from app.cli import app
 from app.cli.database import connect, database_url
 from app.db import migrate
 from app.errors import DomainError
+from app.jobs.site_figures import SILENT_SECONDS, WORKERS
 from app.settings import settings
 from app.supervisor import prepare as prepare_database
 from app.supervisor import web_command
-
-# A worker reports every 10 s.
-SILENT_SECONDS = 60
 
 
 class NoWorker(DomainError):
@@ -32,10 +30,9 @@ def prepare() -> None:
 @app.command()
 def check_worker() -> None:
     """Say whether a worker is alive: a health check. Exits 2 if none has reported for a minute."""
-    alive = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %s)"
     with database_url() as url, connect(url) as connection:
         migrate.require_head(url)
-        row = connection.execute(alive, (SILENT_SECONDS,)).fetchone()
+        row = connection.execute(WORKERS, (SILENT_SECONDS,)).fetchone()
     if row is None or row[0] == 0:
         raise NoWorker
 

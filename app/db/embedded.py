@@ -59,6 +59,7 @@ OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
+    "log_error_verbosity": "terse",  # a refused row stands in the details, with all of its texts
 }
 # For tests only: a crash of the machine may lose the database, a crash of the server may not.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}

@@ -44,6 +44,7 @@ def create_engine(database_url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngi
         pool_size=pool_size,
         max_overflow=max(0, POOL_SIZE - pool_size),
         connect_args={"options": _options(), "prepare_threshold": 5},
+        hide_parameters=True,  # of statements that fail: they are texts of people and models
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "before_cursor_execute", name_actor)

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import traces
 from app.db.tables import Project, Run
 from app.errors import DomainError
 from app.jobs import inputs, outcomes
@@ -63,9 +64,13 @@ async def execute(context: WorkerContext, run_id: int) -> None:
     if claimed is None:
         return
     run = claimed.run
+    stage = traces.span(
+        f"stage {run.stage}", plumbline__run_id=run.id, plumbline__stage=run.stage, plumbline__attempt=run.attempt
+    )
     with structlog.contextvars.bound_contextvars(run_id=run.id, stage=run.stage, attempt=run.attempt):
         try:
-            await _perform(context, claimed)
+            with stage:
+                await _perform(context, claimed)
         except LeaseLost:
             log.warning("lease_lost")
         except AWAY:
@@ -305,7 +310,7 @@ def _last_words(context: WorkerContext, claimed: Claimed, log_start: int) -> str
 async def _finish(
     context: WorkerContext, claimed: Claimed, state: leases.FinalState, *, error: str | None = None
 ) -> bool:
-    log.info("run_finished", state=state, error=error)
+    log.info("run_finished", state=state)  # the error is in its row: it may be a line that the stage printed
     return await context.database.run(lambda db: leases.finish(db, claimed.run.id, claimed.token, state, error=error))
 
 
@@ -313,4 +318,4 @@ async def _give_back(context: WorkerContext, claimed: Claimed, *, error: str, co
     await context.database.run(
         lambda db: leases.give_back(db, claimed.run.id, claimed.token, error=storable(error), counts=counts)
     )
-    log.info("run_given_back", error=error)
+    log.info("run_given_back")

@@ -8,6 +8,7 @@ is older than one that has been here steps aside.
 
 import fcntl
 import os
+import resource
 import signal
 import struct
 import sys
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{folder} is in use by a process that can't be ended from here\n")
         return 1
     os.nice(NICENESS)
+    # A core file would hold a model and people's texts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from app.jobs.child_environment import allowed
 from app.processes import bound_to_us
 
 
@@ -40,7 +41,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class LocalProcess:
-    """Runs stages as child processes that never outlive the worker.
+    """Runs stages as child processes that never outlive the worker, without its secrets and unable to gain rights.
 
     PASSIVE lets a waiting thread sleep, because a spinning one starves the web server and the database beside it.
     """
@@ -48,6 +49,8 @@ class LocalProcess:
     program: tuple[str, ...] = (sys.executable, "-m", "training")
     threads: int | None = None
     device: str = "auto"
+    memory_bytes: int | None = None
+    environment: tuple[str, ...] = ()
     reward_functions: str = ""
 
     async def start(self, launch: Launch) -> Child:
@@ -55,7 +58,7 @@ class LocalProcess:
         fence = (sys.executable, "-m", "app.jobs.fence", str(launch.out), str(launch.token), "--", *stage)
         with launch.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *bound_to_us(fence),
+                *bound_to_us(fence, gains_rights=False),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -68,11 +71,12 @@ class LocalProcess:
     def _environment(self) -> dict[str, str]:
         threads = self.threads or os.cpu_count() or 1
         return {
-            **os.environ,
+            **allowed(os.environ, self.environment),
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(threads),
             "PLUMBLINE_DEVICE": self.device,
+            "PLUMBLINE_MEMORY_BYTES": str(self.memory_bytes or ""),
             "PLUMBLINE_REWARD_FUNCTIONS": self.reward_functions,
         }
 

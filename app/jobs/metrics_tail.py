@@ -75,5 +75,5 @@ def _parse(line: bytes) -> StepMetrics | None:
             samples=storable(row.get("samples")),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
-        log.warning("metrics_line_unreadable", line=line[:200].decode(errors="replace"))
+        log.warning("metrics_line_unreadable", size=len(line))
         return None

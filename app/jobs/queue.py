@@ -15,6 +15,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 from psycopg import OperationalError
 
+from app import traces
 from app.db.session import SEARCH_PATH, driver_url
 from app.services.dispatch import REPORT_TASK, ROUND_TASK, RUN_TASK, STEPS_QUEUE, TRAINING_QUEUE
 
@@ -55,15 +56,21 @@ class Queue:
 
         @self._app.task(name=RUN_TASK)
         async def run(run_id: int) -> None:
-            await run_handler(run_id)
+            with traces.span(f"job {RUN_TASK}", "consumer", plumbline__run_id=run_id):
+                await run_handler(run_id)
 
         @self._app.task(name=ROUND_TASK)
         async def round_(round_id: int) -> None:
-            await round_handler(round_id)
+            with traces.span(f"job {ROUND_TASK}", "consumer", plumbline__round_id=round_id):
+                await round_handler(round_id)
 
         @self._app.task(name=REPORT_TASK)
         async def report(project_id: int, name: str) -> None:
-            await report_handler(project_id, name)
+            job = traces.span(
+                f"job {REPORT_TASK}", "consumer", plumbline__project_id=project_id, plumbline__report=name
+            )
+            with job:
+                await report_handler(project_id, name)
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Hand out jobs until `stopping` is set and the handlers have returned."""

@@ -85,4 +85,4 @@ async def _advance(context: WorkerContext, round_id: int) -> None:
         await context.database.once(lambda db: rounds.advance(db, round_id))
     except DomainError as error:
         # It stands where it is, for a person to see; the others go on.
-        log.warning("round_stands", round_id=round_id, reason=error.message)
+        log.warning("round_stands", round_id=round_id, reason=type(error).__name__)

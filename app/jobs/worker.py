@@ -8,20 +8,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
-from app import logs
+from app import figures_server, logs, traces
 from app.acting import Actor, acting
-from app.db import migrate
+from app.db import migrate, pool_figures
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
 from app.jobs import backups, execution, reading, reaper
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
+from app.jobs.site_figures import site_figures_of
 from app.jobs.transactions import AWAY, Database
 from app.services.loop import rounds
 from app.services.reports import reports
@@ -36,13 +38,14 @@ class CannotWork(DomainError):
 
 async def work(settings: Settings, database_url: str, *, executor: Executor | None = None) -> None:
     """Work until SIGTERM or SIGINT. Raises CannotWork, WrongRevision."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await _require_head(database_url)
     engine = create_engine(database_url)
+    pool_figures.tell_of(engine)
     context = WorkerContext(
         database=Database(session_factory(engine), stopping=stopping),
         executor=executor or local_executor(settings),
@@ -53,7 +56,7 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
         stopping=stopping,
     )
     try:
-        with acting(Actor("worker")):
+        with acting(Actor("worker")), traces.sent(settings, "worker"), _figures_told(settings, database_url):
             await _serve(context, database_url, settings)
     finally:
         await engine.dispose()
@@ -65,8 +68,17 @@ def local_executor(settings: Settings) -> LocalProcess:
         (interpreter, "-m", "training"),
         threads=settings.training_threads,
         device=settings.device,
+        memory_bytes=settings.memory_bytes,
+        environment=settings.training_variables,
         reward_functions=settings.reward_functions,
     )
+
+
+@contextmanager
+def _figures_told(settings: Settings, database_url: str) -> Iterator[None]:
+    told = figures_server.told_at(settings.metrics_host, figures_server.worker_ports(settings))
+    with site_figures_of(database_url, settings.home), told:
+        yield
 
 
 async def _require_head(database_url: str) -> None:

@@ -13,7 +13,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from app import logs
+from app import figures_server, logs, traces
+from app.db import pool_figures
 from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
 from app.settings import Settings, SettingsError
@@ -60,7 +61,9 @@ from app.web.serving.body_limit import BodyLimit
 from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.hosts import OwnNamesOnly, names_of
 from app.web.serving.rates import RateLimit, Rates
+from app.web.serving.request_figures import RequestFigures
 from app.web.serving.request_log import ErrorBoundary, RequestLog
+from app.web.serving.request_spans import RequestSpans
 from app.web.serving.security_headers import SecurityHeaders
 from app.web.serving.static_files import DigestedStaticFiles
 
@@ -119,8 +122,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # it would send people to whatever name they asked for
         lifespan=_lifespan,
+        # FastAPI would tell addresses, which hold names and secrets.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[
+            *([] if settings.metrics_port is None else [Middleware(RequestFigures)]),
             Middleware(RequestLog),
+            *([] if settings.traces_endpoint is None else [Middleware(RequestSpans)]),
             Middleware(SecurityHeaders, https=https),
             Middleware(ErrorBoundary),
             *([Middleware(RateLimit, settings=settings)] if settings.requests_per_minute else []),
@@ -143,18 +150,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL is not set: start the site by `plumbline up`, which brings one")
     await asyncio.to_thread(require_head, settings.database_url)
     engine = create_engine(settings.database_url)
+    pool_figures.tell_of(engine)
     app.state.sessions = session_factory(engine)
     app.state.rates = Rates.of(settings)
     app.state.hub = events.Hub(settings.database_url)
     _leave_out_of_collections()
+    told = figures_server.told_at(settings.metrics_host, figures_server.web_ports(settings))
     try:
-        async with app.state.hub.listening():
-            yield
+        with traces.sent(settings, "web"), told:
+            async with app.state.hub.listening():
+                yield
     finally:
         await engine.dispose()
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn
+from app.logs import kind_of
 from app.web.locales import gettext, translated
 from app.web.rendering import render
 
@@ -102,7 +103,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _impossible_value(request: Request, error: Exception) -> Response:
     """A value that no column can hold, in a form or an address: a number beyond 64 bits, a NUL in a text."""
-    log.info("request.impossible_value", error=str(error.__cause__))
+    log.info("request.impossible_value", error=kind_of(error.__cause__ or error))
     return respond(request, 422, "Invalid", translated(Invalid()))
 
 
