@@ -150,7 +150,8 @@ class Supervisor:
 
     def _wait_for(self, web: Child) -> None:
         host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104 - compared
-        address = f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}/readyz"
+        # Not /readyz: a disk that is nearly full must not keep from starting who is to make room on it.
+        address = f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}/healthz"
         deadline = time.monotonic() + WEB_START_SECONDS
         while time.monotonic() < deadline:
             assert web.process is not None

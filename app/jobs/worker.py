@@ -18,7 +18,7 @@ from app.acting import Actor, acting
 from app.db import migrate
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import execution, reading, reaper
+from app.jobs import execution, models_in_use, reading, reaper, room
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -51,6 +51,8 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
         lease_seconds=settings.run_lease_seconds,
         cancel_grace_seconds=settings.cancel_grace_seconds,
         stopping=stopping,
+        retry_seconds=settings.run_retry_seconds,
+        reserve_bytes=settings.disk_reserve_bytes,
     )
     try:
         with acting(Actor("worker")):
@@ -85,10 +87,17 @@ async def _serve(context: WorkerContext, database_url: str, *, queues: tuple[str
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
         report_handler=lambda project_id, name: context.database.run(lambda db: reports.write(db, project_id, name)),
     )
+    room.look(context)  # before the first run is taken
     log.info("worker_started", owner=context.owner)
     try:
         async with asyncio.TaskGroup() as group:
-            for part in (queue.serve(context.stopping), reaper.keep_watch(context), reading.keep_reading(context)):
+            for part in (
+                queue.serve(context.stopping),
+                reaper.keep_watch(context),
+                reading.keep_reading(context),
+                room.keep_watch(context),
+                models_in_use.keep_watch(context),
+            ):
                 group.create_task(_stopping_all(part, context.stopping))
     except BaseExceptionGroup as errors:
         if errors.split(AWAY)[1] is not None:

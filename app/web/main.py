@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Request
-from sqlalchemy import text
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from app import logs
 from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
+from app.services.health import Place
 from app.settings import Settings, SettingsError
 from app.settings import settings as process_settings
 from app.web.api import docs as api_docs
@@ -52,12 +53,16 @@ from app.web.pages import (
     setup,
     tokens,
 )
+from app.web.pages import (
+    health as health_page,
+)
 from app.web.pages.judging import annotate, review
 from app.web.rendering import render
 from app.web.serving import errors, events
 from app.web.serving.body_limit import BodyLimit
 from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.hosts import OwnNamesOnly, names_of
+from app.web.serving.readiness import Readiness, findings_of
 from app.web.serving.request_log import ErrorBoundary, RequestLog
 from app.web.serving.security_headers import SecurityHeaders
 from app.web.serving.static_files import DigestedStaticFiles
@@ -89,6 +94,7 @@ ROUTERS = (
     agreement.router,
     review.router,
     log.router,
+    health_page.router,
     people.router,
     directory.router,
     invitations.router,
@@ -145,11 +151,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = create_engine(settings.database_url)
     app.state.sessions = session_factory(engine)
     app.state.hub = events.Hub(settings.database_url)
+    app.state.readiness = Readiness(Place(app.state.sessions, settings.home, settings.disk_reserve_bytes))
     _leave_out_of_collections()
     try:
         async with app.state.hub.listening():
             yield
     finally:
+        app.state.readiness = None
         await engine.dispose()
 
 
@@ -169,14 +177,13 @@ async def healthz() -> PlainTextResponse:
 
 
 @health.get("/readyz")
-async def readyz(request: Request) -> JSONResponse:
-    """The process can do its work: the database answers."""
-    try:
-        async with request.app.state.sessions() as db:
-            await db.execute(text("SELECT 1"))
-    except Exception:  # noqa: BLE001 - whatever keeps the database away, the answer is the same
-        return JSONResponse({"ready": False, "waiting_for": "database"}, 503)
-    return JSONResponse({"ready": True})
+async def readyz(request: Request, exclude: Annotated[tuple[str, ...], Query()] = ()) -> JSONResponse:
+    """Whether everything that the site stands on is well, and what isn't: 503 then. What is told by `exclude` is looked
+    at and doesn't count: who routes people by this answer leaves out what they can judge without.
+    """
+    states = {found.name: found.state for found in await findings_of(request)} or {"database": "failing"}
+    failing = [name for name, state in states.items() if state == "failing" and name not in exclude]
+    return JSONResponse({"ready": not failing, "failing": failing, "checks": states}, 503 if failing else 200)
 
 
 @health.get("/version")
