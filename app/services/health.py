@@ -89,13 +89,13 @@ async def _queue(db: AsyncSession) -> Finding:
     named = {"count": count, "minutes": round(float(seconds or 0) / 60)}
     if is_alone and count and seconds > WAITING_SECONDS:
         said = phrase(
-            "No worker has reported, and %(count)s runs wait, the oldest for %(minutes)s minutes: start a worker."
+            "No worker has reported. Waiting runs: %(count)s, the oldest for %(minutes)s min. Start a worker."
         )
         return Finding("queue", "failing", said, named)
     if is_alone:
         return Finding("queue", "ok", phrase("Nothing waits for long. No worker has reported."))
     if count:
-        return Finding("queue", "ok", phrase("%(count)s runs wait, the oldest for %(minutes)s minutes."), named)
+        return Finding("queue", "ok", phrase("Waiting runs: %(count)s, the oldest for %(minutes)s min."), named)
     return Finding("queue", "ok", phrase("Nothing waits."))
 
 
@@ -108,7 +108,9 @@ async def _artifacts(db: AsyncSession) -> Finding:
     ).one()
     if not count:
         return Finding("artifacts", "ok", phrase("The models in use are the ones that were registered."))
-    said = phrase("Files of %(count)s models in use were changed or are gone: %(first)s Put them back, or roll back.")
+    said = phrase(
+        "Models in use whose files were changed or are gone: %(count)s. %(first)s Put the files back, or roll back."
+    )
     return Finding("artifacts", "failing", said, {"count": count, "first": first})
 
 

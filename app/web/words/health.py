@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 
-from app.phrases import phrase
 from app.services.health import Finding, Name, State
-from app.web.locales import gettext
+from app.web.locales import gettext, lazy
 
 TITLES: dict[Name, str] = {
-    "database": phrase("Database"),
-    "migrations": phrase("Tables"),
-    "queue": phrase("Queue"),
-    "disk": phrase("Disk"),
-    "artifacts": phrase("Models in use"),
+    "database": lazy("Database"),
+    "migrations": lazy("Tables"),
+    "queue": lazy("Queue"),
+    "disk": lazy("Disk"),
+    "artifacts": lazy("Models in use"),
 }
-STATES: dict[State, str] = {"ok": phrase("well"), "failing": phrase("needs you"), "unknown": phrase("not known")}
+STATES: dict[State, str] = {"ok": lazy("well"), "failing": lazy("needs you"), "unknown": lazy("not known")}
 
 
 @dataclass(frozen=True)
@@ -30,4 +29,4 @@ class Row:
 def row_of(found: Finding) -> Row:
     """In the reader's language."""
     sentence = gettext(found.sentence) % found.named if found.named else gettext(found.sentence)
-    return Row(found.name, found.state, gettext(TITLES[found.name]), gettext(STATES[found.state]), sentence)
+    return Row(found.name, found.state, str(TITLES[found.name]), str(STATES[found.state]), sentence)
