@@ -10,7 +10,9 @@
     │   └── AnsweredBefore 409
     ├── Invalid            422
     │   └── KeyReused      422
-    └── TooMany            429
+    ├── TooMany            429
+    ├── Unavailable        503
+    └── NoRoom             507
 
 Services raise these and know nothing of HTTP; `app.web.serving.errors` and the command line render them.
 """
@@ -82,3 +84,15 @@ class TooMany(DomainError):
     """Too many tries. Wait a minute and try again."""
 
     status = 429
+
+
+class Unavailable(DomainError):
+    """The site can't reach its database just now, and nothing was saved. Try again in some seconds."""
+
+    status = 503
+
+
+class NoRoom(DomainError):
+    """The disk of this site is nearly full: nothing that needs much room is started or taken in until some is free."""
+
+    status = 507

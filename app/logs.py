@@ -1,7 +1,8 @@
 """What a process of ours says of itself: one line per event on stderr, for people and grep, or as JSON for programs.
 
 A line holds ids, numbers and names, and never what people or models wrote. Where errors come from code of others their
-messages may quote it, so that of an error the log holds its kind and its stack.
+messages may quote it, so that of an error the log holds its kind and its stack. Nobody but the program begins a line of
+text: control characters are escaped, and what has several lines (a stack) is set in.
 """
 
 import logging
@@ -17,6 +18,8 @@ from structlog.typing import ExcInfo, Processor
 from app.acting import current
 
 Form = Literal["text", "json"]
+
+SET_IN = "    "
 
 # PostgreSQL's message may quote a value, its DETAIL whole rows; these are names that we gave.
 TOLD_BY_POSTGRES = ("severity_nonlocalized", "sqlstate", "schema_name", "table_name", "column_name", "constraint_name")
@@ -45,6 +48,13 @@ def formatter(form: Form) -> logging.Formatter:
     )
 
 
+def escaped(text: str) -> str:
+    """`text` on one line, without a character that moves anything."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def _named(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Say who acts, once that is known."""
     actor = current()
@@ -62,14 +72,32 @@ _STAMPS: tuple[Processor, ...] = (
 
 def _render(form: Form) -> tuple[Processor, ...]:
     stack = structlog.processors.ExceptionRenderer(_stack_of)
-    if form == "json":
+    if form == "json":  # which escapes by itself
         return (stack, structlog.processors.JSONRenderer(default=repr))
-    return (stack, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    return (_escape_values, stack, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+
+
+class _Written:
+    """Is written as it is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _escape_values(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    line["event"] = escaped(str(line.get("event", "")))
+    for name, value in line.items():
+        if name not in ("event", "exc_info") and not (isinstance(value, str) and value.isprintable()):
+            line[name] = _Written(escaped(repr(value)))
+    return line
 
 
 def _stack_of(exc_info: ExcInfo) -> str:
     _, error, trace = exc_info
-    return "" if error is None else "\n".join(_lines(error, trace))
+    return "" if error is None else "\n".join(SET_IN + escaped(line) for line in _lines(error, trace))
 
 
 def _lines(error: BaseException, trace: TracebackType | None) -> list[str]:

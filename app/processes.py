@@ -1,5 +1,6 @@
 """Child processes that never outlive us, and the account that a child runs under. (Off Linux they are plain ones.)"""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -56,7 +57,25 @@ def bound_to_us(
 def open_log(directory: Path, name: str) -> IO[bytes]:
     """`name`.log in append mode; one that has grown past LOG_BYTES becomes `name`.log.1 first."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rotate_log(directory, name)
+    return (directory / f"{name}.log").open("ab")
+
+
+def rotate_log(directory: Path, name: str) -> bool:
+    """Copy a log that has grown past LOG_BYTES to `name`.log.1 and empty it; whether it had.
+
+    Who writes it, in append mode, goes on. What is written in the instant between the copy's end and the cut is lost,
+    and where the disk has no room for the copy all of it is: a log must not be what fills the disk.
+    """
     path = directory / f"{name}.log"
-    if path.exists() and path.stat().st_size > LOG_BYTES:
-        path.replace(directory / f"{name}.log.1")
-    return path.open("ab")
+    if not path.exists() or path.stat().st_size <= LOG_BYTES:
+        return False
+    old, part = directory / f"{name}.log.1", directory / f"{name}.log.1.part"
+    old.unlink(missing_ok=True)
+    try:
+        shutil.copyfile(path, part)
+        part.replace(old)
+    except OSError:
+        part.unlink(missing_ok=True)
+    os.truncate(path, 0)
+    return True

@@ -167,6 +167,17 @@ class Settings(BaseModel):
     run_attempts: Annotated[
         int, Field(ge=1, description="How many times a run is taken up again before it counts as failed.")
     ] = 3
+    run_retry_seconds: Annotated[
+        float,
+        Field(ge=0, description="How long a run that broke waits for its second attempt; twice that for its third."),
+    ] = 10
+    disk_reserve_megabytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Room on the disk of the home, in MB, that is kept free: with less, training and imports wait.",
+        ),
+    ] = 1_000
     cancel_grace_seconds: Annotated[
         float, Field(ge=1, description="How long a cancelled training process may take to write its checkpoint.")
     ] = 20
@@ -276,6 +287,11 @@ class Settings(BaseModel):
     def upload_bytes(self) -> int:
         """The largest file that may be uploaded."""
         return self.upload_megabytes * 1_000_000
+
+    @property
+    def disk_reserve_bytes(self) -> int:
+        """What is kept free on the disk of the home."""
+        return self.disk_reserve_megabytes * 1_000_000
 
     @property
     def allowed_model_folders(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Member, User
 from app.db.unfinished import require_finished
 from app.errors import DomainError
-from app.processes import bound_to_us, open_log
+from app.processes import bound_to_us, open_log, rotate_log
 from app.services import accounts
 from app.services.starter import ensure_starter
 from app.settings import Settings
@@ -42,6 +42,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30
 STEADY_SECONDS = 60  # a child that has lived this long starts its next restarts without delay again
 DATABASE_CHECK_SECONDS = 5
+LOG_CHECK_SECONDS = 5
 DATABASE_CHECKS = 3  # this many in a row without an answer, and the server is started anew
 
 
@@ -103,6 +104,7 @@ class Supervisor:
         self.postgres: EmbeddedPostgres | None = None
         self._checks_failed = 0
         self._next_check = 0.0
+        self._next_log_check = 0.0
 
     def run(self) -> None:
         listener = take_port(self.settings.host, self.settings.port)
@@ -112,6 +114,7 @@ class Supervisor:
             self._start(listener)
             while True:
                 self._watch_database()
+                self.rotate_logs()
                 for child in self.children:
                     child.keep_running()
                 time.sleep(POLL_SECONDS)
@@ -152,7 +155,8 @@ class Supervisor:
 
     def _wait_for(self, web: Child) -> None:
         host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104 - compared
-        address = f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}/readyz"
+        # Not /readyz: a disk that is nearly full must not keep from starting who is to make room on it.
+        address = f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}/healthz"
         deadline = time.monotonic() + WEB_START_SECONDS
         while time.monotonic() < deadline:
             assert web.process is not None
@@ -182,6 +186,15 @@ class Supervisor:
         except EmbeddedPostgresError as error:
             say(error.message)
             self._next_check = time.monotonic() + DATABASE_CHECK_SECONDS
+
+    def rotate_logs(self) -> None:
+        """Keep each log of a site that runs for months below some size."""
+        if time.monotonic() < self._next_log_check:
+            return
+        self._next_log_check = time.monotonic() + LOG_CHECK_SECONDS
+        logs = self.settings.home / "logs"
+        for log in logs.glob("*.log"):
+            rotate_log(logs, log.stem)
 
     def _stop(self) -> None:
         running = [child.process for child in self.children if child.process is not None]

@@ -1,6 +1,7 @@
 """`python -m training STAGE --config run.json --out DIR`.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 3 cancelled and resumable, 1 anything else.
+Exit codes: 0 done, 2 bad input (one line on stderr), 3 cancelled and resumable, 5 no room on the disk (one line on
+stderr; resumable), 1 anything else.
 """
 
 import argparse

@@ -6,6 +6,7 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import logs
 from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import ModelVersion, Project, Round, Run, ServedModel
@@ -143,7 +144,9 @@ def run_log(run_id: RunId) -> None:
     async def read(db: AsyncSession) -> str:
         return runs.log_tail(await _run(db, run_id), settings().home)
 
-    print(in_transaction(read), end="")
+    # Into a terminal, which would do what control characters say.
+    for line in in_transaction(read).splitlines():
+        print(logs.escaped(line))
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What everything in a worker shares."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.jobs.launch import Executor
@@ -10,7 +10,9 @@ from app.jobs.transactions import Database
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """`stopping` is set when the worker was asked to stop: stages then write a checkpoint and are given back."""
+    """`stopping` is set when the worker was asked to stop: stages then write a checkpoint and are given back.
+    `short_of_room` while less than `reserve_bytes` are free: those that fill disks are given back then, too.
+    """
 
     database: Database
     executor: Executor
@@ -19,6 +21,9 @@ class WorkerContext:
     lease_seconds: float
     cancel_grace_seconds: float
     stopping: asyncio.Event
+    retry_seconds: float = 0
+    reserve_bytes: int = 0
+    short_of_room: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def renewal_seconds(self) -> float:

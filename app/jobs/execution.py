@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import traces
@@ -21,6 +22,7 @@ from app.jobs.launch import Child, Launch
 from app.jobs.long_stages import RunHold
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
+from app.jobs.room import WAIT_SECONDS, WAITING
 from app.jobs.transactions import AWAY
 from app.jobs.watched import Unwanted, Watched
 from app.jobs.work import work_of
@@ -30,6 +32,7 @@ from app.services.loop.runs import LOG
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import End, LongStage, WatchedStage, WorkerStage
 from app.services.loop.storable import storable
+from training.disk import NO_ROOM, is_full
 
 METRICS = "metrics.jsonl"
 STOPPING = "stopping"
@@ -60,7 +63,7 @@ class Claimed:
 
 async def execute(context: WorkerContext, run_id: int) -> None:
     """Claim the run and bring it as far as it goes. Does nothing when it is over or somebody else's."""
-    claimed = await context.database.run(lambda db: _claim(db, context, run_id))
+    claimed = await context.database.run(lambda db: _claim_or_put_off(db, context, run_id))
     if claimed is None:
         return
     run = claimed.run
@@ -78,8 +81,21 @@ async def execute(context: WorkerContext, run_id: int) -> None:
         except DomainError as error:
             await _finish(context, claimed, "failed", error=error.message)
         except Exception as error:
+            if is_full(error):
+                await _wait_for_room(context, claimed, WAITING)
+                return
             log.exception("run_broke")
             await _give_back(context, claimed, error=f"{type(error).__name__}: {error}")
+
+
+async def _claim_or_put_off(db: AsyncSession, context: WorkerContext, run_id: int) -> Claimed | None:
+    """None, too, for a run that there is no room for."""
+    if context.short_of_room.is_set():
+        stage = await db.scalar(select(Run.stage).where(Run.id == run_id))
+        if stage is not None and STAGES[stage].fills_disk:
+            await leases.put_off(db, run_id, error=WAITING, wait_seconds=WAIT_SECONDS)
+            return None
+    return await _claim(db, context, run_id)
 
 
 async def _claim(db: AsyncSession, context: WorkerContext, run_id: int) -> Claimed | None:
@@ -116,7 +132,7 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
     lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(progress))
     try:
         async with lease.kept():
-            watch = Watched(context, lease, progress)
+            watch = Watched(context, lease, progress, fills_disk=stage.fills_disk)
             end = await context.database.run(lambda db: _do_in_view(db, context, claimed, stage, watch))
         for leftover in end.leftovers:
             (context.home / leftover).unlink(missing_ok=True)
@@ -124,7 +140,9 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
         if lease.cancel_requested.is_set():
             await _finish(context, claimed, "cancelled")
         elif context.stopping.is_set():
-            await _give_back(context, claimed, error="The worker was stopped.", counts=False)
+            await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
+        elif stage.fills_disk and context.short_of_room.is_set():
+            await _wait_for_room(context, claimed, WAITING)
         else:
             raise LeaseLost from None
 
@@ -197,7 +215,8 @@ async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed
     """Remove a result that can't be trusted and let the stage run again; under the run's lock, so that it is ours."""
     await leases.hold(db, claimed.run.id, claimed.token)
     outcomes.discard(context.home, claimed.project, claimed.run)
-    await leases.give_back(db, claimed.run.id, claimed.token, error=reason)
+    pause_seconds = context.retry_seconds * 2 ** (claimed.run.attempt - 1)
+    await leases.give_back(db, claimed.run.id, claimed.token, error=reason, wait_seconds=pause_seconds)
 
 
 async def _run_child(context: WorkerContext, lease: HeldLease, launch: Launch) -> int:
@@ -205,7 +224,7 @@ async def _run_child(context: WorkerContext, lease: HeldLease, launch: Launch) -
     child = await context.executor.start(launch)
     ended = asyncio.create_task(child.wait())
     try:
-        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping)
+        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room)
         if lease.lost.is_set():
             raise LeaseLost
         if not ended.done():
@@ -262,6 +281,10 @@ async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, co
         await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
     elif code == SUPERSEDED:
         raise LeaseLost
+    elif code == NO_ROOM:
+        await _wait_for_room(context, claimed, _last_words(context, claimed, log_start))
+    elif code == STOPPED and context.short_of_room.is_set():
+        await _wait_for_room(context, claimed, WAITING)
     elif code == BAD_INPUT:
         if await _finish(context, claimed, "failed", error=_last_words(context, claimed, log_start)):
             inputs.discard(context, claimed.run)
@@ -314,8 +337,19 @@ async def _finish(
     return await context.database.run(lambda db: leases.finish(db, claimed.run.id, claimed.token, state, error=error))
 
 
-async def _give_back(context: WorkerContext, claimed: Claimed, *, error: str, counts: bool = True) -> None:
+async def _give_back(
+    context: WorkerContext, claimed: Claimed, *, error: str, counts: bool = True, wait_seconds: float = 0
+) -> None:
+    """An attempt that counts is followed by a pause, twice as long each time: what broke it may last."""
+    pause_seconds = context.retry_seconds * 2 ** (claimed.run.attempt - 1) if counts else wait_seconds
     await context.database.run(
-        lambda db: leases.give_back(db, claimed.run.id, claimed.token, error=storable(error), counts=counts)
+        lambda db: leases.give_back(
+            db, claimed.run.id, claimed.token, error=storable(error), counts=counts, wait_seconds=pause_seconds
+        )
     )
     log.info("run_given_back")
+
+
+async def _wait_for_room(context: WorkerContext, claimed: Claimed, reason: str) -> None:
+    """No attempt is used up by a disk that is full."""
+    await _give_back(context, claimed, error=reason, counts=False, wait_seconds=WAIT_SECONDS)

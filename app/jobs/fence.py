@@ -16,6 +16,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from training.disk import NO_ROOM, is_full
+
 SUPERSEDED = 4
 """Exit code of a process whose token is out of date."""
 
@@ -51,6 +53,11 @@ def main(arguments: list[str]) -> int:
     except FolderBusy:
         sys.stderr.write(f"{folder} is in use by a process that can't be ended from here\n")
         return 1
+    except OSError as error:
+        if not is_full(error):
+            raise
+        sys.stderr.write("No room on the disk for the run's folder\n")
+        return NO_ROOM
     os.nice(NICENESS)
     # A core file would hold a model and people's texts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

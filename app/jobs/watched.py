@@ -9,14 +9,16 @@ from app.jobs.held_lease import HeldLease
 
 
 class Unwanted(Exception):
-    """The run was cancelled or taken away, or the worker is to stop: what was begun is taken back."""
+    """The run was cancelled or taken away, the worker is to stop, or the disk is nearly full: what was begun is taken
+    back."""
 
 
 class Watched:
     """Keeps how far a stage is where the lease's keeper looks for what runs measure."""
 
-    def __init__(self, context: WorkerContext, lease: HeldLease, progress: Path) -> None:
+    def __init__(self, context: WorkerContext, lease: HeldLease, progress: Path, *, fills_disk: bool) -> None:
         self._context = context
+        self._fills_disk = fills_disk
         self._lease = lease
         self._progress = progress
         self._told: tuple[int, str] | None = None
@@ -36,4 +38,6 @@ class Watched:
     def require_wanted(self) -> None:
         """Raises Unwanted."""
         if self._lease.lost.is_set() or self._lease.cancel_requested.is_set() or self._context.stopping.is_set():
+            raise Unwanted
+        if self._fills_disk and self._context.short_of_room.is_set():
             raise Unwanted

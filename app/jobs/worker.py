@@ -19,7 +19,7 @@ from app.acting import Actor, acting
 from app.db import migrate, pool_figures
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import backups, execution, reading, reaper
+from app.jobs import backups, execution, models_in_use, reading, reaper, room
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -54,6 +54,8 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
         lease_seconds=settings.run_lease_seconds,
         cancel_grace_seconds=settings.cancel_grace_seconds,
         stopping=stopping,
+        retry_seconds=settings.run_retry_seconds,
+        reserve_bytes=settings.disk_reserve_bytes,
     )
     try:
         with acting(Actor("worker")), traces.sent(settings, "worker"), _figures_told(settings, database_url):
@@ -97,6 +99,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
         report_handler=lambda project_id, name: context.database.run(lambda db: reports.write(db, project_id, name)),
     )
+    room.look(context)  # before the first run is taken
     log.info("worker_started", owner=context.owner)
     try:
         async with asyncio.TaskGroup() as group:
@@ -105,6 +108,8 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
                 reaper.keep_watch(context),
                 reading.keep_reading(context),
                 backups.keep_backing_up(context, settings, database_url),
+                room.keep_watch(context),
+                models_in_use.keep_watch(context),
             ):
                 group.create_task(_stopping_all(part, context.stopping))
     except BaseExceptionGroup as errors:

@@ -110,6 +110,7 @@ class SimulatedAnnotator:
         self._slug = slug
         self._answer = answer
         self.timings = Timings()
+        self.judged = 0
 
     async def sign_in(self, link: str) -> None:
         """Open a one-time link and press its button."""
@@ -130,10 +131,15 @@ class SimulatedAnnotator:
         return read_task(answer.text)
 
     async def judge(self, task: SeenTask) -> None:
+        """Submit an answer; it is counted in `judged` once the site has taken it. Raises SimulationError."""
         form = {**task.fields, **self._answer(task)}
         answer = await self._timed(self.timings.submit_ms, self._client.post(task.action, data=form))
         if answer.status_code != httpx.codes.SEE_OTHER:
             raise SimulationError(f"a submission answered {answer.status_code}")
+        onward = answer.headers.get("location", "")
+        if not onward.startswith(f"/projects/{self._slug}/"):  # to the door, for one
+            raise SimulationError(f"a submission led to {onward}")
+        self.judged += 1
 
     async def _timed(self, into: list[float], request: Awaitable[httpx.Response]) -> httpx.Response:
         began = time.perf_counter()

@@ -30,7 +30,8 @@ class CrowdSettings:
 
 @dataclass(frozen=True)
 class CrowdReport:
-    """`errors` counts annotators' failed steps; quantiles are null when nothing was measured."""
+    """`judgements` are those that the site took, `errors` counts failed steps; quantiles are null when nothing was
+    measured."""
 
     judgements: int
     pairs_per_s: float
@@ -112,9 +113,10 @@ async def _work(annotator: SimulatedAnnotator, budget: Budget, errors: list[str]
 def _report(annotators: list[SimulatedAnnotator], seconds: float, errors: list[str]) -> CrowdReport:
     next_ms = [value for annotator in annotators for value in annotator.timings.next_ms]
     submit_ms = [value for annotator in annotators for value in annotator.timings.submit_ms]
+    judged = sum(annotator.judged for annotator in annotators)
     return CrowdReport(
-        judgements=len(submit_ms),
-        pairs_per_s=round(len(submit_ms) / seconds, 2) if seconds else 0.0,
+        judgements=judged,
+        pairs_per_s=round(judged / seconds, 2) if seconds else 0.0,
         next_p50_ms=_quantile(next_ms, 0.5),
         next_p99_ms=_quantile(next_ms, 0.99),
         submit_p50_ms=_quantile(submit_ms, 0.5),

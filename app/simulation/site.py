@@ -80,7 +80,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
         if process.poll() is not None:
             raise SiteError(f"the site ended with {process.returncode}: {log.read_text(errors='replace').strip()}")
         try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK:
+            if httpx.get(f"{url}/healthz", timeout=2).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Request
-from sqlalchemy import text
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -17,6 +17,7 @@ from app import figures_server, logs, traces
 from app.db import pool_figures
 from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
+from app.services.health import Place
 from app.settings import Settings, SettingsError
 from app.settings import settings as process_settings
 from app.web.api import docs as api_docs
@@ -54,6 +55,9 @@ from app.web.pages import (
     setup,
     tokens,
 )
+from app.web.pages import (
+    health as health_page,
+)
 from app.web.pages.judging import annotate, review
 from app.web.rendering import render
 from app.web.serving import errors, events
@@ -62,6 +66,7 @@ from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.hosts import OwnNamesOnly, names_of
 from app.web.serving.rates import RateLimit, Rates
 from app.web.serving.request_figures import RequestFigures
+from app.web.serving.readiness import Readiness, findings_of
 from app.web.serving.request_log import ErrorBoundary, RequestLog
 from app.web.serving.request_spans import RequestSpans
 from app.web.serving.security_headers import SecurityHeaders
@@ -95,6 +100,7 @@ ROUTERS = (
     review.router,
     log.router,
     backups.router,
+    health_page.router,
     people.router,
     directory.router,
     invitations.router,
@@ -159,6 +165,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.sessions = session_factory(engine)
     app.state.rates = Rates.of(settings)
     app.state.hub = events.Hub(settings.database_url)
+    app.state.readiness = Readiness(Place(app.state.sessions, settings.home, settings.disk_reserve_bytes))
     _leave_out_of_collections()
     told = figures_server.told_at(settings.metrics_host, figures_server.web_ports(settings))
     try:
@@ -166,6 +173,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             async with app.state.hub.listening():
                 yield
     finally:
+        app.state.readiness = None
         await engine.dispose()
 
 
@@ -185,14 +193,13 @@ async def healthz() -> PlainTextResponse:
 
 
 @health.get("/readyz")
-async def readyz(request: Request) -> JSONResponse:
-    """The process can do its work: the database answers."""
-    try:
-        async with request.app.state.sessions() as db:
-            await db.execute(text("SELECT 1"))
-    except Exception:  # noqa: BLE001 - whatever keeps the database away, the answer is the same
-        return JSONResponse({"ready": False, "waiting_for": "database"}, 503)
-    return JSONResponse({"ready": True})
+async def readyz(request: Request, exclude: Annotated[tuple[str, ...], Query()] = ()) -> JSONResponse:
+    """Whether everything that the site stands on is well, and what isn't: 503 then. What is told by `exclude` is looked
+    at and doesn't count: who routes people by this answer leaves out what they can judge without.
+    """
+    states = {found.name: found.state for found in await findings_of(request)} or {"database": "failing"}
+    failing = [name for name, state in states.items() if state == "failing" and name not in exclude]
+    return JSONResponse({"ready": not failing, "failing": failing, "checks": states}, 503 if failing else 200)
 
 
 @health.get("/version")

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from training.disk import NO_ROOM, is_full
 from training.records import (
     CompletionRecord,
     DemonstrationRecord,
@@ -110,6 +111,11 @@ def main() -> int:
     print(f"{arguments.stage} runs as {os.getpid()}")  # noqa: T201 - into the run's log
     try:
         return run(arguments.stage, arguments.config, arguments.out)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        sys.stderr.write(f"No room on the disk: {error}\n")
+        return NO_ROOM
     finally:
         heard.unlink(missing_ok=True)
 

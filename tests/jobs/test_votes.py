@@ -242,9 +242,10 @@ async def voting_round_of(loop: Loop, project: Project, **settings: Any) -> tupl
     return project, await loop.read_round(round_)
 
 
-async def override(loop: Loop, owner: Principal, round_: Round, reason: str) -> None:
+async def override(loop: Loop, owner: Principal | None, round_: Round, reason: str) -> None:
     async def go_on(db: AsyncSession) -> None:
-        await rounds.override(db, owner, await db.get_one(Round, round_.id), reason)
+        round_of_it = await db.get_one(Round, round_.id)
+        await rounds.override(db, owner, round_of_it, reason, home=loop.context.home)
 
     await loop.do(go_on)
 

@@ -1,6 +1,7 @@
 """A worker as its own process, with the fake stage program in place of training: `HOME DATABASE_URL LEASE_SECONDS`."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -16,7 +17,13 @@ SILENT_TRANSACTION_SECONDS = 10
 
 def main() -> None:
     home, database_url, lease_seconds = sys.argv[1:]
-    settings = Settings(home=Path(home), run_lease_seconds=float(lease_seconds), cancel_grace_seconds=2)
+    settings = Settings(
+        home=Path(home),
+        run_lease_seconds=float(lease_seconds),
+        cancel_grace_seconds=2,
+        run_retry_seconds=0,
+        disk_reserve_megabytes=int(os.environ.get("TEST_RESERVE_MEGABYTES", "0")),
+    )
     session.SILENT_TRANSACTION_SECONDS = SILENT_TRANSACTION_SECONDS
     executor = LocalProcess((sys.executable, str(FAKE_TRAINING)))
     asyncio.run(work(settings, database_url, executor=executor))

@@ -121,7 +121,7 @@ async def test_an_answer_carries_the_forms_own_fields(at_site: Callable[[Answeri
 
     def answering(request: httpx.Request) -> httpx.Response:
         sent.append(request.content)
-        return httpx.Response(303, headers={"Location": "/"})
+        return httpx.Response(303, headers={"Location": "/projects/p/annotate?done=1"})
 
     await at_site(answering).judge(SeenTask("p", ("a", "b"), "/a", {"key": "k", "size": "2"}))
     assert sent == [b"key=k&size=2&choice=4"]

@@ -1,8 +1,9 @@
 """Simulated annotators against a real server: they press what the gold rule says, and the site counts it once."""
 
 import random
-from itertools import combinations
+from itertools import combinations, count
 
+import httpx
 import pytest
 from sqlalchemy import func, select, update
 
@@ -11,7 +12,8 @@ from app.db.session import SessionFactory, transaction
 from app.db.tables import Assignment, Judgement, Project, Prompt, Task
 from app.services.projects.question import checked
 from app.services.starter import SLUG, ensure_starter
-from app.simulation.annotator import AnswersByGold, SimulationError
+from app.simulation import crowd
+from app.simulation.annotator import AnswersByGold, SimulatedAnnotator, SimulationError
 from app.simulation.crowd import CrowdSettings, play
 from app.simulation.loop import invite
 from app.simulation.page import SeenTask
@@ -65,6 +67,32 @@ async def test_a_crowd_gives_exactly_the_judgements_it_was_asked_for_and_gold_ag
     said = {messages[-1]["content"]: judgement.preference for judgement, messages in rows}
     compared = {prompt.text: (a.text, b.text) for prompt, a, b in starter.comparisons(0, 120)}
     assert said == {prompt: gold.preference(prompt, *compared[prompt]) for prompt in said}
+
+
+async def test_only_what_the_site_took_is_counted(
+    sessions: SessionFactory, database_url: str, links: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer is none, and the second one comes from a browser that has lost its session."""
+    monkeypatch.setattr(crowd, "IDLE_SECONDS", 0.01)
+    honest, tries = SimulatedAnnotator.judge, count(1)
+
+    async def judge(self: SimulatedAnnotator, task: SeenTask) -> None:
+        number, cookies, answer = next(tries), self._client.cookies, self._answer
+        if number == 1:
+            self._answer = lambda _task: {"choice": "99"}
+        if number == 2:
+            self._client.cookies = httpx.Cookies()
+        try:
+            await honest(self, task)
+        finally:
+            self._client.cookies, self._answer = cookies, answer
+
+    monkeypatch.setattr(SimulatedAnnotator, "judge", judge)
+    with serving(database_url) as url:
+        report = await play(links[:1], CrowdSettings(url, SLUG, 3, noise=0.0, seed=1))
+    async with transaction(sessions) as db:
+        stored = await db.scalar(select(func.count()).select_from(Judgement))
+    assert (report.judgements, stored, report.errors) == (3, 3, 2)
 
 
 async def test_a_crowd_without_a_site_says_so_in_one_line(links: list[str]) -> None:

@@ -9,8 +9,9 @@ import transformers
 
 from models.tokenization import TokenizerError
 from training.config import ConfigError, InputError, StageConfig
+from training.disk import is_full
 from training.runtime.device import use_device
-from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input
+from training.runtime.exit_codes import CANCELLED, DONE, FAILED, say_bad_input, say_no_room
 from training.runtime.replicas import use_threads
 from training.runtime.run import RESULT, STOPPING, Cancellation, Cancelled
 from training.stages.memory import require_room
@@ -37,8 +38,10 @@ def run_stage(stage: str, config: StageConfig, out: Path, *, threads: int | None
     except Cancelled:
         return CANCELLED
     except (ConfigError, InputError, TokenizerError) as error:
-        return say_bad_input(error)
-    except Exception:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
+        return say_no_room(error) if is_full(error) else say_bad_input(error)
+    except Exception as error:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
+        if is_full(error):
+            return say_no_room(error)
         traceback.print_exc()
         return FAILED
     finally:

@@ -114,6 +114,8 @@ class ModelVersion(Base):
     figures: Mapped[Json] = mapped_column(server_default="{}")
     created_at: Mapped[CreatedAt]
     promoted_at: Mapped[datetime | None]
+    # What is wrong with the files of a version in use, as a worker saw it last.
+    fault: Mapped[str | None]
 
     __table_args__ = (
         UniqueConstraint("project_id", "kind", "number"),

@@ -71,6 +71,8 @@ class Run(Base):
     folder: Mapped[str | None]
     started_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Until then a run that waits is left alone: it broke a moment ago, or the disk had no room for it.
+    retry_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 

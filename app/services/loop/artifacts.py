@@ -3,6 +3,7 @@
 A folder is trusted by its manifest alone: the sha256 of every file, nothing missing and nothing beside them.
 """
 
+import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
@@ -34,11 +35,16 @@ def verify(folder: Path) -> Manifest:
     named = set(manifest["files"]) | {MANIFEST}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if unexpected := sorted(present ^ named):
-        raise ArtifactBroken(f"{folder}: {unexpected[0]} is missing or not in the manifest.")
+        raise ArtifactBroken(
+            "%(file)s is missing or not in the manifest: the model can't be used.",
+            file=f"{folder.name}/{unexpected[0]}",
+        )
     for name, expected in manifest["files"].items():
         path = folder / name
         if path.is_symlink() or _sha256(path) != expected:
-            raise ArtifactBroken(f"{path} doesn't match its manifest.")
+            raise ArtifactBroken(
+                "%(file)s doesn't match its manifest: the model can't be used.", file=f"{folder.name}/{name}"
+            )
     return Manifest(kind=manifest["kind"], sha256=digest, lineage=manifest.get("lineage", {}))
 
 
@@ -48,6 +54,11 @@ def require_intact(folder: Path, manifest_sha256: str) -> None:
     verify(folder)
 
 
+async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
+    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds."""
+    await asyncio.to_thread(require_intact, home / folder, manifest_sha256)
+
+
 def require_registered(folder: Path, manifest_sha256: str) -> None:
     """Raises ArtifactBroken unless the folder's manifest is the one that was registered.
 
@@ -55,7 +66,9 @@ def require_registered(folder: Path, manifest_sha256: str) -> None:
     """
     _, digest = _read(folder)
     if digest != manifest_sha256:
-        raise ArtifactBroken(f"{folder} is not the model that was registered: its manifest was changed.")
+        raise ArtifactBroken(
+            "%(model)s is not the model that was registered: its manifest was changed.", model=folder.name
+        )
 
 
 def move(source: Path, target: Path) -> None:
@@ -73,9 +86,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], str]:
         content = (folder / MANIFEST).read_bytes()
         manifest = json.loads(content)
         if manifest["format"] != 1 or not isinstance(manifest["files"], dict) or not isinstance(manifest["kind"], str):
-            raise ArtifactBroken(f"{folder / MANIFEST} is of a format that this version doesn't know.")
+            raise ArtifactBroken(
+                "%(file)s is of a format that this version doesn't know.", file=f"{folder.name}/{MANIFEST}"
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactBroken(f"{folder} has no readable manifest.") from error
+        raise ArtifactBroken(
+            "%(model)s has no readable manifest: its files are gone or were changed.", model=folder.name
+        ) from error
     return manifest, hashlib.sha256(content).hexdigest()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Update, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Update, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -47,12 +47,13 @@ class Standing:
 
 
 async def claim(db: AsyncSession, run_id: int, *, owner: str, lease_seconds: float) -> int | None:
-    """Take a run that waits or whose lease ran out: its new token, or None if it is over or somebody else's."""
+    """Take a run that waits or whose lease ran out: its new token, or None if it is over, somebody else's, or is to be
+    left alone for now."""
     return await db.scalar(
         update(Run)
         .where(
             Run.id == run_id,
-            or_(Run.state == "queued", (Run.state == "running") & (Run.lease_expires_at < func.now())),
+            or_((Run.state == "queued") & _due(), (Run.state == "running") & (Run.lease_expires_at < func.now())),
             Run.cancel_requested_at.is_(None),
             Run.attempt < Run.max_attempts,
         )
@@ -64,6 +65,7 @@ async def claim(db: AsyncSession, run_id: int, *, owner: str, lease_seconds: flo
             lease_expires_at=func.now() + timedelta(seconds=lease_seconds),
             started_at=func.coalesce(Run.started_at, func.now()),
             error=None,
+            retry_at=None,
         )
         .returning(Run.lease_token)
     )
@@ -149,11 +151,18 @@ async def finish(
 
 
 async def give_back(
-    db: AsyncSession, run_id: int, token: int, *, error: str | None = None, counts: bool = True
+    db: AsyncSession,
+    run_id: int,
+    token: int,
+    *,
+    error: str | None = None,
+    counts: bool = True,
+    wait_seconds: float = 0,
 ) -> bool:
-    """Put the run back into the queue, or fail it with `error` if this was its last attempt.
+    """Put the run back into the queue, for `wait_seconds` from now on, or fail it with `error` if this was its last
+    attempt.
 
-    `counts=False` for a worker that was asked to stop: then the attempt is not the run's fault.
+    `counts=False` where the attempt is not the run's fault: its worker was asked to stop, or the disk is full.
     """
     run = await db.scalar(_held(run_id, token).values(attempt=Run.attempt - (0 if counts else 1)).returning(Run))
     if run is None:
@@ -162,8 +171,17 @@ async def give_back(
     if run.attempt >= run.max_attempts:
         tries = "once" if run.attempt == 1 else f"{run.attempt} times"
         return await finish(db, run_id, token, "failed", error=f"Tried {tries}. The last time: {error}")
-    await _requeue(db, run, error)
+    await _requeue(db, run, error, wait_seconds)
     return True
+
+
+async def put_off(db: AsyncSession, run_id: int, *, error: str, wait_seconds: float) -> None:
+    """Leave a run that waits alone for so long, and say why."""
+    later = func.now() + timedelta(seconds=wait_seconds)
+    waiting_run = update(Run).where(Run.id == run_id, Run.state == "queued").values(error=error, retry_at=later)
+    run = await db.scalar(waiting_run.returning(Run).execution_options(populate_existing=True))
+    if run is not None:
+        await runs.announce(db, run)
 
 
 async def expired(db: AsyncSession, *, lease_seconds: float) -> list[int]:
@@ -201,8 +219,12 @@ async def take_away(db: AsyncSession, run_id: int) -> None:
 
 
 async def waiting(db: AsyncSession) -> list[Run]:
-    """Runs that wait for a worker."""
-    return list(await db.scalars(select(Run).where(Run.state == "queued").order_by(Run.id)))
+    """Runs that wait for a worker, and not for anything else."""
+    return list(await db.scalars(select(Run).where(Run.state == "queued", _due()).order_by(Run.id)))
+
+
+def _due() -> ColumnElement[bool]:
+    return or_(Run.retry_at.is_(None), Run.retry_at <= func.now())
 
 
 def _held(run_id: int, token: int) -> Update:
@@ -218,9 +240,12 @@ def _released(state: str) -> dict[str, Any]:
     return {"state": state, "lease_expires_at": None, "lease_owner": None, "finished_at": over}
 
 
-async def _requeue(db: AsyncSession, run: Run, error: str | None) -> None:
-    await db.execute(update(Run).where(Run.id == run.id).values(**_released("queued"), error=error))
-    await runs.send(db, run)
+async def _requeue(db: AsyncSession, run: Run, error: str | None, wait_seconds: float = 0) -> None:
+    """A run that is to be left alone for a while is given its job by who watches over the queue."""
+    later = func.now() + timedelta(seconds=wait_seconds) if wait_seconds else None
+    await db.execute(update(Run).where(Run.id == run.id).values(**_released("queued"), error=error, retry_at=later))
+    if not wait_seconds:
+        await runs.send(db, run)
     await runs.announce(db, run)
 
 

@@ -28,9 +28,12 @@ def require_may(actor: Principal, creation: ProjectCreation) -> None:
         raise Forbidden("Only admins of this site may make projects here.")
 
 
-async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_bytes: int) -> uploads.Upload:
-    """Store the file as it comes in. Raises Invalid for what is no project's, and TooLarge; nothing is left then."""
-    stored = await uploads.keep(home, name, chunks, most_bytes=most_bytes)
+async def keep(
+    home: Path, name: str, chunks: AsyncIterable[bytes], *, most_bytes: int, reserve_bytes: int
+) -> uploads.Upload:
+    """Store the file as it comes in. Raises Invalid for what is no project's, TooLarge and NoRoom; nothing is left
+    then."""
+    stored = await uploads.keep(home, name, chunks, most_bytes=most_bytes, reserve_bytes=reserve_bytes)
     try:
         await asyncio.to_thread(packed_file.look, home / stored.folder / uploads.FILE, stored.name)
     except Invalid:

@@ -1,7 +1,6 @@
 """Promotion and roll-back by a person's hand: a model is put into use only as the files that were registered, and a
 policy writes from then on."""
 
-import asyncio
 from pathlib import Path
 
 from sqlalchemy import exists, select
@@ -25,7 +24,7 @@ async def promote(
     """Put a version into use, as `models.promote` does, after its files were compared with its manifest, and let a
     policy write. Raises ArtifactBroken, too."""
     await models.require_reason(db, version, reason)
-    await _require_intact(home, version)
+    await artifacts.require_in_place(home, version.folder, version.manifest_sha256)  # before anything is locked
     promotion = await models.promote(db, actor_id, version, reason=reason, instead_of=instead_of)
     await _let_write(db, actor_id, version)
     return promotion
@@ -45,7 +44,7 @@ async def roll_back(
     current = await models.promoted(db, project.id, kind)
     previous = await models.before(db, current) if current is not None else None
     if previous is not None:
-        await _require_intact(home, previous)
+        await artifacts.require_in_place(home, previous.folder, previous.manifest_sha256)
     version = await models.roll_back(db, actor_id, project, kind=kind, reason=reason, away_from=away_from)
     await _let_write(db, actor_id, version)
     return version
@@ -59,8 +58,3 @@ async def _let_write(db: AsyncSession, actor_id: int | None, version: ModelVersi
         return
     if await db.scalar(select(exists().where(*conditions.askable_in(project.id)))):
         await starting.start(db, actor_id, project, "generate")
-
-
-async def _require_intact(home: Path, version: ModelVersion) -> None:
-    """Before anything is locked: of many gigabytes it takes seconds."""
-    await asyncio.to_thread(artifacts.require_intact, home / version.folder, version.manifest_sha256)

@@ -10,6 +10,7 @@ run leaves the round where it is until the run is retried or the round is cancel
 with its reasons, from which an owner may go on with a reason of their own.
 """
 
+from pathlib import Path
 from typing import get_args
 
 from sqlalchemy import func, select
@@ -23,7 +24,7 @@ from app.errors import Conflict, Invalid
 from app.security import Principal
 from app.services import conditions, dispatch, events
 from app.services.judging.labels import labels_at_hand
-from app.services.loop import duels, models, round_steps, runs, selection, starting
+from app.services.loop import artifacts, duels, models, round_steps, runs, selection, starting
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.loop.triggers import AT_ONCE, BY_HAND, Trigger
 from app.services.projects import projects
@@ -107,9 +108,9 @@ async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round)
     await _announce(db, round_)
 
 
-async def override(db: AsyncSession, actor: Principal | None, round_: Round, reason: str) -> None:
+async def override(db: AsyncSession, actor: Principal | None, round_: Round, reason: str, *, home: Path) -> None:
     """Go on from a gate's refusal, whose figures stay as they are. Raises Conflict elsewhere and while another round is
-    active, Invalid without a reason.
+    active, Invalid without a reason, ArtifactBroken for a reward model whose files were changed.
     """
     await _require_owner(db, actor, round_)
     await db.refresh(round_, with_for_update=True)
@@ -120,6 +121,7 @@ async def override(db: AsyncSession, actor: Principal | None, round_: Round, rea
     actor_id = actor.user_id if actor is not None else None
     if round_.step == "reward_gate":
         version = await db.get_one(ModelVersion, round_.reward_id)
+        await artifacts.require_in_place(home, version.folder, version.manifest_sha256)
         await models.promote(db, actor_id, version, reason=reason)
     steps = steps_of(settings_of_round(round_))
     try:

@@ -126,7 +126,7 @@ async def retry(db: AsyncSession, actor: Principal | None, run: Run) -> Run:
         raise Conflict(f"Only a failed or cancelled run can be retried; this one is {run.state}.")
     run.state = "queued"
     run.attempt = 0
-    run.error = run.finished_at = run.cancel_requested_at = None
+    run.error = run.finished_at = run.cancel_requested_at = run.retry_at = None
     run.queued_at = func.now()
     await db.flush()
     await db.refresh(run)

@@ -48,7 +48,13 @@ async def upload(
         principal = await token_principal(db, credentials)
         await projects.require_role(db, principal, await projects.get(db, principal, slug), "owner")
     settings = settings_of(request)
-    stored = await uploads.keep(settings.home, name, request.stream(), most_bytes=settings.upload_bytes)
+    stored = await uploads.keep(
+        settings.home,
+        name,
+        request.stream(),
+        most_bytes=settings.upload_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
     async with transaction(sessions_of(request)) as db:
         project = await projects.get(db, principal, slug)
         import_ = await imports.create(db, settings.home, project, principal.user_id, stored)

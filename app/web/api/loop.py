@@ -74,12 +74,14 @@ async def continue_round(project: OwnedProject, number: Id, caller: Caller, db: 
 
 
 @router.post("/projects/{slug}/rounds/{number}/override", tags=["rounds"], summary="Go on against a gate")
-async def override_gate(project: OwnedProject, number: Id, body: PromoteIn, caller: Caller, db: Db) -> RoundOut:
+async def override_gate(
+    request: Request, project: OwnedProject, number: Id, body: PromoteIn, caller: Caller, db: Db
+) -> RoundOut:
     """Goes on from a gate's refusal, whose figures stay on record with the reason; 409 where none has refused anything
-    or another round is under way, 422 without a reason.
+    or another round is under way, 422 without a reason and for a model whose files were changed.
     """
     entry = await _round(db, project, number)
-    await rounds.override(db, caller, entry, body.reason)
+    await rounds.override(db, caller, entry, body.reason, home=settings_of(request).home)
     await db.refresh(entry)
     return RoundOut.model_validate(entry)
 

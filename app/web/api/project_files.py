@@ -43,7 +43,13 @@ async def send_project_file(
     async with transaction(sessions_of(request)) as db:
         caller = await token_principal(db, credentials)
     project_files.require_may(caller, settings.project_creation)
-    stored = await project_files.keep(settings.home, name, request.stream(), most_bytes=settings.upload_bytes)
+    stored = await project_files.keep(
+        settings.home,
+        name,
+        request.stream(),
+        most_bytes=settings.upload_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
     async with transaction(sessions_of(request)) as db:
         file = await project_files.enter(db, caller, settings.home, stored)
         return await _out(settings, caller, file)

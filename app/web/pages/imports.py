@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app.db.session import transaction
 from app.db.tables import Import, Project, Run, User
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, NoRoom, NotFound
 from app.services.data.imports.formats.registry import FORMATS
 from app.services.data.storing import imports, uploads
 from app.services.data.storing.imports import Preview, Reason
@@ -85,7 +85,7 @@ async def upload(request: Request, slug: str, principal: CurrentUser) -> Respons
             import_ = await imports.create(db, home, project, principal.user_id, stored, return_to=return_to)
             if import_.format is not None:
                 await importing.start(db, principal.user_id, project, import_, "check")
-    except (Invalid, TooLarge) as error:
+    except (Invalid, TooLarge, NoRoom) as error:
         async with transaction(sessions_of(request)) as db:
             return await _list(request, db, Managed(project, role), problem=translated(error), status_code=error.status)
     return _to(project, import_.id)
@@ -201,9 +201,21 @@ async def _stored(request: Request, form: FormData) -> Upload:
     settings = settings_of(request)
     file, text = form.get("file"), form.get("text")
     if isinstance(file, UploadFile) and file.filename:
-        return await uploads.keep(settings.home, file.filename, chunks_of(file), most_bytes=settings.upload_bytes)
+        return await uploads.keep(
+            settings.home,
+            file.filename,
+            chunks_of(file),
+            most_bytes=settings.upload_bytes,
+            reserve_bytes=settings.disk_reserve_bytes,
+        )
     if isinstance(text, str) and text.strip():
-        return await uploads.keep(settings.home, PASTED, _of_text(text), most_bytes=settings.upload_bytes)
+        return await uploads.keep(
+            settings.home,
+            PASTED,
+            _of_text(text),
+            most_bytes=settings.upload_bytes,
+            reserve_bytes=settings.disk_reserve_bytes,
+        )
     raise Invalid("Choose a file, or paste some rows.")
 
 

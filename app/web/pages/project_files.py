@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.db.session import transaction
 from app.db.tables import ProjectFile, Run
-from app.errors import Conflict, Invalid
+from app.errors import Conflict, Invalid, NoRoom
 from app.security import Principal
 from app.services.data.storing import uploads
 from app.services.data.storing.uploads import TooLarge
@@ -68,9 +68,13 @@ async def send_project_file(request: Request, principal: Maker) -> Response:
             if not isinstance(sent, UploadFile) or not sent.filename:
                 raise Invalid("Choose a file.")
             stored = await project_files.keep(
-                settings.home, sent.filename, chunks_of(sent), most_bytes=settings.upload_bytes
+                settings.home,
+                sent.filename,
+                chunks_of(sent),
+                most_bytes=settings.upload_bytes,
+                reserve_bytes=settings.disk_reserve_bytes,
             )
-    except (Invalid, TooLarge) as error:
+    except (Invalid, TooLarge, NoRoom) as error:
         return _form(request, problem=translated(error), status_code=error.status)
     async with transaction(sessions_of(request)) as db:
         file = await project_files.enter(db, principal, settings.home, stored)

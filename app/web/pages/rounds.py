@@ -14,7 +14,7 @@ from app.services.loop import asked as asked_in
 from app.services.loop import rounds
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
-from app.web.serving.deps import CurrentUser, Db
+from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.words import round_view
 
 router = APIRouter(prefix="/projects/{slug}/rounds/{number}", include_in_schema=False)
@@ -62,13 +62,18 @@ async def continue_round(number: Number, project: OwnedProject, principal: Curre
 
 @router.post("/override")
 async def override_gate(
-    number: Number, project: OwnedProject, form: Annotated[Override, Form()], principal: CurrentUser, db: Db
+    request: Request,
+    number: Number,
+    project: OwnedProject,
+    form: Annotated[Override, Form()],
+    principal: CurrentUser,
+    db: Db,
 ) -> Response:
     """Goes on from a gate's refusal for an owner who says why. Raises Conflict where no gate has refused anything or
     another round is under way, Invalid without a reason.
     """
     entry = await _round(db, project, number)
-    await rounds.override(db, principal, entry, form.reason)
+    await rounds.override(db, principal, entry, form.reason, home=settings_of(request).home)
     return render.redirect(f"/projects/{project.slug}/rounds/{entry.number}")
 
 

@@ -1,6 +1,7 @@
 """Templates to responses. `page`, `partial` and `redirect` are the only ways that an endpoint answers with HTML."""
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from app.services import disk
 from app.web import locales
 from app.web.rendering.markdown import render_markdown
 from app.web.words import choices, figures, stages
@@ -51,15 +53,24 @@ def local_path(url: str | None) -> str:
 
 
 def _respond(request: Request, template: str, status_code: int, context: dict[str, object]) -> HTMLResponse:
+    principal = getattr(request.state, "principal", None)
     shared = {
         "request": request,
-        "principal": getattr(request.state, "principal", None),
+        "principal": principal,
+        "is_short_of_room": principal is not None and principal.is_admin and _is_short_of_room(request),
         "theme": _choice(request, "theme", THEMES),
         "reading": _choice(request, "reading", READING_FACES),
         "locale": locales.current(),
     }
     html = environment().get_template(template).render(shared | context)
     return HTMLResponse(html, status_code, headers={"Cache-Control": "no-store"})
+
+
+def _is_short_of_room(request: Request) -> bool:
+    settings = request.app.state.settings
+    with suppress(OSError):
+        return disk.look(settings.home, settings.disk_reserve_bytes).is_short
+    return True
 
 
 def _choice(request: Request, cookie: str, choices: tuple[str, ...]) -> str | None:

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.acting import Actor, Door, acting
 from app.web import locales
-from app.web.serving import errors
+from app.web.serving import away, errors
+from app.web.serving.away import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -68,10 +69,12 @@ class RequestLog:
 
 
 class ErrorBoundary:
-    """Logs an unforeseen error with its stack and answers with the error page, headers and all."""
+    """Logs an unforeseen error with its stack and answers with the error page, headers and all; of an outage, which
+    every request meets, a line now and then."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._outages = Outages()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +91,13 @@ class ErrorBoundary:
             await self.app(scope, receive, send_and_note)
         except ClientDisconnect:  # nobody is there to be answered
             log.info("request.aborted", path=_without_secrets(scope["path"]))
-        except Exception:  # the edge of the process: whatever it is, it is logged and answered
+        except Exception as error:  # the edge of the process: whatever it is, it is logged and answered
+            refusal = self._outages.note(error)
+            if refusal is not None:
+                # An answer that has begun is cut off: the server ends its connection when nothing more comes.
+                if not started:
+                    await away.answered(Request(scope), refusal)(scope, receive, send)
+                return
             log.exception("request.crashed", path=_without_secrets(scope["path"]))
             if started:
                 raise

@@ -17,9 +17,11 @@ from app.errors import (
     Invalid,
     KeyReused,
     LeaseExpired,
+    NoRoom,
     NotFound,
     NotSignedIn,
     TooMany,
+    Unavailable,
 )
 from app.settings import Settings
 from app.web.main import create_app
@@ -36,6 +38,8 @@ STATUSES = {
     Invalid: 422,
     KeyReused: 422,
     TooMany: 429,
+    Unavailable: 503,
+    NoRoom: 507,
 }
 
 
@@ -222,5 +226,8 @@ async def test_an_odd_request_id_is_replaced(client: httpx.AsyncClient, odd: str
 async def test_a_site_without_its_database_lives_and_is_not_ready(client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz")).text == "ok"
     waiting = await client.get("/readyz")
-    assert (waiting.status_code, waiting.json()) == (503, {"ready": False, "waiting_for": "database"})
+    assert (waiting.status_code, waiting.json()) == (
+        503,
+        {"ready": False, "failing": ["database"], "checks": {"database": "failing"}},
+    )
     assert (await client.get("/version")).json()["name"] == "plumbline"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import DomainError
+from app.services import disk
 from app.services.data.imports.sources.source import shown
 
 FOLDER = "imports"
@@ -37,8 +38,10 @@ def new_folder() -> str:
     return f"{FOLDER}/{secrets.token_hex(8)}"
 
 
-async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_bytes: int) -> Upload:
-    """Store what comes in as it comes. Raises TooLarge, and leaves nothing behind then."""
+async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_bytes: int, reserve_bytes: int) -> Upload:
+    """Store what comes in as it comes. Raises TooLarge, and NoRoom where less than the reserve would stay free on the
+    disk; nothing is left behind then."""
+    disk.require_room(home, reserve_bytes)
     folder = new_folder()
     path = home / folder / FILE
     path.parent.mkdir(parents=True)
@@ -54,6 +57,7 @@ async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_byte
                         name=escaped(name),
                         most=most_bytes // 10**6,
                     )
+                disk.require_room(home, reserve_bytes)
                 digest.update(chunk)
                 await asyncio.to_thread(file.write, chunk)
     except BaseException:

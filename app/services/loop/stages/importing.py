@@ -53,6 +53,7 @@ def _shown(counts: loads.Counts) -> dict[str, int]:
 
 
 IMPORT = WatchedStage(
+    fills_disk=True,
     name="import",
     title=phrase("Import"),
     perform=_perform,

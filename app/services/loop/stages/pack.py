@@ -36,4 +36,4 @@ async def _perform(work: Work) -> Json:
     return {"size_bytes": packed.size_bytes, "rows_packed": packed.rows}
 
 
-PACK = WorkerStage(name="pack", title=phrase("Write the project into a file"), perform=_perform)
+PACK = WorkerStage(name="pack", fills_disk=True, title=phrase("Write the project into a file"), perform=_perform)

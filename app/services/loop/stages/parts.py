@@ -189,10 +189,12 @@ async def decide(work: Work, version: ModelVersion, rules: Sequence[Rule]) -> bo
 async def put_into_use(
     work: Work, version: ModelVersion, *, reason: str | None = None, actor_id: int | None = None
 ) -> None:
-    """A version that passed its gate, or for somebody's `reason`; nothing where it is in use already."""
+    """A version that passed its gate, or for somebody's `reason`; nothing where it is in use already. Raises
+    ArtifactBroken where its files aren't those that were registered."""
     current = await models.promoted(work.db, version.project_id, "reward" if version.kind == "reward" else "policy")
     if current is None or current.id != version.id:
         said = reason or "Passed its gate."
+        await artifacts.require_in_place(work.home, version.folder, version.manifest_sha256)
         await models.promote(work.db, actor_id or work.run.started_by_id, version, reason=said)
 
 

@@ -42,6 +42,7 @@ async def _worth(work: Work, version: DatasetVersion) -> Json:
 
 
 SNAPSHOT = WatchedStage(
+    fills_disk=True,
     name="snapshot",
     title=phrase("Snapshot"),
     perform=_perform,

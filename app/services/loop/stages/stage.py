@@ -214,6 +214,8 @@ class Stage:
     """Those of its result that pages have words for: names in `figures.SHARED`."""
     own_figures: Mapping[str, Words] = field(default_factory=dict)
     """Words for what no other stage has."""
+    fills_disk: bool = False
+    """Whether it waits, and is interrupted, while the disk has too little room."""
     pairs_wait: bool = False
     """Whether people's next pairs follow it outside of rounds: they are made without it where it ended in vain."""
 
@@ -272,6 +274,7 @@ class LongStage(Stage):
 class TrainingStage(Stage):
     """A stage that a process of `python -m training NAME` does, over files."""
 
+    fills_disk: bool = True
     makes: ModelKind | None = None
     gather: Callable[[Work], Awaitable[Inputs]]
     """Raises Invalid in words where the project has not what the stage reads."""

@@ -61,6 +61,7 @@ async def _fill(work: Work, watch: Watch, came: ProjectFile, file: Path) -> int:
 
 
 UNPACK = WatchedStage(
+    fills_disk=True,
     name="unpack",
     title=phrase("Take in the project"),
     perform=_perform,

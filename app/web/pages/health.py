@@ -1,0 +1,17 @@
+"""How the site is, for its admins: each check with what it found and what to do."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.web.pages.access import CurrentAdmin
+from app.web.rendering import render
+from app.web.serving.readiness import findings_of
+from app.web.words import health
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/health")
+async def show_health(request: Request, admin: CurrentAdmin) -> Response:
+    """Shows admins what `/readyz` looks at, in words."""
+    return render.page(request, "health/show.html", rows=[health.row_of(found) for found in await findings_of(request)])
