@@ -65,8 +65,8 @@ from app.web.serving.body_limit import BodyLimit
 from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.hosts import OwnNamesOnly, names_of
 from app.web.serving.rates import RateLimit, Rates
-from app.web.serving.request_figures import RequestFigures
 from app.web.serving.readiness import Readiness, findings_of
+from app.web.serving.request_figures import RequestFigures
 from app.web.serving.request_log import ErrorBoundary, RequestLog
 from app.web.serving.request_spans import RequestSpans
 from app.web.serving.security_headers import SecurityHeaders
