@@ -3,8 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.services.backups import standing
 from app.web.pages.access import CurrentAdmin
 from app.web.rendering import render
+from app.web.serving.deps import Db, settings_of
 from app.web.serving.readiness import findings_of
 from app.web.words import health
 
@@ -12,6 +14,11 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/health")
-async def show_health(request: Request, admin: CurrentAdmin) -> Response:
-    """Shows admins what `/readyz` looks at, in words."""
-    return render.page(request, "health/show.html", rows=[health.row_of(found) for found in await findings_of(request)])
+async def show_health(request: Request, admin: CurrentAdmin, db: Db) -> Response:
+    """Shows admins what `/readyz` looks at, in words, and how old the last backup is, which is no reason to be unready."""
+    return render.page(
+        request,
+        "health/show.html",
+        rows=[health.row_of(found) for found in await findings_of(request)],
+        standing=await standing.standing(db, settings_of(request)),
+    )
