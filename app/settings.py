@@ -57,8 +57,9 @@ class Settings(BaseModel):
         ),
     ] = None
     secure_cookies: Annotated[
-        bool, Field(description="Cookies only over HTTPS; switch on wherever the site is reached by HTTPS.")
-    ] = False
+        bool | None,
+        Field(description="Cookies only over HTTPS; unset: where the public URL begins with `https://`."),
+    ] = None
     trusted_proxies: Annotated[
         str,
         Field(description="Addresses, separated by commas, whose X-Forwarded headers are believed; empty: nobody's."),
@@ -196,6 +197,13 @@ class Settings(BaseModel):
     def allowed_model_folders(self) -> tuple[str, ...]:
         """Folders from which people who are no admins may take models by path."""
         return tuple(folder for folder in self.model_folders.split(":") if folder.strip())
+
+    @property
+    def has_secure_cookies(self) -> bool:
+        """Whether browsers send our cookies over HTTPS alone, and remember that the site is reached by nothing else."""
+        if self.secure_cookies is None:
+            return self.site_url.startswith("https://")
+        return self.secure_cookies
 
     @property
     def site_url(self) -> str:

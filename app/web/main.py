@@ -107,7 +107,7 @@ health = APIRouter(include_in_schema=False)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings (default: the process's). The database is opened when the server starts."""
     settings = settings or process_settings()
-    https = settings.secure_cookies
+    https = settings.has_secure_cookies
     app = FastAPI(
         title="Plumbline",
         version=version("plumbline"),

@@ -159,12 +159,16 @@ async def _follow(db: AsyncSession) -> None:
     )
     wanted = granted.subquery()
     still = select(wanted.c.user_id).where(wanted.c.project_id == Member.project_id, wanted.c.user_id == Member.user_id)
+    before = {
+        (row.project_id, row.user_id): row.role
+        for row in await db.execute(select(Member.project_id, Member.user_id, Member.role).where(Member.by_group))
+    }
     left = await db.execute(
         delete(Member).where(Member.by_group, ~still.exists()).returning(Member.project_id, Member.user_id)
     )
     for project_id, user_id in left.all():
         await releasing.release(db, user_id, project=await db.get_one(Project, project_id))
-    known = {tuple(row) for row in await db.execute(select(Member.project_id, Member.user_id).where(Member.by_group))}
+        await trust.end_what_owner_made(db, user_id, project_id)
     added = insert(Member).from_select(
         ["project_id", "user_id", "role", "by_group"],
         select(wanted.c.project_id, wanted.c.user_id, wanted.c.role, text("true")),
@@ -176,5 +180,6 @@ async def _follow(db: AsyncSession) -> None:
         ).returning(Member.project_id, Member.user_id)
     )
     for project_id, user_id in changed.all():
-        if (project_id, user_id) not in known:
-            await trust.end_what_others_vouch_for(db, user_id, project_id=project_id)
+        if before.get((project_id, user_id)) == "owner":
+            await trust.end_what_owner_made(db, user_id, project_id)
+        await trust.end_what_others_vouch_for(db, user_id, project_id=project_id)
