@@ -6,7 +6,7 @@ to a project, or gets another role there, only what an owner of that project or 
 project no more, or is shut out, has no link left that they made and nobody has opened.
 """
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -32,6 +32,19 @@ async def end_what_others_vouch_for(db: AsyncSession, user_id: int, *, project_i
         await _end_password(db, user_id, _foreign(User.password_vouched_by_id, project_id)),
     ]
     return any(ended)
+
+
+async def end_in_project(db: AsyncSession, project_id: int) -> None:
+    """End it for everybody in a project that came with its people, some of whom have an account here."""
+    held = [
+        select(table.user_id).where(table.vouched_by_id.is_not(None))
+        for table in (SignInSession, SignInLink, ApiToken, Passkey)
+    ]
+    with_password = select(User.id).where(User.password_vouched_by_id.is_not(None))
+    vouched = union(*held, with_password).subquery()
+    people = select(Member.user_id).where(Member.project_id == project_id, Member.user_id.in_(select(vouched.c[0])))
+    for user_id in (await db.scalars(people.order_by(Member.user_id))).all():
+        await end_what_others_vouch_for(db, user_id, project_id=project_id)
 
 
 async def end_links_and_tokens(db: AsyncSession, user_id: int) -> None:
