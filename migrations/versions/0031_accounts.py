@@ -47,12 +47,27 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_known_browsers_user_id"), ondelete="CASCADE"),
     )
     op.create_index(op.f("ix_known_browsers_user_id"), "known_browsers", ["user_id"])
+    op.create_table(
+        "external_identities",
+        sa.Column("issuer", sa.String(500), nullable=False),
+        sa.Column("subject", sa.String(255), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.PrimaryKeyConstraint("issuer", "subject", name=op.f("pk_external_identities")),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_external_identities_user_id"), ondelete="CASCADE"
+        ),
+    )
+    op.create_index(op.f("ix_external_identities_user_id"), "external_identities", ["user_id"])
+    op.add_column("group_members", sa.Column("by_claim", sa.Boolean(), server_default="false", nullable=False))
 
 
 def downgrade() -> None:
     """Tokens may do everything again that their people may. Of accounts that say one address, the oldest keeps it, and
-    the others sign in by links or passkeys.
+    the others sign in by links or passkeys, as do those whom an identity provider let in.
     """
+    op.drop_column("group_members", "by_claim")
+    op.drop_table("external_identities")
     op.drop_table("known_browsers")
     op.execute(ADDRESSES)
     op.drop_index("ix_users_email", table_name="users")

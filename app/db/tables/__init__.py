@@ -11,6 +11,7 @@ from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion
 from app.db.tables.people import (
     ApiToken,
     Attempts,
+    ExternalIdentity,
     Invitation,
     KnownBrowser,
     Passkey,
@@ -36,6 +37,7 @@ __all__ = [
     "DatasetJudgement",
     "DatasetVersion",
     "Demonstration",
+    "ExternalIdentity",
     "Gate",
     "GoldAnswer",
     "Group",

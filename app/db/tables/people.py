@@ -139,6 +139,17 @@ class SignInSession(Base):
     expires_at: Mapped[datetime]
 
 
+class ExternalIdentity(Base):
+    """Somebody as an identity provider knows them: by its address and its own name for them, and by nothing else."""
+
+    __tablename__ = "external_identities"
+
+    issuer: Mapped[str] = mapped_column(String(500), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[CreatedAt]
+
+
 class KnownBrowser(Base):
     """A browser in which somebody was signed in once: its tries to sign in are counted by themselves, so that whoever
     fails in their name elsewhere can't lock them out of it.

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import (
     ApiToken,
     Attempts,
+    ExternalIdentity,
     Invitation,
     KnownBrowser,
     Member,
@@ -133,7 +134,7 @@ async def erase(db: AsyncSession, user: User) -> None:
     """
     await disable(db, user)
     await groups.forget(db, user.id)
-    for table in (SignInLink, ApiToken, Passkey, KnownBrowser, Member):
+    for table in (SignInLink, ApiToken, Passkey, KnownBrowser, ExternalIdentity, Member):
         await db.execute(delete(table).where(table.user_id == user.id))
     await db.execute(update(Invitation).where(Invitation.accepted_by_id == user.id).values(name="", email=None))
     if user.email is not None:

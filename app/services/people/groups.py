@@ -4,6 +4,7 @@ What a project says of a person alone goes before what their groups say: only wh
 one by way of a group (`Member.by_group`), the strongest that any of their groups has.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
@@ -135,6 +136,26 @@ async def withdraw(db: AsyncSession, group: Group, project_id: int) -> None:
     if await db.scalar(gone.returning(GroupGrant.project_id)) is None:
         raise NotFound
     await _follow(db)
+
+
+async def follow_claim(db: AsyncSession, user: User, names: Collection[str]) -> None:
+    """Have somebody be in the groups that have one of these names, whatever its case, and in none of before that only
+    an earlier claim had put them into.
+    """
+    await _in_turn(db)
+    said = [name.strip().lower() for name in names]
+    wanted = set(await db.scalars(select(Group.id).where(func.lower(Group.name).in_(said))))
+    own = select(GroupMember.group_id, GroupMember.by_claim).where(GroupMember.user_id == user.id)
+    had = {row.group_id: row.by_claim for row in await db.execute(own)}
+    left = [group_id for group_id, by_claim in had.items() if by_claim and group_id not in wanted]
+    added = [{"group_id": group_id, "user_id": user.id, "by_claim": True} for group_id in wanted - had.keys()]
+    if left:
+        of_person = GroupMember.user_id == user.id, GroupMember.group_id.in_(left)
+        await db.execute(delete(GroupMember).where(*of_person))
+    if added:
+        await db.execute(insert(GroupMember).values(added))
+    if left or added:
+        await _follow(db)
 
 
 async def forget(db: AsyncSession, user_id: int) -> None:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.errors import DomainError, NotSignedIn, TooMany
 from app.services import accounts, signing_in
+from app.services.people.oidc import provider_name
 from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving import errors
@@ -83,6 +84,7 @@ def sign_in_page(request: Request, *, next_path: str, email: str = "", refusal: 
         next=render.local_path(next_path),
         email=email,
         party=party_of(request),
+        provider=provider_name(settings_of(request)),
         failure=translated(refusal) if refusal else None,
     )
     return errors.saying_when(response, refusal)
