@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -20,12 +20,15 @@ _HASHING_PLACES = asyncio.Semaphore(4)
 
 @dataclass(frozen=True)
 class Principal:
-    """Who acts: a signed-in person or the owner of an API token."""
+    """Who acts: a signed-in person or the owner of an API token. `held_by` is the digest of the session's or token's
+    secret by which they do; empty on the command line.
+    """
 
     user_id: int
     name: str
     is_admin: bool
     is_simulated: bool = False
+    held_by: bytes = field(default=b"", compare=False, repr=False)
 
 
 def new_token() -> str:

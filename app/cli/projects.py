@@ -54,6 +54,7 @@ def create(
             db, _owner(user), "everybody", name=name, template=template, slug=slug, description=description
         )
         project.setup_step = None
+        await trust.begin_own(db, _owner(user), project.id)
         return project.slug
 
     print(in_transaction(make))

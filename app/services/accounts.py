@@ -47,9 +47,8 @@ class _Owner:
     is_admin: bool
     is_simulated: bool
 
-    @property
-    def principal(self) -> Principal:
-        return Principal(self.user_id, self.name, is_admin=self.is_admin, is_simulated=self.is_simulated)
+    def principal(self, secret: str) -> Principal:
+        return Principal(self.user_id, self.name, self.is_admin, self.is_simulated, held_by=digest(secret))
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ async def principal_of_session(db: AsyncSession, token: str) -> Principal | None
             .where(SignInSession.token_digest.in_(unlocked.with_for_update(skip_locked=True)))
             .values(last_seen_at=func.now())
         )
-    return owner.principal
+    return owner.principal(token)
 
 
 async def session_of(db: AsyncSession, token: str) -> SignInSession:
@@ -243,12 +242,15 @@ async def is_proved(db: AsyncSession, session_token: str) -> bool:
     return await db.scalar(recent) is not None or not await has_way_in(db, session.user_id)
 
 
-async def vouch_for_session(db: AsyncSession, token: str, vouched_by_id: int | None) -> None:
-    """Have this session, and the password or passkey that opened it, go back to another maker of links; what an admin
-    vouches for stays as it is. Raises NotSignedIn.
+async def vouch_for_way_in(db: AsyncSession, held_by: bytes, vouched_by_id: int | None) -> None:
+    """Have the session or token whose secret has this digest, and the password or passkey that opened the session, go
+    back to another maker of links; what an admin vouches for stays as it is.
     """
-    session = await session_of(db, token)
-    if session.vouched_by_id is None:
+    own = ApiToken.token_digest == held_by, ApiToken.vouched_by_id.is_not(None)
+    await db.execute(update(ApiToken).where(*own).values(vouched_by_id=vouched_by_id))
+    held = SignInSession.token_digest == held_by, SignInSession.vouched_by_id.is_not(None)
+    session = await db.scalar(select(SignInSession).where(*held))
+    if session is None:
         return
     session.vouched_by_id = vouched_by_id
     if session.by_password:
@@ -301,7 +303,7 @@ async def bearer_of(db: AsyncSession, token: str) -> Bearer | None:
         return None
     if owner.used_long_ago:
         await _record_use(db, token)
-    return Bearer(owner.principal, frozenset(scope for scope in SCOPES if scope in owner.scopes))
+    return Bearer(owner.principal(token), frozenset(scope for scope in SCOPES if scope in owner.scopes))
 
 
 async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:

@@ -1,7 +1,7 @@
 """Who has opened somebody's account keeps nothing of it once the account gets to see more, or its person acts."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from html import unescape
 
 import httpx
@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project, User
 from app.security import new_token
 from app.services import accounts
+from app.settings import Settings
+from app.web.main import create_app
 from tests.factories import make_member, make_project, make_user, principal
-from tests.web.conftest import SignIn, app, client, client_of, sign_in
+from tests.web.conftest import HOST, SignIn, app, client, client_of, sign_in
 
 __all__ = ["app", "client", "sign_in"]
 
@@ -242,3 +244,43 @@ async def test_who_is_no_admin_any_more_has_no_link_left_that_they_made(
     invitation = await invited(leaving, "tea", "Bob", role="owner")
     await root.post(f"/people/{other.id}/admin", data={"is_admin": "false"})
     assert [(await client.get(path)).status_code for path in (link, invitation)] == [404, 404]
+
+
+@pytest.fixture
+async def generous(database_url: str) -> AsyncIterator[FastAPI]:
+    """A site where everybody may make projects."""
+    app = create_app(Settings(database_url=database_url, trusted_hosts=HOST, project_creation="everybody"))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.mark.parametrize("door", ["page", "api"])
+async def test_a_project_of_ones_own_is_not_read_by_who_opened_the_account_before(
+    db: AsyncSession, tea: Project, generous: FastAPI, door: str
+) -> None:
+    owner, spy, ada, programs = [client_of(generous) for _ in range(4)]
+    link = await accounts.create_sign_in_link(db, (await make_member(db, tea, "owner")).user_id)
+    await db.commit()
+    await owner.post(f"/sign-in/link/{link}")
+    await spy.post(await invited(owner, "tea", "Ada"), data={"name": "Ada"})
+    (second,) = links((await owner.post(f"/projects/tea/people/{await user_called(db, 'Ada')}/link")).text)
+    await ada.post(second)
+    await ada.post("/account/password", data={"new": PASSWORD, "again": PASSWORD, "email": "ada@example.org"})
+    (third,) = links((await owner.post(f"/projects/tea/people/{await user_called(db, 'Ada')}/link")).text)
+    await spy.post(third)
+    spied, own = await token_of(spy), await token_of(ada)
+    if door == "page":
+        assert (await ada.post("/projects/new", data={"name": "Hers"})).status_code == 303
+        assert (await ada.get("/projects/hers/settings")).status_code == 200
+        assert await reads(programs, own, "hers") == 401, "whose it is can't be told"
+        again = await programs.post("/sign-in", data={"email": "ada@example.org", "password": PASSWORD})
+        assert again.status_code == 303, "the password that opened this session goes on with it"
+    else:
+        bearer = {"Authorization": f"Bearer {own}"}
+        made = await programs.post("/api/v1/projects", json={"name": "Hers"}, headers=bearer)
+        assert made.status_code == 201
+        assert await reads(programs, own, "hers") == 200
+    assert await reads(programs, spied, "hers") == 401
+    assert (await spy.get("/projects/hers/settings")).status_code == 303
+    for one in (owner, spy, ada, programs):
+        await one.aclose()

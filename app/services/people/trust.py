@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.tables import ApiToken, Invitation, Member, Passkey, SignInLink, SignInSession, User
 from app.security import Principal
+from app.services import accounts
 
 
 def voucher(maker: Principal | None) -> int | None:
@@ -32,6 +33,12 @@ async def end_what_others_vouch_for(db: AsyncSession, user_id: int, *, project_i
         await _end_password(db, user_id, _foreign(User.password_vouched_by_id, project_id)),
     ]
     return any(ended)
+
+
+async def begin_own(db: AsyncSession, actor: Principal, project_id: int) -> None:
+    """End it for who has made the project, but for the way in by which they did: that is their own word from now on."""
+    await accounts.vouch_for_way_in(db, actor.held_by, actor.user_id)
+    await end_what_others_vouch_for(db, actor.user_id, project_id=project_id)
 
 
 async def end_in_project(db: AsyncSession, project_id: int) -> None:
