@@ -225,12 +225,13 @@ async def test_an_admin_sees_where_somebody_is_signed_in_and_ends_it_all_at_once
     browsers = [await sign_in(ada) for _ in range(2)]
     token = await token_of(browsers[0])
     home = f"/people/{ada.user_id}"
-    assert "Signed in on 2 devices; one program may act for them." in words((await root.get(home)).text)
+    assert "Signed in on 2 devices. One program may act for this person." in words((await root.get(home)).text)
     ended = await root.post(f"{home}/end")
     assert ended.headers["location"] == f"{home}?said=ended"
     assert [await opens(one, "tea") for one in browsers] == [303, 303]
     assert await reads(client, token, "tea") == 401
-    assert "Signed in nowhere; no program may act for them." in words((await root.get(home)).text)
+    assert "may act for this person" not in words((await root.get(home)).text)
+    assert "Signed in nowhere." in words((await root.get(home)).text)
     assert (await browsers[0].post(f"{home}/end")).status_code == 401
 
 
