@@ -5,6 +5,7 @@ it in a cookie.
 """
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ CALLBACK = "/sign-in/oidc/callback"
 TIMEOUT_SECONDS = 10
 LEEWAY_SECONDS = 60  # of two clocks
 SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+KNOWN_SECONDS = 300
 Described = dict[str, Any]
 
+_known: dict[str, tuple[float, Described]] = {}
 log = structlog.get_logger(__name__)
 
 
@@ -123,10 +126,15 @@ async def claims(provider: Provider, begun: Begun, *, code: str, state: str) -> 
 
 
 async def _described(client: httpx.AsyncClient, provider: Provider) -> Described:
+    """Asked anew after some minutes: anybody may ask for the way to the provider, who must not be asked as often."""
+    known = _known.get(provider.issuer)
+    if known is not None and time.monotonic() - known[0] < KNOWN_SECONDS:
+        return known[1]
     found = await client.get(provider.issuer.rstrip("/") + "/.well-known/openid-configuration")
     described: Described = found.raise_for_status().json()
     if described["issuer"] != provider.issuer:
         raise ValueError("the description is of another issuer")
+    _known[provider.issuer] = time.monotonic(), described
     return described
 
 
