@@ -85,6 +85,11 @@ class TooMany(DomainError):
 
     status = 429
 
+    def __init__(self, template: str | None = None, *, retry_after_seconds: int = 60, **named: object) -> None:
+        """`retry_after_seconds`: when it is worth trying again; answers say it in the header Retry-After."""
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(template, **named)
+
 
 class Unavailable(DomainError):
     """The site can't reach its database just now, and nothing was saved. Try again in some seconds."""

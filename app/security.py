@@ -1,13 +1,14 @@
 """Secrets: made, digested and compared. Pure functions; nothing here touches the database."""
 
 import asyncio
+import base64
 import hashlib
 import secrets
 import string
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 TOKEN_PREFIX = "plumb_"  # noqa: S105 - what scanners for leaked secrets look for, no secret
@@ -19,12 +20,15 @@ _HASHING_PLACES = asyncio.Semaphore(4)
 
 @dataclass(frozen=True)
 class Principal:
-    """Who acts: a signed-in person or the owner of an API token."""
+    """Who acts: a signed-in person or the owner of an API token. `held_by` is the digest of the session's or token's
+    secret by which they do; empty on the command line.
+    """
 
     user_id: int
     name: str
     is_admin: bool
     is_simulated: bool = False
+    held_by: bytes = field(default=b"", compare=False, repr=False)
 
 
 def new_token() -> str:
@@ -43,23 +47,48 @@ def digest(token: str) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _hasher() -> PasswordHash:
+def _hasher() -> Argon2Hasher:
     # OWASP's second argon2id recommendation: 19 MiB, two passes, one lane.
-    return PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1),))
+    return Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 @lru_cache(maxsize=1)
-def _dummy_hash() -> str:
+def _nobodys_hash() -> str:
     return _hasher().hash(secrets.token_urlsafe(16))
 
 
-async def hash_password(password: str) -> str:
+async def hash_password(password: str, *, beside: str | None = None) -> str:
+    """A hash with a salt of its own, or with that of the hash `beside`: see `matching_hash`."""
+    salt = _salt_of(beside) if beside else None
     async with _HASHING_PLACES:
-        return await asyncio.to_thread(_hasher().hash, password)
+        return await asyncio.to_thread(_hasher().hash, password, salt=salt)
+
+
+async def matching_hash(password: str, hashes: Sequence[str]) -> str | None:
+    """The one of `hashes` that is of this password. They have one salt, so that any number of them takes as long as one
+    does, and as none does.
+    """
+    async with _HASHING_PLACES:
+        return await asyncio.to_thread(_matching, password, hashes)
 
 
 async def password_matches(password: str, password_hash: str | None) -> bool:
-    """Compare in constant work: an unknown user costs the same as a wrong password."""
-    async with _HASHING_PLACES:
-        matches = await asyncio.to_thread(_hasher().verify, password, password_hash or _dummy_hash())
-    return matches and password_hash is not None
+    """Compare in constant work: nobody's password costs the same as a wrong one."""
+    return await matching_hash(password, [password_hash] if password_hash else []) is not None
+
+
+def _matching(password: str, hashes: Sequence[str]) -> str | None:
+    by_salt: dict[bytes, list[str]] = {}
+    for kept in hashes or [_nobodys_hash()]:
+        by_salt.setdefault(_salt_of(kept), []).append(kept)
+    found = None
+    for salt, alike in by_salt.items():
+        made = _hasher().hash(password, salt=salt)
+        found = next((kept for kept in alike if secrets.compare_digest(kept, made)), found)
+    return found if hashes else None
+
+
+def _salt_of(password_hash: str) -> bytes:
+    """Argon2's own form: `$argon2id$v=19$m=…,t=…,p=…$SALT$HASH`, in base64 without its padding."""
+    salt = password_hash.split("$")[-2]
+    return base64.b64decode(salt + "=" * (-len(salt) % 4))

@@ -10,6 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX = "PLUMBLINE_"
+_ON_THIS_MACHINE = {("http", "127.0.0.1"), ("http", "localhost")}
 
 ProjectCreation = Literal["admins", "everybody"]
 
@@ -57,8 +59,38 @@ class Settings(BaseModel):
         ),
     ] = None
     secure_cookies: Annotated[
-        bool, Field(description="Cookies only over HTTPS; switch on wherever the site is reached by HTTPS.")
-    ] = False
+        bool | None,
+        Field(description="Cookies only over HTTPS; unset: where the public URL begins with `https://`."),
+    ] = None
+    oidc_issuer: Annotated[
+        str | None,
+        Field(
+            description="An OpenID Connect provider by which people may sign in, `https://id.example.org`; unset: "
+            "none. Needs `pip install 'plumbline[oidc]'`."
+        ),
+    ] = None
+    oidc_client_id: Annotated[
+        str, Field(description="What the provider calls this site; its address there is `…/sign-in/oidc/callback`.")
+    ] = "plumbline"
+    oidc_client_secret_file: Annotated[
+        Path | None,
+        Field(description="File with the secret that the provider gave; unset: a public client, by PKCE alone."),
+    ] = None
+    oidc_name: Annotated[
+        str, Field(description="What people call the provider, on the sign-in page; empty: the name of its host.")
+    ] = ""
+    oidc_scopes: Annotated[str, Field(description="What is asked of the provider.")] = "openid profile email"
+    oidc_groups_claim: Annotated[
+        str,
+        Field(
+            description="Claim with the names of somebody's groups: they are in groups of this site that have the same "
+            "name, and in the roles that these give."
+        ),
+    ] = "groups"
+    oidc_admin_group: Annotated[
+        str,
+        Field(description="Group of the claim whose people are admins, and those of the provider outside it are none."),
+    ] = ""
     trusted_proxies: Annotated[
         str,
         Field(description="Addresses, separated by commas, whose X-Forwarded headers are believed; empty: nobody's."),
@@ -267,6 +299,14 @@ class Settings(BaseModel):
             raise ValueError("must start with http:// or https://")
         return url.rstrip("/") if url else None
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _over_https(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "https://")
+        if parts.scheme != "https" and (parts.scheme, parts.hostname) not in _ON_THIS_MACHINE:
+            raise ValueError("must start with https://")
+        return url
+
     @field_validator("private_addresses")
     @classmethod
     def _networks(cls, listed: str) -> str:
@@ -297,6 +337,13 @@ class Settings(BaseModel):
     def allowed_model_folders(self) -> tuple[str, ...]:
         """Folders from which people who are no admins may take models by path."""
         return tuple(folder for folder in self.model_folders.split(":") if folder.strip())
+
+    @property
+    def has_secure_cookies(self) -> bool:
+        """Whether browsers send our cookies over HTTPS alone, and remember that the site is reached by nothing else."""
+        if self.secure_cookies is None:
+            return self.site_url.startswith("https://")
+        return self.secure_cookies
 
     @property
     def site_url(self) -> str:

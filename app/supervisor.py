@@ -241,10 +241,14 @@ def web_command(settings: Settings, *bind: str) -> list[str]:
 
 
 def prepare(database_url: str, settings: Settings) -> str:
-    """Brings the database to head and creates the starter project if there is none; one sign-in link a line."""
+    """Brings the database to head and creates the starter project if there is none. Says how the first people come in:
+    one sign-in link a line when the admin was made just now, and how to get one from then on, since logs are kept.
+    """
     require_finished(database_url)
     migrate.upgrade(database_url)
     tokens = asyncio.run(_prepare(database_url, settings))
+    if not tokens:
+        return "  `plumbline link` prints a one-time sign-in link."
     address = f"{settings.site_url}/sign-in/link"
     return "\n".join(f"  {name} signs in, once, by {address}/{token}" for name, token in tokens.items())
 
@@ -253,9 +257,12 @@ async def _prepare(database_url: str, settings: Settings) -> dict[str, str]:
     engine = create_engine(database_url, pool_size=1)
     try:
         async with transaction(session_factory(engine)) as db:
+            admins = select(User.id).where(User.is_admin, User.disabled_at.is_(None))
+            is_first = await db.scalar(admins.limit(1)) is None
             if settings.starter:
                 await ensure_starter(db)
-            return {user.name: await accounts.create_sign_in_link(db, user.id) for user in await first_people(db)}
+            people = await first_people(db)
+            return {user.name: await accounts.create_sign_in_link(db, user.id) for user in people if is_first}
     finally:
         await engine.dispose()
 

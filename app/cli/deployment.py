@@ -22,7 +22,7 @@ class NoDatabase(DomainError):
 
 @app.command()
 def prepare() -> None:
-    """Upgrade the database, create the starter project if there is none, and print one-time sign-in links."""
+    """Upgrade the database, create the starter project if there is none, and print sign-in links the first time."""
     with database_url() as url:
         print(prepare_database(url, settings()))
 

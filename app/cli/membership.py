@@ -16,7 +16,7 @@ from app.errors import Invalid
 from app.security import new_token
 from app.services import accounts
 from app.services.judging import releasing
-from app.services.people import directory, groups, invitations, members, trust
+from app.services.people import directory, groups, invitations, members
 from app.services.projects import projects
 from app.settings import settings
 
@@ -26,7 +26,7 @@ group = typer.Typer(help="Groups of people that are given to projects.", no_args
 app.add_typer(group, name="group")
 
 Slug = Annotated[str, typer.Option("--project", "-p", help="Short name of the project.")]
-Who = Annotated[str, typer.Argument(help="Name or e-mail address of somebody who has an account.")]
+Who = Annotated[str, typer.Argument(help="Name, e-mail address or number (#12) of an account.")]
 AsWhat = Annotated[str, typer.Option("--role", help="owner, reviewer or annotator.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
@@ -78,9 +78,7 @@ def add(project: Slug, who: Who, role: AsWhat = "annotator") -> None:
 
     async def put(db: AsyncSession) -> str:
         user = await accounts.find_user(db, who)
-        in_project = await projects.named(db, project)
-        await projects.add_member(db, in_project, user.id, _role(role))
-        ended = await trust.end_what_others_vouch_for(db, user.id, project_id=in_project.id)
+        ended = await members.put(db, await projects.named(db, project), user.id, _role(role))
         lost = " Sessions and tokens that go back to a link of another project's owner have ended." if ended else ""
         return f"{user.name} is {role} of {project}.{lost}"
 
@@ -135,7 +133,7 @@ def reopen(project: Slug, who: Who) -> None:
 
 @people.command()
 def disable(who: Who) -> None:
-    """Shut somebody out of the site at once, with every session and token."""
+    """Shut somebody out of the site at once. Their sessions, tokens and links end for good."""
     _change(who, directory.disable, "is shut out.")
 
 
@@ -143,6 +141,12 @@ def disable(who: Who) -> None:
 def enable(who: Who) -> None:
     """Let somebody in again who was shut out."""
     _change(who, directory.enable, "may sign in again.")
+
+
+@people.command("sign-out")
+def sign_out(who: Who) -> None:
+    """End every session, token and unopened link of somebody, who comes in again by password, passkey or a new link."""
+    _change(who, directory.end_ways_in, "is signed out everywhere.")
 
 
 @people.command()

@@ -7,12 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
+from app.db.tables.people import Scope
 from app.db.tables.projects import Role
+from app.errors import Conflict
 from app.services import accounts
 from app.services.projects import projects
 from app.settings import settings
 
-UserName = Annotated[str, typer.Option("--user", "-u", help="Name or e-mail address of somebody who has an account.")]
+UserName = Annotated[str, typer.Option("--user", "-u", help="Name, e-mail address or number (#12) of an account.")]
 
 
 @app.command()
@@ -28,6 +30,8 @@ def create_user(
     secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if password else None
 
     async def create(db: AsyncSession) -> str:
+        if email and await accounts.is_said(db, email):
+            raise Conflict("Another account has the e-mail address %(email)s.", email=email)
         user = await accounts.create_user(db, name=name, email=email, password=secret, is_admin=admin)
         if project is not None:
             await projects.add_member(db, await projects.named(db, project), user.id, cast(Role, role))
@@ -37,11 +41,15 @@ def create_user(
 
 
 @app.command()
-def link(user: UserName) -> None:
+def link(
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="Name, e-mail address or number (#12); unset: the first admin.")
+    ] = None,
+) -> None:
     """Print a new one-time sign-in link."""
 
     async def make(db: AsyncSession) -> str:
-        found = await accounts.find_user(db, user)
+        found = await accounts.find_user(db, user) if user else await accounts.first_admin(db)
         return await accounts.create_sign_in_link(db, found.id)
 
     print(_address(in_transaction(make)))
@@ -51,13 +59,19 @@ def link(user: UserName) -> None:
 def token(
     user: UserName,
     name: Annotated[str, typer.Option(help="What it is for, so that it can be told from others.")],
-    days: Annotated[int | None, typer.Option(min=1, help="How long it works; unset: until it is revoked.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it may do: read, judge, manage; several times for more than one.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=accounts.LONGEST_TOKEN_DAYS, help="How long it works.")
+    ] = accounts.TOKEN_DAYS,
 ) -> None:
-    """Print a new API token. It is shown this once."""
+    """Print a new API token, which may read unless more is said. It is shown this once."""
+    scopes = cast(list[Scope], scope or ["read"])
 
     async def make(db: AsyncSession) -> str:
         found = await accounts.find_user(db, user)
-        return await accounts.create_api_token(db, found.id, name=name, days=days)
+        return await accounts.create_api_token(db, found.id, name=name, days=days, scopes=scopes)
 
     print(in_transaction(make))
 

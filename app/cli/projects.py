@@ -14,6 +14,7 @@ from app.db.tables import Project, User
 from app.security import Principal
 from app.services import accounts
 from app.services.loop import lifecycle
+from app.services.people import trust
 from app.services.projects import packing, projects, setup, unpacking
 from app.services.projects.packing import Packed
 from app.services.projects.templates import TEMPLATES
@@ -53,6 +54,7 @@ def create(
             db, _owner(user), "everybody", name=name, template=template, slug=slug, description=description
         )
         project.setup_step = None
+        await trust.begin_own(db, _owner(user), project.id)
         return project.slug
 
     print(in_transaction(make))
@@ -162,6 +164,7 @@ def import_project(
     async def read(db: AsyncSession) -> str:
         user = await accounts.find_user(db, owner)
         made = await unpacking.unpack(db, file, settings().home, owner_id=user.id, name=name, slug=slug)
+        await trust.end_in_project(db, made.id)
         return made.slug
 
     print(in_transaction(read))

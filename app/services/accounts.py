@@ -1,29 +1,36 @@
-"""People, and how they come in: one-time links, passwords, sessions and API tokens; passkeys are in
-`app.services.people.passkeys`.
+"""People, and how they come in: one-time links, sessions and API tokens. By passwords they do in
+`app.services.signing_in`, by passkeys in `app.services.people.passkeys`.
 
 The database holds digests only. A refused secret is the same error whatever was wrong with it.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import get_args
 
 from sqlalchemy import ColumnElement, LargeBinary, bindparam, delete, exists, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.db.prepared import Prepared
-from app.db.tables import ApiToken, Passkey, SignInLink, SignInSession, User
+from app.db.tables import ApiToken, KnownBrowser, Passkey, SignInLink, SignInSession, User
+from app.db.tables.people import Scope
 from app.errors import Conflict, Invalid, NotFound, NotSignedIn
-from app.security import Principal, digest, hash_password, new_api_token, new_token, password_matches
-from app.services import attempts, audit
+from app.security import Principal, digest, new_api_token, new_token
+from app.services import audit, passwords
 
 SESSION_IDLE = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=30)
 SEEN_EVERY = timedelta(minutes=1)  # a use is recorded this often, not with every request
 PROOF_LASTS = timedelta(minutes=10)
-PASSWORD_LENGTH = range(8, 201)
 DEVICE_LENGTH = 300
 HINT_LENGTH = 10  # of an API token, its prefix included
+TOKEN_DAYS = 90
+LONGEST_TOKEN_DAYS = 365
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+KNOWN_BROWSERS = 20  # of one person
 
 # Asked with every request, so made once.
 _DIGEST = bindparam("digest", type_=LargeBinary)
@@ -40,9 +47,23 @@ class _Owner:
     is_admin: bool
     is_simulated: bool
 
-    @property
-    def principal(self) -> Principal:
-        return Principal(self.user_id, self.name, is_admin=self.is_admin, is_simulated=self.is_simulated)
+    def principal(self, secret: str) -> Principal:
+        return Principal(self.user_id, self.name, self.is_admin, self.is_simulated, held_by=digest(secret))
+
+
+@dataclass(frozen=True)
+class _TokenOwner(_Owner):
+    """As `_Owner`, with what the token is for."""
+
+    scopes: list[str]
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """Whose token it is, and which part of what they may do it may do."""
+
+    principal: Principal
+    scopes: frozenset[Scope]
 
 
 _WHOSE_SESSION = Prepared(
@@ -57,21 +78,20 @@ _WHOSE_SESSION = Prepared(
     ),
 )
 _WHOSE_TOKEN = Prepared(
-    _Owner,
+    _TokenOwner,
     select(
         func.coalesce(ApiToken.last_used_at < func.now() - SEEN_EVERY, True).label("used_long_ago"),
         *_PRINCIPAL,
+        ApiToken.scopes,
     )
     .join(ApiToken, ApiToken.user_id == User.id)
     .where(
         ApiToken.token_digest == _DIGEST,
         ApiToken.revoked_at.is_(None),
-        or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
+        ApiToken.expires_at > func.now(),
         User.disabled_at.is_(None),
     ),
 )
-
-WRONG_SIGN_IN = "This e-mail address and password don't fit together."
 
 
 async def create_user(
@@ -83,38 +103,62 @@ async def create_user(
     is_admin: bool = False,
     is_simulated: bool = False,
 ) -> User:
-    """Raises Invalid for a name, address or password that can't be used, Conflict when the address is taken."""
+    """Raises Invalid for a name, address or password that can't be used. Others may say the same address."""
+    address = checked_email(email) if email else None
     user = User(
         name=checked_name(name),
-        email=checked_email(email) if email else None,
-        password_hash=await hash_password(checked_password(password)) if password else None,
+        email=address,
+        password_hash=await passwords.hash_for(db, password, email=address) if password else None,
         is_admin=is_admin,
         is_simulated=is_simulated,
     )
-    try:
-        async with db.begin_nested():
-            db.add(user)
-    except IntegrityError:
-        raise Conflict("Another account has the e-mail address %(email)s.", email=user.email) from None
+    db.add(user)
+    await db.flush()
     return user
 
 
-async def find_user(db: AsyncSession, name_or_email: str) -> User:
-    """The person with this e-mail address, or with this name where one alone has it; whatever their case.
+async def find_user(db: AsyncSession, who: str) -> User:
+    """The account of this number (`#12`), else the one person with this e-mail address, or with this name, whatever
+    their case. For whoever may see all accounts.
 
-    Raises NotFound, or Conflict for a shared name.
+    Raises NotFound, and Conflict where more than one is meant.
     """
-    wanted = name_or_email.strip()
-    by_email = await db.scalar(select(User).where(func.lower(User.email) == func.lower(wanted)))
-    if by_email is not None:
-        return by_email
-    called = (func.lower(User.name) == func.lower(wanted), User.erased_at.is_(None))
-    by_name = (await db.scalars(select(User).where(*called).limit(2))).all()
-    if len(by_name) > 1:
-        raise Conflict(f"More than one person is called {wanted}: use the e-mail address.")
-    if not by_name:
-        raise NotFound(f"Nobody here has the name or e-mail address {wanted}.")
-    return by_name[0]
+    wanted = who.strip()
+    if re.fullmatch(r"#\d{1,18}", wanted):
+        return await _the_one(db, wanted, User.id == int(wanted[1:]))
+    try:
+        return await _the_one(db, wanted, func.lower(User.email) == func.lower(wanted))
+    except NotFound:
+        return await _the_one(db, wanted, func.lower(User.name) == func.lower(wanted))
+
+
+async def first_admin(db: AsyncSession) -> User:
+    """The admin who has been here longest. Raises NotFound."""
+    admins = select(User).where(User.is_admin, User.disabled_at.is_(None)).order_by(User.id).limit(1)
+    admin = await db.scalar(admins)
+    if admin is None:
+        raise NotFound("The site has no admin yet: `plumbline up` or `plumbline prepare` makes one.")
+    return admin
+
+
+async def is_said(db: AsyncSession, email: str) -> bool:
+    """Whether an account says this address. Nothing for an answer to a person: they must not know of others."""
+    said = select(User.id).where(func.lower(User.email) == func.lower(email.strip()))
+    return await db.scalar(said.limit(1)) is not None
+
+
+async def _the_one(db: AsyncSession, wanted: str, called: ColumnElement[bool]) -> User:
+    found = (await db.scalars(select(User).where(called, User.erased_at.is_(None)).order_by(User.id).limit(3))).all()
+    if len(found) > 1:
+        numbers = ", ".join(f"#{user.id}" for user in found)
+        raise Conflict(
+            "More than one person is called %(wanted)s: use the number, one of %(numbers)s.",
+            wanted=wanted,
+            numbers=numbers,
+        )
+    if not found:
+        raise NotFound("Nobody here has the name or e-mail address %(wanted)s.", wanted=wanted)
+    return found[0]
 
 
 async def create_sign_in_link(
@@ -156,36 +200,6 @@ async def use_sign_in_link(db: AsyncSession, token: str, *, device: str = "") ->
     return await new_session(db, used.user_id, device=device, vouched_by_id=used.vouched_by_id, is_proved=by_admin)
 
 
-async def sign_in(db: AsyncSession, *, email: str, password: str, address: str, device: str = "") -> str:
-    """The token of a new session. Raises TooMany after too many failures of an account or address, else NotSignedIn.
-
-    Must be the first statement of its transaction: the attempt is counted in a transaction of its own, because the
-    refusal rolls this one back.
-    """
-    email = email.strip().lower()[:320]
-    subjects = (f"address:{address}", f"account:{email}")
-    for subject in subjects:
-        await attempts.count(db, subject)
-    user = await db.scalar(select(User).where(func.lower(User.email) == func.lower(email)))
-    matches = await password_matches(password, user.password_hash if user else None)
-    if user is None or not matches or user.disabled_at is not None:
-        raise NotSignedIn(WRONG_SIGN_IN)
-    await attempts.forgive(db, subjects)
-    await audit.note(db, "sign_in", user.id, {"by": "password"}, actor_id=user.id)
-    return await new_session(
-        db, user.id, device=device, by_password=True, vouched_by_id=user.password_vouched_by_id, is_proved=True
-    )
-
-
-async def require_password(db: AsyncSession, user: User, password: str) -> None:
-    """Raises Invalid unless this is the password that the person has, TooMany after too many wrong ones."""
-    subject = f"password:{user.id}"
-    await attempts.count(db, subject)
-    if not await password_matches(password, user.password_hash):
-        raise Invalid("That is not your password.")
-    await attempts.forgive(db, (subject,))
-
-
 async def principal_of_session(db: AsyncSession, token: str) -> Principal | None:
     """Who is signed in by this session, and None once it is idle too long, over, signed out or its owner disabled."""
     owner = await _WHOSE_SESSION.first(db, digest=digest(token))
@@ -199,7 +213,7 @@ async def principal_of_session(db: AsyncSession, token: str) -> Principal | None
             .where(SignInSession.token_digest.in_(unlocked.with_for_update(skip_locked=True)))
             .values(last_seen_at=func.now())
         )
-    return owner.principal
+    return owner.principal(token)
 
 
 async def session_of(db: AsyncSession, token: str) -> SignInSession:
@@ -228,12 +242,15 @@ async def is_proved(db: AsyncSession, session_token: str) -> bool:
     return await db.scalar(recent) is not None or not await has_way_in(db, session.user_id)
 
 
-async def vouch_for_session(db: AsyncSession, token: str, vouched_by_id: int | None) -> None:
-    """Have this session, and the password or passkey that opened it, go back to another maker of links; what an admin
-    vouches for stays as it is. Raises NotSignedIn.
+async def vouch_for_way_in(db: AsyncSession, held_by: bytes, vouched_by_id: int | None) -> None:
+    """Have the session or token whose secret has this digest, and the password or passkey that opened the session, go
+    back to another maker of links; what an admin vouches for stays as it is.
     """
-    session = await session_of(db, token)
-    if session.vouched_by_id is None:
+    own = ApiToken.token_digest == held_by, ApiToken.vouched_by_id.is_not(None)
+    await db.execute(update(ApiToken).where(*own).values(vouched_by_id=vouched_by_id))
+    held = SignInSession.token_digest == held_by, SignInSession.vouched_by_id.is_not(None)
+    session = await db.scalar(select(SignInSession).where(*held))
+    if session is None:
         return
     session.vouched_by_id = vouched_by_id
     if session.by_password:
@@ -248,11 +265,21 @@ async def sign_out(db: AsyncSession, token: str) -> None:
 
 
 async def create_api_token(
-    db: AsyncSession, user_id: int, *, name: str, days: int | None = None, vouched_by_id: int | None = None
+    db: AsyncSession,
+    user_id: int,
+    *,
+    name: str,
+    days: int = TOKEN_DAYS,
+    scopes: Collection[Scope] = SCOPES,
+    vouched_by_id: int | None = None,
 ) -> str:
-    """The token itself, which is shown once and stored nowhere. Without `days` it has no end. `vouched_by_id` is that
-    of the session in which it is made.
+    """The token itself, which is shown once and stored nowhere. `vouched_by_id` is that of the session in which it is
+    made. Raises Invalid.
     """
+    if days not in range(1, LONGEST_TOKEN_DAYS + 1):
+        raise Invalid("A token works for 1 to %(days)s days.", days=LONGEST_TOKEN_DAYS)
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise Invalid("Say what the token is for: reading, judging, managing.")
     token = new_api_token()
     db.add(
         ApiToken(
@@ -260,23 +287,50 @@ async def create_api_token(
             name=checked_name(name),
             hint=token[:HINT_LENGTH],
             token_digest=digest(token),
+            scopes=[scope for scope in SCOPES if scope in scopes],
             vouched_by_id=vouched_by_id,
-            expires_at=None if days is None else func.now() + timedelta(days=days),
+            expires_at=func.now() + timedelta(days=days),
         )
     )
     await db.flush()
     return token
 
 
-async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
-    """Who owns this token, and None once it is revoked, expired or its owner disabled."""
+async def bearer_of(db: AsyncSession, token: str) -> Bearer | None:
+    """Whose token this is and what it is for, and None once it is revoked, expired or its owner disabled."""
     owner = await _WHOSE_TOKEN.first(db, digest=digest(token))
     if owner is None:
         return None
     if owner.used_long_ago:
-        unlocked = select(ApiToken.id).where(ApiToken.token_digest == digest(token)).with_for_update(skip_locked=True)
-        await db.execute(update(ApiToken).where(ApiToken.id.in_(unlocked)).values(last_used_at=func.now()))
-    return owner.principal
+        await _record_use(db, token)
+    return Bearer(owner.principal(token), frozenset(scope for scope in SCOPES if scope in owner.scopes))
+
+
+async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
+    """Who owns this token, and None once it opens nothing."""
+    bearer = await bearer_of(db, token)
+    return bearer.principal if bearer else None
+
+
+async def _record_use(db: AsyncSession, token: str) -> None:
+    """When it was used, and the first use of each day (UTC) in the log."""
+    # Skipping a locked row: requests of one program must not wait for each other to record a use.
+    unlocked = select(ApiToken.id).where(ApiToken.token_digest == digest(token)).with_for_update(skip_locked=True)
+    today = func.date_trunc("day", func.now(), "UTC")
+    before = aliased(ApiToken)
+    used = (
+        update(ApiToken)
+        .where(ApiToken.id.in_(unlocked))
+        .values(last_used_at=func.now())
+        .returning(
+            ApiToken.id,
+            ApiToken.user_id,
+            select(func.coalesce(before.last_used_at < today, True)).where(before.id == ApiToken.id).scalar_subquery(),
+        )
+    )
+    for token_id, user_id, is_first_today in (await db.execute(used)).all():
+        if is_first_today:
+            await audit.note(db, "token_use", token_id, {"user_id": user_id}, actor_id=user_id)
 
 
 async def list_api_tokens(db: AsyncSession, user_id: int) -> list[ApiToken]:
@@ -284,11 +338,7 @@ async def list_api_tokens(db: AsyncSession, user_id: int) -> list[ApiToken]:
     return list(
         await db.scalars(
             select(ApiToken)
-            .where(
-                ApiToken.user_id == user_id,
-                ApiToken.revoked_at.is_(None),
-                or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now()),
-            )
+            .where(ApiToken.user_id == user_id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > func.now())
             .order_by(ApiToken.id.desc())
         )
     )
@@ -324,6 +374,7 @@ async def new_session(
         )
     )
     token = new_token()
+    await _know(db, user_id, token)
     db.add(
         SignInSession(
             token_digest=digest(token),
@@ -338,6 +389,26 @@ async def new_session(
     )
     await db.flush()
     return token
+
+
+def browser_token(session_token: str) -> str:
+    """The token by which a browser is known again after a session is over. It follows from the session's token, and
+    tells nothing of that.
+    """
+    return digest(f"browser {session_token}").hex()
+
+
+async def _know(db: AsyncSession, user_id: int, session_token: str) -> None:
+    """Know the browser of this session again, and the person's oldest ones no more."""
+    newest = (
+        select(KnownBrowser.token_digest)
+        .where(KnownBrowser.user_id == user_id)
+        .order_by(KnownBrowser.created_at.desc(), KnownBrowser.token_digest)
+        .limit(KNOWN_BROWSERS - 1)
+    )
+    too_many = KnownBrowser.user_id == user_id, KnownBrowser.token_digest.not_in(newest)
+    await db.execute(delete(KnownBrowser).where(*too_many))
+    db.add(KnownBrowser(token_digest=digest(browser_token(session_token)), user_id=user_id))
 
 
 def _usable(token: str) -> tuple[ColumnElement[bool], ...]:
@@ -365,11 +436,3 @@ def checked_email(email: str) -> str:
     if not local or not domain or len(email) > 320 or not email.isprintable() or " " in email:
         raise Invalid("%(address)s is not an e-mail address.", address=repr(email))
     return email
-
-
-def checked_password(password: str) -> str:
-    """Raises Invalid for one that is too short or too long."""
-    if len(password) not in PASSWORD_LENGTH:
-        shortest, longest = PASSWORD_LENGTH.start, PASSWORD_LENGTH.stop - 1
-        raise Invalid("A password has %(shortest)s to %(longest)s characters.", shortest=shortest, longest=longest)
-    return password

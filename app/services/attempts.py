@@ -1,6 +1,9 @@
-"""Tries to come in, counted in the database so that nobody can try for ever."""
+"""Tries to come in, counted in the database so that nobody can try for ever, whichever process they reach."""
 
+import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address, ip_address
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,34 +16,76 @@ from app.errors import TooMany
 
 WINDOW = timedelta(minutes=5)
 LIMIT = 10
+FROM_ONE_NETWORK = 30  # an office has one address
 KEPT = timedelta(days=1)
+IPV6_NETWORK_BITS = 64  # whoever has one such address has all of its network
 
 
-async def count(db: AsyncSession, subject: str) -> None:
+@dataclass(frozen=True)
+class _Counted:
+    """Tries of this window and of the one before, and which part of this one is over."""
+
+    now: int
+    before: int
+    gone: float
+
+    @property
+    def still(self) -> int:
+        """Of the window before, the share counts that is less than a window's length ago: nobody gets twice as many
+        tries by waiting for a window's end.
+        """
+        return math.ceil(self.before * (1 - self.gone))
+
+    def wait_seconds(self, limit: int) -> float:
+        """How long until another try is within the limit, if there is none until then."""
+        left = WINDOW.total_seconds() * (1 - self.gone)
+        if self.now < limit:
+            return WINDOW.total_seconds() * (1 - self.gone - (limit - 1 - self.now) / self.before)
+        return left + WINDOW.total_seconds() * (1 - (limit - 1) / self.now)
+
+
+async def count(db: AsyncSession, subject: str, *, limit: int = LIMIT) -> None:
     """One more try at `subject`, in a transaction of its own. Raises TooMany.
 
-    Counted before a secret is compared, so that a burst of tries gets no further than one after the other. Of the
-    window before, the share counts that is less than a window's length ago: nobody gets twice as many tries by waiting
-    for a window's end.
+    Counted before a secret is compared, so that a burst of tries gets no further than one after the other.
     """
     before = aliased(Attempts)
-    gone = func.extract("epoch", func.now() - _window()) / WINDOW.total_seconds()
-    still_counts = (
-        select(func.ceil(before.count * (1 - gone)))
+    earlier = (
+        select(before.count)
         .where(before.subject == subject, before.window_start == _window() - WINDOW)
         .scalar_subquery()
     )
+    gone = func.extract("epoch", func.now() - _window()) / WINDOW.total_seconds()
     counted = (
         insert(Attempts)
         .values(subject=subject, window_start=_window())
         .on_conflict_do_update(index_elements=["subject", "window_start"], set_={"count": Attempts.count + 1})
-        .returning(Attempts.count + func.coalesce(still_counts, 0))
+        .returning(Attempts.count, func.coalesce(earlier, 0), gone)
     )
     async with apart(db) as connection:
-        tries = await connection.scalar(counted)
-    assert tries is not None
-    if tries > LIMIT:
-        raise TooMany("Too many tries to sign in. Wait five minutes and try again.")
+        now, then, over = (await connection.execute(counted)).one()
+    tries = _Counted(now, then, float(over))
+    if tries.now + tries.still > limit:
+        wait = max(1, math.ceil(tries.wait_seconds(limit)))
+        raise TooMany(
+            "Too many tries to sign in. Wait %(seconds)s seconds and try again, or come in another way.",
+            retry_after_seconds=wait,
+            seconds=wait,
+        )
+
+
+def network_of(address: str) -> str:
+    """What is counted as one place in the network: an IPv4 address, or the network of an IPv6 address."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, IPv6Address):
+        if known.ipv4_mapped is not None:
+            return str(known.ipv4_mapped)
+        kept = int(known) >> (128 - IPV6_NETWORK_BITS) << (128 - IPV6_NETWORK_BITS)
+        return f"{IPv6Address(kept)}/{IPV6_NETWORK_BITS}"
+    return str(known)
 
 
 async def forgive(db: AsyncSession, subjects: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from ipaddress import ip_network
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -55,6 +56,13 @@ async def note(
         )
     )
     await db.flush()
+
+
+async def note_failure(db: AsyncSession, user_id: int | None, *, by: str, network: str) -> None:
+    """Write down that somebody was refused who wanted to sign in: as whom, if that is known, and from where, cut to a
+    part of the network, since it may be somebody's home.
+    """
+    await note(db, "sign_in_failed", user_id or "unknown", {"by": by, "from": _part(network)})
 
 
 def found(search: Search) -> Select[AuditEntry]:
@@ -132,7 +140,7 @@ async def slugs(db: AsyncSession, entries: list[AuditEntry]) -> dict[int, str]:
 
 def person_in(entry: AuditEntry) -> int | None:
     """The person whom the entry is about, if it is about one."""
-    if entry.kind in {"users", "sign_in", "sign_out", "erasure"} and entry.subject.isdigit():
+    if entry.kind in {"users", "sign_in", "sign_in_failed", "sign_out", "erasure"} and entry.subject.isdigit():
         return int(entry.subject)
     if entry.kind in {"members", "group_members"}:
         return int(entry.subject.partition("/")[2])
@@ -143,6 +151,15 @@ def _people_in(entry: AuditEntry) -> set[int]:
     told: Json = {**(entry.before or {}), **(entry.after or {})}
     meant = {told[column] for column in PEOPLE_COLUMNS & told.keys()}
     return {number for number in {entry.actor_id, person_in(entry), *meant} if isinstance(number, int)}
+
+
+def _part(network: str) -> str:
+    """`198.51.100.7` → `198.51.100.0/24`; `2001:db8:1:2::/64` → `2001:db8:1::/48`."""
+    try:
+        known = ip_network(network)
+    except ValueError:
+        return "unknown"
+    return str(ip_network((known.network_address, 24 if known.version == 4 else 48), strict=False))
 
 
 def _beginning(word: str) -> str:

@@ -18,6 +18,7 @@ from app.db import pool_figures
 from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
 from app.services.health import Place
+from app.services.people.oidc import provider_of
 from app.settings import Settings, SettingsError
 from app.settings import settings as process_settings
 from app.web.api import docs as api_docs
@@ -39,6 +40,7 @@ from app.web.pages import (
     log,
     loop,
     models,
+    oidc,
     passkeys,
     people,
     project_files,
@@ -106,6 +108,7 @@ ROUTERS = (
     invitations.router,
     account.router,
     passkeys.router,
+    oidc.router,
     tokens.router,
     events.router,
     api_docs.router,
@@ -119,7 +122,8 @@ health = APIRouter(include_in_schema=False)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings (default: the process's). The database is opened when the server starts."""
     settings = settings or process_settings()
-    https = settings.secure_cookies
+    provider_of(settings)  # what can't be used of it is said before anything starts
+    https = settings.has_secure_cookies
     app = FastAPI(
         title="Plumbline",
         version=version("plumbline"),

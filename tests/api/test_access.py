@@ -68,7 +68,7 @@ FOR_OWNERS = {
 # Of the whole site, and what only its admins may do in a project.
 FOR_ADMINS = {
     "add_person",
-    *("list_accounts", "change_account", "erase_person", "create_link", "read_log", "export_log"),
+    *("list_accounts", "change_account", "end_ways_in", "erase_person", "create_link", "read_log", "export_log"),
     *("list_groups", "create_group", "rename_group", "remove_group", "put_into_group", "take_out_of_group"),
     *("give_group", "withdraw_group"),
     *("create_project", "copy_project", "send_project_file", "read_project_file", "make_project"),

@@ -68,7 +68,8 @@ async def test_an_admin_finds_changes_and_erases_accounts(
     assert (await admin.patch(person, json={"disabled": True})).json()["disabled_at"]
     assert (await calling("annotator").get(HERE)).status_code == 401
     assert (await admin.patch(person, json={"disabled": False, "is_admin": True})).json()["is_admin"]
-    assert (await calling("annotator").get("/api/v1/people")).status_code == 200
+    assert (await calling("annotator").get("/api/v1/people")).status_code == 401, "its token has ended for good"
+    assert (await admin.delete(f"{person}/sessions")).status_code == 204
     assert (await admin.delete(f"/api/v1/people/{seeded.owner.id}")).status_code == 409
     assert (await admin.delete(person)).status_code == 204
     assert (await admin.delete(person)).status_code == 404

@@ -33,10 +33,26 @@ def test_who_can_not_be_meant_is_refused_and_nobody_is_made(plumbline: Plumbline
     assert rows(database_url, "SELECT name FROM users") == []
     for _ in range(2):
         assert plumbline("create-user", "Ada").code == 0
-    assert plumbline("link", "-u", "Ada").refusal == "More than one person is called Ada: use the e-mail address."
-    assert plumbline("token", "-u", "Bob", "--name", "t").refusal.startswith("Nobody here has the name")
-    assert "'--days'" in usage_error(plumbline("token", "-u", "Ada", "--name", "t", "--days", "0"))
+    said = plumbline("link", "-u", "Ada").refusal
+    assert said == "More than one person is called Ada: use the number, one of #2, #3."
+    assert plumbline("create-user", "Bob", "--email", "bob@example.org").code == 0
+    said = plumbline("create-user", "Eve", "--email", "BOB@example.org").refusal
+    assert said == "Another account has the e-mail address BOB@example.org."
+    assert plumbline("token", "-u", "Eve", "--name", "t").refusal.startswith("Nobody here has the name")
+    for days in ("0", "366"):
+        assert "'--days'" in usage_error(plumbline("token", "-u", "Ada", "--name", "t", "--days", days))
+    said = plumbline("token", "-u", "Bob", "--name", "t", "--scope", "everything").refusal
+    assert said == "Say what the token is for: reading, judging, managing."
     assert rows(database_url, "SELECT count(*) FROM api_tokens") == [(0,)]
+
+
+def test_a_token_reads_for_ninety_days_unless_more_is_said(plumbline: Plumbline, database_url: str) -> None:
+    assert plumbline("create-user", "Ada").code == 0
+    assert plumbline("token", "-u", "#1", "--name", "t").out.startswith("plumb_")
+    more = ("--days", "7", "--scope", "judge", "--scope", "manage")
+    assert plumbline("token", "-u", "Ada", "--name", "u", *more).code == 0
+    made = "SELECT scopes, extract(day FROM expires_at - created_at)::int FROM api_tokens ORDER BY id"
+    assert rows(database_url, made) == [(["read"], 90), (["judge", "manage"], 7)]
 
 
 def test_a_password_is_asked_for_and_kept_as_a_digest(
@@ -63,7 +79,7 @@ def test_a_link_has_the_address_by_which_people_reach_the_site(plumbline: Plumbl
     assert plumbline("link", "-u", "Ada", PLUMBLINE_PORT="9000").out.startswith("http://localhost:9000/sign-in/link/")
 
 
-def test_preparing_makes_the_tables_and_the_starter_once_and_prints_links_each_time(
+def test_preparing_makes_the_tables_and_the_starter_once_and_prints_links_the_first_time_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_database_url: str, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("app.services.starter.DEMONSTRATIONS_PER_PROMPT", 1)
@@ -71,8 +87,13 @@ def test_preparing_makes_the_tables_and_the_starter_once_and_prints_links_each_t
     environment = {"DATABASE_URL": empty_database_url, "PLUMBLINE_HOME": str(tmp_path)}
     printed = [plumbline("prepare", **environment) for _ in range(2)]
     assert [done.code for done in printed] == [0, 0]
-    assert all(done.out.count("/sign-in/link/") == 2 for done in printed)
-    assert printed[0].out != printed[1].out
+    assert printed[0].out.count("/sign-in/link/") == 2
+    assert printed[1].out == "  `plumbline link` prints a one-time sign-in link.\n"
+    assert rows(empty_database_url, "SELECT count(*) FROM sign_in_links") == [(2,)]
+    asked = plumbline("link", **environment).out
+    assert "/sign-in/link/" in asked
+    whose = "SELECT name FROM users JOIN sign_in_links ON users.id = user_id ORDER BY sign_in_links.id DESC LIMIT 1"
+    assert rows(empty_database_url, whose) == [("Admin",)]
     assert rows(empty_database_url, "SELECT slug FROM projects") == [("starter",)]
     assert rows(empty_database_url, "SELECT stage FROM runs") == [("sft",)]
 

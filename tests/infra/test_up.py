@@ -55,7 +55,10 @@ def test_it_prints_a_link_that_works_has_its_home_alone_and_leaves_nothing_runni
     assert site.is_ready()
     assert site.end() == 0
     assert processes_of(home) == {}
-    assert up().is_ready()
+    again = up()
+    assert again.is_ready()
+    assert LINK.findall(again.said) == []
+    assert "`plumbline link` prints a one-time sign-in link." in again.said
 
 
 def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Demonstration, Member, Project, ProjectFile, Prompt, Run, User
+from app.db.tables import ApiToken, Demonstration, Member, Project, ProjectFile, Prompt, Run, User
 from app.jobs import reaper
 from app.security import Principal
 from app.services import accounts
@@ -24,6 +24,7 @@ from app.services.loop import starting
 from app.services.projects import packed_file
 from app.settings import Settings
 from tests.browser.people import session_token
+from tests.factories import make_user
 from tests.jobs.loop import Loop
 from tests.jobs.test_removal import turned
 from tests.jobs.test_whole_project import check_files, named, read
@@ -129,6 +130,27 @@ async def test_a_project_goes_out_by_one_page_and_comes_in_whole_by_another(
     await loop.start_round(again)
     await loop.work_off()
     await loop.judge(again, 4)
+
+
+async def test_who_has_opened_somebodys_account_does_not_read_the_project_that_a_file_brings_them_into(
+    loop: Loop, app: FastAPI
+) -> None:
+    project = await loop.make_project()
+    root, bo = await person(loop, app, "Root", is_admin=True), await person(loop, app, "Bo")
+
+    async def join(db: AsyncSession) -> None:
+        found = (await db.scalars(select(User).where(User.name == "Bo"))).one()
+        db.add(Member(project_id=project.id, user_id=found.id, role="annotator"))
+        stranger = await make_user(db)
+        await db.execute(update(ApiToken).where(ApiToken.user_id == found.id).values(vouched_by_id=stranger.id))
+
+    await loop.do(join)
+    assert (await bo.get(f"/api/v1/projects/{project.slug}")).status_code == 200
+    looked_at = await root.post(NEW, files=sent(await exported(loop, project)))
+    await root.post(looked_at.headers["location"], data={"name": "Again", "slug": "again"})
+    await loop.work_off()
+    assert (await root.get("/projects/again/people")).status_code == 200
+    assert (await bo.get("/api/v1/projects/again")).status_code == 401
 
 
 async def test_who_is_no_admin_takes_nobody_along_and_what_is_no_projects_file_makes_nothing(

@@ -7,9 +7,10 @@ one owner's link has opened must not open another owner's project: `app.services
 """
 
 from datetime import datetime
-from typing import get_args
+from typing import Literal, get_args
 
 from sqlalchemy import (
+    ARRAY,
     CheckConstraint,
     ForeignKey,
     Identity,
@@ -25,6 +26,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, Key, one_of
 from app.db.tables.projects import Role
+
+Scope = Literal["read", "judge", "manage"]
 
 
 class User(Base):
@@ -47,7 +50,8 @@ class User(Base):
     erased_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("uq_users_email", func.lower(email), unique=True),
+        # Not unique: an address is what somebody says, so another's claim to it must keep nobody out, nor tell of them.
+        Index("ix_users_email", func.lower(email)),
         CheckConstraint("length(btrim(name)) > 0", name="name_not_blank"),
         CheckConstraint(
             "erased_at IS NULL OR (email IS NULL AND password_hash IS NULL AND disabled_at IS NOT NULL)",
@@ -135,6 +139,29 @@ class SignInSession(Base):
     expires_at: Mapped[datetime]
 
 
+class ExternalIdentity(Base):
+    """Somebody as an identity provider knows them: by its address and its own name for them, and by nothing else."""
+
+    __tablename__ = "external_identities"
+
+    issuer: Mapped[str] = mapped_column(String(500), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[CreatedAt]
+
+
+class KnownBrowser(Base):
+    """A browser in which somebody was signed in once: its tries to sign in are counted by themselves, so that whoever
+    fails in their name elsewhere can't lock them out of it.
+    """
+
+    __tablename__ = "known_browsers"
+
+    token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[CreatedAt]
+
+
 class Passkey(Base):
     """A key pair whose private half a person's device keeps; it signs in by signing a challenge (WebAuthn).
 
@@ -165,6 +192,8 @@ class PasskeyChallenge(Base):
 
 
 class ApiToken(Base):
+    """A program's way in: it may do what its scopes say of what its person may do, until it ends."""
+
     __tablename__ = "api_tokens"
 
     id: Mapped[Key]
@@ -173,10 +202,18 @@ class ApiToken(Base):
     hint: Mapped[str] = mapped_column(String(16))
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     vouched_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
     created_at: Mapped[CreatedAt]
-    expires_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            f"scopes <@ ARRAY{list(get_args(Scope))}::varchar[] AND cardinality(scopes) > 0",
+            name="scopes_known",
+        ),
+    )
 
 
 class Attempts(Base):

@@ -7,6 +7,7 @@ from app.db.tables import Member, Project, Round, Run
 from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.security import Principal
 from app.services.loop import rounds, runs, starting
+from app.services.people import trust
 from app.services.projects import addresses, projects, setup
 from app.settings import ProjectCreation
 
@@ -40,6 +41,7 @@ async def copy(
         if column.key not in OWN and not column.foreign_keys:
             setattr(made, column.key, getattr(project, column.key))
     await db.flush()
+    await trust.begin_own(db, actor, made.id)
     if with_prompts:
         await starting.start(db, actor.user_id, made, "copy", inputs={"source_id": project.id})
     return made

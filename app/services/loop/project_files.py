@@ -14,6 +14,7 @@ from app.security import Principal
 from app.services.data.storing import uploads
 from app.services.loop import base_models, runs
 from app.services.loop.round_settings import RoundSettings
+from app.services.people import trust
 from app.services.projects import addresses, packed_file, projects, setup
 from app.services.projects.packed_file import Contents
 from app.settings import ProjectCreation, Settings
@@ -116,6 +117,7 @@ async def make(
         owner_id=actor.user_id,
     )
     file.project_id = project.id
+    await trust.begin_own(db, actor, project.id)
     run = await runs.queue_run(
         db,
         project_id=project.id,

@@ -5,54 +5,57 @@ by the password or a passkey, once in some minutes (`accounts.is_proved`).
 """
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import SignInSession, User
-from app.errors import Conflict, Forbidden, NotFound
-from app.security import Principal, digest, hash_password
-from app.services import accounts, audit
+from app.errors import Forbidden, NotFound
+from app.security import Principal, digest
+from app.services import accounts, audit, passwords
+from app.services.people import trust
 
 
 async def rename(db: AsyncSession, actor: Principal, *, name: str, email: str, password: str = "") -> None:
     """Keep another name and address; another address only for who knows the password, where there is one.
 
-    Raises Invalid, and Conflict for an address that another account has.
+    Raises Invalid.
     """
     user = await locked(db, actor)
     address = accounts.checked_email(email) if email.strip() else None
     if user.password_hash is not None and (address or "").lower() != (user.email or "").lower():
-        await accounts.require_password(db, user, password)
-    await _keep(db, user, accounts.checked_name(name), address)
+        await passwords.require(db, user, password)
+        user.password_hash = await passwords.hash_for(db, password, email=address)
+    user.name, user.email = accounts.checked_name(name), address
+    await db.flush()
 
 
 async def set_password(
     db: AsyncSession, actor: Principal, new: str, *, session_token: str, current: str = "", email: str = ""
 ) -> None:
-    """Sign in by this password from now on. Every other session ends.
+    """Sign in by this password from now on. Every other session ends, and every link and token of before.
 
     `email` is kept for who has none yet, since nobody signs in without. `current` is the password of before, unless its
-    person has shown it or a passkey lately. Raises Invalid, Conflict, TooMany, and Forbidden without proof.
+    person has shown it or a passkey lately. Raises Invalid, TooMany, and Forbidden without proof.
     """
     user = await locked(db, actor)
     is_proved = await accounts.is_proved(db, session_token)
     if user.password_hash is not None and (current or not is_proved):
-        await accounts.require_password(db, user, current)
+        await passwords.require(db, user, current)
     elif not is_proved:
         raise Forbidden("Show first that it is you: by a passkey.")
     if user.email is None:
-        await _keep(db, user, user.name, accounts.checked_email(email))
+        user.email = accounts.checked_email(email)
     session = await accounts.session_of(db, session_token)
-    user.password_hash = await hash_password(accounts.checked_password(new))
+    user.password_hash = await passwords.hash_for(db, new, email=user.email)
     user.password_vouched_by_id = session.vouched_by_id
     session.by_password = True
     session.proved_at = func.now()
     await end_other_sessions(db, actor, session_token=session_token)
+    await trust.end_links_and_tokens(db, user.id)
 
 
 async def prove_by_password(db: AsyncSession, actor: Principal, password: str, *, session_token: str) -> None:
     """Show by the password that it is oneself who sits there. Raises Invalid, TooMany."""
-    await accounts.require_password(db, await locked(db, actor), password)
+    await passwords.require(db, await locked(db, actor), password)
     await keep_proof(db, session_token)
 
 
@@ -102,11 +105,3 @@ async def end_other_sessions(db: AsyncSession, actor: Principal, *, session_toke
 async def locked(db: AsyncSession, actor: Principal) -> User:
     """The account of who acts; of two changes at once, the second waits."""
     return await db.get_one(User, actor.user_id, with_for_update=True, populate_existing=True)
-
-
-async def _keep(db: AsyncSession, user: User, name: str, email: str | None) -> None:
-    try:
-        async with db.begin_nested():
-            user.name, user.email = name, email
-    except IntegrityError:
-        raise Conflict("Another account has the e-mail address %(email)s.", email=email) from None

@@ -6,10 +6,22 @@ from datetime import datetime
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import ApiToken, Attempts, Invitation, Member, Passkey, Project, SignInLink, SignInSession, User
+from app.db.tables import (
+    ApiToken,
+    Attempts,
+    ExternalIdentity,
+    Invitation,
+    KnownBrowser,
+    Member,
+    Passkey,
+    Project,
+    SignInLink,
+    SignInSession,
+    User,
+)
 from app.errors import Conflict, NotFound
 from app.security import Principal
-from app.services import audit
+from app.services import accounts, audit
 from app.services.judging import releasing
 from app.services.people import groups, trust
 
@@ -78,22 +90,39 @@ async def set_admin(db: AsyncSession, user: User, *, is_admin: bool) -> None:
         await db.refresh(user)
     else:
         await _require_another_admin(db, user)
+        await trust.end_what_somebody_made(db, user.id, as_admin=user.is_admin)
     user.is_admin = is_admin
     await db.flush()
 
 
 async def disable(db: AsyncSession, user: User) -> None:
-    """Let somebody in no more, and free what they hold. Raises Conflict for the last admin."""
+    """Let somebody in no more, and free what they hold. Their sessions, links and tokens end for good, and the links
+    that they made for others and nobody has opened. Raises Conflict for the last admin.
+    """
     await _require_another_admin(db, user)
     if user.disabled_at is None:
         user.disabled_at = func.now()
     await db.flush()
-    await db.execute(delete(SignInSession).where(SignInSession.user_id == user.id))
+    await trust.end_all(db, user.id)
+    await trust.end_what_somebody_made(db, user.id, as_admin=user.is_admin)
     await releasing.release(db, user.id)
 
 
+async def ways_in(db: AsyncSession, user: User) -> tuple[int, int]:
+    """On how many devices somebody is signed in, and how many programs have a token of theirs."""
+    fresh = SignInSession.expires_at > func.now(), SignInSession.last_seen_at > func.now() - accounts.SESSION_IDLE
+    sessions = await db.scalar(select(func.count()).where(SignInSession.user_id == user.id, *fresh))
+    return sessions or 0, len(await accounts.list_api_tokens(db, user.id))
+
+
+async def end_ways_in(db: AsyncSession, user: User) -> None:
+    """End every session, link and token of somebody, who comes in again by their password or passkey, or a new link."""
+    await trust.end_all(db, user.id)
+    await audit.note(db, "sign_out", user.id, {"sessions": "all"})
+
+
 async def enable(db: AsyncSession, user: User) -> None:
-    """Let somebody in again who was disabled."""
+    """Let somebody in again who was disabled: by their password or passkey, or by a new link."""
     user.disabled_at = None
     await db.flush()
 
@@ -105,11 +134,12 @@ async def erase(db: AsyncSession, user: User) -> None:
     """
     await disable(db, user)
     await groups.forget(db, user.id)
-    for table in (SignInLink, ApiToken, Passkey, Member):
+    for table in (SignInLink, ApiToken, Passkey, KnownBrowser, ExternalIdentity, Member):
         await db.execute(delete(table).where(table.user_id == user.id))
     await db.execute(update(Invitation).where(Invitation.accepted_by_id == user.id).values(name="", email=None))
     if user.email is not None:
-        await db.execute(delete(Attempts).where(Attempts.subject == f"account:{user.email.lower()}"))
+        tries = Attempts.subject.startswith(f"account:{user.email.lower()} from ", autoescape=True)
+        await db.execute(delete(Attempts).where(tries))
     await db.refresh(user)
     user.name = f"Person {user.id}"
     user.email = user.password_hash = user.password_vouched_by_id = None

@@ -4,6 +4,7 @@ What a project says of a person alone goes before what their groups say: only wh
 one by way of a group (`Member.by_group`), the strongest that any of their groups has.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
@@ -137,6 +138,26 @@ async def withdraw(db: AsyncSession, group: Group, project_id: int) -> None:
     await _follow(db)
 
 
+async def follow_claim(db: AsyncSession, user: User, names: Collection[str]) -> None:
+    """Have somebody be in the groups that have one of these names, whatever its case, and in none of before that only
+    an earlier claim had put them into.
+    """
+    await _in_turn(db)
+    said = [name.strip().lower() for name in names]
+    wanted = set(await db.scalars(select(Group.id).where(func.lower(Group.name).in_(said))))
+    own = select(GroupMember.group_id, GroupMember.by_claim).where(GroupMember.user_id == user.id)
+    had = {row.group_id: row.by_claim for row in await db.execute(own)}
+    left = [group_id for group_id, by_claim in had.items() if by_claim and group_id not in wanted]
+    added = [{"group_id": group_id, "user_id": user.id, "by_claim": True} for group_id in wanted - had.keys()]
+    if left:
+        of_person = GroupMember.user_id == user.id, GroupMember.group_id.in_(left)
+        await db.execute(delete(GroupMember).where(*of_person))
+    if added:
+        await db.execute(insert(GroupMember).values(added))
+    if left or added:
+        await _follow(db)
+
+
 async def forget(db: AsyncSession, user_id: int) -> None:
     """Take somebody out of every group."""
     await _in_turn(db)
@@ -159,12 +180,16 @@ async def _follow(db: AsyncSession) -> None:
     )
     wanted = granted.subquery()
     still = select(wanted.c.user_id).where(wanted.c.project_id == Member.project_id, wanted.c.user_id == Member.user_id)
+    before = {
+        (row.project_id, row.user_id): row.role
+        for row in await db.execute(select(Member.project_id, Member.user_id, Member.role).where(Member.by_group))
+    }
     left = await db.execute(
         delete(Member).where(Member.by_group, ~still.exists()).returning(Member.project_id, Member.user_id)
     )
     for project_id, user_id in left.all():
         await releasing.release(db, user_id, project=await db.get_one(Project, project_id))
-    known = {tuple(row) for row in await db.execute(select(Member.project_id, Member.user_id).where(Member.by_group))}
+        await trust.end_what_owner_made(db, user_id, project_id)
     added = insert(Member).from_select(
         ["project_id", "user_id", "role", "by_group"],
         select(wanted.c.project_id, wanted.c.user_id, wanted.c.role, text("true")),
@@ -176,5 +201,6 @@ async def _follow(db: AsyncSession) -> None:
         ).returning(Member.project_id, Member.user_id)
     )
     for project_id, user_id in changed.all():
-        if (project_id, user_id) not in known:
-            await trust.end_what_others_vouch_for(db, user_id, project_id=project_id)
+        if before.get((project_id, user_id)) == "owner":
+            await trust.end_what_owner_made(db, user_id, project_id)
+        await trust.end_what_others_vouch_for(db, user_id, project_id=project_id)

@@ -174,7 +174,7 @@ async def accept(db: AsyncSession, actor: Principal, token: str, *, session_toke
     The session that accepts goes on: whoever holds it was given the link. Raises NotFound.
     """
     invitation = await _use(db, token, actor.user_id)
-    await accounts.vouch_for_session(db, session_token, invitation.vouched_by_id)
+    await accounts.vouch_for_way_in(db, digest(session_token), invitation.vouched_by_id)
     await _let_in(db, invitation, actor.user_id)
     return await db.get_one(Project, invitation.project_id)
 

@@ -11,6 +11,7 @@ from app.db.tables.projects import Role
 from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
 from app.services.judging import releasing
+from app.services.people import trust
 from app.services.projects import projects
 
 
@@ -62,7 +63,24 @@ async def change_role(db: AsyncSession, actor: Principal | None, project: Projec
     await get(db, project, user_id)
     if actor and user_id == actor.user_id and role != "owner" and not actor.is_admin:
         raise Conflict("You can't take your own ownership away; another owner can.")
+    await put(db, project, user_id, role)
+
+
+async def put(db: AsyncSession, project: Project, user_id: int, role: Role) -> bool:
+    """Have somebody be in the project in this role, whether or not they are a member already.
+
+    Where that is a change, ways into their account end that neither an owner of this project nor an admin vouches for;
+    says whether there were any.
+    """
+    had = await db.scalar(
+        select(Member.role).where(Member.project_id == project.id, Member.user_id == user_id).with_for_update()
+    )
     await projects.add_member(db, project, user_id, role)
+    if had == role:
+        return False
+    if had == "owner":
+        await trust.end_what_owner_made(db, user_id, project.id)
+    return await trust.end_what_others_vouch_for(db, user_id, project_id=project.id)
 
 
 async def remove(db: AsyncSession, actor: Principal | None, project: Project, user_id: int) -> None:
@@ -94,6 +112,7 @@ async def remove(db: AsyncSession, actor: Principal | None, project: Project, us
     if list(owners) == [user_id]:
         raise Conflict("A project needs an owner: make somebody else one first.")
     await releasing.release(db, user_id, project=project)
+    await trust.end_what_owner_made(db, user_id, project.id)
     await db.execute(delete(Member).where(Member.project_id == project.id, Member.user_id == user_id))
 
 

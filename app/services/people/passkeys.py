@@ -105,18 +105,21 @@ async def sign_in(
 ) -> str:
     """The token of a new session. Raises TooMany after too many failures of a passkey or address, else NotSignedIn.
 
-    Must be the first statement of its transaction, as `accounts.sign_in`.
+    Must be the first statement of its transaction, as `signing_in.by_password`. Tries by passwords from the same
+    address of the network count apart, so that they don't keep this door shut.
     """
-    by_address = f"address:{address}"
-    await attempts.count(db, by_address)
+    network = attempts.network_of(address)
+    by_address = f"passkeys from {network}"
+    await attempts.count(db, by_address, limit=attempts.FROM_ONE_NETWORK)
     try:
         signed = ceremonies.signature_in(answer)
-        by_passkey = f"passkey:{hashlib.sha256(signed.raw_id).hexdigest()}"
+        by_passkey = f"passkey:{hashlib.sha256(signed.raw_id).hexdigest()} from {network}"
         await attempts.count(db, by_passkey)
         passkey, user = await _signer(db, party, signed, browser=browser)
         if signed.response.user_handle != ceremonies.handle_of(user) or user.disabled_at is not None:
             raise PasskeyRefused
     except PasskeyRefused as refusal:
+        await audit.note_failure(db, None, by="passkey", network=network)
         raise NotSignedIn(refusal.template) from None
     await attempts.forgive(db, (by_address, by_passkey))
     await audit.note(db, "sign_in", user.id, {"by": "passkey"}, actor_id=user.id)

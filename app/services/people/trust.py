@@ -2,15 +2,17 @@
 
 Whoever makes a link for somebody could open it first. So each session, token, password and passkey remembers who made
 the link that it goes back to (`vouched_by_id`; null for an admin, who may see everything anyway). When its person comes
-to a project, only what an owner of that project or an admin vouches for stays.
+to a project, or gets another role there, only what an owner of that project or an admin vouches for stays. Who owns a
+project no more, or is shut out, has no link left that they made and nobody has opened.
 """
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import ApiToken, Member, Passkey, SignInLink, SignInSession, User
+from app.db.tables import ApiToken, Invitation, Member, Passkey, SignInLink, SignInSession, User
 from app.security import Principal
+from app.services import accounts
 
 
 def voucher(maker: Principal | None) -> int | None:
@@ -24,39 +26,104 @@ async def end_what_others_vouch_for(db: AsyncSession, user_id: int, *, project_i
     Says whether there was any.
     """
     ended = [
-        await db.scalars(
-            delete(SignInSession)
-            .where(SignInSession.user_id == user_id, _foreign(SignInSession.vouched_by_id, project_id))
-            .returning(SignInSession.id)
-        ),
-        await db.scalars(
-            update(SignInLink)
-            .where(SignInLink.user_id == user_id, SignInLink.used_at.is_(None), SignInLink.expires_at > func.now())
-            .where(_foreign(SignInLink.vouched_by_id, project_id))
-            .values(expires_at=func.now())
-            .returning(SignInLink.id)
-        ),
-        await db.scalars(
-            update(ApiToken)
-            .where(ApiToken.user_id == user_id, ApiToken.revoked_at.is_(None))
-            .where(_foreign(ApiToken.vouched_by_id, project_id))
-            .values(revoked_at=func.now())
-            .returning(ApiToken.id)
-        ),
-        await db.scalars(
-            delete(Passkey)
-            .where(Passkey.user_id == user_id, _foreign(Passkey.vouched_by_id, project_id))
-            .returning(Passkey.id)
-        ),
-        await db.scalars(
-            update(User)
-            .where(User.id == user_id, User.password_hash.is_not(None))
-            .where(_foreign(User.password_vouched_by_id, project_id))
-            .values(password_hash=None, password_vouched_by_id=None)
-            .returning(User.id)
-        ),
+        await _end_sessions(db, user_id, _foreign(SignInSession.vouched_by_id, project_id)),
+        await _end_links(db, SignInLink.user_id == user_id, _foreign(SignInLink.vouched_by_id, project_id)),
+        await _end_tokens(db, user_id, _foreign(ApiToken.vouched_by_id, project_id)),
+        await _end_passkeys(db, user_id, _foreign(Passkey.vouched_by_id, project_id)),
+        await _end_password(db, user_id, _foreign(User.password_vouched_by_id, project_id)),
     ]
-    return any(rows.all() for rows in ended)
+    return any(ended)
+
+
+async def begin_own(db: AsyncSession, actor: Principal, project_id: int) -> None:
+    """End it for who has made the project, but for the way in by which they did: that is their own word from now on."""
+    await accounts.vouch_for_way_in(db, actor.held_by, actor.user_id)
+    await end_what_others_vouch_for(db, actor.user_id, project_id=project_id)
+
+
+async def end_in_project(db: AsyncSession, project_id: int) -> None:
+    """End it for everybody in a project that came with its people, some of whom have an account here."""
+    held = [
+        select(table.user_id).where(table.vouched_by_id.is_not(None))
+        for table in (SignInSession, SignInLink, ApiToken, Passkey)
+    ]
+    with_password = select(User.id).where(User.password_vouched_by_id.is_not(None))
+    vouched = union(*held, with_password).subquery()
+    people = select(Member.user_id).where(Member.project_id == project_id, Member.user_id.in_(select(vouched.c[0])))
+    for user_id in (await db.scalars(people.order_by(Member.user_id))).all():
+        await end_what_others_vouch_for(db, user_id, project_id=project_id)
+
+
+async def end_links_and_tokens(db: AsyncSession, user_id: int) -> None:
+    """End every link that nobody has opened yet, and every token, of an account."""
+    await _end_links(db, SignInLink.user_id == user_id)
+    await _end_tokens(db, user_id)
+
+
+async def end_all(db: AsyncSession, user_id: int) -> None:
+    """End every session, link and token of an account. Its password and passkeys stay."""
+    await _end_sessions(db, user_id)
+    await end_links_and_tokens(db, user_id)
+
+
+async def end_what_owner_made(db: AsyncSession, user_id: int, project_id: int) -> None:
+    """End the open invitations to a project of somebody who owns it no more, and their links that nobody has opened
+    yet, of people there: they know them.
+    """
+    people = select(Member.user_id).where(Member.project_id == project_id)
+    await _end_links(db, SignInLink.vouched_by_id == user_id, SignInLink.user_id.in_(people))
+    await _revoke_invitations(db, Invitation.created_by_id == user_id, Invitation.project_id == project_id)
+
+
+async def end_what_somebody_made(db: AsyncSession, user_id: int, *, as_admin: bool) -> None:
+    """End every open invitation of somebody who is shut out or no admin any more, and their links that nobody has
+    opened yet. Links of admins don't say by whom: all of them end.
+    """
+    made = SignInLink.vouched_by_id == user_id
+    await _end_links(db, or_(made, SignInLink.vouched_by_id.is_(None)) if as_admin else made)
+    await _revoke_invitations(db, Invitation.created_by_id == user_id)
+
+
+async def _end_sessions(db: AsyncSession, user_id: int, *which: ColumnElement[bool]) -> int:
+    ended = delete(SignInSession).where(SignInSession.user_id == user_id, *which)
+    return len((await db.scalars(ended.returning(SignInSession.id))).all())
+
+
+async def _end_passkeys(db: AsyncSession, user_id: int, which: ColumnElement[bool]) -> int:
+    ended = delete(Passkey).where(Passkey.user_id == user_id, which)
+    return len((await db.scalars(ended.returning(Passkey.id))).all())
+
+
+async def _end_password(db: AsyncSession, user_id: int, which: ColumnElement[bool]) -> int:
+    ended = (
+        update(User)
+        .where(User.id == user_id, User.password_hash.is_not(None), which)
+        .values(password_hash=None, password_vouched_by_id=None)
+    )
+    return len((await db.scalars(ended.returning(User.id))).all())
+
+
+async def _end_links(db: AsyncSession, *which: ColumnElement[bool]) -> int:
+    ended = (
+        update(SignInLink)
+        .where(SignInLink.used_at.is_(None), SignInLink.expires_at > func.now(), *which)
+        .values(expires_at=func.now())
+    )
+    return len((await db.scalars(ended.returning(SignInLink.id))).all())
+
+
+async def _end_tokens(db: AsyncSession, user_id: int, *which: ColumnElement[bool]) -> int:
+    ended = (
+        update(ApiToken)
+        .where(ApiToken.user_id == user_id, ApiToken.revoked_at.is_(None), *which)
+        .values(revoked_at=func.now())
+    )
+    return len((await db.scalars(ended.returning(ApiToken.id))).all())
+
+
+async def _revoke_invitations(db: AsyncSession, *which: ColumnElement[bool]) -> None:
+    is_open = Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
+    await db.execute(update(Invitation).where(*is_open, *which).values(revoked_at=func.now()))
 
 
 def _foreign(voucher_id: InstrumentedAttribute[int | None], project_id: int | None) -> ColumnElement[bool]:

@@ -93,7 +93,7 @@ async def fill(
 ) -> Contents:
     """Put into an empty project what the file holds; its name and address stay.
 
-    `known_id`: the one account that a person of the file may be, None: whichever has the same e-mail address.
+    `known_id`: the one account that a person of the file may be, None: whichever alone has the same e-mail address.
     `with_source`: policies start from the model that they started from. `told` hears of every byte twice: as it is
     verified, and as it is taken in. Raises Invalid and Conflict; files that were written are gone then.
     """
@@ -183,7 +183,9 @@ async def _people(db: AsyncSession, people: Iterator[Json], known_id: int | None
         same = select(User).where(func.lower(User.email) == str(email).lower())
         if known_id is not None:
             same = same.where(User.id == known_id)
-        known = await db.scalar(same) if email else None
+        # Whom of two the file means who say one address nobody can tell.
+        alike = (await db.scalars(same.limit(2))).all() if email else []
+        known = alike[0] if len(alike) == 1 else None
         if known is None:
             with packed_file.damage("people.jsonl"):
                 name, is_simulated = str(person["name"])[:200], bool(person["is_simulated"])

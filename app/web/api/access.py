@@ -2,30 +2,64 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.acting import recognise
+from app.db.session import look_up
 from app.db.tables import Project
+from app.db.tables.people import Scope
 from app.errors import Forbidden, NotSignedIn
 from app.security import Principal
 from app.services import accounts
 from app.services.projects import projects
-from app.web.serving.deps import Db, MaybeUser
+from app.web.serving.deps import Db, MaybeUser, sessions_of
 
 _bearer = HTTPBearer(auto_error=False, description="An API token from the page *API tokens*, `plumb_…`.")
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-async def token_principal(db: Db, credentials: Credentials) -> Principal:
-    """The owner of the bearer token. Raises NotSignedIn for none, and for one that is unknown, expired or revoked."""
-    principal = await accounts.principal_of_api_token(db, credentials.credentials) if credentials else None
-    if principal is None:
+# Which part of what its person may do a token has to be for: to read for what asks, to manage for what changes
+# something, but for these.
+_READS: frozenset[Scope] = frozenset({"read"})
+_JUDGES: frozenset[Scope] = frozenset({"judge"})
+_OF_CALLS: dict[str, frozenset[Scope]] = {
+    **dict.fromkeys(("next_task", "submit_judgement", "skip"), _JUDGES),
+    # What a program that judges has to know.
+    **dict.fromkeys(("list_projects", "read_project"), _READS | _JUDGES),
+    **dict.fromkeys(("read_openapi", "show_docs"), frozenset(accounts.SCOPES)),
+}
+
+
+def scopes_of(call: str, method: str) -> frozenset[Scope]:
+    """A token needs one of these for the call of this name."""
+    return _OF_CALLS.get(call) or (_READS if method == "GET" else frozenset({"manage"}))
+
+
+async def token_principal(request: Request, credentials: Credentials) -> Principal:
+    """The owner of the bearer token. Raises NotSignedIn for none, and for one that is unknown, expired or revoked;
+    Forbidden for one that is for something else.
+    """
+    # Apart from the call's own transaction: a use is recorded, whatever becomes of the call.
+    async with look_up(sessions_of(request)) as db:
+        bearer = await accounts.bearer_of(db, credentials.credentials) if credentials else None
+    if bearer is None:
         raise NotSignedIn("Send a valid API token: `Authorization: Bearer plumb_…`.")
-    recognise(principal.user_id)
-    return principal
+    recognise(bearer.principal.user_id)
+    needed = scopes_of(request.scope["endpoint"].__name__, request.method)
+    if not needed & bearer.scopes:
+        raise Forbidden(
+            "This token is for %(scopes)s; this call needs one for %(needed)s.",
+            scopes=_listed(bearer.scopes),
+            needed=_listed(needed),
+        )
+    return bearer.principal
+
+
+def _listed(scopes: frozenset[Scope]) -> str:
+    return ", ".join(scope for scope in accounts.SCOPES if scope in scopes)
 
 
 # A number that no column holds is refused before the database has to.
@@ -34,9 +68,9 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Caller = Annotated[Principal, Depends(token_principal)]
 
 
-async def may_read_docs(db: Db, credentials: Credentials, signed_in: MaybeUser) -> Principal:
+async def may_read_docs(request: Request, credentials: Credentials, signed_in: MaybeUser) -> Principal:
     """The description of the API is for people who are signed in and for programs with a token."""
-    return signed_in or await token_principal(db, credentials)
+    return signed_in or await token_principal(request, credentials)
 
 
 async def _project(slug: str, caller: Caller, db: Db) -> Project:

@@ -35,7 +35,7 @@ class AccountOut(Out):
 
 class AccountIn(In):
     is_admin: bool | None = Field(None, description="Whether the person runs the site.")
-    disabled: bool | None = Field(None, description="True: shut out at once, sessions and tokens too.")
+    disabled: bool | None = Field(None, description="True: shut out at once; sessions, tokens and links end for good.")
 
 
 class AccountsQuery(PageQuery):
@@ -96,6 +96,15 @@ async def create_link(request: Request, user_id: Id, admin: Admin, db: Db) -> Li
     user = await directory.get(db, user_id)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS)
     return LinkOut(link=f"{settings_of(request).site_url}/sign-in/link/{token}")
+
+
+@router.delete("/people/{user_id}/sessions", status_code=204, summary="Sign a person out everywhere")
+async def end_ways_in(user_id: Id, admin: Admin, db: Db) -> Response:
+    """Ends every session, token and unopened sign-in link. Password and passkeys stay."""
+    user = await directory.get(db, user_id)
+    directory.require_not_oneself(admin, user)
+    await directory.end_ways_in(db, user)
+    return Response(status_code=204)
 
 
 @router.get("/groups", summary="List groups")

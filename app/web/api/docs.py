@@ -45,8 +45,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Operation:
+    """A call. A token needs one of `scopes` for it."""
+
     anchor: str
     tag: str
+    scopes: tuple[str, ...]
     method: str
     path: str
     summary: str
@@ -85,6 +88,7 @@ def _operation(document: Schema, path: str, method: str, described: Schema) -> O
     return Operation(
         anchor=described["operationId"],
         tag=described.get("tags", [""])[0],
+        scopes=tuple(described["x-scopes"]),
         method=method.upper(),
         path=path,
         summary=described["summary"],

@@ -44,8 +44,8 @@ async def upload(
 
     `format` is null where it isn't recognised: name one with the check. 413 for a file that is too large.
     """
+    principal = await token_principal(request, credentials)
     async with transaction(sessions_of(request)) as db:
-        principal = await token_principal(db, credentials)
         await projects.require_role(db, principal, await projects.get(db, principal, slug), "owner")
     settings = settings_of(request)
     stored = await uploads.keep(

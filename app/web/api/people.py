@@ -14,7 +14,6 @@ from app.services.judging import releasing
 from app.services.people import invitations, members, trust, work
 from app.services.people.invitations import Invitee
 from app.services.people.members import Person
-from app.services.projects import projects
 from app.web.api.access import Admin, Caller, Id, ManagedProject, OwnedProject
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db, settings_of
@@ -112,8 +111,7 @@ async def list_people(project: ManagedProject, db: Db) -> list[PersonOut]:
 async def add_person(project: OwnedProject, admin: Admin, asked: AddIn, db: Db) -> PersonOut:
     """Puts an account of the site into the project; for admins. Owners make invitations."""
     user = await accounts.find_user(db, asked.person)
-    await projects.add_member(db, project, user.id, asked.role)
-    await trust.end_what_others_vouch_for(db, user.id, project_id=project.id)
+    await members.put(db, project, user.id, asked.role)
     return next(_person(one) for one in await members.of_project(db, project) if one.user.id == user.id)
 
 

@@ -40,8 +40,7 @@ async def send_project_file(
     of a newer version.
     """
     settings = settings_of(request)
-    async with transaction(sessions_of(request)) as db:
-        caller = await token_principal(db, credentials)
+    caller = await token_principal(request, credentials)
     project_files.require_may(caller, settings.project_creation)
     stored = await project_files.keep(
         settings.home,

@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, Response
 from app.db.tables import Project
 from app.security import Principal
 from app.services.loop import base_models, lifecycle
+from app.services.people import trust
 from app.services.projects import projects, setup, standing
 from app.web.api.access import Caller, Id, MemberProject, OwnedEvenArchived, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
@@ -41,6 +42,7 @@ async def create_project(request: Request, caller: Caller, db: Db, body: Project
     """A project of yours, filled in from a template; 403 where the site lets admins alone make projects."""
     creation = settings_of(request).project_creation
     project = await setup.begin(db, caller, creation, **body.model_dump())
+    await trust.begin_own(db, caller, project.id)
     project.setup_step = None  # a program has no pages to go on with
     await db.flush()
     await db.refresh(project)

@@ -26,7 +26,7 @@ from app.web.api import (
     served_models,
     tasks,
 )
-from app.web.api.access import may_read_docs
+from app.web.api.access import may_read_docs, scopes_of
 from app.web.api.schemas import Problem
 
 PREFIX = "/api/v1"
@@ -35,6 +35,9 @@ ABOUT = """Everything that the pages do, for programs.
 
 Send `Authorization: Bearer plumb_…` with every request; make a token on the page *API tokens*. Cookies are not looked
 at.
+
+A token is for reading (`read`), for taking tasks and judging them (`judge`), for changing something (`manage`), or
+for several of these; `x-scopes` of each call says which of them it takes.
 
 Lists come newest first in pages: `limit` up to 200, and `next_cursor` to send as `cursor` for the page after.
 
@@ -60,7 +63,7 @@ router = APIRouter(
     generate_unique_id_function=lambda route: route.name,
     responses=_problems(
         (401, "No valid token."),
-        (403, "Your role in the project doesn't allow it."),
+        (403, "Your role in the project doesn't allow it, or the token isn't for it."),
         (404, "Nothing there, or nothing that you may see."),
         (422, "A field can't be used; `errors` says which."),
     ),
@@ -98,4 +101,8 @@ async def read_openapi(request: Request) -> JSONResponse:
 @cache
 def openapi(version: str) -> dict[str, Any]:
     """The OpenAPI document of `/api/v1`: its routes alone, not the pages. Made once, so only read it."""
-    return get_openapi(title="Plumbline", version=version, description=ABOUT, routes=router.routes)
+    document = get_openapi(title="Plumbline", version=version, description=ABOUT, routes=router.routes)
+    for item in document["paths"].values():
+        for method, described in item.items():
+            described["x-scopes"] = sorted(scopes_of(described["operationId"], method.upper()))
+    return document

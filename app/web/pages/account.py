@@ -14,6 +14,7 @@ from app.services import accounts
 from app.services.people import account, passkeys
 from app.web.locales import translated
 from app.web.rendering import render
+from app.web.serving import errors
 from app.web.serving.deps import CurrentUser, Db, SessionToken
 from app.web.serving.signing_in import device_of, party_of
 from app.web.words.devices import device_name
@@ -112,7 +113,7 @@ async def account_page(
 ) -> Response:
     """The whole page, with what is wrong and what was typed."""
     user = await db.get_one(User, principal.user_id, populate_existing=True)
-    return render.page(
+    response = render.page(
         request,
         "account/show.html",
         status_code=problem.status if problem else 200,
@@ -129,6 +130,7 @@ async def account_page(
         device_name=device_name,
         tokens=len(await accounts.list_api_tokens(db, principal.user_id)),
     )
+    return errors.saying_when(response, problem)
 
 
 async def refused(

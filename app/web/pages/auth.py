@@ -7,11 +7,13 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.errors import DomainError, NotSignedIn, TooMany
-from app.services import accounts
+from app.services import accounts, signing_in
+from app.services.people.oidc import provider_name
 from app.web.locales import translated
 from app.web.rendering import render
+from app.web.serving import errors
 from app.web.serving.deps import Db, MaybeUser, session_cookie, settings_of
-from app.web.serving.signing_in import address_of, device_of, party_of, signed_in
+from app.web.serving.signing_in import address_of, device_of, known_browser, party_of, signed_in
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,8 +36,13 @@ async def show_sign_in(request: Request, principal: MaybeUser, next: str = "/") 
 async def sign_in(request: Request, form: Annotated[SignInForm, Form()], db: Db) -> Response:
     """Begins a session and leads on to the page that was wanted; a refusal is said on the form."""
     try:
-        token = await accounts.sign_in(
-            db, email=form.email, password=form.password, address=address_of(request), device=device_of(request)
+        token = await signing_in.by_password(
+            db,
+            email=form.email,
+            password=form.password,
+            address=address_of(request),
+            device=device_of(request),
+            known_browser=known_browser(request),
         )
     except (NotSignedIn, TooMany) as refusal:
         return sign_in_page(request, next_path=form.next, email=form.email, refusal=refusal)
@@ -59,22 +66,25 @@ async def use_link(request: Request, token: str, db: Db) -> Response:
 @router.post("/sign-out")
 async def sign_out(request: Request, db: Db) -> Response:
     """Ends the session in the database, too: a copy of its cookie opens nothing any more."""
-    name = session_cookie(settings_of(request))
+    settings = settings_of(request)
+    name = session_cookie(settings)
     if token := request.cookies.get(name):
         await accounts.sign_out(db, token)
     response = render.redirect("/sign-in")
-    response.delete_cookie(name, path="/", secure=settings_of(request).secure_cookies, httponly=True, samesite="lax")
+    response.delete_cookie(name, path="/", secure=settings.has_secure_cookies, httponly=True, samesite="lax")
     return response
 
 
 def sign_in_page(request: Request, *, next_path: str, email: str = "", refusal: DomainError | None = None) -> Response:
     """The form, with what was typed and why it was refused."""
-    return render.page(
+    response = render.page(
         request,
         "auth/sign_in.html",
         status_code=refusal.status if refusal else 200,
         next=render.local_path(next_path),
         email=email,
         party=party_of(request),
+        provider=provider_name(settings_of(request)),
         failure=translated(refusal) if refusal else None,
     )
+    return errors.saying_when(response, refusal)

@@ -108,6 +108,15 @@ async def set_disabled(user_id: Id, admin: CurrentAdmin, form: Annotated[Disable
     return render.redirect(f"/people/{user_id}?said=saved")
 
 
+@router.post("/people/{user_id}/end")
+async def end_ways_in(user_id: Id, admin: CurrentAdmin, db: Db) -> Response:
+    """Signs somebody out on every device, and ends their tokens."""
+    user = await directory.get(db, user_id)
+    directory.require_not_oneself(admin, user)
+    await directory.end_ways_in(db, user)
+    return render.redirect(f"/people/{user_id}?said=ended")
+
+
 @router.post("/people/{user_id}/erase")
 async def erase(user_id: Id, admin: CurrentAdmin, form: Annotated[Erasure, Form()], db: Db) -> Response:
     """Forgets a person for good, once their name is typed."""
@@ -186,12 +195,15 @@ def _to(group: Group) -> Response:
 async def _account(
     request: Request, user: User, admin_id: int, db: AsyncSession, *, link: str | None = None
 ) -> Response:
+    devices, programs = await directory.ways_in(db, user)
     return render.page(
         request,
         "people/account.html",
         user=user,
         is_oneself=user.id == admin_id,
         memberships=await directory.memberships(db, user),
+        devices=devices,
+        programs=programs,
         link=link,
         link_hours=LINK_HOURS,
         said=request.query_params.get("said"),

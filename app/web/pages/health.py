@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/health")
 async def show_health(request: Request, admin: CurrentAdmin, db: Db) -> Response:
-    """Shows admins what `/readyz` looks at, in words, and how old the last backup is, which is no reason to be unready."""
+    """Shows admins what `/readyz` looks at, in words, and how old the last backup is."""
     return render.page(
         request,
         "health/show.html",

@@ -43,7 +43,7 @@ async def keep_preferences(request: Request, form: Annotated[Preferences, Form()
         "reading": (form.reading, render.READING_FACES),
         "locale": (form.locale, locales.available()),
     }
-    secure = settings_of(request).secure_cookies
+    secure = settings_of(request).has_secure_cookies
     for name, (chosen, known) in choices.items():
         if chosen in known:
             response.set_cookie(name, chosen, max_age=PREFERENCE_SECONDS, secure=secure, samesite="lax")

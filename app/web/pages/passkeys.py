@@ -56,9 +56,8 @@ async def ask_to_sign_in(request: Request, party: Party, db: Db) -> Response:
     settings = settings_of(request)
     browser = request.cookies.get(_browser_cookie(settings)) or new_token()
     response = _options(await passkeys.ask_to_sign_in(db, party, browser=browser))
-    response.set_cookie(
-        _browser_cookie(settings), browser, path="/", secure=settings.secure_cookies, httponly=True, samesite="strict"
-    )
+    name, secure = _browser_cookie(settings), settings.has_secure_cookies
+    response.set_cookie(name, browser, path="/", secure=secure, httponly=True, samesite="strict")
     return response
 
 
@@ -144,4 +143,4 @@ def _options(options: Json) -> Response:
 
 
 def _browser_cookie(settings: Settings) -> str:
-    return "__Host-passkey" if settings.secure_cookies else "passkey"
+    return "__Host-passkey" if settings.has_secure_cookies else "passkey"

@@ -15,7 +15,6 @@ from app.services import accounts
 from app.services.judging import releasing
 from app.services.people import invitations, members, trust, work
 from app.services.people.invitations import Invited
-from app.services.projects import projects
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -90,8 +89,7 @@ async def add_person(project: OwnedProject, form: Annotated[Added, Form()], prin
     if not principal.is_admin:
         raise Forbidden
     user = await accounts.find_user(db, form.person)
-    await projects.add_member(db, project, user.id, form.role)
-    ended = await trust.end_what_others_vouch_for(db, user.id, project_id=project.id)
+    ended = await members.put(db, project, user.id, form.role)
     return render.redirect(f"/projects/{project.slug}/people/{user.id}?said={'added-ended' if ended else 'added'}")
 
 

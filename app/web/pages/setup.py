@@ -14,7 +14,7 @@ from app.errors import Conflict, DomainError, Forbidden, Invalid
 from app.security import new_token
 from app.services.loop import base_models, lifecycle, models
 from app.services.loop.base_models import CheckedModel
-from app.services.people import invitations
+from app.services.people import invitations, trust
 from app.services.projects import setup, standing
 from app.services.projects.templates import TEMPLATES
 from app.web.locales import gettext, translated
@@ -78,6 +78,7 @@ async def create_project(
             description=form.description,
             translate=gettext,
         )
+        await trust.begin_own(db, principal, project.id)
     except Forbidden:
         raise
     except DomainError as error:

@@ -1,14 +1,17 @@
 """A person's own API tokens: made, shown once, revoked."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Path, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from app.db.tables.people import Scope
+from app.errors import Invalid
 from app.security import Principal
 from app.services import accounts
+from app.web.locales import translated
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, SessionToken, settings_of
 
@@ -18,10 +21,9 @@ LIFETIMES = (30, 90, 365)
 
 
 class NewToken(BaseModel):
-    """`days` is empty for a token without an end."""
-
     name: Annotated[str, Field(max_length=200)]
-    days: Annotated[str, Field(pattern="^(|30|90|365)$")] = "90"
+    days: Literal["30", "90", "365"] = "90"
+    scopes: list[Scope] = []
 
 
 @router.get("")
@@ -35,13 +37,18 @@ async def create_token(
     request: Request, form: Annotated[NewToken, Form()], principal: CurrentUser, session: SessionToken, db: Db
 ) -> Response:
     """Answers with the page and not with a redirect: the token is in this answer and nowhere else."""
-    token = await accounts.create_api_token(
-        db,
-        principal.user_id,
-        name=form.name,
-        days=int(form.days) if form.days else None,
-        vouched_by_id=(await accounts.session_of(db, session)).vouched_by_id,
-    )
+    try:
+        async with db.begin_nested():
+            token = await accounts.create_api_token(
+                db,
+                principal.user_id,
+                name=form.name,
+                days=int(form.days),
+                scopes=form.scopes,
+                vouched_by_id=(await accounts.session_of(db, session)).vouched_by_id,
+            )
+    except Invalid as problem:
+        return await _page(request, principal, db, typed=form, problem=problem)
     return await _page(request, principal, db, token=token)
 
 
@@ -52,12 +59,23 @@ async def revoke_token(token_id: Annotated[int, Path(ge=1, le=2**63 - 1)], princ
     return render.redirect("/tokens")
 
 
-async def _page(request: Request, principal: Principal, db: AsyncSession, *, token: str | None = None) -> Response:
+async def _page(
+    request: Request,
+    principal: Principal,
+    db: AsyncSession,
+    *,
+    token: str | None = None,
+    typed: NewToken | None = None,
+    problem: Invalid | None = None,
+) -> Response:
     return render.page(
         request,
         "tokens/list.html",
+        status_code=problem.status if problem else 200,
         tokens=await accounts.list_api_tokens(db, principal.user_id),
         token=token,
+        typed=typed or NewToken(name="", scopes=["read"]),
+        problem=translated(problem) if problem else None,
         lifetimes=LIFETIMES,
         site_url=settings_of(request).site_url,
     )

@@ -52,7 +52,7 @@ def session_cookie(settings: Settings) -> str:
     """Name of the session cookie. Browsers accept the `__Host-` prefix over HTTPS only, and bind it to this very
     host.
     """
-    return "__Host-session" if settings.secure_cookies else "session"
+    return "__Host-session" if settings.has_secure_cookies else "session"
 
 
 def session_token(request: Request) -> str:

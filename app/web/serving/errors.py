@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn
+from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn, TooMany
 from app.logs import kind_of
 from app.web.locales import gettext, translated
 from app.web.rendering import render
@@ -47,6 +47,13 @@ def respond(request: Request, status: int, name: str, message: str, **details: o
     return render.page(request, "error.html", status_code=status, status=status, message=message)
 
 
+def saying_when(response: Response, error: DomainError | None) -> Response:
+    """The answer, with when it is worth trying again where there were too many tries."""
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
 def _problem(request: Request, status: int, name: str, message: str, details: dict[str, object]) -> Response:
     """RFC 9457. The type leads to the error's line in the documentation of the API."""
     body = {
@@ -72,7 +79,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
     if isinstance(error, NotSignedIn) and not request.url.path.startswith(API):
         return _to_sign_in(request)
-    return respond(request, error.status, type(error).__name__, translated(error))
+    return saying_when(respond(request, error.status, type(error).__name__, translated(error)), error)
 
 
 def _to_sign_in(request: Request) -> Response:

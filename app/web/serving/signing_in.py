@@ -7,9 +7,11 @@ from starlette.responses import Response
 
 from app.services import accounts
 from app.services.people.ceremonies import RelyingParty, relying_party, required_party
+from app.settings import Settings
 from app.web.rendering import render
 from app.web.serving.deps import session_cookie, settings_of
 
+KNOWN_SECONDS = 400 * 24 * 3600  # the most that browsers keep a cookie for
 # The service ends a session earlier (idle) or refuses it later (absolute); the cookie merely outlives both.
 COOKIE_SECONDS = 30 * 24 * 3600
 
@@ -23,11 +25,25 @@ def signed_in(request: Request, token: str, path: str) -> Response:
         token,
         max_age=COOKIE_SECONDS,
         path="/",
-        secure=settings.secure_cookies,
+        secure=settings.has_secure_cookies,
+        httponly=True,
+        samesite="lax",
+    )
+    response.set_cookie(
+        _known_cookie(settings),
+        accounts.browser_token(token),
+        max_age=KNOWN_SECONDS,
+        path="/",
+        secure=settings.has_secure_cookies,
         httponly=True,
         samesite="lax",
     )
     return response
+
+
+def known_browser(request: Request) -> str:
+    """What makes this browser known again, after somebody was signed in in it; empty before."""
+    return request.cookies.get(_known_cookie(settings_of(request)), "")
 
 
 def device_of(request: Request) -> str:
@@ -47,6 +63,10 @@ async def require_party(request: Request) -> RelyingParty:
 
 
 Party = Annotated[RelyingParty, Depends(require_party)]
+
+
+def _known_cookie(settings: Settings) -> str:
+    return "__Host-known" if settings.has_secure_cookies else "known"
 
 
 def address_of(request: Request) -> str:

@@ -34,8 +34,10 @@ KINDS: dict[str, str] = {
     "runs": lazy("run"),
     "served_models": lazy("served model"),
     "sign_in": lazy("sign-in"),
+    "sign_in_failed": lazy("failed sign-in"),
     "sign_in_links": lazy("sign-in link"),
     "sign_out": lazy("end of sessions"),
+    "token_use": lazy("use of an API token"),
     "users": lazy("person"),
 }
 ACTIONS: dict[str, str] = {

@@ -65,7 +65,8 @@ async def test_a_password_is_changed_by_who_knows_it_and_signs_every_other_brows
     assert "That is not your password." in words(refused.text)
     assert (await there.get("/account")).status_code == 200
     changed = await here.post("/account/password", data=form | {"current": PASSWORD})
-    assert "Every other device is signed out." in words((await here.get(changed.headers["location"])).text)
+    said = words((await here.get(changed.headers["location"])).text)
+    assert "Every other device is signed out, and your tokens have ended." in said
     assert (await there.get("/account")).status_code == 303
     assert [await signs_in(app, "ada@example.org", word) for word in (PASSWORD, "another password")] == [False, True]
 
@@ -83,14 +84,12 @@ async def test_a_password_can_not_be_tried_for_ever_by_who_found_a_browser_open(
 async def test_a_name_is_changed_freely_and_an_address_by_who_knows_the_password(
     db: AsyncSession, app: FastAPI, sign_in: SignIn, ada: User
 ) -> None:
-    await accounts.create_user(db, name="Bob", email="bob@example.org")
     browser = await sign_in(principal(ada))
     form = {"name": " Ada  Lovelace ", "email": "ada@example.org"}
     assert (await browser.post("/account", data=form)).status_code == 303
     assert "Ada Lovelace" in (await browser.get("/account")).text
     for wrong, status, said in (
         ({"email": "new@example.org"}, 422, "That is not your password."),
-        ({"email": "BOB@example.org", "password": PASSWORD}, 409, "Another account has the e-mail address"),
         ({"name": " "}, 422, "1 to 200 printable"),
     ):
         refused = await browser.post("/account", data=form | wrong)

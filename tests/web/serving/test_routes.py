@@ -17,6 +17,8 @@ PUBLIC = {
     ("POST", "/sign-in"),
     ("POST", "/sign-in/passkey"),
     ("POST", "/sign-in/passkey/options"),
+    ("GET", "/sign-in/oidc"),
+    ("GET", "/sign-in/oidc/callback"),
     ("GET", "/sign-in/link/{token}"),
     ("POST", "/sign-in/link/{token}"),
     ("GET", "/invitations/{token}"),

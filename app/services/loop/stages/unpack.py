@@ -12,6 +12,7 @@ from app.services.data.storing import uploads
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.pack import ALIVE_SECONDS
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
+from app.services.people import trust
 from app.services.projects import packed_file, projects, unpacking
 
 
@@ -57,6 +58,7 @@ async def _fill(work: Work, watch: Watch, came: ProjectFile, file: Path) -> int:
         with_source=settings["with_source"],
         told=told,
     )
+    await trust.end_in_project(work.db, work.project.id)
     return sum(said.rows.values())
 
 
