@@ -63,7 +63,7 @@ def test_stacks_and_words_of_libraries_are_set_in_and_hold_no_control_characters
         structlog.get_logger().exception("it_broke", why=ODD, whose={"name": ODD}, key=[ODD])
         logging.getLogger("a.library").exception("it broke by %s", ODD)
     written = capsys.readouterr().err
-    assert written.count("ValueError") == 2
+    assert written.count(logs.SET_IN + "ValueError\n") == 2
     assert written.count('File "') == 2
     assert_clean(written)
     of_the_program = [line for line in written.splitlines() if not line.startswith("  ")]

@@ -27,6 +27,7 @@ LEFT_OUT = frozenset(
         "alembic_version",  # stands in the manifest
         "attempts",
         "backups",
+        "known_browsers",  # of sessions, which stay behind
         "passkey_challenges",
         MARK,
         "sign_in_links",  # one that was used since would work again

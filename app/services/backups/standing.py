@@ -1,7 +1,7 @@
 """How old the last backup is, and what came of the last try."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -35,7 +35,7 @@ async def standing(db: AsyncSession, settings: Settings) -> Standing:
     if place is not None:
         tries = tries.where(Backup.place == place)
     whole = await db.scalar(tries.where(Backup.name.is_not(None)))
-    age = datetime.now(UTC) - whole.began_at if whole is not None else None
+    age = await db.scalar(select(func.now() - whole.began_at)) if whole is not None else None
     wanted = timedelta(hours=settings.backup_hours)
     is_late = place is not None and (age is None or age > LATE * wanted)
     return Standing(place, await db.scalar(tries), whole, age, is_late)
