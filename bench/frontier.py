@@ -46,14 +46,24 @@ from training.runtime.run import Run
 
 MAX_NEW_TOKENS = 80
 TEMPERATURE = 0.7
-LARGE = {"batch_size": 256, "minibatch_size": 64, "epochs": 1, "kl_controller": "fixed"}
+LARGE = {
+    "iterations": 36,
+    "batch_size": 256,
+    "minibatch_size": 32,
+    "epochs": 1,
+    "actor_learning_rate": 2.5e-4,
+    "kl_controller": "fixed",
+    "kl_coefficient": 0.05,
+}
 ARMS: Mapping[str, Mapping[str, object]] = {
-    "before": STAGE_SETTINGS["ppo"],
-    "ppo": {**LARGE, "iterations": 36, "kl_coefficient": 0.05},
-    "ppo-student": {**LARGE, "iterations": 36, "kl_coefficient": 0.05, "paid_by": "model"},
-    "ppo-held": {**LARGE, "iterations": 36, "kl_coefficient": 0.3},
-    "rloo": {**LARGE, "algorithm": "rloo", "samples_per_prompt": 4, "iterations": 36, "kl_coefficient": 0.05},
-    "grpo": {**LARGE, "algorithm": "grpo", "samples_per_prompt": 4, "iterations": 36, "kl_coefficient": 0.05},
+    "starter": STAGE_SETTINGS["ppo"],
+    "before": {"iterations": 30, "epochs": 4, "kl_coefficient": 0.1},
+    "ppo": LARGE,
+    "ppo-fast": {**LARGE, "actor_learning_rate": 5e-4},
+    "ppo-student": {**LARGE, "paid_by": "model"},
+    "ppo-held": {**LARGE, "kl_coefficient": 0.3},
+    "rloo": {**LARGE, "algorithm": "rloo", "samples_per_prompt": 8},
+    "grpo": {**LARGE, "algorithm": "grpo", "samples_per_prompt": 8},
     "expert": {
         "algorithm": "expert_iteration",
         "samples_per_prompt": 16,

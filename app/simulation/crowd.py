@@ -13,12 +13,11 @@ from app.simulation.patience import Patient
 from app.starter.gold import UnknownPromptError
 
 IDLE_SECONDS = 0.5
-PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class CrowdSettings:
-    """`kinds` are those of the people, in turn."""
+    """`kinds` are those of the people, in turn; somebody who is given no task for `patience_seconds` leaves."""
 
     site_url: str
     slug: str
@@ -26,6 +25,7 @@ class CrowdSettings:
     noise: float
     seed: int
     kinds: tuple[Kind, ...] = ("noisy",)
+    patience_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ async def play(links: list[str], settings: CrowdSettings) -> CrowdReport:
     try:
         await asyncio.gather(*(annotator.sign_in(link) for annotator, link in zip(annotators, links, strict=True)))
         began = time.perf_counter()
-        await asyncio.gather(*(_work(annotator, budget, errors) for annotator in annotators))
+        await asyncio.gather(*(_work(annotator, budget, errors, settings.patience_seconds) for annotator in annotators))
         seconds = time.perf_counter() - began
     finally:
         await asyncio.gather(*(client.aclose() for client in clients))
     return _report(annotators, seconds, errors)
 
 
-async def _work(annotator: SimulatedAnnotator, budget: Budget, errors: list[str]) -> None:
+async def _work(annotator: SimulatedAnnotator, budget: Budget, errors: list[str], patience_seconds: float) -> None:
     waited = 0.0
-    while waited < PATIENCE_SECONDS and budget.take():
+    while waited < patience_seconds and budget.take():
         try:
             task = await annotator.next_task()
             if task is not None:

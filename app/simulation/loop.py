@@ -25,6 +25,8 @@ from app.simulation.kinds import Kind
 from app.simulation.site import Site, running_site
 
 POLL_SECONDS = 0.5
+# The worker chooses the next pairs meanwhile, and on a busy machine that takes its time.
+PATIENCE_SECONDS = 300.0
 
 Weigh = Literal["auto", "always", "never"]
 
@@ -199,7 +201,9 @@ class Loop:
     async def _label(self, round_id: int) -> tuple[CrowdReport, float]:
         """Simulated people give exactly as many judgements as the round asked for."""
         given = self._settings
-        settings = CrowdSettings(self._site.url, SLUG, given.labels, given.noise, given.seed, given.kinds)
+        settings = CrowdSettings(
+            self._site.url, SLUG, given.labels, given.noise, given.seed, given.kinds, PATIENCE_SECONDS
+        )
         async with transaction(self._sessions) as db:
             links = [await sign_in_path(db, user_id) for user_id in self._people]
         began = time.monotonic()

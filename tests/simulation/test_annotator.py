@@ -131,7 +131,6 @@ async def test_a_crowd_gives_up_on_a_site_that_has_nothing_and_on_prompts_withou
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crowd, "IDLE_SECONDS", 0.01)
-    monkeypatch.setattr(crowd, "PATIENCE_SECONDS", 0.03)
     page = {"text": ""}
 
     def answering(request: httpx.Request) -> httpx.Response:
@@ -139,9 +138,9 @@ async def test_a_crowd_gives_up_on_a_site_that_has_nothing_and_on_prompts_withou
             return httpx.Response(303 if request.method == "POST" else 200)
         return httpx.Response(200, text=page["text"])
 
-    real = httpx.AsyncClient
-    monkeypatch.setattr(crowd.httpx, "AsyncClient", lambda **how: real(**how, transport=httpx.MockTransport(answering)))
-    asked = CrowdSettings("http://site.test", "p", 5, noise=0, seed=0)
+    real, answers = httpx.AsyncClient, httpx.MockTransport(answering)
+    monkeypatch.setattr(crowd.httpx, "AsyncClient", lambda **how: real(**how | {"transport": answers}))
+    asked = CrowdSettings("http://site.test", "p", 5, noise=0, seed=0, patience_seconds=0.03)
     idle = await play(["/link/1", "/link/2"], asked)
     assert (idle.judgements, idle.errors, idle.submit_p50_ms) == (0, 0, None)
     assert idle.next_p50_ms is not None
