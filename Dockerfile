@@ -1,4 +1,5 @@
-# Two images from one file: `web` is the site and the short jobs, without torch; `trainer` adds what training needs.
+# Two images from one file: `web` is the site and the short jobs, without torch but with all that its settings may ask
+# for (an identity provider, a storage for backups, traces); `trainer` adds what training needs.
 
 FROM python:3.11.14-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 \

@@ -16,6 +16,8 @@ SECTIONS = ("install", "web", "train", "dev")
 
 # torch is installed before the lock, since its wheel and its hash differ by platform; what it needs itself is locked.
 NEEDED_BY_TORCH = ("filelock", "fsspec", "jinja2", "networkx", "setuptools>=77", "sympy", "typing-extensions")
+# Settings of the images and of `make run` may ask for any of these; who installs the package by pip chooses.
+EXTRAS_OF_WEB = ("oidc", "storage", "traces")
 # The application itself is installed from its folder, without fetching anything to build it with.
 NEEDED_TO_BUILD = ("setuptools>=77",)
 
@@ -54,7 +56,8 @@ def _resolve(sections: tuple[str, ...], constraints: list[str] | None = None) ->
 def _needed(section: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     if section == "web":
-        return [*project["dependencies"], *NEEDED_TO_BUILD]
+        extras = [needed for extra in EXTRAS_OF_WEB for needed in project["optional-dependencies"][extra]]
+        return [*project["dependencies"], *extras, *NEEDED_TO_BUILD]
     added = NEEDED_BY_TORCH if section == "train" else ()
     return [*project["optional-dependencies"][section], *added]
 

@@ -92,7 +92,7 @@ def cut(
 async def _version(db: AsyncSession, project: Project, number: int | None) -> DatasetVersion:
     if number is not None:
         return await datasets.get_version(db, project, number)
-    versions = await datasets.list_versions(db, project.id)
-    if not versions:
+    newest = await datasets.newest(db, project.id)
+    if newest is None:
         raise Conflict(f"The project {project.slug} has no dataset version yet: cut one first.")
-    return versions[0]
+    return newest

@@ -11,6 +11,7 @@ from app.cli.findings import Finding
 from app.db import migrate
 from app.db.session import POOL_SIZE
 from app.jobs.site_figures import SILENT_SECONDS, WAITING, WORKERS
+from app.services.backups.standing import LATE, scheduled_place
 from app.services.loop.artifacts import ArtifactBroken, require_intact, require_registered
 from app.settings import Settings
 
@@ -38,6 +39,10 @@ DATASETS = """
     WHERE version.file_removed_at IS NULL ORDER BY version.id
 """
 
+BACKUP = """
+    SELECT extract(epoch FROM now() - max(began_at))::float8 FROM backups WHERE place = %s AND name IS NOT NULL
+"""
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -52,6 +57,7 @@ def of_database(connection: Connection, url: str, settings: Settings, *, all_fil
         return
     yield from _connections(connection, settings)
     yield from _work(connection)
+    yield from _backups(connection, settings)
     yield from _artifacts(connection, settings.home, all_files=all_files)
 
 
@@ -103,6 +109,20 @@ def _work(connection: Connection) -> Iterator[Finding]:
     if overdue:
         what = f"{overdue} runs are at work by a worker that has been silent for minutes."
         yield Finding("problem", what, "A worker takes them up again when there is one. " + start)
+
+
+def _backups(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    place = scheduled_place(settings)
+    if place is None:
+        return
+    mend = "A worker makes them; the page /backups and backup.log among the logs say what came of each try."
+    (age,) = _row(connection, BACKUP, place)
+    if age is None:
+        yield Finding("warning", f"There is no backup in {place} yet.", mend)
+    elif float(str(age)) > LATE * settings.backup_hours * 3600:
+        hours = float(str(age)) / 3600
+        what = f"The last backup in {place} is {hours:.0f} hours old; one is wanted every {settings.backup_hours:g}."
+        yield Finding("problem", what, mend)
 
 
 def _artifacts(connection: Connection, home: Path, *, all_files: bool) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from app.figures_server import WEB_PROCESSES
+from app.services.backups.storage import SCHEMES
 from app.services.served.keys import FILE as KEY_FILE
 from app.settings import Settings
 
@@ -53,6 +54,9 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
             except PackageNotFoundError:
                 mend = "Run `make run`, or let this worker do short steps alone by PLUMBLINE_QUEUES=steps."
                 yield Finding("problem", f"{package} is missing, which training processes need.", mend)
+    if (settings.backup_to or "").startswith(SCHEMES) and find_spec("obstore") is None:
+        what = "PLUMBLINE_BACKUP_TO is a storage and obstore isn't installed."
+        yield Finding("problem", what, "pip install 'plumbline[storage]', or name a folder.")
     if settings.traces_endpoint is not None and find_spec("opentelemetry.sdk") is None:
         what = "PLUMBLINE_TRACES_ENDPOINT is set and OpenTelemetry isn't installed."
         yield Finding("problem", what, "pip install 'plumbline[traces]', or unset it.")

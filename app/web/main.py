@@ -64,6 +64,7 @@ from app.web.pages.judging import annotate, review
 from app.web.rendering import render
 from app.web.serving import errors, events
 from app.web.serving.body_limit import BodyLimit
+from app.web.serving.conversions import Conversions
 from app.web.serving.csrf import SameOriginOnly
 from app.web.serving.hosts import OwnNamesOnly, names_of
 from app.web.serving.rates import RateLimit, Rates
@@ -149,6 +150,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rates = Rates.of(settings)
+    app.state.conversions = Conversions()
     errors.install(app)
     app.include_router(health)
     for router in ROUTERS:

@@ -1,7 +1,10 @@
 """Dataset versions over the API: exactly the rows and the schema that other tools load."""
 
+import asyncio
 import io
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import Judgement
+from app.services.data.exports import formats
 from app.services.data.exports.annotations import Annotation, annotations_from
+from app.services.data.exports.schema import Export
 from app.web.serving import downloads
+from app.web.serving.conversions import MOST
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
 from tests.cutting import cut_what_waits
@@ -72,6 +78,33 @@ async def test_parquet_holds_the_same_rows(exported: Client) -> None:
     table = parquet.read_table(io.BytesIO(answer.content))
     assert table.column_names == ["prompt", "chosen", "rejected"]
     assert table.to_pylist() == lines((await exported.get(f"{DATASETS}/3/export")).text)
+
+
+async def test_few_files_are_written_at_once_and_who_comes_then_is_told_when_to_try_again(
+    exported: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    written = formats.FORMATS["parquet"]
+
+    def slowly(export: Export, file: Path) -> int:
+        begun.release()
+        assert go_on.wait(20)
+        return written.write(export, file)
+
+    monkeypatch.setitem(formats.FORMATS, "parquet", replace(written, write=slowly))
+    under_way = [asyncio.create_task(exported.get(f"{DATASETS}/3/export?format=parquet")) for _ in range(MOST)]
+    try:
+        for _ in range(MOST):
+            assert await asyncio.to_thread(begun.acquire, timeout=20)
+        for path in ("export?format=parquet", "export", "judgements"):
+            refused = await exported.get(f"{DATASETS}/3/{path}")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+            assert refused.json()["type"] == "/api/docs#error-Busy"
+        assert (await exported.get(f"{DATASETS}/3")).status_code == 200, "pages go on"
+    finally:
+        go_on.set()
+    assert [answer.status_code for answer in await asyncio.gather(*under_way)] == [200] * MOST
+    assert (await exported.get(f"{DATASETS}/3/export")).status_code == 200
 
 
 async def test_what_raw_rows_add_is_never_all_in_memory(exported: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,17 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from app.cli import database_findings, findings
 from app.cli.database import connect
+from app.services.backups.standing import scheduled_place
+from app.settings import load_settings
 from tests.command_line import Done, Plumbline, runner
 
 Ask = Callable[..., Done]
@@ -133,6 +137,33 @@ def test_a_run_whose_worker_is_silent_is_named(doctor: Ask, database_url: str) -
         )
     done = doctor()
     assert (done.code, "1 runs are at work by a worker that has been silent" in said(done)) == (1, True)
+
+
+def test_backups_that_are_wanted_and_not_made_are_named(doctor: Ask, database_url: str, tmp_path: Path) -> None:
+    place = {"PLUMBLINE_BACKUP_TO": str(tmp_path / "backups"), "PLUMBLINE_BACKUP_HOURS": "12"}
+    none_yet = doctor(**place)
+    assert (none_yet.code, "There is no backup in" in said(none_yet)) == (0, True)
+    for hours, code in ((25, 1), (23, 0)):
+        with connect(database_url) as connection:
+            connection.execute(
+                "INSERT INTO backups (place, name, began_at, ended_at) VALUES (%s, %s, now() - %s, now())",
+                [scheduled_place(load_settings(place)), f"after-{hours}", timedelta(hours=hours)],
+            )
+        done = doctor(**place)
+        assert (done.code, "is 25 hours old; one is wanted every 12" in said(done)) == (code, bool(code))
+        assert ("/backups" in said(done)) == bool(code)
+    assert doctor().code == 0, "where none are asked for"
+
+
+@pytest.mark.parametrize("package", ["obstore", "opentelemetry.sdk"])
+def test_what_a_setting_takes_and_is_not_installed_is_named(
+    doctor: Ask, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setattr(findings, "find_spec", lambda name: None if name == package else find_spec(name))
+    asked = {"PLUMBLINE_BACKUP_TO": "s3://ours/backups", "PLUMBLINE_TRACES_ENDPOINT": "http://localhost:4318"}
+    done = doctor(**asked)
+    assert (done.code, said(done).count("isn't installed")) == (1, 1)
+    assert "pip install 'plumbline[" in said(done)
 
 
 def test_an_old_server_is_named_with_the_version_that_mends_it(

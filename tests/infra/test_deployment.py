@@ -13,7 +13,7 @@ import yaml
 
 import app.cli.deployment
 import app.cli.worker
-from app.settings import load_settings
+from app.settings import load_settings, variables
 from app.web.main import health
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ SCHEMA = {
                     },
                     "profiles": {"type": "array"},
                     "command": {"type": "array", "items": {"type": "string"}},
-                    "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "environment": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
                     "volumes": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]+:/"}},
                     "ports": {"type": "array", "items": {"type": "string"}},
                     "tmpfs": {"type": "array"},
@@ -114,10 +114,22 @@ def test_every_service_of_ours_is_confined_and_watched() -> None:
 def test_services_set_variables_that_are_settings() -> None:
     for service in OURS.values():
         load_settings(
-            {name: re.sub(r"\$\{\w+:[-?](.*?)\}", r"\1", value) for name, value in service["environment"].items()}
+            {name: re.sub(r"\$\{\w+:[-?](.*?)\}", r"\1", value or "") for name, value in service["environment"].items()}
         )
         image_sets = re.findall(r"\b(PLUMBLINE_\w+)=(\S+)", DOCKERFILE)
         load_settings(dict(image_sets))
+
+
+def test_a_provider_backups_figures_and_traces_can_be_chosen_for_containers() -> None:
+    chosen = [name for name in variables() if re.match(r"PLUMBLINE_(OIDC|BACKUP|METRICS|TRACES)", name)]
+    assert len(chosen) >= 13
+    for name, service in OURS.items():
+        assert set(chosen) <= set(service["environment"]), name
+        passed = {key: value for key, value in service["environment"].items() if "$" in str(value)}
+        assert all(f"${{{key}:" in value for key, value in passed.items() if key in chosen), name
+    # None but the worker that writes backups holds the keys of their storage.
+    holders = [name for name, service in OURS.items() if "AWS_SECRET_ACCESS_KEY" in service["environment"]]
+    assert holders == ["worker"]
 
 
 def test_every_queue_is_served_by_one_service() -> None:
@@ -189,6 +201,11 @@ for name in ("torch", "transformers", "tokenizers", "safetensors"):
 import app.cli.main, app.jobs.worker, app.web.main
 print("imported")
 """
+# What settings ask for by importing it late.
+EXTRAS = """
+import authlib.integrations.httpx_client, authlib.jose, obstore.store
+import opentelemetry.sdk.trace.export, opentelemetry.exporter.otlp.proto.http.trace_exporter
+"""
 
 
 def test_site_and_worker_import_without_torch() -> None:
@@ -208,7 +225,8 @@ def test_the_web_section_of_the_lock_alone_runs_the_site_and_the_worker(tmp_path
     install = [*uv, "pip", "install", "--python", python, "--no-deps", "--require-hashes"]
     subprocess.run([*install, "-r", tmp_path / "web.lock"], check=True)
     subprocess.run([*uv, "pip", "check", "--python", python], check=True)
-    done = subprocess.run([python, "-c", WITHOUT_TORCH], capture_output=True, text=True, cwd=ROOT, check=False)
+    program = EXTRAS + WITHOUT_TORCH
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout == "imported\n", done.stderr
     listed = subprocess.run([*uv, "pip", "list", "--python", python], capture_output=True, text=True, check=True).stdout
     assert "fastapi" in listed

@@ -124,6 +124,10 @@ async def test_a_worker_tells_of_leases_queue_runs_judgements_and_the_disk(
             "lease_expires_at) SELECT project_id, id, %s, '{0,1}', 1, now() - interval '1 s' FROM tasks",
             [annotator.user_id],
         )
+        connection.execute(
+            "INSERT INTO backups (place, name, began_at, ended_at, problem) VALUES "
+            "('/backups', 'whole', now() - interval '2 h', now(), NULL), ('/backups', NULL, now(), now(), 'no room')"
+        )
     await dispatch.defer_report(db, project.id, "dashboard")
     await db.commit()
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -141,6 +145,7 @@ async def test_a_worker_tells_of_leases_queue_runs_judgements_and_the_disk(
     assert 90 <= told(figures, "plumbline_queue_oldest_seconds", queue="steps") < 120
     assert told(figures, "plumbline_queue_oldest_seconds", queue="training") == 0
     assert told(figures, "plumbline_judgements_total") == 0
+    assert 7200 <= told(figures, "plumbline_backup_age_seconds") < 7300
     assert told(figures, "plumbline_disk_free_bytes") > 0
     assert told(figures, "plumbline_database_bytes") > 0
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -200,6 +200,17 @@ async def test_a_response_goes_wherever_it_stands_and_the_others_of_its_ranking_
         return project, response
 
     project, response = await loop.do(scene)
+
+    async def statements(db: AsyncSession) -> int:
+        sent: list[str] = []
+        engine = (await db.connection()).sync_connection.engine  # type: ignore[union-attr]
+        listener = lambda *given: sent.append(given[2])  # noqa: E731 - to be taken off again
+        event.listen(engine, "before_cursor_execute", listener)
+        await reach_of(db, project, Target("response", response))
+        event.remove(engine, "before_cursor_execute", listener)
+        return len(sent)
+
+    assert await loop.do(statements) == 1, "copies are a condition, however many there are"
     run = await loop.do(lambda db: erasing.start(db, None, project, Target("response", response), files=False))
     result = (await loop.execute(run)).result
     assert result is not None

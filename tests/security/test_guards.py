@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from app.db.tables import Member, Project
 from app.security import Principal
 from app.services import accounts
+from app.services.projects import projects
 from app.web.api import docs
 from app.web.api import routes as api_routes
 from tests.api.conftest import calling, database_url, seeded, seeded_template, seeded_url, site, tokens
@@ -63,6 +64,10 @@ async def everybody(
         role: await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, user_id))
         for role, user_id in people.items()
     }
+    anybody = await accounts.create_user(db, name="May do all of it", is_admin=True)
+    await projects.add_member(db, seeded.project, anybody.id, "owner")
+    for scope in ("read", "manage"):
+        tokens[scope] = await accounts.create_api_token(db, anybody.id, name=scope, scopes=[scope])
     await db.commit()
     owner = seeded.owner
     guards = Guards(Principal(owner.id, owner.name, is_admin=owner.is_admin, is_simulated=False))
@@ -139,7 +144,7 @@ async def test_where_everybody_may_make_projects_only_owners_copy_one(everybody:
     try:
         with everybody.guards.in_place(site):
             for route in copying:
-                answers = await everybody.answers(route)
+                answers = await everybody.answers(route, ("nobody", "outsider", "annotator", "reviewer"))
                 assert answers == {"nobody": 401, "outsider": 404, "annotator": 403, "reviewer": 403}, route
             mutants = sorted(mutant for mutant in everybody.guards.asked if mutant.guard in {"role", "owner alone"})
             assert {mutant.route for mutant in mutants} == set(copying)

@@ -113,7 +113,7 @@ async def cut_preferences(
         if not held:
             raise Conflict(NOTHING_SAID)
         counts = tally.counts() | ({"unpaired": unpaired} if unpaired else {})
-        latest = await _latest(db, project, "preferences")
+        latest = await newest(db, project.id)
         is_same = _is_same(latest, draft) and latest is not None and await _holds(db, latest) == held
         settings: Json = {"prefers_verdicts": prefers_verdicts}
         if machines:
@@ -146,7 +146,7 @@ async def cut_demonstrations(
         raise Conflict("There is no demonstration yet to make a dataset of.")
     with Draft(home, project.slug, "demonstrations") as draft:
         await asyncio.to_thread(draft.write, records)
-        latest = await _latest(db, project, "demonstrations")
+        latest = await newest(db, project.id, "demonstrations")
         is_same = _is_same(latest, draft)
         return await _publish(db, project, draft, {}, run_id, latest, is_same=is_same)
 
@@ -170,15 +170,20 @@ async def demonstrations(db: AsyncSession, project_id: int, split: Split) -> lis
     return [DemonstrationRecord(str(prompt_id), _conversation(messages), text) for prompt_id, messages, text in rows]
 
 
-async def list_versions(db: AsyncSession, project_id: int, kind: DatasetKind = "preferences") -> list[DatasetVersion]:
-    """Newest first."""
-    return list(
-        await db.scalars(
-            select(DatasetVersion)
-            .where(DatasetVersion.project_id == project_id, DatasetVersion.kind == kind)
-            .order_by(DatasetVersion.number.desc())
-        )
-    )
+async def list_versions(
+    db: AsyncSession, project_id: int, *, most: int = 50, before: int | None = None
+) -> list[DatasetVersion]:
+    """Both kinds, newest first; `before`: those that are older than the one with this id."""
+    found = select(DatasetVersion).where(DatasetVersion.project_id == project_id)
+    if before is not None:
+        found = found.where(DatasetVersion.id < before)
+    return list(await db.scalars(found.order_by(DatasetVersion.id.desc()).limit(most)))
+
+
+async def newest(db: AsyncSession, project_id: int, kind: DatasetKind = "preferences") -> DatasetVersion | None:
+    """The one with the highest number."""
+    of_kind = (DatasetVersion.project_id == project_id, DatasetVersion.kind == kind)
+    return await db.scalar(select(DatasetVersion).where(*of_kind).order_by(DatasetVersion.number.desc()).limit(1))
 
 
 async def get_version(
@@ -388,15 +393,6 @@ def _strength(answer_type: str, preference: int | None) -> float | None:
     if not preference:
         return None
     return (abs(preference) - 1) / (LEVELS[answer_type] - 1)
-
-
-async def _latest(db: AsyncSession, project: Project, kind: DatasetKind) -> DatasetVersion | None:
-    return await db.scalar(
-        select(DatasetVersion)
-        .where(DatasetVersion.project_id == project.id, DatasetVersion.kind == kind)
-        .order_by(DatasetVersion.number.desc())
-        .limit(1)
-    )
 
 
 def _is_same(latest: DatasetVersion | None, draft: Draft) -> bool:

@@ -86,17 +86,17 @@ async def _of_response(db: AsyncSession, project: Project, completion_id: int) -
     )
     if response is None:
         raise NotFound
-    same = [completion_id]
+    same = Completion.id == completion_id
     if response.erased_at is None:
-        text = (Completion.prompt_id == response.prompt_id, Completion.text == response.text)
-        same = list(await db.scalars(select(Completion.id).where(*text).order_by(Completion.id)))
+        same = and_(Completion.prompt_id == response.prompt_id, Completion.text == response.text)
+    ids = select(Completion.id).where(same)
     of_one_prompt = Demonstration.prompt_id == response.prompt_id
-    written = or_(Demonstration.completion_id.in_(same), Demonstration.text == response.text)
+    written = or_(Demonstration.completion_id.in_(ids), Demonstration.text == response.text)
     return _about_tasks(
         prompts=Prompt.id.in_(()),
-        completions=Completion.id.in_(same),
+        completions=same,
         demonstrations=and_(of_one_prompt, written),
-        tasks=Task.id.in_(select(TaskCompletion.task_id).where(TaskCompletion.completion_id.in_(same))),
+        tasks=Task.id.in_(select(TaskCompletion.task_id).where(TaskCompletion.completion_id.in_(ids))),
         erased_at=response.erased_at,
     )
 

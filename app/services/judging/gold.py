@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -63,6 +63,15 @@ class GoldTask:
     explanation: str
     answered: int
     right: int
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """`judged` people say the same of a task: that the response at position `better` is."""
+
+    task_id: int
+    better: int
+    judged: int
 
 
 @dataclass(frozen=True)
@@ -170,37 +179,46 @@ async def in_project(db: AsyncSession, project: Project) -> list[GoldTask]:
     ]
 
 
-async def suggestions(db: AsyncSession, project: Project, limit: int = 5) -> list[Suggestion]:
+async def agreed(db: AsyncSession, project: Project, most: int = 20) -> list[Agreed]:
     """Pairs that would look like any other: several people say the same of them, or an owner or reviewer has judged.
 
-    The clearest first.
+    The clearest first. Reads all labels, so that pages take it from a report.
     """
-    copied = aliased(Task)
     by_staff = func.bool_or(Member.role.in_(("owner", "reviewer")))
     strength = func.avg(Judgement.preference)
-    agreed: Select[int, int, int] = (
+    found: Select[int, int, int] = (
         select(Task.id, case((func.min(Judgement.preference) > 0, 0), else_=1), func.count())
         .join(Judgement, Judgement.task_id == Task.id)
         .outerjoin(Member, and_(Member.project_id == Task.project_id, Member.user_id == Judgement.annotator_id))
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(
-            Task.purpose == "label",
-            Prompt.split != "held_out",
-            Task.erased_at.is_(None),
-            *conditions.labels_of(project.id),
-            ~exists().where(copied.copy_of == Task.id, copied.purpose.in_(PURPOSES)),
-        )
+        .where(Prompt.split != "held_out", *_may_be_gold(), *conditions.labels_of(project.id))
         .group_by(Task.id)
         .having(
             or_(func.min(Judgement.preference) > 0, func.max(Judgement.preference) < 0),
             or_(func.count() >= AGREEING, by_staff),
         )
         .order_by(func.abs(strength).desc(), func.count().desc(), Task.id)
-        .limit(limit)
+        .limit(most)
     )
-    found = (await db.execute(agreed)).all()
-    shown = await _comparisons(db, [task_id for task_id, *_ in found])
-    return [Suggestion(shown[task_id], better, judged) for task_id, better, judged in found]
+    return [Agreed(task_id, better, judged) for task_id, better, judged in await db.execute(found)]
+
+
+async def suggestions(db: AsyncSession, project: Project, known: Sequence[Agreed], most: int = 5) -> list[Suggestion]:
+    """The first of what was known to be agreed on, as far as it may still be made gold."""
+    ids = [one.task_id for one in known]
+    still = set(
+        await db.scalars(select(Task.id).where(Task.id.in_(ids), Task.project_id == project.id, *_may_be_gold()))
+    )
+    first = [one for one in known if one.task_id in still][:most]
+    shown = await _comparisons(db, [one.task_id for one in first])
+    return [Suggestion(shown[one.task_id], one.better, one.judged) for one in first]
+
+
+def _may_be_gold() -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Task: made for labels, nothing in it erased, and no gold task yet."""
+    copied = aliased(Task)
+    is_gold = exists().where(copied.copy_of == Task.id, copied.purpose.in_(PURPOSES))
+    return (Task.purpose == "label", Task.erased_at.is_(None), ~is_gold)
 
 
 async def _say(db: AsyncSession, actor: Principal, task_id: int, size: int, known: Known) -> None:

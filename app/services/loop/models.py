@@ -1,5 +1,6 @@
 """Model versions: what exists, which one is in use, and who changed that."""
 
+from collections.abc import Collection
 from typing import get_args
 
 from sqlalchemy import func, select, update
@@ -115,13 +116,28 @@ async def reference_policy(db: AsyncSession, project_id: int) -> ModelVersion | 
     return await db.get_one(ModelVersion, policy.reference_id)
 
 
-async def list_versions(db: AsyncSession, project_id: int) -> list[ModelVersion]:
-    """Newest first."""
+async def list_versions(
+    db: AsyncSession, project_id: int, *, most: int = 50, before: int | None = None
+) -> list[ModelVersion]:
+    """Versions of every kind, newest first; `before`: those that are older than the one with this id."""
+    found = select(ModelVersion).where(ModelVersion.project_id == project_id)
+    if before is not None:
+        found = found.where(ModelVersion.id < before)
+    return list(await db.scalars(found.order_by(ModelVersion.id.desc()).limit(most)))
+
+
+async def all_promoted(db: AsyncSession, project_id: int) -> list[ModelVersion]:
+    """The versions in use, one of a kind at most."""
     return list(
         await db.scalars(
-            select(ModelVersion).where(ModelVersion.project_id == project_id).order_by(ModelVersion.id.desc())
+            select(ModelVersion).where(ModelVersion.project_id == project_id, ModelVersion.state == "promoted")
         )
     )
+
+
+async def by_id(db: AsyncSession, ids: Collection[int]) -> dict[int, ModelVersion]:
+    """Versions that are known by their ids."""
+    return {version.id: version for version in await db.scalars(select(ModelVersion).where(ModelVersion.id.in_(ids)))}
 
 
 async def promotions(db: AsyncSession, project_id: int, *, limit: int = 50) -> list[Promotion]:

@@ -11,6 +11,7 @@ from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
 from app.services.reports.figure import Figure
+from app.services.reports.gold import GOLD
 from app.services.reports.judges import JUDGES
 from app.services.reports.judges_figures import JUDGES_FIGURES
 from app.services.reports.leaderboard import LEADERBOARD
@@ -22,7 +23,7 @@ from app.services.reports.reward_model_figures import REWARD_MODEL_FIGURES
 from app.services.reports.reward_models import REWARD_MODELS
 
 REPORTS: dict[str, Report[Any]] = {
-    report.name: report for report in (DASHBOARD, AGREEMENT, ANNOTATORS, LEADERBOARD, REWARD_MODELS, LOOP, JUDGES)
+    report.name: report for report in (DASHBOARD, AGREEMENT, ANNOTATORS, LEADERBOARD, REWARD_MODELS, LOOP, JUDGES, GOLD)
 }
 FIGURES: Mapping[str, Figure[Any]] = {
     figure.name: figure

@@ -14,6 +14,7 @@ from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import CutIn, DatasetOut, RunOut
 from app.web.serving import downloads
+from app.web.serving.conversions import OfProcess
 from app.web.serving.deps import Db, sessions_of, settings_of
 
 router = APIRouter(tags=["datasets"])
@@ -64,6 +65,7 @@ async def export(
     project: ManagedProject,
     number: Id,
     db: Db,
+    conversions: OfProcess,
     form: Annotated[Format, Query(alias="format")] = "jsonl",
     raw: Annotated[
         bool,
@@ -81,7 +83,9 @@ async def export(
     """
     version = await datasets.get_version(db, project, number)
     home = settings_of(request).home
-    return await downloads.records(db, sessions_of(request), project, version, home, form=form, raw=raw, schema=schema)
+    return await downloads.records(
+        db, sessions_of(request), project, version, home, conversions, form=form, raw=raw, schema=schema
+    )
 
 
 @router.get(
@@ -90,10 +94,10 @@ async def export(
     summary="Export the judgements of a dataset version",
     responses={200: {"content": {FORMATS["jsonl"].media_type: {}}, "description": "One line for each judgement."}},
 )
-async def export_judgements(project: ManagedProject, number: Id, db: Db) -> Response:
+async def export_judgements(project: ManagedProject, number: Id, db: Db, conversions: OfProcess) -> Response:
     """Everything that each person said: choice or ranks, criteria, flags, harm, reason, better response, times.
 
     `responses`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task; `shown_order`
     says which position was shown as A, B, … Rankings keep their ties, and null is unranked.
     """
-    return await downloads.judgement_rows(db, project, await datasets.get_version(db, project, number))
+    return await downloads.judgement_rows(db, project, await datasets.get_version(db, project, number), conversions)

@@ -25,10 +25,13 @@ from app.web.locales import lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import downloads
+from app.web.serving.conversions import OfProcess
 from app.web.serving.deps import CurrentUser, Db, sessions_of, settings_of
 from app.web.words import pace
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
+
+PAGE_SIZE = 50
 
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
@@ -60,15 +63,25 @@ class Download:
 
 
 @router.get("")
-async def list_datasets(request: Request, managed: ManagedProject, db: Db) -> Response:
-    """Shows owners and reviewers each version, what it holds, its files, and how many judgements are new since."""
+async def list_datasets(
+    request: Request,
+    managed: ManagedProject,
+    db: Db,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+) -> Response:
+    """Shows owners and reviewers the newest versions or those `before` one, what each holds, its files, and how many
+    judgements are new since the newest.
+    """
+    versions = await datasets.list_versions(db, managed.project.id, most=PAGE_SIZE + 1, before=before)
     overview = await standing.overview(db, managed.project)
     return render.page(
         request,
         "datasets/list.html",
         managed=managed,
-        versions=await datasets.list_versions(db, managed.project.id),
-        demonstrations=await datasets.list_versions(db, managed.project.id, "demonstrations"),
+        versions=versions[:PAGE_SIZE],
+        newest=await datasets.newest(db, managed.project.id),
+        before=before,
+        older=versions[PAGE_SIZE - 1].id if len(versions) > PAGE_SIZE else None,
         downloads=_downloads,
         unused=overview.judgements_since_snapshot,
         judgements=overview.judgements,
@@ -96,10 +109,10 @@ async def cut(project: OwnedProject, principal: CurrentUser, form: Annotated[Cut
 
 
 @router.get("/{number}/judgements")
-async def download_judgements(number: Number, managed: ManagedProject, db: Db) -> Response:
+async def download_judgements(number: Number, managed: ManagedProject, db: Db, conversions: OfProcess) -> Response:
     """Sends owners and reviewers a line for each judgement of a version, ties too."""
     version = await datasets.get_version(db, managed.project, number)
-    return await downloads.judgement_rows(db, managed.project, version)
+    return await downloads.judgement_rows(db, managed.project, version, conversions)
 
 
 @router.get("/{number}/export")
@@ -108,6 +121,7 @@ async def download(
     number: Number,
     managed: ManagedProject,
     db: Db,
+    conversions: OfProcess,
     kind: DatasetKind = "preferences",
     form: Annotated[Format, Query(alias="format")] = "jsonl",
     raw: bool = False,
@@ -117,7 +131,7 @@ async def download(
     version = await datasets.get_version(db, managed.project, number, kind)
     home = settings_of(request).home
     return await downloads.records(
-        db, sessions_of(request), managed.project, version, home, form=form, raw=raw, schema=schema
+        db, sessions_of(request), managed.project, version, home, conversions, form=form, raw=raw, schema=schema
     )
 
 

@@ -1,6 +1,7 @@
 """Model versions: which one is in use, how good each is, what it was made from; promotion and roll-back."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, get_args
@@ -29,6 +30,8 @@ from app.web.words.versions import comparison, writer_name
 from training.memory.room import total_bytes
 
 router = APIRouter(prefix="/projects/{slug}/models", include_in_schema=False)
+
+PAGE_SIZE = 50
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,16 @@ class Bring(BaseModel):
 
 
 @router.get("")
-async def list_models(request: Request, managed: ManagedProject, db: Db) -> Response:
-    """Shows owners and reviewers all versions, what each was made from, and what was in use when."""
-    return await _page(request, db, managed)
+async def list_models(
+    request: Request,
+    managed: ManagedProject,
+    db: Db,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+) -> Response:
+    """Shows owners and reviewers the newest versions or those `before` one, each kind's that is in use among them, what
+    each was made from, and what was in use when.
+    """
+    return await _page(request, db, managed, before=before)
 
 
 @router.post("")
@@ -115,11 +125,13 @@ async def _page(
     *,
     bring: Bring | None = None,
     checked: CheckedModel | None = None,
+    before: int | None = None,
 ) -> Response:
-    views = await _views(db, managed.project, settings_of(request).home)
+    listed = await models.list_versions(db, managed.project.id, most=PAGE_SIZE + 1, before=before)
+    shown = {version.id: version for version in listed[:PAGE_SIZE] + await models.all_promoted(db, managed.project.id)}
+    views = await _views(db, sorted(shown.values(), key=lambda version: -version.id), settings_of(request).home)
     latest = await reports.current(db, managed.project, LEADERBOARD)
     board = latest.content
-    history = await _promotions(db, managed.project, {view.version.id: view.version for view in views})
     in_use = {view.version.kind: view for view in views if view.version.state == "promoted"}
     by_kind = {kind: [view for view in views if view.version.kind == kind] for kind in get_args(ModelKind)}
     return render.page(
@@ -142,8 +154,11 @@ async def _page(
         latest=latest,
         board=board,
         called=[writer_name(entry.kind, entry.name) for entry in board.entries] if board is not None else [],
-        before=await _before(db, in_use),
-        history=history,
+        earlier=await _earlier(db, in_use),
+        history=await _promotions(db, managed.project),
+        before=before,
+        older=listed[PAGE_SIZE - 1].id if len(listed) > PAGE_SIZE else None,
+        shown=shown,
     )
 
 
@@ -225,19 +240,25 @@ async def roll_back(
     return render.redirect(f"/projects/{project.slug}/models")
 
 
-async def _views(db: AsyncSession, project: Project, home: FilePath) -> list[VersionView]:
-    versions = await models.list_versions(db, project.id)
-    by_id = {version.id: version for version in versions}
+async def _views(db: AsyncSession, versions: Sequence[ModelVersion], home: FilePath) -> list[VersionView]:
+    """What these were made from is read by its ids alone, however much the project has."""
+    made_from = {
+        number
+        for v in versions
+        for number in (v.parent_id, v.reference_id, v.reward_id, v.cost_id)
+        if number is not None
+    }
+    by_id = await models.by_id(db, made_from)
     runs = {run.id: run for run in await db.scalars(select(Run).where(Run.id.in_([v.run_id for v in versions])))}
-    rounds = {entry.id: entry for entry in await db.scalars(select(Round).where(Round.project_id == project.id))}
+    of_runs = [run.round_id for run in runs.values()]
+    rounds = {entry.id: entry for entry in await db.scalars(select(Round).where(Round.id.in_(of_runs)))}
+    learnt_from = [v.dataset_version_id for v in versions]
     datasets = {
         dataset.id: dataset
-        for dataset in await db.scalars(select(DatasetVersion).where(DatasetVersion.project_id == project.id))
+        for dataset in await db.scalars(select(DatasetVersion).where(DatasetVersion.id.in_(learnt_from)))
     }
-    gates = {
-        gate.model_version_id: gate
-        for gate in await db.scalars(select(Gate).where(Gate.project_id == project.id).order_by(Gate.id))
-    }
+    decisions = select(Gate).where(Gate.model_version_id.in_([v.id for v in versions])).order_by(Gate.id)
+    gates = {gate.model_version_id: gate for gate in await db.scalars(decisions)}
     views = []
     for version in versions:
         run = runs.get(version.run_id or 0)
@@ -265,8 +286,10 @@ async def _judged_tasks(db: AsyncSession, project: Project) -> dict[int, int]:
     return {version.number: version.judged_tasks for version in policies}
 
 
-async def _promotions(db: AsyncSession, project: Project, versions: dict[int, ModelVersion]) -> list[PromotionView]:
+async def _promotions(db: AsyncSession, project: Project) -> list[PromotionView]:
     promotions = await models.promotions(db, project.id)
+    concerned = {number for p in promotions for number in (p.model_version_id, p.previous_id) if number is not None}
+    versions = await models.by_id(db, concerned)
     actors = {
         user.id: user for user in await db.scalars(select(User).where(User.id.in_([p.actor_id for p in promotions])))
     }
@@ -281,7 +304,7 @@ async def _promotions(db: AsyncSession, project: Project, versions: dict[int, Mo
     ]
 
 
-async def _before(db: AsyncSession, in_use: dict[str, VersionView]) -> dict[str, ModelVersion]:
+async def _earlier(db: AsyncSession, in_use: dict[str, VersionView]) -> dict[str, ModelVersion]:
     """Per kind, the version that a roll-back would bring back; a kind without one is missing."""
-    before = {kind: await models.before(db, view.version) for kind, view in in_use.items()}
-    return {kind: version for kind, version in before.items() if version is not None}
+    earlier = {kind: await models.before(db, view.version) for kind, view in in_use.items()}
+    return {kind: version for kind, version in earlier.items() if version is not None}

@@ -11,13 +11,14 @@ from app.errors import Invalid
 from app.services.judging import gold
 from app.services.judging import quality as conduct
 from app.services.judging.assignments import PANE_NAMES
-from app.services.judging.gold import Known
+from app.services.judging.gold import Known, Suggestion
 from app.services.loop.round_settings import settings_of
 from app.services.projects import checks
 from app.services.projects.checks import Checks
 from app.services.reports import reports
 from app.services.reports.annotators import ANNOTATORS
 from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
+from app.services.reports.gold import GOLD
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -169,10 +170,18 @@ async def _page(
         items=items,
         practice_items=sum(item.purpose == "qualification" and item.is_in_use for item in items),
         gold_items=sum(item.purpose == "gold" and item.is_in_use for item in items),
-        suggestions=await gold.suggestions(db, project) if managed.is_owner else [],
+        suggestions=await _suggestions(db, managed),
         letters=PANE_NAMES,
         **await _reliability(managed, db),
     )
+
+
+async def _suggestions(db: AsyncSession, managed: Managed) -> list[Suggestion]:
+    """For owners, who alone can do something with them."""
+    if not managed.is_owner:
+        return []
+    known = (await reports.current(db, managed.project, GOLD)).content
+    return [] if known is None else await gold.suggestions(db, managed.project, known.agreed)
 
 
 async def _reliability(managed: Managed, db: AsyncSession) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from app.services.data.exports.formats import FORMATS, Format, json_line, json_l
 from app.services.data.exports.registry import open_export
 from app.services.data.storing import imports
 from app.services.data.storing.loads import BAD_ROW_COLUMNS
+from app.web.serving.conversions import Conversions
 
 CHUNK_BYTES = 65_536
 # Of what raw rows add, how much is looked up at once.
@@ -33,6 +34,7 @@ async def records(
     project: Project,
     version: DatasetVersion,
     home: Path,
+    conversions: Conversions,
     *,
     form: Format,
     raw: bool,
@@ -41,22 +43,21 @@ async def records(
     """The rows of a version, straight from its verified file and never all in memory.
 
     `raw` adds to each row which judgement it comes from, how strong it was and a pseudonym of who gave it, which are
-    looked up in `sessions` of their own while the rows are sent.
+    looked up in `sessions` of their own while the rows are sent. Raises ErasedFrom, BrokenDataset, Busy.
     """
     datasets.require_whole(version)
     await _note(db, version, form=form, raw=raw, schema=schema)
     said = await _said(db, sessions, version) if raw else None
-    export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
     named = "".join(f"-{part}" for part in (schema, "raw" if raw else None) if part)
     name = f"{project.slug}-{version.kind}-{version.number}{named}.{form}"
-    if form == "jsonl":
-        return StreamingResponse(
-            _chunks(json_lines(export)), media_type=FORMATS[form].media_type, headers=_attached(name)
-        )
-    folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
-    file = Path(folder.name) / name
-    await run_in_threadpool(FORMATS[form].write, export, file)
-    return _sent(folder, file, form)
+    with conversions.one():
+        export = await run_in_threadpool(open_export, version, home, schema=schema, annotations=said)
+        if form != "jsonl":
+            folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
+            file = Path(folder.name) / name
+            await run_in_threadpool(FORMATS[form].write, export, file)
+            return _sent(folder, file, form)
+    return StreamingResponse(_chunks(json_lines(export)), media_type=FORMATS[form].media_type, headers=_attached(name))
 
 
 async def _said(db: AsyncSession, sessions: SessionFactory, version: DatasetVersion) -> Annotations:
@@ -70,18 +71,22 @@ async def _said(db: AsyncSession, sessions: SessionFactory, version: DatasetVers
     return InOrder(lambda first_id: from_thread.run(some, first_id))
 
 
-async def judgement_rows(db: AsyncSession, project: Project, version: DatasetVersion) -> Response:
+async def judgement_rows(
+    db: AsyncSession, project: Project, version: DatasetVersion, conversions: Conversions
+) -> Response:
     """A row for each judgement of the version, by way of a file: no session is held while it is sent.
 
-    Raises ErasedFrom.
+    Raises ErasedFrom, Busy.
     """
     datasets.require_whole(version)
     await _note(db, version, schema=judgements.SCHEMA.name)
-    folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
-    file = Path(folder.name) / f"{project.slug}-{version.kind}-{version.number}-{judgements.SCHEMA.name}.jsonl"
-    with file.open("w", encoding="utf-8") as lines:
-        async for row in judgements.rows(db, version):
-            lines.write(json_line(row))
+    name = f"{project.slug}-{version.kind}-{version.number}-{judgements.SCHEMA.name}.jsonl"
+    with conversions.one():
+        folder = tempfile.TemporaryDirectory(prefix="plumbline-export-")
+        file = Path(folder.name) / name
+        with file.open("w", encoding="utf-8") as lines:
+            async for row in judgements.rows(db, version):
+                lines.write(json_line(row))
     return _sent(folder, file, "jsonl")
 
 

@@ -15,6 +15,7 @@ from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn, T
 from app.logs import kind_of
 from app.web.locales import gettext, translated
 from app.web.rendering import render
+from app.web.serving.conversions import Busy
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +49,8 @@ def respond(request: Request, status: int, name: str, message: str, **details: o
 
 
 def saying_when(response: Response, error: DomainError | None) -> Response:
-    """The answer, with when it is worth trying again where there were too many tries."""
-    if isinstance(error, TooMany):
+    """The answer, with when it is worth trying again where there was too much at once."""
+    if isinstance(error, TooMany | Busy):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 

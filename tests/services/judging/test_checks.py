@@ -376,10 +376,12 @@ async def test_tasks_on_which_people_agree_are_suggested_until_they_are_gold(
             view = await next_view(sessions, actor, project)
             assert view is not None
             await answer(sessions, actor, view, said)
-    (suggested,) = await gold.suggestions(db, project)
+    known = await gold.agreed(db, project)
+    (suggested,) = await gold.suggestions(db, project, known)
     assert (suggested.comparison.task_id, suggested.better, suggested.judged) == (agreed.id, SECOND, 2)
     made = await gold.of_task(db, owner, project, agreed.id, Known("gold", suggested.better, ""))
-    assert await gold.suggestions(db, project) == []
+    assert await gold.suggestions(db, project, known) == []
+    assert await gold.agreed(db, project) == []
     with pytest.raises(Conflict):
         await gold.of_task(db, owner, project, agreed.id, Known("gold", FIRST, ""))
     kept = await db.get_one(GoldAnswer, made)

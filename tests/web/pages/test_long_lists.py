@@ -1,0 +1,121 @@
+"""Pages whose lists grow all the years that a project lasts: each shows the newest, and leads to those before."""
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.session import SessionFactory, transaction
+from app.db.tables import DatasetVersion, ModelVersion, Project
+from app.services.judging import assignments, judgements
+from app.services.judging.answers import Answer
+from app.services.judging.judgements import Submission
+from app.services.reports import reports
+from tests.browser.conversations import PROSE, SHORT
+from tests.browser.people import arrange
+from tests.browser.seed import Seeded
+from tests.factories import make_member
+from tests.seeded import seeded, seeded_template, seeded_url, site
+from tests.web.conftest import SignIn
+from tests.web.doors import Door, database_url, doors
+from tests.web.pages.test_admin_pages import PROJECT, read
+
+__all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
+
+MANY = 120
+
+
+def older(html: str) -> str:
+    """Where older ones go on."""
+    (address,) = re.findall(r'href="([^"]+)" rel="next"', html)
+    return str(address)
+
+
+async def every_page(door: Door, first: str) -> list[str]:
+    """The page and all that come after it, as they lead on."""
+    pages = [await read(door, first)]
+    while 'rel="next"' in pages[-1]:
+        pages.append(await read(door, older(pages[-1])))
+    return pages
+
+
+async def test_the_page_of_models_shows_some_and_what_is_in_use_and_leads_to_the_rest(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    used, last = seeded.policies[1], 3
+    db.add_all(
+        ModelVersion(
+            project_id=seeded.project.id,
+            kind="policy",
+            number=last + number,
+            folder=f"models/{number}",
+            manifest_sha256="0" * 64,
+            parent_id=seeded.policies[0].id,
+            figures={},
+        )
+        for number in range(1, MANY + 1)
+    )
+    await db.commit()
+    pages = await every_page(doors["owner"], f"{PROJECT}/models")
+    shown = [[int(number) for number in re.findall(r'<li class="version" id="policy-(\d+)"', page)] for page in pages]
+    assert len(pages) == 3
+    assert all(len(numbers) <= 51 for numbers in shown), "50 and the one in use"
+    assert all(used.number in numbers for numbers in shown), "to compare with"
+    once = sorted({number for numbers in shown for number in numbers})
+    assert once == list(range(1, last + MANY + 1))
+    # What stands on another page is linked there.
+    (parent,) = set(re.findall(r'from <a href="([^"]+)">policy 1<', pages[0]))
+    assert parent.startswith("?before=")
+    target = await read(doors["owner"], f"{PROJECT}/models{parent.partition('#')[0]}")
+    assert 'id="policy-1"' in target
+    assert 'href="#policy-1"' in pages[-1]
+
+
+async def test_the_page_of_datasets_shows_some_versions_and_leads_to_the_rest(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    there = len(list(await db.scalars(select(DatasetVersion.id))))
+    db.add_all(
+        DatasetVersion(
+            project_id=seeded.project.id,
+            kind="preferences",
+            number=number,
+            path=f"datasets/{number}.jsonl",
+            sha256="0" * 64,
+            row_count=1,
+            counts={"human": number},
+        )
+        for number in range(101, 101 + MANY)
+    )
+    await db.commit()
+    pages = await every_page(doors["reviewer"], f"{PROJECT}/datasets")
+    shown = [re.findall(r'<tr id="((?:preferences|demonstrations)-\d+)"', page) for page in pages]
+    assert [len(names) for names in shown] == [50, 50, MANY + there - 100]
+    assert len({name for names in shown for name in names}) == MANY + there
+    # Which is the newest is said on each, not which heads the page.
+    newest = f"Preferences {100 + MANY} holds"
+    assert all(newest in page for page in pages)
+
+
+async def test_tasks_that_would_make_good_gold_are_suggested_once_a_worker_has_looked(
+    db: AsyncSession, sessions: SessionFactory, sign_in: SignIn
+) -> None:
+    project, _ = await arrange(db, [PROSE, SHORT])
+    owner = await make_member(db, project, "owner")
+    leased = await assignments.lease_next(db, owner, project)
+    assert leased is not None
+    await judgements.submit(db, owner, leased.id, Submission(Answer(1), idempotency_key="owner"))
+    await db.commit()
+    client, page = await sign_in(owner), f"/projects/{project.slug}/quality"
+    assert "Tasks on which people agree" not in (await client.get(page)).text
+    await look(sessions, project)
+    html = (await client.get(page)).text
+    assert "Tasks on which people agree" in html
+    (make,) = re.findall(r'action="([^"]+/tasks/\d+/gold)"', html)
+    assert (await client.post(make, data={"better": "0"})).status_code == 303
+    assert "Tasks on which people agree" not in (await client.get(page)).text, "although nobody has looked again"
+
+
+async def look(sessions: SessionFactory, project: Project) -> None:
+    async with transaction(sessions) as own:
+        await reports.write(own, project.id, "gold")
