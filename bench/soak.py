@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -181,8 +182,7 @@ def table(seconds: dict[str, list[float]]) -> str:
     """How often each kind of blow was dealt, and the median and the longest time until the site was ready."""
     lines = [f"{'blow':18} {'times':>5} {'median':>8} {'longest':>8}"]
     for kind, taken in sorted(seconds.items()):
-        ordered = sorted(taken)
-        lines.append(f"{kind:18} {len(ordered):5} {ordered[len(ordered) // 2]:6.1f} s {ordered[-1]:6.1f} s")
+        lines.append(f"{kind:18} {len(taken):5} {median(taken):6.1f} s {max(taken):6.1f} s")
     return "\n".join(lines)
 
 

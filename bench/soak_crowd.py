@@ -59,7 +59,8 @@ class Line:
             return
         self._open |= {writer, onward}
         try:
-            await asyncio.gather(_pump(reader, onward), _pump(back, writer))
+            with suppress(asyncio.CancelledError):  # at the end, and nobody waits for it
+                await asyncio.gather(_pump(reader, onward), _pump(back, writer))
         finally:
             self._open -= {writer, onward}
 

@@ -74,7 +74,7 @@ class Database:
 
 
 def at_length(work: Work[T]) -> Work[T]:
-    """The same work, which may compute between its queries for longer than a transaction may be silent.
+    """Work that may compute between its queries for longer than a transaction may be silent.
 
     That bound is for processes that are paused; ours tells the server that it lives, so one that is paused is found.
     """
