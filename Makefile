@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests screenshots catalogues vendor lock audit proof real peers oracle engine clean
+.PHONY: help run test types tests screenshots catalogues vendor lock audit proof soak real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -52,7 +52,7 @@ audit: ## Look up vulnerabilities and licences of what is shipped, and write bil
 	@build/audit/bin/pip install -qq --no-compile --disable-pip-version-check pip-audit==2.10.1 pip-licenses==5.5.5 cyclonedx-bom==7.5.0
 	@$(PYTHON_BIN) .ci/audit.py
 
-proof: ## The slow proofs: slow tests, then the whole loop on five seeds (about 70 minutes)
+proof: ## The slow proofs: slow tests, the whole loop on five seeds, and a site under blows (about 100 minutes)
 	@.ci/install dev
 	@$(heading) 'Slow tests'; $(PYTHON_BIN) -m pytest -q -m slow
 	@mkdir -p results
@@ -60,7 +60,15 @@ proof: ## The slow proofs: slow tests, then the whole loop on five seeds (about 
 		$(heading) "The loop, seed $$seed"; \
 		.venv/bin/plumbline loop --rounds 2 --labels 400 --seed $$seed --json results/loop-$$seed.json; \
 	done
+	@$(MAKE) --no-print-directory soak SEEDS=0 HOURS=0.25
 	@[ -z "$(MODEL)" ] || $(MAKE) --no-print-directory real
+
+soak: ## A site under blows, ten seeds of half an hour each: make soak SEEDS="0 1" HOURS=2
+	@.ci/install dev
+	@for seed in $(or $(SEEDS),0 1 2 3 4 5 6 7 8 9); do \
+		$(heading) "Blows, seed $$seed"; \
+		$(PYTHON_BIN) -m bench.soak --hours $(or $(HOURS),0.5) --seed $$seed; \
+	done
 
 real: ## The whole way with a model of your own: make real MODEL=DIRECTORY [PAIRS=FILE] (some 20 minutes for 135 million parameters)
 	@.ci/install dev

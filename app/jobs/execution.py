@@ -23,7 +23,7 @@ from app.jobs.long_stages import RunHold
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
 from app.jobs.room import WAIT_SECONDS, WAITING
-from app.jobs.transactions import AWAY
+from app.jobs.transactions import AWAY, at_length
 from app.jobs.watched import Unwanted, Watched
 from app.jobs.work import work_of
 from app.services.loop import leases
@@ -109,7 +109,7 @@ async def _claim(db: AsyncSession, context: WorkerContext, run_id: int) -> Claim
 async def _perform(context: WorkerContext, claimed: Claimed) -> None:
     stage = STAGES[claimed.run.stage]
     if isinstance(stage, WorkerStage):
-        await context.database.run(lambda db: _do(db, context, claimed, stage))
+        await context.database.run(at_length(lambda db: _do(db, context, claimed, stage)))
     elif isinstance(stage, WatchedStage):
         await _do_watched(context, claimed, stage)
     elif isinstance(stage, LongStage):
@@ -133,7 +133,8 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
     try:
         async with lease.kept():
             watch = Watched(context, lease, progress, fills_disk=stage.fills_disk)
-            end = await context.database.run(lambda db: _do_in_view(db, context, claimed, stage, watch))
+            work = at_length(lambda db: _do_in_view(db, context, claimed, stage, watch))
+            end = await context.database.run(work)
         for leftover in end.leftovers:
             (context.home / leftover).unlink(missing_ok=True)
     except Unwanted:

@@ -6,14 +6,19 @@ A training process goes on while the database is away; what its worker has to wr
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
 from procrastinate.exceptions import ConnectorException
+from psycopg import AsyncConnection
+from psycopg import Error as DriverError
+from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db import session
 from app.db.session import SessionFactory, transaction
 
 # What psycopg, SQLAlchemy's pool and the queue's connector raise when there is no server to talk to.
@@ -66,3 +71,36 @@ class Database:
     def _limit_seconds(self) -> float:
         """A worker that was asked to stop waits for nothing any more: the leases run out by themselves."""
         return HURRY_SECONDS if self._stopping.is_set() else self._patience_seconds
+
+
+def at_length(work: Work[T]) -> Work[T]:
+    """Work that may compute between its queries for longer than a transaction may be silent.
+
+    That bound is for processes that are paused; ours tells the server that it lives, so one that is paused is found.
+    """
+
+    async def at_work(db: AsyncSession) -> T:
+        raw = await (await db.connection()).get_raw_connection()
+        connection, done = raw.driver_connection, asyncio.Event()
+        assert isinstance(connection, AsyncConnection)
+        telling = asyncio.create_task(_tell(connection, done))
+        try:
+            return await work(db)
+        finally:
+            done.set()  # asked, not cancelled: a query that is cut off costs the transaction
+            _, late = await asyncio.wait([telling], timeout=HURRY_SECONDS)
+            for task in late:
+                task.cancel()
+
+    return at_work
+
+
+async def _tell(connection: AsyncConnection, done: asyncio.Event) -> None:
+    interval_seconds = session.SILENT_TRANSACTION_SECONDS / 4
+    while not done.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), timeout=interval_seconds)
+        is_silent = connection.info.transaction_status == TransactionStatus.INTRANS and not connection.lock.locked()
+        if is_silent and not done.is_set():
+            with suppress(*AWAY, DriverError):  # whoever works in the transaction finds out by themselves
+                await connection.execute("SELECT 1")

@@ -24,7 +24,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
 from app.jobs.site_figures import site_figures_of
-from app.jobs.transactions import AWAY, Database
+from app.jobs.transactions import AWAY, Database, at_length
 from app.services.loop import rounds
 from app.services.reports import reports
 from app.settings import Settings, SettingsError, load_settings
@@ -97,7 +97,9 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
         queues=tuple(settings.queues.split(",")),
         run_handler=lambda run_id: execution.execute(context, run_id),
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
-        report_handler=lambda project_id, name: context.database.run(lambda db: reports.write(db, project_id, name)),
+        report_handler=lambda project_id, name: context.database.run(
+            at_length(lambda db: reports.write(db, project_id, name))
+        ),
     )
     room.look(context)  # before the first run is taken
     log.info("worker_started", owner=context.owner)

@@ -52,7 +52,7 @@ Press **1** when A is much better, **7** when B is, **4** when you can't tell. S
 """
 
 
-async def ensure_starter(db: AsyncSession) -> None:
+async def ensure_starter(db: AsyncSession, round_settings: Json = STAGE_SETTINGS) -> None:
     """Create the starter project, its two people and its first run, once: another call does nothing.
 
     Raises Invalid where it was to start from a directory that can't be used.
@@ -62,7 +62,7 @@ async def ensure_starter(db: AsyncSession) -> None:
         return
     _require_usable(settings().starter_model)
     seed = settings().starter_seed
-    project = await _create_project(db, seed)
+    project = await _create_project(db, seed, round_settings)
     rows = await _create_prompts(db, project)
     await _create_demonstrations(db, rows, seed)
     await _create_tasks(db, project, rows, seed)
@@ -76,7 +76,7 @@ def _require_usable(source: str | None) -> None:
         base_models.look_at(source, home=settings().home, folders=None)
 
 
-async def _create_project(db: AsyncSession, seed: int) -> Project:
+async def _create_project(db: AsyncSession, seed: int, round_settings: Json) -> Project:
     admin = await accounts.create_user(db, name=ADMIN, is_admin=True)
     annotator = await accounts.create_user(db, name=ANNOTATOR)
     project = await projects.create(
@@ -88,7 +88,7 @@ async def _create_project(db: AsyncSession, seed: int) -> Project:
         policy_source=settings().starter_model,
         owner_id=admin.id,
     )
-    project.round_settings = {"seed": seed, **STAGE_SETTINGS}
+    project.round_settings = {"seed": seed, **round_settings}
     await projects.add_member(db, project, annotator.id, "annotator")
     return project
 
