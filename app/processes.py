@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -11,6 +12,7 @@ from typing import IO, Literal
 # util-linux, an essential package of Debian and Ubuntu, slim images included.
 SETPRIV = "setpriv"
 LOG_BYTES = 10_000_000
+AUTOGROUP = Path("/proc/self/autogroup")
 
 DeathSignal = Literal["INT", "KILL", "TERM"]
 
@@ -33,6 +35,18 @@ class Account:
             # Without the bit, access(2) would still answer as if the account had none, and initdb asks it.
             options += ["--securebits=+no_setuid_fixup", f"--inh-caps={added}", f"--ambient-caps={added}"]
         return options
+
+
+def give_way(niceness: int) -> None:
+    """Let others have the processor first, for the rest of this process's life and of those that it starts.
+
+    Linux shares a processor between sessions before it looks at niceness (sched(7), autogroups): a process that leads
+    a session has to say it for its session, too, or two busy ones get half each whatever their niceness is.
+    """
+    os.nice(niceness)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # off Linux, or without autogroups, there is nothing to say it to
+            AUTOGROUP.write_text(str(niceness))
 
 
 def bound_to_us(

@@ -57,7 +57,6 @@ LARGE = {
 }
 ARMS: Mapping[str, Mapping[str, object]] = {
     "starter": STAGE_SETTINGS["ppo"],
-    "before": {"iterations": 30, "epochs": 4, "kl_coefficient": 0.1},
     "ppo": LARGE,
     "ppo-fast": {**LARGE, "actor_learning_rate": 5e-4},
     "ppo-student": {**LARGE, "paid_by": "model"},

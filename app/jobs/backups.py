@@ -15,7 +15,7 @@ from app.db.session import driver_url
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.jobs.transactions import AWAY
-from app.processes import bound_to_us, open_log
+from app.processes import bound_to_us, give_way, open_log
 from app.services.backups import making, standing
 from app.services.backups.places import place_at
 from app.settings import Settings, SettingsError, load_settings
@@ -68,7 +68,7 @@ async def _back_up(context: WorkerContext, settings: Settings, database_url: str
 
 
 def main() -> int:
-    os.nice(NICENESS)
+    give_way(NICENESS)
     try:
         settings = load_settings()
         assert settings.database_url is not None

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from app.processes import give_way
 from training.disk import NO_ROOM, is_full
 
 SUPERSEDED = 4
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
             raise
         sys.stderr.write("No room on the disk for the run's folder\n")
         return NO_ROOM
-    os.nice(NICENESS)
+    give_way(NICENESS)
     # A core file would hold a model and people's texts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
