@@ -80,9 +80,7 @@ def test_of_many_attempts_at_once_the_newest_is_left(start: Start) -> None:
 
 def test_whoever_works_in_a_folder_lets_others_have_the_processor_first(tmp_path: Path) -> None:
     """For its session too, where the kernel shares between sessions before it looks at niceness."""
-    tell = (
-        "import os; print(os.nice(0)); a = '/proc/self/autogroup'; os.path.exists(a) and print(open(a).read())"
-    )
+    tell = "import os; print(os.nice(0)); a = '/proc/self/autogroup'; os.path.exists(a) and print(open(a).read())"
     command = [sys.executable, "-m", "app.jobs.fence", str(tmp_path / "run"), "1", "--", sys.executable, "-c", tell]
     told = subprocess.run(command, stdout=subprocess.PIPE, text=True, start_new_session=True, check=True).stdout.split()
     assert told[0] == "5"
