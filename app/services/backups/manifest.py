@@ -70,12 +70,12 @@ class Manifest:
 
 
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def name_of(manifest: Manifest) -> str:
-    """Sorts by time, and ends in the digest of what the manifest says."""
-    stamp = datetime.fromisoformat(manifest.made_at).strftime("%Y%m%dT%H%M%SZ")
+    """Sorts by time, of which two within a second differ too, and ends in the digest of what the manifest says."""
+    stamp = datetime.fromisoformat(manifest.made_at).strftime("%Y%m%dT%H%M%S.%fZ")
     return f"{stamp}-{hashlib.sha256(manifest.to_json()).hexdigest()[:16]}"
 
 

@@ -88,7 +88,11 @@ def settings_of(stage: str, model: Path, **more: object) -> dict[str, object]:
     [
         ("generate", {"max_new_tokens": 12}),
         ("dpo", {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024}),
-        ("dpo", {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024, "weights": "nf4"}),
+        pytest.param(
+            "dpo",
+            {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024, "weights": "nf4"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_run_takes_what_was_said_within_a_quarter(

@@ -25,12 +25,14 @@ def sft_settings(world: Path) -> dict[str, object]:
     }
 
 
-def refused(stage: str, out: Path, capfd: pytest.CaptureFixture[str], **settings: object) -> str:
+def refused(
+    stage: str, out: Path, capfd: pytest.CaptureFixture[str], *, code: int = BAD_INPUT, **settings: object
+) -> str:
     """The one line that the refusal says."""
     capfd.readouterr()  # what was said before it: bars of a library that no stage has silenced yet
-    code = toy.run(stage, out, **settings)
+    found = toy.run(stage, out, **settings)
     message = capfd.readouterr().err
-    assert code == BAD_INPUT, message
+    assert found == code, message
     assert message.count("\n") == 1
     assert not (out / "artifact").exists()
     assert not (out / "result.json").exists()

@@ -113,7 +113,7 @@ def test_a_run_killed_at_twenty_instants_ends_in_the_same_state(
 @pytest.mark.parametrize(
     ("variant", "kills"),
     [
-        ("everything", 3),
+        ("everything", 2),
         pytest.param("cost", 2, marks=pytest.mark.slow),
         pytest.param("defaults", 20, marks=pytest.mark.slow),
         pytest.param("everything", 20, marks=pytest.mark.slow),

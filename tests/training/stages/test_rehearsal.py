@@ -15,6 +15,7 @@ from tests.models.directories import write_directory
 from tests.training.stages.test_bad_input import refused, sft_settings
 from tests.training.stages.test_crashes import stage_settings
 from training.data import rehearsal
+from training.disk import NO_ROOM
 
 
 @contextmanager
@@ -34,8 +35,8 @@ def test_where_nothing_can_be_saved_no_step_is_taken(
 ) -> None:
     out = tmp_path / "out"
     settings = sft_settings(world) if stage == "sft" else stage_settings(stage, world, policy, reward)
-    with files_of_at_most(20_000):
-        message = refused(stage, out, capfd, **settings)
+    with files_of_at_most(20_000):  # a disk that is full, and so a matter of waiting and not of the input
+        message = refused(stage, out, capfd, code=NO_ROOM, **settings)
     assert "can't be saved and opened again" in message
     assert not (out / "metrics.jsonl").exists()
     assert not list(out.rglob("*.part"))

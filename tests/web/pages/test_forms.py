@@ -36,8 +36,7 @@ async def test_what_can_not_be_meant_is_refused_on_a_page_and_changes_nothing(
     seen = str(seeded.policies[1].id)
     before = await everything(db)
     for path, form, status, said in (
-        ("/tokens", {"name": " ", "days": "30"}, 422, "1 to 200 printable"),
-        ("/tokens", {"name": "t", "days": "31"}, 422, "days: String should match"),
+        ("/tokens", {"name": "t", "days": "31"}, 422, "days: Input should be"),
         ("/tokens", {"name": "t" * 201}, 422, "name: String should have at most 200"),
         ("/tokens", {}, 422, "name: Field required"),
         (f"/tokens/{BEYOND}/revoke", {}, 422, "token_id"),
@@ -81,6 +80,8 @@ async def test_what_can_not_be_meant_is_refused_on_a_page_and_changes_nothing(
             words(answer.text)[-300:],
         )
         assert answer.headers["x-request-id"] in answer.text, path
+    again = await doors["owner"].send("POST", "/tokens", {"name": " ", "days": "30", "scopes": "read"})
+    assert (again.status_code, "1 to 200 printable" in words(again.text)) == (422, True), "the form once more"
     assert await everything(db) == before
 
 
