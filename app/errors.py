@@ -22,6 +22,8 @@ class DomainError(Exception):
     """That can't be done."""
 
     status = 400
+    retry_after_seconds: int | None = None
+    """When it is worth trying again, where that is known; answers say it in the header Retry-After."""
 
     def __init__(self, template: str | None = None, **named: object) -> None:
         """`template` is what the catalogues hold; `%(name)s` in it stands for what is given by that name."""
@@ -86,7 +88,6 @@ class TooMany(DomainError):
     status = 429
 
     def __init__(self, template: str | None = None, *, retry_after_seconds: int = 60, **named: object) -> None:
-        """`retry_after_seconds`: when it is worth trying again; answers say it in the header Retry-After."""
         self.retry_after_seconds = retry_after_seconds
         super().__init__(template, **named)
 

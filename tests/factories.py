@@ -9,6 +9,7 @@ from app.db.tables import Completion, Member, Project, Prompt, Task, TaskComplet
 from app.db.tables.content import Split
 from app.db.tables.projects import Role
 from app.security import Principal
+from app.services import accounts
 
 numbers = count(1)
 
@@ -34,6 +35,12 @@ async def make_project(
     db.add(project)
     await db.flush()
     return project
+
+
+async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
+    """Who owns this token, and None once it opens nothing."""
+    bearer = await accounts.bearer_of(db, token)
+    return bearer.principal if bearer else None
 
 
 async def make_member(

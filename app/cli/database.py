@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.db import embedded, migrate
-from app.db.session import SEARCH_PATH, create_engine, driver_url, session_factory, transaction
+from app.db.session import SEARCH_PATH, create_engine, plain_url, session_factory, transaction
 from app.errors import Conflict
 from app.settings import settings
 
@@ -35,8 +35,7 @@ def database_url() -> Iterator[str]:
 
 def connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
     """A plain connection, for a question that needs no session."""
-    plain = driver_url(url).set(drivername="postgresql")
-    return psycopg.connect(plain.render_as_string(hide_password=False), options=f"-c search_path={SEARCH_PATH}")
+    return psycopg.connect(plain_url(url), options=f"-c search_path={SEARCH_PATH}")
 
 
 def in_transaction(work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:

@@ -10,8 +10,9 @@ import psycopg
 from app.cli.findings import Finding
 from app.db import migrate
 from app.db.session import POOL_SIZE
-from app.jobs.site_figures import SILENT_SECONDS, WAITING, WORKERS
+from app.jobs.site_figures import WAITING, WORKERS
 from app.services.backups.standing import LATE, scheduled_place
+from app.services.health import SILENT_SECONDS
 from app.services.loop.artifacts import ArtifactBroken, require_intact, require_registered
 from app.settings import Settings
 

@@ -6,7 +6,8 @@ from app.cli import app
 from app.cli.database import connect, database_url
 from app.db import migrate
 from app.errors import DomainError
-from app.jobs.site_figures import SILENT_SECONDS, WORKERS
+from app.jobs.site_figures import WORKERS
+from app.services.health import SILENT_SECONDS
 from app.settings import settings
 from app.supervisor import prepare as prepare_database
 from app.supervisor import web_command

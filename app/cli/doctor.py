@@ -14,8 +14,9 @@ import typer
 from app.cli import app
 from app.cli.database import connect, database_url
 from app.cli.database_findings import of_database
-from app.cli.findings import Finding, existing, of_machine
+from app.cli.findings import Finding, of_machine
 from app.errors import DomainError
+from app.services.disk import existing
 from app.settings import Settings, settings
 
 WIDTH = 110

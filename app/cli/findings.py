@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from app.figures_server import WEB_PROCESSES
 from app.services.backups.storage import SCHEMES
+from app.services.disk import existing
 from app.services.served.keys import FILE as KEY_FILE
 from app.settings import Settings
 
@@ -69,11 +70,6 @@ def _disk(home: Path) -> Iterator[Finding]:
         yield Finding("problem", f"{free / 1e9:.1f} GB are free where {home} is.", mend)
     elif free < LITTLE_SPACE_BYTES:
         yield Finding("warning", f"{free / 1e9:.1f} GB are free where {home} is.", mend)
-
-
-def existing(home: Path) -> Path:
-    """The home, or the folder in which it would be made."""
-    return next(folder for folder in (home, *home.parents) if folder.exists())
 
 
 def _permissions(settings: Settings) -> Iterator[Finding]:

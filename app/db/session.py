@@ -38,6 +38,11 @@ def driver_url(database_url: str) -> URL:
     return make_url(database_url).set(drivername="postgresql+psycopg")
 
 
+def plain_url(database_url: str) -> str:
+    """`database_url` for whoever talks to the driver itself, password included."""
+    return driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def create_engine(database_url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
     engine = create_async_engine(
         driver_url(database_url),

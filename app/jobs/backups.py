@@ -11,9 +11,10 @@ from contextlib import suppress
 
 import structlog
 
-from app.db.session import driver_url
+from app.db.session import plain_url
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
+from app.jobs.pausing import pause
 from app.jobs.transactions import AWAY
 from app.processes import bound_to_us, give_way, open_log
 from app.services.backups import making, standing
@@ -33,8 +34,7 @@ async def keep_backing_up(context: WorkerContext, settings: Settings, database_u
         if settings.backup_to is not None and "steps" in settings.queues:
             with suppress(*AWAY):  # the next look finds it again
                 await _back_up_if_due(context, settings, database_url)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(context.stopping.wait(), timeout=LOOK_SECONDS)
+        await pause(context.stopping, LOOK_SECONDS)
 
 
 async def _back_up_if_due(context: WorkerContext, settings: Settings, database_url: str) -> None:
@@ -46,8 +46,11 @@ async def _back_up_if_due(context: WorkerContext, settings: Settings, database_u
 
 async def _back_up(context: WorkerContext, settings: Settings, database_url: str) -> int:
     """The exit code of the process. It is killed when the worker stops: the next one begins it anew."""
-    url = driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    own = {"DATABASE_URL": url, "PLUMBLINE_HOME": str(settings.home), "PLUMBLINE_BACKUP_TO": str(settings.backup_to)}
+    own = {
+        "DATABASE_URL": plain_url(database_url),
+        "PLUMBLINE_HOME": str(settings.home),
+        "PLUMBLINE_BACKUP_TO": str(settings.backup_to),
+    }
     with open_log(settings.home / "logs", LOG) as file:
         child = await asyncio.create_subprocess_exec(
             *bound_to_us([sys.executable, "-m", "app.jobs.backups"]),

@@ -30,6 +30,10 @@ class WorkerContext:
         """Six chances to renew before the lease runs out: with 30 s, one in 5 s."""
         return self.lease_seconds / 6
 
+    def wait_after(self, attempt: int) -> float:
+        """Seconds to the next attempt, twice as long each time: what broke one may last."""
+        return self.retry_seconds * 2.0 ** (attempt - 1)
+
     @property
     def pulse_seconds(self) -> float:
         """How often a run's metrics, lease and cancellation are looked at; pages hear of a run no more often."""

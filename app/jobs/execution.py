@@ -216,8 +216,8 @@ async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed
     """Remove a result that can't be trusted and let the stage run again; under the run's lock, so that it is ours."""
     await leases.hold(db, claimed.run.id, claimed.token)
     outcomes.discard(context.home, claimed.project, claimed.run)
-    pause_seconds = context.retry_seconds * 2 ** (claimed.run.attempt - 1)
-    await leases.give_back(db, claimed.run.id, claimed.token, error=reason, wait_seconds=pause_seconds)
+    wait_seconds = context.wait_after(claimed.run.attempt)
+    await leases.give_back(db, claimed.run.id, claimed.token, error=reason, wait_seconds=wait_seconds)
 
 
 async def _run_child(context: WorkerContext, lease: HeldLease, launch: Launch) -> int:
@@ -341,8 +341,8 @@ async def _finish(
 async def _give_back(
     context: WorkerContext, claimed: Claimed, *, error: str, counts: bool = True, wait_seconds: float = 0
 ) -> None:
-    """An attempt that counts is followed by a pause, twice as long each time: what broke it may last."""
-    pause_seconds = context.retry_seconds * 2 ** (claimed.run.attempt - 1) if counts else wait_seconds
+    """`wait_seconds` is for an attempt that doesn't count."""
+    pause_seconds = context.wait_after(claimed.run.attempt) if counts else wait_seconds
     await context.database.run(
         lambda db: leases.give_back(
             db, claimed.run.id, claimed.token, error=storable(error), counts=counts, wait_seconds=pause_seconds

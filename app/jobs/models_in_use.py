@@ -6,7 +6,6 @@ else it is their sizes and times that are looked at.
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion
 from app.jobs.context import WorkerContext
+from app.jobs.pausing import pause
 from app.services.loop import artifacts
 from app.services.loop.artifacts import ArtifactBroken
 
@@ -41,8 +41,7 @@ async def keep_watch(context: WorkerContext) -> None:
     watch = ModelsInUse(context)
     while not context.stopping.is_set():
         await watch.look()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(context.stopping.wait(), timeout=LOOK_SECONDS)
+        await pause(context.stopping, LOOK_SECONDS)
 
 
 class ModelsInUse:

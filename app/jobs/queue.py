@@ -16,7 +16,8 @@ from procrastinate.jobs import Status
 from psycopg import OperationalError
 
 from app import traces
-from app.db.session import SEARCH_PATH, driver_url
+from app.db.session import SEARCH_PATH, plain_url
+from app.jobs.pausing import pause
 from app.services.dispatch import REPORT_TASK, ROUND_TASK, RUN_TASK, STEPS_QUEUE, TRAINING_QUEUE
 
 Handler = Callable[[int], Awaitable[None]]
@@ -47,7 +48,7 @@ class Queue:
         self._queues = queues
         self._app = App(
             connector=PsycopgConnector(
-                conninfo=driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False),
+                conninfo=plain_url(database_url),
                 kwargs={"options": f"-c search_path={SEARCH_PATH}"},
                 min_size=1,
                 max_size=4,
@@ -91,7 +92,7 @@ class Queue:
                 if not isinstance(error, AWAY):
                     raise error
                 log.warning("queue_away", queue=queue, error=type(error).__name__)
-            await _sleep(stopping, RESTART_SECONDS)
+            await pause(stopping, RESTART_SECONDS)
 
     async def _work(self, queue: str) -> None:
         await self._app.run_worker_async(
@@ -109,7 +110,7 @@ class Queue:
             with suppress(*AWAY):
                 for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
                     await jobs.finish_job(job=job, status=Status.FAILED, delete_job=True)
-            await _sleep(stopping, TIDY_SECONDS)
+            await pause(stopping, TIDY_SECONDS)
 
 
 async def _until(stopping: asyncio.Event, worker: "asyncio.Task[None]") -> None:
@@ -118,8 +119,3 @@ async def _until(stopping: asyncio.Event, worker: "asyncio.Task[None]") -> None:
         await asyncio.wait([worker, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
-
-
-async def _sleep(stopping: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), timeout=seconds)

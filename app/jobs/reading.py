@@ -3,10 +3,8 @@
 A plain loop in every worker: it takes what waits, some hundred texts in a transaction, so that nobody waits for it.
 """
 
-import asyncio
-from contextlib import suppress
-
 from app.jobs.context import WorkerContext
+from app.jobs.pausing import pause
 from app.services.browse import documents
 
 PAUSE_SECONDS = 5.0
@@ -17,5 +15,4 @@ async def keep_reading(context: WorkerContext) -> None:
     while not context.stopping.is_set():
         if await context.database.run(documents.read_some):
             continue
-        with suppress(TimeoutError):
-            await asyncio.wait_for(context.stopping.wait(), timeout=PAUSE_SECONDS)
+        await pause(context.stopping, PAUSE_SECONDS)

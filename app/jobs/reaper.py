@@ -4,9 +4,6 @@ A plain loop in every worker, one at a time across all of them by an advisory lo
 is lost with the worker that had it.
 """
 
-import asyncio
-from contextlib import suppress
-
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
+from app.jobs.pausing import pause
 from app.services import dispatch
 from app.services.judging import assignments
 from app.services.loop import leases, lifecycle, round_rows, rounds, runs, triggering
@@ -34,8 +32,7 @@ async def keep_watch(context: WorkerContext) -> None:
     interval_seconds = min(MAX_INTERVAL_SECONDS, context.renewal_seconds)
     while not context.stopping.is_set():
         await look_around(context)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(context.stopping.wait(), timeout=interval_seconds)
+        await pause(context.stopping, interval_seconds)
 
 
 async def look_around(context: WorkerContext) -> None:

@@ -4,12 +4,10 @@ A plain loop in every worker. What waits is put off in its row, where people rea
 later, until there is room.
 """
 
-import asyncio
-from contextlib import suppress
-
 import structlog
 
 from app.jobs.context import WorkerContext
+from app.jobs.pausing import pause
 from app.services import disk
 
 LOOK_SECONDS = 2.0
@@ -24,8 +22,7 @@ async def keep_watch(context: WorkerContext) -> None:
     """Look until the worker is asked to stop."""
     while not context.stopping.is_set():
         look(context)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(context.stopping.wait(), timeout=LOOK_SECONDS)
+        await pause(context.stopping, LOOK_SECONDS)
 
 
 def look(context: WorkerContext) -> None:

@@ -11,13 +11,12 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.db.session import SEARCH_PATH, driver_url
+from app.db.session import SEARCH_PATH, plain_url
 from app.db.tables.runs import RunState
+from app.services.health import SILENT_SECONDS
 
 ANSWER_MILLISECONDS = 2_000
 CONNECT_SECONDS = 2
-# A worker tells that it lives every 10 s.
-SILENT_SECONDS = 60
 
 RUNS = "SELECT state, count(*) FROM runs GROUP BY state"
 RUNS_OVERDUE = "SELECT count(*) FROM runs WHERE state = 'running' AND lease_expires_at < now()"
@@ -59,7 +58,7 @@ class SiteFigures(Collector):
     """Asks over a connection of its own, in the thread that answers: a worker that hangs is told of all the same."""
 
     def __init__(self, database_url: str, home: Path) -> None:
-        self._address = driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._address = plain_url(database_url)
         self._home = home
 
     def describe(self) -> Iterable[Metric]:

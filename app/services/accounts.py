@@ -306,12 +306,6 @@ async def bearer_of(db: AsyncSession, token: str) -> Bearer | None:
     return Bearer(owner.principal(token), frozenset(scope for scope in SCOPES if scope in owner.scopes))
 
 
-async def principal_of_api_token(db: AsyncSession, token: str) -> Principal | None:
-    """Who owns this token, and None once it opens nothing."""
-    bearer = await bearer_of(db, token)
-    return bearer.principal if bearer else None
-
-
 async def _record_use(db: AsyncSession, token: str) -> None:
     """When it was used, and the first use of each day (UTC) in the log."""
     # Skipping a locked row: requests of one program must not wait for each other to record a use.

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv6Address, ip_address
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -18,7 +17,6 @@ WINDOW = timedelta(minutes=5)
 LIMIT = 10
 FROM_ONE_NETWORK = 30  # an office has one address
 KEPT = timedelta(days=1)
-IPV6_NETWORK_BITS = 64  # whoever has one such address has all of its network
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,6 @@ async def count(db: AsyncSession, subject: str, *, limit: int = LIMIT) -> None:
             retry_after_seconds=wait,
             seconds=wait,
         )
-
-
-def network_of(address: str) -> str:
-    """What is counted as one place in the network: an IPv4 address, or the network of an IPv6 address."""
-    try:
-        known = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(known, IPv6Address):
-        if known.ipv4_mapped is not None:
-            return str(known.ipv4_mapped)
-        kept = int(known) >> (128 - IPV6_NETWORK_BITS) << (128 - IPV6_NETWORK_BITS)
-        return f"{IPv6Address(kept)}/{IPV6_NETWORK_BITS}"
-    return str(known)
 
 
 async def forgive(db: AsyncSession, subjects: tuple[str, ...]) -> None:

@@ -34,8 +34,12 @@ class Room:
 
 def look(home: Path, reserve_bytes: int) -> Room:
     """How much is free where `home` is or will be."""
-    place = next(folder for folder in (home, *home.parents) if folder.exists())
-    return Room(shutil.disk_usage(place).free, reserve_bytes)
+    return Room(shutil.disk_usage(existing(home)).free, reserve_bytes)
+
+
+def existing(home: Path) -> Path:
+    """The home, or the folder in which it would be made."""
+    return next(folder for folder in (home, *home.parents) if folder.exists())
 
 
 def require_room(home: Path, reserve_bytes: int) -> None:

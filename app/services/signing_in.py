@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import apart
 from app.db.tables import KnownBrowser, User
 from app.errors import NotSignedIn
+from app.networks import network_of
 from app.security import digest
 from app.services import accounts, attempts, audit, passwords
 
@@ -23,7 +24,7 @@ async def by_password(
     commit then, too.
     """
     email = email.strip().lower()[:320]
-    network = attempts.network_of(address)
+    network = network_of(address)
     known_as = await _known_as(db, email, known_browser)
     subjects = _counted_for(email, network, known_browser if known_as else "")
     for subject, limit in subjects.items():

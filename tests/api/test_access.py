@@ -12,6 +12,7 @@ from app.web.api import docs, routes
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
 from tests.cutting import cut_what_waits
+from tests.factories import principal_of_api_token
 
 # What an annotator may call; everything else in the project is for those who manage it.
 FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
@@ -161,7 +162,7 @@ async def test_a_revoked_token_opens_nothing(
 ) -> None:
     client = calling("owner")
     (token,) = await accounts.list_api_tokens(db, seeded.owner.id)
-    owner = await accounts.principal_of_api_token(db, client.headers["Authorization"].removeprefix("Bearer "))
+    owner = await principal_of_api_token(db, client.headers["Authorization"].removeprefix("Bearer "))
     assert owner is not None
     await accounts.revoke_api_token(db, owner, token.id)
     await db.commit()

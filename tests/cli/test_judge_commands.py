@@ -1,19 +1,27 @@
 """Judges that are models from the command line: made, asked, measured, read and stopped, and what is refused."""
 
 import json
-from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.cli.served_site import HERE, _loopback_allowed, database_url, home
 from tests.cli.test_loop_commands import Command, plumbline
 from tests.command_line import usage_error
 from tests.seeded import seeded, seeded_template, seeded_url
-from tests.served_endpoint import LOOPBACK, ServedEndpoint, endpoint
+from tests.served_endpoint import ServedEndpoint, endpoint
 
-__all__ = ["endpoint", "plumbline", "seeded", "seeded_template", "seeded_url"]
+__all__ = [
+    "_loopback_allowed",
+    "database_url",
+    "endpoint",
+    "home",
+    "plumbline",
+    "seeded",
+    "seeded_template",
+    "seeded_url",
+]
 
-HERE = ("-p", "everyday-help")
 SAID = """
     INSERT INTO runs (project_id, stage) SELECT project_id, 'judge' FROM judges;
     INSERT INTO judgements
@@ -26,21 +34,6 @@ SAID = """
                  {"order": [1, 0], "said": "B", "why": null, "text": "VERDICT: B"}]', 40
         FROM judges judge, judgements said WHERE said.kind = 'machine' AND said.annotator_id = judge.user_id;
 """
-
-
-@pytest.fixture
-def database_url(seeded_url: str) -> str:
-    return seeded_url
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture(autouse=True)
-def _loopback_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLUMBLINE_PRIVATE_ADDRESSES", LOOPBACK)
 
 
 @pytest.fixture

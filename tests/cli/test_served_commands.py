@@ -5,28 +5,21 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.cli.served_site import HERE, _loopback_allowed, database_url, home
 from tests.cli.test_loop_commands import Command, plumbline
 from tests.seeded import seeded, seeded_template, seeded_url
-from tests.served_endpoint import KEY, LOOPBACK, ServedEndpoint, endpoint, of
+from tests.served_endpoint import KEY, ServedEndpoint, endpoint, of
 
-__all__ = ["endpoint", "plumbline", "seeded", "seeded_template", "seeded_url"]
-
-HERE = ("-p", "everyday-help")
-
-
-@pytest.fixture
-def database_url(seeded_url: str) -> str:
-    return seeded_url
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture(autouse=True)
-def _loopback_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLUMBLINE_PRIVATE_ADDRESSES", LOOPBACK)
+__all__ = [
+    "_loopback_allowed",
+    "database_url",
+    "endpoint",
+    "home",
+    "plumbline",
+    "seeded",
+    "seeded_template",
+    "seeded_url",
+]
 
 
 @pytest.fixture

@@ -47,10 +47,8 @@ class Collector:
                     ]
         return found
 
-    def span(self, name: str, run_id: int | None = None) -> "Sent":
-        (found,) = [
-            one for one in self.spans if one.name == name and run_id in (None, one.attributes.get("plumbline.run_id"))
-        ]
+    def span(self, name: str) -> "Sent":
+        (found,) = [one for one in self.spans if one.name == name]
         return found
 
 
@@ -133,10 +131,16 @@ async def test_a_run_is_a_span_of_its_stage_within_that_of_its_job(
     await worker
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(number)
-    stage, job = collector.span("stage sft"), collector.span("job plumbline.run", run.id)
+    stage = collector.span("stage sft")
+    # Whoever looks for forgotten runs may send a second job just as the first is taken; it finds nothing to do.
+    jobs = [
+        one.id
+        for one in collector.spans
+        if one.name == "job plumbline.run" and one.attributes.get("plumbline.run_id") == run.id
+    ]
     assert stage.service == "plumbline-worker"
     assert stage.attributes == {"plumbline.run_id": run.id, "plumbline.stage": "sft", "plumbline.attempt": 1}
-    assert stage.parent == job.id
+    assert jobs.count(stage.parent) == 1
 
 
 def test_an_error_is_told_by_its_class_and_not_by_its_words(collector: Collector) -> None:

@@ -13,7 +13,7 @@ from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
 from app.security import Principal
 from app.services import accounts, attempts, signing_in
-from tests.factories import make_user, principal
+from tests.factories import make_user, principal, principal_of_api_token
 
 PASSWORD = "correct horse battery"
 
@@ -177,7 +177,7 @@ async def test_a_visit_is_recorded_once_a_minute_and_never_waited_for(
 async def test_an_api_token_works_until_it_is_revoked(db: AsyncSession) -> None:
     ada = await make_ada(db)
     token = await accounts.create_api_token(db, ada.id, name="nightly export")
-    assert await accounts.principal_of_api_token(db, token) == principal(ada)
+    assert await principal_of_api_token(db, token) == principal(ada)
     (listed,) = await accounts.list_api_tokens(db, ada.id)
     await db.refresh(listed)
     assert (listed.name, token.startswith(listed.hint)) == ("nightly export", True)
@@ -185,21 +185,21 @@ async def test_an_api_token_works_until_it_is_revoked(db: AsyncSession) -> None:
     with pytest.raises(NotFound):
         await accounts.revoke_api_token(db, principal(await make_user(db)), listed.id)
     await accounts.revoke_api_token(db, principal(ada), listed.id)
-    assert await accounts.principal_of_api_token(db, token) is None
+    assert await principal_of_api_token(db, token) is None
     assert await accounts.list_api_tokens(db, ada.id) == []
 
 
 async def test_an_api_token_ends_with_its_time_and_its_owner(db: AsyncSession) -> None:
     ada = await make_ada(db)
     short, lasting = [await accounts.create_api_token(db, ada.id, name="t", days=days) for days in (1, 2)]
-    assert await accounts.principal_of_api_token(db, short) is not None
+    assert await principal_of_api_token(db, short) is not None
     await db.execute(
         update(ApiToken).where(ApiToken.expires_at < func.now() + timedelta(days=1.5)).values(expires_at=ago(seconds=1))
     )
-    assert await accounts.principal_of_api_token(db, short) is None
-    assert await accounts.principal_of_api_token(db, lasting) is not None
+    assert await principal_of_api_token(db, short) is None
+    assert await principal_of_api_token(db, lasting) is not None
     await disable(db, ada)
-    assert await accounts.principal_of_api_token(db, lasting) is None
+    assert await principal_of_api_token(db, lasting) is None
 
 
 async def test_no_secret_is_stored(db: AsyncSession, sessions: SessionFactory) -> None:

@@ -12,7 +12,7 @@ from app.db.session import SessionFactory
 from app.db.tables import ApiToken, Attempts, SignInLink, SignInSession, User
 from app.errors import Invalid, NotFound, NotSignedIn, TooMany
 from app.services import accounts
-from tests.factories import make_user, principal
+from tests.factories import make_user, principal, principal_of_api_token
 from tests.services.test_accounts import PASSWORD, ago, disable, make_ada, sign_in
 
 
@@ -117,12 +117,12 @@ async def test_a_secret_of_one_kind_opens_nothing_of_another(db: AsyncSession) -
     session = await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, ada.id))
     assert await accounts.principal_of_session(db, token) is None
     assert await accounts.principal_of_session(db, link) is None
-    assert await accounts.principal_of_api_token(db, session) is None
-    assert await accounts.principal_of_api_token(db, link) is None
+    assert await principal_of_api_token(db, session) is None
+    assert await principal_of_api_token(db, link) is None
     for wrong in (token, session, ""):
         with pytest.raises(NotFound):
             await accounts.use_sign_in_link(db, wrong)
-    assert await accounts.principal_of_api_token(db, token) == principal(ada)
+    assert await principal_of_api_token(db, token) == principal(ada)
 
 
 async def test_tokens_are_listed_newest_first_without_those_that_ended_and_revoked_once(db: AsyncSession) -> None:
@@ -146,18 +146,18 @@ async def test_a_use_of_a_token_is_recorded_once_a_minute_and_never_waited_for(
     ada = await make_ada(db)
     token = await accounts.create_api_token(db, ada.id, name="t")
     used = select(ApiToken.last_used_at)
-    await accounts.principal_of_api_token(db, token)
+    await principal_of_api_token(db, token)
     at_first = await db.scalar(used)
     assert at_first is not None
     await db.commit()
-    await accounts.principal_of_api_token(db, token)
+    await principal_of_api_token(db, token)
     assert await db.scalar(used) == at_first
     await db.execute(update(ApiToken).values(last_used_at=ago(minutes=2)))
     await db.commit()
     async with sessions() as slow, slow.begin():
-        await accounts.principal_of_api_token(slow, token)
+        await principal_of_api_token(slow, token)
         async with asyncio.timeout(5):
-            assert await accounts.principal_of_api_token(db, token) == principal(ada), "another holds the row"
+            assert await principal_of_api_token(db, token) == principal(ada), "another holds the row"
         await db.commit()
     assert (await db.scalar(used) or at_first) > ago(minutes=1)
 

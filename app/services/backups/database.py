@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from app.db.migrate import MIGRATION_LOCK
-from app.db.session import driver_url
+from app.db.session import plain_url
 from app.db.unfinished import MARK
 from app.services.backups.files import durably
 from app.services.backups.manifest import Manifest, Table
@@ -63,9 +63,8 @@ _INDEXES = """
 
 def connect(database_url: str) -> Connection:
     """In autocommit; never ended for being silent while files are written."""
-    plain = driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     silence = "-c idle_in_transaction_session_timeout=0"
-    return psycopg.connect(plain, options=f"-c search_path=public {_TEXT} {silence}", autocommit=True)
+    return psycopg.connect(plain_url(database_url), options=f"-c search_path=public {_TEXT} {silence}", autocommit=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from webauthn.helpers.structs import AuthenticationCredential
 from app.db.base import Json
 from app.db.tables import Passkey, User
 from app.errors import Conflict, Forbidden, NotFound, NotSignedIn
+from app.networks import network_of
 from app.security import Principal
 from app.services import accounts, attempts, audit
 from app.services.people import account, ceremonies
@@ -108,7 +109,7 @@ async def sign_in(
     Must be the first statement of its transaction, as `signing_in.by_password`. Tries by passwords from the same
     address of the network count apart, so that they don't keep this door shut.
     """
-    network = attempts.network_of(address)
+    network = network_of(address)
     by_address = f"passkeys from {network}"
     await attempts.count(db, by_address, limit=attempts.FROM_ONE_NETWORK)
     try:

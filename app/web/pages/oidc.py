@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.db.session import transaction
 from app.errors import NotFound, NotSignedIn
-from app.services import attempts
+from app.networks import network_of
 from app.services.people import identities, oidc
 from app.services.people.oidc import Begun, Provider, ProviderRefused
 from app.settings import Settings
@@ -55,7 +55,7 @@ async def come_back(request: Request, code: str = "", state: str = "") -> Respon
                     db,
                     claims,
                     admin_group=settings.oidc_admin_group,
-                    network=attempts.network_of(address_of(request)),
+                    network=network_of(address_of(request)),
                     device=device_of(request),
                 )
             except NotSignedIn as refusal:

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from app.db.away import is_away
 from app.errors import DomainError, NoRoom, Unavailable
-from app.web.locales import translated
 from app.web.serving import errors
 from training.disk import is_full
 
@@ -56,6 +55,6 @@ class Outages:
 
 def answered(request: Request, refusal: DomainError) -> Response:
     """The refusal as a page, a toast or a problem, with the time to try again."""
-    response = errors.respond(request, refusal.status, type(refusal).__name__, translated(refusal))
+    response = errors.answered(request, refusal)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response

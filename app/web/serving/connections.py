@@ -23,8 +23,8 @@ from typing import ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.networks import network_of
 from app.settings import Settings, settings
-from app.web.serving.clients import client_of
 
 MOST_HEADERS = 128
 # Browsers don't send a request before the last one was answered, and others send few.
@@ -146,7 +146,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.register = self.chosen_register or register()
         self.limits = self.register.limits
-        self.client_name = client_of(self.client[0] if self.client else None)
+        self.client_name = network_of(self.client[0] if self.client else None)
         self.has_served = False
         self._receiving: Literal["head", "body"] | None = None
         self._is_silent = False

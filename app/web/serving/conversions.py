@@ -16,9 +16,7 @@ class Busy(DomainError):
     """Several files are being written already. Try again in a moment."""
 
     status = 503
-
     retry_after_seconds = RETRY_SECONDS
-    """When it is worth trying again; answers say it in the header Retry-After."""
 
 
 class Conversions:

@@ -11,11 +11,10 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn, TooMany
+from app.errors import DomainError, Forbidden, Invalid, NotFound, NotSignedIn
 from app.logs import kind_of
 from app.web.locales import gettext, translated
 from app.web.rendering import render
-from app.web.serving.conversions import Busy
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +47,14 @@ def respond(request: Request, status: int, name: str, message: str, **details: o
     return render.page(request, "error.html", status_code=status, status=status, message=message)
 
 
+def answered(request: Request, error: DomainError) -> Response:
+    """What was refused, and when it is worth trying again."""
+    return saying_when(respond(request, error.status, type(error).__name__, translated(error)), error)
+
+
 def saying_when(response: Response, error: DomainError | None) -> Response:
-    """The answer, with when it is worth trying again where there was too much at once."""
-    if isinstance(error, TooMany | Busy):
+    """The answer, with when it is worth trying again where that is known."""
+    if error is not None and error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 
@@ -80,7 +84,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
     if isinstance(error, NotSignedIn) and not request.url.path.startswith(API):
         return _to_sign_in(request)
-    return saying_when(respond(request, error.status, type(error).__name__, translated(error)), error)
+    return answered(request, error)
 
 
 def _to_sign_in(request: Request) -> Response:

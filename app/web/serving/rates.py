@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import acting
 from app.errors import TooMany
+from app.networks import network_of
+from app.phrases import phrase
 from app.settings import Settings
-from app.web.locales import gettext
 from app.web.serving import errors
-from app.web.serving.clients import client_of
 from app.web.serving.deps import session_cookie
 
 BURST_SECONDS = 30
@@ -105,7 +105,7 @@ class RateLimit:
             return
         rates: Rates = scope["app"].state.rates
         secret = self._secret(scope)
-        name = rates.name_of(secret, client_of((scope.get("client") or ("",))[0]))
+        name = rates.name_of(secret, network_of((scope.get("client") or ("",))[0]))
         wait = rates.take(name)
         if wait:
             await _refuse(scope, receive, send, wait)
@@ -126,7 +126,5 @@ class RateLimit:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, wait: float) -> None:
-    said = gettext("Too many requests at once. Wait a moment and try again.")
-    answer = errors.respond(Request(scope), TooMany.status, TooMany.__name__, said)
-    answer.headers["Retry-After"] = str(ceil(wait))
-    await answer(scope, receive, send)
+    told = TooMany(phrase("Too many requests at once. Wait a moment and try again."), retry_after_seconds=ceil(wait))
+    await errors.answered(Request(scope), told)(scope, receive, send)

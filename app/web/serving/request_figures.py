@@ -3,8 +3,9 @@
 import time
 
 from prometheus_client import Counter, Histogram
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.web.serving.answers import Answer
 from app.web.serving.route_names import CLIENT_WENT, method_of, route_of
 
 REQUESTS = Counter("plumbline_http_requests_total", "Requests answered.", ["method", "route", "status"])
@@ -27,18 +28,11 @@ class RequestFigures:
             await self.app(scope, receive, send)
             return
         received = time.perf_counter()
-        status, seconds = CLIENT_WENT, None
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status, seconds
-            if message["type"] == "http.response.start":
-                status, seconds = message["status"], time.perf_counter() - received
-            await send(message)
-
+        answer = Answer(send)
         try:
-            await self.app(scope, receive, send_and_note)
+            await self.app(scope, receive, answer.send)
         finally:
             method, route = method_of(scope), route_of(scope)
-            REQUESTS.labels(method, route, status).inc()
-            if seconds is not None:
-                SECONDS.labels(method, route).observe(seconds)
+            REQUESTS.labels(method, route, answer.status or CLIENT_WENT).inc()
+            if answer.began_at is not None:
+                SECONDS.labels(method, route).observe(answer.began_at - received)

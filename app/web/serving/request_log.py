@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.acting import Actor, Door, acting
 from app.web import locales
 from app.web.serving import away, errors
+from app.web.serving.answers import Answer
 from app.web.serving.away import Outages
 
 log = structlog.get_logger(__name__)
@@ -80,26 +81,20 @@ class ErrorBoundary:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
+        answer = Answer(send)
         try:
-            await self.app(scope, receive, send_and_note)
+            await self.app(scope, receive, answer.send)
         except ClientDisconnect:  # nobody is there to be answered
             log.info("request.aborted", path=_without_secrets(scope["path"]))
         except Exception as error:  # the edge of the process: whatever it is, it is logged and answered
             refusal = self._outages.note(error)
             if refusal is not None:
                 # An answer that has begun is cut off: the server ends its connection when nothing more comes.
-                if not started:
+                if answer.status is None:
                     await away.answered(Request(scope), refusal)(scope, receive, send)
                 return
             log.exception("request.crashed", path=_without_secrets(scope["path"]))
-            if started:
+            if answer.status is not None:
                 raise
             await errors.crashed(Request(scope))(scope, receive, send)
 

@@ -1,9 +1,10 @@
 """Requests as spans of a trace."""
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import traces
 from app.acting import current
+from app.web.serving.answers import Answer
 from app.web.serving.route_names import CLIENT_WENT, method_of, route_of
 
 
@@ -17,22 +18,15 @@ class RequestSpans:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = CLIENT_WENT
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        answer = Answer(send)
         method = method_of(scope)
         with traces.span(method, "server", http__request__method=method) as span:
             try:
-                await self.app(scope, receive, send_and_note)
+                await self.app(scope, receive, answer.send)
             finally:
                 route = route_of(scope)
                 span.call(f"{method} {route}")
-                span.note(http__route=route, http__response__status_code=status)
+                span.note(http__route=route, http__response__status_code=answer.status or CLIENT_WENT)
                 actor = current()
                 if actor is not None and actor.request_id is not None:
                     span.note(plumbline__request_id=actor.request_id)

@@ -1,9 +1,6 @@
 """What could be lost at the end of a run is found out at its beginning, before a step is taken."""
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,22 +8,12 @@ import pytest
 from models.backbone import LanguageModel, load_language_model
 from models.reward import RewardModel
 from models.saving import save_language_model
+from tests.faults.room import no_room_beyond
 from tests.models.directories import write_directory
 from tests.training.stages.test_bad_input import refused, sft_settings
 from tests.training.stages.test_crashes import stage_settings
 from training.data import rehearsal
 from training.disk import NO_ROOM
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """As on a full disk, no file can grow beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "dpo", "kto"])
@@ -35,7 +22,7 @@ def test_where_nothing_can_be_saved_no_step_is_taken(
 ) -> None:
     out = tmp_path / "out"
     settings = sft_settings(world) if stage == "sft" else stage_settings(stage, world, policy, reward)
-    with files_of_at_most(20_000):  # a disk that is full, and so a matter of waiting and not of the input
+    with no_room_beyond(20_000):  # a disk that is full, and so a matter of waiting and not of the input
         message = refused(stage, out, capfd, code=NO_ROOM, **settings)
     assert "can't be saved and opened again" in message
     assert not (out / "metrics.jsonl").exists()

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run, Task
-from app.services import accounts
 from app.services.data.exports.schema import RecordSchema
 from app.services.loop import models
 from app.services.projects import projects
@@ -21,7 +20,7 @@ from tests.browser.seed import Seeded
 from tests.browser.seed.hacking import write_report
 from tests.browser.seed.versions import manifest_sha256
 from tests.cutting import cut_what_waits
-from tests.factories import make_task
+from tests.factories import make_task, principal_of_api_token
 from tests.more_schemas import lengths
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.doors import Door, database_url, doors
@@ -275,12 +274,12 @@ async def test_a_token_is_shown_once_and_revoked_for_good(doors: dict[str, Door]
     (token,) = set(re.findall(r"plumb_\w{43}", made.text))
     assert made.headers["cache-control"] == "no-store"
     assert token not in await read(door, "/tokens")
-    assert await accounts.principal_of_api_token(db, token) is not None
+    assert await principal_of_api_token(db, token) is not None
     token_id = await db.scalar(select(func.max(ApiToken.id)))
     await db.commit()
     assert (await doors["owner"].send("POST", f"/tokens/{token_id}/revoke")).status_code == 404
     assert (await door.send("POST", f"/tokens/{token_id}/revoke")).status_code == 303
-    assert await accounts.principal_of_api_token(db, token) is None
+    assert await principal_of_api_token(db, token) is None
 
 
 async def test_an_owner_does_not_lock_the_project_by_mistake(doors: dict[str, Door], seeded: Seeded) -> None:
