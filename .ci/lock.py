@@ -17,7 +17,7 @@ SECTIONS = ("install", "web", "train", "dev")
 # torch is installed before the lock, since its wheel and its hash differ by platform; what it needs itself is locked.
 NEEDED_BY_TORCH = ("filelock", "fsspec", "jinja2", "networkx", "setuptools>=77", "sympy", "typing-extensions")
 # Settings of the images and of `make run` may ask for any of these; who installs the package by pip chooses.
-EXTRAS_OF_WEB = ("oidc", "storage", "traces")
+EXTRAS_OF_WEB = ("mcp", "oidc", "storage", "traces")
 # The application itself is installed from its folder, without fetching anything to build it with.
 NEEDED_TO_BUILD = ("setuptools>=77",)
 
