@@ -40,7 +40,7 @@ INPUTS = {
     "held_out_prompts": PromptRecord,
     "responses": UnpairedRecord,
 }
-MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "previous_reward")
+MODELS = ("policy", "reference", "reward", "cost", "held_out_reward", "averaged", "previous_reward")
 FIGURES: dict[str, dict[str, Any]] = {
     "sft": {
         "nll": 1.5,

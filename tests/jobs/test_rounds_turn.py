@@ -140,13 +140,16 @@ async def test_every_round_starts_from_the_reference_and_is_compared_with_the_re
     project = await ready_project(loop)
     await turn(loop, project)
     await turn(loop, project)
-    sft, _, third = await loop.versions(project)
+    sft, second, third = await loop.versions(project)
     first_reward, second_reward = await loop.versions(project, "reward")
     assert (third.parent_id, third.reference_id, third.reward_id) == (sft.id, sft.id, second_reward.id)
     reward_run = await loop.do(lambda db: db.get_one(Run, second_reward.run_id))
     assert reward_run.settings["previous_reward_id"] == first_reward.id
     policy_run = await loop.do(lambda db: db.get_one(Run, third.run_id))
     assert policy_run.settings["held_out_reward_id"] == first_reward.id
+    # What the first found is in the mean of both; before it there was nothing but the start itself.
+    assert policy_run.settings["averaged_id"] == second.id
+    assert (await loop.do(lambda db: db.get_one(Run, second.run_id))).settings["averaged_id"] is None
 
 
 async def test_a_round_waits_for_its_labels_and_the_last_one_wakes_it(loop: Loop) -> None:

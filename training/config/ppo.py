@@ -29,6 +29,8 @@ class PpoConfig(LearningConfig):
     held_out_reward: str | None = None
     """A second reward model that nothing is learnt from: what the policy gains by it is no product of `reward`'s
     errors."""
+    averaged: str | None = None
+    """The policy in use, which learnt from the same reference: `averaged_share` of what is published is its weights."""
     prompts: Path
     cost: str | None = None
     """A cost model whose mean is to stay within `cost_limit` (Dai et al. 2023, PPO-Lagrangian)."""
@@ -137,6 +139,9 @@ class PpoConfig(LearningConfig):
 
     publish: Literal["last", "best"] = "last"
     """`best` is the policy within `max_kl` that earned most on `held_out_prompts`."""
+    averaged_share: Fraction = 0.5
+    """Of the policy in use in the weights that are published (Ramé et al. 2024); 0 publishes what the run itself made.
+    No part of it with adapters that are published as such."""
     held_out_every: Count = 5
     """Iterations between two measurements on `held_out_prompts`."""
     detector_responses: Annotated[int, Range(minimum=0)] = 128

@@ -44,7 +44,12 @@ def finish(learnt: LanguageModel | RewardModel, config: LearningConfig, base: st
     if config.publish_as == "merged":
         restore_weights(learnt, base)
         merge_adapters(learnt.model)
-        round_weights(learnt.model if isinstance(learnt, LanguageModel) else learnt.model.base_model, learnt.dtype)
+        round_published(learnt)
+
+
+def round_published(learnt: LanguageModel | RewardModel) -> None:
+    """Give a plain model the values that its file will have."""
+    round_weights(learnt.model if isinstance(learnt, LanguageModel) else learnt.model.base_model, learnt.dtype)
 
 
 def whole(learnt: LearntT, base: str | None) -> LearntT:

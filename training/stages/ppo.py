@@ -10,6 +10,7 @@ from training.data.examples import Example, Prompt
 from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.data.rehearsal import rehearse_policy
 from training.hacking.watch import Judges
+from training.ppo.averaging import average_with
 from training.ppo.loop import PpoLoop
 from training.ppo.models import build_models, reward_of
 from training.records import DemonstrationRecord, PromptRecord
@@ -34,6 +35,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
             "reward": config.reward,
             "cost": config.cost,
             "held_out_reward": config.held_out_reward,
+            "averaged": config.averaged,
         },
         {
             "prompts": config.prompts,
@@ -76,10 +78,12 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     demonstrations = _demonstrations(config, policy)
     loop = PpoLoop(config, models, prompts, run, held_out=held_out, demonstrations=demonstrations, judges=judges)
     stopped_early = loop.train()
+    averaged_share = average_with(policy, config)
     result = {
         **loop.summary(),
         "precision": config.precision,
         "stopped_early": stopped_early,
+        "averaged_share": averaged_share,
         "prompts_dropped": dropped,
     }
     run.finish(result, artifact=("policy", writer_of(policy, config, config.policy)))

@@ -36,6 +36,7 @@ JSON_IDS = {
     "reference_id": "model_versions",
     "reward_id": "model_versions",
     "held_out_reward_id": "model_versions",
+    "averaged_id": "model_versions",
     "previous_reward_id": "model_versions",
     "cost_id": "model_versions",
     "policies": "model_versions",

@@ -236,6 +236,28 @@ def test_the_best_policy_on_held_out_prompts_is_published(
     assert "held_out_reward" not in toy.result(tmp_path / "last")
 
 
+def test_the_policy_in_use_has_its_share_of_the_weights_that_are_published(
+    world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    common = ppo_settings(world, policy, reward) | {"iterations": 2, "held_out_every": 5}
+    in_use, share = tmp_path / "in_use" / "artifact", 0.25
+    assert toy.run("ppo", tmp_path / "in_use", **common, seed=1) == 0
+    assert toy.run("ppo", tmp_path / "alone", **common) == 0
+    assert toy.run("ppo", tmp_path / "mean", **common, averaged=in_use, averaged_share=share) == 0
+    theirs, alone, mean = (
+        load_file(folder / "model.safetensors")
+        for folder in (in_use, tmp_path / "alone" / "artifact", tmp_path / "mean" / "artifact")
+    )
+    assert any(not torch.equal(theirs[name], alone[name]) for name in alone)
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, (1 - share) * alone[name] + share * theirs[name])
+    assert toy.result(tmp_path / "mean")["averaged_share"] == share
+    assert toy.result(tmp_path / "alone")["averaged_share"] == 0
+    kept = {"lora_rank": 2, "publish_as": "adapter"}
+    assert toy.run("ppo", tmp_path / "adapter", **common | kept, averaged=in_use) == 0
+    assert toy.result(tmp_path / "adapter")["averaged_share"] == 0
+
+
 @pytest.mark.slow
 def test_demonstrations_hold_the_policy_where_it_came_from(
     world: Path, policy: Path, reward: Path, tmp_path: Path

@@ -114,7 +114,7 @@ EXAMINED = {
 }
 PPO_RESULT = {
     *("kl", "reward", "reward_gain", "eos_rate", "length_ratio", "iterations", "kl_coefficient", "roll_backs"),
-    *("precision", "stopped_early", "prompts_dropped"),
+    *("precision", "stopped_early", "prompts_dropped", "averaged_share"),
 }
 DESCRIBED = {"length", "eos_rate", "distinct_2"}
 

@@ -21,7 +21,8 @@ HELD_OUT_PROMPTS = 64
 
 async def inputs_for(db: AsyncSession, project: Project, reward_id: int | None, cost_id: int | None) -> Json:
     """Ids of what a run against these models works on."""
-    # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers.
+    # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers. What earlier rounds
+    # found is in the mean with the policy in use.
     start = await reference(db, project)
     reward = await db.get_one(ModelVersion, reward_id) if reward_id is not None else None
     made_by = reward.run_id if reward is not None else None
@@ -33,7 +34,14 @@ async def inputs_for(db: AsyncSession, project: Project, reward_id: int | None, 
         "cost_id": cost_id,
         # Nothing is learnt from the model that the reward model replaces: it tells what only the new one believes.
         "held_out_reward_id": trained_by.settings.get("previous_reward_id") if trained_by is not None else None,
+        "averaged_id": await _averaged_id(db, project, start),
     }
+
+
+async def _averaged_id(db: AsyncSession, project: Project, start: ModelVersion) -> int | None:
+    """The policy in use, where it learnt from the same start: only such weights have a mean that means something."""
+    in_use = await models.promoted(db, project.id)
+    return in_use.id if in_use is not None and in_use.reference_id == start.id else None
 
 
 async def _by_hand(db: AsyncSession, project: Project, settings: Settings) -> Json:
@@ -56,7 +64,7 @@ def _run_settings(_project: Project, settings: Settings, inputs: Json) -> Json:
 
 async def _gather(work: Work) -> Inputs:
     """Models and prompts, and what the settings ask for beside them."""
-    config = await model_folders(work, "policy", "reference", "reward", "cost", "held_out_reward")
+    config = await model_folders(work, "policy", "reference", "reward", "cost", "held_out_reward", "averaged")
     files: dict[str, Sequence[Record]] = {"prompts": required(await prompts(work, "train"), "prompt to train on")}
     asked = work.run.settings["config"]
     held_out = await prompts(work, "validation")
@@ -96,6 +104,7 @@ PPO = TrainingStage(
         Usual("kl_target", phrase("KL to the reference to steer to, in nats a response")),
         Usual("lora_rank", phrase("Rank of adapters (0: all weights learn)")),
         Usual("publish", phrase("Which policy is published")),
+        Usual("averaged_share", phrase("Share of the policy in use in what is published")),
         Usual("on_alarm", phrase("On signs of reward hacking")),
     ),
     charts=(
