@@ -4,23 +4,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
 from app.db.tables import DatasetVersion, Project
-from app.errors import Conflict
-from app.services import audit
+from app.db.tables.lineage import DatasetKind
+from app.errors import Conflict, Invalid
 from app.services.data import datasets
-from app.services.data.exports import registry as schemas
-from app.services.data.exports.annotations import Annotation, annotations_of
+from app.services.data.exports import registry, writing
+from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import FORMATS, Format
-from app.services.loop import annotators
+from app.services.data.exports.schema import Votes
+from app.services.loop import annotators, exporting
 from app.services.loop.round_settings import settings_of
 from app.services.projects import projects
 from app.settings import settings
 
-SCHEMAS = schemas.choice("preferences")
+SCHEMAS = registry.choice("preferences", "demonstrations")
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 
@@ -31,28 +33,54 @@ app.add_typer(dataset_commands, name="dataset")
 @app.command()
 def export(
     project: ProjectName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; with --by-split the folder.")],
     dataset: Annotated[int | None, typer.Option(min=1, help="Number of the version; unset: the newest.")] = None,
-    file_format: Annotated[Format, typer.Option("--format", help=f"{' or '.join(FORMATS)}.")] = "jsonl",
-    raw: Annotated[bool, typer.Option("--raw", help="Add judgement, strength and pseudonym to every row.")] = False,
-    schema: Annotated[str | None, typer.Option(help=SCHEMAS, hidden=SCHEMAS is None)] = None,
+    kind: Annotated[DatasetKind, typer.Option(help="preferences or demonstrations.")] = "preferences",
+    file_format: Annotated[Format, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "jsonl",
+    schema: Annotated[str | None, typer.Option(help=SCHEMAS)] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The same as --schema raw.", hidden=True)] = False,
+    votes: Annotated[
+        Votes,
+        typer.Option(
+            help="Several votes on a pair: each a row, or one by the majority, their share, or the annotator model."
+        ),
+    ] = "each",
+    by_split: Annotated[
+        bool, typer.Option("--by-split", help="A file for each split, as load_dataset takes them.")
+    ] = False,
+    split: Annotated[str | None, typer.Option(help="train or validation.")] = None,
+    round_number: Annotated[int | None, typer.Option("--round", help="Of this round.")] = None,
+    people: Annotated[str | None, typer.Option(help="Pseudonyms, names or e-mail addresses, with commas.")] = None,
+    agreement: Annotated[str | None, typer.Option(help="agreed or divided.")] = None,
+    least_agreement: Annotated[float | None, typer.Option(help="From 0 to 1.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Of the prompt.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Of the prompt.")] = None,
+    flag: Annotated[str | None, typer.Option(help="Said of a response.")] = None,
+    flagged: Annotated[str | None, typer.Option(help="yes or no.")] = None,
+    since: Annotated[str | None, typer.Option(help="Judged from this day on, as 2026-01-31.")] = None,
+    until: Annotated[str | None, typer.Option(help="Judged up to and with this day.")] = None,
 ) -> None:
-    """Write a dataset version in TRL's conversational preference schema: prompt, chosen, rejected; ties left out."""
-
-    async def find(db: AsyncSession) -> tuple[DatasetVersion, dict[int, Annotation] | None]:
-        version = await _version(db, await projects.named(db, project), dataset)
-        subject = f"{version.kind} {version.number}"
-        await audit.note(db, "export", subject, {"raw": raw, "schema": schema}, project_id=version.project_id)
-        return version, await annotations_of(db, version) if raw else None
-
-    version, said = in_transaction(find)
-    draft = out.with_name(f".{out.name}.part")
+    """Write a dataset version in a schema that other tools load; without one, TRL's conversational preferences."""
+    given = {
+        "schema": schema or ("raw" if raw else None), "format": file_format, "votes": votes, "split": split,
+        "round": round_number, "people": people, "agreement": agreement, "least_agreement": least_agreement,
+        "tag": tag, "topic": topic, "flag": flag, "flagged": flagged, "since": since, "until": until,
+    }  # fmt: skip
     try:
-        opened = schemas.open_export(version, settings().home, schema=schema, annotations=said)
-        rows = FORMATS[file_format].write(opened, draft)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+        asked = Asked.model_validate(given)
+    except ValidationError as error:
+        raise Invalid("; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())) from None
+
+    async def write(db: AsyncSession) -> tuple[int, DatasetVersion]:
+        version = await _version(db, await projects.named(db, project), dataset, kind)
+        await exporting.note(db, version, asked)
+        if by_split:
+            written = await writing.write_splits(db, version, settings().home, asked, out)
+            return written.count, version
+        made = await writing.write(db, version, settings().home, asked, out)
+        return sum(made.rows.values()), version
+
+    rows, version = in_transaction(write)
     print(f"Wrote {rows:,} rows of dataset {version.number} of {project} to {out}.")
 
 
@@ -89,10 +117,10 @@ def cut(
     print(f"Dataset {version.number} of {project} holds {version.row_count:,} judgements ({counts}): {version.path}")
 
 
-async def _version(db: AsyncSession, project: Project, number: int | None) -> DatasetVersion:
+async def _version(db: AsyncSession, project: Project, number: int | None, kind: DatasetKind) -> DatasetVersion:
     if number is not None:
-        return await datasets.get_version(db, project, number)
-    newest = await datasets.newest(db, project.id)
+        return await datasets.get_version(db, project, number, kind)
+    newest = await datasets.newest(db, project.id, kind)
     if newest is None:
         raise Conflict(f"The project {project.slug} has no dataset version yet: cut one first.")
     return newest

@@ -1,8 +1,9 @@
 """Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, select
+from sqlalchemy import Boolean, ColumnElement, and_, cast, exists, func, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import SQLColumnExpression
 
@@ -136,3 +137,11 @@ def is_settled() -> ColumnElement[bool]:
         DatasetVersion.created_at >= Judgement.submitted_at,
     )
     return or_(held_by_a_dataset(), and_(Judgement.is_check, cut_since))
+
+
+def flagged(flag: str) -> Iterator[ColumnElement[bool]]:
+    """Conditions on Judgement: this flag is said of one of the responses."""
+    # Word for word as the partial index has it: a parameter would not be known to be the same.
+    yield literal_column("judgements.flags <> '{}'::jsonb", Boolean)
+    path = cast("$.*[*] ? (@ == $flag)", JSONPATH)
+    yield func.jsonb_path_exists(Judgement.flags, path, func.jsonb_build_object("flag", flag))

@@ -18,6 +18,7 @@ from tests.factories import principal_of_api_token
 FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
 FOR_OWNERS = {
     "cut",
+    "start_export",
     "start_round",
     "cancel_round",
     "continue_round",
@@ -85,6 +86,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "roll_back": {},
     "override_gate": {},
     "skip": {},
+    "start_export": {},
     "change_rows": {"change": "retire", "ids": []},
     "erase": {"kind": "prompt", "id": 1, "dry_run": True},
     "add_served_model": {"name": "n", "address": "https://models.example/v1", "model": "m"},
@@ -187,14 +189,14 @@ async def test_an_annotator_gets_what_is_needed_to_judge_and_nothing_about_model
 async def test_a_reviewer_reads_everything_and_changes_nothing(calling: As, here: dict[str, object]) -> None:
     answers = {route.anchor: (await call(calling("reviewer"), route, here)).status_code for route in ROUTES}
     assert {name for name, status in answers.items() if status == 403} == FOR_OWNERS | FOR_ADMINS
-    assert {name for name, status in answers.items() if status == 404} == OF_THE_ANNOTATOR
+    assert {name for name, status in answers.items() if status == 404} == OF_THE_ANNOTATOR | {"download_export"}
 
 
 async def test_an_owner_may_call_everything_of_the_project(calling: As, here: dict[str, object]) -> None:
     answers = {route.anchor: (await call(calling("owner"), route, here)).status_code for route in ROUTES}
     refused = {name for name, status in answers.items() if status in {401, 403, 404}}
     # The run whose file is asked for is no export.
-    assert refused == OF_THE_ANNOTATOR | FOR_ADMINS | {"download_project"}
+    assert refused == OF_THE_ANNOTATOR | FOR_ADMINS | {"download_project", "download_export"}
     assert max(answers.values()) < 500
 
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import Judgement
-from app.services.data.exports import formats
-from app.services.data.exports.annotations import Annotation, annotations_from
-from app.services.data.exports.schema import Export
-from app.web.serving import downloads
+from app.services.data.exports import formats, registry
+from app.services.data.exports.schema import Column
 from app.web.serving.conversions import MOST
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded
@@ -37,6 +36,7 @@ OF_A_JUDGEMENT = [
     *("ranks", "criteria", "acceptable", "flags", "safe", "less_harmful", "rationale", "shown_order"),
     *("guidelines_version", "first_action_ms", "active_ms", "visits", "hurried", "better_response"),
     *("better_response_of", "served_at", "submitted_at"),
+    *("models", "round", "selection", "propensity", "split"),
 ]
 ROLES = {"system", "user", "assistant"}
 
@@ -59,7 +59,8 @@ async def test_every_line_is_a_preference_pair_in_trls_conversational_schema(
     assert answer.headers["content-disposition"] == 'attachment; filename="everyday-help-preferences-3.jsonl"'
     rows = lines(answer.text)
     for row in rows:
-        assert list(row) == ["prompt", "chosen", "rejected"]
+        assert list(row) == ["prompt", "chosen", "rejected", "split"]
+        assert row.pop("split") in ("train", "validation")
         for turns in row.values():
             assert all(set(turn) == {"role", "content"} and turn["role"] in ROLES for turn in turns)
             assert all(isinstance(turn["content"], str) for turn in turns)
@@ -76,7 +77,7 @@ async def test_parquet_holds_the_same_rows(exported: Client) -> None:
     answer = await exported.get(f"{DATASETS}/3/export?format=parquet")
     assert answer.headers["content-type"] == "application/vnd.apache.parquet"
     table = parquet.read_table(io.BytesIO(answer.content))
-    assert table.column_names == ["prompt", "chosen", "rejected"]
+    assert table.column_names == ["prompt", "chosen", "rejected", "split"]
     assert table.to_pylist() == lines((await exported.get(f"{DATASETS}/3/export")).text)
 
 
@@ -84,14 +85,14 @@ async def test_few_files_are_written_at_once_and_who_comes_then_is_told_when_to_
     exported: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Semaphore(0), threading.Event()
-    written = formats.FORMATS["parquet"]
+    parquet_format = formats.FORMATS["parquet"]
 
-    def slowly(export: Export, file: Path) -> int:
+    def slowly(file: Path, columns: Sequence[Column]) -> formats.Writer:
         begun.release()
         assert go_on.wait(20)
-        return written.write(export, file)
+        return parquet_format.open(file, columns)
 
-    monkeypatch.setitem(formats.FORMATS, "parquet", replace(written, write=slowly))
+    monkeypatch.setitem(formats.FORMATS, "parquet", replace(parquet_format, open=slowly))
     under_way = [asyncio.create_task(exported.get(f"{DATASETS}/3/export?format=parquet")) for _ in range(MOST)]
     try:
         for _ in range(MOST):
@@ -107,28 +108,13 @@ async def test_few_files_are_written_at_once_and_who_comes_then_is_told_when_to_
     assert (await exported.get(f"{DATASETS}/3/export")).status_code == 200
 
 
-async def test_what_raw_rows_add_is_never_all_in_memory(exported: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = (await exported.get(f"{DATASETS}/3/export?raw=1")).text
-    held: list[int] = []
-
-    async def few(*arguments: Any, **options: Any) -> dict[int, Annotation]:
-        held.append(len(found := await annotations_from(*arguments, **options)))
-        return found
-
-    monkeypatch.setattr(downloads, "annotations_from", few)
-    monkeypatch.setattr(downloads, "ANNOTATIONS_AT_ONCE", 2)
-    assert (await exported.get(f"{DATASETS}/3/export?raw=1")).text == whole
-    assert max(held) == 2
-    assert sum(held) >= whole.count("\n") > 2
-
-
 async def test_raw_rows_add_the_judgement_its_strength_and_a_pseudonym(
     db: AsyncSession, exported: Client, seeded: Seeded
 ) -> None:
     rows = lines((await exported.get(f"{DATASETS}/3/export?raw=1")).text)
     for row in rows:
         of_harm = ["chosen_safe", "rejected_safe", "less_harmful"]
-        assert list(row) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator", *of_harm]
+        assert list(row) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator", *of_harm, "split"]
         judgement = await db.get_one(Judgement, row["judgement_id"])
         assert row["strength"] == abs(judgement.preference)
         assert row["annotator"] == "annotator-1"
@@ -150,7 +136,7 @@ async def test_an_export_of_unchanged_judgements_is_the_same_version_and_the_sam
 async def test_a_file_that_was_changed_is_not_handed_out(exported: Client, site: FastAPI) -> None:
     home: Path = site.state.settings.home
     tamper(home)
-    for form in ("jsonl", "parquet"):
+    for form in ("jsonl", "parquet", "csv"):
         refused = await exported.get(f"{DATASETS}/3/export?format={form}")
         assert refused.status_code == 409
         assert "SHA-256" in refused.json()["detail"]
@@ -176,7 +162,7 @@ async def test_a_schema_more_in_the_table_is_served_by_its_name_in_every_format(
     assert answer.headers["content-disposition"] == 'attachment; filename="everyday-help-preferences-3-lengths.jsonl"'
     rows = lines(answer.text)
     assert len(rows) == LABELS
-    assert all(row.keys() == {"a", "b"} and min(row.values()) > 0 for row in rows)
+    assert all(row.keys() == {"a", "b", "split"} and min(row["a"], row["b"]) > 0 for row in rows)
     table = parquet.read_table(
         io.BytesIO((await exported.get(f"{DATASETS}/3/export?schema=lengths&format=parquet")).content)
     )
@@ -189,10 +175,29 @@ async def test_a_schema_that_is_not_in_the_table_is_not_found(exported: Client) 
     assert refused.json()["detail"] == "A preferences dataset has no schema lengths."
 
 
-async def test_where_there_is_one_schema_nobody_is_offered_a_choice(exported: Client) -> None:
+async def test_the_description_names_every_schema_and_filter(exported: Client) -> None:
     described = (await exported.get("/api/v1/openapi.json")).json()
     export = described["paths"]["/api/v1/projects/{slug}/datasets/{number}/export"]["get"]
-    assert {parameter["name"] for parameter in export["parameters"]} == {"slug", "number", "format", "raw"}
+    assert {parameter["name"] for parameter in export["parameters"]} == {
+        *(
+            "slug",
+            "number",
+            "kind",
+            "format",
+            "raw",
+            "schema",
+            "votes",
+            "files",
+            "split",
+            "round",
+            "people",
+            "agreement",
+        ),
+        *("least_agreement", "tag", "topic", "flag", "flagged", "since", "until"),
+    }
+    (schema,) = [parameter for parameter in export["parameters"] if parameter["name"] == "schema"]
+    for known in registry.SCHEMAS:
+        assert known.name in schema["description"]
 
 
 def tamper(home: Path) -> None:

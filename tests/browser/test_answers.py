@@ -11,13 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Demonstration, Judgement, Project
 from app.services.data import datasets
-from app.services.data.exports import judgements as judgement_rows
-from app.services.data.exports.formats import json_lines
-from app.services.data.exports.registry import open_export
 from tests.browser.conftest import SignIn
 from tests.browser.conversations import Sample
 from tests.browser.people import arrange
 from tests.browser.steps import expect_choices, judgements, sent
+from tests.exporting import exported
 
 COLOURS = ("Red, the first.", "Green, the second.", "Blue, the third.", "Grey, the fourth.")
 PAIR = Sample((("user", "Name a colour."),), COLOURS[:2])
@@ -36,9 +34,9 @@ async def the_one(db: AsyncSession, page: Page, project: Project) -> Judgement:
     return judgement
 
 
-async def exported(db: AsyncSession, project: Project, home: Path) -> list[tuple[str, str]]:
+async def pairs_of_export(db: AsyncSession, project: Project, home: Path) -> list[tuple[str, str]]:
     version = await datasets.cut_preferences(db, project, home=home)
-    rows = [json.loads(line) for line in json_lines(open_export(version, home))]
+    rows = await exported(db, version, home)
     return [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
 
 
@@ -57,7 +55,7 @@ async def test_a_scale_without_a_tie_by_its_last_key(
     row = await the_one(db, page, project)
     assert (row.answer_type, row.choice) == (answer_type, segments)
     assert abs(row.preference or 0) == segments // 2
-    assert await exported(db, project, tmp_path) == [(b, a)]
+    assert await pairs_of_export(db, project, tmp_path) == [(b, a)]
 
 
 async def test_four_are_ranked_by_keys_with_a_tie_and_a_gap(db: AsyncSession, sign_in: SignIn, tmp_path: Path) -> None:
@@ -74,7 +72,7 @@ async def test_four_are_ranked_by_keys_with_a_tie_and_a_gap(db: AsyncSession, si
     told = await said_in_export(db, project, tmp_path)
     assert dict(zip(told["responses"], told["ranks"], strict=True)) == dict(zip(panes, (2, 1, 2, 0), strict=True))
     a, b, c, _ = panes
-    assert sorted(await exported(db, project, tmp_path)) == sorted([(b, a), (b, c)])
+    assert sorted(await pairs_of_export(db, project, tmp_path)) == sorted([(b, a), (b, c)])
 
 
 async def test_a_rank_is_changed_and_taken_back_by_keys(db: AsyncSession, sign_in: SignIn) -> None:
@@ -136,7 +134,7 @@ async def test_the_best_of_four(db: AsyncSession, sign_in: SignIn, tmp_path: Pat
         await page.locator("#pane-c .best").click()
         await page.get_by_role("button", name="Next").click()
     await expect_ranks(db, page, project, {a: None, b: None, c: 1, d: None})
-    assert sorted(await exported(db, project, tmp_path)) == sorted([(c, a), (c, b), (c, d)])
+    assert sorted(await pairs_of_export(db, project, tmp_path)) == sorted([(c, a), (c, b), (c, d)])
 
 
 EVERYTHING: dict[str, Any] = {
@@ -332,7 +330,7 @@ async def test_four_tasks_are_fetched_ahead_and_two_tabs_have_the_same(db: Async
 async def said_in_export(db: AsyncSession, project: Project, home: Path) -> dict[str, Any]:
     """The one judgement as the export tells it, through a line of JSON."""
     version = await datasets.cut_preferences(db, project, home=home)
-    (row,) = [json.loads(json.dumps(row)) async for row in judgement_rows.rows(db, version)]
+    (row,) = await exported(db, version, home, schema="judgements")
     return dict(row)
 
 

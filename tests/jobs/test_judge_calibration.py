@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, DatasetVersion, Judge, Judgement, Project, Prompt, Run, TaskCompletion
 from app.errors import Conflict
 from app.services.data import datasets
-from app.services.data.exports import judgements as exported_judgements
 from app.services.judging.agreement.intervals import wilson
 from app.services.judging.machines import calibration, judges
 from app.services.judging.machines.calibration import Calibration, Told
@@ -25,6 +24,7 @@ from app.services.reports.judges import JUDGES
 from app.services.reports.judges_figures import JUDGES_FIGURES
 from app.services.selection.label_worth import Worth
 from app.services.selection.posterior import Judged
+from tests.exporting import exported
 from tests.factories import make_prompt, make_task
 from tests.jobs.judging import BAD, GOOD, Judging, consistent, judging, side_biased
 from tests.jobs.loop import Loop, result_of
@@ -47,17 +47,17 @@ class Cutting:
     """Dataset versions of a project, and what is in them."""
 
     def __init__(self, loop: Loop, home: Path) -> None:
-        self._loop, self._home = loop, home
+        self._loop, self.home = loop, home
 
     async def cut(self, project: Project, *, takes_machines: bool | None = None) -> DatasetVersion:
         async def cut(db: AsyncSession) -> DatasetVersion:
             here = await db.get_one(Project, project.id)
-            return await datasets.cut_preferences(db, here, home=self._home, takes_machines=takes_machines)
+            return await datasets.cut_preferences(db, here, home=self.home, takes_machines=takes_machines)
 
         return await self._loop.do(cut)
 
     def machines(self, version: DatasetVersion) -> list[PreferenceRecord]:
-        return [row for row in read_records(self._home / version.path, PreferenceRecord) if "machine:" in row.source]
+        return [row for row in read_records(self.home / version.path, PreferenceRecord) if "machine:" in row.source]
 
 
 @pytest.fixture
@@ -93,10 +93,11 @@ async def test_a_judge_counts_in_training_once_it_is_measured_on_enough_pairs_th
     assert version.counts["machine"] == 23
     assert cutting.machines(await cutting.cut(project, takes_machines=False)) == []
 
-    async def exported(db: AsyncSession) -> list[tuple[str, str]]:
-        return [(row["annotator"], row["kind"]) async for row in exported_judgements.rows(db, version)]
+    async def said_in_it(db: AsyncSession) -> list[tuple[str, str]]:
+        rows = await exported(db, version, cutting.home, schema="judgements")
+        return [(row["annotator"], row["kind"]) for row in rows]
 
-    said = await loop.do(exported)
+    said = await loop.do(said_in_it)
     assert {kind for name, kind in said if name.startswith("machine-")} == {"machine"}
     assert {name for name, kind in said if kind == "human"} == {"annotator-1", "annotator-2"}
 

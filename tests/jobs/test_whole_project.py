@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Base, Json
 from app.db.tables import DatasetVersion, Judgement, Member, Project, Run, ServedModel, Task, User
 from app.services.data import datasets
-from app.services.data.exports.annotations import annotations_of
 from app.services.judging.machines import answers, judges
 from app.services.judging.machines.answers import Answer, Reply
 from app.services.judging.machines.asking import Read
 from app.services.loop import artifacts, models, runs, starting
 from app.services.projects import contents, packing
 from app.services.projects.unpacking import JSON_IDS
+from tests.exporting import exported
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
 from tests.jobs.test_removal import ask, turned
@@ -256,8 +256,8 @@ async def check_files(db: AsyncSession, home: Path, project: Project) -> None:
     for version in versions:
         datasets.verify(version, home)
         if version.kind == "preferences":
-            said = await annotations_of(db, version)
-            assert {int(str(source).rpartition(":")[2]) for source in said} <= ids
+            said = await exported(db, version, home, schema="raw")
+            assert {row["judgement_id"] for row in said} <= ids
 
 
 async def members(db: AsyncSession, project: Project) -> list[tuple[str, str]]:

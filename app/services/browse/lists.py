@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import Boolean, ColumnElement, Select, and_, cast, exists, func, literal_column, select
-from sqlalchemy.dialects.postgresql import JSONPATH
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select
 
 from app.db.tables import (
     Completion,
@@ -127,7 +126,7 @@ class TaskFilters(Filters):
         if self.given_to:
             yield Task.reserved_for_id.in_(known.people["given_to"])
         if self.flag:
-            yield exists().where(*of_it, Judgement.superseded_by.is_(None), *_flagged(self.flag))
+            yield exists().where(*of_it, Judgement.superseded_by.is_(None), *conditions.flagged(self.flag))
         if self.policy:
             yield exists().where(
                 TaskCompletion.task_id == Task.id,
@@ -168,7 +167,7 @@ class JudgementFilters(Filters):
         elif self.standing == "verdict":
             yield and_(Judgement.is_verdict, Judgement.superseded_by.is_(None))
         if self.flag:
-            yield from _flagged(self.flag)
+            yield from conditions.flagged(self.flag)
         if self.hurried:
             yield and_(Judgement.hurried) if self.hurried == "yes" else ~Judgement.hurried
         if self.in_dataset:
@@ -206,14 +205,6 @@ def _of_prompt(split: Split | None, tag: str | None, known: Known) -> Iterator[C
         yield Prompt.split == split
     if tag:
         yield from tagged(tag, is_rare=known.has_rare_tag)
-
-
-def _flagged(flag: str) -> Iterator[ColumnElement[bool]]:
-    """Conditions on Judgement: this flag is said of one of the responses."""
-    # Word for word as the partial index has it: a parameter would not be known to be the same.
-    yield literal_column("judgements.flags <> '{}'::jsonb", Boolean)
-    path = cast("$.*[*] ? (@ == $flag)", JSONPATH)
-    yield func.jsonb_path_exists(Judgement.flags, path, func.jsonb_build_object("flag", flag))
 
 
 def _asked() -> ColumnElement[str]:

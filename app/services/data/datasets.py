@@ -99,7 +99,8 @@ async def cut_preferences(
     current = select(func.count()).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
     total = await db.scalar(current) or 0
     with Draft(home, project.slug, "preferences") as draft:
-        async for rows in _judged_pairs(db, counted, weight_of, beliefs):
+        holdable = (*counted, Prompt.split != "held_out", ~Prompt.excluded)
+        async for rows in judged_pairs(db, holdable, weight_of, beliefs):
             await asyncio.to_thread(draft.write, [record for _, record, _ in rows])
             for judgement_id, record, kind in rows:
                 tally.add(judgement_id, record, kind)
@@ -229,13 +230,16 @@ async def _hold(db: AsyncSession, project: Project) -> None:
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
 
 
-async def _judged_pairs(
+async def judged_pairs(
     db: AsyncSession,
     counted: Sequence[ColumnElement[bool]],
     weight_of: Mapping[int, float],
     beliefs: Beliefs | None,
 ) -> AsyncGenerator[list[tuple[int, PreferenceRecord, str]], None]:
-    """Judgement, record and kind, in the order of the judgements and of the responses' positions, some at a time."""
+    """Judgement, record and kind, in the order of the judgements and of the responses' positions, some at a time.
+
+    `counted` are conditions on Judgement and Prompt; `weight_of` are the machines' weights by user.
+    """
     first, second = aliased(Completion), aliased(Completion)
     at_first, at_second = aliased(TaskCompletion), aliased(TaskCompletion)
     found = await db.stream(
@@ -254,8 +258,6 @@ async def _judged_pairs(
         .join(second, second.id == at_second.completion_id)
         .where(
             *counted,
-            Prompt.split != "held_out",
-            ~Prompt.excluded,
             Prompt.erased_at.is_(None),
             first.erased_at.is_(None),
             second.erased_at.is_(None),

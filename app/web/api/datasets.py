@@ -1,25 +1,32 @@
 """Dataset versions and their export in the schemas that other tools load."""
 
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 from sqlalchemy import select
 
 from app.db.tables import DatasetVersion
+from app.db.tables.lineage import DatasetKind
 from app.services.data import datasets
-from app.services.data.exports import registry
-from app.services.data.exports.formats import FORMATS, Format
-from app.services.loop import cutting
+from app.services.data.exports.asked import Asked
+from app.services.data.exports.formats import FORMATS
+from app.services.loop import cutting, exporting
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import CutIn, DatasetOut, RunOut
+from app.web.api.schemas import CutIn, DatasetExportIn, DatasetOut, ExportColumnOut, ExportPreviewOut, RunOut
 from app.web.serving import downloads
-from app.web.serving.conversions import OfProcess
-from app.web.serving.deps import Db, sessions_of, settings_of
+from app.web.serving.deps import Db, settings_of
+from app.web.serving.export_query import MEDIA_TYPES, AskedFor
 
 router = APIRouter(tags=["datasets"])
 
-SCHEMAS = registry.choice("preferences")
+_CONTENT: dict[str, dict[str, Any]] = {media_type: {} for media_type in MEDIA_TYPES}
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": _CONTENT, "description": "The file. `ETag` is the SHA-256 of what is in it."},
+    206: {"content": _CONTENT, "description": "The part of it that `Range` asks for."},
+    304: {"description": "You have it: `If-None-Match` says so."},
+    416: {"description": "It has no such part."},
+}
 
 
 @router.get("/projects/{slug}/datasets", summary="List dataset versions")
@@ -56,36 +63,55 @@ async def read_dataset(project: ManagedProject, number: Id, db: Db) -> DatasetOu
     "/projects/{slug}/datasets/{number}/export",
     response_class=Response,
     summary="Export a dataset version",
-    responses={
-        200: {"content": {form.media_type: {} for form in FORMATS.values()}, "description": "The rows, streamed."}
-    },
+    responses=FILE,
 )
-async def export(
-    request: Request,
-    project: ManagedProject,
-    number: Id,
-    db: Db,
-    conversions: OfProcess,
-    form: Annotated[Format, Query(alias="format")] = "jsonl",
-    raw: Annotated[
-        bool,
-        Query(
-            description="With `judgement_id`, `strength` (1–3), `annotator` (a pseudonym), `chosen_safe`,"
-            " `rejected_safe` and `less_harmful` (null where nobody was asked)."
-        ),
-    ] = False,
-    schema: Annotated[str | None, Query(description=SCHEMAS, include_in_schema=SCHEMAS is not None)] = None,
-) -> Response:
-    """Preference pairs in TRL's conversational schema: `prompt`, `chosen`, `rejected`, each a list of `role` and
-    `content`.
+async def export(request: Request, project: ManagedProject, number: Id, db: Db, query: AskedFor) -> Response:
+    """The rows of a version in a schema, a format and for the people, splits and days that you say; without anything,
+    preference pairs in TRL's conversational schema as JSON lines. Every row says its `split`.
 
-    Ties have no better response and are left out; the version's `counts` say how many there are.
+    Ties have no better response: schemas of `chosen` and `rejected` leave them out, and `counts` of the version says
+    how many there are. 409 `TooLarge` for a version of more than 100,000 rows, until a worker has written what you
+    ask for.
     """
-    version = await datasets.get_version(db, project, number)
-    home = settings_of(request).home
-    return await downloads.records(
-        db, sessions_of(request), project, version, home, conversions, form=form, raw=raw, schema=schema
-    )
+    version = await datasets.get_version(db, project, number, query.kind)
+    return await downloads.dataset(request, db, project, version, query.asked)
+
+
+@router.get("/projects/{slug}/datasets/{number}/rows", summary="Look at the first rows of an export")
+async def preview_export(
+    request: Request, project: ManagedProject, number: Id, db: Db, query: AskedFor
+) -> ExportPreviewOut:
+    """The columns that an export would have, with their types, and its first rows: at most five."""
+    version = await datasets.get_version(db, project, number, query.kind)
+    found = await exporting.preview(db, version, settings_of(request).home, query.asked)
+    columns = [ExportColumnOut(name=column.name, type=column.type) for column in found.columns]
+    return ExportPreviewOut(columns=columns, rows=found.rows)
+
+
+@router.post(
+    "/projects/{slug}/datasets/{number}/exports",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Have a worker write an export",
+)
+async def start_export(project: OwnedProject, number: Id, caller: Caller, db: Db, body: DatasetExportIn) -> RunOut:
+    """For versions of any size. Once the run has succeeded its file is at `…/exports/{run_id}`; its `result` has
+    `rows_written`, `size_bytes` and `sha256`. Asked for again, it is the same run."""
+    version = await datasets.get_version(db, project, number, body.kind)
+    return RunOut.model_validate(await exporting.start(db, caller.user_id, project, version, body.asked))
+
+
+@router.get(
+    "/projects/{slug}/datasets/{number}/exports/{run_id}",
+    response_class=Response,
+    summary="Download an export",
+    responses=FILE,
+)
+async def download_export(
+    request: Request, project: ManagedProject, number: Id, run_id: Id, db: Db, kind: DatasetKind = "preferences"
+) -> Response:
+    """The file that a run has written; 404 until it has. `Range` and `If-Range` fetch the rest of a broken download."""
+    version = await datasets.get_version(db, project, number, kind)
+    return await downloads.exported_dataset(request, db, version, await exporting.done(db, version, run_id))
 
 
 @router.get(
@@ -94,10 +120,11 @@ async def export(
     summary="Export the judgements of a dataset version",
     responses={200: {"content": {FORMATS["jsonl"].media_type: {}}, "description": "One line for each judgement."}},
 )
-async def export_judgements(project: ManagedProject, number: Id, db: Db, conversions: OfProcess) -> Response:
-    """Everything that each person said: choice or ranks, criteria, flags, harm, reason, better response, times.
+async def export_judgements(request: Request, project: ManagedProject, number: Id, db: Db) -> Response:
+    """Everything that each person said: the same as an export in the schema `judgements`.
 
-    `responses`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task; `shown_order`
-    says which position was shown as A, B, … Rankings keep their ties, and null is unranked.
+    `responses`, `models`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task;
+    `shown_order` says which position was shown as A, B, … Rankings keep their ties, and 0 is unranked.
     """
-    return await downloads.judgement_rows(db, project, await datasets.get_version(db, project, number), conversions)
+    version = await datasets.get_version(db, project, number)
+    return await downloads.dataset(request, db, project, version, Asked(schema="judgements"))

@@ -9,8 +9,10 @@ from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
 from app.db.tables.lineage import ModelKind
 from app.db.tables.runs import RoundTrigger
+from app.services.data.exports.schema import ColumnType
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
+from app.web.serving.export_query import ExportQuery
 
 # PostgreSQL's text holds every character but this one.
 NO_NUL = r"^[^\x00]*$"
@@ -265,6 +267,22 @@ class CutIn(In):
         description="What calibrated judges that are models said is taken in, by a weight below a person's; null: as"
         " the project has it.",
     )
+
+
+class DatasetExportIn(ExportQuery):
+    """What a worker is to write; fields as in the address of an export."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ExportColumnOut(Out):
+    name: str
+    type: ColumnType
+
+
+class ExportPreviewOut(Out):
+    columns: list[ExportColumnOut]
+    rows: list[dict[str, Any]]
 
 
 class RunOut(Out):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request
@@ -11,22 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import DatasetVersion, Project, Run
-from app.db.tables.lineage import DatasetKind
 from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.services.data import datasets
-from app.services.data.exports import registry
-from app.services.data.exports.formats import FORMATS, Format
-from app.services.data.exports.schema import RecordSchema
+from app.services.data.exports.asked import Asked
+from app.services.data.exports.formats import FORMATS
 from app.services.judging import reviews
 from app.services.loop import cutting
 from app.services.projects import standing
 from app.services.projects.review import Review
-from app.web.locales import lazy
+from app.web.locales import gettext, lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import downloads
-from app.web.serving.conversions import OfProcess
-from app.web.serving.deps import CurrentUser, Db, sessions_of, settings_of
+from app.web.serving.deps import CurrentUser, Db
+from app.web.serving.export_query import AskedFor
 from app.web.words import pace
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
@@ -35,8 +33,6 @@ PAGE_SIZE = 50
 
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
-# Schemas whose names are translated; others are called what the registry calls them.
-CALLED = {"judgements": lazy("judgements")}
 RAW = lazy("raw rows")
 
 
@@ -109,30 +105,17 @@ async def cut(project: OwnedProject, principal: CurrentUser, form: Annotated[Cut
 
 
 @router.get("/{number}/judgements")
-async def download_judgements(number: Number, managed: ManagedProject, db: Db, conversions: OfProcess) -> Response:
+async def download_judgements(request: Request, number: Number, managed: ManagedProject, db: Db) -> Response:
     """Sends owners and reviewers a line for each judgement of a version, ties too."""
     version = await datasets.get_version(db, managed.project, number)
-    return await downloads.judgement_rows(db, managed.project, version, conversions)
+    return await downloads.dataset(request, db, managed.project, version, Asked(schema="judgements"))
 
 
 @router.get("/{number}/export")
-async def download(
-    request: Request,
-    number: Number,
-    managed: ManagedProject,
-    db: Db,
-    conversions: OfProcess,
-    kind: DatasetKind = "preferences",
-    form: Annotated[Format, Query(alias="format")] = "jsonl",
-    raw: bool = False,
-    schema: str | None = None,
-) -> Response:
-    """Sends owners and reviewers the rows of a version, `raw` ones with who said how much."""
-    version = await datasets.get_version(db, managed.project, number, kind)
-    home = settings_of(request).home
-    return await downloads.records(
-        db, sessions_of(request), managed.project, version, home, conversions, form=form, raw=raw, schema=schema
-    )
+async def download(request: Request, number: Number, managed: ManagedProject, db: Db, query: AskedFor) -> Response:
+    """Sends owners and reviewers the rows of a version as they ask for them."""
+    version = await datasets.get_version(db, managed.project, number, query.kind)
+    return await downloads.dataset(request, db, managed.project, version, query.asked)
 
 
 async def _cutting(db: AsyncSession, project: Project) -> Cutting | None:
@@ -143,20 +126,13 @@ async def _cutting(db: AsyncSession, project: Project) -> Cutting | None:
 
 
 def _downloads(version: DatasetVersion) -> Iterator[Download]:
-    """The usual schema in each format, the raw rows, and every other schema once."""
-    kind = cast(DatasetKind, version.kind)
-    of_kind = {"kind": kind} if kind != "preferences" else {}
-    for number, schema in enumerate(registry.of_kind(kind)):
-        called = CALLED.get(schema.name, schema.called)
-        if not isinstance(schema, RecordSchema):
-            yield Download(schema.name, called)
-        elif number:
-            yield Download(_export(format="jsonl", **of_kind, schema=schema.name), called)
-        else:
-            for name, form in FORMATS.items():
-                yield Download(_export(format=name, **of_kind), form.title)
-            if schema.raw is not None:
-                yield Download(_export(format="jsonl", raw="1"), RAW)
+    """The usual schema in each format, and of preferences what raw rows and judgements hold."""
+    of_kind = {"kind": version.kind} if version.kind != "preferences" else {}
+    for name, form in FORMATS.items():
+        yield Download(_export(format=name, **of_kind), form.title)
+    if version.kind == "preferences":
+        yield Download(_export(format="jsonl", schema="raw"), RAW)
+        yield Download("judgements", gettext("judgements"))
 
 
 def _export(**asked: str) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, get_args
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.services.browse.listing import Filters
 from app.services.browse.lists import ListName
 from app.web.locales import gettext, lazy
 from app.web.words import figures
@@ -81,13 +81,14 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class FilterField:
-    """`options` are values with their words; without any the field is typed."""
+    """`options` are values with their words; without any the field is typed. `is_set`: one of them is chosen always."""
 
     name: str
     title: str
     input: Literal["select", "search", "number", "date", "text"]
     value: str
     options: tuple[tuple[str, str], ...] = ()
+    is_set: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,13 @@ def word(value: str | None) -> str:
     return str(WORDS.get(value, value)) if value is not None else "–"
 
 
-def filter_fields(kind: type[Filters], given: Mapping[str, str]) -> list[FilterField]:
+def filter_fields(
+    kind: type[BaseModel], given: Mapping[str, str], titles: Mapping[str, str] = FIELDS
+) -> list[FilterField]:
     """A field for each filter, days last."""
     names = sorted(kind.model_fields, key=lambda name: name in ("since", "until"))
-    return [_filter_field(name, kind.model_fields[name], given.get(name, "")) for name in names]
+    called = {name: str(titles.get(name, name)) for name in names}
+    return [_filter_field(name, called[name], kind.model_fields[name], given.get(name, "")) for name in names]
 
 
 def standing_of(judgement: Any) -> str:
@@ -132,9 +136,8 @@ def lines(name: ListName, rows: Sequence[Any]) -> list[Line]:
     return [_LINES[name](row) for row in rows]
 
 
-def _filter_field(name: str, field: FieldInfo, value: str) -> FilterField:
+def _filter_field(name: str, title: str, field: FieldInfo, value: str) -> FilterField:
     options = _options(field.annotation)
-    title = str(FIELDS.get(name, name))
     if options:
         return FilterField(name, title, "select", value, tuple((option, word(option)) for option in options))
     inner = {part for part in get_args(field.annotation) if part is not type(None)}

@@ -72,7 +72,62 @@ JUDGEMENT = {
     "submitted_at": "2026-11-28T10:00:00+00:00",
 }
 TOLD = Circumstances((1, 0), 900, 4000, 1, hurried=True, submitted_at="2026-11-28T10:00:00+00:00")
+LOSSLESS = {
+    **{name: value for name, value in JUDGEMENT.items() if name not in ("judgement_id", "task_id", "kind")},
+    "task": 1,
+    "topic": "herbs",
+    "tags": "kitchen,dry",
+    "models": ["policy-3", ""],
+    "split": "validation",
+}
 EXAMPLES = [
+    Example(
+        "plumbline",
+        [LOSSLESS],
+        [
+            row(
+                responses=(Response("Hang it.", "policy-3"), BOIL),
+                statements=(
+                    Statement(
+                        (1, 2),
+                        strength=2,
+                        answer_type="seven",
+                        acceptable=(True, None),
+                        criteria={"kind": -1},
+                        flags={1: ("rude", "wrong")},
+                        safe=(True, False),
+                        less_harmful=1,
+                        annotator="annotator-2",
+                        rationale="Shorter.",
+                        circumstances=TOLD,
+                    ),
+                ),
+                demonstrations=(Demonstration("Hang it up.", 0),),
+                split="validation",
+                topic="herbs",
+                tags=("kitchen", "dry"),
+                task="1",
+            )
+        ],
+    ),
+    Example(
+        "rankings",
+        [
+            {
+                "prompt": ASKED,
+                "responses": ["Hang it.", "Boil it."],
+                "ranks": [2, 1],
+                "models": ["a", ""],
+                "annotator": "x",
+            }
+        ],
+        [
+            row(
+                responses=(Response("Hang it.", "a"), BOIL),
+                statements=(Statement((2, 1), annotator="x"),),
+            )
+        ],
+    ),
     Example(
         "plumbline-judgements",
         [

@@ -2,11 +2,9 @@
 
 import asyncio
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
-from pyarrow import parquet
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,13 +14,11 @@ from app.errors import Conflict, NotFound
 from app.security import Principal
 from app.services.data import datasets
 from app.services.data.datasets import BrokenDataset
-from app.services.data.exports.annotations import Annotation, annotations_of
-from app.services.data.exports.formats import json_lines, write_parquet
-from app.services.data.exports.registry import open_export
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.projects import standing
+from tests.exporting import exported
 from tests.factories import make_member, make_project, make_prompt, make_task
 from training.records import DemonstrationRecord, PreferenceRecord, json_line, read_records
 
@@ -187,10 +183,9 @@ async def test_a_changed_byte_is_refused(db: AsyncSession, tmp_path: Path) -> No
     version = await datasets.cut_preferences(db, project, home=tmp_path)
     path = datasets.verify(version, tmp_path)
     change_one_byte(path)
-    with pytest.raises(BrokenDataset, match="not what was cut"):
-        json_lines(open_export(version, tmp_path))
-    with pytest.raises(BrokenDataset, match="not what was cut"):
-        write_parquet(open_export(version, tmp_path), tmp_path / "out.parquet")
+    for form in ("jsonl", "parquet", "csv"):
+        with pytest.raises(BrokenDataset, match="not what was cut"):
+            await exported(db, version, tmp_path, format=form)
     path.unlink()
     with pytest.raises(BrokenDataset, match="can't be read"):
         datasets.verify(version, tmp_path)
@@ -239,45 +234,42 @@ async def judged_three_times(db: AsyncSession, home: Path) -> tuple[DatasetVersi
 
 async def test_the_export_is_in_trl_s_conversational_schema_without_ties(db: AsyncSession, tmp_path: Path) -> None:
     version, _ = await judged_three_times(db, tmp_path)
-    rows = [json.loads(line) for line in json_lines(open_export(version, tmp_path))]
-    assert rows == [
+    assert await exported(db, version, tmp_path) == [
         {
             "prompt": [{"role": "user", "content": "Question 0?"}],
             "chosen": [{"role": "assistant", "content": "Grüezi — 你好"}],
             "rejected": [{"role": "assistant", "content": "No."}],
+            "split": "train",
         },
         {
             "prompt": [{"role": "user", "content": "Question 2?"}],
             "chosen": [{"role": "assistant", "content": "No."}],
             "rejected": [{"role": "assistant", "content": "Grüezi — 你好"}],
+            "split": "validation",
         },
     ]
-    only = [json.loads(line) for line in json_lines(open_export(version, tmp_path, split="train"))]
+    only = await exported(db, version, tmp_path, split="train")
     assert [row["prompt"][0]["content"] for row in only] == ["Question 0?"]
 
 
 async def test_the_raw_export_adds_who_said_how_much_under_a_pseudonym(db: AsyncSession, tmp_path: Path) -> None:
     version, said = await judged_three_times(db, tmp_path)
-    annotations = await annotations_of(db, version)
-    assert annotations[said[2].id] == Annotation(strength=3, annotator="annotator-3")
-    rows = [json.loads(line) for line in json_lines(open_export(version, tmp_path, annotations=annotations))]
+    rows = await exported(db, version, tmp_path, schema="raw")
     assert [(row["judgement_id"], row["strength"], row["annotator"]) for row in rows] == [
         (said[0].id, 2, "annotator-1"),
         (said[2].id, 3, "annotator-3"),
     ]
     of_harm = ["chosen_safe", "rejected_safe", "less_harmful"]
-    assert list(rows[0]) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator", *of_harm]
+    assert list(rows[0]) == ["prompt", "chosen", "rejected", "judgement_id", "strength", "annotator", *of_harm, "split"]
     assert [rows[0][name] for name in of_harm] == ["", "", ""], "nobody was asked"
 
 
 async def test_parquet_holds_the_same_rows_as_jsonl(db: AsyncSession, tmp_path: Path) -> None:
     version, _ = await judged_three_times(db, tmp_path)
-    for annotations in (None, await annotations_of(db, version)):
-        count = write_parquet(open_export(version, tmp_path, annotations=annotations), tmp_path / "out.parquet")
-        rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
-        lines = list(json_lines(open_export(version, tmp_path, annotations=annotations)))
-        assert rows == [json.loads(line) for line in lines]
-        assert count == len(lines) == 2
+    for schema in ("preference", "raw"):
+        rows = await exported(db, version, tmp_path, schema=schema, format="parquet")
+        assert rows == await exported(db, version, tmp_path, schema=schema)
+        assert len(rows) == 2
 
 
 async def test_demonstrations_of_training_prompts_are_a_dataset_too(db: AsyncSession, tmp_path: Path) -> None:
@@ -293,7 +285,7 @@ async def test_demonstrations_of_training_prompts_are_a_dataset_too(db: AsyncSes
     expected = {
         "prompt": [{"role": "user", "content": "train?"}],
         "completion": [{"role": "assistant", "content": "So."}],
+        "split": "train",
     }
-    assert [json.loads(line) for line in json_lines(open_export(version, tmp_path))] == [expected]
-    write_parquet(open_export(version, tmp_path), tmp_path / "out.parquet")
-    assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == [expected]
+    for form in ("jsonl", "parquet"):
+        assert await exported(db, version, tmp_path, format=form) == [expected]

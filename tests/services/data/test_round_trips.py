@@ -11,20 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Demonstration, Project
 from app.security import Principal
 from app.services.data import datasets
-from app.services.data.exports import judgements as judgement_rows
-from app.services.data.exports.annotations import annotations_of
-from app.services.data.exports.formats import json_line, json_lines, write_parquet
-from app.services.data.exports.registry import open_export
+from app.services.data.exports.formats import json_line
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.projects import question
+from tests.exporting import exported
 from tests.factories import make_member, make_project, make_task
 from tests.importing import import_file
 
 PAIRS = {"criteria": ["kind"], "flags": ["rude"], "asks_acceptable": True, "asks_edit": True}
 RANKINGS = {"answer_type": "ranking", "size": 3}
-OF_THE_PLACE = ("judgement_id", "task_id", "kind", "annotator", "guidelines_version")
+OF_THE_PLACE = ("judgement_id", "task_id", "kind", "annotator", "guidelines_version", "selection", "models")
 OF_A_DEMONSTRATION = ("better_response", "better_response_of")
 
 
@@ -67,15 +65,13 @@ EVERY_KIND = (of_pairs, of_rankings, of_harm)
 
 async def judged(db: AsyncSession, project: Project, home: Path) -> list[dict[str, Any]]:
     version = await datasets.cut_preferences(db, project, home=home)
-    rows = [json.loads(json_line(row)) async for row in judgement_rows.rows(db, version)]
+    rows = await exported(db, version, home, schema="judgements")
     return sorted(rows, key=lambda row: json.dumps([row["prompt"], row["ranks"], row["submitted_at"]]))
 
 
 async def raw(db: AsyncSession, project: Project, home: Path) -> list[dict[str, Any]]:
     version = await datasets.cut_preferences(db, project, home=home)
-    told = await annotations_of(db, version)
-    rows = [json.loads(line) for line in json_lines(open_export(version, home, annotations=told))]
-    return sorted(rows, key=json.dumps)
+    return sorted(await exported(db, version, home, schema="raw"), key=json.dumps)
 
 
 async def taken_in(db: AsyncSession, rows: list[dict[str, Any]], schema: str, home: Path) -> Project:
@@ -132,14 +128,10 @@ async def test_no_column_is_ever_null_or_of_another_type(db: AsyncSession, tmp_p
 
 
 async def test_parquet_has_the_same_values(db: AsyncSession, tmp_path: Path) -> None:
-    from pyarrow import parquet
-
     for make in EVERY_KIND:
         project = await make(db)
         version = await datasets.cut_preferences(db, project, home=tmp_path)
-        told = await annotations_of(db, version)
-        write_parquet(open_export(version, tmp_path, annotations=told), tmp_path / "raw.parquet")
-        rows = parquet.read_table(tmp_path / "raw.parquet").to_pylist()
+        rows = await exported(db, version, tmp_path, schema="raw", format="parquet")
         assert sorted(rows, key=json.dumps) == await raw(db, project, tmp_path)
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from pyarrow import parquet
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,14 +12,11 @@ from app.db.tables import Judgement, Project, Task
 from app.errors import Invalid
 from app.security import Principal
 from app.services.data import datasets
-from app.services.data.exports import judgements as judgement_rows
-from app.services.data.exports.annotations import annotations_of
-from app.services.data.exports.formats import json_lines, write_parquet
-from app.services.data.exports.registry import open_export
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.projects import question
+from tests.exporting import exported
 from tests.factories import make_scene, make_task
 from training.records import PreferenceRecord, read_records
 
@@ -133,21 +129,19 @@ async def test_raw_exports_say_it_of_the_chosen_and_the_rejected_response(db: As
     await say(db, ada, project, Answer(2, safe=(False, True)))  # A is better, and B is safe
     await say(db, ada, project, Answer(6, safe=(False, False), less_harmful=0))
     version = await datasets.cut_preferences(db, project, home=tmp_path)
-    annotations = await annotations_of(db, version)
-    rows = [json.loads(line) for line in json_lines(open_export(version, tmp_path, annotations=annotations))]
+    rows = await exported(db, version, tmp_path, schema="raw")
     said = [(row["chosen_safe"], row["rejected_safe"], row["less_harmful"]) for row in rows]
     assert said == [("no", "yes", "rejected"), ("no", "no", "tie")]
-    write_parquet(open_export(version, tmp_path, annotations=annotations), tmp_path / "raw.parquet")
-    assert parquet.read_table(tmp_path / "raw.parquet").to_pylist() == rows
-    plain = [json.loads(line) for line in json_lines(open_export(version, tmp_path))]
-    assert [list(row) for row in plain] == [["prompt", "chosen", "rejected"]] * 2
+    assert await exported(db, version, tmp_path, schema="raw", format="parquet") == rows
+    plain = await exported(db, version, tmp_path)
+    assert [list(row) for row in plain] == [["prompt", "chosen", "rejected", "split"]] * 2
 
 
 async def test_the_judgements_of_a_version_hold_it_by_position(db: AsyncSession, tmp_path: Path) -> None:
     project, _, ada = await asking(db)
     row, _ = await say(db, ada, project, Answer(4, safe=(True, False)))
     version = await datasets.cut_preferences(db, project, home=tmp_path)
-    (told,) = [told async for told in judgement_rows.rows(db, version)]
+    (told,) = await exported(db, version, tmp_path, schema="judgements")
     first_is_safe = row.safe == [True, False]
     assert told["safe"] == (["yes", "no"] if first_is_safe else ["no", "yes"])
     assert told["less_harmful"] == ("first" if first_is_safe else "second")

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run, Task
-from app.services.data.exports.schema import RecordSchema
+from app.services.data.exports.pairs import Pair
+from app.services.data.exports.schema import Schema
 from app.services.loop import models
 from app.services.projects import projects
 from app.services.selection.batch import NOTHING_SAID
@@ -24,7 +25,6 @@ from tests.factories import make_task, principal_of_api_token
 from tests.more_schemas import lengths
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.doors import Door, database_url, doors
-from training.records import PreferenceRecord
 
 __all__ = ["database_url", "doors", "lengths", "seeded", "seeded_template", "seeded_url", "site"]
 
@@ -322,7 +322,7 @@ async def test_a_version_that_is_cut_can_be_downloaded(
 
 
 async def test_the_page_offers_every_schema_of_a_kind_of_dataset(
-    doors: dict[str, Door], lengths: RecordSchema[PreferenceRecord], sessions: SessionFactory, tmp_path: Path
+    doors: dict[str, Door], lengths: Schema[Pair], sessions: SessionFactory, tmp_path: Path
 ) -> None:
     await doors["owner"].send("POST", f"{PROJECT}/datasets")
     await cut_what_waits(sessions, tmp_path / "home")
@@ -331,16 +331,20 @@ async def test_the_page_offers_every_schema_of_a_kind_of_dataset(
     assert re.findall(rf'href="{file}/([^"]+)" download>([^<]+)<', unescape(html)) == [
         ("export?format=jsonl", "JSONL"),
         ("export?format=parquet", "Parquet"),
-        ("export?format=jsonl&raw=1", "raw rows"),
+        ("export?format=csv", "CSV"),
+        ("export?format=jsonl&schema=raw", "raw rows"),
         ("judgements", "judgements"),
-        ("export?format=jsonl&schema=lengths", lengths.called),
     ]
+    form = await read(doors["reviewer"], f"{file}/exports")
+    assert f'href="{file}/exports"' in html
+    assert f'<option value="lengths">{lengths.title}</option>' in form
     for address, _ in re.findall(rf'href="({file}/[^"]+)" download>([^<]+)<', unescape(html)):
         assert (await doors["reviewer"].send("GET", address)).status_code == 200
     demonstrations = re.findall(rf'href="{PROJECT}/datasets/1/([^"]+kind[^"]+)" download>([^<]+)<', unescape(html))
     assert demonstrations == [
         ("export?format=jsonl&kind=demonstrations", "JSONL"),
         ("export?format=parquet&kind=demonstrations", "Parquet"),
+        ("export?format=csv&kind=demonstrations", "CSV"),
     ]
 
 

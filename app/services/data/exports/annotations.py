@@ -1,9 +1,8 @@
 """Who said how much of what a dataset version holds, under a pseudonym: what raw rows add."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,44 +22,16 @@ class Annotation:
     annotator: str
 
 
-class Annotations(Protocol):
-    """What was said in a version, by judgement."""
-
-    def __getitem__(self, judgement_id: int, /) -> Annotation: ...
-
-
-class InOrder:
-    """Annotations of any number in little memory, for who asks in the order of the judgements: `load` gives some from
-    the judgement that it is given on.
-    """
-
-    def __init__(self, load: Callable[[int], Mapping[int, Annotation]]) -> None:
-        self._load = load
-        self._loaded: Mapping[int, Annotation] = {}
-
-    def __getitem__(self, judgement_id: int, /) -> Annotation:
-        if judgement_id not in self._loaded:
-            self._loaded = self._load(judgement_id)
-        return self._loaded[judgement_id]
-
-
-async def annotations_of(db: AsyncSession, version: DatasetVersion) -> dict[int, Annotation]:
-    """All that was said in a version, by judgement."""
-    return await annotations_from(db, version, await pseudonyms(db, version.project_id), 0)
-
-
 async def annotations_from(
-    db: AsyncSession, version: DatasetVersion, names: Mapping[int, str], first_id: int, *, most: int | None = None
+    db: AsyncSession, version: DatasetVersion, names: Mapping[int, str], judgement_ids: Sequence[int]
 ) -> dict[int, Annotation]:
-    """What was said in a version from this judgement on, in the order of the judgements. `names` are the pseudonyms."""
+    """What was said in these judgements of a version. `names` are the pseudonyms."""
     is_said = (Judgement.kind != "imported") | Judgement.strength_said
     strength = case((is_said, func.abs(Judgement.preference)))
     rows = await db.execute(
         select(Judgement.id, strength, Judgement.annotator_id, Judgement.source_annotator)
         .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
-        .where(DatasetJudgement.dataset_version_id == version.id, DatasetJudgement.judgement_id >= first_id)
-        .order_by(DatasetJudgement.judgement_id)
-        .limit(most)
+        .where(DatasetJudgement.dataset_version_id == version.id, Judgement.id.in_(judgement_ids))
     )
     return {
         judgement_id: Annotation(strength, called(names, annotator_id, source))

@@ -1,69 +1,90 @@
-"""What rows are written as: JSON lines and Parquet."""
+"""What rows are written as: JSON lines, Parquet and CSV."""
 
+import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from app.db.base import Json
-from app.services.data.exports.schema import ColumnType, Export
+from app.services.data.exports.arrow import RowGroups
+from app.services.data.exports.schema import Column
+from app.spreadsheets import harmless
 
-PARQUET_BATCH = 1_000
+Format = Literal["jsonl", "parquet", "csv"]
 
-Format = Literal["jsonl", "parquet"]
+
+class Writer(Protocol):
+    """A file while it is written."""
+
+    def write(self, rows: Sequence[Json]) -> None:
+        """Some more rows, each with all the columns in their order."""
+
+    def close(self) -> None:
+        """Write what is left; without it the file isn't whole."""
 
 
 @dataclass(frozen=True)
 class FileFormat:
-    """`write` puts all rows of an export into a file and says how many there were."""
+    """`open` begins a file of these columns."""
 
     title: str
     media_type: str
-    write: Callable[[Export, Path], int]
-
-
-def json_lines(export: Export) -> Iterator[str]:
-    return map(json_line, export.rows)
+    open: Callable[[Path, Sequence[Column]], Writer]
 
 
 def json_line(row: Json) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def write_jsonl(export: Export, file: Path) -> int:
-    """Returns the number of rows."""
-    count = 0
-    with file.open("w", encoding="utf-8") as lines:
-        for line in json_lines(export):
-            lines.write(line)
-            count += 1
-    return count
+class JsonLines:
+    """One object a line."""
+
+    def __init__(self, file: Path, _columns: Sequence[Column]) -> None:
+        self._file = file.open("w", encoding="utf-8")
+
+    def write(self, rows: Sequence[Json]) -> None:
+        self._file.writelines(map(json_line, rows))
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def write_parquet(export: Export, file: Path) -> int:
-    """Returns the number of rows."""
-    # Here, not above: only exports pay for loading a hundred megabytes of library.
-    import pyarrow
-    from pyarrow import parquet
+class Csv:
+    """RFC 4180 with a line of names. Lists and messages are JSON, truths `true` and `false`, and a text that a
+    spreadsheet would take for a formula has an apostrophe before it."""
 
-    types: dict[ColumnType, Any] = {
-        "messages": pyarrow.list_(pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])),
-        "text": pyarrow.string(),
-        "integer": pyarrow.int64(),
-        "small integer": pyarrow.int8(),
-    }
-    schema = pyarrow.schema([(column.name, types[column.type]) for column in export.columns])
-    count = 0
-    with parquet.ParquetWriter(file, schema) as writer:
-        while batch := list(islice(export.rows, PARQUET_BATCH)):
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-            count += len(batch)
-    return count
+    def __init__(self, file: Path, columns: Sequence[Column]) -> None:
+        self._file = file.open("w", encoding="utf-8", newline="")
+        self._cells = [(column.name, _CELLS.get(column.type, _as_json)) for column in columns]
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(column.name for column in columns)
 
+    def write(self, rows: Sequence[Json]) -> None:
+        self._writer.writerows([cell(row[name]) for name, cell in self._cells] for row in rows)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_CELLS: Mapping[str, Callable[[Any], object]] = {
+    "text": harmless,
+    "integer": _as_it_is,
+    "small integer": _as_it_is,
+    "number": _as_it_is,
+}
 
 FORMATS: dict[Format, FileFormat] = {
-    "jsonl": FileFormat("JSONL", "application/x-ndjson", write_jsonl),
-    "parquet": FileFormat("Parquet", "application/vnd.apache.parquet", write_parquet),
+    "jsonl": FileFormat("JSONL", "application/x-ndjson", JsonLines),
+    "parquet": FileFormat("Parquet", "application/vnd.apache.parquet", RowGroups),
+    "csv": FileFormat("CSV", "text/csv", Csv),
 }

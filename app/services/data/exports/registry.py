@@ -1,57 +1,46 @@
-"""The schemas that there are. A new one is a file beside this one and a row here: pages, API and command line offer
-what they find."""
+"""The schemas that there are. A new one is a row here: pages, API and command line offer what they find."""
 
-from pathlib import Path
-from typing import Any
-
-from app.db.tables import DatasetVersion
 from app.db.tables.lineage import DatasetKind
-from app.errors import NotFound
-from app.services.data.datasets import verify
-from app.services.data.exports import judgements, trl_preference, trl_prompt_completion
-from app.services.data.exports.annotations import Annotations
-from app.services.data.exports.schema import Export, RecordSchema, Schema
-from training.records import Split
+from app.errors import Invalid, NotFound
+from app.services.data.exports import comparisons, judgements, preferences, responses
+from app.services.data.exports.schema import AnySchema, Votes
 
-# Of each kind of dataset, the first schema of its records is what is exported where nobody names one.
-SCHEMAS: tuple[Schema, ...] = (
-    trl_preference.SCHEMA,
-    trl_prompt_completion.SCHEMA,
-    judgements.SCHEMA,
+# Of each kind of dataset, the first schema is what is exported where nobody names one.
+SCHEMAS: tuple[AnySchema, ...] = (
+    preferences.PREFERENCE,
+    preferences.TEXTS,
+    preferences.WITH_MARGIN,
+    responses.PROMPT_COMPLETION,
+    responses.MESSAGES,
+    responses.UNPAIRED,
+    responses.PROMPTS,
+    preferences.OPENRLHF,
+    preferences.HH_RLHF,
+    comparisons.HELPSTEER3,
+    comparisons.ARENA,
+    comparisons.RANKINGS,
+    preferences.CRITERIA,
+    preferences.HARMLESSNESS,
+    preferences.RAW,
+    judgements.JUDGEMENTS,
+    judgements.PLUMBLINE,
 )
 
 
-def of_kind(kind: DatasetKind) -> list[Schema]:
-    return [schema for schema in SCHEMAS if schema.kind == kind]
+def of_kind(kind: DatasetKind) -> list[AnySchema]:
+    return [schema for schema in SCHEMAS if kind in schema.kinds]
 
 
-def of_records(kind: DatasetKind) -> list[RecordSchema[Any]]:
-    return [schema for schema in of_kind(kind) if isinstance(schema, RecordSchema)]
+def choice(*kinds: DatasetKind) -> str:
+    """The names that an export can be asked for by, to be read."""
+    return f"One of {', '.join(schema.name for schema in SCHEMAS if {*kinds} & {*schema.kinds})}."
 
 
-def choice(kind: DatasetKind) -> str | None:
-    """The names that an export of this kind can be asked for by, to be read; None where there is nothing to choose."""
-    names = [schema.name for schema in of_records(kind)]
-    return f"One of {', '.join(names)}." if len(names) > 1 else None
-
-
-def open_export(
-    version: DatasetVersion,
-    home: Path,
-    *,
-    schema: str | None = None,
-    annotations: Annotations | None = None,
-    split: Split | None = None,
-) -> Export:
-    """The rows of a version in the schema of that name; with `annotations`, raw ones.
-
-    Raises NotFound for a schema that there isn't, BrokenDataset before the first row is asked for.
-    """
-    return _named(version, schema).export(verify(version, home), annotations=annotations, split=split)
-
-
-def _named(version: DatasetVersion, name: str | None) -> RecordSchema[Any]:
-    for schema in SCHEMAS:
-        if isinstance(schema, RecordSchema) and schema.kind == version.kind and name in (None, schema.name):
-            return schema
-    raise NotFound(f"A {version.kind} dataset has no schema {name}.")
+def named(kind: DatasetKind, name: str | None, votes: Votes = "each") -> AnySchema:
+    """The schema of that name. Raises NotFound for one that there isn't, Invalid where it can't count votes so."""
+    found = next((schema for schema in of_kind(kind) if name in (None, schema.name)), None)
+    if found is None:
+        raise NotFound(f"A {kind} dataset has no schema {name}.")
+    if votes != "each" and not found.counts_votes:
+        raise Invalid("Rows of %(schema)s are single votes: they can't be counted together.", schema=found.name)
+    return found

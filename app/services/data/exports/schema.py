@@ -1,79 +1,73 @@
-"""What a dataset version is exported as: rows with typed columns, made of its records or of its judgements."""
+"""What a dataset version is exported as: a schema says what is read of it, and the typed rows that are made of that."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import DatasetVersion
 from app.db.tables.lineage import DatasetKind
-from app.services.data.exports.annotations import Annotations
-from training.records import RecordT, Split, iterate_records
+from app.services.data.exports.filters import Filters
 
-ColumnType = Literal["messages", "text", "integer", "small integer"]
+ColumnType = Literal["messages", "text", "texts", "integer", "small integer", "integers", "number", "truth", "opinions"]
+Votes = Literal["each", "majority", "soft", "posterior"]
+"""What becomes of what several people said of one pair: a row each, the side that most took, the share that took it, or
+what the annotator model makes of it."""
+
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
 class Column:
-    """`messages` are a list of {"role", "content"}. No value is ever null: who loads JSON lines infers types from the
-    first ones, and what is null there can't be anything later on. An empty text or 0 says that nobody was asked.
+    """`messages` are a list of {"role", "content"}, `opinions` of {"score", "reasoning", "feedback1", "feedback2"}. No
+    value is ever null: who loads JSON lines infers types from the first ones, and what is null there can't be anything
+    later on. An empty text or 0 says that nobody was asked.
     """
 
     name: str
     type: ColumnType
 
 
-@dataclass(frozen=True)
-class Export:
-    """The rows of a version, read as they are asked for, and the columns that they have."""
-
-    columns: tuple[Column, ...]
-    rows: Iterator[Json]
+SPLIT = Column("split", "text")
 
 
 @dataclass(frozen=True)
-class RecordSchema(Generic[RecordT]):
-    """A row for each record of a version's file; a record whose row is None is left out.
+class Reading:
+    """A version that is read, in the transaction of whoever asked."""
 
-    `called` is what people read. `raw` says what a row has more where raw rows are asked for, in `raw_columns`; without
-    it nobody is offered such rows.
+    db: AsyncSession
+    version: DatasetVersion
+    home: Path
+    filters: Filters = field(default_factory=Filters)
+    votes: Votes = "each"
+
+
+@dataclass(frozen=True)
+class Schema(Generic[ItemT]):
+    """`read` gives what rows are made of, in a settled order and some at a time; `rows` makes none, one or several of
+    each. `title` and `about` are phrases for people, to be translated.
+
+    `counts_votes`: what several people said of one pair can be one row, which then has the columns `COUNTED`, too.
     """
 
     name: str
-    called: str
-    kind: DatasetKind
-    record: type[RecordT]
+    title: str
+    about: str
+    kinds: tuple[DatasetKind, ...]
     columns: tuple[Column, ...]
-    row: Callable[[RecordT], Json | None]
-    raw_columns: tuple[Column, ...] = ()
-    raw: Callable[[RecordT, Annotations], Json] | None = None
+    read: Callable[[Reading], AsyncGenerator[Sequence[ItemT]]]
+    rows: Callable[[ItemT], Iterable[Json]]
+    counts_votes: bool = False
 
-    def export(self, file: Path, *, annotations: Annotations | None = None, split: Split | None = None) -> Export:
-        """`annotations`, by judgement, ask for raw rows."""
-        columns = self.columns if annotations is None else self.columns + self.raw_columns
-        return Export(columns, self._rows(file, annotations, split))
-
-    def _rows(self, file: Path, annotations: Annotations | None, split: Split | None) -> Iterator[Json]:
-        for record in iterate_records(file, self.record):
-            # Records that say nothing of a split are cut from training prompts alone.
-            if split is not None and getattr(record, "split", "train") != split:
-                continue
-            row = self.row(record)
-            if row is not None:
-                yield row if annotations is None or self.raw is None else row | self.raw(record, annotations)
+    def columns_for(self, votes: Votes) -> tuple[Column, ...]:
+        """The columns that its rows have."""
+        return (*self.columns, *COUNTED) if votes != "each" else self.columns
 
 
-@dataclass(frozen=True)
-class JudgementSchema:
-    """Rows that are read from the database, of the judgements that a version holds."""
+AnySchema: TypeAlias = Schema[Any]
 
-    name: str
-    called: str
-    kind: DatasetKind
-    rows: Callable[[AsyncSession, DatasetVersion], AsyncIterator[Json]]
-
-
-Schema: TypeAlias = RecordSchema[Any] | JudgementSchema
+COUNTED = (Column("votes", "integer"), Column("probability", "number"))
+"""How many votes a row stands for, and how likely the chosen response is the better one."""

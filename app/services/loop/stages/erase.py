@@ -18,6 +18,8 @@ from app.services.erasure.targets import Target, reach_of
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 
+# Files for people to take away, below a run's folder.
+EXPORTS = {"pack": "*.zip", "export": "export/*"}
 UNDER_WAY = "A run of this project that may have read it is under way: wait for it, or cancel it."
 
 
@@ -61,15 +63,15 @@ async def _files(work: Work, done: Done, watch: Watch) -> Json:
     for number, (stage, folder) in enumerate(folders):
         watch.tell(number, len(folders), "files")
         await work.db.execute(select(1))  # the server ends transactions that are silent for a minute
-        if stage == "pack":
-            exports += await asyncio.to_thread(_remove_exports, work.home, folder)
+        if stage in EXPORTS:
+            exports += await asyncio.to_thread(_remove_exports, work.home, folder, EXPORTS[stage])
         else:
             changed += await asyncio.to_thread(files.redact, work.home / folder, done.erased)
     return {"dataset_files": versions, "exports": exports, "run_files": changed}
 
 
-def _remove_exports(home: Path, folder: str) -> int:
-    found = [path.relative_to(home).as_posix() for path in (home / folder).glob("*.zip")]
+def _remove_exports(home: Path, folder: str, pattern: str) -> int:
+    found = [path.relative_to(home).as_posix() for path in (home / folder).glob(pattern)]
     return files.remove(home, found)
 
 

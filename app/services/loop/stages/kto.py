@@ -12,6 +12,7 @@ from app.db.tables import Completion, DatasetJudgement, DatasetVersion, Judgemen
 from app.phrases import phrase
 from app.services.data import datasets
 from app.services.data.exports.annotations import pseudonyms
+from app.services.judging.desirable import desirable
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE
 from app.services.loop.stages.dpo import from_judgements
 from app.services.loop.stages.figures import Words
@@ -96,32 +97,11 @@ def _sides(judgement: Judgement, told: PreferenceRecord | None, believed: float)
     A response that is desirable with the probability q adds q (1 - v) + (1 - q) v to KTO's loss, v being the sigmoid of
     its margin: but for a constant, what one adds that is said to be so with the weight 2 q - 1.
     """
-    said = [0.0 if is_desirable is None else float(2 * is_desirable - 1) for is_desirable in _desirable(judgement)]
+    said = [0.0 if is_desirable is None else float(2 * is_desirable - 1) for is_desirable in desirable(judgement)]
     if told is None or judgement.acceptable is not None:
         return [believed * side for side in said]
     first = round((2 * told.preference - 1) * told.weight, 4)
     return [first, -first]
-
-
-def _desirable(judgement: Judgement) -> Sequence[bool | None]:
-    """Of each response: acceptable, where that was said, else chosen; None where neither was said of it."""
-    chosen = _chosen(judgement)
-    if judgement.acceptable is None:
-        return chosen
-    return [by_choice if said is None else said for said, by_choice in zip(judgement.acceptable, chosen, strict=True)]
-
-
-def _chosen(judgement: Judgement) -> Sequence[bool | None]:
-    """Whether nothing was put above a response; None where it was compared with nothing, or tied with all."""
-    if judgement.preference is not None:
-        return [judgement.preference > 0, judgement.preference < 0] if judgement.preference else [None, None]
-    assert judgement.ranks is not None
-    if judgement.answer_type == "best":
-        return [rank is not None for rank in judgement.ranks]
-    ranked = {rank for rank in judgement.ranks if rank is not None}
-    if len(ranked) < 2:
-        return [None] * len(judgement.ranks)
-    return [None if rank is None else rank == min(ranked) for rank in judgement.ranks]
 
 
 KTO = TrainingStage(

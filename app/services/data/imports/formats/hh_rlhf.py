@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from app.phrases import phrase
-from app.services.data.imports.formats.comparisons import pair
+from app.services.data.imports.formats.comparisons import SPLIT, about, pair
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.values import text_of
 from app.services.data.imports.rows import ImportedRow, Raw, RowError, Turn
@@ -26,7 +26,7 @@ def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow
     chosen, rejected = (_turns(text_of(raw.get(name), name), name) for name in names)
     if chosen[:-1] != rejected[:-1]:
         raise RowError(None, "holds two different conversations: they differ before the last response")
-    return (pair(line, tuple(chosen[:-1]), chosen[-1][1], rejected[-1][1]),)
+    return (about(pair(line, tuple(chosen[:-1]), chosen[-1][1], rejected[-1][1]), raw, columns),)
 
 
 def claims(raw: Raw, columns: Columns) -> bool:
@@ -82,6 +82,7 @@ FORMAT = Format(
     fields=(
         Field("chosen", phrase("Conversation with the better response"), "chosen", required=True),
         Field("rejected", phrase("Conversation with the worse response"), "rejected", required=True),
+        SPLIT,
     ),
     claims=claims,
     parse=parse,

@@ -1,5 +1,6 @@
-"""Our own exports of what people said: all judgements, and raw preferences. Plain preferences and demonstrations are of
-TRL's schemas. Exports from before their columns were typed (null where nobody was asked) are read, too."""
+"""Our own exports of what people said: all judgements, the form for another Plumbline, and raw preferences. Plain
+preferences and demonstrations are of TRL's schemas. Exports from before their columns were typed (null where nobody was
+asked) are read, too."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 from app.phrases import phrase
 from app.services.data.imports.formats import preferences
-from app.services.data.imports.formats.comparisons import counted
+from app.services.data.imports.formats.comparisons import SPLIT, TAGS, TOPIC, about, counted
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.values import (
     list_of,
@@ -39,16 +40,19 @@ def parse_judgement(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[I
     (raw,) = raws
     prompt = prompt_of(raw.get("prompt"), "prompt")
     texts = [response_of(value, "responses") for value in list_of(raw.get("responses"), "responses")]
-    responses = counted([Response(text) for text in texts], "responses")
+    models = _each(raw["models"], "models", len(texts)) if raw.get("models") else [None] * len(texts)
+    given = [
+        Response(text, short(model, "models") if model else None) for text, model in zip(texts, models, strict=True)
+    ]
+    # What is said of a single response is whether it is acceptable.
+    is_single = len(given) == 1 and raw.get("acceptable") not in (None, [""])
+    responses = tuple(given) if is_single else counted(given, "responses")
     written = text_or_none(raw.get("better_response"), "better_response")
     shown = () if written is None else (Demonstration(written, _position(raw, "better_response_of", len(texts))),)
-    task = raw.get("task_id")
-    statement = _judgement(raw, len(texts))
-    return (
-        ImportedRow(
-            line, prompt, responses, (statement,), shown, task=None if task is None else short(task, "task_id")
-        ),
-    )
+    task = raw.get("task", raw.get("task_id"))
+    called = None if task is None else short(task, "task")
+    row = ImportedRow(line, prompt, responses, (_judgement(raw, len(texts)),), shown, task=called)
+    return (about(row, raw, columns),)
 
 
 def parse_raw_preference(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow, ...]:
@@ -71,11 +75,15 @@ def parse_raw_preference(raws: Sequence[Raw], columns: Columns, line: int) -> tu
                 "less_harmful", "has something under 'less_harmful' that is none of chosen, tie and rejected"
             )
         statement = replace(statement, safe=(safe[0], safe[1]), less_harmful=sides[str(less_harmful)])
-    return (replace(row, statements=(statement,)),)
+    return (about(replace(row, statements=(statement,)), raw, columns),)
 
 
 def claims_judgement(raw: Raw, columns: Columns) -> bool:
     return "answer_type" in raw and "judgement_id" in raw
+
+
+def claims_lossless(raw: Raw, columns: Columns) -> bool:
+    return "answer_type" in raw and "judgement_id" not in raw
 
 
 def claims_raw_preference(raw: Raw, columns: Columns) -> bool:
@@ -220,16 +228,25 @@ JUDGEMENTS = Format(
     name="plumbline-judgements",
     called=phrase("Plumbline's export of all judgements"),
     kind="judgements",
-    fields=_named("prompt", "responses", "judgement_id", "answer_type"),
+    fields=(*_named("prompt", "responses", "judgement_id", "answer_type"), SPLIT),
     claims=claims_judgement,
     parse=parse_judgement,
     loses=phrase("Who said it, but for the pseudonym, whether it was a verdict, and the version of the guidelines."),
+)
+LOSSLESS = Format(
+    name="plumbline",
+    called=phrase("Plumbline's export for another Plumbline"),
+    kind="judgements",
+    fields=(*_named("prompt", "responses", "task", "answer_type"), SPLIT, TOPIC, TAGS),
+    claims=claims_lossless,
+    parse=parse_judgement,
+    loses=phrase("Which judgement a better response came with: it becomes a demonstration."),
 )
 RAW_PREFERENCES = Format(
     name="plumbline-raw",
     called=phrase("Plumbline's raw export of preferences"),
     kind="judgements",
-    fields=_named("prompt", "chosen", "rejected", "judgement_id", "annotator"),
+    fields=(*_named("prompt", "chosen", "rejected", "judgement_id", "annotator"), SPLIT),
     claims=claims_raw_preference,
     parse=parse_raw_preference,
     loses=phrase("That pairs follow from one ranking: the export of all judgements says so."),

@@ -15,6 +15,7 @@ from app.services.data.imports.formats import (
     plumbline,
     preferences,
     prompts,
+    rankings,
     responses,
     sharegpt,
     ultrafeedback,
@@ -26,6 +27,7 @@ from app.services.data.imports.rows import Raw
 # The more particular before the more general: of two that a file may be of, the first one is proposed.
 FORMATS: tuple[Format, ...] = (
     plumbline.JUDGEMENTS,
+    plumbline.LOSSLESS,
     plumbline.RAW_PREFERENCES,
     label_studio.FORMAT,
     argilla.FORMAT,
@@ -44,6 +46,7 @@ FORMATS: tuple[Format, ...] = (
     alpaca.PLAIN,
     preferences.FORMAT,
     unpaired.FORMAT,
+    rankings.FORMAT,
     responses.JUDGED,
     responses.FORMAT,
     demonstrations.FORMAT,

@@ -1,0 +1,117 @@
+"""A version written as somebody asked for it."""
+
+import asyncio
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Json
+from app.db.tables import DatasetVersion, Project
+from app.db.tables.lineage import DatasetKind
+from app.services.data.exports import registry
+from app.services.data.exports.asked import Asked
+from app.services.data.exports.folder import Written, rows_of, write_file, write_folder
+from app.services.data.exports.schema import AnySchema, Column, Reading
+from app.services.data.storing.loads import Watch
+
+# A zip is the same for the same files: no time of day is in it.
+PREVIEWED = 5
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written; `rows` by split."""
+
+    file: Path
+    sha256: str
+    rows: Mapping[str, int]
+
+
+def schema_of(version: DatasetVersion, asked: Asked) -> AnySchema:
+    """Raises NotFound and Invalid, before anything is read."""
+    kind: DatasetKind = "demonstrations" if version.kind == "demonstrations" else "preferences"
+    return registry.named(kind, asked.schema_name, asked.votes)
+
+
+def name_of(project: Project, version: DatasetVersion, asked: Asked) -> str:
+    """What its file is called. Slugs, kinds, schemas and numbers are plain ASCII."""
+    said = (asked.schema_name, asked.split, None if asked.votes == "each" else asked.votes)
+    parts = "".join(f"-{part}" for part in said if part)
+    return f"{project.slug}-{version.kind}-{version.number}{parts}.{asked.suffix}"
+
+
+async def write(
+    db: AsyncSession, version: DatasetVersion, home: Path, asked: Asked, file: Path, *, watch: Watch | None = None
+) -> Export:
+    """Put what is asked for into this file, which is there in full or not at all.
+
+    Raises ErasedFrom, BrokenDataset, NotFound, Invalid and Conflict.
+    """
+    schema = schema_of(version, asked)
+    reading = Reading(db, version, home, asked, asked.votes)
+    with TemporaryDirectory(prefix=".export-", dir=file.parent) as name:
+        folder = Path(name)
+        draft = folder / file.name
+        if asked.files == "one":
+            written = await write_file(reading, schema, draft, form=asked.form, watch=watch)
+        else:
+            written = await write_folder(reading, schema, folder, form=asked.form, watch=watch)
+            await asyncio.to_thread(_zipped, sorted(written.files), draft)
+        digest = await asyncio.to_thread(_sha256, draft)
+        draft.replace(file)
+    return Export(file, digest, written.rows)
+
+
+async def write_splits(
+    db: AsyncSession, version: DatasetVersion, home: Path, asked: Asked, folder: Path, *, watch: Watch | None = None
+) -> Written:
+    """A file for each split, in a folder that is made if need be: what `datasets.load_dataset(FOLDER)` takes."""
+    reading = Reading(db, version, home, asked, asked.votes)
+    schema = schema_of(version, asked)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    return await write_folder(reading, schema, folder, form=asked.form, watch=watch)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How an export would begin."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Json]
+
+
+async def preview(
+    db: AsyncSession, version: DatasetVersion, home: Path, asked: Asked, most: int = PREVIEWED
+) -> Preview:
+    """At most so many rows, which are found soon unless votes are to be counted. Raises what `write` raises."""
+    schema = schema_of(version, asked)
+    found: list[Json] = []
+    async with aclosing(rows_of(Reading(db, version, home, asked, asked.votes), schema)) as batches:
+        async for rows in batches:
+            found += rows
+            if len(found) >= most:
+                break
+    return Preview(schema.columns_for(asked.votes), found[:most])
+
+
+def _zipped(files: Sequence[Path], archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for file in files:
+            about = zipfile.ZipInfo(file.name, EPOCH)
+            # What is compressed already is stored as it is.
+            about.compress_type = zipfile.ZIP_STORED if file.suffix == ".parquet" else zipfile.ZIP_DEFLATED
+            with file.open("rb") as source, zipped.open(about, "w", force_zip64=True) as target:
+                while content := source.read(1 << 20):
+                    target.write(content)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

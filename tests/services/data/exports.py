@@ -1,0 +1,64 @@
+"""A dataset version in which everything is said that an export can hold."""
+
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import DatasetVersion, Demonstration, Project
+from app.security import Principal
+from app.services.data import datasets
+from app.services.judging import assignments, judgements
+from app.services.judging.answers import Answer
+from app.services.judging.judgements import Submission
+from app.services.projects import question
+from tests.factories import make_member, make_project, make_prompt, make_task
+
+EVERYTHING = {"criteria": ["kind"], "flags": ["rude"], "asks_acceptable": True, "asks_edit": True, "asks_harm": True}
+# By pane, A being drawn: of the second task people say the opposite.
+FULL = Answer(
+    2, criteria={"kind": -1}, acceptable=(True, False), flags=((), ("rude",)), rationale="=Shorter.", safe=(True, False)
+)
+SAFE = {"safe": (True, True), "less_harmful": 0}
+
+
+async def say(db: AsyncSession, who: Principal, project: Project, answer: Answer) -> None:
+    lease = await assignments.lease_next(db, who, project)
+    assert lease is not None
+    await judgements.submit(
+        db, who, lease.id, Submission(answer, f"key {lease.id}", active_ms=4_000, first_action_ms=900, visits=1)
+    )
+
+
+async def judged_project(db: AsyncSession) -> Project:
+    """Four tasks, of which the last is for validation, each judged by two people, once a tie and once by a wish."""
+    project = await make_project(db, overlap=2)
+    project.question = question.checked(EVERYTHING).to_json()
+    for number in range(4):
+        prompt = await make_prompt(db, project, f"+How {number}?", split="validation" if number == 3 else "train")
+        prompt.tags, prompt.topic = (["hard"], "baking") if number == 0 else ([], None)
+        await make_task(db, project, f"Gently {number}.", f"In a shoe {number}.", prompt=prompt)
+    for _ in range(2):
+        person = await make_member(db, project)
+        for answer in (
+            FULL,
+            Answer(6, **SAFE),
+            Answer(4, **SAFE),
+            Answer(1, response="In a bag.", response_of=1, **SAFE),
+        ):  # type: ignore[arg-type]
+            await say(db, person, project, answer)
+    return project
+
+
+async def judged_version(db: AsyncSession, home: Path) -> DatasetVersion:
+    """All that was said in it."""
+    return await datasets.cut_preferences(db, await judged_project(db), home=home)
+
+
+async def shown_version(db: AsyncSession, home: Path) -> DatasetVersion:
+    """A version of demonstrations."""
+    project = await make_project(db)
+    for number in range(3):
+        prompt = await make_prompt(db, project, f"How {number}?")
+        db.add(Demonstration(prompt_id=prompt.id, text=f"So {number}.", source="written"))
+    await db.flush()
+    return await datasets.cut_demonstrations(db, project, home=home)
