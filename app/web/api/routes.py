@@ -16,6 +16,7 @@ from app.web.api import (
     erasures,
     figures,
     imports,
+    judgements,
     judges,
     loop,
     models,
@@ -54,7 +55,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, judges, served_models, directory, audit, erasures),
+    *(judgements, models, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -73,6 +74,7 @@ for part in (
     project_files,
     tasks,
     datasets,
+    judgements,
     loop,
     round_settings,
     models,

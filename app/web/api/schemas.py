@@ -254,6 +254,13 @@ class DatasetOut(Out):
     file_removed_at: datetime | None
 
 
+class NewsOut(BaseModel):
+    rows: list[dict[str, Any]] = Field(description="Judgements that are new or changed, as they count now.")
+    gone: list[int] = Field(description="Judgements that count no more, or never did.")
+    cursor: str = Field(description="Send it as `after` for what comes next.")
+    is_up_to_date: bool = Field(description="There is nothing else at the moment.")
+
+
 class CutIn(In):
     prefers_verdicts: bool | None = Field(
         None,

@@ -218,3 +218,16 @@ def test_an_api_token_is_printed_alone_and_once(plumbline: Command, database_url
     assert len(done.out.splitlines()) == 1
     assert one(database_url, "SELECT is_admin FROM users") is True
     assert one(database_url, "SELECT count(*) FROM api_tokens WHERE expires_at > now() + interval '29 days'") == 1
+
+
+def test_judgements_are_followed_without_a_version(plumbline: Command, transcripts: Path, database_url: str) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    done = plumbline("dataset", "follow", "-p", "harmless", "--once")
+    assert done.code == 0, done.err
+    *lines, last = [json.loads(line) for line in done.out.splitlines()]
+    held = one(database_url, "SELECT count(*) FROM judgements JOIN tasks ON task_id = tasks.id JOIN prompts"
+               " ON prompt_id = prompts.id WHERE split <> 'held_out'")  # fmt: skip
+    assert sum("row" in line for line in lines) == held
+    again = plumbline("dataset", "follow", "-p", "harmless", "--once", "--after", last["cursor"])
+    assert [list(json.loads(line)) for line in again.out.splitlines()] == [["cursor"]], "nothing new"
+    assert one(database_url, "SELECT count(*) FROM dataset_versions") == 0

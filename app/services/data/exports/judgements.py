@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -42,22 +42,41 @@ async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]
     is -1, a text empty.
     """
     names = await pseudonyms(db, version.project_id)
+    held = exists().where(
+        DatasetJudgement.judgement_id == Judgement.id, DatasetJudgement.dataset_version_id == version.id
+    )
     after = 0
-    while batch := await _batch(db, version.id, after):
-        responses = await _responses(db, [judgement.task_id for judgement, *_ in batch])
-        for judgement, messages, written, origin in batch:
-            yield {
-                "judgement_id": judgement.id,
-                "annotator": called(names, judgement.annotator_id, judgement.source_annotator),
-                "prompt": messages,
-                "responses": responses[judgement.task_id],
-                **{column: _typed(judgement, column) for column in EXPORTED},
-                "better_response": written or "",
-                "better_response_of": _number(origin),
-                "served_at": judgement.served_at.isoformat() if judgement.served_at else "",
-                "submitted_at": judgement.submitted_at.isoformat(),
-            }
+    while batch := await _batch(db, held & (Judgement.id > after)):
+        for row in await _rows(db, batch, names):
+            yield row
         after = batch[-1][0].id
+
+
+async def rows_of(db: AsyncSession, project_id: int, judgement_ids: Sequence[int]) -> dict[int, Json]:
+    """The same rows of some judgements, by judgement, whether or not a version holds them."""
+    if not judgement_ids:
+        return {}
+    batch = await _batch(db, Judgement.id.in_(judgement_ids), most=len(judgement_ids))
+    found = await _rows(db, batch, await pseudonyms(db, project_id))
+    return {row["judgement_id"]: row for row in found}
+
+
+async def _rows(db: AsyncSession, batch: Sequence[Any], names: Mapping[int, str]) -> list[Json]:
+    responses = await _responses(db, [judgement.task_id for judgement, *_ in batch])
+    return [
+        {
+            "judgement_id": judgement.id,
+            "annotator": called(names, judgement.annotator_id, judgement.source_annotator),
+            "prompt": messages,
+            "responses": responses[judgement.task_id],
+            **{column: _typed(judgement, column) for column in EXPORTED},
+            "better_response": written or "",
+            "better_response_of": _number(origin),
+            "served_at": judgement.served_at.isoformat() if judgement.served_at else "",
+            "submitted_at": judgement.submitted_at.isoformat(),
+        }
+        for judgement, messages, written, origin in batch
+    ]
 
 
 def _typed(judgement: Judgement, column: str) -> object:
@@ -108,17 +127,16 @@ _TYPED: Mapping[str, Callable[[Any], object]] = {
 }
 
 
-async def _batch(db: AsyncSession, version_id: int, after: int) -> list[Any]:
+async def _batch(db: AsyncSession, condition: ColumnElement[bool], *, most: int = BATCH) -> list[Any]:
     """The next judgements with prompt, the better response that came with each, and the position it was made of."""
     found = await db.execute(
         select(Judgement, Prompt.messages, Demonstration.text, TaskCompletion.position)
         .select_from(WITH_RESPONSE)
-        .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
         .join(Task, Task.id == Judgement.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(DatasetJudgement.dataset_version_id == version_id, Judgement.id > after)
+        .where(condition)
         .order_by(Judgement.id)
-        .limit(BATCH)
+        .limit(most)
     )
     return list(found.all())
 
