@@ -1,7 +1,10 @@
 """Dataset versions looked into, and judgements followed without cutting one."""
 
 import json
+import os
 import time
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,11 +12,68 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli.data import ProjectName, dataset_commands
 from app.cli.database import in_transaction
-from app.services.data import following
+from app.db.base import Json
+from app.db.tables.lineage import DatasetKind
+from app.errors import Conflict
+from app.services.data import datasets, differences, following, manifests
 from app.services.data.following import News
+from app.services.data.recutting import CutAgain, cut_again
 from app.services.projects import projects
 
 EVERY_SECONDS = 2.0
+
+Number = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
+Kind = Annotated[DatasetKind, typer.Option(help="preferences or demonstrations.")]
+
+
+@dataset_commands.command()
+def manifest(number: Number, project: ProjectName, kind: Kind = "preferences") -> None:
+    """Print what a version came from, as JSON."""
+
+    async def read(db: AsyncSession) -> Json:
+        found = await projects.named(db, project)
+        return await manifests.manifest(db, found, await datasets.get_version(db, found, number, kind))
+
+    print(json.dumps(in_transaction(read), ensure_ascii=False, indent=2))
+
+
+@dataset_commands.command()
+def again(
+    number: Number,
+    project: ProjectName,
+    kind: Kind = "preferences",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write what is cut to this file.")] = None,
+) -> None:
+    """Cut a version again and say whether it has the same bytes, or precisely why not."""
+
+    async def cut(db: AsyncSession) -> CutAgain:
+        version = await datasets.get_version(db, await projects.named(db, project), number, kind)
+        with (out or Path(os.devnull)).open("wb") as file:
+            return await cut_again(db, version, file)
+
+    found = in_transaction(cut)
+    if not found.is_same:
+        raise Conflict(f"Dataset {number} of {project} can't be cut again as it was: {'; '.join(found.reasons)}.")
+    print(f"Dataset {number} of {project} has the same {found.rows:,} rows, SHA-256 {found.sha256}.")
+
+
+@dataset_commands.command()
+def compare(
+    number: Number,
+    project: ProjectName,
+    since: Annotated[int | None, typer.Option(min=1, help="Number of the earlier one; unset: the one before.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """Say how many judgements came, went, moved to another split or weigh otherwise between two versions."""
+
+    async def compared(db: AsyncSession) -> differences.Summary:
+        return (await differences.compare(db, await projects.named(db, project), number, since=since)).summary
+
+    counts = asdict(in_transaction(compared))
+    if as_json:
+        print(json.dumps(counts))
+    else:
+        print(", ".join(f"{count:,} {what}" for what, count in counts.items()))
 
 
 @dataset_commands.command()

@@ -18,6 +18,7 @@ from tests.factories import principal_of_api_token
 FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
 FOR_OWNERS = {
     "cut",
+    "change_dataset",
     "start_round",
     "cancel_round",
     "continue_round",
@@ -99,6 +100,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_group": {"name": "All"},
     "rename_group": {"name": "All"},
     "give_group": {},
+    "change_dataset": {},
 }
 
 # What removes comes last, so that the others find it.

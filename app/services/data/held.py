@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, ColumnElement, Text, column, func, literal, select, table, text
+from sqlalchemy import BigInteger, ColumnElement, Float, Text, column, func, literal, select, table, text, true
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetJudgement, Judgement, Prompt, Task
 from app.services.data.judged_pairs import JudgedPair, Learnt
+from app.services.judging.agreement.sides import of_two
 
 HELD = table("held_judgements", column("id"), column("split"), column("learnt"))
 
@@ -82,6 +83,27 @@ async def guidelines(db: AsyncSession) -> dict[str, int]:
         .order_by(Judgement.guidelines_version)
     )
     return {str(version): number for version, number in rows}
+
+
+async def agreement(db: AsyncSession) -> tuple[int, float | None]:
+    """Of how many pairs of responses two people or more said something, and how likely two of those say the same."""
+    sides = of_two()
+    level = func.sign(sides.c.level)
+    of_unit = (
+        select(*(func.count().filter(level == sign).label(name) for name, sign in (("a", 1), ("b", -1), ("tie", 0))))
+        .select_from(HELD)
+        .join(Judgement, Judgement.id == HELD.c.id)
+        .join(sides, true())
+        .where(Judgement.kind != "machine", ~Judgement.is_verdict)
+        .group_by(Judgement.task_id, sides.c.first, sides.c.second)
+        .having(func.count() > 1)
+        .subquery()
+    )
+    said = (of_unit.c.a, of_unit.c.b, of_unit.c.tie)
+    people = of_unit.c.a + of_unit.c.b + of_unit.c.tie
+    alike = sum((number * (number - 1) for number in said), literal(0)) / sql_cast(people * (people - 1), Float)
+    units, mean = (await db.execute(select(func.count(), func.avg(alike)).select_from(of_unit))).one()
+    return units, None if mean is None else round(float(mean), 4)
 
 
 async def keep(db: AsyncSession, version_id: int) -> None:

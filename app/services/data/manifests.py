@@ -28,6 +28,7 @@ HOLDS = {
 async def of_preferences(db: AsyncSession, project: Project) -> Json:
     """What is stored of a version whose judgements were remembered just now."""
     last = await db.scalar(select(func.max(held.HELD.c.id)))
+    units, per_cent = await held.agreement(db)
     return {
         **await _of_now(db, "judgement", last),
         "guidelines": {
@@ -35,6 +36,7 @@ async def of_preferences(db: AsyncSession, project: Project) -> Json:
             "text": project.guidelines,
             "judgements": await held.guidelines(db),
         },
+        "agreement": {"pairs_judged_by_several": units, "said_the_same": per_cent},
         "question": project.question,
         "question_sha256": _digest(project.question),
     }
@@ -65,6 +67,7 @@ async def manifest(db: AsyncSession, project: Project, version: DatasetVersion) 
         "guidelines": stored.get("guidelines"),
         "question": stored.get("question"),
         "question_sha256": stored.get("question_sha256"),
+        "agreement": stored.get("agreement"),
         "code": stored.get("code"),
         "counts": {"rows": version.row_count, "judgements": await _held(db, version), **version.counts},
         "files": [{"path": version.path.rpartition("/")[2], "sha256": version.sha256, "rows": version.row_count}],

@@ -26,6 +26,7 @@ from app.web.api import (
     round_settings,
     served_models,
     tasks,
+    versions,
 )
 from app.web.api.access import may_read_docs, scopes_of
 from app.web.api.schemas import Problem
@@ -55,7 +56,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(judgements, models, judges, served_models, directory, audit, erasures),
+    *(judgements, versions, models, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -75,6 +76,7 @@ for part in (
     tasks,
     datasets,
     judgements,
+    versions,
     loop,
     round_settings,
     models,
