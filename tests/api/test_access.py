@@ -18,7 +18,7 @@ from tests.factories import principal_of_api_token
 FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
 FOR_OWNERS = {
     "cut",
-    "change_dataset",
+    *("change_dataset", "write_folder"),
     "start_round",
     "cancel_round",
     "continue_round",

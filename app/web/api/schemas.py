@@ -42,6 +42,7 @@ class ProjectOut(Out):
     slug: str
     name: str
     description: str
+    licence: str = Field(description="Of its datasets.")
     created_at: datetime
     archived_at: datetime | None
     setup_step: str | None = Field(description="Where its owner goes on setting it up; null once that is done.")

@@ -2,15 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response, status
 
 from app.db.tables.lineage import DatasetKind
 from app.services.data import datasets, differences, manifests, notes
 from app.services.data.differences import Change
-from app.web.api.access import Id, ManagedProject, OwnedProject
+from app.services.loop import folders
+from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, decode, encode
-from app.web.api.schemas import ComparisonOut, DatasetOut, DifferenceOut, NotesIn, SummaryOut
-from app.web.serving.deps import Db
+from app.web.api.schemas import ComparisonOut, DatasetOut, DifferenceOut, NotesIn, Problem, RunOut, SummaryOut
+from app.web.serving.dataset_folders import zipped
+from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["datasets"])
 
@@ -37,6 +39,37 @@ async def change_dataset(
     notes.note(version, text=body.note, tags=body.tags)
     await db.flush()
     return DatasetOut.model_validate(version)
+
+
+@router.post(
+    "/projects/{slug}/datasets/{number}/folder",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Write a version's folder",
+    responses={status.HTTP_409_CONFLICT: {"model": Problem, "description": "Something in it was erased."}},
+)
+async def write_folder(project: OwnedProject, caller: Caller, number: Id, db: Db, kind: Kind = "preferences") -> RunOut:
+    """A worker writes the folder that `datasets.load_dataset` and the Hugging Face Hub take: README.md with what the
+    Hub reads, croissant.json, manifest.json and a Parquet file for each split. While one is written, that run."""
+    version = await datasets.get_version(db, project, number, kind)
+    return RunOut.model_validate(await folders.start(db, caller.user_id, project, version))
+
+
+@router.get(
+    "/projects/{slug}/datasets/{number}/folder",
+    response_class=Response,
+    summary="Download a version's folder",
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "The folder, zipped."},
+        206: {"content": {"application/zip": {}}, "description": "The part that `Range` asks for."},
+        status.HTTP_409_CONFLICT: {"model": Problem, "description": "It isn't written yet, or something was erased."},
+    },
+)
+async def download_folder(
+    request: Request, project: ManagedProject, number: Id, db: Db, kind: Kind = "preferences"
+) -> Response:
+    """The one that was written last. `Range` and `If-Range` go on where a download broke off."""
+    version = await datasets.get_version(db, project, number, kind)
+    return await zipped(db, version, settings_of(request).home)
 
 
 @router.get("/projects/{slug}/datasets/{number}/comparison", summary="Compare two versions")

@@ -61,7 +61,7 @@ async def _files(work: Work, done: Done, watch: Watch) -> Json:
     for number, (stage, folder) in enumerate(folders):
         watch.tell(number, len(folders), "files")
         await work.db.execute(select(1))  # the server ends transactions that are silent for a minute
-        if stage == "pack":
+        if stage in ("pack", "folder"):
             exports += await asyncio.to_thread(_remove_exports, work.home, folder)
         else:
             changed += await asyncio.to_thread(files.redact, work.home / folder, done.erased)
