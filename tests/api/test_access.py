@@ -19,6 +19,7 @@ FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgemen
 FOR_OWNERS = {
     "cut",
     "start_export",
+    *("change_dataset", "write_folder"),
     "start_round",
     "cancel_round",
     "continue_round",
@@ -101,6 +102,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_group": {"name": "All"},
     "rename_group": {"name": "All"},
     "give_group": {},
+    "change_dataset": {},
 }
 
 # What removes comes last, so that the others find it.

@@ -152,7 +152,7 @@ def test_every_group_says_what_it_can_do(plumbline: Plumbline) -> None:
     for group, commands in (
         ("round", ("start", "cancel", "status")),
         ("run", ("start", "retry", "cancel", "log")),
-        ("dataset", ("cut",)),
+        ("dataset", ("cut", "follow", "manifest", "again", "compare")),
         ("db", ("upgrade", "downgrade", "check")),
         ("config", ("check",)),
     ):

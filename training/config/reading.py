@@ -17,7 +17,9 @@ from training.config.values import ConfigError, Range
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 # Settings that name a model: a directory (absolute, or relative to the config file) or a hub id.
-MODEL_KEYS = frozenset({"model", "policy", "reference", "reward", "cost", "held_out_reward", "averaged", "previous_reward", "base"})
+MODEL_KEYS = frozenset(
+    {"model", "policy", "reference", "reward", "cost", "held_out_reward", "averaged", "previous_reward", "base"}
+)
 
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:

@@ -8,7 +8,14 @@ from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
-from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion, ScoredPair
+from app.db.tables.lineage import (
+    DatasetJudgement,
+    DatasetVersion,
+    JudgementChange,
+    ModelVersion,
+    Promotion,
+    ScoredPair,
+)
 from app.db.tables.people import (
     ApiToken,
     Attempts,
@@ -50,6 +57,7 @@ __all__ = [
     "Judge",
     "JudgeAnswer",
     "Judgement",
+    "JudgementChange",
     "KnownBrowser",
     "Member",
     "Metric",

@@ -53,6 +53,7 @@ NOT_LOGGED = {
     "external_identities": "follow from the first sign-in, which is noted",
     "gates": "decided by runs, and kept for ever",
     "judge_answers": "written by runs, which are logged",
+    "judgement_changes": "itself a log",
     "judgements": "append-only themselves",
     "known_browsers": "follow from signing in, which is noted",
     "metrics": "measured by runs",

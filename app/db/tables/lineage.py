@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, String, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import IN_A_CIRCLE, Base, CreatedAt, Json, Key, one_of
@@ -18,7 +19,9 @@ class DatasetVersion(Base):
 
     `settings` say how it was cut: {"prefers_verdicts": where a reviewer has decided, the verdict alone counts,
     "believed": where people are not believed alike, how far each is (`app.services.data.beliefs.Beliefs`),
-    "machines": [{"name", "weight"}], the judges that are models whose judgements it holds}.
+    "machines": [{"name", "weight"}], the judges that are models whose judgements it holds}; `manifest` the rest of what
+    it came from (`app.services.data.manifests`), nothing in versions from before there were manifests. People's `note`
+    and `tags` alone may change.
     Once something that it holds was erased (`erased_from_at`) it is neither served nor trained on any more, and its
     file may be removed (`file_removed_at`).
     """
@@ -40,9 +43,13 @@ class DatasetVersion(Base):
     created_at: Mapped[CreatedAt]
     erased_from_at: Mapped[datetime | None]
     file_removed_at: Mapped[datetime | None]
+    manifest: Mapped[Json] = mapped_column(server_default="{}")
+    note: Mapped[str] = mapped_column(server_default="")
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(80)), server_default="{}")
 
     __table_args__ = (
         UniqueConstraint("project_id", "kind", "number"),
+        Index("ix_dataset_versions_tags", "tags", postgresql_using="gin"),
         CheckConstraint(one_of("kind", get_args(DatasetKind)), name="kind_known"),
         CheckConstraint("file_removed_at IS NULL OR erased_from_at IS NOT NULL", name="removed_when_erased"),
     )
@@ -65,7 +72,12 @@ class DatasetVersion(Base):
 
 
 class DatasetJudgement(Base):
-    """A judgement that a dataset version holds; from then on the judgement can't be changed."""
+    """A judgement that a dataset version holds; from then on the judgement can't be changed.
+
+    `split` was its prompt's at that time. `learnt` is how it counts where that isn't as it was said:
+    [[position, position, how likely the first is better, weight], ...]. Neither is known of versions from before they
+    were kept.
+    """
 
     __tablename__ = "dataset_judgements"
 
@@ -73,6 +85,25 @@ class DatasetJudgement(Base):
         ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True
     )
     judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id"), primary_key=True, index=True)
+    split: Mapped[str | None] = mapped_column(String(20))
+    learnt: Mapped[list[list[float]] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class JudgementChange(Base):
+    """Something about a judgement changed that may alter what a dataset version cut now would hold.
+
+    The database writes these by triggers. `changed_in` is the transaction that did it: whoever reads up to the oldest
+    one that is still under way misses nothing, in whatever order ids were drawn. Those of a month ago are removed.
+    """
+
+    __tablename__ = "judgement_changes"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    changed_in: Mapped[int] = mapped_column(primary_key=True)
+    judgement_id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[CreatedAt]
+
+    __table_args__ = (Index("ix_judgement_changes_at", "at", postgresql_using="brin"),)
 
 
 class ScoredPair(Base):

@@ -21,8 +21,8 @@ class Project(Base):
     (`app.services.loop.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source` is
     null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
     starts from. `opens_next_round`: rounds may start by themselves at all. `setup_step` is where a new project's owner
-    goes on setting it up, null once that is done. After `removal_asked_at` nobody sees the project any more, and a
-    worker removes it.
+    goes on setting it up, null once that is done. `licence` is that of its datasets, as the
+    Hub calls it (`cc-by-4.0`). After `removal_asked_at` nobody sees the project any more, and a worker removes it.
     """
 
     __tablename__ = "projects"
@@ -45,8 +45,10 @@ class Project(Base):
     archived_at: Mapped[datetime | None]
     setup_step: Mapped[str | None] = mapped_column(String(20))
     removal_asked_at: Mapped[datetime | None]
+    licence: Mapped[str] = mapped_column(String(60), server_default="unspecified")
 
     __table_args__ = (
+        CheckConstraint("licence ~ '^[A-Za-z0-9][A-Za-z0-9.+-]*$'", name="licence_form"),
         CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug_form"),
         CheckConstraint("overlap BETWEEN 1 AND 100", name="overlap_range"),
         CheckConstraint("lease_seconds BETWEEN 1 AND 604800", name="lease_range"),

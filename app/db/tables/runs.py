@@ -14,6 +14,7 @@ StageName = Literal[
     "import",
     "ask",
     "adopt", "copy", "pack", "unpack", "remove", "erase", "change",
+    "folder",
     "embed",
     "judge",
     "export",

@@ -27,6 +27,7 @@ LEFT_OUT = frozenset(
         "alembic_version",  # stands in the manifest
         "attempts",
         "backups",
+        "judgement_changes",  # by transactions of this server
         "known_browsers",  # of sessions, which stay behind
         "passkey_challenges",
         MARK,

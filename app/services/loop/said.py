@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Task, TaskCompletion
 from app.services import conditions
-from app.services.data.datasets import first_is_better
+from app.services.data.judged_pairs import first_is_better
 from app.services.loop.features import Features
 from app.services.selection.arrays import Whole
 from app.services.selection.posterior import Judged

@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from app.db.base import Json
 from app.db.tables import Judgement, ModelVersion, ScoredPair, Task
 from app.services import conditions
-from app.services.data.datasets import first_is_better
+from app.services.data.judged_pairs import first_is_better
 from app.services.loop.comparisons import score
 from app.services.loop.resampling import Integers, Interval, Numbers, mean_interval, share_interval
 from training.records import ScoredPairRecord

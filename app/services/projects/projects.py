@@ -17,6 +17,8 @@ from app.services.projects.question import Question
 from app.settings import settings
 
 RESERVED = ("new",)  # what stands in the place of a slug in the address of another page
+UNSPECIFIED = "unspecified"
+"""The licence of a project that says none."""
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -127,11 +129,15 @@ def put_out_of_sight(project: Project) -> None:
     project.removal_asked_at = func.now()
 
 
-def describe(project: Project, *, name: str, description: str) -> None:
-    """What the project is called and what it is for; its address stays. Raises Invalid."""
+def describe(project: Project, *, name: str, description: str, licence: str | None = None) -> None:
+    """What the project is called, what it is for, and under which licence its datasets are, None leaving that; its
+    address stays. Raises Invalid.
+    """
     said = description.replace("\0", "").replace("\r\n", "\n").strip()
     if len(said) > 10_000:
         raise Invalid("A description has at most 10,000 characters.")
+    if licence is not None:
+        project.licence = _checked_licence(licence)
     project.name = _checked_name(name)
     project.description = said
 
@@ -163,6 +169,14 @@ async def add_member(db: AsyncSession, project: Project, user_id: int, role: Rol
         .values(project_id=project.id, user_id=user_id, role=role)
         .on_conflict_do_update(index_elements=["project_id", "user_id"], set_={"role": role, "by_group": False})
     )
+
+
+def _checked_licence(said: str) -> str:
+    """Nothing is `unspecified`."""
+    licence = said.strip() or UNSPECIFIED
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,59}", licence):
+        raise Invalid("A licence is its short name, as cc-by-4.0: letters, digits, dots and hyphens.")
+    return licence
 
 
 def _checked_name(name: str) -> str:

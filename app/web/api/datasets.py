@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response, status
-from sqlalchemy import select
+from fastapi import APIRouter, Query, Request, Response, status
 
 from app.db.tables import DatasetVersion
 from app.db.tables.lineage import DatasetKind
@@ -30,11 +29,13 @@ FILE: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/projects/{slug}/datasets", summary="List dataset versions")
-async def list_datasets(project: ManagedProject, db: Db, paging: Paging) -> Page[DatasetOut]:
-    """Versions of preferences and of demonstrations, newest first; 403 for annotators."""
+async def list_datasets(
+    project: ManagedProject, db: Db, paging: Paging, tag: Annotated[str | None, Query(max_length=80)] = None
+) -> Page[DatasetOut]:
+    """Versions of preferences and of demonstrations, newest first, those with a `tag` alone; 403 for annotators."""
     return await read_page(
         db,
-        select(DatasetVersion).where(DatasetVersion.project_id == project.id),
+        datasets.in_project(project.id, tag=tag),
         DatasetVersion.id,
         paging=paging,
         out=DatasetOut.model_validate,

@@ -60,6 +60,9 @@ class MadeProjectOut(Out):
 class ProjectChange(In):
     name: Name | None = None
     description: Description | None = None
+    licence: Annotated[
+        str | None, Field(max_length=60, description="Of its datasets, as the Hub calls it: `cc-by-4.0`.")
+    ] = None
     question: dict[str, Any] | None = Field(
         None, description="`answer_type`, `size`, `criteria`, `flags` and what else differs from the defaults."
     )

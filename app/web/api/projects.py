@@ -58,6 +58,7 @@ async def change_project(
         project,
         name=project.name if body.name is None else body.name,
         description=project.description if body.description is None else body.description,
+        licence=body.licence,
     )
     if "policy_source" in body.model_fields_set:
         if body.policy_source is not None:

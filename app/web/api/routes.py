@@ -16,6 +16,7 @@ from app.web.api import (
     erasures,
     figures,
     imports,
+    judgements,
     judges,
     loop,
     models,
@@ -25,6 +26,7 @@ from app.web.api import (
     round_settings,
     served_models,
     tasks,
+    versions,
 )
 from app.web.api.access import may_read_docs, scopes_of
 from app.web.api.schemas import Problem
@@ -54,7 +56,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, judges, served_models, directory, audit, erasures),
+    *(judgements, versions, models, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -73,6 +75,8 @@ for part in (
     project_files,
     tasks,
     datasets,
+    judgements,
+    versions,
     loop,
     round_settings,
     models,

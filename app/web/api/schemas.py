@@ -10,6 +10,7 @@ from app.db.tables.judging import AnswerType
 from app.db.tables.lineage import ModelKind
 from app.db.tables.runs import RoundTrigger
 from app.services.data.exports.schema import ColumnType
+from app.services.data.notes import LONGEST_NOTE, LONGEST_TAG, MOST_TAGS
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 from app.web.serving.export_query import ExportQuery
@@ -43,6 +44,7 @@ class ProjectOut(Out):
     slug: str
     name: str
     description: str
+    licence: str = Field(description="Of its datasets.")
     created_at: datetime
     archived_at: datetime | None
     setup_step: str | None = Field(description="Where its owner goes on setting it up; null once that is done.")
@@ -254,6 +256,63 @@ class DatasetOut(Out):
     created_at: datetime
     erased_from_at: datetime | None = Field(description="When something in it was erased: it is refused since.")
     file_removed_at: datetime | None
+    note: str
+    tags: list[str]
+
+
+class NotesIn(In):
+    note: Annotated[str, Field(max_length=LONGEST_NOTE, pattern=NO_NUL)] | None = None
+    tags: list[Annotated[str, Field(max_length=LONGEST_TAG, pattern=NO_NUL)]] | None = Field(
+        None, max_length=MOST_TAGS, description="All of them."
+    )
+
+
+class SummaryOut(Out):
+    added: int = Field(description="Judgements that the later one holds and the earlier one doesn't.")
+    gone: int = Field(description="Judgements that the earlier one holds and the later one doesn't.")
+    moved: int = Field(description="Judgements in both whose prompt moved to another split.")
+    weighed: int = Field(description="Judgements in both whose soft label or weight is another.")
+    changed: int = Field(description="Judgements in both that moved or weigh otherwise.")
+    same: int
+    unknown: int = Field(description="In both, but one was cut before splits and weights were kept.")
+
+
+class ComparisonOut(BaseModel):
+    since: int | None = Field(description="Number of the earlier version; null: there is none, and everything is new.")
+    number: int
+    judgements: SummaryOut
+    agreement_since: dict[str, Any] | None = Field(
+        description="`said_the_same`: how likely two people say the same of two responses that both judged, and"
+        " `pairs_judged_by_several`, of how many that is; null: not known."
+    )
+    agreement: dict[str, Any] | None
+    counts_since: dict[str, Any] | None
+    counts: dict[str, Any]
+
+
+class DifferenceOut(Out):
+    judgement_id: int
+    task_id: int
+    prompt: str = Field(description="What its last turn says.")
+    kind: str
+    reasons: list[str] = Field(
+        description="Of `added`: new, let_in. Of `changed`: moved, weighed. Of `gone`, as it stands now: replaced,"
+        " erased, held_out, excluded, decided (by a reviewer), counted_otherwise."
+    )
+    split_before: str | None
+    split_after: str | None
+    learnt_before: list[list[float]] | None = Field(
+        description="For each two responses their positions, how likely the first is better, and how much that weighs;"
+        " null: as it was said."
+    )
+    learnt_after: list[list[float]] | None
+
+
+class NewsOut(BaseModel):
+    rows: list[dict[str, Any]] = Field(description="Judgements that are new or changed, as they count now.")
+    gone: list[int] = Field(description="Judgements that count no more, or never did.")
+    cursor: str = Field(description="Send it as `after` for what comes next.")
+    is_up_to_date: bool = Field(description="There is nothing else at the moment.")
 
 
 class CutIn(In):

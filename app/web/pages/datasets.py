@@ -64,11 +64,12 @@ async def list_datasets(
     managed: ManagedProject,
     db: Db,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    tag: Annotated[str | None, Query(max_length=80)] = None,
 ) -> Response:
-    """Shows owners and reviewers the newest versions or those `before` one, what each holds, its files, and how many
-    judgements are new since the newest.
+    """Shows owners and reviewers the newest versions or those `before` one, of those with a tag if one is asked for,
+    what each holds, its files, and how many judgements are new since the newest.
     """
-    versions = await datasets.list_versions(db, managed.project.id, most=PAGE_SIZE + 1, before=before)
+    versions = await datasets.list_versions(db, managed.project.id, most=PAGE_SIZE + 1, before=before, tag=tag)
     overview = await standing.overview(db, managed.project)
     return render.page(
         request,
@@ -77,6 +78,9 @@ async def list_datasets(
         versions=versions[:PAGE_SIZE],
         newest=await datasets.newest(db, managed.project.id),
         before=before,
+        tag=tag,
+        site_url=settings_of(request).site_url,
+        of_tag=urlencode({"tag": tag}) if tag else "",
         older=versions[PAGE_SIZE - 1].id if len(versions) > PAGE_SIZE else None,
         downloads=_downloads,
         unused=overview.judgements_since_snapshot,

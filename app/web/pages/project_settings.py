@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from app.db.tables import Project
 from app.errors import Conflict, DomainError, Invalid
 from app.services.loop import base_models, lifecycle
 from app.services.loop.base_models import CheckedModel
@@ -25,6 +26,7 @@ RunId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 class Described(BaseModel):
     name: Annotated[str, Field(max_length=1000)] = ""
     description: Annotated[str, Field(max_length=100_000)] = ""
+    licence: Annotated[str | None, Field(max_length=200)] = None
 
 
 class Copied(BaseModel):
@@ -64,7 +66,7 @@ async def describe(
 ) -> Response:
     """Renames the project and says what it is for. Its address stays."""
     try:
-        projects.describe(project, name=form.name, description=form.description)
+        projects.describe(project, name=form.name, description=form.description, licence=form.licence)
     except Invalid as error:
         return await _page(request, db, managed, error, described=form)
     await db.flush()
@@ -161,6 +163,10 @@ async def delete_project(
     return render.redirect("/projects")
 
 
+def _described(project: Project) -> Described:
+    return Described(name=project.name, description=project.description, licence=project.licence)
+
+
 async def _page(
     request: Request,
     db: AsyncSession,
@@ -178,7 +184,7 @@ async def _page(
         "settings/show.html",
         status_code=error.status if error else 200,
         managed=managed,
-        described=described or Described(name=project.name, description=project.description),
+        described=described or _described(project),
         model=(project.policy_source or "") if model is None else model,
         checked=checked,
         exports=await lifecycle.exports(db, project) if managed.is_owner else [],

@@ -217,3 +217,41 @@ def test_an_api_token_is_printed_alone_and_once(plumbline: Command, database_url
     assert len(done.out.splitlines()) == 1
     assert one(database_url, "SELECT is_admin FROM users") is True
     assert one(database_url, "SELECT count(*) FROM api_tokens WHERE expires_at > now() + interval '29 days'") == 1
+
+
+def test_judgements_are_followed_without_a_version(plumbline: Command, transcripts: Path, database_url: str) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    done = plumbline("dataset", "follow", "-p", "harmless", "--once")
+    assert done.code == 0, done.err
+    *lines, last = [json.loads(line) for line in done.out.splitlines()]
+    held = one(database_url, "SELECT count(*) FROM judgements JOIN tasks ON task_id = tasks.id JOIN prompts"
+               " ON prompt_id = prompts.id WHERE split <> 'held_out'")  # fmt: skip
+    assert sum("row" in line for line in lines) == held
+    again = plumbline("dataset", "follow", "-p", "harmless", "--once", "--after", last["cursor"])
+    assert [list(json.loads(line)) for line in again.out.splitlines()] == [["cursor"]], "nothing new"
+    assert one(database_url, "SELECT count(*) FROM dataset_versions") == 0
+
+
+def test_a_version_is_cut_again_compared_and_its_manifest_read(
+    plumbline: Command, transcripts: Path, tmp_path: Path, database_url: str
+) -> None:
+    plumbline("import", str(transcripts), "--project", "harmless", "--create", "--skip-bad")
+    plumbline("dataset", "cut", "-p", "harmless")
+    held = one(database_url, "SELECT count(*) FROM dataset_judgements")
+    told = json.loads(plumbline("dataset", "manifest", "1", "-p", "harmless").out)
+    copy = tmp_path / "again.jsonl"
+    done = plumbline("dataset", "again", "1", "-p", "harmless", "--out", str(copy))
+    assert done.out == f"Dataset 1 of harmless has the same {held} rows, SHA-256 {told['files'][0]['sha256']}.\n"
+    assert copy.read_bytes() == (tmp_path / "home" / "datasets" / "harmless" / "preferences-0001.jsonl").read_bytes()
+    counts = json.loads(plumbline("dataset", "compare", "1", "-p", "harmless", "--json").out)
+    assert (counts["added"], counts["gone"]) == (held, 0)
+    assert plumbline("dataset", "compare", "1", "-p", "harmless").out.startswith(f"{held} added, 0 gone, ")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE dataset_judgements DISABLE TRIGGER USER")
+        connection.execute("UPDATE dataset_judgements SET split = NULL")
+        connection.execute("UPDATE prompts SET split = 'validation' WHERE split = 'train'")
+    refused = plumbline("dataset", "again", "1", "-p", "harmless").refusal
+    assert refused == (
+        "Dataset 1 of harmless can't be cut again as it was:"
+        f" of {held} of its judgements neither split nor weight was kept when it was cut."
+    )

@@ -12,7 +12,7 @@ from app.db.session import SessionFactory
 from app.db.tables import DatasetVersion, Demonstration, Judgement, Project
 from app.errors import Conflict, NotFound
 from app.security import Principal
-from app.services.data import datasets
+from app.services.data import datasets, judged_pairs
 from app.services.data.datasets import BrokenDataset
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
@@ -104,7 +104,7 @@ async def test_a_version_is_the_same_bytes_however_many_rows_are_fetched_at_once
     assert content == "".join(json_line(record) for record in read(version, tmp_path)).encode()
     assert (version.row_count, hashlib.sha256(content).hexdigest()) == (10, version.sha256)
     for rows in (1, 3):
-        monkeypatch.setattr(datasets, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(judged_pairs, "ROWS_AT_ONCE", rows)
         assert (await datasets.cut_preferences(db, project, home=tmp_path)).id == version.id
     assert [path.name for path in (tmp_path / version.path).parent.iterdir()] == ["preferences-0001.jsonl"]
 

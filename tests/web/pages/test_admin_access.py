@@ -10,6 +10,7 @@ from app.web.pages import (
     agreement,
     backups,
     browse,
+    dataset_versions,
     datasets,
     erasure,
     exports,
@@ -39,6 +40,7 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
     *(imports, exports, served_models, log, loop, figures, agreement, erasure, reward_models, backups),
+    dataset_versions,
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
@@ -96,7 +98,7 @@ async def test_a_reviewer_reads_every_page_but_the_log_and_may_send_no_form(
             assert answer.status_code == 403, route.path
         else:
             # The seed's dataset versions are rows without a file, and a file that isn't there is a conflict.
-            expected = {"download": 409, "download_export": 404}.get(route.name, 200)
+            expected = {"download": 409, "download_folder": 409, "download_export": 404}.get(route.name, 200)
             assert answer.status_code == expected, route.path
 
 
@@ -111,6 +113,8 @@ async def test_no_page_shows_a_reviewer_a_form_that_would_be_refused(doors: dict
         "/imports",
         "/datasets",
         "/datasets/state",
+        "/datasets/2",
+        "/datasets/compare",
         "/people",
         "/served-models",
         f"/served-models/{seeded.served.id}",

@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.db.base import Json
 from app.db.tables import Judgement
 from app.phrases import phrase
 from app.services.data.exports.annotations import IMPORTED
 from app.services.data.exports.preferences import yes_or_no
-from app.services.data.exports.said import Said, said, said_of_tasks
+from app.services.data.exports.said import Said, said, said_in, said_of_tasks
 from app.services.data.exports.schema import SPLIT, Column, Reading, Schema
 from app.services.judging.columns import EXPORTED
 
@@ -86,6 +88,12 @@ def _circumstances(one: Said) -> Json:
         "served_at": served_at.isoformat() if served_at else "",
         "submitted_at": one.judgement.submitted_at.isoformat(),
     }
+
+
+async def rows_of(db: AsyncSession, project_id: int, judgement_ids: Sequence[int]) -> dict[int, Json]:
+    """The same rows of some judgements, by judgement, whether or not a version holds them."""
+    found = await said_in(db, project_id, judgement_ids)
+    return {one.judgement.id: row for one in found for row in _rows(one)}
 
 
 def _typed(judgement: Judgement, column: str) -> object:

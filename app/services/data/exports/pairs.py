@@ -17,7 +17,7 @@ from sqlalchemy import select
 from app.db.base import Json
 from app.db.tables import DatasetJudgement, Judgement, Prompt, Task, User
 from app.errors import Conflict
-from app.services.data import datasets
+from app.services.data import datasets, judged_pairs
 from app.services.data.exports.annotations import Annotation, annotations_from, pseudonyms
 from app.services.data.exports.filters import narrowed
 from app.services.data.exports.schema import Reading
@@ -156,9 +156,9 @@ class _Source:
         # Whoever is called something else since then weighs as little as the least.
         weights: dict[int, float] = defaultdict(lambda: min(weight_of.values(), default=1.0))
         weights.update({user_id: weight_of[name] for user_id, name in machines})
-        async with aclosing(datasets.judged_pairs(db, [Judgement.id.in_(held)], weights, None)) as found:
-            async for rows in found:
-                yield [record.to_json() for _, record, _ in rows]
+        async with aclosing(judged_pairs.counted(db, [Judgement.id.in_(held)], weights, None)) as found:
+            async for pairs in found:
+                yield [pair.record.to_json() for pair in pairs]
 
 
 def _some(lines: BinaryIO) -> list[Record]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -95,6 +95,15 @@ async def said_of_tasks(reading: Reading) -> AsyncGenerator[list[list[Said]]]:
         yield [held]
 
 
+async def said_in(db: AsyncSession, project_id: int, judgement_ids: Sequence[int]) -> list[Said]:
+    """Some judgements of a project, whether or not a version holds them."""
+    names = await pseudonyms(db, project_id)
+    wanted = _statement(Prompt.split).where(Judgement.id.in_(judgement_ids)).order_by(Judgement.id)
+    rows = list(await db.execute(wanted)) if judgement_ids else []
+    responses = await _responses(db, [row.Judgement.task_id for row in rows])
+    return [_one(row, names, responses) for row in rows]
+
+
 async def _said(reading: Reading, *order: InstrumentedAttribute[int]) -> AsyncGenerator[list[Said]]:
     datasets.require_whole(reading.version)
     names = await pseudonyms(reading.db, reading.version.project_id)
@@ -123,17 +132,24 @@ def _one(row: Any, names: dict[int, str], responses: dict[int, tuple[Written, ..
 
 
 def _held(version_id: int) -> Select[*tuple[Any, ...]]:
+    """In the splits that they had when the version was cut; of one from before that was kept, in those of today."""
+    return (
+        _statement(func.coalesce(DatasetJudgement.split, Prompt.split))
+        .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
+        .where(DatasetJudgement.dataset_version_id == version_id)
+    )
+
+
+def _statement(split: Any) -> Select[*tuple[Any, ...]]:
     return (
         select(
-            Judgement, Prompt.messages, Prompt.split, Prompt.topic, Prompt.tags, Task.selection, Round.number,
+            Judgement, Prompt.messages, split.label("split"), Prompt.topic, Prompt.tags, Task.selection, Round.number,
             Demonstration.text, TaskCompletion.position,
         )
         .select_from(WITH_RESPONSE)
-        .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
         .join(Task, Task.id == Judgement.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
         .outerjoin(Round, Round.id == Task.round_id)
-        .where(DatasetJudgement.dataset_version_id == version_id)
     )  # fmt: skip
 
 

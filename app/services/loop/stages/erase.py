@@ -19,7 +19,7 @@ from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 
 # Files for people to take away, below a run's folder.
-EXPORTS = {"pack": "*.zip", "export": "export/*"}
+EXPORTS = {"pack": "*.zip", "export": "export/*", "folder": "*.zip"}
 UNDER_WAY = "A run of this project that may have read it is under way: wait for it, or cancel it."
 
 

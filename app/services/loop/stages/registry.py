@@ -18,6 +18,7 @@ from app.services.loop.stages.erase import ERASE
 from app.services.loop.stages.evaluate import EVALUATE
 from app.services.loop.stages.exporting import EXPORT
 from app.services.loop.stages.figures import SHARED, Words
+from app.services.loop.stages.folder import FOLDER
 from app.services.loop.stages.gate import GATE
 from app.services.loop.stages.generate import GENERATE
 from app.services.loop.stages.importing import IMPORT
@@ -36,7 +37,7 @@ from app.services.loop.stages.unpack import UNPACK
 
 _ALL: tuple[Stage, ...] = (
     REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, JUDGE, SFT, ADOPT, EVALUATE, EMBED, SELECT, SNAPSHOT, GATE, PROMOTE,
-    IMPORT, EXPORT, COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE,
+    IMPORT, EXPORT, COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE, FOLDER,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

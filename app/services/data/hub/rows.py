@@ -1,0 +1,94 @@
+"""The rows of a version as Parquet files, one for each split."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import DatasetVersion
+from app.errors import Conflict
+from app.services.data.exports import registry
+from app.services.data.exports.annotations import Annotations, annotations_of
+from app.services.data.exports.formats import write_parquet
+from app.services.data.storing.loads import Watch
+from training.records import Split
+
+SPLITS: tuple[Split, ...] = tuple(split for split in get_args(Split) if split != "held_out")
+
+
+@dataclass(frozen=True)
+class Column:
+    """As the file types it: `parts` are the columns of what it holds several of, none for a plain value."""
+
+    name: str
+    type: str
+    is_several: bool = False
+    parts: tuple["Column", ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """`path` is relative to the folder."""
+
+    split: str
+    path: str
+    rows: int
+    size_bytes: int
+    sha256: str
+    columns: tuple[Column, ...]
+
+
+async def write_rows(
+    db: AsyncSession, version: DatasetVersion, home: Path, folder: Path, watch: Watch | None = None
+) -> Sequence[SplitFile]:
+    """Write `data/SPLIT.parquet` for each split that has rows.
+
+    Raises ErasedFrom, BrokenDataset, and Conflict without any row: `load_dataset` takes no dataset without one.
+    """
+    said = await annotations_of(db, version) if version.kind == "preferences" else None
+    (folder / "data").mkdir(parents=True)
+    files = []
+    for number, split in enumerate(SPLITS):
+        if watch is not None:
+            watch.require_wanted()
+            watch.tell(number, len(SPLITS), "writing")
+        files.append(await asyncio.to_thread(_write, version, home, folder, split, said))
+    for file in files:
+        if not file.rows:
+            (folder / file.path).unlink()
+    if not any(file.rows for file in files):
+        raise Conflict("All that this version holds are ties, which have no better side: there is no row to write.")
+    return [file for file in files if file.rows]
+
+
+def _write(version: DatasetVersion, home: Path, folder: Path, split: Split, said: Annotations | None) -> SplitFile:
+    path = f"data/{split}.parquet"
+    export = registry.open_export(version, home, annotations=said, split=split)
+    rows = write_parquet(export, folder / path)
+    return SplitFile(split, path, rows, *_measured(folder / path), _columns(folder / path))
+
+
+def _measured(file: Path) -> tuple[int, str]:
+    with file.open("rb") as content:
+        return file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _columns(file: Path) -> tuple[Column, ...]:
+    # Here, not above: only exports pay for loading a hundred megabytes of library.
+    from pyarrow import parquet
+
+    return tuple(_column(field.name, field.type) for field in parquet.read_schema(file))
+
+
+def _column(name: str, found: Any) -> Column:
+    from pyarrow import types
+
+    if types.is_list(found):
+        return replace(_column(name, found.value_type), is_several=True)
+    if types.is_struct(found):
+        return Column(name, "struct", parts=tuple(_column(part.name, part.type) for part in found))
+    return Column(name, str(found))
