@@ -18,6 +18,7 @@ from app.web.api import (
     imports,
     judges,
     loop,
+    model_files,
     models,
     people,
     project_files,
@@ -54,7 +55,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, judges, served_models, directory, audit, erasures),
+    *(models, model_files, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -76,6 +77,7 @@ for part in (
     loop,
     round_settings,
     models,
+    model_files,
     browse,
     figures,
     agreement,

@@ -16,6 +16,7 @@ from app.web.pages import (
     imports,
     log,
     loop,
+    model_files,
     models,
     people,
     projects,
@@ -36,8 +37,21 @@ from tests.web.doors import Door, database_url, doors
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
 PAGES = (
-    *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models, backups),
+    *(
+        projects,
+        browse,
+        rounds,
+        round_settings,
+        runs,
+        models,
+        model_files,
+        datasets,
+        questions,
+        quality,
+        people,
+        events,
+    ),
+    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models, model_files, backups),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
