@@ -14,6 +14,7 @@ from app.web.api import (
     datasets,
     directory,
     erasures,
+    errands,
     figures,
     imports,
     judges,
@@ -55,7 +56,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, model_files, judges, served_models, directory, audit, erasures),
+    *(models, model_files, errands, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -78,6 +79,7 @@ for part in (
     round_settings,
     models,
     model_files,
+    errands,
     browse,
     figures,
     agreement,

@@ -19,6 +19,7 @@ from app.web.pages import (
     model_files,
     models,
     people,
+    playground,
     projects,
     quality,
     questions,
@@ -51,7 +52,7 @@ PAGES = (
         people,
         events,
     ),
-    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models, model_files, backups),
+    *(imports, served_models, log, loop, figures, agreement, erasure, reward_models, model_files, playground, backups),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
@@ -78,6 +79,7 @@ def here(seeded: Seeded) -> dict[str, object]:
         "import_id": seeded.imported.id,
         "served_model_id": seeded.served.id,
         "invitation_id": 1,
+        "errand_id": seeded.errand.id,
     }
 
 
@@ -146,7 +148,7 @@ async def test_an_id_of_another_project_is_not_there(
 ) -> None:
     """The outsider's own project with the ids of the seeded one."""
     for route in OF_A_PROJECT:
-        if {"run_id", "number", "user_id", "import_id", "served_model_id"} & set(route.param_convertors):
+        if {"run_id", "number", "user_id", "import_id", "served_model_id", "errand_id"} & set(route.param_convertors):
             answer = await doors["outsider"].open(route, {**here, "slug": "elsewhere"})
             assert answer.status_code == 404, route.path
 
