@@ -7,7 +7,7 @@ does not depend on which other rows share its batch, or when those end.
 # B = rows still alive, P = prompt tokens, V = vocabulary, K = blocks of it, W = tokens of a block
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -79,6 +79,9 @@ class Filters:
 
 NO_FILTERS = Filters()
 
+Heard = Callable[[Sequence[Sequence[int]]], None]
+"""Is told the tokens that each response of a batch has so far, after every step."""
+
 
 def sample_responses(
     language_model: LanguageModel,
@@ -90,6 +93,7 @@ def sample_responses(
     batch_size: int = 128,
     filters: Filters = NO_FILTERS,
     stop: Sequence[str] = (),
+    heard: Heard | None = None,
 ) -> list[Response]:
     """One response per prompt, in order, from softmax(logits / temperature) within the filters.
 
@@ -105,7 +109,7 @@ def sample_responses(
     with prepared(language_model.model) if len(batches) * max_new_tokens >= _STEPS_TO_PREPARE_FOR else nullcontext():
         for indices in batches:
             asked = [prompts[index] for index in indices]
-            batch = _sample_batch(language_model, asked, uniforms_NR[indices], temperature, filters, stops)
+            batch = _sample_batch(language_model, asked, uniforms_NR[indices], temperature, filters, stops, heard)
             responses.update(zip(indices, batch, strict=True))
     return [responses[index] for index in range(len(prompts))]
 
@@ -118,6 +122,7 @@ def _sample_batch(
     temperature: float,
     filters: Filters,
     stops: StopStrings | None,
+    heard: Heard | None,
 ) -> list[Response]:
     device = language_model.device
     unread_tokens = 1 if device.type == "cpu" else _UNREAD_TOKENS
@@ -138,6 +143,8 @@ def _sample_batch(
                 for draft, token, log_probability in zip(alive, tokens, chosen, strict=True):
                     draft.append(int(token), log_probability, stops)
             unread = []
+            if heard is not None:
+                heard([draft.token_ids for draft in drafts])
             places = [place for place, draft in enumerate(alive) if not draft.ended]
             if not places:
                 break
@@ -156,7 +163,7 @@ class _Draft:
 
     def __init__(self, eos_ids: Collection[int]) -> None:
         self._eos_ids = eos_ids
-        self._token_ids: list[int] = []
+        self.token_ids: list[int] = []
         self._log_probabilities: list[float] = []
         self.ended = False
 
@@ -164,12 +171,12 @@ class _Draft:
         """Write a token, unless the response has ended."""
         if self.ended:
             return
-        self._token_ids.append(token_id)
+        self.token_ids.append(token_id)
         self._log_probabilities.append(log_probability)
-        self.ended = token_id in self._eos_ids or (stops is not None and stops.end(self._token_ids))
+        self.ended = token_id in self._eos_ids or (stops is not None and stops.end(self.token_ids))
 
     def response(self) -> Response:
-        return Response(tuple(self._token_ids), tuple(self._log_probabilities), self.ended)
+        return Response(tuple(self.token_ids), tuple(self._log_probabilities), self.ended)
 
 
 def _among(log_probability_BV: Tensor, kept_BV: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Models that are brought, from the command line: looked at, and taken over by a project."""
+"""Models from the command line: brought to a project, and taken out of one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,16 +7,20 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
+from app.cli.data import ProjectName
 from app.cli.database import in_transaction
 from app.db.tables import Run
+from app.db.tables.lineage import ModelKind
 from app.errors import Invalid
-from app.services.loop import base_models, bringing
+from app.services import audit
+from app.services.loop import base_models, bringing, model_card, models
+from app.services.loop.archive import Archive
 from app.services.loop.base_models import CheckedModel
 from app.services.loop.needs import Need
 from app.services.projects import projects
 from app.settings import settings
 
-commands = typer.Typer(help="Models that are brought: look at one, take it over.", no_args_is_help=True)
+commands = typer.Typer(help="Models: bring one, take one out.", no_args_is_help=True)
 app.add_typer(commands, name="model")
 
 
@@ -41,6 +45,35 @@ def add(
         return await bringing.bring(db, None, await projects.named(db, project), checked.card)
 
     print(f"Run {in_transaction(take).id} is in the queue.")
+
+
+@commands.command()
+def download(
+    kind: Annotated[ModelKind, typer.Argument(help="policy, reward or cost.")],
+    number: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
+    project: ProjectName,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write; unset: by the model's name, here.")
+    ] = None,
+) -> None:
+    """Write a model version as a tar of its plain directory; a file that was begun is gone on with."""
+    home = settings().home
+
+    async def find(db: AsyncSession) -> Archive:
+        found = await projects.named(db, project)
+        version = await models.numbered(db, found.id, kind, number)
+        await audit.note(db, "export", f"{kind} {number}", {"as": "archive"}, project_id=found.id)
+        return await model_card.archive_of(db, found, version, home)
+
+    archive = in_transaction(find)
+    target = out or Path(f"{archive.name}.tar")
+    # The tag in the name: a card that says more by now begins another file.
+    draft = target.with_name(f".{target.name}.{archive.etag[1:9]}.part")
+    with draft.open("ab") as file:
+        for piece in archive.pieces(first=file.tell()):
+            file.write(piece)
+    draft.replace(target)
+    print(f"Wrote {_size(archive.size_bytes)} to {target}.")
 
 
 def _table(checked: CheckedModel) -> list[str]:

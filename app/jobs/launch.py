@@ -62,13 +62,14 @@ class LocalProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment(),
+                env=self.environment_of_child(),
                 # Ctrl-C in a terminal reaches every process of the group; this one is told by its worker.
                 start_new_session=True,
             )
         return _LocalChild(process)
 
-    def _environment(self) -> dict[str, str]:
+    def environment_of_child(self) -> dict[str, str]:
+        """What a process that loads torch gets to see of ours."""
         threads = self.threads or os.cpu_count() or 1
         return {
             **allowed(os.environ, self.environment),

@@ -18,13 +18,21 @@ from psycopg import OperationalError
 from app import traces
 from app.db.session import SEARCH_PATH, plain_url
 from app.jobs.pausing import pause
-from app.services.dispatch import REPORT_TASK, ROUND_TASK, RUN_TASK, STEPS_QUEUE, TRAINING_QUEUE
+from app.services.dispatch import (
+    ERRAND_TASK,
+    ERRANDS_QUEUE,
+    REPORT_TASK,
+    ROUND_TASK,
+    RUN_TASK,
+    STEPS_QUEUE,
+    TRAINING_QUEUE,
+)
 
 Handler = Callable[[int], Awaitable[None]]
 ReportHandler = Callable[[int, str], Awaitable[None]]
 
 # A training run takes the whole machine; of the short steps two at a time, so that a slow one holds up nobody.
-CONCURRENCY = {TRAINING_QUEUE: 1, STEPS_QUEUE: 2}
+CONCURRENCY = {TRAINING_QUEUE: 1, STEPS_QUEUE: 2, ERRANDS_QUEUE: 4}
 RESTART_SECONDS = 0.5
 # A worker tells that it lives every 10 s. The jobs of one that doesn't are removed; what they were for is in our rows.
 STALLED_SECONDS = 60
@@ -44,6 +52,7 @@ class Queue:
         run_handler: Handler,
         round_handler: Handler,
         report_handler: ReportHandler,
+        errand_handler: Handler | None = None,
     ) -> None:
         self._queues = queues
         self._app = App(
@@ -64,6 +73,12 @@ class Queue:
         async def round_(round_id: int) -> None:
             with traces.span(f"job {ROUND_TASK}", "consumer", plumbline__round_id=round_id):
                 await round_handler(round_id)
+
+        @self._app.task(name=ERRAND_TASK)
+        async def errand(errand_id: int) -> None:
+            with traces.span(f"job {ERRAND_TASK}", "consumer", plumbline__errand_id=errand_id):
+                assert errand_handler is not None, "who serves this queue has one"
+                await errand_handler(errand_id)
 
         @self._app.task(name=REPORT_TASK)
         async def report(project_id: int, name: str) -> None:

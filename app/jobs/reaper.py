@@ -15,7 +15,7 @@ from app.jobs.pausing import pause
 from app.services import dispatch
 from app.services.data import following
 from app.services.judging import assignments
-from app.services.loop import leases, lifecycle, round_rows, rounds, runs, triggering
+from app.services.loop import errands, leases, lifecycle, round_rows, rounds, runs, triggering
 from app.services.loop.round_settings import settings_of
 from app.services.reports import reports
 from app.services.reports.loop import LOOP
@@ -54,6 +54,7 @@ async def _look_if_alone(db: AsyncSession, context: WorkerContext) -> None:
     await once(lifecycle.take_up_removals)
     await once(reports.ask_again)
     await once(following.forget_old_changes)
+    await once(errands.tidy)
     for round_id in await round_rows.all_active(db):
         await _advance(context, round_id)
     for project_id in await triggering.watched(db):

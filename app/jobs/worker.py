@@ -19,12 +19,14 @@ from app.acting import Actor, acting
 from app.db import migrate, pool_figures
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import backups, execution, models_in_use, reading, reaper, room
+from app.jobs import backups, errands, execution, models_in_use, reading, reaper, room
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
+from app.jobs.resident import Resident
 from app.jobs.site_figures import site_figures_of
 from app.jobs.transactions import AWAY, Database, at_length
+from app.services.dispatch import ERRANDS_QUEUE, TRAINING_QUEUE
 from app.services.loop import rounds
 from app.services.reports import reports
 from app.settings import Settings, SettingsError, load_settings
@@ -76,6 +78,19 @@ def local_executor(settings: Settings) -> LocalProcess:
     )
 
 
+def resident_of(settings: Settings) -> Resident:
+    """The process beside this worker that answers errands; it starts with the first one."""
+    executor = local_executor(settings)
+    program = (executor.program[0], "-m", "training.answering")
+    return Resident(program, executor.environment_of_child(), settings.home / "logs")
+
+
+def queues_of(settings: Settings) -> tuple[str, ...]:
+    """Who trains has what it takes to answer errands, too."""
+    named = tuple(settings.queues.split(","))
+    return (*named, ERRANDS_QUEUE) if TRAINING_QUEUE in named else named
+
+
 @contextmanager
 def _figures_told(settings: Settings, database_url: str) -> Iterator[None]:
     told = figures_server.told_at(settings.metrics_host, figures_server.worker_ports(settings))
@@ -92,14 +107,16 @@ async def _require_head(database_url: str) -> None:
 
 
 async def _serve(context: WorkerContext, database_url: str, settings: Settings) -> None:
+    resident = resident_of(settings)
     queue = Queue(
         database_url,
-        queues=tuple(settings.queues.split(",")),
+        queues=queues_of(settings),
         run_handler=lambda run_id: execution.execute(context, run_id),
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
         report_handler=lambda project_id, name: context.database.run(
             at_length(lambda db: reports.write(db, project_id, name))
         ),
+        errand_handler=lambda errand_id: errands.perform(context, resident, errand_id),
     )
     room.look(context)  # before the first run is taken
     log.info("worker_started", owner=context.owner)
@@ -112,6 +129,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
                 backups.keep_backing_up(context, settings, database_url),
                 room.keep_watch(context),
                 models_in_use.keep_watch(context),
+                resident.keep_watch(context.stopping),
             ):
                 group.create_task(_stopping_all(part, context.stopping))
     except BaseExceptionGroup as errors:

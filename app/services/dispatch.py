@@ -15,12 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 RUN_TASK = "plumbline.run"
 ROUND_TASK = "plumbline.round"
 REPORT_TASK = "plumbline.report"
+ERRAND_TASK = "plumbline.errand"
 
 # A training run takes minutes and most of the machine; rounds and the short stages pass it on a queue of their own.
 TRAINING_QUEUE = "training"
 STEPS_QUEUE = "steps"
+# Somebody waits for an errand at their screen: it passes both, and needs torch.
+ERRANDS_QUEUE = "errands"
 
-QueueName = Literal["training", "steps"]
+QueueName = Literal["training", "steps", "errands"]
 
 # Never opened: every job goes in through a connection that the caller holds.
 _queue = App(connector=PsycopgConnector())
@@ -40,6 +43,12 @@ async def defer_report(db: AsyncSession, project_id: int, name: str) -> None:
     """Ask for somebody to write this report anew."""
     lock = f"report:{project_id}:{name}"
     await _defer(db, REPORT_TASK, queue="steps", queueing_lock=lock, project_id=project_id, name=name)
+
+
+async def defer_errand(db: AsyncSession, errand_id: int) -> None:
+    """Ask for somebody to do this errand."""
+    lock = f"errand:{errand_id}"
+    await _defer(db, ERRAND_TASK, queue="errands", queueing_lock=lock, errand_id=errand_id)
 
 
 async def _defer(db: AsyncSession, task: str, *, queue: QueueName, queueing_lock: str, **arguments: int | str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from app import figures_server, logs, traces
@@ -18,6 +18,7 @@ from app.db import pool_figures
 from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
 from app.services.health import Place
+from app.services.loop import archive
 from app.services.people.oidc import provider_of
 from app.settings import Settings, SettingsError
 from app.settings import settings as process_settings
@@ -41,10 +42,12 @@ from app.web.pages import (
     judges,
     log,
     loop,
+    model_files,
     models,
     oidc,
     passkeys,
     people,
+    playground,
     project_files,
     project_list,
     project_settings,
@@ -92,6 +95,8 @@ ROUTERS = (
     round_settings.router,
     runs.router,
     models.router,
+    model_files.router,
+    playground.router,
     reward_models.router,
     served_models.router,
     judges.router,
@@ -121,6 +126,9 @@ ROUTERS = (
     api.router,
 )
 
+# A model's weights hardly become smaller, and parts of its archive are asked for by their place in it.
+NOT_COMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, archive.MEDIA_TYPE)
+
 health = APIRouter(include_in_schema=False)
 
 
@@ -146,7 +154,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(SecurityHeaders, https=https),
             Middleware(ErrorBoundary),
             *([Middleware(RateLimit, settings=settings)] if settings.requests_per_minute else []),
-            Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
+            Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5, exclude_content_types=NOT_COMPRESSED),
             Middleware(BodyLimit, upload_bytes=settings.upload_bytes),
             Middleware(OwnNamesOnly, names=names_of(settings)),
             Middleware(SameOriginOnly, public_url=settings.public_url),

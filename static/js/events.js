@@ -6,9 +6,13 @@ const POLL_MS = 5000;
 const PATIENCE_MS = 8000;
 
 const page = document.querySelector("[data-events]");
-if (page) follow(page.dataset.events, page.dataset.run ? Number(page.dataset.run) : null);
+if (page) follow(page.dataset.events, number(page.dataset.run), number(page.dataset.errand));
 
-function follow(url, run) {
+function number(text) {
+  return text ? Number(text) : null;
+}
+
+function follow(url, run, errand) {
   let source = null;
   let polling = null;
   let silence = null;
@@ -37,6 +41,8 @@ function follow(url, run) {
     source.addEventListener("changed", (event) => {
       heard();
       const what = JSON.parse(event.data);
+      // What a model is writing at this moment concerns the page that shows it, and no other.
+      if (what.errand ? what.errand !== errand : errand !== null) return;
       // A page of one run is not concerned with another run's steps.
       if (run === null || what.run === null || what.run === run) changed();
     });

@@ -49,6 +49,7 @@ FOR_OWNERS = {
     "ask_served_model",
     *("make_judge", "judge_pairs", "stop_judge"),
     "make_pairs",
+    *("generate", "score", "ask_writers", "make_task_of_errand"),
     "create_project",
     "change_project",
     "copy_project",
@@ -91,6 +92,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "change_rows": {"change": "retire", "ids": []},
     "erase": {"kind": "prompt", "id": 1, "dry_run": True},
     "add_served_model": {"name": "n", "address": "https://models.example/v1", "model": "m"},
+    "generate": {"messages": [{"role": "user", "content": "Hi"}], "wait_seconds": 0},
+    "score": {"pairs": [{"messages": [{"role": "user", "content": "Hi"}], "response": "Ho"}], "wait_seconds": 0},
+    "ask_writers": {"messages": [{"role": "user", "content": "Hi"}], "writers": ["policy:1"], "wait_seconds": 0},
+    "make_task_of_errand": {"answers": [0, 1]},
     "make_pairs": {"compared": ["served:1"], "pairs": 1},
     "judge_pairs": {"pairs": 1},
     "create_project": {"name": "New"},
@@ -122,6 +127,7 @@ async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: 
     return {
         "slug": seeded.project.slug,
         "assignment_id": task["assignment_id"],
+        "errand_id": seeded.errand.id,
         "run_id": seeded.failed.id,
         "kind": "policy",
         "number": 1,
@@ -145,6 +151,7 @@ async def _invitation(owner: Client, slug: str) -> int:
 
 
 NOWHERE = {
+    "errand_id": 99_999,
     **dict.fromkeys(("assignment_id", "run_id", "user_id", "invitation_id", "group_id"), 99_999),
     **dict.fromkeys(("change_id", "import_id", "served_model_id", "file_id", "task_id"), 99_999),
     "slug": "no-such-project",

@@ -1,5 +1,6 @@
 """Rounds, runs and models from the command line, each with what it refuses: one line, exit code 2."""
 
+import tarfile
 from pathlib import Path
 from typing import Protocol
 
@@ -133,3 +134,26 @@ def test_a_model_is_looked_at_and_brought(plumbline: Command, database_url: str,
         row = connection.execute("SELECT stage, settings->>'model' FROM runs WHERE id = %s", (number,)).fetchone()
     assert row == ("adopt", str(model))
     assert "no config.json" in plumbline("model", "add", str(tmp_path), *HERE).refusal
+
+
+def test_a_model_is_taken_out_and_a_download_that_broke_off_goes_on(
+    plumbline: Command, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "taken.tar"
+    told = plumbline("model", "download", "policy", "2", *HERE, "--out", str(out)).out
+    assert told == f"Wrote 0.0 MB to {out}.\n"
+    content = out.read_bytes()
+    with tarfile.open(out) as tar:
+        assert "everyday-help-policy-2/README.md" in tar.getnames()
+    out.unlink()
+    (home / "models" / "policy-2" / "weights.txt").write_text("policy X")
+    refused = plumbline("model", "download", "policy", "2", *HERE, "--out", str(out))
+    assert "doesn't match its manifest" in refused.refusal
+    assert not out.exists()
+    (begun,) = tmp_path.glob(".taken.tar.*.part")
+    assert 0 < begun.stat().st_size < len(content)
+    (home / "models" / "policy-2" / "weights.txt").write_text("policy 2")
+    assert plumbline("model", "download", "policy", "2", *HERE, "--out", str(out)).code == 0
+    assert out.read_bytes() == content
+    assert list(tmp_path.glob(".taken.tar.*")) == []
+    assert plumbline("model", "download", "policy", "9", *HERE).code == 2

@@ -17,6 +17,7 @@ from app.db.tables import (
     DatasetJudgement,
     DatasetVersion,
     Demonstration,
+    Errand,
     Judgement,
     Metric,
     Project,
@@ -91,6 +92,7 @@ async def test_an_erased_prompt_is_nowhere_and_everything_that_was_judged_stays(
         inputs.mkdir(parents=True)
         (inputs / "prompts.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
         run.state, run.finished_at = "succeeded", prompt.created_at
+        db.add(Errand(project_id=project.id, kind="write", asked={"messages": [{"role": "user", "content": SECRET}]}))
         await datasets.cut_preferences(db, project, home=home)
         await datasets.cut_demonstrations(db, project, home=home)
         return project, prompt.id, run.id, lee

@@ -31,7 +31,7 @@ GOES_ON = "-"
 OWN = "elsewhere"
 """The project of the outsider, in which there is nothing."""
 NUMBERS = {"run_id", "number", "user_id", "import_id", "served_model_id", "invitation_id", "prompt_id", "task_id"}
-NUMBERS |= {"change_id", "target_id", "assignment_id"}
+NUMBERS |= {"change_id", "target_id", "assignment_id", "errand_id"}
 OTHER = "/projects/{slug}/"
 FORMS: dict[str, dict[str, str]] = {
     "assignments/{assignment_id}/judgement": {"choice": "1", "idempotency_key": "once"},

@@ -4,6 +4,7 @@ from app.db.tables.audit import AuditEntry
 from app.db.tables.backups import Backup
 from app.db.tables.changes import BulkChange, ChangedRow
 from app.db.tables.content import Completion, Demonstration, Prompt
+from app.db.tables.errands import Errand
 from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
@@ -46,6 +47,7 @@ __all__ = [
     "DatasetJudgement",
     "DatasetVersion",
     "Demonstration",
+    "Errand",
     "ExternalIdentity",
     "Gate",
     "GoldAnswer",

@@ -50,6 +50,7 @@ NOT_LOGGED = {
     "completions": "written by runs and imports, which are logged",
     "dataset_judgements": "follows from the dataset version",
     "demonstrations": "written with judgements and by imports",
+    "errands": "questions to models, gone within a day; what is made of one is a task",
     "external_identities": "follow from the first sign-in, which is noted",
     "gates": "decided by runs, and kept for ever",
     "judge_answers": "written by runs, which are logged",

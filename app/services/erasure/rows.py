@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, Uuid, cast, func, select, update
+from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,7 @@ from app.db.tables import (
     Completion,
     DatasetVersion,
     Demonstration,
+    Errand,
     GoldAnswer,
     JudgeAnswer,
     Judgement,
@@ -51,6 +52,8 @@ async def erase(db: AsyncSession, project: Project, reach: Reach, tell: Callable
     """
     await db.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
     erased = await _read(db, reach)
+    # What models were asked today may hold any of it, and is gone tomorrow.
+    await db.execute(delete(Errand).where(Errand.project_id == project.id))
     versions = tuple(await _mark_versions(db, project, reach))
     steps: list[tuple[str, Any]] = [
         # The tasks first: an answer that is on its way is recorded before, or refused after.

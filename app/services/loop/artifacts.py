@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.errors import Invalid
@@ -54,6 +54,18 @@ def require_intact(folder: Path, manifest_sha256: str) -> None:
     verify(folder)
 
 
+def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
+    """The sha256 of every file of a registered model by its name in the folder, its manifest among them.
+
+    Raises ArtifactBroken unless the manifest is the one that was registered and names files of the folder alone.
+    """
+    manifest, digest = _read(folder)
+    names = [PurePosixPath(name) for name in manifest["files"]]
+    if digest != manifest_sha256 or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise _changed(folder)
+    return {**manifest["files"], MANIFEST: digest}
+
+
 async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
     """Like `require_intact`, beside everything else: of many gigabytes it takes seconds."""
     await asyncio.to_thread(require_intact, home / folder, manifest_sha256)
@@ -66,9 +78,7 @@ def require_registered(folder: Path, manifest_sha256: str) -> None:
     """
     _, digest = _read(folder)
     if digest != manifest_sha256:
-        raise ArtifactBroken(
-            "%(model)s is not the model that was registered: its manifest was changed.", model=folder.name
-        )
+        raise _changed(folder)
 
 
 def move(source: Path, target: Path) -> None:
@@ -94,6 +104,12 @@ def _read(folder: Path) -> tuple[dict[str, Any], str]:
             "%(model)s has no readable manifest: its files are gone or were changed.", model=folder.name
         ) from error
     return manifest, hashlib.sha256(content).hexdigest()
+
+
+def _changed(folder: Path) -> ArtifactBroken:
+    return ArtifactBroken(
+        "%(model)s is not the model that was registered: its manifest was changed.", model=folder.name
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -15,4 +15,6 @@ async def bring(db: AsyncSession, actor_id: int | None, project: Project, card: 
     """
     if await models.promoted(db, project.id) is None:
         await lifecycle.change_model(db, project, card.location)
-    return await starting.start(db, actor_id, project, "adopt", inputs={"model": card.location})
+    return await starting.start(
+        db, actor_id, project, "adopt", inputs={"model": card.location, "licence": card.licence}
+    )

@@ -69,6 +69,18 @@ async def get(db: AsyncSession, actor: Principal, version_id: int) -> ModelVersi
     return version
 
 
+async def numbered(db: AsyncSession, project_id: int, kind: ModelKind, number: int) -> ModelVersion:
+    """Raises NotFound for a number that the kind doesn't have."""
+    version = await db.scalar(
+        select(ModelVersion).where(
+            ModelVersion.project_id == project_id, ModelVersion.kind == kind, ModelVersion.number == number
+        )
+    )
+    if version is None:
+        raise NotFound
+    return version
+
+
 async def of_run(db: AsyncSession, run_id: int) -> ModelVersion | None:
     return await db.scalar(select(ModelVersion).where(ModelVersion.run_id == run_id))
 

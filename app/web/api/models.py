@@ -6,12 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, status
 from pydantic import BaseModel, Field
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import ModelVersion, Project
+from app.db.tables import ModelVersion
 from app.db.tables.lineage import ModelKind
-from app.errors import NotFound
-from app.services.loop import base_models, bringing, promoting
+from app.services.loop import base_models, bringing, models, promoting
 from app.services.reports import reports
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.ceiling import ceiling, said_alike
@@ -57,7 +55,7 @@ async def read_model(project: ManagedProject, kind: ModelKind, number: Id, db: D
     """A version with its figures and the ids of all that it was made from; 404 for a number that its kind doesn't have,
     403 for annotators.
     """
-    return ModelOut.model_validate(await _version(db, project, kind, number))
+    return ModelOut.model_validate(await models.numbered(db, project.id, kind, number))
 
 
 class RewardReportOut(BaseModel):
@@ -81,7 +79,7 @@ async def read_reward_report(project: ManagedProject, number: Id, db: Db) -> Rew
     """What a worker has found out about one of the newest reward models; no rows of older ones. 404 for a number that
     there isn't, 403 for annotators.
     """
-    await _version(db, project, "reward", number)
+    await models.numbered(db, project.id, "reward", number)
     latest = await reports.current(db, project, REWARD_MODELS)
     people = (await reports.current(db, project, AGREEMENT)).content
     rows = [
@@ -106,7 +104,7 @@ async def promote(
     """The version in use until now is archived; `roll-back` brings it back. 422 where its gate refused the version and
     `reason` is blank, and where its files are not those that were registered.
     """
-    version = await _version(db, project, kind, number)
+    version = await models.numbered(db, project.id, kind, number)
     await promoting.promote(db, caller.user_id, version, home=settings_of(request).home, reason=body.reason)
     await db.refresh(version)
     return ModelOut.model_validate(version)
@@ -119,14 +117,3 @@ async def roll_back(request: Request, project: OwnedProject, body: RollBackIn, c
     version = await promoting.roll_back(db, caller.user_id, project, home=home, kind=body.kind, reason=body.reason)
     await db.refresh(version)
     return ModelOut.model_validate(version)
-
-
-async def _version(db: AsyncSession, project: Project, kind: ModelKind, number: int) -> ModelVersion:
-    found = await db.scalar(
-        select(ModelVersion).where(
-            ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
-        )
-    )
-    if found is None:
-        raise NotFound
-    return found

@@ -14,11 +14,13 @@ from app.web.api import (
     datasets,
     directory,
     erasures,
+    errands,
     figures,
     imports,
     judgements,
     judges,
     loop,
+    model_files,
     models,
     people,
     project_files,
@@ -56,7 +58,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(judgements, versions, models, judges, served_models, directory, audit, erasures),
+    *(judgements, versions, models, model_files, errands, judges, served_models, directory, audit, erasures),
 )
 
 router = APIRouter(
@@ -80,6 +82,8 @@ for part in (
     loop,
     round_settings,
     models,
+    model_files,
+    errands,
     browse,
     figures,
     agreement,

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
 from app.db.tables.lineage import ModelKind
-from app.errors import Conflict, DomainError, Invalid, NotFound
+from app.errors import Conflict, DomainError, Invalid
 from app.services.loop import base_models, bringing, models, needs, promoting, side_by_side, writers
 from app.services.loop.base_models import CheckedModel
 from app.services.loop.needs import Need
@@ -203,13 +203,7 @@ async def promote(
     """Puts a version into use for an owner. Raises Conflict if another is in use by now than the page showed, Invalid
     where its gate refused it and no reason is given, and ArtifactBroken if its files are not what was registered.
     """
-    version = await db.scalar(
-        select(ModelVersion).where(
-            ModelVersion.project_id == project.id, ModelVersion.kind == kind, ModelVersion.number == number
-        )
-    )
-    if version is None:
-        raise NotFound
+    version = await models.numbered(db, project.id, kind, number)
     await promoting.promote(
         db,
         principal.user_id,

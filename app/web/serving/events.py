@@ -42,11 +42,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Change:
-    """Something of a project changed: a run moved, a round took a step, judgements came in (both None)."""
+    """Something of a project changed: a run moved, a round took a step, an errand goes on, judgements came in (all
+    None)."""
 
     id: str
     run_id: int | None = None
     round_id: int | None = None
+    errand_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,13 @@ class Hub:
         """Hand one notice on. A payload that isn't ours is dropped: anybody with SQL access can NOTIFY."""
         try:
             notice = json.loads(payload)
-            project_id, run_id, round_id = (_id(notice.get(name)) for name in ("project", "run", "round"))
+            project_id, *of_what = (_id(notice.get(name)) for name in ("project", "run", "round", "errand"))
         except (ValueError, AttributeError):
             log.warning("events.unreadable_notice", payload=payload[:200])
             return
         self._serial += 1
         for subscription in self._subscriptions.get(project_id or 0, ()):
-            subscription.put(Change(self.latest_id, run_id, round_id))
+            subscription.put(Change(self.latest_id, *of_what))
 
     def resync(self) -> None:
         """Tell every open page to read everything again."""
@@ -186,7 +188,9 @@ async def _events(hub: Hub, project_id: int, last_event_id: str | None) -> Async
 def _message(event: Event) -> ServerSentEvent:
     if isinstance(event, Resync):
         return JSONServerSentEvent({}, event="resync", id=event.id, sep="\n")
-    return JSONServerSentEvent({"run": event.run_id, "round": event.round_id}, event="changed", id=event.id, sep="\n")
+    of_errand = {} if event.errand_id is None else {"errand": event.errand_id}
+    of_what = {"run": event.run_id, "round": event.round_id, **of_errand}
+    return JSONServerSentEvent(of_what, event="changed", id=event.id, sep="\n")
 
 
 def _id(value: object) -> int | None:

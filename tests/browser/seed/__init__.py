@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Import, ModelVersion, Project, Round, Run, ServedModel, User
+from app.db.tables import Errand, Import, ModelVersion, Project, Round, Run, ServedModel, User
 from app.services import accounts
 from app.services.projects import projects
 from tests.browser.seed.curves import ppo_figures, sft_figures
+from tests.browser.seed.errands import make_errand
 from tests.browser.seed.imports import make_import
 from tests.browser.seed.judgements import make_judgements, make_prompts
 from tests.browser.seed.rounds import finished_round, make_round, stopped_round
@@ -35,6 +36,7 @@ class Seeded:
     imported: Import
     policies: list[ModelVersion]
     served: ServedModel
+    errand: Errand
 
 
 async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: int = 400, labels: int = 212) -> Seeded:
@@ -109,4 +111,5 @@ async def seed(db: AsyncSession, *, slug: str = "everyday-help", label_target: i
         imported=imported,
         policies=versions,
         served=served,
+        errand=await make_errand(db, project, owner, versions),
     )

@@ -18,8 +18,10 @@ from app.web.pages import (
     imports,
     log,
     loop,
+    model_files,
     models,
     people,
+    playground,
     projects,
     quality,
     questions,
@@ -38,9 +40,9 @@ from tests.web.doors import Door, database_url, doors
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
 PAGES = (
-    *(projects, browse, rounds, round_settings, runs, models, datasets, questions, quality, people, events),
-    *(imports, exports, served_models, log, loop, figures, agreement, erasure, reward_models, backups),
-    dataset_versions,
+    *(projects, browse, rounds, round_settings, runs, models, model_files, datasets, questions, quality, people),
+    *(events, imports, exports, served_models, log, loop, figures, agreement, erasure, reward_models, backups),
+    *(dataset_versions, playground),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
@@ -67,6 +69,7 @@ def here(seeded: Seeded) -> dict[str, object]:
         "import_id": seeded.imported.id,
         "served_model_id": seeded.served.id,
         "invitation_id": 1,
+        "errand_id": seeded.errand.id,
     }
 
 
@@ -138,7 +141,7 @@ async def test_an_id_of_another_project_is_not_there(
 ) -> None:
     """The outsider's own project with the ids of the seeded one."""
     for route in OF_A_PROJECT:
-        if {"run_id", "number", "user_id", "import_id", "served_model_id"} & set(route.param_convertors):
+        if {"run_id", "number", "user_id", "import_id", "served_model_id", "errand_id"} & set(route.param_convertors):
             answer = await doors["outsider"].open(route, {**here, "slug": "elsewhere"})
             assert answer.status_code == 404, route.path
 

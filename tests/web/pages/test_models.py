@@ -1,6 +1,7 @@
 """The page of models: versions of a kind in columns that can be compared."""
 
 import re
+from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, func, select, update
@@ -10,6 +11,7 @@ from app.db.tables import Completion, ModelVersion, Run, Task, TaskCompletion, W
 from app.services.loop import models
 from app.services.projects import projects
 from app.services.reports import reports
+from app.web.words import figures
 from tests.browser.seed import Seeded
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.doors import Door, database_url, doors
@@ -116,3 +118,19 @@ async def test_a_policy_says_in_how_many_tasks_people_judged_what_it_wrote(
     told = {number: row(html, "policy", number)["Tasks judged"] for number in (1, used.number)}
     assert told == {1: "0", used.number: str(len(judged))}
     assert f"People judged what it wrote in {len(judged)} tasks." in words(html)
+
+
+async def test_a_version_leads_to_its_card_and_the_card_to_its_download(doors: dict[str, Door], tmp_path: Path) -> None:
+    reviewer = doors["reviewer"]
+    assert f'href="{MODELS}/policy/2/card"' in await read(reviewer, MODELS)
+    html = await read(reviewer, f"{MODELS}/policy/2/card")
+    assert "What it is not for" in words(html)
+    assert "library_name" not in words(html), "what is for hubs isn't for people"
+    assert f'href="{MODELS}/policy/2/archive"' in html
+    answer = await reviewer.send("GET", f"{MODELS}/policy/2/archive")
+    assert answer.headers["content-disposition"].endswith('-policy-2.tar"')
+    assert f"Download, {figures.size(len(answer.content))}" in words(html)
+    (tmp_path / "home" / "models" / "policy-2" / "manifest.json").unlink()
+    html = await read(reviewer, f"{MODELS}/policy/2/card")
+    assert "policy-2 has no readable manifest" in words(html)
+    assert "Download" not in words(html)
