@@ -98,15 +98,16 @@ class Settings(BaseModel):
     private_addresses: Annotated[
         str,
         Field(
-            description="Networks, separated by commas, in which served models may be although they aren't public, "
-            "`127.0.0.0/8,10.0.0.0/8`; there alone HTTP without TLS is allowed; empty: none."
+            description="Networks, separated by commas, in which served models and receivers of webhooks may be "
+            "although they aren't public, `127.0.0.0/8,10.0.0.0/8`; there alone HTTP without TLS is allowed; empty: "
+            "none."
         ),
     ] = ""
     secret_key_file: Annotated[
         Path | None,
         Field(
-            description="File with the key that the keys of served models are encrypted by; unset: `secret.key` in the "
-            "home, made at first need."
+            description="File with the key that keys of served models and secrets of webhooks are encrypted by; "
+            "unset: `secret.key` in the home, made at first need."
         ),
     ] = None
     trusted_hosts: Annotated[

@@ -5,6 +5,7 @@ from app.db.tables.backups import Backup
 from app.db.tables.changes import BulkChange, ChangedRow
 from app.db.tables.content import Completion, Demonstration, Prompt
 from app.db.tables.groups import Group, GroupGrant, GroupMember
+from app.db.tables.hooks import Delivery, Webhook
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
@@ -38,6 +39,7 @@ __all__ = [
     "Completion",
     "DatasetJudgement",
     "DatasetVersion",
+    "Delivery",
     "Demonstration",
     "ExternalIdentity",
     "Gate",
@@ -69,5 +71,6 @@ __all__ = [
     "Task",
     "TaskCompletion",
     "User",
+    "Webhook",
     "WrittenReport",
 ]
