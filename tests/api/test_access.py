@@ -47,6 +47,8 @@ FOR_OWNERS = {
     "ask_served_model",
     *("make_judge", "judge_pairs", "stop_judge"),
     "make_pairs",
+    *("list_webhooks", "add_webhook", "read_webhook", "change_webhook", "remove_webhook"),
+    *("rotate_webhook_secret", "test_webhook", "list_deliveries", "redeliver"),
     "create_project",
     "change_project",
     "copy_project",
@@ -99,6 +101,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_group": {"name": "All"},
     "rename_group": {"name": "All"},
     "give_group": {},
+    "add_webhook": {"address": "https://hooks.example/", "events": ["run.ended"]},
 }
 
 # What removes comes last, so that the others find it.
@@ -131,7 +134,16 @@ async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: 
         "invitation_id": await _invitation(calling("owner"), seeded.project.slug),
         "group_id": 1,
         "file_id": 1,
+        **await _webhook(calling("owner"), seeded.project.slug),
     }
+
+
+async def _webhook(owner: Client, slug: str) -> dict[str, object]:
+    """A webhook that has something to tell."""
+    here = f"/api/v1/projects/{slug}/webhooks"
+    made = (await owner.post(here, json=BODIES["add_webhook"])).json()
+    test = (await owner.post(f"{here}/{made['id']}/test")).json()
+    return {"webhook_id": made["id"], "delivery_id": test["id"]}
 
 
 async def _invitation(owner: Client, slug: str) -> int:
@@ -142,7 +154,9 @@ async def _invitation(owner: Client, slug: str) -> int:
 
 NOWHERE = {
     **dict.fromkeys(("assignment_id", "run_id", "user_id", "invitation_id", "group_id"), 99_999),
-    **dict.fromkeys(("change_id", "import_id", "served_model_id", "file_id", "task_id"), 99_999),
+    **dict.fromkeys(
+        ("change_id", "import_id", "served_model_id", "file_id", "task_id", "webhook_id", "delivery_id"), 99_999
+    ),
     "slug": "no-such-project",
     "kind": "policy",
     "number": 1,

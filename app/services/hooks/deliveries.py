@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import exists, func, select, text, update
+from sqlalchemy import Select, exists, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -155,13 +155,16 @@ async def newest(
     db: AsyncSession, webhook: Webhook, *, limit: int = 50, state: DeliveryState | None = None
 ) -> list[Delivery]:
     """The log of a webhook, newest first."""
+    return list(await db.scalars(log_of(webhook, state).order_by(Delivery.id.desc()).limit(limit)))
+
+
+def log_of(webhook: Webhook, state: DeliveryState | None = None) -> Select[Delivery]:
+    """What a webhook was told and is to be told, in no order; of one state where that is asked."""
     found = select(Delivery).where(Delivery.webhook_id == webhook.id, Delivery.state != "gathering")
-    if state is not None:
-        found = found.where(Delivery.state == state)
-    return list(await db.scalars(found.order_by(Delivery.id.desc()).limit(limit)))
+    return found if state is None else found.where(Delivery.state == state)
 
 
-async def are_failing(db: AsyncSession, project_id: int) -> bool:
+async def are_given_up(db: AsyncSession, project_id: int) -> bool:
     """Whether a webhook of the project was switched off because it couldn't be reached, or its receiver is gone."""
     off = Webhook.off_because.in_(("gone", "failing"))
     return bool(await db.scalar(select(exists().where(Webhook.project_id == project_id, off))))

@@ -25,6 +25,7 @@ from app.web.api import (
     round_settings,
     served_models,
     tasks,
+    webhooks,
 )
 from app.web.api.access import may_read_docs, scopes_of
 from app.web.api.schemas import Problem
@@ -54,7 +55,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, judges, served_models, directory, audit, erasures),
+    *(models, judges, served_models, directory, audit, erasures, webhooks),
 )
 
 router = APIRouter(
@@ -86,6 +87,7 @@ for part in (
     audit,
     people,
     directory,
+    webhooks,
 ):
     router.include_router(part.router)
 
