@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX = "PLUMBLINE_"
+# By which programs find a site: whoever works with one may have them in every shell.
+OF_CLIENTS = frozenset({"PLUMBLINE_URL", "PLUMBLINE_TOKEN"})
 _ON_THIS_MACHINE = {("http", "127.0.0.1"), ("http", "localhost")}
 
 ProjectCreation = Literal["admins", "everybody"]
@@ -360,7 +362,8 @@ def _parsed(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this environment. Raises SettingsError, naming every unknown or unusable variable."""
     fields = variables()
-    unknown = [_unknown(name) for name in sorted(environment) if name.startswith(PREFIX) and name not in fields]
+    foreign = {name for name in environment if name.startswith(PREFIX)} - fields.keys() - OF_CLIENTS
+    unknown = [_unknown(name) for name in sorted(foreign)]
     if unknown:
         raise SettingsError("; ".join(unknown))
     # Compose files and shells write "unset" as an empty value.

@@ -25,7 +25,7 @@ class Message:
     site_url: str
 
     def body(self) -> bytes:
-        """The same bytes at every try: ids, counts and an address to look at, and no text of anybody."""
+        """Bytes that are the same at every try: ids, counts and an address to look at, and no text of anybody."""
         data = {"project": self.project, "url": self._url(), **self.about}
         told = {"type": self.kind, "timestamp": self.happened_at.isoformat(), "data": data}
         return json.dumps(told, separators=(",", ":")).encode()

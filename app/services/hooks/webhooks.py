@@ -51,7 +51,7 @@ class Description:
 
 
 async def list_webhooks(db: AsyncSession, project_id: int | None) -> list[Webhook]:
-    """Those of a project, or with None those of the site, oldest first."""
+    """Webhooks of a project, or with None those of the site, oldest first."""
     return list(await db.scalars(select(Webhook).where(_of(project_id)).order_by(Webhook.id)))
 
 

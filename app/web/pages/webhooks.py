@@ -25,7 +25,7 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 class WebhookForm(BaseModel):
-    """As it was typed, so that what can't be used is shown again."""
+    """What was typed, so that what can't be used is shown again."""
 
     address: Annotated[str, Field(max_length=4000)] = ""
     events: list[Annotated[str, Field(max_length=40)]] = []
