@@ -19,11 +19,12 @@ NEWS = "NEW.{made} > now() - interval '1 minute'"
 
 TELLING = """
 CREATE FUNCTION tell_hooks(of_project bigint, kind text, about jsonb, state text DEFAULT 'waiting')
-RETURNS void LANGUAGE sql AS $$
+RETURNS void LANGUAGE plpgsql AS $$  -- which keeps its plan, as SQL does not
+BEGIN
     INSERT INTO webhook_deliveries (webhook_id, project_id, kind, about, state)
     SELECT id, $1, $2, $3, $4 FROM webhooks
-    WHERE (project_id = $1 OR project_id IS NULL) AND $2 = ANY (events) AND off_at IS NULL
-$$;
+    WHERE (project_id = $1 OR project_id IS NULL) AND $2 = ANY (events) AND off_at IS NULL;
+END $$;
 
 CREATE FUNCTION tell_of_judgement() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -205,7 +206,7 @@ def _deliveries() -> None:
     op.create_index(op.f("ix_webhook_deliveries_project_id"), "webhook_deliveries", ["project_id"])
     op.create_index("ix_webhook_deliveries_newest", "webhook_deliveries", ["webhook_id", sa.text("id DESC")])
     op.create_index(
-        "ix_webhook_deliveries_due", "webhook_deliveries", ["due_at"],
+        "ix_webhook_deliveries_due", "webhook_deliveries", ["due_at", "id"],
         postgresql_where=sa.text("state = 'waiting'"),
     )  # fmt: skip
     op.create_index(

@@ -246,6 +246,25 @@ async def test_two_workers_take_up_one_delivery_once_and_a_late_one_notes_nothin
     assert (done.state, len(done.tries)) == ("delivered", 1)
 
 
+async def test_what_takes_long_holds_up_no_message_and_removing_a_webhook_ends_one_under_way(
+    scene: Scene, sessions: SessionFactory
+) -> None:
+    loop, home = scene.loop, scene.loop.context.home
+    await scene.test()
+    async with sessions() as long:
+        await rounds.start(long, None, await long.get_one(Project, scene.project.id))
+        async with asyncio.timeout(30):
+            assert await scene.tell() == 1, "while that transaction is open"
+        await long.commit()
+    under_way = await loop.do(lambda db: deliveries.claim(db, home=home))
+    assert under_way is not None
+    async with sessions.begin() as db:
+        await webhooks.remove(db, await db.get_one(Webhook, scene.webhook_id))
+    taken = deliveries.Answered(5, status=204)
+    assert not await loop.do(lambda db: deliveries.note(db, under_way, taken))
+    assert await scene.tell() == 0
+
+
 async def test_a_receiver_that_says_gone_is_told_no_more(scene: Scene) -> None:
     scene.endpoint.next = [Reply(410)]
     round_ = await scene.loop.start_round(scene.project)

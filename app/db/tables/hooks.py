@@ -93,6 +93,6 @@ class Delivery(Base):
         CheckConstraint(one_of("state", get_args(DeliveryState)), name="state_known"),
         CheckConstraint("(ended_at IS NOT NULL) = (state IN ('delivered', 'failed'))", name="final_state"),
         Index("ix_webhook_deliveries_newest", "webhook_id", text("id DESC")),
-        Index("ix_webhook_deliveries_due", "due_at", postgresql_where=text("state = 'waiting'")),
+        Index("ix_webhook_deliveries_due", "due_at", "id", postgresql_where=text("state = 'waiting'")),
         Index("ix_webhook_deliveries_gathering", "webhook_id", postgresql_where=text("state = 'gathering'")),
     )

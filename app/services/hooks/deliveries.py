@@ -40,7 +40,7 @@ GATHER = text("""
         SELECT id FROM webhooks
         WHERE off_at IS NULL AND (gathered_at IS NULL OR gathered_at + make_interval(secs => pause_seconds) <= now())
           AND EXISTS (SELECT FROM webhook_deliveries WHERE webhook_id = webhooks.id AND state = 'gathering')
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     ), told AS (
         UPDATE webhooks SET gathered_at = now() FROM due WHERE webhooks.id = due.id
     ), gone AS (
@@ -100,17 +100,20 @@ async def claim(db: AsyncSession, *, home: Path, but: frozenset[int] = frozenset
 
 
 async def note(db: AsyncSession, claimed: Claimed, answered: Answered) -> bool:
-    """Write down what came of a try. False, and nothing changed, where somebody else has taken it up since."""
+    """Write down what came of a try. False, and nothing changed, where somebody else has taken it up since, or the
+    webhook was removed.
+    """
+    # Before its delivery, as removing it does, and so that transactions in which it is told something don't wait.
+    webhook = await db.get(Webhook, claimed.webhook_id, with_for_update={"key_share": True}, populate_existing=True)
     delivery = await db.scalar(
         select(Delivery)
         .where(Delivery.id == claimed.delivery_id, Delivery.attempt == claimed.attempt, Delivery.state == "waiting")
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    if delivery is None:
+    if webhook is None or delivery is None:
         return False
     delivery.tries = [*delivery.tries, _told(answered)][-TRIES_KEPT:]
-    webhook = await db.get_one(Webhook, claimed.webhook_id, with_for_update=True)
     if answered.is_taken:
         _end(delivery, "delivered")
         webhook.failing_since = None
