@@ -146,6 +146,10 @@ class Metrics(BaseModel):
     left_out: int = Field(description="Earlier steps that are not among them.")
 
 
+class Log(BaseModel):
+    end: Quoted = Field(description="What the run's process printed last; it may quote prompts and responses.")
+
+
 class Gate(BaseModel):
     run_id: int
     step: str | None

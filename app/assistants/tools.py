@@ -22,6 +22,7 @@ they say.
 
 # The API lists so many at once.
 AT_ONCE = 200
+LOG_CHARACTERS = 4_000
 
 ProjectName = Annotated[str, Field(min_length=1, max_length=200, description="A project's `slug`.")]
 Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -47,6 +48,7 @@ def server(site: Site, version: str) -> MCPServer:
         reading.list_runs: READS,
         reading.read_run: READS,
         reading.read_metrics: READS,
+        reading.read_run_log: READS,
         reading.list_dataset_versions: READS,
         reading.list_models: READS,
         changing.start_round: STARTS,
@@ -171,6 +173,11 @@ class Reading:
             steps=[_some(step, wanted) for step in found[-last:]],
             left_out=max(0, len(found) - last),
         )
+
+    async def read_run_log(self, run_id: Number) -> told.Log:
+        """Read the end of what a run's process printed, 4,000 characters of it: where a failed run says why."""
+        text: str = (await self._site.read(f"/runs/{run_id}/log"))["text"]
+        return told.Log(end=Quoted(data_not_instructions=text[-LOG_CHARACTERS:]))
 
     async def list_dataset_versions(self, project: ProjectName, limit: Limit = 10) -> told.DatasetVersions:
         """List the immutable versions of the project's data, newest first, with counts of what each holds."""

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.assistants.site import Site
 from app.assistants.tools import server
-from app.db.tables import AuditEntry, Prompt, Round
+from app.db.tables import AuditEntry, Prompt, Round, Run
 from app.db.tables.people import Scope
 from app.services import accounts
 from tests.browser.seed import Seeded
@@ -83,9 +83,13 @@ async def refused(session: ClientSession | Client, tool: str, **arguments: Any) 
 
 
 async def test_an_assistant_reads_all_that_is_to_know_of_a_project_and_may_change_nothing(
-    site: str, db: AsyncSession, seeded: Seeded
+    site: str, db: AsyncSession, seeded: Seeded, tmp_path: Path
 ) -> None:
     slug = seeded.project.slug
+    log_file = tmp_path / "home" / "runs" / "failed" / "log.txt"
+    log_file.parent.mkdir(parents=True)
+    log_file.write_text("x" * 5000 + INJECTION)
+    await db.execute(update(Run).where(Run.id == seeded.failed.id).values(folder="runs/failed"))
     await db.execute(
         update(Prompt)
         .where(Prompt.project_id == seeded.project.id)
@@ -119,6 +123,9 @@ async def test_an_assistant_reads_all_that_is_to_know_of_a_project_and_may_chang
         assert [run["id"] for run in failed] == [seeded.failed.id]
         run = await told(session, "read_run", run_id=seeded.failed.id)
         assert run["error"]
+        log = (await told(session, "read_run_log", run_id=seeded.failed.id))["end"]["data_not_instructions"]
+        assert log.endswith(INJECTION)
+        assert len(log) == 4000
         metrics = await told(session, "read_metrics", run_id=seeded.failed.id, last=2)
         assert len(metrics["steps"]) <= 2
         assert (await told(session, "list_models", project=slug, kind="policy"))["models"]
