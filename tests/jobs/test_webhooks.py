@@ -1,6 +1,7 @@
 """Webhooks: what happens in a project arrives at a receiver, signed, once or again under the same id."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from app.db.tables import AuditEntry, Delivery, Project, Round, Run, Webhook
 from app.db.tables.hooks import EventKind
 from app.jobs import hooks
 from app.jobs.context import WorkerContext
-from app.services.hooks import deliveries, webhooks
+from app.services.hooks import deliveries, sending, webhooks
 from app.services.hooks.kinds import EVENTS, TEST
 from app.services.hooks.webhooks import Description
 from app.services.loop import leases, rounds, runs
@@ -376,6 +377,34 @@ async def test_a_worker_tells_by_itself_and_stops_when_asked(scene: Scene) -> No
         "state": "cancelled",
         "round_id": None,
     }
+
+
+async def test_a_receiver_that_is_silent_holds_up_no_other_and_is_given_up_in_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, never = scene.loop, threading.Event()
+    scene.endpoint.reply = lambda _: Reply(204, waits=never)
+    quick = ServedEndpoint()
+    quick.reply = lambda _: Reply(204)
+    with quick.serving():
+        other = await scene_of(loop, quick, scene.project)
+        for _ in range(2 * hooks.LANES):
+            await scene.test()
+        await other.test()
+        telling = asyncio.create_task(hooks.keep_telling(loop.context, settings()))
+        await asyncio.to_thread(quick.until_asked, 1)
+        loop.context.stopping.set()
+        never.set()
+        await telling
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "ANSWER_SECONDS", 0.2)
+        silent = threading.Event()
+        scene.endpoint.reply = lambda _: Reply(204, waits=silent)
+        answered = await sending.post(
+            f"http://127.0.0.1:{scene.endpoint.port}/", b"{}", {}, allowed=settings().private_networks
+        )
+        silent.set()
+    assert answered.problem == "No answer within 0.2 s."
 
 
 async def test_what_is_a_month_old_is_forgotten(scene: Scene) -> None:
