@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PREFIX = "PLUMBLINE_"
+# By which programs find a site: whoever works with one may have them in every shell.
+OF_CLIENTS = frozenset({"PLUMBLINE_URL", "PLUMBLINE_TOKEN"})
 _ON_THIS_MACHINE = {("http", "127.0.0.1"), ("http", "localhost")}
 
 ProjectCreation = Literal["admins", "everybody"]
@@ -98,15 +100,16 @@ class Settings(BaseModel):
     private_addresses: Annotated[
         str,
         Field(
-            description="Networks, separated by commas, in which served models may be although they aren't public, "
-            "`127.0.0.0/8,10.0.0.0/8`; there alone HTTP without TLS is allowed; empty: none."
+            description="Networks, separated by commas, in which served models and receivers of webhooks may be "
+            "although they aren't public, `127.0.0.0/8,10.0.0.0/8`; there alone HTTP without TLS is allowed; empty: "
+            "none."
         ),
     ] = ""
     secret_key_file: Annotated[
         Path | None,
         Field(
-            description="File with the key that the keys of served models are encrypted by; unset: `secret.key` in the "
-            "home, made at first need."
+            description="File with the key that keys of served models and secrets of webhooks are encrypted by; "
+            "unset: `secret.key` in the home, made at first need."
         ),
     ] = None
     trusted_hosts: Annotated[
@@ -359,7 +362,8 @@ def _parsed(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this environment. Raises SettingsError, naming every unknown or unusable variable."""
     fields = variables()
-    unknown = [_unknown(name) for name in sorted(environment) if name.startswith(PREFIX) and name not in fields]
+    foreign = {name for name in environment if name.startswith(PREFIX)} - fields.keys() - OF_CLIENTS
+    unknown = [_unknown(name) for name in sorted(foreign)]
     if unknown:
         raise SettingsError("; ".join(unknown))
     # Compose files and shells write "unset" as an empty value.

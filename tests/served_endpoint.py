@@ -25,6 +25,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    raw: bytes = b""
 
     @property
     def prompt(self) -> str:
@@ -77,8 +78,9 @@ class ServedEndpoint:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.answer(self, Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {k.lower(): v for k, v in self.headers.items()}
+                endpoint.answer(self, Asked(self.path, headers, json.loads(raw), raw))
 
             def log_message(self, *_: object) -> None:
                 return

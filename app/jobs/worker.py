@@ -19,7 +19,7 @@ from app.acting import Actor, acting
 from app.db import migrate, pool_figures
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import backups, errands, execution, models_in_use, reading, reaper, room
+from app.jobs import backups, errands, execution, hooks, models_in_use, reading, reaper, room
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -127,6 +127,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
                 reaper.keep_watch(context),
                 reading.keep_reading(context),
                 backups.keep_backing_up(context, settings, database_url),
+                hooks.keep_telling(context, settings),
                 room.keep_watch(context),
                 models_in_use.keep_watch(context),
                 resident.keep_watch(context.stopping),

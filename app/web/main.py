@@ -61,6 +61,7 @@ from app.web.pages import (
     served_models,
     setup,
     tokens,
+    webhooks,
 )
 from app.web.pages import (
     health as health_page,
@@ -111,6 +112,7 @@ ROUTERS = (
     agreement.router,
     review.router,
     log.router,
+    webhooks.router,
     backups.router,
     health_page.router,
     people.router,

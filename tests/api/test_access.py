@@ -50,6 +50,8 @@ FOR_OWNERS = {
     *("make_judge", "judge_pairs", "stop_judge"),
     "make_pairs",
     *("generate", "score", "ask_writers", "make_task_of_errand"),
+    *("list_webhooks", "add_webhook", "read_webhook", "change_webhook", "remove_webhook"),
+    *("rotate_webhook_secret", "test_webhook", "list_deliveries", "redeliver"),
     "create_project",
     "change_project",
     "copy_project",
@@ -108,6 +110,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "rename_group": {"name": "All"},
     "give_group": {},
     "change_dataset": {},
+    "add_webhook": {"address": "https://hooks.example/", "events": ["run.ended"]},
 }
 
 # What removes comes last, so that the others find it.
@@ -141,7 +144,16 @@ async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: 
         "invitation_id": await _invitation(calling("owner"), seeded.project.slug),
         "group_id": 1,
         "file_id": 1,
+        **await _webhook(calling("owner"), seeded.project.slug),
     }
+
+
+async def _webhook(owner: Client, slug: str) -> dict[str, object]:
+    """A webhook that has something to tell."""
+    here = f"/api/v1/projects/{slug}/webhooks"
+    made = (await owner.post(here, json=BODIES["add_webhook"])).json()
+    test = (await owner.post(f"{here}/{made['id']}/test")).json()
+    return {"webhook_id": made["id"], "delivery_id": test["id"]}
 
 
 async def _invitation(owner: Client, slug: str) -> int:
@@ -153,7 +165,9 @@ async def _invitation(owner: Client, slug: str) -> int:
 NOWHERE = {
     "errand_id": 99_999,
     **dict.fromkeys(("assignment_id", "run_id", "user_id", "invitation_id", "group_id"), 99_999),
-    **dict.fromkeys(("change_id", "import_id", "served_model_id", "file_id", "task_id"), 99_999),
+    **dict.fromkeys(
+        ("change_id", "import_id", "served_model_id", "file_id", "task_id", "webhook_id", "delivery_id"), 99_999
+    ),
     "slug": "no-such-project",
     "kind": "policy",
     "number": 1,

@@ -42,6 +42,7 @@ def pages(seeded: Seeded) -> tuple[str, ...]:
         f"{project}/settings",
         f"{project}/people/{seeded.annotator.id}",
         f"{project}/erase/person/{seeded.annotator.id}",
+        f"{project}/webhooks",
         f"{project}/log",
         "/account",
         "/tokens",

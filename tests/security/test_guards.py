@@ -31,7 +31,7 @@ GOES_ON = "-"
 OWN = "elsewhere"
 """The project of the outsider, in which there is nothing."""
 NUMBERS = {"run_id", "number", "user_id", "import_id", "served_model_id", "invitation_id", "prompt_id", "task_id"}
-NUMBERS |= {"change_id", "target_id", "assignment_id", "errand_id"}
+NUMBERS |= {"change_id", "target_id", "assignment_id", "errand_id", "webhook_id", "delivery_id"}
 OTHER = "/projects/{slug}/"
 FORMS: dict[str, dict[str, str]] = {
     "assignments/{assignment_id}/judgement": {"choice": "1", "idempotency_key": "once"},
@@ -42,6 +42,7 @@ FORMS: dict[str, dict[str, str]] = {
     "served-models/{served_model_id}/judge/runs": {"pairs": "1"},
     "served-models/{served_model_id}/runs": {"prompts": "1"},
     "served-models/{served_model_id}/test": {"prompt": "Hello"},
+    "webhooks/{webhook_id}/switch": {"on": "true"},
 }
 EVERY = 19
 """Of the guards, so many apart are taken away in `make test`."""

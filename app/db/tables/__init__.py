@@ -6,6 +6,7 @@ from app.db.tables.changes import BulkChange, ChangedRow
 from app.db.tables.content import Completion, Demonstration, Prompt
 from app.db.tables.errands import Errand
 from app.db.tables.groups import Group, GroupGrant, GroupMember
+from app.db.tables.hooks import Delivery, Webhook
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
@@ -46,6 +47,7 @@ __all__ = [
     "Completion",
     "DatasetJudgement",
     "DatasetVersion",
+    "Delivery",
     "Demonstration",
     "Errand",
     "ExternalIdentity",
@@ -79,5 +81,6 @@ __all__ = [
     "Task",
     "TaskCompletion",
     "User",
+    "Webhook",
     "WrittenReport",
 ]

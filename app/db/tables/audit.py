@@ -37,6 +37,7 @@ LOGGED = frozenset(
         "served_models",
         "sign_in_links",
         "users",
+        "webhooks",
     }
 )
 """Tables whose rows people change by hand. Each has the trigger, and each statement on one names who acts."""
@@ -67,6 +68,7 @@ NOT_LOGGED = {
     "sign_in_sessions": "begin by signing in, which is noted",
     "task_completions": "follow from the task",
     "tasks": "made by rounds and imports; leases move them all day",
+    "webhook_deliveries": "the log of what webhooks were told",
 }
 """Every other table, and why its changes are not in the log."""
 

@@ -45,11 +45,11 @@ TRAVEL = frozenset(
 STAY = frozenset(
     {
         "bulk_changes", "changed_rows", "errands", "group_grants", "invitations", "judgement_changes", "project_files",
-        "reports",
+        "reports", "webhooks", "webhook_deliveries",
     }
 )  # fmt: skip
 """Tables of projects that mean nothing elsewhere: ways in, ways back to what rows were under ids of here, files of
-before, what is gone within a day, and what is computed from the others."""
+before, what is gone within a day, what is computed from the others, and who is told of what happens here."""
 LEFT_BEHIND = {"served_models": ("key_sealed",), "tasks": ("reserved_for_id",)}
 """Columns that stay although their rows go along, by table: secrets, and whom work here was given to."""
 OWN_COLUMNS = frozenset({"id", "slug", "created_at", "archived_at", "setup_step", "removal_asked_at"})

@@ -1,6 +1,6 @@
-"""Addresses of served models, and who may be reached there.
+"""Addresses that people type, of served models and webhooks, and who may be reached there.
 
-An owner of a project types an address, and this machine connects to it: it must not become a way to what only this
+An owner of a project types one, and this machine connects to it: it must not become a way to what only this
 machine can reach. So a name is resolved once, what comes of it is checked, and the connection goes to that very
 address; redirects are followed nowhere. Not public are private, loopback, link-local and reserved networks, in
 whatever form an IPv6 address wraps them. The setting PLUMBLINE_PRIVATE_ADDRESSES lets networks in.
@@ -30,7 +30,7 @@ NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class Unreachable(DomainError):
-    """The address of the served model can't be found now."""
+    """The address can't be found now."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def tidy(typed: str) -> str:
     Raises Invalid for what is no address of a served model at all. Whether it may be reached is `resolve`'s to say.
     """
     text = typed.strip()
-    url = _split(text)
+    url = split(text)
     if url is None or len(text) > LONGEST:
         raise Invalid("An address looks like https://example.org/v1, and this one doesn't.")
     if url.username is not None or url.password is not None:
@@ -92,12 +92,13 @@ async def resolve(address: str, *, allowed: Networks) -> Place:
     ip = reachable[0]
     if scheme == "http" and not _is_in(ip, allowed):
         raise Invalid(
-            "%(host)s has to be asked by https: without it, everybody on the way reads prompts and key.", host=host
+            "%(host)s has to be asked by https: without it, everybody on the way reads what is sent.", host=host
         )
     return Place(url, host, port, ip)
 
 
-def _split(text: str) -> SplitResult | None:
+def split(text: str) -> SplitResult | None:
+    """The parts of what may be an address over HTTP; None for everything else."""
     try:
         url = urlsplit(text)
         usable = url.scheme in PORTS and url.hostname and url.port != 0

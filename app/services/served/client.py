@@ -144,7 +144,7 @@ class Client:
         """Raises what a status other than 200 means. Returns where the same may be asked in other words."""
         said = said_in(content, key=self._endpoint.key)
         if status == 429:
-            raise Again("The endpoint is busy (429): “%(said)s”.", said=said, after_seconds=_asked_to_wait(headers))
+            raise Again("The endpoint is busy (429): “%(said)s”.", said=said, after_seconds=asked_to_wait(headers))
         if status in (408, 409, 425) or status >= 500:
             raise Again("The endpoint failed (%(status)s): “%(said)s”.", status=status, said=said)
         if 300 <= status < 400:
@@ -222,7 +222,7 @@ def _pause_seconds(tried: int, again: Again) -> float:
     return float(min(LONGEST_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2**tried) * random.uniform(0.5, 1.5))
 
 
-def _asked_to_wait(headers: httpx.Headers) -> float | None:
+def asked_to_wait(headers: httpx.Headers) -> float | None:
     """Seconds from Retry-After: a number, or a date."""
     said = headers.get("retry-after", "").strip()
     try:

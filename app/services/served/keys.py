@@ -1,4 +1,5 @@
-"""Keys of served models, encrypted by the installation's own key, which stands in a file and never in the database.
+"""Secrets that have to be read again, encrypted by the installation's own key, which stands in a file and never in the
+database: keys of served models, secrets of webhooks.
 
 AES-256-GCM. What a key was sealed for is part of what is authenticated, so that a sealed key that is copied to another
 project can't be opened there.
@@ -18,27 +19,31 @@ from app.settings import settings
 FILE = "secret.key"
 KEY_BYTES = 32
 NONCE_BYTES = 12
+SERVED_MODEL = "served model"
 
 
-def seal(key: str, *, project_id: int, home: Path) -> bytes:
-    """The key as the database may hold it. Raises Conflict where the installation's own key can't be read."""
+def seal(key: str, *, project_id: int, home: Path, of: str = SERVED_MODEL) -> bytes:
+    """The key as the database may hold it; project 0 is the site.
+
+    Raises Conflict where the installation's own key can't be read.
+    """
     nonce = secrets.token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(_installation_key(home)).encrypt(nonce, key.encode(), _purpose(project_id))
+    return nonce + AESGCM(_installation_key(home)).encrypt(nonce, key.encode(), _purpose(project_id, of))
 
 
-def unseal(sealed: bytes, *, project_id: int, home: Path) -> str:
-    """The key in clear. Raises Conflict where it was sealed by another installation or for another project."""
+def unseal(sealed: bytes, *, project_id: int, home: Path, of: str = SERVED_MODEL) -> str:
+    """The key in clear. Raises Conflict where it was sealed by another installation, or for something else."""
     nonce, encrypted = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        return AESGCM(_installation_key(home)).decrypt(nonce, encrypted, _purpose(project_id)).decode()
+        return AESGCM(_installation_key(home)).decrypt(nonce, encrypted, _purpose(project_id, of)).decode()
     except InvalidTag:
         raise Conflict(
             "The key of this served model was encrypted by another installation: give the key again."
         ) from None
 
 
-def _purpose(project_id: int) -> bytes:
-    return f"served model of project {project_id}".encode()
+def _purpose(project_id: int, of: str) -> bytes:
+    return f"{of} of project {project_id}".encode()
 
 
 def _installation_key(home: Path) -> bytes:

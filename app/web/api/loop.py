@@ -14,7 +14,7 @@ from app.services.projects import projects
 from app.services.reports.advice import advice_on_labels
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import LabelAdviceOut, MetricOut, PromoteIn, RoundIn, RoundOut, RunOut
+from app.web.api.schemas import LabelAdviceOut, LogOut, MetricOut, PromoteIn, RoundIn, RoundOut, RunOut
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter()
@@ -118,6 +118,13 @@ async def read_metrics(
     """
     run = await _managed_run(db, caller, run_id)
     return [MetricOut.model_validate(metric) for metric in await runs.metrics_since(db, run.id, after_step)]
+
+
+@router.get("/runs/{run_id}/log", tags=["runs"], summary="Read the log of a run")
+async def read_run_log(run_id: Id, caller: Caller, request: Request, db: Db) -> LogOut:
+    """The end of what its process printed, 64 KiB of it; 403 for annotators."""
+    run = await _managed_run(db, caller, run_id)
+    return LogOut(text=runs.log_tail(run, settings_of(request).home))
 
 
 @router.get("/runs/{run_id}/reward-hacking", tags=["runs"], summary="Read the report on reward hacking")

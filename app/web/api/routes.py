@@ -29,6 +29,7 @@ from app.web.api import (
     served_models,
     tasks,
     versions,
+    webhooks,
 )
 from app.web.api.access import may_read_docs, scopes_of
 from app.web.api.schemas import Problem
@@ -58,7 +59,7 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 PARTS = (
     *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(judgements, versions, models, model_files, errands, judges, served_models, directory, audit, erasures),
+    *(judgements, versions, models, model_files, errands, judges, served_models, directory, audit, erasures, webhooks),
 )
 
 router = APIRouter(
@@ -94,6 +95,7 @@ for part in (
     audit,
     people,
     directory,
+    webhooks,
 ):
     router.include_router(part.router)
 

@@ -361,6 +361,10 @@ class RunOut(Out):
     finished_at: datetime | None
 
 
+class LogOut(BaseModel):
+    text: str
+
+
 class ImportOut(Out):
     id: int
     state: Literal["uploaded", "checked", "imported", "undone"] = Field(

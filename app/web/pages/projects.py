@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import ModelVersion, Project, Round, Run
+from app.services.hooks import deliveries
 from app.services.judging import labels
 from app.services.loop import first_policy, models, needs, round_rows, round_settings, rounds, starting
 from app.services.loop.first_policy import Refused
@@ -61,6 +62,7 @@ class ProjectPage:
     """Of those stages the ones that would not fit into the memory that is free, by name."""
     too_few_demonstrations: str | None
     refused_policy: Refused | None
+    webhook_given_up: bool
 
 
 class StartRound(BaseModel):
@@ -137,6 +139,7 @@ async def _page(db: AsyncSession, project: Project, home: Path) -> ProjectPage:
         too_large=await asyncio.to_thread(needs.warned, project, policy, home, by_name) if policy else {},
         too_few_demonstrations=said(warned) if warned else None,
         refused_policy=None if policy else await first_policy.refused(db, project.id),
+        webhook_given_up=await deliveries.are_given_up(db, project.id),
     )
 
 

@@ -39,6 +39,7 @@ KINDS: dict[str, str] = {
     "sign_out": lazy("end of sessions"),
     "token_use": lazy("use of an API token"),
     "users": lazy("person"),
+    "webhooks": lazy("webhook"),
 }
 ACTIONS: dict[str, str] = {
     "insert": lazy("made"),

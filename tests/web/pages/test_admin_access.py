@@ -30,6 +30,7 @@ from app.web.pages import (
     rounds,
     runs,
     served_models,
+    webhooks,
 )
 from app.web.serving import events
 from tests.browser.seed import Seeded
@@ -42,12 +43,14 @@ __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "
 PAGES = (
     *(projects, browse, rounds, round_settings, runs, models, model_files, datasets, questions, quality, people),
     *(events, imports, exports, served_models, log, loop, figures, agreement, erasure, reward_models, backups),
-    *(dataset_versions, playground),
+    *(dataset_versions, playground, webhooks),
 )
 ROUTES = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
 OF_A_PROJECT = [route for route in ROUTES if "{slug}" in route.path]
 # Streams for ever: tests/browser/test_admin_live.py opens it, here only those who are refused do.
 ENDLESS = {"stream"}
+# Pages that reviewers don't see.
+FOR_OWNERS = ("log", "erase", "webhooks")
 
 
 @pytest.fixture
@@ -70,6 +73,8 @@ def here(seeded: Seeded) -> dict[str, object]:
         "served_model_id": seeded.served.id,
         "invitation_id": 1,
         "errand_id": seeded.errand.id,
+        "webhook_id": 1,
+        "delivery_id": 1,
     }
 
 
@@ -97,7 +102,7 @@ async def test_a_reviewer_reads_every_page_but_the_log_and_may_send_no_form(
         if route.name in ENDLESS:
             continue
         answer = await doors["reviewer"].open(route, here)
-        if "POST" in (route.methods or ()) or "{slug}/log" in route.path or "{slug}/erase" in route.path:
+        if "POST" in (route.methods or ()) or any(f"{{slug}}/{name}" in route.path for name in FOR_OWNERS):
             assert answer.status_code == 403, route.path
         else:
             # The seed's dataset versions are rows without a file, and a file that isn't there is a conflict.
