@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say
 from app.db.tables import DatasetVersion, Project
 from app.errors import Conflict
 from app.services import audit
@@ -24,11 +25,12 @@ SCHEMAS = schemas.choice("preferences")
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 
-dataset_commands = typer.Typer(help="Dataset versions: immutable snapshots of all judgements.", no_args_is_help=True)
-app.add_typer(dataset_commands, name="dataset")
+dataset_commands = typer.Typer(help="Dataset versions: cut, listed, exported.", no_args_is_help=True)
+app.add_typer(dataset_commands, name="dataset", rich_help_panel=THINGS)
 
 
-@app.command()
+@app.command(hidden=True)  # as it was called once
+@dataset_commands.command()
 def export(
     project: ProjectName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
@@ -53,7 +55,8 @@ def export(
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
-    print(f"Wrote {rows:,} rows of dataset {version.number} of {project} to {out}.")
+    words = f"Wrote {rows:,} rows of dataset {version.number} of {project} to {out}."
+    say(words, {"file": str(out), "rows": rows, "number": version.number})
 
 
 @dataset_commands.command()
@@ -86,7 +89,8 @@ def cut(
 
     version = in_transaction(cut_now)
     counts = ", ".join(f"{count:,} {what}" for what, count in version.counts.items())
-    print(f"Dataset {version.number} of {project} holds {version.row_count:,} judgements ({counts}): {version.path}")
+    words = f"Dataset {version.number} of {project} holds {version.row_count:,} judgements ({counts}): {version.path}"
+    say(words, {"number": version.number, "row_count": version.row_count, "counts": version.counts})
 
 
 async def _version(db: AsyncSession, project: Project, number: int | None) -> DatasetVersion:

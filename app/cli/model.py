@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say
 from app.db.tables import Run
 from app.errors import Invalid
 from app.services.loop import base_models, bringing
@@ -16,11 +17,11 @@ from app.services.loop.needs import Need
 from app.services.projects import projects
 from app.settings import settings
 
-commands = typer.Typer(help="Models that are brought: look at one, take it over.", no_args_is_help=True)
-app.add_typer(commands, name="model")
+model_commands = typer.Typer(help="Model versions: listed, brought, put into use.", no_args_is_help=True)
+app.add_typer(model_commands, name="model", rich_help_panel=THINGS)
 
 
-@commands.command()
+@model_commands.command()
 def add(
     location: Annotated[str, typer.Argument(metavar="MODEL", help="A directory, or owner/name on the hub.")],
     project: Annotated[
@@ -40,7 +41,8 @@ def add(
     async def take(db: AsyncSession) -> Run:
         return await bringing.bring(db, None, await projects.named(db, project), checked.card)
 
-    print(f"Run {in_transaction(take).id} is in the queue.")
+    run = in_transaction(take)
+    say(f"Run {run.id} is in the queue.", {"run_id": run.id})
 
 
 def _table(checked: CheckedModel) -> list[str]:

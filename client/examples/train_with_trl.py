@@ -16,13 +16,8 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from plumbline_client import Client
 
 HAS_GPU = torch.cuda.is_available()
-STEPS: dict[str, Any] = {
-    "max_steps": 2,
-    "per_device_train_batch_size": 4,
-    "use_cpu": not HAS_GPU,
-    "bf16": HAS_GPU,
-    "report_to": [],
-}
+STEPS: dict[str, Any] = {"max_steps": 2, "per_device_train_batch_size": 4, "report_to": []}
+STEPS |= {"use_cpu": not HAS_GPU, "bf16": HAS_GPU}
 # Messages one below the other, for a tokenizer that doesn't say how its model was taught to read them.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 
