@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests screenshots catalogues vendor lock audit proof soak real peers oracle engine clean
+.PHONY: help run test types tests screenshots catalogues client vendor lock audit proof soak real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -25,7 +25,7 @@ test: ## Lint, types, import contracts, migrations and every test but the slow o
 
 # Without a cache it has one core busy for a minute, during which the tests have the others.
 types:
-	@.venv/bin/mypy app training models
+	@.venv/bin/mypy app training models client/plumbline_client
 
 tests:
 	@$(PYTHON_BIN) -m pytest -q -n 3 --dist worksteal --durations=10
@@ -38,6 +38,9 @@ catalogues: ## Collect strings for people into app/web/locales/*/LC_MESSAGES/mes
 	@mkdir -p build
 	@.venv/bin/pybabel -q extract -F app/web/locales/babel.cfg -k lazy --no-location --sort-output -o build/messages.pot .
 	@.venv/bin/pybabel -q update -i build/messages.pot -d app/web/locales --no-fuzzy-matching --no-wrap
+
+client: ## Write anew what of the Python client follows from the API
+	@$(PYTHON_BIN) .ci/client.py
 
 vendor: ## Fetch the front-end packages of the two vendor.lock.json anew
 	@$(PYTHON_BIN) -m app.web.serving.vendor static/vendor tests/browser/vendor

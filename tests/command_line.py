@@ -19,7 +19,7 @@ class Done:
     @property
     def refusal(self) -> str:
         """The one line of a refusal."""
-        assert self.code == 2, self
+        assert self.code in (1, 2, 3, 4, 5), self
         (line,) = self.err.splitlines()
         return line
 

@@ -2,10 +2,12 @@
 
 import typer
 
+SITE = "The site"
+THINGS = "What is on it"
+
 app = typer.Typer(
     name="plumbline",
-    help="Aligns language models with what people prefer.",
+    help="Aligns language models with what people prefer. Exit codes and completion: docs/cli.md",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import app
+from app.cli import SITE, app
 from app.cli.database import database_url
 from app.errors import Invalid
 from app.services.backups import making, manifest, restoring
@@ -19,7 +19,7 @@ from app.settings import settings
 TELL_SECONDS = 1.0
 
 
-@app.command()
+@app.command(short_help="Back everything up while the site works.", rich_help_panel=SITE)
 def backup(
     target: Annotated[
         str,
@@ -39,7 +39,7 @@ def backup(
     print("\n".join(_made(made, place.called)))
 
 
-@app.command()
+@app.command(short_help="Put a backup back.", rich_help_panel=SITE)
 def restore(
     source: Annotated[str, typer.Argument(help="The file, folder or storage that holds the backup.")],
     name: Annotated[

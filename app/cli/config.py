@@ -4,11 +4,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-from app.cli import app
+from app.cli import SITE, app
 from app.settings import settings, variables
 
-config = typer.Typer(help="The settings, all from environment variables (docs/settings.md).", no_args_is_help=True)
-app.add_typer(config, name="config")
+config = typer.Typer(help="What environment variables set (docs/settings.md).", no_args_is_help=True)
+app.add_typer(config, name="config", rich_help_panel=SITE)
 
 
 @config.command()

@@ -7,8 +7,9 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say
 from app.db.tables import DatasetVersion, Project
 from app.db.tables.lineage import DatasetKind
 from app.errors import Conflict, Invalid
@@ -26,11 +27,12 @@ SCHEMAS = registry.choice("preferences", "demonstrations")
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 
-dataset_commands = typer.Typer(help="Dataset versions: immutable snapshots of all judgements.", no_args_is_help=True)
-app.add_typer(dataset_commands, name="dataset")
+dataset_commands = typer.Typer(help="Dataset versions: cut, listed, exported.", no_args_is_help=True)
+app.add_typer(dataset_commands, name="dataset", rich_help_panel=THINGS)
 
 
-@app.command()
+@app.command(hidden=True)  # as it was called once
+@dataset_commands.command()
 def export(
     project: ProjectName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; with --by-split the folder.")],
@@ -81,7 +83,8 @@ def export(
         return sum(made.rows.values()), version
 
     rows, version = in_transaction(write)
-    print(f"Wrote {rows:,} rows of dataset {version.number} of {project} to {out}.")
+    words = f"Wrote {rows:,} rows of dataset {version.number} of {project} to {out}."
+    say(words, {"file": str(out), "rows": rows, "number": version.number})
 
 
 @dataset_commands.command()
@@ -114,7 +117,8 @@ def cut(
 
     version = in_transaction(cut_now)
     counts = ", ".join(f"{count:,} {what}" for what, count in version.counts.items())
-    print(f"Dataset {version.number} of {project} holds {version.row_count:,} judgements ({counts}): {version.path}")
+    words = f"Dataset {version.number} of {project} holds {version.row_count:,} judgements ({counts}): {version.path}"
+    say(words, {"number": version.number, "row_count": version.row_count, "counts": version.counts})
 
 
 async def _version(db: AsyncSession, project: Project, number: int | None, kind: DatasetKind) -> DatasetVersion:

@@ -1,8 +1,11 @@
 """`plumbline prepare`, `serve` and `check-worker`: parts of `plumbline up`, for containers and service managers."""
 
 import os
+import sys
 
-from app.cli import app
+import typer
+
+from app.cli import SITE, app
 from app.cli.database import connect, database_url
 from app.db import migrate
 from app.errors import DomainError
@@ -21,24 +24,25 @@ class NoDatabase(DomainError):
     """DATABASE_URL is not set, and the site alone starts no database: `plumbline up` does."""
 
 
-@app.command()
+@app.command(hidden=True)
 def prepare() -> None:
     """Upgrade the database, create the starter project if there is none, and print sign-in links the first time."""
     with database_url() as url:
         print(prepare_database(url, settings()))
 
 
-@app.command()
+@app.command(hidden=True)
 def check_worker() -> None:
-    """Say whether a worker is alive: a health check. Exits 2 if none has reported for a minute."""
+    """Say whether a worker is alive: a health check. Exits 1 if none has reported for a minute."""
     with database_url() as url, connect(url) as connection:
         migrate.require_head(url)
         row = connection.execute(WORKERS, (SILENT_SECONDS,)).fetchone()
     if row is None or row[0] == 0:
-        raise NoWorker
+        print(NoWorker(), file=sys.stderr)
+        raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Run the site alone.", rich_help_panel=SITE)
 def serve() -> None:
     """Run the site alone, on the database of DATABASE_URL."""
     if settings().database_url is None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import psycopg
 import typer
 
-from app.cli import app
+from app.cli import SITE, app
 from app.cli.database import connect, database_url
 from app.cli.database_findings import of_database
 from app.cli.findings import Finding, of_machine
@@ -23,7 +23,7 @@ WIDTH = 110
 INDENT = " " * 12
 
 
-@app.command()
+@app.command(short_help="Say what is wrong, and how to mend it.", rich_help_panel=SITE)
 def doctor(
     all_files: Annotated[
         bool, typer.Option("--all-files", help="Read every file of every model in use, which takes minutes.")

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import app
 from app.cli.database import in_transaction
+from app.cli.imports import data_commands
 from app.db.tables import Run
 from app.services.erasure.targets import Kind, Target, reach_of
 from app.services.erasure.touched import Touched, look
@@ -14,7 +15,8 @@ from app.services.loop import erasing
 from app.services.projects import projects
 
 
-@app.command()
+@app.command(hidden=True)
+@data_commands.command()
 def erase(
     kind: Annotated[Kind, typer.Argument(help="What the number is of.")],
     number: Annotated[int, typer.Argument(min=1, help="Id of the prompt, the response or the person.")],
@@ -38,7 +40,7 @@ def erase(
         return await erasing.start(db, None, found, target, files=files, reason=reason)
 
     print("\n".join(_lines(in_transaction(see))))
-    if dry_run or not (yes or typer.confirm("This can't be undone. Erase it?")):
+    if dry_run or not (yes or typer.confirm("This can't be undone. Erase it?", err=True)):
         return
     print(f"Run {in_transaction(queue).id} erases it, as soon as a worker takes it up.")
 

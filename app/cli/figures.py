@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
 from app.errors import NotFound
 from app.services.projects import projects
@@ -17,7 +17,7 @@ from app.web.serving.figure_files import FigureFormat
 from app.web.words.reports import csv_file, json_file
 
 
-@app.command()
+@app.command(short_help="Figures of a project: list them, print one.", rich_help_panel=THINGS)
 def figures(
     figure: Annotated[str | None, typer.Argument(help="Its name; unset: list what there is.")] = None,
     project: Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")] = "",

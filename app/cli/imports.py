@@ -1,6 +1,7 @@
 """Data in: files into projects, and out of them again as a whole."""
 
 import csv
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +9,10 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.data import ProjectName
 from app.cli.database import in_transaction
+from app.cli.output import Tell, bar, say
 from app.db.base import Json
 from app.db.tables import Import, Project
 from app.errors import Invalid, NotFound
@@ -24,10 +26,14 @@ from app.services.projects import projects
 from app.settings import settings
 
 BAD_ROWS_SHOWN = 20
+data_commands = typer.Typer(help="Files in, listed, taken back; texts erased.", no_args_is_help=True)
+app.add_typer(data_commands, name="data", rich_help_panel=THINGS)
+
 SCHEMAS = ", ".join(form.name for form in formats.FORMATS)
 
 
-@app.command("import")
+@app.command("import", hidden=True)
+@data_commands.command("import")
 def import_file(
     project: ProjectName,
     file: Annotated[Path | None, typer.Argument(help="A file, or - for standard input; packed or not.")] = None,
@@ -63,19 +69,20 @@ def import_file(
         reading = Reading(source, form, columns, options, bad_rows)
         row = {"format": form.name, "columns": columns, "options": options.model_dump(), "folder": folder}
 
-        async def read(db: AsyncSession) -> tuple[Import, Counts]:
+        async def read(db: AsyncSession, onlooker: Onlooker) -> tuple[Import, Counts]:
             target = await _target(db, project, create=create)
             import_ = Import(project_id=target.id, file_name=source.called[: uploads.LONGEST_NAME], **row)
             import_.size_bytes = source.size_bytes
             if dry_run:
                 import_.id = 0  # which no import has
-                return import_, await loads.check(db, target, import_, reading, Onlooker())
+                return import_, await loads.check(db, target, import_, reading, onlooker)
             db.add(import_)
             await db.flush()
-            return import_, await loads.load(db, target, import_, reading, Onlooker())
+            return import_, await loads.load(db, target, import_, reading, onlooker)
 
         try:
-            import_, counts = in_transaction(read)
+            with bar(source.called) as tell:
+                import_, counts = in_transaction(lambda db: read(db, Onlooker(tell)))
         except HasBadRows as refusal:
             _tell_bad_rows(bad_rows, refusal.counts)
             raise Invalid(f"{refusal.message} Use --skip-bad to import the others.") from None
@@ -84,18 +91,19 @@ def import_file(
         f"{counts.already_there:,} were there already, {counts.duplicates:,} came twice, {counts.bad:,} can't be used."
     )
     if dry_run:
-        print(f"{counts.new:,} of {counts.rows:,} rows ({form.name}) would come into {project}; {told}")
+        words = f"{counts.new:,} of {counts.rows:,} rows ({form.name}) would come into {project}; {told}"
     else:
-        print(f"Imported {counts.new:,} of {counts.rows:,} rows ({form.name}) into {project} as {import_.id}; {told}")
+        words = f"Imported {counts.new:,} of {counts.rows:,} rows ({form.name}) into {project} as {import_.id}; {told}"
     if counts.near_held_out:
-        print(f"{counts.near_held_out:,} have a prompt that is held out, but for case, blanks and punctuation.")
+        words += f"\n{counts.near_held_out:,} have a prompt that is held out, but for case, blanks and punctuation."
+    say(words, {"import_id": import_.id or None, "format": form.name, "counts": asdict(counts)})
 
 
 class Onlooker:
-    """Nobody: a command is ended by its terminal."""
+    """Who waits at a terminal, by which a command is ended, too."""
 
-    def tell(self, done: int, total: int, phase: str) -> None:
-        return
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
 
     def require_wanted(self) -> None:
         return
@@ -126,9 +134,10 @@ def _undo(slug: str, import_id: int) -> None:
         project = await projects.named(db, slug)
         import_ = await imports.get(db, project, import_id, for_update=True)
         await imports.require_idle(db, import_)
-        return await undoing.undo(db, project, import_, Onlooker())
+        return await undoing.undo(db, project, import_, Onlooker(tell))
 
-    removed = in_transaction(take_back)
+    with bar(f"Import {import_id}") as tell:
+        removed = in_transaction(take_back)
     gone = ", ".join(f"{count:,} {name}" for name, count in removed.items() if name != "prompts_kept" and count)
     print(f"Import {import_id} of {slug} is undone: {gone or 'nothing'} removed.")
     if removed["prompts_kept"]:

@@ -1,15 +1,15 @@
 """Judges that are models from the command line: made, listed with how far they can be trusted, asked, and stopped."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say
 from app.db.tables import Judge, Project, Run
 from app.db.tables.judges import Outcome
 from app.services.judging.machines import answered, judges
@@ -23,14 +23,13 @@ from app.services.served import served_models
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 Name = Annotated[str, typer.Argument(help="The served model's name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-judge_commands = typer.Typer(help="Judges that are models: served models that judge pairs.", no_args_is_help=True)
-app.add_typer(judge_commands, name="judge")
+judge_commands = typer.Typer(help="Served models that judge pairs.", no_args_is_help=True)
+app.add_typer(judge_commands, name="judge", rich_help_panel=THINGS)
 
 
 @judge_commands.command()
-def add(name: Name, project: ProjectName, as_json: AsJson = False) -> None:
+def add(name: Name, project: ProjectName) -> None:
     """Make a served model a judge. It judges when it is asked, and people are told of a machine."""
 
     async def make(db: AsyncSession) -> Judge:
@@ -38,11 +37,11 @@ def add(name: Name, project: ProjectName, as_json: AsJson = False) -> None:
         return await judges.make(db, found, await served_models.named(db, found, name))
 
     judge = in_transaction(make)
-    _say({"name": name, "judge_id": judge.id}, f"{name} is a judge of {project}.", as_json=as_json)
+    say(f"{name} is a judge of {project}.", {"name": name, "judge_id": judge.id})
 
 
 @judge_commands.command("list")
-def list_judges(project: ProjectName, as_json: AsJson = False) -> None:
+def list_judges(project: ProjectName) -> None:
     """List the judges of a project with how far each can be trusted, as it is now."""
 
     async def read(db: AsyncSession) -> Sequence[Entry]:
@@ -51,8 +50,7 @@ def list_judges(project: ProjectName, as_json: AsJson = False) -> None:
         return latest.content.entries if latest.content else ()
 
     entries = in_transaction(read)
-    lines = "\n".join(map(_line, entries)) or "No served model is a judge here."
-    _say([asdict(entry) for entry in entries], lines, as_json=as_json)
+    say("\n".join(map(_line, entries)) or "No served model is a judge here.", [asdict(entry) for entry in entries])
 
 
 @judge_commands.command()
@@ -62,7 +60,6 @@ def ask(
     pairs: Annotated[
         int, typer.Option(min=0, help="Open pairs, at most; 0: those alone that people have judged, to calibrate it.")
     ] = 0,
-    as_json: AsJson = False,
 ) -> None:
     """Have a judge judge pairs, twice each: those that it is measured by first, then open ones."""
 
@@ -71,7 +68,7 @@ def ask(
         return await starting.judge(db, None, found, judge, pairs=pairs)
 
     run = in_transaction(queue)
-    _say({"run_id": run.id, "state": run.state}, f"Run {run.id} is in the queue.", as_json=as_json)
+    say(f"Run {run.id} is in the queue.", {"run_id": run.id, "state": run.state})
 
 
 @judge_commands.command("answers")
@@ -80,7 +77,6 @@ def list_answers(
     project: ProjectName,
     outcome: Annotated[Outcome | None, typer.Option(help="Only those.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
-    as_json: AsJson = False,
 ) -> None:
     """Print what a judge replied, newest first; JSON has it word for word."""
 
@@ -90,11 +86,11 @@ def list_answers(
 
     found = in_transaction(read)
     lines = "\n".join(f"task {one.task_id}: {one.outcome}, {one.tokens} tokens" for one in found)
-    _say([asdict(one) for one in found], lines or "It has answered nothing yet.", as_json=as_json)
+    say(lines or "It has answered nothing yet.", [asdict(one) for one in found])
 
 
 @judge_commands.command()
-def stop(name: Name, project: ProjectName, as_json: AsJson = False) -> None:
+def stop(name: Name, project: ProjectName) -> None:
     """Have a judge judge no more. What it said stays, and is learnt from no more."""
 
     async def end(db: AsyncSession) -> None:
@@ -102,16 +98,12 @@ def stop(name: Name, project: ProjectName, as_json: AsJson = False) -> None:
         await judges.stop(db, judge)
 
     in_transaction(end)
-    _say({"name": name, "stopped": True}, f"{name} judges no more.", as_json=as_json)
+    say(f"{name} judges no more.", {"name": name, "stopped": True})
 
 
 async def _judge(db: AsyncSession, project: str, name: str) -> tuple[Project, Judge]:
     found = await projects.named(db, project)
     return found, await judges.required(db, await served_models.named(db, found, name))
-
-
-def _say(told: Any, words: str, *, as_json: bool) -> None:
-    print(json.dumps(told, ensure_ascii=False, indent=2, default=str) if as_json else words)
 
 
 def _line(entry: Entry) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
 from app.services import accounts, audit
 from app.services.audit import Search
@@ -18,7 +18,7 @@ from app.web.words.log import csv_lines, json_lines
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="A day or moment, UTC.")]
 
 
-@app.command()
+@app.command(short_help="Who changed what, newest first.", rich_help_panel=THINGS)
 def log(
     project: Annotated[str | None, typer.Option("--project", "-p", help="Of this project alone.")] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="What this person did.")] = None,

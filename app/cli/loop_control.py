@@ -1,5 +1,6 @@
 """Rounds, runs and promotions from the command line: what the admin's buttons do."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -7,8 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import logs
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.model import model_commands
+from app.cli.output import bar, say
 from app.db.tables import ModelVersion, Project, Round, Run, ServedModel
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, Invalid, NotFound
@@ -28,10 +31,10 @@ Reason = Annotated[str, typer.Option(help="Why, for the log of promotions; a mus
 RunId = Annotated[int, typer.Argument(help="The run's number, as on its page.")]
 
 
-round_commands = typer.Typer(help="Rounds of the loop: start, cancel, status.", no_args_is_help=True)
-run_commands = typer.Typer(help="Single runs: start, retry, cancel, log.", no_args_is_help=True)
-app.add_typer(round_commands, name="round")
-app.add_typer(run_commands, name="run")
+round_commands = typer.Typer(help="Rounds of the loop: listed, started, cancelled.", no_args_is_help=True)
+run_commands = typer.Typer(help="Runs: listed, started, followed, retried, cancelled.", no_args_is_help=True)
+app.add_typer(round_commands, name="round", rich_help_panel=THINGS)
+app.add_typer(run_commands, name="run", rich_help_panel=THINGS)
 
 
 @round_commands.command("start")
@@ -49,7 +52,8 @@ def start_round(
         return await rounds.start(db, None, found, label_target=labels), advice
 
     round_, advice = in_transaction(start)
-    print(f"Round {round_.number} is open and waits for {round_.label_target} judgements. {advice.sentence}")
+    words = f"Round {round_.number} is open and waits for {round_.label_target} judgements. {advice.sentence}"
+    say(words, {"number": round_.number, "label_target": round_.label_target})
 
 
 @round_commands.command("cancel")
@@ -63,7 +67,7 @@ def cancel_round(project: ProjectName) -> None:
         await rounds.cancel(db, None, round_)
         return round_.number
 
-    print(f"Round {in_transaction(cancel)} is cancelled.")
+    say(f"Round {in_transaction(cancel)} is cancelled.")
 
 
 @round_commands.command("status")
@@ -112,7 +116,7 @@ def start_run(
         return await starting.ask(db, None, found, model, prompts=prompts, compared=compared), None
 
     run, warned = in_transaction(start)
-    print(f"Run {run.id} is in the queue." + (f" {warned}" if warned else ""))
+    say(f"Run {run.id} is in the queue." + (f" {warned}" if warned else ""), {"run_id": run.id})
 
 
 @run_commands.command("retry")
@@ -123,7 +127,7 @@ def retry_run(run_id: RunId) -> None:
         await runs.retry(db, None, await _run(db, run_id))
 
     in_transaction(retry)
-    print(f"Run {run_id} is in the queue again.")
+    say(f"Run {run_id} is in the queue again.")
 
 
 @run_commands.command("cancel")
@@ -134,7 +138,23 @@ def cancel_run(run_id: RunId) -> None:
         await runs.request_cancel(db, None, await _run(db, run_id))
 
     in_transaction(cancel)
-    print(f"Run {run_id} will end.")
+    say(f"Run {run_id} will end.")
+
+
+@run_commands.command("watch")
+def watch_run(
+    run_id: RunId,
+    seconds: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks at it.")] = 2.0,
+) -> None:
+    """Wait until a run is over, with a bar of how far it is. Exits 1 unless it succeeded."""
+    with bar(f"Run {run_id}") as tell:
+        while (run := in_transaction(lambda db: _run(db, run_id))).state in ("queued", "running"):
+            tell(run.step, run.total_steps, f"{run.stage}, {run.phase or run.state}")
+            time.sleep(seconds)
+    words = f"Run {run.id} ({run.stage}) {run.state}" + (f": {run.error}" if run.error else ".")
+    say(words, {"run_id": run.id, "stage": run.stage, "state": run.state, "error": run.error, "result": run.result})
+    if run.state != "succeeded":
+        raise typer.Exit(1)
 
 
 @run_commands.command("log")
@@ -149,7 +169,8 @@ def run_log(run_id: RunId) -> None:
         print(logs.escaped(line))
 
 
-@app.command()
+@app.command(hidden=True)
+@model_commands.command()
 def promote(
     project: ProjectName,
     number: Annotated[int, typer.Argument(help="The version's number.")],
@@ -170,10 +191,11 @@ def promote(
         await promoting.promote(db, None, version, home=settings().home, reason=reason)
 
     in_transaction(switch)
-    print(f"The {kind} in use is {number}.")
+    say(f"The {kind} in use is {number}.")
 
 
-@app.command()
+@app.command(hidden=True)
+@model_commands.command()
 def rollback(
     project: ProjectName,
     kind: Annotated[ModelKind, typer.Option(help="What kind of model.")] = "policy",
@@ -185,7 +207,7 @@ def rollback(
         found = await projects.named(db, project)
         return await promoting.roll_back(db, None, found, home=settings().home, kind=kind, reason=reason)
 
-    print(f"The {kind} in use is {in_transaction(switch).number} again.")
+    say(f"The {kind} in use is {in_transaction(switch).number} again.")
 
 
 async def _served(db: AsyncSession, project: Project, name: str | None) -> ServedModel:

@@ -8,8 +8,9 @@ from typing import Annotated, cast
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import Row, say, show
 from app.db.tables import User
 from app.db.tables.projects import Role
 from app.errors import Invalid
@@ -20,10 +21,10 @@ from app.services.people import directory, groups, invitations, members
 from app.services.projects import projects
 from app.settings import settings
 
-people = typer.Typer(help="Invite, pause, remove, shut out and erase people.", no_args_is_help=True)
-app.add_typer(people, name="people")
+people = typer.Typer(help="People: accounts, links, who is in a project and as what.", no_args_is_help=True)
+app.add_typer(people, name="people", rich_help_panel=THINGS)
 group = typer.Typer(help="Groups of people that are given to projects.", no_args_is_help=True)
-app.add_typer(group, name="group")
+app.add_typer(group, name="group", rich_help_panel=THINGS)
 
 Slug = Annotated[str, typer.Option("--project", "-p", help="Short name of the project.")]
 Who = Annotated[str, typer.Argument(help="Name, e-mail address or number (#12) of an account.")]
@@ -37,15 +38,14 @@ def list_people(
 ) -> None:
     """Print who is in a project, or on the site: id, name, address, role or standing."""
 
-    async def read(db: AsyncSession) -> list[str]:
+    async def read(db: AsyncSession) -> list[Row]:
         if project is None:
-            shown = await directory.page(db, "", size=100_000)
-            return [_line(one.user, "admin" if one.user.is_admin else "") for one in shown]
-        listed = await members.of_project(db, await projects.named(db, project))
-        return [_line(one.user, one.member.role, "paused" if one.member.paused_at else "") for one in listed]
+            listed = await directory.page(db, "", size=100_000)
+            return [_row(one.user, "admin" if one.user.is_admin else "") for one in listed]
+        there = await members.of_project(db, await projects.named(db, project))
+        return [_row(one.user, one.member.role, "paused" if one.member.paused_at else "") for one in there]
 
-    for line in in_transaction(read):
-        print(line)
+    show(in_transaction(read), {"id": "id", "name": "name", "email": "address", "standing": ""}, empty="Nobody.")
 
 
 @people.command()
@@ -61,15 +61,17 @@ def invite(
     if file is not None:
         lines += "\n" + (sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
 
-    async def make(db: AsyncSession) -> list[str]:
+    async def make(db: AsyncSession) -> list[Row]:
         wanted = invitations.invitees_of(lines)
         in_project = await projects.named(db, project)
         made = await invitations.invite(db, None, in_project, wanted, _role(role), days=days, form_key=new_token())
         site = settings().site_url
-        return [f"{one.invitation.name or one.invitation.email}\t{site}/invitations/{one.token}" for one in made]
+        return [
+            {"person": one.invitation.name or one.invitation.email, "link": f"{site}/invitations/{one.token}"}
+            for one in made
+        ]
 
-    for line in in_transaction(make):
-        print(line)
+    show(in_transaction(make), {"person": "person", "link": "link"}, empty="Nobody was named.")
 
 
 @people.command()
@@ -82,7 +84,7 @@ def add(project: Slug, who: Who, role: AsWhat = "annotator") -> None:
         lost = " Sessions and tokens that go back to a link of another project's owner have ended." if ended else ""
         return f"{user.name} is {role} of {project}.{lost}"
 
-    print(in_transaction(put))
+    say(in_transaction(put))
 
 
 @people.command()
@@ -94,7 +96,7 @@ def remove(project: Slug, who: Who) -> None:
         await members.remove(db, None, await projects.named(db, project), user.id)
         return f"{user.name} is out of {project}."
 
-    print(in_transaction(take_out))
+    say(in_transaction(take_out))
 
 
 @people.command()
@@ -117,7 +119,7 @@ def release(project: Slug, who: Who) -> None:
         user = await accounts.find_user(db, who)
         return await releasing.release(db, user.id, project=await projects.named(db, project))
 
-    print(f"{in_transaction(free)} tasks are free for others.")
+    say(f"{in_transaction(free)} tasks are free for others.")
 
 
 @people.command()
@@ -128,7 +130,7 @@ def reopen(project: Slug, who: Who) -> None:
         user = await accounts.find_user(db, who)
         return await releasing.reopen(db, await projects.named(db, project), user.id)
 
-    print(f"{in_transaction(open_again)} tasks are open again.")
+    say(f"{in_transaction(open_again)} tasks are open again.")
 
 
 @people.command()
@@ -163,29 +165,32 @@ def admin(who: Who, no: Annotated[bool, typer.Option("--no", help="No longer one
 def erase(who: Who, yes: Yes = False) -> None:
     """Forget somebody's name, address, ways in and memberships for good; what they judged stays."""
     if not yes:
-        typer.confirm(f"Erase {who} for good?", abort=True)
+        typer.confirm(f"Erase {who} for good?", abort=True, err=True)
 
     async def forget(db: AsyncSession) -> str:
         user = await directory.get(db, (await accounts.find_user(db, who)).id)
         await directory.erase(db, user)
         return user.name
 
-    print(f"Erased. What they judged is of {in_transaction(forget)}.")
+    say(f"Erased. What they judged is of {in_transaction(forget)}.")
 
 
 @group.command("list")
 def list_groups() -> None:
     """Print each group with its people and projects."""
 
-    async def read(db: AsyncSession) -> list[str]:
+    async def read(db: AsyncSession) -> list[Row]:
         return [
-            f"{view.group.name}: {', '.join(person.name for person in view.people) or 'nobody'}; "
-            + (", ".join(f"{role} of {project.slug}" for project, role in view.projects) or "no project")
+            {
+                "name": view.group.name,
+                "people": [person.name for person in view.people],
+                "projects": [f"{role} of {project.slug}" for project, role in view.projects],
+            }
             for view in await groups.all_of(db)
         ]
 
-    for line in in_transaction(read):
-        print(line)
+    columns = {"name": "group", "people": "people", "projects": "projects"}
+    show(in_transaction(read), columns, empty="There is no group.")
 
 
 Name = Annotated[str, typer.Argument(help="Name of the group.")]
@@ -257,7 +262,7 @@ def _pause(project: str, who: str, *, paused: bool) -> None:
         await members.pause(db, await projects.named(db, project), user.id, paused=paused)
         return user.name
 
-    print(f"{in_transaction(change)} {'gets no more work' if paused else 'gets work again'} in {project}.")
+    say(f"{in_transaction(change)} {'gets no more work' if paused else 'gets work again'} in {project}.")
 
 
 def _change(who: str, change: Callable[[AsyncSession, User], Awaitable[None]], said: str) -> None:
@@ -266,7 +271,7 @@ def _change(who: str, change: Callable[[AsyncSession, User], Awaitable[None]], s
         await change(db, user)
         return user.name
 
-    print(f"{in_transaction(find_and_change)} {said}")
+    say(f"{in_transaction(find_and_change)} {said}")
 
 
 def _role(name: str) -> Role:
@@ -275,6 +280,7 @@ def _role(name: str) -> Role:
     return cast(Role, name)
 
 
-def _line(user: User, *more: str) -> str:
+def _row(user: User, *more: str) -> Row:
     shut_out = "shut out" if user.disabled_at else ""
-    return "\t".join([str(user.id), user.name, user.email or "", *(word for word in (*more, shut_out) if word)])
+    standing = [word for word in (*more, shut_out) if word]
+    return {"id": user.id, "name": user.name, "email": user.email, "standing": standing}

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.data import ProjectName
 from app.cli.database import in_transaction
+from app.cli.output import say
 from app.db.tables import Run
 from app.db.tables.lineage import ModelKind
 from app.errors import Invalid
@@ -20,8 +21,8 @@ from app.services.loop.needs import Need
 from app.services.projects import projects
 from app.settings import settings
 
-commands = typer.Typer(help="Models: bring one, take one out.", no_args_is_help=True)
-app.add_typer(commands, name="model")
+commands = typer.Typer(help="Model versions: listed, brought, taken out, put into use.", no_args_is_help=True)
+app.add_typer(commands, name="model", rich_help_panel=THINGS)
 
 
 @commands.command()
@@ -44,7 +45,8 @@ def add(
     async def take(db: AsyncSession) -> Run:
         return await bringing.bring(db, None, await projects.named(db, project), checked.card)
 
-    print(f"Run {in_transaction(take).id} is in the queue.")
+    run = in_transaction(take)
+    say(f"Run {run.id} is in the queue.", {"run_id": run.id})
 
 
 @commands.command()
@@ -73,7 +75,8 @@ def download(
         for piece in archive.pieces(first=file.tell()):
             file.write(piece)
     draft.replace(target)
-    print(f"Wrote {_size(archive.size_bytes)} to {target}.")
+    words = f"Wrote {_size(archive.size_bytes)} to {target}."
+    say(words, {"file": str(target), "size_bytes": archive.size_bytes})
 
 
 def _table(checked: CheckedModel) -> list[str]:

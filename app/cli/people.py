@@ -5,8 +5,10 @@ from typing import Annotated, cast
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.membership import people
+from app.cli.output import say
 from app.db.tables.people import Scope
 from app.db.tables.projects import Role
 from app.errors import Conflict
@@ -17,7 +19,8 @@ from app.settings import settings
 UserName = Annotated[str, typer.Option("--user", "-u", help="Name, e-mail address or number (#12) of an account.")]
 
 
-@app.command()
+@app.command(hidden=True)
+@people.command("create")
 def create_user(
     name: Annotated[str, typer.Argument(help="What others call this person.")],
     email: Annotated[str | None, typer.Option(help="For signing in with a password.")] = None,
@@ -27,7 +30,7 @@ def create_user(
     role: Annotated[str, typer.Option(help="What to be in it: owner, reviewer or annotator.")] = "annotator",
 ) -> None:
     """Make an account and print its first one-time sign-in link."""
-    secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if password else None
+    secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True) if password else None
 
     async def create(db: AsyncSession) -> str:
         if email and await accounts.is_said(db, email):
@@ -37,10 +40,11 @@ def create_user(
             await projects.add_member(db, await projects.named(db, project), user.id, cast(Role, role))
         return await accounts.create_sign_in_link(db, user.id)
 
-    print(_address(in_transaction(create)))
+    say(address := _address(in_transaction(create)), {"link": address})
 
 
-@app.command()
+@app.command(hidden=True)
+@people.command()
 def link(
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="Name, e-mail address or number (#12); unset: the first admin.")
@@ -52,10 +56,10 @@ def link(
         found = await accounts.find_user(db, user) if user else await accounts.first_admin(db)
         return await accounts.create_sign_in_link(db, found.id)
 
-    print(_address(in_transaction(make)))
+    say(address := _address(in_transaction(make)), {"link": address})
 
 
-@app.command()
+@app.command(short_help="Print a new API token.", rich_help_panel=THINGS)
 def token(
     user: UserName,
     name: Annotated[str, typer.Option(help="What it is for, so that it can be told from others.")],
@@ -73,7 +77,7 @@ def token(
         found = await accounts.find_user(db, user)
         return await accounts.create_api_token(db, found.id, name=name, days=days, scopes=scopes)
 
-    print(in_transaction(make))
+    say(made := in_transaction(make), {"token": made})
 
 
 def _address(link_token: str) -> str:

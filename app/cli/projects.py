@@ -8,8 +8,9 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say, show
 from app.db.tables import Project, User
 from app.security import Principal
 from app.services import accounts
@@ -21,10 +22,10 @@ from app.services.projects.templates import TEMPLATES
 from app.settings import settings
 
 project_commands = typer.Typer(
-    help="Projects as a whole: create, list, rename, describe, copy, archive, unarchive, delete, export, import.",
+    help="Projects as a whole: made, changed, copied, moved, deleted.",
     no_args_is_help=True,
 )
-app.add_typer(project_commands, name="project")
+app.add_typer(project_commands, name="project", rich_help_panel=THINGS)
 
 Slug = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's short name, as in its address.")]
 Owner = Annotated[str, typer.Option("--owner", "-u", help="Name or e-mail address of who is to own it.")]
@@ -57,35 +58,38 @@ def create(
         await trust.begin_own(db, _owner(user), project.id)
         return project.slug
 
-    print(in_transaction(make))
+    say(made := in_transaction(make), {"slug": made})
 
 
 @project_commands.command("list")
 def list_projects(
     archived: Annotated[bool, typer.Option("--archived", help="Those in the archive instead.")] = False,
 ) -> None:
-    """List short names and names."""
+    """List projects by their short names."""
 
     async def read(db: AsyncSession) -> list[Project]:
         there = Project.archived_at.is_not(None) if archived else Project.archived_at.is_(None)
         wanted = select(Project).where(there, Project.removal_asked_at.is_(None)).order_by(Project.slug)
         return list(await db.scalars(wanted))
 
-    for project in in_transaction(read):
-        print(f"{project.slug}\t{project.name}")
+    rows = [
+        {"slug": one.slug, "name": one.name, "description": one.description, "created_at": one.created_at}
+        for one in in_transaction(read)
+    ]
+    show(rows, {"slug": "short name", "name": "name"}, empty="There is no project.")
 
 
 @project_commands.command()
 def rename(slug: Slug, name: Annotated[str, typer.Argument(help="What people call it from now on.")]) -> None:
     """Call a project something else; its address stays."""
-    print(f"{slug} is called {_change(slug, lambda _, project: _describe(project, name, project.description)).name}.")
+    say(f"{slug} is called {_change(slug, lambda _, project: _describe(project, name, project.description)).name}.")
 
 
 @project_commands.command()
 def describe(slug: Slug, text: Annotated[str, typer.Argument(help="What it is for.")]) -> None:
     """Say what a project is for."""
     _change(slug, lambda _, project: _describe(project, project.name, text))
-    print(f"{slug} is described.")
+    say(f"{slug} is described.")
 
 
 @project_commands.command()
@@ -106,21 +110,21 @@ def copy(
         )
         return made.slug
 
-    print(in_transaction(make))
+    say(made := in_transaction(make), {"slug": made})
 
 
 @project_commands.command()
 def archive(slug: Slug) -> None:
     """Hide a project from everybody but its owners; nothing of it is lost."""
     _change(slug, lifecycle.archive)
-    print(f"{slug} is in the archive.")
+    say(f"{slug} is in the archive.")
 
 
 @project_commands.command()
 def unarchive(slug: Slug) -> None:
     """Bring a project back from the archive."""
     _change(slug, lifecycle.take_out)
-    print(f"{slug} is back.")
+    say(f"{slug} is back.")
 
 
 @project_commands.command()
@@ -130,7 +134,7 @@ def delete(
 ) -> None:
     """Delete a project for good; a worker removes what it holds."""
     _change(slug, lambda db, project: lifecycle.ask_removal(db, project, name=name))
-    print(f"{slug} is deleted; a worker removes what it holds.")
+    say(f"{slug} is deleted; a worker removes what it holds.")
 
 
 @project_commands.command("export")
@@ -149,7 +153,8 @@ def export_project(
         return await packing.pack(db, project.id, settings().home, out, with_models=models, with_people=not pseudonyms)
 
     packed = in_transaction(write)
-    print(f"Wrote {packed.rows:,} rows of {slug} to {out} ({packed.size_bytes:,} bytes).")
+    words = f"Wrote {packed.rows:,} rows of {slug} to {out} ({packed.size_bytes:,} bytes)."
+    say(words, {"file": str(out), "rows": packed.rows, "size_bytes": packed.size_bytes})
 
 
 @project_commands.command("import")
@@ -167,7 +172,7 @@ def import_project(
         await trust.end_in_project(db, made.id)
         return made.slug
 
-    print(in_transaction(read))
+    say(made := in_transaction(read), {"slug": made})
 
 
 def _change(slug: str, change: Callable[[AsyncSession, Project], Awaitable[None]]) -> Project:

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app, output
 from app.cli.database import in_transaction
+from app.cli.output import Row, say
 from app.errors import Invalid
 from app.services.loop import models, settable
 from app.services.projects import projects
@@ -14,8 +15,8 @@ from app.services.projects import projects
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]
 GroupName = Annotated[str, typer.Argument(help="round, a gate or a stage; `show` lists them.")]
 
-commands = typer.Typer(help="Settings of rounds, gates and stages: show, set, reset.", no_args_is_help=True)
-app.add_typer(commands, name="settings")
+commands = typer.Typer(help="Settings of rounds, gates and stages.", no_args_is_help=True)
+app.add_typer(commands, name="settings", rich_help_panel=THINGS)
 
 
 @commands.command()
@@ -25,19 +26,20 @@ def show(
 ) -> None:
     """What holds for the next round or run, and the default where that is something else."""
 
-    async def read(db: AsyncSession) -> list[str]:
+    async def read(db: AsyncSession) -> list[Row]:
         found = await projects.named(db, project)
         shown = settable.groups() if group is None else (settable.group_named(group),)
         facts = await models.facts_of_policy(db, found.id)
         return [
-            f"{each.name} {choice.setting.name} = {choice.value}" + _beside(choice)
+            _row(each.name, choice)
             for each in shown
             for choice in settable.choices_of(found, each, facts)
             if group is not None or choice.is_changed
         ]
 
-    lines = in_transaction(read)
-    print("\n".join(lines) or f"Nothing was changed. Groups: {', '.join(each.name for each in settable.groups())}.")
+    columns = {"group": "group", "name": "setting", "value": "value", "beside": ""}
+    empty = f"Nothing was changed. Groups: {', '.join(each.name for each in settable.groups())}."
+    output.show(in_transaction(read), columns, empty=empty)
 
 
 @commands.command("set")
@@ -55,7 +57,7 @@ def set_values(
         settable.change(await projects.named(db, project), found, read)
 
     in_transaction(change)
-    print(f"Set in {group}: {', '.join(values)}.")
+    say(f"Set in {group}: {', '.join(values)}.")
 
 
 @commands.command()
@@ -74,7 +76,7 @@ def reset(
             settable.reset(target, found, name)
 
     in_transaction(take_back)
-    print(f"Reset in {group}: {', '.join(names or ['everything'])}.")
+    say(f"Reset in {group}: {', '.join(names or ['everything'])}.")
 
 
 def _parts(value: str) -> tuple[str, str]:
@@ -84,9 +86,14 @@ def _parts(value: str) -> tuple[str, str]:
     return name.strip(), text
 
 
+def _row(group: str, choice: settable.Choice) -> Row:
+    told = {"group": group, "name": choice.setting.name, "value": choice.value, "default": choice.default}
+    return {**told, "beside": _beside(choice)}
+
+
 def _beside(choice: settable.Choice) -> str:
     if choice.is_changed:
-        return f" (by default {choice.default if choice.setting.by_model is None else 'as the model decides'})"
+        return f"by default {choice.default if choice.setting.by_model is None else 'as the model decides'}"
     if choice.setting.by_model is None:
         return ""
-    return f" (the model decides; the policy in use: {'not known yet' if choice.by_model is None else choice.by_model})"
+    return f"the model decides; the policy in use: {'not known yet' if choice.by_model is None else choice.by_model}"

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say, show
 from app.db.tables import ServedModel
 from app.errors import Invalid
 from app.services.projects import projects
@@ -25,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="What it is called in the project.")]
 SETTINGS = [*Sampling.model_fields, *Limits.model_fields]
 
 served_commands = typer.Typer(help="Served models: endpoints that write responses.", no_args_is_help=True)
-app.add_typer(served_commands, name="served")
+app.add_typer(served_commands, name="served", rich_help_panel=THINGS)
 
 
 @served_commands.command()
@@ -61,7 +62,7 @@ def add(
         return await served_models.create(db, found, description, key=key, home=settings().home)
 
     served = in_transaction(create)
-    print(f"{served.name} is a served model of {project}, at {served.address}.")
+    say(f"{served.name} is a served model of {project}, at {served.address}.")
 
 
 @served_commands.command("list")
@@ -71,9 +72,12 @@ def list_served(project: ProjectName) -> None:
     async def read(db: AsyncSession) -> list[ServedModel]:
         return await served_models.list_served(db, (await projects.named(db, project)).id)
 
-    for served in in_transaction(read):
-        key = "with a key" if served.key_sealed is not None else "without a key"
-        print(f"{served.name}: {served.model} at {served.address}, {key}")
+    rows = [
+        {"name": one.name, "model": one.model, "address": one.address, "has_key": one.key_sealed is not None}
+        for one in in_transaction(read)
+    ]
+    columns = {"name": "name", "model": "model", "address": "address", "has_key": "key"}
+    show(rows, columns, empty="There is no served model.")
 
 
 @served_commands.command("test")
@@ -88,7 +92,7 @@ def try_out(
         served = await served_models.named(db, await projects.named(db, project), name)
         return served_models.endpoint_of(served, served_models.described(served), settings().home)
 
-    print(asyncio.run(served_models.try_out(in_transaction(read), prompt)).text)
+    say(asyncio.run(served_models.try_out(in_transaction(read), prompt)).text)
 
 
 @served_commands.command()
@@ -99,7 +103,7 @@ def remove(name: Name, project: ProjectName) -> None:
         await served_models.remove(db, await served_models.named(db, await projects.named(db, project), name))
 
     in_transaction(leave)
-    print(f"{name} is removed.")
+    say(f"{name} is removed.")
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

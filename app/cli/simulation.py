@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import SITE, app
 from app.cli.database import in_transaction
 from app.db.base import Json
 from app.services.projects import projects
@@ -29,7 +29,7 @@ Kinds = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers to the same pairs.")]
 
 
-@app.command()
+@app.command(short_help="Let simulated annotators judge.", rich_help_panel=SITE)
 def simulate(
     annotators: Annotated[int, typer.Option(min=1, help="How many judge at once.")] = 4,
     judgements: Annotated[int, typer.Option(min=1, help="How many judgements they give in all.")] = 100,
@@ -55,7 +55,7 @@ def simulate(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Turn the whole loop on a site of its own, and measure.", rich_help_panel=SITE)
 def loop(
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds to turn.")] = 2,
     labels: Annotated[int, typer.Option(min=1, help="New judgements in each round.")] = 400,

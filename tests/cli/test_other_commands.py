@@ -68,7 +68,7 @@ def test_a_password_is_asked_for_and_kept_as_a_digest(
     told = ("create-user", "Ada", "--email", "ada@example.org", "--password")
     assert plumbline(*told).refusal == "A password has 8 to 200 characters."
     assert plumbline(*told).code == 0
-    assert asked == [{"hide_input": True, "confirmation_prompt": True}] * 2
+    assert asked == [{"hide_input": True, "confirmation_prompt": True, "err": True}] * 2
     ((stored,),) = rows(database_url, "SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$")
 

@@ -64,4 +64,4 @@ def test_an_erasure_tells_what_it_touches_and_waits_for_a_yes(plumbline: Plumbli
     with psycopg.connect(database_url) as connection:
         (settings,) = connection.execute("SELECT settings FROM runs").fetchone() or ({},)
     assert settings == {"kind": "prompt", "id": 1, "files": True, "reason": "asked for"}
-    assert plumbline("erase", "response", "1", "-p", "bread", "--dry-run").code == 2
+    assert plumbline("erase", "response", "1", "-p", "bread", "--dry-run").code == 3

@@ -37,7 +37,7 @@ def test_a_served_model_is_added_tried_asked_and_removed(
         "--set", "temperature=0.5", "--set", 'stop=["END"]', "--set", "parallel=2",
     )  # fmt: skip
     assert added.out == f"Vicuña is a served model of everyday-help, at {endpoint.address}.\n"
-    assert f"Vicuña: m at {endpoint.address}, with a key" in plumbline("served", "list", *HERE).out
+    assert f"Vicuña\tm\t{endpoint.address}\tyes\n" in plumbline("served", "list", *HERE).out
     assert plumbline("served", "test", "Vicuña", *HERE, "--prompt", "Hello").out == "Answer 1 to Hello\n"
     (asked,) = endpoint.asked
     assert (asked.headers["authorization"], asked.body["temperature"]) == (f"Bearer {KEY}", 0.5)

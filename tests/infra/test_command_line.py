@@ -1,4 +1,4 @@
-"""The command line: what can't be done is one line and exit code 2, never a traceback."""
+"""The command line: what can't be done is one line and a code that says why, never a traceback."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def plumbline(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def test_help_lists_the_commands(plumbline: Plumbline) -> None:
     done = plumbline("--help")
     assert done.code == 0
-    for command in ("up", "db", "config", "doctor", "link", "worker", "serve", "prepare"):
+    for command in ("up", "db", "config", "doctor", "project", "worker", "serve", "token"):
         assert f" {command} " in done.out
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(path for folder in ("app", "models", "training") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path
+    for folder in ("app", "client/plumbline_client", "models", "training")
+    for path in (ROOT / folder).rglob("*.py")
+)
 LEANING = ("Of ", "As ", "As,", "By ", "Those ", "Its ", "Their ", "Likewise", "The same ", "Inverse of")
 """Beginnings that need the line before them."""
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SOURCES = ("app", "bench", "docs", "migrations", "models", "static", "templates", "tests", "training")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "client" / "README.md"])
+SOURCES = ("app", "bench", "client", "docs", "migrations", "models", "static", "templates", "tests", "training")
 FILE = re.compile(r"\w[\w./-]*\.(?:css|html|js|lock|md|po|py|toml)")
 FOLDER = re.compile(rf"(?:{'|'.join(SOURCES)})/[a-z0-9_./]+")
 MODULE = re.compile(r"(?:app|bench|models|tests|training)(?:\.\w+)+")

@@ -13,7 +13,7 @@ async def test_a_round_is_started_watched_and_cancelled(loop: Loop, command: Com
     code, opened = await command("round", "start", "-p", project.slug, "--labels", "7")
     assert (code, opened.partition(". ")[0]) == (0, "Round 1 is open and waits for 7 judgements")
     assert "judgements in all are likely to be enough" in opened
-    assert await command("round", "start", "-p", project.slug) == (2, "A round of this project is under way already.\n")
+    assert await command("round", "start", "-p", project.slug) == (4, "A round of this project is under way already.\n")
     (round_id,) = await loop.do(round_rows.all_active)
     await loop.advance(round_id)
     code, shown = await command("round", "status", "-p", project.slug)
@@ -21,7 +21,7 @@ async def test_a_round_is_started_watched_and_cancelled(loop: Loop, command: Com
     assert shown.splitlines()[0] == "Round 1: active, at select."
     assert "select: run 1 queued" in shown
     assert await command("round", "cancel", "-p", project.slug) == (0, "Round 1 is cancelled.\n")
-    assert await command("round", "cancel", "-p", project.slug) == (2, "No round is under way.\n")
+    assert await command("round", "cancel", "-p", project.slug) == (3, "No round is under way.\n")
 
 
 async def test_a_run_is_cancelled_retried_and_its_log_read(loop: Loop, command: Command) -> None:
@@ -35,11 +35,11 @@ async def test_a_run_is_cancelled_retried_and_its_log_read(loop: Loop, command: 
     code, log = await command("run", "log", number)
     assert code == 0
     assert log.startswith("Attempt 1 of 3\nsft runs as ")
-    assert await command("run", "start", "ppo", "-p", "nowhere") == (2, "There is no project nowhere.\n")
+    assert await command("run", "start", "ppo", "-p", "nowhere") == (3, "There is no project nowhere.\n")
     code, refused = await command("run", "start", "shuffle", "-p", "nowhere")
     assert code == 2
     assert "shuffle" in refused
-    assert await command("run", "retry", "999") == (2, "There is no run 999.\n")
+    assert await command("run", "retry", "999") == (3, "There is no run 999.\n")
 
 
 async def test_a_version_is_promoted_and_rolled_back(loop: Loop, command: Command) -> None:
@@ -58,5 +58,5 @@ async def test_a_version_is_promoted_and_rolled_back(loop: Loop, command: Comman
     written_by = select(Completion.model_version_id).distinct().order_by(Completion.model_version_id)
     versions = [version.id for version in await loop.versions(project)]
     assert list(await loop.do(lambda db: db.scalars(written_by))) == versions, "each wrote when it was put into use"
-    assert await command("promote", "9", "-p", project.slug) == (2, "There is no policy 9.\n")
-    assert await command("promote", "1", "-p", "nowhere") == (2, "There is no project nowhere.\n")
+    assert await command("promote", "9", "-p", project.slug) == (3, "There is no policy 9.\n")
+    assert await command("promote", "1", "-p", "nowhere") == (3, "There is no project nowhere.\n")

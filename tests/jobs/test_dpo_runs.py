@@ -74,4 +74,4 @@ async def test_a_policy_that_was_trained_without_a_reward_model_is_evaluated_by_
 
 async def test_without_judgements_or_a_policy_there_is_nothing_to_learn(loop: Loop, command: Command) -> None:
     project = await loop.make_project()
-    assert await command("run", "start", "dpo", "-p", project.slug) == (2, "There is no judgement to learn from.\n")
+    assert await command("run", "start", "dpo", "-p", project.slug) == (4, "There is no judgement to learn from.\n")

@@ -147,12 +147,12 @@ async def test_a_round_goes_on_as_it_began_when_the_question_changes(fast: Loop)
 async def test_a_cost_model_by_hand_is_a_candidate_that_ppo_by_hand_is_held_by(fast: Loop, command: Command) -> None:
     project = await asking_project(fast)
     start = ("run", "start", "cost", "-p", project.slug)
-    assert await command(*start) == (2, "Nobody has said yet which responses are safe.\n")
+    assert await command(*start) == (4, "Nobody has said yet which responses are safe.\n")
     await fast.judge(project, 4, **BOTH)
     assert (await command("run", "start", "reward", "-p", project.slug))[0] == 0
     await fast.work_off()
     ppo = ("run", "start", "ppo", "-p", project.slug)
-    assert await command(*ppo) == (2, "There is no cost model yet: train one first.\n")
+    assert await command(*ppo) == (4, "There is no cost model yet: train one first.\n")
     for words in (start, ppo):
         assert (await command(*words))[0] == 0
         await fast.work_off()

@@ -140,4 +140,4 @@ async def test_of_several_the_best_are_desirable_and_what_was_left_unranked_says
 
 async def test_without_judgements_there_is_nothing_to_learn(loop: Loop, command: Command) -> None:
     project = await loop.make_project()
-    assert await command("run", "start", "kto", "-p", project.slug) == (2, "There is no judgement to learn from.\n")
+    assert await command("run", "start", "kto", "-p", project.slug) == (4, "There is no judgement to learn from.\n")

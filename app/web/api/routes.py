@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from app.web.api import (
     agreement,
@@ -62,8 +62,15 @@ PARTS = (
     *(judgements, versions, models, model_files, errands, judges, served_models, directory, audit, erasures, webhooks),
 )
 
+
+def tell_version(request: Request, response: Response) -> None:
+    """Says in a header which version answers, to whoever has a token: a client warns of one that it wasn't made for."""
+    response.headers["Plumbline-Version"] = request.app.version
+
+
 router = APIRouter(
     prefix=PREFIX,
+    dependencies=[Depends(tell_version)],
     # What generated clients call their functions.
     generate_unique_id_function=lambda route: route.name,
     responses=_problems(

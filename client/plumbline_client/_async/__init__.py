@@ -1,0 +1,1 @@
+"""Asynchronous, and the pattern that `_sync` is made from."""

@@ -1,0 +1,1353 @@
+"""A method for every call of the API.
+
+Made by `make client` from the API's OpenAPI document: change that, not this."""
+
+# ruff: noqa: A002, E501
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from plumbline_client import models
+from plumbline_client._async.download import AsyncDownload
+from plumbline_client._async.pages import AsyncPages
+from plumbline_client._async.transport import AsyncTransport
+from plumbline_client.calls import Call, Content, Progress, place
+from plumbline_client.values import Page
+
+
+class AsyncOperations:
+    """Every call of the API, by the name that its description gives it."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def list_projects(
+        self, *, limit: int | None = None, cursor: str | None = None, archived: bool | None = None
+    ) -> AsyncPages[models.Project]:
+        """List projects.
+
+        Projects that you are a member of, newest first; for admins all of them. `archived`: those of the archive that
+        you own instead.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/projects", query={"limit": limit, "cursor": cursor, "archived": archived}),
+            Page[models.Project],
+        )
+
+    async def create_project(self, body: models.ProjectIn) -> models.ProjectDetail:
+        """Make a project.
+
+        A project of yours, filled in from a template; 403 where the site lets admins alone make projects.
+        """
+        return await self._transport.ask(Call("POST", "/api/v1/projects", body=body), models.ProjectDetail)
+
+    async def change_project(self, slug: str, body: models.ProjectChange) -> models.ProjectDetail:
+        """Change a project.
+
+        Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}", body=body), models.ProjectDetail
+        )
+
+    async def delete_project(self, slug: str, *, name: str) -> models.Project:
+        """Delete a project.
+
+        Deletes it for good: nobody sees it from now on, its rounds and runs are cancelled, and a worker removes what it
+        holds. 422 for another name.
+        """
+        return await self._transport.ask(
+            Call("DELETE", f"/api/v1/projects/{place(slug)}", query={"name": name}), models.Project
+        )
+
+    async def read_project(self, slug: str) -> models.ProjectDetail:
+        """Read a project.
+
+        A project with your role, your progress and, unless you are an annotator, counts of what it holds; 404 if you are
+        not in it.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}"), models.ProjectDetail)
+
+    async def copy_project(self, slug: str, body: models.CopyIn) -> models.ProjectDetail:
+        """Copy a project.
+
+        Another project of yours with the same settings; a run brings the prompts, where they are wanted.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/copy", body=body), models.ProjectDetail
+        )
+
+    async def export_project(self, slug: str, body: models.ExportIn) -> models.Run:
+        """Export a project.
+
+        Has a worker write the whole project into one file; the run says when it is there.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/exports", body=body), models.Run)
+
+    def download_project(self, slug: str, run_id: int) -> AsyncDownload:
+        """Download an exported project.
+
+        A zip, which `plumbline project import` makes a project of again; 404 until its run has succeeded.
+        """
+        return AsyncDownload(self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/exports/{place(run_id)}"))
+
+    async def archive_project(self, slug: str) -> models.Project:
+        """Archive a project.
+
+        Hides it from everybody but its owners and loses nothing; 409 while a round or a run of it is under way.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/archive"), models.Project)
+
+    async def take_project_out(self, slug: str) -> models.Project:
+        """Take a project out of the archive.
+
+        Brings it back as it was; nothing happens to one that isn't there.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/unarchive"), models.Project)
+
+    async def send_project_file(
+        self, content: Content, *, name: str | None = None, progress: Progress | None = None
+    ) -> models.ProjectFile:
+        """Upload a project.
+
+        The body is the zip that an export has written. It waits a day for a project to be made of it.
+
+        403 where the site lets admins alone make projects, 413 for a file that is too large, 422 for one that is damaged or
+        of a newer version.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                "/api/v1/project-files",
+                query={"name": name},
+                content=content,
+                content_type="application/zip",
+                progress=progress,
+            ),
+            models.ProjectFile,
+        )
+
+    async def read_project_file(self, file_id: int) -> models.ProjectFile:
+        """Look at the file of a project.
+
+        What a file of yours holds by its own account.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/project-files/{place(file_id)}"), models.ProjectFile)
+
+    async def discard_project_file(self, file_id: int) -> None:
+        """Discard a project's file.
+
+        Removes it; 409 for one that a project was made of.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/project-files/{place(file_id)}"))
+
+    async def make_project(self, file_id: int, body: models.ProjectFileIn) -> models.MadeProject:
+        """Make a project of a file.
+
+        A project of yours, which a run fills with what the file holds; asked again, the same one.
+
+        People of the file are accounts of this site for its admins alone. 409 for a short name that is taken.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/project-files/{place(file_id)}/project", body=body), models.MadeProject
+        )
+
+    async def next_task(self, slug: str) -> models.Task | None:
+        """Take the next task.
+
+        Leases a task to you until `lease_expires_at`. Asked again before you answer, it returns the same task.
+        """
+        return await self._transport.if_any(Call("GET", f"/api/v1/projects/{place(slug)}/next-task"), models.Task)
+
+    async def submit_judgement(
+        self, assignment_id: int, body: models.JudgementIn, *, idempotency_key: str | None = None
+    ) -> models.Judgement:
+        """Say which response is better.
+
+        201 for a new judgement, 200 with the same body when the key was used before, 422 when it was used with another
+        body.
+
+        Another key for an assignment that you have answered changes your answer, until a dataset version holds it (409).
+        With `replaces` it changes that judgement and no newer one (409).
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/assignments/{place(assignment_id)}/judgements",
+                headers={"idempotency-key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Judgement,
+        )
+
+    async def skip(self, assignment_id: int, body: models.SkipIn) -> None:
+        """Hand a task back unanswered.
+
+        Gives the task back for good: it never comes to you again; 409 for a task that you have judged or of a
+        qualification round, 404 for anybody else's assignment.
+        """
+        await self._transport.send(Call("POST", f"/api/v1/assignments/{place(assignment_id)}/skip", body=body))
+
+    def list_datasets(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Dataset]:
+        """List dataset versions.
+
+        Versions of preferences and of demonstrations, newest first; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/datasets", query={"limit": limit, "cursor": cursor}),
+            Page[models.Dataset],
+        )
+
+    async def cut(self, slug: str, body: models.CutIn | None = None) -> models.Run:
+        """Cut a dataset version.
+
+        An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
+        of the newest version when it holds them all already. 409 while one is being cut.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/datasets", body=body), models.Run
+        )
+
+    async def read_dataset(self, slug: str, number: int) -> models.Dataset:
+        """Read a dataset version.
+
+        A version of the preferences.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}"), models.Dataset
+        )
+
+    def export(
+        self, slug: str, number: int, *, format: Literal["jsonl", "parquet"] | None = None, raw: bool | None = None
+    ) -> AsyncDownload:
+        """Export a dataset version.
+
+        Preference pairs in TRL's conversational schema: `prompt`, `chosen`, `rejected`, each a list of `role` and
+        `content`.
+
+        Ties have no better response and are left out; the version's `counts` say how many there are.
+        """
+        return AsyncDownload(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/export",
+                query={"format": format, "raw": raw},
+            ),
+        )
+
+    def export_judgements(self, slug: str, number: int) -> AsyncDownload:
+        """Export the judgements of a dataset version.
+
+        Everything that each person said: choice or ranks, criteria, flags, harm, reason, better response, times.
+
+        `responses`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task; `shown_order`
+        says which position was shown as A, B, … Rankings keep their ties, and null is unranked.
+        """
+        return AsyncDownload(
+            self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/judgements")
+        )
+
+    def list_rounds(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Round]:
+        """List rounds.
+
+        Rounds of the project, newest first, each with its step and the versions that it made; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/rounds", query={"limit": limit, "cursor": cursor}),
+            Page[models.Round],
+        )
+
+    async def start_round(self, slug: str, body: models.RoundIn) -> models.Round:
+        """Start a round.
+
+        409 while another round of the project is active.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/rounds", body=body), models.Round
+        )
+
+    async def read_label_advice(self, slug: str) -> models.LabelAdvice:
+        """Ask how many judgements are likely enough.
+
+        Judgements that are likely enough, by the newest reward model or by what is expected of a first one, and what
+        more would be worth; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/label-advice"), models.LabelAdvice
+        )
+
+    async def read_round(self, slug: str, number: int) -> models.Round:
+        """Read a round.
+
+        A round by its number in the project; 404 for a number that it doesn't have, 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}"), models.Round
+        )
+
+    async def cancel_round(self, slug: str, number: int) -> models.Round:
+        """Cancel a round.
+
+        Ends the round and its runs, and keeps what they have made; 409 when it is over already.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/cancel"), models.Round
+        )
+
+    async def continue_round(self, slug: str, number: int) -> models.Round:
+        """Go on with the judgements at hand.
+
+        Ends the wait for labels, or for votes. 409 when the round waits for nothing.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/continue"), models.Round
+        )
+
+    async def override_gate(self, slug: str, number: int, body: models.PromoteIn) -> models.Round:
+        """Go on against a gate.
+
+        Goes on from a gate's refusal, whose figures stay on record with the reason; 409 where none has refused anything
+        or another round is under way, 422 without a reason and for a model whose files were changed.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/override", body=body), models.Round
+        )
+
+    def list_runs(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Run]:
+        """List runs.
+
+        Runs of rounds and runs started by hand, newest first; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/runs", query={"limit": limit, "cursor": cursor}),
+            Page[models.Run],
+        )
+
+    async def read_run(self, run_id: int) -> models.Run:
+        """Read a run.
+
+        A run with how far it is, its result and, where it failed, its error; 404 for a run of a project that you are not
+        in, 403 for annotators.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/runs/{place(run_id)}"), models.Run)
+
+    async def read_metrics(self, run_id: int, *, after_step: int | None = None) -> list[models.Metric]:
+        """Read what a run measured.
+
+        Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+        not in, 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/runs/{place(run_id)}/metrics", query={"after_step": after_step}), list[models.Metric]
+        )
+
+    async def read_reward_hacking(self, run_id: int) -> dict[str, Any] | None:
+        """Read the report on reward hacking.
+
+        Every evaluation of a PPO run with its figures and alarms, and the newest responses to judge by eye; null before
+        the first evaluation.
+        """
+        return await self._transport.if_any(Call("GET", f"/api/v1/runs/{place(run_id)}/reward-hacking"), dict[str, Any])
+
+    async def cancel_run(self, run_id: int) -> models.Run:
+        """Cancel a run.
+
+        A running run writes a checkpoint before it ends; `retry` goes on from there.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/runs/{place(run_id)}/cancel"), models.Run)
+
+    async def retry_run(self, run_id: int) -> models.Run:
+        """Put a run back into the queue.
+
+        For a failed or cancelled run: it goes on from its last checkpoint.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/runs/{place(run_id)}/retry"), models.Run)
+
+    async def read_round_settings(self, slug: str) -> list[models.RoundSettingsGroup]:
+        """Read the settings of rounds.
+
+        All settings by group, each with its default, bounds and meaning; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/round-settings"), list[models.RoundSettingsGroup]
+        )
+
+    async def change_round_settings(
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn
+    ) -> models.RoundSettingsGroup:
+        """Change settings of rounds.
+
+        Holds from the next round or run on. 422 with the sentence of the stage that would refuse it, and nothing is
+        changed; 404 for a group or setting that there isn't.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}", body=body),
+            models.RoundSettingsGroup,
+        )
+
+    def list_models(
+        self,
+        slug: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        kind: Literal["cost", "policy", "reward"] | None = None,
+    ) -> AsyncPages[models.Model]:
+        """List model versions.
+
+        Policies, reward models and cost models, newest first, or those of one `kind`; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET", f"/api/v1/projects/{place(slug)}/models", query={"limit": limit, "cursor": cursor, "kind": kind}
+            ),
+            Page[models.Model],
+        )
+
+    async def add_model(self, slug: str, body: models.ModelIn) -> models.Run:
+        """Bring a model.
+
+        Has a worker take a model over as it is, without training: as the project's first policy, which writes at once,
+        or else as a version that waits to be promoted. 422 for a model that can't be used, or that you may not name.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/models", body=body), models.Run)
+
+    async def check_model(self, slug: str, body: models.ModelIn) -> models.CheckedModel:
+        """Look at a model.
+
+        What a model's files say of it, and the memory that each stage would take; nothing is changed. 422 as above.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/models/check", body=body), models.CheckedModel
+        )
+
+    async def read_model(self, slug: str, kind: Literal["cost", "policy", "reward"], number: int) -> models.Model:
+        """Read a model version.
+
+        A version with its figures and the ids of all that it was made from; 404 for a number that its kind doesn't have,
+        403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}"), models.Model
+        )
+
+    async def read_reward_report(self, slug: str, number: int) -> models.RewardReport:
+        """Read the report on a reward model.
+
+        What a worker has found out about one of the newest reward models; no rows of older ones. 404 for a number that
+        there isn't, 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/models/reward/{place(number)}/report"), models.RewardReport
+        )
+
+    async def promote(
+        self, slug: str, kind: Literal["cost", "policy", "reward"], number: int, body: models.PromoteIn
+    ) -> models.Model:
+        """Put a model version to use.
+
+        The version in use until now is archived; `roll-back` brings it back. 422 where its gate refused the version and
+        `reason` is blank, and where its files are not those that were registered.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}/promote", body=body),
+            models.Model,
+        )
+
+    async def roll_back(self, slug: str, body: models.RollBackIn) -> models.Model:
+        """Go back to the model version in use before.
+
+        Puts the version that was in use before the present one back and returns it; 409 when there is none.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/roll-back", body=body), models.Model
+        )
+
+    def list_prompts(
+        self,
+        slug: str,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        search: str | None = None,
+        split: Literal["held_out", "train", "validation"] | None = None,
+        tag: str | None = None,
+        topic: str | None = None,
+        source: str | None = None,
+        excluded: Literal["no", "yes"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> AsyncPages[models.PromptListed]:
+        """List prompts.
+
+        The project's prompts, newest first, narrowed by what is asked; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/prompts",
+                query={
+                    "since": since,
+                    "until": until,
+                    "search": search,
+                    "split": split,
+                    "tag": tag,
+                    "topic": topic,
+                    "source": source,
+                    "excluded": excluded,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+            Page[models.PromptListed],
+        )
+
+    def list_responses(
+        self,
+        slug: str,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        search: str | None = None,
+        source: Literal["imported", "person", "policy", "served", "starter"] | None = None,
+        policy: int | None = None,
+        split: Literal["held_out", "train", "validation"] | None = None,
+        tag: str | None = None,
+        longer_than: int | None = None,
+        shorter_than: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> AsyncPages[models.ResponseListed]:
+        """List responses.
+
+        The project's responses, newest first, narrowed by what is asked; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/responses",
+                query={
+                    "since": since,
+                    "until": until,
+                    "search": search,
+                    "source": source,
+                    "policy": policy,
+                    "split": split,
+                    "tag": tag,
+                    "longer_than": longer_than,
+                    "shorter_than": shorter_than,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+            Page[models.ResponseListed],
+        )
+
+    def list_tasks(
+        self,
+        slug: str,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        search: str | None = None,
+        state: Literal["closed", "open", "retired"] | None = None,
+        purpose: Literal["gold", "label", "qualification", "repeat", "review"] | None = None,
+        agreement: Literal["agreed", "divided"] | None = None,
+        decided: Literal["no", "yes"] | None = None,
+        annotator: str | None = None,
+        given_to: str | None = None,
+        flag: str | None = None,
+        policy: int | None = None,
+        round: int | None = None,
+        split: Literal["held_out", "train", "validation"] | None = None,
+        tag: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> AsyncPages[models.TaskListed]:
+        """List tasks.
+
+        The project's tasks, newest first, narrowed by what is asked; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/tasks",
+                query={
+                    "since": since,
+                    "until": until,
+                    "search": search,
+                    "state": state,
+                    "purpose": purpose,
+                    "agreement": agreement,
+                    "decided": decided,
+                    "annotator": annotator,
+                    "given_to": given_to,
+                    "flag": flag,
+                    "policy": policy,
+                    "round": round,
+                    "split": split,
+                    "tag": tag,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+            Page[models.TaskListed],
+        )
+
+    def list_judgements(
+        self,
+        slug: str,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        annotator: str | None = None,
+        kind: Literal["human", "imported", "machine", "simulated"] | None = None,
+        standing: Literal["check", "current", "replaced", "verdict"] | None = None,
+        flag: str | None = None,
+        hurried: Literal["no", "yes"] | None = None,
+        in_dataset: Literal["no", "yes"] | None = None,
+        round: int | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> AsyncPages[models.JudgementListed]:
+        """List judgements.
+
+        The project's judgements, newest first, narrowed by what is asked; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/judgements",
+                query={
+                    "since": since,
+                    "until": until,
+                    "annotator": annotator,
+                    "kind": kind,
+                    "standing": standing,
+                    "flag": flag,
+                    "hurried": hurried,
+                    "in_dataset": in_dataset,
+                    "round": round,
+                    "search": search,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+            Page[models.JudgementListed],
+        )
+
+    def list_demonstrations(
+        self,
+        slug: str,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        search: str | None = None,
+        source: Literal["edited", "imported", "starter", "written"] | None = None,
+        author: str | None = None,
+        split: Literal["held_out", "train", "validation"] | None = None,
+        tag: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> AsyncPages[models.DemonstrationListed]:
+        """List demonstrations.
+
+        The project's demonstrations, newest first, narrowed by what is asked; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/demonstrations",
+                query={
+                    "since": since,
+                    "until": until,
+                    "search": search,
+                    "source": source,
+                    "author": author,
+                    "split": split,
+                    "tag": tag,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+            Page[models.DemonstrationListed],
+        )
+
+    async def change_rows(self, slug: str, body: models.BrowseChangeIn) -> models.Change:
+        """Change many rows.
+
+        Retire tasks or put them back, set quota or priority, give them to a person; tag prompts, move them to a split,
+        keep them out of datasets. 422 for a value that can't be; rows of other projects are passed over.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/changes", body=body), models.Change
+        )
+
+    async def undo_change(self, slug: str, change_id: int) -> models.Change:
+        """Undo a change of many rows.
+
+        Puts back what stood there; what was changed again since is left. 409 when it is undone already, or is under way.
+        More than 200 rows are put back by a run.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/changes/{place(change_id)}/undo"), models.Change
+        )
+
+    async def list_figures(self, slug: str) -> list[models.Figure]:
+        """List figures.
+
+        The figures that there are of a project and what each means; 403 for annotators.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/figures"), list[models.Figure])
+
+    async def read_figure(self, slug: str, figure: str) -> models.FigureRows:
+        """Read a figure.
+
+        What a worker has computed. Newer rows are asked for where something has changed and a minute has passed; 409 for
+        a CSV of what has never been computed.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/figures/{place(figure)}"), models.FigureRows
+        )
+
+    async def read_agreement(self, slug: str) -> models.Agreement:
+        """Read how far people agree.
+
+        Coefficients with their intervals, the pairs of people who agree least, and the tasks that divide people, as a
+        worker has computed them; 403 for annotators.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/agreement"), models.Agreement)
+
+    async def read_review(self, slug: str) -> models.Review:
+        """Read how verdicts are given.
+
+        What reviewers see and what their verdicts count; 403 for annotators.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
+
+    async def change_review(self, slug: str, body: models.ReviewIn) -> models.Review:
+        """Change how verdicts are given.
+
+        Changes what is given and leaves the rest.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/review", body=body), models.Review
+        )
+
+    async def send_to_review(self, slug: str, task_id: int) -> None:
+        """Have a task decided by a reviewer.
+
+        However far people agree on it; reviewers are given it before what divides people. Sent again it changes nothing.
+        404 for a task that isn't one for labels, 409 where nobody has judged it, 403 for
+        all but owners.
+        """
+        await self._transport.send(Call("POST", f"/api/v1/projects/{place(slug)}/tasks/{place(task_id)}/review"))
+
+    async def take_review(self, slug: str) -> models.Task | None:
+        """Take a divided task to decide.
+
+        Reserves the most divided task for you until `lease_expires_at`; asked again before you answer, the same one.
+
+        What you then say of its assignment is the verdict. 403 for annotators.
+        """
+        return await self._transport.if_any(Call("POST", f"/api/v1/projects/{place(slug)}/reviews"), models.Task)
+
+    async def erase(self, slug: str, body: models.ErasureIn) -> models.Erasure:
+        """Erase a text for good.
+
+        Has a worker erase a prompt, a response, or all that a person wrote in the project. Texts are overwritten with
+        nothing, what people chose stays; dataset versions that held it are marked and refused from then on. 409 when
+        nothing of it is left.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/erasures", body=body), models.Erasure
+        )
+
+    def list_imports(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Import]:
+        """List imports.
+
+        Files that came in, newest first, with what they brought; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/imports", query={"limit": limit, "cursor": cursor}),
+            Page[models.Import],
+        )
+
+    async def upload(
+        self, slug: str, content: Content, *, name: str | None = None, progress: Progress | None = None
+    ) -> models.Import:
+        """Upload a file.
+
+        The body is the file, packed or not. What its rows are is recognised; nothing is stored but the file.
+
+        `format` is null where it isn't recognised: name one with the check. 413 for a file that is too large.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/imports",
+                query={"name": name},
+                content=content,
+                content_type="application/octet-stream",
+                progress=progress,
+            ),
+            models.Import,
+        )
+
+    async def read_import(self, slug: str, import_id: int) -> models.Import:
+        """Read an import.
+
+        How it is read, what was counted, and the run that is at it or was last; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}"), models.Import
+        )
+
+    async def discard_import(self, slug: str, import_id: int) -> None:
+        """Discard a file.
+
+        Removes a file that brought nothing; 409 for one that did, which can be undone.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}"))
+
+    async def check_import(self, slug: str, import_id: int, body: models.ImportIn) -> models.Import:
+        """Check a file.
+
+        Queues a run that reads all of it and counts what it would bring; follow `run_id`. Nothing is stored.
+
+        What is given says how it is read from now on. 409 while another run is at it, and once it came in.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/check", body=body), models.Import
+        )
+
+    async def load_import(self, slug: str, import_id: int, body: models.LoadIn) -> models.Import:
+        """Import a file.
+
+        Queues a run that stores all rows that are new, or nothing; follow `run_id`.
+
+        409 while another run is at it, once it came in, and where a check has found rows that can't be used, unless those
+        are to be left out.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/load", body=body), models.Import
+        )
+
+    async def undo_import(self, slug: str, import_id: int) -> models.Import:
+        """Undo an import.
+
+        Queues a run that removes all that it brought; follow `run_id`.
+
+        409 where a dataset version holds some of it, and where people have worked on its tasks.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/undo"), models.Import
+        )
+
+    async def cancel_import(self, slug: str, import_id: int) -> models.Import:
+        """Cancel what is done with an import.
+
+        Nothing of it stays. 409 when it is over already, 404 when there was nothing to cancel.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/cancel"), models.Import
+        )
+
+    def read_bad_rows(self, slug: str, import_id: int) -> AsyncDownload:
+        """Read the bad rows.
+
+        All of them, as the last check or import found them; the heading alone where there were none.
+        """
+        return AsyncDownload(
+            self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/bad-rows")
+        )
+
+    async def read_judge(self, slug: str, served_model_id: int) -> models.Judge:
+        """Read how a judge is doing.
+
+        Agreement with people, flip rate, lean to a side, log-loss, weight and cost; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge"), models.Judge
+        )
+
+    async def make_judge(self, slug: str, served_model_id: int) -> models.Judge:
+        """Make a served model a judge.
+
+        Marked as a machine, and no member: it judges when it is told to. 409 where it is one.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge"), models.Judge
+        )
+
+    async def stop_judge(self, slug: str, served_model_id: int) -> None:
+        """Have a judge judge no more.
+
+        What it said stays, and later dataset versions leave it out; 404 for what is no judge.
+        """
+        await self._transport.send(
+            Call("DELETE", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge")
+        )
+
+    async def judge_pairs(self, slug: str, served_model_id: int, body: models.JudgePairsIn) -> models.Run:
+        """Have a judge judge pairs.
+
+        A run that asks it twice for each pair, once in each order; 404 for what is no judge.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/runs", body=body
+            ),
+            models.Run,
+        )
+
+    async def read_judge_answers(
+        self,
+        slug: str,
+        served_model_id: int,
+        *,
+        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+    ) -> list[models.JudgeAnswer]:
+        """Read what a judge replied.
+
+        Newest first, word for word, abstentions among them; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/answers",
+                query={"outcome": outcome, "before": before, "limit": limit},
+            ),
+            list[models.JudgeAnswer],
+        )
+
+    def list_served_models(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.ServedModel]:
+        """List served models.
+
+        Newest first, without those that were removed; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/served-models", query={"limit": limit, "cursor": cursor}),
+            Page[models.ServedModel],
+        )
+
+    async def add_served_model(self, slug: str, body: models.ServedModelIn) -> models.ServedModel:
+        """Add a served model.
+
+        409 for a name that is taken. The address isn't tried: `test` does that.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/served-models", body=body), models.ServedModel
+        )
+
+    async def list_writers(self, slug: str) -> list[models.Writer]:
+        """List whose responses can be compared.
+
+        The policy in use and the served models, removed ones that have written among them; 403 for annotators.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/writers"), list[models.Writer])
+
+    async def read_comparisons(self, slug: str) -> list[models.Comparison]:
+        """Read how writers do against each other.
+
+        Every two writers that people compared, a served model among them, who is ahead first; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/comparisons"), list[models.Comparison]
+        )
+
+    async def make_pairs(self, slug: str, body: models.PairsIn) -> models.Run:
+        """Make pairs of what writers wrote.
+
+        A run that makes pairs of responses to one prompt that are in no pair yet, open for people when it is done.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/pairs", body=body), models.Run)
+
+    async def try_served_model(self, slug: str, served_model_id: int, body: models.TestIn) -> models.ServedAnswer:
+        """Ask a served model for one response.
+
+        Once, within 20 seconds; nothing is stored. 400 with the reason where no usable response comes.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/test", body=body),
+            models.ServedAnswer,
+        )
+
+    async def ask_served_model(self, slug: str, served_model_id: int, body: models.AskIn) -> models.Run:
+        """Have a served model write responses.
+
+        A run that asks it and then makes pairs of what `compared` wrote; 409 in a project without prompts.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/runs", body=body),
+            models.Run,
+        )
+
+    async def read_served_model(self, slug: str, served_model_id: int) -> models.ServedModel:
+        """Read a served model.
+
+        How it is reached and asked; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}"), models.ServedModel
+        )
+
+    async def change_served_model(
+        self, slug: str, served_model_id: int, body: models.ServedModelChange
+    ) -> models.ServedModel:
+        """Change a served model.
+
+        Runs that are queued already ask as they were told. 422 for another host without its key.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}", body=body),
+            models.ServedModel,
+        )
+
+    async def remove_served_model(self, slug: str, served_model_id: int) -> None:
+        """Remove a served model.
+
+        It is asked no more and its key is forgotten; what it wrote stays.
+        """
+        await self._transport.send(
+            Call("DELETE", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}")
+        )
+
+    def read_project_log(
+        self,
+        slug: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        actor: int | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> AsyncPages[models.Audit]:
+        """Read the log of a project.
+
+        Who changed what in the project, newest first; for owners.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/audit",
+                query={
+                    "limit": limit,
+                    "cursor": cursor,
+                    "actor": actor,
+                    "kind": kind,
+                    "since": since,
+                    "until": until,
+                    "text": text,
+                },
+            ),
+            Page[models.Audit],
+        )
+
+    def export_project_log(
+        self,
+        slug: str,
+        *,
+        actor: int | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        format: Literal["csv", "jsonl"] | None = None,
+    ) -> AsyncDownload:
+        """Export the log of a project.
+
+        Who changed what in the project, as a file; for owners.
+        """
+        return AsyncDownload(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/audit/export",
+                query={"actor": actor, "kind": kind, "since": since, "until": until, "text": text, "format": format},
+            ),
+        )
+
+    def read_log(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        actor: int | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> AsyncPages[models.Audit]:
+        """Read the log of the site.
+
+        Who changed what on the whole site, newest first; for admins.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                "/api/v1/audit",
+                query={
+                    "limit": limit,
+                    "cursor": cursor,
+                    "actor": actor,
+                    "kind": kind,
+                    "since": since,
+                    "until": until,
+                    "text": text,
+                },
+            ),
+            Page[models.Audit],
+        )
+
+    def export_log(
+        self,
+        *,
+        actor: int | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        format: Literal["csv", "jsonl"] | None = None,
+    ) -> AsyncDownload:
+        """Export the log of the site.
+
+        Who changed what on the whole site, as a file; for admins.
+        """
+        return AsyncDownload(
+            self._transport,
+            Call(
+                "GET",
+                "/api/v1/audit/export",
+                query={"actor": actor, "kind": kind, "since": since, "until": until, "text": text, "format": format},
+            ),
+        )
+
+    async def list_people(self, slug: str) -> list[models.Person]:
+        """List people.
+
+        Everybody in the project, those with most judgements first.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people"), list[models.Person])
+
+    async def add_person(self, slug: str, body: models.AddIn) -> models.Person:
+        """Add an account.
+
+        Puts an account of the site into the project; for admins. Owners make invitations.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/people", body=body), models.Person
+        )
+
+    async def read_person(self, slug: str, user_id: int) -> models.Work:
+        """Read what a person does.
+
+        How much one person does in the project on which day, and how well.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work
+        )
+
+    async def change_member(self, slug: str, user_id: int, body: models.MemberIn) -> models.Person:
+        """Change a member.
+
+        Another role, a pause, or the end of one. What isn't sent stays.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}", body=body), models.Person
+        )
+
+    async def remove_member(self, slug: str, user_id: int) -> None:
+        """Remove a member.
+
+        What they judged stays; the tasks that they hold are free for others.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"))
+
+    async def release(self, slug: str, user_id: int) -> models.Count:
+        """Free the tasks of a person.
+
+        Gives the tasks that this person holds, and those that were given to them, to others.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/release"), models.Count
+        )
+
+    async def reopen(self, slug: str, user_id: int) -> models.Count:
+        """Have the work of a person judged again.
+
+        One more place in each closed task that this person judged, 10,000 at once. What was said stays.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/reopen"), models.Count
+        )
+
+    async def create_member_link(self, slug: str, user_id: int) -> models.Link:
+        """Make a sign-in link.
+
+        For 24 hours; 403 for who can do more than you.
+        """
+        return await self._transport.ask(
+            Call("POST", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/sign-in-link"), models.Link
+        )
+
+    async def list_invitations(self, slug: str) -> list[models.Invitation]:
+        """List open invitations.
+
+        Invitations that still let somebody in, newest first.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/invitations"), list[models.Invitation]
+        )
+
+    async def invite(
+        self, slug: str, body: models.InvitationsIn, *, idempotency_key: str | None = None
+    ) -> list[models.Invited]:
+        """Invite people.
+
+        A link for each of `people`, by which they make an account or join with the one that they have.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/invitations",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            list[models.Invited],
+        )
+
+    async def revoke_invitation(self, slug: str, invitation_id: int) -> None:
+        """Revoke an invitation.
+
+        The link lets nobody in any more.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/projects/{place(slug)}/invitations/{place(invitation_id)}"))
+
+    def list_accounts(
+        self, *, limit: int | None = None, cursor: str | None = None, text: str | None = None
+    ) -> AsyncPages[models.Account]:
+        """List accounts.
+
+        Everybody who has an account, newest first; for admins.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/people", query={"limit": limit, "cursor": cursor, "text": text}),
+            Page[models.Account],
+        )
+
+    async def change_account(self, user_id: int, body: models.AccountIn) -> models.Account:
+        """Change an account.
+
+        Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
+        """
+        return await self._transport.ask(Call("PATCH", f"/api/v1/people/{place(user_id)}", body=body), models.Account)
+
+    async def erase_person(self, user_id: int) -> None:
+        """Erase a person.
+
+        Forgets name, address, password, ways in and memberships for good. What was judged stays, of a pseudonym.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}"))
+
+    async def create_link(self, user_id: int) -> models.Link:
+        """Make a sign-in link for anybody.
+
+        For 24 hours.
+        """
+        return await self._transport.ask(Call("POST", f"/api/v1/people/{place(user_id)}/sign-in-link"), models.Link)
+
+    async def end_ways_in(self, user_id: int) -> None:
+        """Sign a person out everywhere.
+
+        Ends every session, token and unopened sign-in link. Password and passkeys stay.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}/sessions"))
+
+    async def list_groups(self) -> list[models.DirectoryGroup]:
+        """List groups.
+
+        Every group with who is in it and which projects it is given to.
+        """
+        return await self._transport.ask(Call("GET", "/api/v1/groups"), list[models.DirectoryGroup])
+
+    async def create_group(self, body: models.GroupIn) -> models.DirectoryGroup:
+        """Make a group.
+
+        A group with nobody in it.
+        """
+        return await self._transport.ask(Call("POST", "/api/v1/groups", body=body), models.DirectoryGroup)
+
+    async def rename_group(self, group_id: int, body: models.GroupIn) -> None:
+        """Rename a group.
+
+        Calls a group something else.
+        """
+        await self._transport.send(Call("PATCH", f"/api/v1/groups/{place(group_id)}", body=body))
+
+    async def remove_group(self, group_id: int) -> None:
+        """Dissolve a group.
+
+        Who is in a project by way of it alone is out of that project.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}"))
+
+    async def put_into_group(self, group_id: int, user_id: int) -> None:
+        """Put somebody into a group.
+
+        And so into its projects.
+        """
+        await self._transport.send(Call("PUT", f"/api/v1/groups/{place(group_id)}/people/{place(user_id)}"))
+
+    async def take_out_of_group(self, group_id: int, user_id: int) -> None:
+        """Take somebody out of a group.
+
+        And so out of its projects.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}/people/{place(user_id)}"))
+
+    async def give_group(self, group_id: int, slug: str, body: models.GrantIn) -> None:
+        """Give a group to a project.
+
+        Everybody in it is a member there, in this role.
+        """
+        await self._transport.send(Call("PUT", f"/api/v1/groups/{place(group_id)}/projects/{place(slug)}", body=body))
+
+    async def withdraw_group(self, group_id: int, slug: str) -> None:
+        """Take a group out of a project.
+
+        Who is there by way of it alone is out.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}/projects/{place(slug)}"))

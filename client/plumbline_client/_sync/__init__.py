@@ -1,0 +1,1 @@
+"""Synchronous: made from `_async`, but for `ground`."""

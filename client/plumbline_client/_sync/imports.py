@@ -1,0 +1,71 @@
+# Made by `make client` from _async/imports.py.
+"""Files and rows into a project."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from plumbline_client._sync.operations import Operations
+from plumbline_client._sync.pages import Pages
+from plumbline_client._sync.runs import Runs
+from plumbline_client.calls import Progress
+from plumbline_client.models import Import, ImportIn, LoadIn
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+class Imports:
+    """`client.imports`."""
+
+    def __init__(self, api: Operations, runs: Runs) -> None:
+        self._api = api
+        self._runs = runs
+
+    def list(self, project: str) -> Pages[Import]:
+        """All of a project, newest first."""
+        return self._api.list_imports(project)
+
+    def upload(
+        self, project: str, source: str | Path | Rows, *, name: str | None = None, progress: Progress | None = None
+    ) -> Import:
+        """A file, or rows as one of JSON lines, brought to the site and recognised; nothing else happens to it yet."""
+        if isinstance(source, str | Path):
+            content: bytes | Path = Path(source)
+            name = name or Path(source).name
+        else:
+            content = "".join(f"{json.dumps(row)}\n" for row in source).encode()
+        return self._api.upload(project, content, name=name or "rows.jsonl", progress=progress)
+
+    def bring(
+        self,
+        project: str,
+        source: str | Path | Rows,
+        *,
+        name: str | None = None,
+        read_as: ImportIn | None = None,
+        skip_bad: bool = False,
+        progress: Progress | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Import:
+        """A file or rows, uploaded and stored: all rows that are new, or none where some can't be used, unless those
+        are to be skipped. `counts` says what came in. Without `read_as` it is read as the site recognises it.
+
+        Raises RunFailed, TimeoutError, ApiError.
+        """
+        import_ = self.upload(project, source, name=name, progress=progress)
+        if read_as is not None:
+            import_ = self._api.check_import(project, import_.id, read_as)
+            self._over(import_, timeout_seconds)
+        import_ = self._api.load_import(project, import_.id, LoadIn(skip_bad=skip_bad))
+        self._over(import_, timeout_seconds)
+        return self._api.read_import(project, import_.id)
+
+    def undo(self, project: str, import_id: int, *, timeout_seconds: float | None = None) -> Import:
+        """Take back all that an import brought, once a worker has. Raises RunFailed, TimeoutError, ApiError."""
+        self._over(self._api.undo_import(project, import_id), timeout_seconds)
+        return self._api.read_import(project, import_id)
+
+    def _over(self, import_: Import, timeout_seconds: float | None) -> None:
+        if import_.run_id is not None:
+            self._runs.wait(import_.run_id, timeout_seconds=timeout_seconds)

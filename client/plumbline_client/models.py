@@ -1,0 +1,1030 @@
+"""What the API takes and what it answers.
+
+Made by `make client` from the API's OpenAPI document: change that, not this."""
+
+# ruff: noqa: E501, RUF012
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from plumbline_client.values import Answer, Body
+
+
+class Account(Answer):
+    id: int
+    name: str
+    email: str | None
+    is_admin: bool
+    is_simulated: bool
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class AccountIn(Body):
+    is_admin: bool | None = None
+    """Whether the person runs the site."""
+    disabled: bool | None = None
+    """True: shut out at once; sessions, tokens and links end for good."""
+
+
+class AddIn(Body):
+    person: str
+    """Name or e-mail address of an account."""
+    role: Literal["annotator", "owner", "reviewer"] = "annotator"
+
+
+class Agreement(Answer):
+    """Rows as the figures `agreement`, `agreement-by-pair` and `divided-tasks` have them."""
+
+    as_of: datetime | None
+    """The moment that the rows tell of; null before there are any."""
+    is_awaited: bool
+    """A newer state is being computed: ask again."""
+    problem: str | None
+    """Why there is no newer state."""
+    coefficients: list[dict[str, Any]]
+    """`low` and `high` bound the interval of 95 %."""
+    pairs: list[dict[str, Any]]
+    tasks: list[dict[str, Any]]
+    """The most divided first."""
+
+
+class AskIn(Body):
+    prompts: int | None = None
+    """So many prompts are answered; null: as many as by a policy."""
+    compared: list[str] | None = None
+    """Writers, as `GET …/writers` lists them; one alone: its responses with each other."""
+
+
+class Audit(Answer):
+    id: int
+    at: datetime
+    actor_id: int | None
+    """Who; null for the command line, the worker and the database itself."""
+    door: Literal["api", "command", "database", "page", "worker"] | str
+    request_id: str | None
+    """The id that the server's log and the error pages have, too."""
+    project_id: int | None
+    kind: str
+    """The table whose row changed, or what was done: `export`, `sign_in`."""
+    subject: str
+    """The key of the row."""
+    action: Literal["delete", "done", "insert", "update"] | str
+    before: dict[str, Any] | None
+    """The columns that changed, as they were; “…” for a secret."""
+    after: dict[str, Any] | None
+
+
+class BrowseChangeIn(Body):
+    change: Literal[
+        "exclude", "give", "include", "priority", "put_back", "quota", "retire", "share", "split", "tag", "untag"
+    ]
+    ids: list[int] = []
+    matching: dict[str, str | int] | None = None
+    """Instead of ids: all rows of the list (of tasks, or of prompts) that match these filters of it; {} for all there are. 200 or more are changed by a run, some at a time."""
+    value: str = ""
+    """The tag, the split, the number or the person's id, where the change takes one."""
+
+
+class Calibration(Answer):
+    """What is known of a judge.
+
+    `shared` are pairs whose majority of people took a side and that it answered; those that the head was sure of are
+    none of them. `agreement`: of those on which it took a side, where that was people's. `log_loss`, in nats, is of
+    its answer on the shared pairs after a temperature that the others fit, beside ln 2 for a coin; `temperature` is
+    that of all, None where it is no better than a coin. `flips`: of the pairs it answered, where it named the same
+    side in both orders; `first_side`: of the replies that took one, those for what was shown first.
+    `weight` is what its judgements count in training, beside 1 for a person's.
+    """
+
+    answered: int
+    abstained: int
+    ties: int
+    shared: int
+    agreement: Share | None
+    flips: Share | None
+    first_side: Share | None
+    temperature: float | None
+    log_loss: float | None
+    weight: float
+    is_calibrated: bool
+    tokens: int
+
+
+class Change(Answer):
+    change_id: int | None
+    """To undo it by; null when nothing was changed."""
+    changed: int
+    left: dict[str, str]
+    """Rows that could not be changed, and why."""
+    run: Run | None = None
+    """That does it, where it takes long; nothing is changed yet."""
+
+
+class CheckedModel(Answer):
+    card: ModelCard
+    needs: list[Need]
+    machine_memory_bytes: int
+
+
+class Column(Answer):
+    name: str
+    title: str
+    form: (
+        Literal[
+            "count", "day", "hours", "minutes", "moment", "number", "person", "share", "task", "text", "word", "yes"
+        ]
+        | str
+    )
+    """`person`: an id, beside which rows have the name under `person`."""
+
+
+class Comparison(Answer):
+    first: Writer
+    second: Writer
+    judgements: int
+    tasks: int
+    share: float
+    """Of the judgements, those that prefer the first; a tie is half."""
+    low: float
+    """With `high` the 95 % interval of `share`."""
+    high: float
+
+
+class Conduct(Answer):
+    judgements: int
+    checked: int
+    """Answers to gold tasks."""
+    right: int
+    """As many of them are what the project says."""
+    repeated: int
+    """Own tasks that were asked again."""
+    same: int
+    """As many of them got the same side again."""
+    sided: int
+    """Choices between A and B."""
+    first: int
+    """As many of them fell on A."""
+    hurried: int
+    """Answers that came faster than reading and were confirmed."""
+    active_ms: float | None
+    """Median time with the page in front and in use."""
+
+
+class CopyIn(Body):
+    name: str
+    slug: str = ""
+    """The short name in addresses; empty: made from the name."""
+    with_prompts: bool = False
+
+
+class Count(Answer):
+    tasks: int
+
+
+class Counts(Answer):
+    prompts_by_split: dict[str, int]
+    demonstrations: int
+    completions: int
+    tasks_open: int
+    tasks_closed: int
+    judgements: int
+    judgements_since_snapshot: int
+    """Current judgements that no dataset version holds yet."""
+    annotators: int
+
+
+class CutIn(Body):
+    prefers_verdicts: bool | None = None
+    """Where a reviewer has decided, the verdict alone counts; false: no verdict does; null: as the project has it."""
+    takes_machines: bool | None = None
+    """What calibrated judges that are models said is taken in, by a weight below a person's; null: as the project has it."""
+
+
+class Dataset(Answer):
+    number: int
+    kind: Literal["demonstrations", "preferences"] | str
+    sha256: str
+    row_count: int
+    counts: dict[str, Any]
+    prefers_verdicts: bool | None
+    """Where a reviewer had decided, it holds the verdict alone; null: it was cut without the choice."""
+    believed: dict[str, Any] | None
+    """Of soft labels, how far each annotator was believed, from −1 (the opposite) to 1; null: it holds what was said."""
+    machines: list[dict[str, Any]]
+    """`name` and `weight` of the judges that are models whose judgements it holds."""
+    created_at: datetime
+    erased_from_at: datetime | None
+    """When something in it was erased: it is refused since."""
+    file_removed_at: datetime | None
+
+
+class Day(Answer):
+    day: date
+    judgements: int
+    active_ms: int
+
+
+class DemonstrationListed(Answer):
+    id: int
+    prompt_id: int
+    text: str
+    """Its beginning."""
+    source: str
+    author: str | None
+    created_at: datetime
+    erased_at: datetime | None
+    """When its text was erased, for good; null: it was not."""
+
+
+class DirectoryGroup(Answer):
+    id: int
+    name: str
+    people: list[int]
+    """Ids of who is in it."""
+    projects: list[Grant]
+
+
+class Erasure(Answer):
+    """What is touched, as it was before; `run` is null for a dry run."""
+
+    prompts: int
+    responses: int
+    demonstrations: int
+    words: int
+    """Reasons and explanations that people wrote."""
+    tasks: int
+    """Given to nobody any more."""
+    judgements: int
+    """Of those tasks; they stay."""
+    leases: int
+    """Out now; they end."""
+    versions: list[VersionTouched]
+    """Neither served nor trained on any more."""
+    models: list[ModelTouched]
+    """Trained on those; they stay as they are."""
+    exports: int
+    """Of the whole project, which may hold it."""
+    runs: int
+    """Under way."""
+    imports: list[int]
+    """That brought it."""
+    waiting_files: int
+    """Uploaded and not brought in yet."""
+    run: Run | None = None
+
+
+class ErasureIn(Body):
+    kind: Literal["person", "prompt", "response"]
+    id: int
+    """Of the prompt, the response or the person."""
+    files: bool = False
+    """Remove files of dataset versions and exports that hold it, and what records of runs say of it."""
+    reason: str = ""
+    """For the log."""
+    dry_run: bool = False
+    """Only say what would be touched."""
+
+
+class ExportIn(Body):
+    with_models: bool = False
+    """With the files of its models."""
+    with_people: bool = True
+    """With names and e-mail addresses; else people are numbered."""
+
+
+class Figure(Answer):
+    name: str
+    title: str
+    meaning: str
+    """What is counted, and of what a share is one."""
+    columns: list[Column]
+
+
+class FigureRows(Answer):
+    name: str
+    title: str
+    meaning: str
+    """What is counted, and of what a share is one."""
+    columns: list[Column]
+    as_of: datetime | None
+    """The moment that the rows tell of; null before there are any."""
+    is_awaited: bool
+    """A newer state is being computed: ask again."""
+    problem: str | None
+    """Why there is no newer state."""
+    rows: list[dict[str, Any]]
+
+
+class Grant(Answer):
+    slug: str
+    role: Literal["annotator", "owner", "reviewer"] | str
+
+
+class GrantIn(Body):
+    role: Literal["annotator", "owner", "reviewer"] = "annotator"
+
+
+class GroupIn(Body):
+    name: str
+
+
+class Import(Answer):
+    id: int
+    state: Literal["checked", "imported", "undone", "uploaded"] | str
+    """What was last done with all of it. Whether something is being done now the run says."""
+    file_name: str
+    size_bytes: int | None
+    sha256: str | None
+    format: str | None
+    columns: dict[str, str]
+    """The column that each field of the format is read from."""
+    options: dict[str, Any]
+    counts: dict[str, int]
+    """Rows by what they are, and what they made; empty before a check."""
+    run_id: int | None
+    """The run that is at it, or was last."""
+    created_at: datetime
+    imported_at: datetime | None
+    undone_at: datetime | None
+
+
+class ImportIn(Body):
+    format: str | None = None
+    """What the rows are; null: as it was recognised or chosen before."""
+    columns: dict[str, Any] | None = None
+    """Column by field; null: found by their names."""
+    choice: Literal[1, 2, 3] = 2
+    """Of pairs where the file doesn't say: 1 much better, 2 better, 3 slightly better."""
+    demonstrate: bool = False
+    """Make demonstrations of the better responses, too."""
+
+
+class Invitation(Answer):
+    id: int
+    name: str
+    email: str | None
+    role: Literal["annotator", "owner", "reviewer"] | str
+    created_at: datetime
+    expires_at: datetime
+
+
+class InvitationsIn(Body):
+    people: list[InviteeIn]
+    role: Literal["annotator", "owner", "reviewer"] = "annotator"
+    days: int = 7
+    """How long the links work."""
+
+
+class Invited(Answer):
+    id: int
+    name: str
+    email: str | None
+    role: Literal["annotator", "owner", "reviewer"] | str
+    created_at: datetime
+    expires_at: datetime
+    link: str
+    """Lets one person in, once. It is told in this answer and never again."""
+
+
+class InviteeIn(Body):
+    name: str = ""
+    email: str | None = None
+
+
+class Judge(Answer):
+    """Figures as a worker has computed them from its newest 5,000 answers."""
+
+    is_judge: bool
+    since: datetime | None = None
+    as_of: datetime | None = None
+    """The moment that `measured` tells of; null before there is any."""
+    is_awaited: bool = False
+    """A newer state is being computed: ask again."""
+    measured: Calibration | None = None
+
+
+class JudgeAnswer(Answer):
+    id: int
+    task_id: int
+    outcome: Literal["abstained", "first", "flip", "second", "tie"] | str
+    chosen_as: Literal["chance", "shared", "sure"] | str
+    probability: float | None
+    """The head's, before, that the response at position 0 is better."""
+    replies: list[JudgeReply]
+    tokens: int
+    created_at: datetime
+
+
+class JudgePairsIn(Body):
+    pairs: int
+    """Open pairs, at most; those that people have judged come on top."""
+
+
+class JudgeReply(Answer):
+    order: list[int]
+    """The positions that were shown as A and B."""
+    said: Literal["A", "B", "tie"] | str | None
+    """The side that it named; null where none can be read."""
+    why: str | None
+    """Why none can be read."""
+    text: str
+
+
+class Judgement(Answer):
+    id: int
+    assignment_id: int
+    answer_type: Literal["best", "eight", "ranking", "seven", "six"] | str
+    choice: int | None
+    ranks: list[int | None] | None
+    """In the order of the panes."""
+    submitted_at: datetime
+    verdict: Verdict | None
+    """What the project says of it: in its qualification round, and of gold tasks where people are told."""
+
+
+class JudgementIn(Body):
+    """What is said of a task, in the order of its panes."""
+
+    answer_type: Literal["best", "eight", "ranking", "seven", "six"] = "seven"
+    choice: int | None = None
+    """The segment of the scale, from 1 = A much better to its last = B much better."""
+    ranks: list[int | None] | None = None
+    """1 is best, equal ranks are ties, null is unranked, which is not last."""
+    criteria: dict[str, Literal["A", "B", "tie"]] = {}
+    acceptable: list[bool | None] | None = None
+    flags: list[list[str]] = []
+    """The flags of each pane."""
+    safe: list[bool] | None = None
+    """Of A and of B, where the task asks."""
+    less_harmful: Literal["A", "B", "tie"] | None = None
+    """May be left out where one response is safe and the other isn't: then it is the safe one."""
+    rationale: str = ""
+    response: str = ""
+    """A better response."""
+    response_of: int | None = None
+    """The pane that it was made of, from 0."""
+    replaces: int | None = None
+    """The judgement that you mean to change, 0 for none: 409 if there is another."""
+    first_action_ms: int | None = None
+    active_ms: int | None = None
+
+
+class JudgementListed(Answer):
+    id: int
+    task_id: int
+    annotator: str | None
+    kind: str
+    answer_type: str
+    choice: int | None
+    preference: int | None
+    """Levels towards the first response as stored."""
+    ranks: list[int | None] | None
+    shown_order: list[int]
+    rationale: str | None
+    active_ms: int | None
+    hurried: bool
+    is_check: bool
+    is_verdict: bool
+    """A reviewer's decision about the task; no label."""
+    superseded_by: int | None
+    submitted_at: datetime
+    erased_at: datetime | None
+    """When the reason given was erased, for good; null: it was not."""
+
+
+class LabelAdvice(Answer):
+    enough: int | None
+    """Judgements in all; null where nobody can say."""
+    sentence: str
+
+
+class Limits(Answer):
+    """How patiently and how much a served model is asked. The caps hold for one run."""
+
+    timeout_seconds: float = 120
+    retries: int = 4
+    parallel: int = 4
+    most_requests: int = 2000
+    most_tokens: int = 2000000
+
+
+class Link(Answer):
+    link: str
+    """Signs the person in once. It is told in this answer and never again."""
+
+
+class LoadIn(Body):
+    skip_bad: bool = False
+    """Leave out the rows that can't be used."""
+
+
+class MadeProject(Answer):
+    project: Project
+    run: Run
+    """Fills the project; read it from there until it is over."""
+
+
+class MemberIn(Body):
+    role: Literal["annotator", "owner", "reviewer"] | None = None
+    paused: bool | None = None
+    """True: gets no more work here."""
+
+
+class Message(Answer):
+    role: Literal["assistant", "developer", "system", "tool", "user"] | str
+    content: str
+
+
+class Metric(Answer):
+    phase: str
+    step: int
+    figures: dict[str, float | None]
+    recorded_at: datetime
+
+
+class Model(Answer):
+    id: int
+    kind: Literal["cost", "policy", "reward"] | str
+    number: int
+    state: Literal["archived", "candidate", "promoted"] | str
+    run_id: int | None
+    parent_id: int | None
+    reference_id: int | None
+    reward_id: int | None
+    cost_id: int | None
+    dataset_version_id: int | None
+    manifest_sha256: str
+    figures: dict[str, Any]
+    created_at: datetime
+    promoted_at: datetime | None
+
+
+class ModelCard(Answer):
+    location: str
+    model_type: str
+    parameters: int
+    size_bytes: int
+    dtypes: list[str]
+    context: int | None
+    licence: str | None
+    has_chat_template: bool
+
+
+class ModelIn(Body):
+    location: str
+    """A directory of the server, or owner/name of the Hugging Face hub if it was fetched before."""
+
+
+class ModelTouched(Answer):
+    kind: str
+    number: int
+
+
+class Need(Answer):
+    stage: str
+    with_adapters: bool
+    memory_bytes: int
+    """At its highest, by formula, with the stage's default settings."""
+    step_seconds: float
+    """Of an optimiser step, an iteration or a batch; rough."""
+    fits: bool
+    changes: dict[str, Any] | None
+    """The nearest settings with which it would fit; empty where it does, null where none would."""
+    changed_bytes: int
+    """What it would take with those."""
+
+
+class PairsIn(Body):
+    compared: list[str]
+    """Writers, as `GET …/writers` lists them; one alone: its responses with each other."""
+    pairs: int
+    """At most."""
+
+
+class Pane(Answer):
+    label: str
+    """A, B, … in the order in which you are meant to read them."""
+    text: str
+
+
+class Person(Answer):
+    id: int
+    name: str
+    email: str | None
+    role: Literal["annotator", "owner", "reviewer"] | str
+    state: Literal["active", "disabled", "paused"] | str
+    by_group: bool
+    """Is here by way of a group, in the role that it gives."""
+    judgements: int
+    judged_at: datetime | None
+
+
+class Problem(Answer):
+    """RFC 9457 problem details: the body of every error, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    """Quote it when you ask somebody about this error; it is in the server's log."""
+    errors: list[dict[str, Any]] | None = None
+    """For 422: which field, and why."""
+
+
+class Progress(Answer):
+    today: int
+    """Your judgements since midnight, UTC."""
+    total: int
+    open_for_me: int
+    """Tasks that you can still judge, at least; those leased to you are among them."""
+
+
+class Project(Answer):
+    slug: str
+    name: str
+    description: str
+    created_at: datetime
+    archived_at: datetime | None
+    setup_step: str | None
+    """Where its owner goes on setting it up; null once that is done."""
+
+
+class ProjectChange(Body):
+    name: str | None = None
+    description: str | None = None
+    question: dict[str, Any] | None = None
+    """`answer_type`, `size`, `criteria`, `flags` and what else differs from the defaults."""
+    guidelines: str | None = None
+    overlap: int | None = None
+    """People who judge each new task."""
+    lease_seconds: int | None = None
+    policy_source: str | None = None
+    """A directory, or owner/name of the hub; null: policies are trained from nothing."""
+
+
+class ProjectDetail(Answer):
+    slug: str
+    name: str
+    description: str
+    created_at: datetime
+    archived_at: datetime | None
+    setup_step: str | None
+    """Where its owner goes on setting it up; null once that is done."""
+    role: Literal["annotator", "owner", "reviewer"] | str
+    """What you are in it; admins are owners."""
+    guidelines: str
+    progress: Progress
+    counts: Counts | None
+    """Null for annotators."""
+
+
+class ProjectFile(Answer):
+    id: int
+    file_name: str
+    size_bytes: int
+    name: str
+    slug: str
+    version: str
+    """Of the Plumbline that wrote it; empty for an old one."""
+    with_models: bool
+    with_people: bool
+    takes_model: bool
+    """Whether policies can start here from the model that they started from."""
+    rows: dict[str, int]
+    """How many, by table."""
+
+
+class ProjectFileIn(Body):
+    name: str = ""
+    """Empty: as in the file."""
+    slug: str = ""
+    """The short name in addresses; empty: made from the name."""
+
+
+class ProjectIn(Body):
+    name: str
+    template: str = "policy"
+    """What it begins with: policy, responses, ranking, safety, summaries."""
+    slug: str = ""
+    """The short name in addresses; empty: made from the name."""
+    description: str = ""
+
+
+class PromoteIn(Body):
+    reason: str = ""
+
+
+class PromptListed(Answer):
+    id: int
+    asked: str | None
+    """The beginning of what the person asked last."""
+    split: str
+    topic: str | None
+    tags: list[str]
+    source: str
+    excluded: bool
+    """What is said of it stays out of dataset versions."""
+    responses: int
+    created_at: datetime
+    erased_at: datetime | None
+    """When its text was erased, for good; null: it was not."""
+
+
+class Qualification(Answer):
+    number: int
+    """Of the attempt's tasks, the one that this is, from 1."""
+    size: int
+    needed: int
+    """So many answers have to be right."""
+
+
+class Question(Answer):
+    answer_type: Literal["best", "eight", "ranking", "seven", "six"] | str
+    """A choice on a scale of seven, six or eight segments from A to B, a ranking, or the best one."""
+    criteria: list[str]
+    flags: list[str]
+    asks_acceptable: bool
+    asks_edit: bool
+    asks_harm: bool
+    """Whether an answer is refused that doesn't say `safe` and `less_harmful`."""
+    asks_rationale: bool
+    """Whether an answer without a rationale is refused."""
+
+
+class ResponseListed(Answer):
+    id: int
+    prompt_id: int
+    text: str
+    """Its beginning."""
+    characters: int
+    source: str
+    policy: int | None
+    """Number of the policy that wrote it."""
+    created_at: datetime
+    erased_at: datetime | None
+    """When its text was erased, for good; null: it was not."""
+
+
+class Review(Answer):
+    shows_judgements: bool
+    prefers_verdicts: bool
+
+
+class ReviewIn(Body):
+    shows_judgements: bool | None = None
+    """Reviewers see what was said before they decide."""
+    prefers_verdicts: bool | None = None
+    """Where a reviewer has decided, dataset versions hold the verdict alone; else no verdict."""
+
+
+class RewardReport(Answer):
+    """Rows as the figures `reward-…` have them, of this version."""
+
+    as_of: datetime | None
+    """The moment that the rows tell of; null before there are any."""
+    is_awaited: bool
+    """A newer state is being computed: ask again."""
+    problem: str | None
+    """Why there is no newer state."""
+    human_agreement: float | None
+    """How often two people say the same of a task; null: too few did."""
+    ceiling: float | None
+    """The most that a model could agree with such people."""
+    accuracy: list[dict[str, Any]]
+    """Of all pairs (`all`), and by kind of pair."""
+    certainty: list[dict[str, Any]]
+    """Loss, Brier score and calibration error."""
+    changes: list[dict[str, Any]]
+    """Against the model before it, on the same pairs."""
+    probes: list[dict[str, Any]]
+    """Edits that make no response better."""
+    best_of_n: list[dict[str, Any]]
+    disputed_pairs: list[dict[str, Any]]
+    """Where it and people differ most; texts are in the tasks."""
+
+
+class RollBackIn(Body):
+    reason: str = ""
+    kind: Literal["policy", "reward"] = "policy"
+
+
+class Round(Answer):
+    id: int
+    number: int
+    status: Literal["active", "cancelled", "failed", "finished", "stopped"] | str
+    step: str
+    label_target: int
+    dataset_version_id: int | None
+    reward_id: int | None
+    cost_id: int | None
+    policy_id: int | None
+    reason: str | None
+    overridden_step: str | None
+    """The gate from whose refusal an owner went on."""
+    overridden_because: str | None
+    trigger: Literal["at_once", "click", "drift", "labels", "outlying", "schedule"] | str | None
+    """What started it; null for rounds from before that was kept."""
+    trigger_figure: float | None
+    """What was seen then, where `trigger_bound` was asked for."""
+    trigger_bound: float | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class RoundIn(Body):
+    label_target: int | None = None
+    """New judgements to wait for; null: the project's own."""
+
+
+class RoundSettingsChangeIn(Body):
+    """Settings that are named in neither stay as they are."""
+
+    values: dict[str, Any] = {}
+    reset: list[str] = []
+    """Names that go back to their defaults."""
+
+
+class RoundSettingsGroup(Answer):
+    name: str
+    """`round`, a gate, or a stage."""
+    entries: list[Setting]
+
+
+class Run(Answer):
+    id: int
+    stage: str
+    state: Literal["cancelled", "failed", "queued", "running", "succeeded"] | str
+    round_id: int | None
+    round_step: str | None
+    phase: str | None
+    step: int
+    total_steps: int
+    attempt: int
+    result: dict[str, Any] | None
+    error: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Sampling(Answer):
+    """What responses are drawn with. What is null isn't sent, so that the endpoint's own default holds."""
+
+    temperature: float | None = 1.0
+    top_p: float | None = None
+    max_tokens: int = 512
+    responses_per_prompt: int = 2
+    stop: list[str] = []
+    system: str = ""
+
+
+class ServedAnswer(Answer):
+    text: str
+    finish_reason: str | None
+    answered_by: str | None
+    """What the endpoint calls the model that wrote this."""
+    prompt_tokens: int
+    completion_tokens: int
+    counted: bool
+    """False where the endpoint gave no count and this is an estimate."""
+
+
+class ServedModel(Answer):
+    id: int
+    name: str
+    address: str
+    model: str
+    protocol: Literal["chat", "completions"] | str
+    has_key: bool
+    sampling: Sampling
+    limits: Limits
+    created_at: datetime
+
+
+class ServedModelChange(Body):
+    """What is left out stays as it is. Another host needs its key again."""
+
+    name: str | None = None
+    address: str | None = None
+    model: str | None = None
+    protocol: Literal["chat", "completions"] | None = None
+    key: str | None = None
+    """Sent to the endpoint as a bearer token; never shown."""
+    forget_key: bool = False
+    sampling: Sampling | None = None
+    limits: Limits | None = None
+
+
+class ServedModelIn(Body):
+    name: str
+    address: str
+    """Of the endpoint, `https://example.org/v1`."""
+    model: str
+    """As the endpoint knows it."""
+    protocol: Literal["chat", "completions"] = "chat"
+    key: str | None = None
+    """Sent to the endpoint as a bearer token; never shown."""
+    sampling: Sampling | None = None
+    limits: Limits | None = None
+
+
+class Setting(Answer):
+    name: str
+    kind: Literal["choice", "choices", "number", "switch", "text", "texts", "values", "weights", "whole"] | str
+    """`choices` are any of those listed, `texts` any texts, `weights` numbers by name, and `values` anything by name."""
+    value: Any
+    """What holds for the next round or run."""
+    default: Any
+    """What would hold if nobody had chosen; null where the model decides."""
+    by_model: float | None
+    """What the policy in use decides, where that is left to it."""
+    choices: list[str]
+    minimum: float | None
+    above: float | None
+    maximum: float | None
+    meaning: str
+
+
+class Share(Answer):
+    """A share of `count`, with its interval of 95 %."""
+
+    share: float
+    low: float
+    high: float
+    count: int
+
+
+class SkipIn(Body):
+    reason: str = ""
+
+
+class Task(Answer):
+    assignment_id: int
+    project: str
+    prompt: list[Message]
+    panes: list[Pane]
+    question: Question
+    qualification: Qualification | None
+    """Until you have passed the project's round, if it has one."""
+    lease_expires_at: datetime
+
+
+class TaskListed(Answer):
+    id: int
+    prompt_id: int
+    asked: str | None
+    """The beginning of what the person asked last."""
+    state: str
+    purpose: str
+    judged: int
+    quota: int
+    skipped: int
+    division: float | None
+    """Of all two people who judged it the share who said the opposite, a tie counting half; null: fewer than two."""
+    priority: float
+    round: int | None
+    rule: str | None
+    """Why it was selected."""
+    given_to: str | None
+    """Whom it is kept for: nobody else gets it before them."""
+    created_at: datetime
+    erased_at: datetime | None
+    """When something in it was erased, for good; null: it was not."""
+
+
+class TestIn(Body):
+    prompt: str
+
+
+class Verdict(Answer):
+    is_right: bool
+    better: str | None
+    """The label of the pane that the project says is better; null: neither is."""
+    explanation: str
+    """Markdown."""
+
+
+class VersionTouched(Answer):
+    kind: str
+    number: int
+    has_file: bool
+
+
+class Work(Answer):
+    conduct: Conduct
+    days: list[Day]
+    """UTC days of the last 30 with a judgement, the newest first."""
+    leased: int
+    """Tasks that the person holds now."""
+    kept: int
+    """Tasks that were given to them and wait."""
+
+
+class Writer(Answer):
+    writer: str
+    """`served:ID` or `policy:ID`, as `compared` takes it."""
+    name: str
+    """Of a policy, its number."""
