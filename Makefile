@@ -3,11 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests screenshots catalogues vendor lock audit proof soak real peers oracle engine clean
+.PHONY: help run test types tests docs screenshots catalogues vendor lock audit proof soak real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
 unexport PYTHONDONTWRITEBYTECODE
+# Its makers' advertisement for their next program is no news to whoever builds.
+BUILD_DOCS = NO_MKDOCS_2_WARNING=1 $(PYTHON_BIN) -m mkdocs build
 heading = printf '\n== %s\n'
 
 help: ## Show these commands
@@ -29,6 +31,10 @@ types:
 
 tests:
 	@$(PYTHON_BIN) -m pytest -q -n 3 --dist worksteal --durations=10
+
+docs: ## Build the documentation's site in build/docs, which a running Plumbline shows
+	@.ci/install dev
+	@$(BUILD_DOCS) --strict
 
 screenshots: ## Take the pictures in docs/screenshots anew
 	@.ci/install dev

@@ -225,7 +225,7 @@ async def _named(db: AsyncSession, project: Project, annotator: Principal) -> Pr
 
 def shown() -> frozenset[str]:
     """Names of the pictures that README and docs show."""
-    texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
     return frozenset(name for text in texts for name in SHOWN.findall(text))
 
 
