@@ -66,9 +66,20 @@ def strange_in(text: str) -> str | None:
     if program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
         return next((word for word in words[1:] if word.isalpha() and word.islower() and word not in targets), None)
+    if program == "curl":
+        return strange_request(words[1:])
     if program == "python" and "-m" in words:
         return strange_module(words[words.index("-m") + 1 :])
     return None
+
+
+def strange_request(words: list[str]) -> str | None:
+    """By curl's own rule a request with data is a POST, unless it says otherwise."""
+    has_data = any(word.startswith(("--data", "-d", "--json", "-F", "--form")) for word in words)
+    said = [words[at + 1] for at, word in enumerate(words) if word in ("-X", "--request")]
+    method = (*said, "POST" if has_data else "GET")[0]
+    paths = [word[word.index("/api/v1") :] for word in words if "/api/v1/" in word]
+    return next((wrong for path in paths if (wrong := strange_call(method, path))), None)
 
 
 def strange_module(words: list[str]) -> str | None:
@@ -137,6 +148,13 @@ def test_every_call_that_a_document_names_is_in_the_openapi_document() -> None:
     assert [call for call in sorted(calls) if strange_call(*call[1:])] == []
 
 
+def test_every_block_of_python_compiles() -> None:
+    snippets = [block for block in blocks() if block.language == "python"]
+    assert snippets
+    for block in snippets:
+        compile(block.text, f"{block.document}:{block.line}", "exec")
+
+
 def test_every_block_says_what_it_is_in() -> None:
     assert [(block.document, block.line) for block in blocks() if not block.language] == []
 
@@ -159,6 +177,9 @@ def test_what_looks_like_a_command_stands_in_a_block_of_a_shell() -> None:
         ("python -m training rewrd --config a.json", "rewrd"),
         ("python -m training reward --confg a.json", "--confg"),
         ("plumbline project create NAME [--template T]", None),
+        ("curl -H 'Authorization: Bearer $TOKEN' https://a.example/api/v1/project", "GET /api/v1/project"),
+        ("curl -X DELETE https://a.example/api/v1/projects", "DELETE /api/v1/projects"),
+        ('curl --data-binary @a.csv "$PLUMBLINE/api/v1/projects/P/imports?name=a.csv"', None),
     ],
 )
 def test_a_command_that_there_is_not_is_found(command: str, wrong: str | None) -> None:
