@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from app.web.api import docs, routes
-from docs.made.markdown import page, table
+from docs.made.markdown import entries, page
 
 LEAD = (
     "Made from the OpenAPI document, which a site serves at `/api/v1/openapi.json`; with it come tools of your own, "
@@ -23,7 +23,7 @@ def document() -> docs.Schema:
 
 def _lines(operations: list[docs.Operation]) -> Iterator[str]:
     for tag in dict.fromkeys(operation.tag for operation in operations):
-        yield f"## {tag}\n"
+        yield f"## {tag.capitalize()}\n"
         for operation in operations:
             if operation.tag == tag:
                 yield from _operation(operation)
@@ -42,7 +42,7 @@ def _operation(operation: docs.Operation) -> list[str]:
         "",
         f"A token needs {scopes}." if scopes else "",
         "",
-        *_fields("", (*operation.parameters, *operation.body)),
+        *_fields((*operation.parameters, *operation.body)),
         *(line for answer in operation.answers for line in _answer(answer)),
     ]
 
@@ -53,9 +53,9 @@ def _answer(answer: docs.Answer) -> list[str]:
     return [f"{about}: {names}" if names else about, ""]
 
 
-def _fields(title: str, fields: tuple[docs.Field, ...]) -> list[str]:
+def _fields(fields: tuple[docs.Field, ...]) -> list[str]:
     rows = [
         (f"`{field.name}`", f"{field.place}, {field.kind}{', required' if field.required else ''}", field.about)
         for field in fields
     ]
-    return table((title, "", ""), rows)
+    return entries(("", "", ""), rows)

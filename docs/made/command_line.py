@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 import app.cli
-from docs.made.markdown import page, table
+from docs.made.markdown import entries, page
 
 PROGRAM = "plumbline"
 LEAD = (
@@ -48,7 +48,7 @@ def _command(name: str, command: Any, heading: str) -> list[str]:
     usage = " ".join([name, *(["[OPTIONS]"] if options else []), *(_argument(param) for param in arguments)])
     rows = [(f"`{_argument(param)}`", param.help or "") for param in arguments]
     rows += [(_option(param), _meaning(param)) for param in options]
-    return [f"{heading} {name}", "", command.help or "", "", "```text", usage, "```", "", *table(("", ""), rows)]
+    return [f"{heading} {name}", "", command.help or "", "", "```text", usage, "```", "", *entries(("", ""), rows)]
 
 
 def _argument(param: Any) -> str:

@@ -29,6 +29,7 @@ BESIDE = {
 }
 CLIENT = "reference/client.md"
 SCRIPT = re.compile(r"<script>(.+?)</script>", flags=re.DOTALL)
+FILE_NAME = re.compile(r"\[(?:docs/)?([\w-]+)\.md\](?=\()")
 SCRIPTS = "assets/javascripts"
 
 
@@ -66,11 +67,11 @@ def _moved_down(text: str) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links that lead out of `docs`, as in the repository, lead to the copy within."""
+    """Links out of `docs`, as the repository has them, lead to the copy within; no page is called by its file."""
     up = "../" * page.file.src_uri.count("/")
     for path, name in BESIDE.items():
         markdown = markdown.replace(f"]({up}../{path}", f"]({up}{name}")
-    return markdown
+    return FILE_NAME.sub(lambda found: f"[{found.group(1).replace('-', ' ')}]", markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

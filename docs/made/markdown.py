@@ -13,5 +13,11 @@ def row_of(cells: Sequence[str]) -> str:
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
+def entries(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table of names with their meaning last, which a phone shows one below the other."""
+    lines = table(header, rows)
+    return ['<div class="entries" markdown>', "", *lines, "</div>", ""] if lines else []
+
+
 def page(title: str, lead: str, lines: Iterable[str]) -> str:
     return "\n".join([f"# {title}", "", lead, "", *lines])

@@ -6,7 +6,7 @@ from math import inf
 
 from app.services.loop import settable
 from app.services.loop.stages.registry import TRAINING
-from docs.made.markdown import page, table
+from docs.made.markdown import entries, page
 from training.stages.settings import Setting
 
 LEAD = (
@@ -36,7 +36,7 @@ def _section(title: str, name: str, settings: list[Setting]) -> list[str]:
     called = f"`plumbline settings show {name} -p PROJECT`" if name else ""
     rows = [(f"`{setting.name}`", _default(setting), _meaning(setting)) for setting in settings]
     anchor = f" {{ #{name} }}" if name else ""
-    return [f"## {title}{anchor}", "", called, "", *table(("setting", "default", ""), rows)]
+    return [f"## {title}{anchor}", "", called, "", *entries(("setting", "default", ""), rows)]
 
 
 def _default(setting: Setting) -> str:

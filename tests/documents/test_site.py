@@ -5,15 +5,22 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.services.loop import settable
 from app.services.loop.stages.registry import STAGES
+from app.settings import Settings
+from app.web.main import create_app
+from app.web.rendering import render
+from app.web.serving import documentation
 from docs.made import calls, client, command_line
 from tests.documents.shown import ROOT
+from tests.web.conftest import HOST, client_of
 
 
 class Page(HTMLParser):
@@ -120,3 +127,42 @@ def test_a_client_is_told_of_by_its_public_names_and_their_docstrings(tmp_path: 
     assert "async def get(self, slug: str) -> dict" in told
     assert "One project." in told
     assert not any(name in told for name in ("_hidden", "_aside", "test_it"))
+
+
+@pytest.fixture
+async def browser_of(site: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Path], httpx.AsyncClient]]:
+    """Makes a client of an application that finds its documentation in a folder, or doesn't."""
+    clients: list[httpx.AsyncClient] = []
+
+    def of(folder: Path) -> httpx.AsyncClient:
+        monkeypatch.setattr(documentation, "DOCUMENTATION", folder)
+        monkeypatch.setattr(render, "DOCUMENTATION", folder)
+        clients.append(client_of(create_app(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))))
+        return clients[-1]
+
+    yield of
+    for one in clients:
+        await one.aclose()
+
+
+async def test_the_application_shows_it_under_its_own_policy_and_leads_there(
+    site: Path, browser_of: Callable[[Path], httpx.AsyncClient]
+) -> None:
+    browser = browser_of(site)
+    page = await browser.get("/docs/reference/calls/")
+    assert (page.status_code, page.headers["cache-control"]) == (200, "no-cache")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert (await browser.get("/docs/search/search_index.json")).status_code == 200
+    assert 'href="/docs/"' in (await browser.get("/sign-in")).text
+    missing = await browser.get("/docs/nowhere/", headers={"Accept": "text/html"})
+    assert (missing.status_code, "wordmark" in missing.text) == (404, True)
+    outside = await browser.get("/docs/..%2f..%2fpyproject.toml")
+    assert outside.status_code == 404
+
+
+async def test_where_it_was_not_built_nothing_leads_there(
+    tmp_path: Path, browser_of: Callable[[Path], httpx.AsyncClient]
+) -> None:
+    browser = browser_of(tmp_path / "nowhere")
+    assert (await browser.get("/docs/")).status_code == 404
+    assert "/docs/" not in (await browser.get("/sign-in")).text
