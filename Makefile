@@ -17,10 +17,9 @@ help: ## Show these commands
 
 run: ## Install what is missing and start Plumbline; Ctrl-C stops it
 	@.ci/install train
-	@$(MAKE) --no-print-directory build/docs/index.html >/dev/null 2>&1 || echo 'The documentation could not be built: `make docs` says why.'
-	@exec .venv/bin/plumbline up
+	@$(MAKE) --no-print-directory build/docs/index.html >/dev/null 2>&1 & exec .venv/bin/plumbline up
 
-# Built anew when what it is made of has changed.
+# Built anew when what it is made of has changed; nobody waits for it.
 build/docs/index.html: mkdocs.yml $(shell find *.md docs app/cli app/web/api app/services/loop training/config -type f -not -name '*.pyc')
 	@$(BUILD_DOCS)
 
