@@ -14,7 +14,7 @@ WORKDIR /srv/plumbline
 FROM base AS web-build
 COPY requirements.lock ./
 RUN python -m venv /opt/venv \
-    && sed -n '/^# --- web$/,/^# --- train$/p' requirements.lock > web.lock \
+    && sed -n '/^# --- web$/,/^# --- docs$/p' requirements.lock > web.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r web.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
@@ -26,6 +26,13 @@ COPY templates ./templates
 COPY static ./static
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 
+FROM web-build AS docs-build
+RUN sed -n '/^# --- docs$/,/^# --- train$/p' requirements.lock > docs.lock \
+    && pip install --no-cache-dir --no-deps --require-hashes -r docs.lock
+COPY CHANGELOG.md CONTRIBUTING.md SECURITY.md docker-compose.yml mkdocs.yml ./
+COPY docs ./docs
+RUN NO_MKDOCS_2_WARNING=1 python -m mkdocs build
+
 FROM web-build AS trainer-build
 # The wheel of torch is the platform's: pass `--build-arg TORCH=...` and pip's own variables for another one.
 ARG TORCH=torch==2.13.*
@@ -36,6 +43,7 @@ RUN pip install --no-cache-dir "$TORCH" \
 FROM base AS web
 COPY --from=web-build /opt/venv /opt/venv
 COPY --from=web-build /srv/plumbline /srv/plumbline
+COPY --from=docs-build /srv/plumbline/build/docs /srv/plumbline/build/docs
 USER plumbline
 VOLUME /data
 EXPOSE 8400

@@ -3,11 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests screenshots catalogues client vendor lock audit proof soak real peers oracle engine clean
+.PHONY: help run test types tests docs screenshots catalogues client vendor lock audit proof soak real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
 unexport PYTHONDONTWRITEBYTECODE
+# Its makers' advertisement for their next program is no news to whoever builds.
+BUILD_DOCS = NO_MKDOCS_2_WARNING=1 $(PYTHON_BIN) -m mkdocs build
 heading = printf '\n== %s\n'
 
 help: ## Show these commands
@@ -15,7 +17,11 @@ help: ## Show these commands
 
 run: ## Install what is missing and start Plumbline; Ctrl-C stops it
 	@.ci/install train
-	@exec .venv/bin/plumbline up
+	@$(MAKE) --no-print-directory build/docs/index.html >/dev/null 2>&1 & exec .venv/bin/plumbline up
+
+# Built anew when what it is made of has changed; nobody waits for it.
+build/docs/index.html: mkdocs.yml $(shell find *.md docs app/cli app/web/api app/services/loop training/config -type f -not -name '*.pyc')
+	@$(BUILD_DOCS)
 
 test: ## Lint, types, import contracts, migrations and every test but the slow ones
 	@.ci/install dev
@@ -29,6 +35,10 @@ types:
 
 tests:
 	@$(PYTHON_BIN) -m pytest -q -n 3 --dist worksteal --durations=10
+
+docs: ## Build the documentation's site in build/docs, which a running Plumbline shows
+	@.ci/install dev
+	@$(BUILD_DOCS) --strict
 
 screenshots: ## Take the pictures in docs/screenshots anew
 	@.ci/install dev

@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build" / "audit"
 TOOLS = OUT / "bin"
-IMAGES = {"web": ("web",), "trainer": ("web", "train")}
+IMAGES = {"web": ("web",), "trainer": ("web", "docs", "train")}
 
 SOURCES = ("osv", "pypi")
 SECONDS = 300

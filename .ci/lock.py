@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
-SECTIONS = ("install", "web", "train", "dev")
+SECTIONS = ("install", "web", "docs", "train", "dev")
 
 # torch is installed before the lock, since its wheel and its hash differ by platform; what it needs itself is locked.
 NEEDED_BY_TORCH = ("filelock", "fsspec", "jinja2", "networkx", "setuptools>=77", "sympy", "typing-extensions")
@@ -22,7 +22,7 @@ EXTRAS_OF_WEB = ("mcp", "oidc", "storage", "traces")
 NEEDED_TO_BUILD = ("setuptools>=77",)
 
 HEADER = """\
-# Made by `make lock`. A prefix of the sections can be installed: install (the installer), web, train, dev.
+# Made by `make lock`. A prefix of the sections can be installed: install (the installer), web, docs, train, dev.
 # torch is not here: `pip install 'torch==2.13.*'` comes first, then `--no-deps --require-hashes -r` this.
 """
 

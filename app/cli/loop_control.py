@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import logs
 from app.cli import THINGS, app
 from app.cli.database import in_transaction
-from app.cli.model import model_commands
+from app.cli.model import commands as model_commands
 from app.cli.output import bar, say
 from app.db.tables import ModelVersion, Project, Round, Run, ServedModel
 from app.db.tables.lineage import ModelKind

@@ -72,6 +72,7 @@ from app.web.serving import errors, events
 from app.web.serving.body_limit import BodyLimit
 from app.web.serving.conversions import Conversions
 from app.web.serving.csrf import SameOriginOnly
+from app.web.serving.documentation import Documentation
 from app.web.serving.hosts import OwnNamesOnly, names_of
 from app.web.serving.rates import RateLimit, Rates
 from app.web.serving.readiness import Readiness, findings_of
@@ -169,6 +170,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health)
     for router in ROUTERS:
         app.include_router(router)
+    app.mount("/docs", Documentation(), name="docs")
     app.mount("/static", DigestedStaticFiles(directory=render.STATIC), name="static")
     return app
 

@@ -52,6 +52,8 @@ async def shoot_admin(page: Page, keep: Keep, seeded: Seeded, db: AsyncSession) 
         "round": f"{project}/rounds/2",
         "run": f"{project}/runs/{seeded.ppo.id}",
         "models": f"{project}/models",
+        "loop": f"{project}/loop",
+        "quality": f"{project}/quality",
         "tasks": f"{project}/browse/tasks?agreement=divided",
         "figures": f"{project}/figures",
         "agreement": f"{project}/agreement",

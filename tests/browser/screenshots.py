@@ -34,6 +34,7 @@ from tests.jobs.conftest import make_context
 SHOWN = re.compile(r"screenshots/([a-z-]+)\.png")
 COLOURS = 256
 SETTLE_MS = 500  # fades, fonts and formulas
+READ_MS = 2_000  # who answers sooner than anybody reads is asked whether it was meant
 ALL = (PROSE, CODE_AND_TABLE, LONG, SHORT)
 FOUR = Sample(PROSE.turns, (*PROSE.responses, *SHORT.responses))
 EVERYTHING = {
@@ -140,6 +141,7 @@ async def shoot(browser: Browser, site: str, view: View, db: AsyncSession) -> No
     await read_other(page)
     await page.keyboard.press("1")
     await page.route("**/judgement", lambda route: route.abort())
+    await page.wait_for_timeout(READ_MS)
     await page.keyboard.press("Enter")
     await page.wait_for_selector("#connection:not([hidden])")
     await view.keep(page, "connection-lost")
@@ -225,7 +227,7 @@ async def _named(db: AsyncSession, project: Project, annotator: Principal) -> Pr
 
 def shown() -> frozenset[str]:
     """Names of the pictures that README and docs show."""
-    texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
     return frozenset(name for text in texts for name in SHOWN.findall(text))
 
 

@@ -185,7 +185,7 @@ def test_base_image_is_pinned_to_a_release() -> None:
 
 def test_the_lock_has_its_sections_in_order_and_no_torch() -> None:
     lock = (ROOT / "requirements.lock").read_text()
-    assert re.findall(r"^# --- (\w+)$", lock, flags=re.MULTILINE) == ["install", "web", "train", "dev"]
+    assert re.findall(r"^# --- (\w+)$", lock, flags=re.MULTILINE) == ["install", "web", "docs", "train", "dev"]
     assert not re.search(r"^(torch|nvidia|triton)", lock, flags=re.MULTILINE)
     assert "://" not in lock
     requirements = re.findall(r"^[a-z][^\n]*\\\n(?:    [^\n]*\\\n)*    [^\n]*$", lock, flags=re.MULTILINE)
@@ -217,7 +217,7 @@ def test_site_and_worker_import_without_torch() -> None:
 def test_the_web_section_of_the_lock_alone_runs_the_site_and_the_worker(tmp_path: Path) -> None:
     python = tmp_path / "venv/bin/python"
     lock = (ROOT / "requirements.lock").read_text()
-    web = re.search(r"^# --- web\n.*?(?=^# --- train)", lock, flags=re.MULTILINE | re.DOTALL)
+    web = re.search(r"^# --- web\n.*?(?=^# --- docs)", lock, flags=re.MULTILINE | re.DOTALL)
     assert web is not None
     (tmp_path / "web.lock").write_text(web.group())
     uv = [sys.executable, "-m", "uv", "--quiet"]

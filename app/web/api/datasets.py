@@ -1,6 +1,6 @@
 """Dataset versions and their export in the schemas that other tools load."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
 

@@ -23,7 +23,7 @@ from app.web.locales import gettext, lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import downloads
-from app.web.serving.deps import CurrentUser, Db
+from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.serving.export_query import AskedFor
 from app.web.words import pace
 

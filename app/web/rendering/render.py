@@ -19,6 +19,8 @@ from app.web.words import choices, figures, stages
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
+DOCUMENTATION = ROOT / "build" / "docs"
+"""Its site, where somebody has built it: `make docs`, `make run` and the images do."""
 
 THEMES = ("light", "dark")
 READING_FACES = ("sans", "serif")
@@ -61,6 +63,7 @@ def _respond(request: Request, template: str, status_code: int, context: dict[st
         "theme": _choice(request, "theme", THEMES),
         "reading": _choice(request, "reading", READING_FACES),
         "locale": locales.current(),
+        "has_documentation": DOCUMENTATION.is_dir(),
     }
     html = environment().get_template(template).render(shared | context)
     return HTMLResponse(html, status_code, headers={"Cache-Control": "no-store"})

@@ -4,7 +4,7 @@ import re
 
 from starlette.types import Scope
 
-STATIC = "/static"
+MOUNTED = ("/static", "/docs")
 UNKNOWN = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_WENT = 499
@@ -17,7 +17,7 @@ def route_of(scope: Scope) -> str:
     """`/projects/{slug}/runs`, after the request has been answered; `unknown` for an address that leads nowhere."""
     template = getattr(scope.get("route"), "path", None)
     if template is None:
-        return STATIC if scope.get("root_path", "").endswith(STATIC) else UNKNOWN
+        return next((folder for folder in MOUNTED if scope.get("root_path", "").endswith(folder)), UNKNOWN)
     # Routes of the API are told without what they were included under.
     api = _API.match(scope["path"])
     return f"{api[0]}{template}" if api and not _API.match(template) else str(template)

@@ -21,8 +21,8 @@ HELD_OUT_PROMPTS = 64
 
 async def inputs_for(db: AsyncSession, project: Project, reward_id: int | None, cost_id: int | None) -> Json:
     """Ids of what a run against these models works on."""
-    # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers. What earlier rounds
-    # found is in the mean with the policy in use.
+    # PPO restarts from the reference every round: a policy that over-optimised once seldom recovers. What rounds before
+    # it found is in the mean with the policy in use.
     start = await reference(db, project)
     reward = await db.get_one(ModelVersion, reward_id) if reward_id is not None else None
     made_by = reward.run_id if reward is not None else None

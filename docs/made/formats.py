@@ -1,0 +1,49 @@
+"""The page of file formats, made from the tables of imports and exports."""
+
+from typing import Any
+
+from app.services.data.exports.formats import FORMATS as FILES
+from app.services.data.exports.registry import SCHEMAS
+from app.services.data.imports.formats.registry import FORMATS
+from docs.made.markdown import page, table
+
+LEAD = (
+    "What files come in and go out. A file that comes in is recognised by its columns; which row becomes what, with "
+    "an example of each: [files that come in](../imports.md). How to ask for one that goes out: "
+    "[the API](../api.md#datasets)."
+)
+
+
+def markdown() -> str:
+    return page(
+        "File formats",
+        LEAD,
+        [
+            "## In",
+            "",
+            *table(("format", "what", "needs"), [(_linked(form.name), form.called, _needs(form)) for form in FORMATS]),
+            "## Out",
+            "",
+            f"Each as {' or '.join(f'`{name}`' for name in FILES)}.",
+            "",
+            *table(
+                ("schema", "what", "columns"),
+                [(f"`{schema.name}`", f"{schema.called} ({schema.kind})", _columns(schema)) for schema in SCHEMAS],
+            ),
+        ],
+    )
+
+
+def _linked(name: str) -> str:
+    return f"[`{name}`](../imports.md#{name})"
+
+
+def _needs(form: Any) -> str:
+    return ", ".join(f"`{field.column}`" for field in form.fields if field.required)
+
+
+def _columns(schema: Any) -> str:
+    """Those of every row, and after *raw* those of raw rows."""
+    own = ", ".join(f"`{column.name}`" for column in getattr(schema, "columns", ()))
+    raw = ", ".join(f"`{column.name}`" for column in getattr(schema, "raw_columns", ()))
+    return f"{own}; raw: {raw}" if raw else own
