@@ -11,7 +11,7 @@ from app.cli.data import dataset_commands
 from app.cli.database import in_transaction
 from app.cli.imports import data_commands
 from app.cli.loop_control import round_commands, run_commands
-from app.cli.model import model_commands
+from app.cli.model import commands as model_commands
 from app.cli.output import Row, show
 from app.db.tables import DatasetVersion, Import, ModelVersion, Round, Run
 from app.services.projects import projects

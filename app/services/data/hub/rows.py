@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion
 from app.errors import Conflict
-from app.services.data.exports import registry
-from app.services.data.exports.annotations import Annotations, annotations_of
-from app.services.data.exports.formats import write_parquet
+from app.services.data.exports import writing
+from app.services.data.exports.asked import Asked
 from app.services.data.storing.loads import Watch
 from training.records import Split
 
@@ -49,27 +48,19 @@ async def write_rows(
 
     Raises ErasedFrom, BrokenDataset, and Conflict without any row: `load_dataset` takes no dataset without one.
     """
-    said = await annotations_of(db, version) if version.kind == "preferences" else None
-    (folder / "data").mkdir(parents=True)
-    files = []
-    for number, split in enumerate(SPLITS):
-        if watch is not None:
-            watch.require_wanted()
-            watch.tell(number, len(SPLITS), "writing")
-        files.append(await asyncio.to_thread(_write, version, home, folder, split, said))
-    for file in files:
-        if not file.rows:
-            (folder / file.path).unlink()
-    if not any(file.rows for file in files):
+    schema = "raw" if version.kind == "preferences" else None
+    asked = Asked(schema_name=schema, form="parquet", files="splits")
+    written = await writing.write_splits(db, version, home, asked, folder / "data", watch=watch)
+    if not written.count:
         raise Conflict("All that this version holds are ties, which have no better side: there is no row to write.")
-    return [file for file in files if file.rows]
+    return await asyncio.to_thread(_described, folder, written.rows)
 
 
-def _write(version: DatasetVersion, home: Path, folder: Path, split: Split, said: Annotations | None) -> SplitFile:
-    path = f"data/{split}.parquet"
-    export = registry.open_export(version, home, annotations=said, split=split)
-    rows = write_parquet(export, folder / path)
-    return SplitFile(split, path, rows, *_measured(folder / path), _columns(folder / path))
+def _described(folder: Path, rows: Mapping[str, int]) -> list[SplitFile]:
+    found = [(split, f"data/{split}.parquet") for split in SPLITS if rows.get(split)]
+    return [
+        SplitFile(split, path, rows[split], *_measured(folder / path), _columns(folder / path)) for split, path in found
+    ]
 
 
 def _measured(file: Path) -> tuple[int, str]:
