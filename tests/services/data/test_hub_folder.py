@@ -170,7 +170,7 @@ async def test_demonstrations_of_a_project_that_says_nothing_make_a_folder_that_
     version = await datasets.cut_demonstrations(db, project, home=tmp_path)
     await write_folder(db, project, version, tmp_path, folder)
     assert load(folder)["train"][0]["completion"] == [{"role": "assistant", "content": "So."}]
-    assert list(load(folder)["train"].features) == ["prompt", "completion"]
+    assert list(load(folder)["train"].features) == ["prompt", "completion", "split"]
     body = (folder / "README.md").read_text()
     assert 'license: "unknown"' in body
     for sentence in (

@@ -63,8 +63,7 @@ class Said:
 
     @property
     def preference(self) -> int | None:
-        """How much better the first of two is: above 0 where it is better, 0 for a tie; None where nobody said, or where
-        there aren't two."""
+        """Above 0 where the first of two is better, 0 for a tie; None where nobody said, or of other numbers."""
         judgement = self.judgement
         if len(self.responses) != 2:
             return None
