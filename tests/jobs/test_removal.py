@@ -8,6 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Base
 from app.db.tables import Project, Prompt, Run
 from app.jobs import reaper
+from app.services.hooks import webhooks
+from app.services.hooks.kinds import EVENTS
+from app.services.hooks.webhooks import Description
 from app.services.loop import lifecycle, runs
 from app.services.projects import contents
 from tests.factories import make_project, make_prompt
@@ -37,6 +40,8 @@ async def counts(db: AsyncSession, project_id: int) -> dict[str, int]:
 async def turned(loop: Loop) -> Project:
     """A project whose loop has turned once, so that it has rows in every table and files of every kind."""
     project = await loop.make_project(label_target=4)
+    told = Description("https://hooks.example/", list(EVENTS))
+    await loop.do(lambda db: webhooks.create(db, None, project.id, told, home=loop.context.home))
     await loop.execute(await loop.queue_sft(project))
     await loop.work_off()
     await loop.start_round(project)
