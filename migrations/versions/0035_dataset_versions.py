@@ -11,7 +11,7 @@ depends_on = None
 
 STAGES = (
     "sft", "reward", "cost", "ppo", "dpo", "kto", "generate", "evaluate", "select", "snapshot", "gate", "promote",
-    "import", "ask", "adopt", "copy", "pack", "unpack", "remove", "erase", "change", "embed", "judge",
+    "import", "ask", "adopt", "copy", "pack", "unpack", "remove", "erase", "change", "embed", "judge", "export",
 )  # fmt: skip
 
 _VERSION_RULE = """

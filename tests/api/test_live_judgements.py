@@ -6,9 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.services.data import datasets
-from app.services.data.exports import judgements as exported
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
+from tests.exporting import exported
 
 LIVE = "/api/v1/projects/everyday-help/judgements/live"
 
@@ -43,7 +43,7 @@ async def test_a_program_reads_everything_in_pages_and_then_what_comes(
 async def cut_and_taken_back(sessions: SessionFactory, seeded: Seeded, home: Path) -> dict[int, dict[str, object]]:
     async with sessions() as db:
         version = await datasets.cut_preferences(db, seeded.project, home=home)
-        rows = {row["judgement_id"]: row async for row in exported.rows(db, version)}
+        rows = {row["judgement_id"]: row for row in await exported(db, version, home, schema="judgements")}
         await db.rollback()
     return rows
 

@@ -14,12 +14,12 @@ from app.db.tables import Completion, Judgement, JudgementChange, Project, Promp
 from app.errors import Conflict, Invalid
 from app.security import Principal
 from app.services.data import datasets, following
-from app.services.data.exports import judgements as exported
 from app.services.data.following import BeginAgain
 from app.services.judging import assignments, judgements, reviews
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.projects.question import Question
+from tests.exporting import exported
 from tests.factories import make_member, make_project, make_prompt, make_task
 
 
@@ -76,7 +76,7 @@ async def held_by_a_cut(sessions: SessionFactory, project: Project, home: Path) 
     """The rows of a version cut now, which is taken back again: nobody's answer is settled by the test."""
     async with sessions() as db:
         version = await datasets.cut_preferences(db, project, home=home)
-        rows = {row["judgement_id"]: row async for row in exported.rows(db, version)}
+        rows = {row["judgement_id"]: row for row in await exported(db, version, home, schema="judgements")}
         await db.rollback()
     return rows
 
