@@ -99,7 +99,7 @@ def test_every_migration_says_what_going_back_loses(path: Path) -> None:
 def test_going_back_tells_what_is_lost_and_asks(
     plumbline: Plumbline, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("typer.confirm", lambda _question: False)
+    monkeypatch.setattr("typer.confirm", lambda _question, **_: False)
     head = str(migrate.head_revision())
     kept = plumbline("db", "downgrade", "-1", DATABASE_URL=database_url)
     assert kept.out.startswith(f"{head}: ")
