@@ -16,6 +16,7 @@ StageName = Literal[
     "adopt", "copy", "pack", "unpack", "remove", "erase", "change",
     "embed",
     "judge",
+    "push",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[
