@@ -219,6 +219,17 @@ class Settings(BaseModel):
     training_threads: Annotated[
         int | None, Field(ge=1, description="CPU threads of a training process; unset: the number of cores.")
     ] = None
+    push_to: Annotated[
+        str,
+        Field(
+            description="Where owners may push models to, separated by commas: folders, storages "
+            "(`s3://BUCKET/FOLDER`) and owners on a hub (`hf://OWNER`). Credentials are those of the worker's "
+            "environment."
+        ),
+    ] = ""
+    hub_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$", description="The hub that `hf://` names.")] = (
+        "https://huggingface.co"
+    )
     backup_to: Annotated[
         str | None,
         Field(
@@ -290,6 +301,14 @@ class Settings(BaseModel):
         folder = Path(location or "").expanduser()
         return str(folder.absolute()) if location and folder.is_dir() else location
 
+    @field_validator("push_to")
+    @classmethod
+    def _places(cls, text: str) -> str:
+        for address in _listed(text):
+            if "://" not in address and not address.startswith("/"):
+                raise ValueError(f"{address} is neither an address nor a folder from / on")
+        return text
+
     @field_validator("backup_to")
     @classmethod
     def _absolute_unless_a_storage(cls, address: str | None) -> str | None:
@@ -337,6 +356,11 @@ class Settings(BaseModel):
         return self.disk_reserve_megabytes * 1_000_000
 
     @property
+    def push_places(self) -> tuple[str, ...]:
+        """Where models may be pushed to."""
+        return _listed(self.push_to)
+
+    @property
     def allowed_model_folders(self) -> tuple[str, ...]:
         """Folders from which people who are no admins may take models by path."""
         return tuple(folder for folder in self.model_folders.split(":") if folder.strip())
@@ -357,6 +381,10 @@ class Settings(BaseModel):
 
 def _parsed(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(network.strip()) for network in listed.split(",") if network.strip())
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:

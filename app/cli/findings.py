@@ -12,8 +12,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from app.figures_server import WEB_PROCESSES
-from app.services.backups.storage import SCHEMES
 from app.services.disk import existing
+from app.services.places.storage import SCHEMES
 from app.services.served.keys import FILE as KEY_FILE
 from app.settings import Settings
 

@@ -14,10 +14,11 @@ from app.db.tables import Run
 from app.db.tables.lineage import ModelKind
 from app.errors import Invalid
 from app.services import audit
-from app.services.loop import base_models, bringing, model_card, models
+from app.services.loop import base_models, bringing, models, starting
 from app.services.loop.archive import Archive
 from app.services.loop.base_models import CheckedModel
 from app.services.loop.needs import Need
+from app.services.loop.stages import model_card
 from app.services.projects import projects
 from app.settings import settings
 
@@ -77,6 +78,22 @@ def download(
     draft.replace(target)
     words = f"Wrote {_size(archive.size_bytes)} to {target}."
     say(words, {"file": str(target), "size_bytes": archive.size_bytes})
+
+
+@commands.command()
+def push(
+    kind: Annotated[ModelKind, typer.Argument(help="policy, reward or cost.")],
+    number: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
+    project: ProjectName,
+    to: Annotated[str, typer.Option("--to", help="One of PLUMBLINE_PUSH_TO; a folder by its name and a slash.")],
+) -> None:
+    """Have a worker send a model version to a folder, a storage or a hub."""
+
+    async def queue(db: AsyncSession) -> Run:
+        found = await projects.named(db, project)
+        return await starting.push(db, None, found, await models.numbered(db, found.id, kind, number), to)
+
+    print(f"Run {in_transaction(queue).id} is in the queue.")
 
 
 def _table(checked: CheckedModel) -> list[str]:

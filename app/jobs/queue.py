@@ -26,6 +26,7 @@ from app.services.dispatch import (
     RUN_TASK,
     STEPS_QUEUE,
     TRAINING_QUEUE,
+    WAKE_TASK,
 )
 
 Handler = Callable[[int], Awaitable[None]]
@@ -53,6 +54,7 @@ class Queue:
         round_handler: Handler,
         report_handler: ReportHandler,
         errand_handler: Handler | None = None,
+        wake_handler: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._queues = queues
         self._app = App(
@@ -79,6 +81,11 @@ class Queue:
             with traces.span(f"job {ERRAND_TASK}", "consumer", plumbline__errand_id=errand_id):
                 assert errand_handler is not None, "who serves this queue has one"
                 await errand_handler(errand_id)
+
+        @self._app.task(name=WAKE_TASK)
+        async def wake() -> None:
+            assert wake_handler is not None, "who serves this queue has one"
+            await wake_handler()
 
         @self._app.task(name=REPORT_TASK)
         async def report(project_id: int, name: str) -> None:

@@ -67,6 +67,12 @@ class Resident:
             raise Unanswered("%(problem)s", problem=answer["problem"])
         return answer
 
+    async def wake(self) -> None:
+        """Have the process there before somebody waits for it."""
+        if self._process is None:
+            with suppress(Unanswered):  # the first question starts it again, and says why it can't be
+                await self.ask({"do": "wake"})
+
     async def keep_watch(self, stopping: asyncio.Event) -> None:
         """Have the process rest when nobody asks; end it when the worker stops."""
         while not stopping.is_set():

@@ -117,6 +117,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
             at_length(lambda db: reports.write(db, project_id, name))
         ),
         errand_handler=lambda errand_id: errands.perform(context, resident, errand_id),
+        wake_handler=resident.wake,
     )
     room.look(context)  # before the first run is taken
     log.info("worker_started", owner=context.owner)

@@ -16,6 +16,7 @@ RUN_TASK = "plumbline.run"
 ROUND_TASK = "plumbline.round"
 REPORT_TASK = "plumbline.report"
 ERRAND_TASK = "plumbline.errand"
+WAKE_TASK = "plumbline.wake"
 
 # A training run takes minutes and most of the machine; rounds and the short stages pass it on a queue of their own.
 TRAINING_QUEUE = "training"
@@ -49,6 +50,11 @@ async def defer_errand(db: AsyncSession, errand_id: int) -> None:
     """Ask for somebody to do this errand."""
     lock = f"errand:{errand_id}"
     await _defer(db, ERRAND_TASK, queue="errands", queueing_lock=lock, errand_id=errand_id)
+
+
+async def defer_waking(db: AsyncSession) -> None:
+    """Ask for the process that does errands to be there before the first of them."""
+    await _defer(db, WAKE_TASK, queue="errands", queueing_lock="wake")
 
 
 async def _defer(db: AsyncSession, task: str, *, queue: QueueName, queueing_lock: str, **arguments: int | str) -> None:

@@ -129,6 +129,17 @@ async def test_a_process_that_ends_is_started_again_for_the_next_question(
     assert answer["problem"] == "no prompt leaves room"
 
 
+async def test_it_is_there_before_the_first_question(
+    sessions: SessionFactory, seeded: Seeded, context: WorkerContext, resident: Resident
+) -> None:
+    await resident.wake()
+    woken = (await resident.ask({"do": "wake"}))["pid"]
+    await jobs.perform(context, resident, (await ask(sessions, seeded, "why")).id)
+    assert (await resident.ask({"do": "wake"}))["pid"] == woken
+    broken = Resident((sys.executable, "-c", "raise SystemExit(1)"), dict(os.environ), context.home / "logs")
+    await broken.wake()
+
+
 async def test_a_worker_that_stops_ends_what_it_is_at(
     sessions: SessionFactory, seeded: Seeded, context: WorkerContext, resident: Resident
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_question_that_can_not_be_answered_says_why_and_the_next_one_is(policy
         writing(policy, max_new_tokens=100_000),
         {"do": "score", "model": str(tmp_path / "nowhere"), "pairs": []},
         {"do": "dance"},
+        {"do": "wake"},
         writing(policy),
     )
     problems = [answer["problem"] for answer in answers if "problem" in answer]
@@ -88,4 +89,5 @@ def test_a_question_that_can_not_be_answered_says_why_and_the_next_one_is(policy
     assert "no prompt leaves room" in problems[2]
     assert "there is no model at" in problems[3]
     assert problems[4].startswith("KeyError")
+    assert answers[5] == {"done": True}
     assert answers[-1]["responses"]

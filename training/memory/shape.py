@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 README_BYTES = 65_536
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 MAX_JSON_BYTES = 64 << 20  # an index, or the header of the largest models, and no more
 
 

@@ -18,6 +18,7 @@ StageName = Literal[
     "embed",
     "judge",
     "export",
+    "push",
 ]  # fmt: skip
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RoundStep = Literal[

@@ -16,9 +16,9 @@ from psycopg import sql
 from app.db.migrate import MIGRATION_LOCK
 from app.db.session import plain_url
 from app.db.unfinished import MARK
-from app.services.backups.files import durably
 from app.services.backups.manifest import Manifest, Table
-from app.services.backups.place import Damaged
+from app.services.places.files import durably
+from app.services.places.place import Damaged
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

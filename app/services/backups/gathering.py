@@ -17,9 +17,9 @@ from app.errors import Conflict
 from app.services.backups import database
 from app.services.backups.database import Connection
 from app.services.backups.manifest import Table
-from app.services.backups.place import Content
 from app.services.loop.artifacts import MANIFEST
 from app.services.loop.runs import LOG
+from app.services.places.place import Content
 
 ASIDE = ".backup.part"
 # A file may go while its row still says that it is there, until the transaction ends that removes it.

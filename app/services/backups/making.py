@@ -10,8 +10,8 @@ from app.services.backups import database, gathering, manifest
 from app.services.backups.database import Connection
 from app.services.backups.gathering import Gathered
 from app.services.backups.manifest import Manifest, Stored
-from app.services.backups.place import Content, Place, object_name
 from app.services.backups.recording import Record
+from app.services.places.place import Content, Place, object_name
 from app.settings import Settings, variables
 
 # Any constant will do, as long as nothing else in the database locks the same one.

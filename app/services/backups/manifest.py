@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from app.errors import Invalid
-from app.services.backups.place import Damaged, Place
+from app.services.places.place import Damaged, Place
 
 FORMAT = 1
 FOLDER = "backups/"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.errors import Conflict, Invalid
-from app.services.backups.files import durably
-from app.services.backups.place import PIECE_BYTES, Content, Damaged
+from app.services.places.files import durably
+from app.services.places.place import PIECE_BYTES, Content, Damaged
 
 _SEAL = b"plumbline backup sha256 "
 _SEAL_BYTES = len(_SEAL) + 64 + 1

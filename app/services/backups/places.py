@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from app.services.backups.folder import Folder
 from app.services.backups.one_file import OneFile
-from app.services.backups.place import Place
-from app.services.backups.storage import SCHEMES, Storage
+from app.services.places.folder import Folder
+from app.services.places.place import Place
+from app.services.places.storage import SCHEMES, Storage
 
 
 def place_at(address: str, *, of_many: bool = False) -> Place:

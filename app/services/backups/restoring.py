@@ -15,10 +15,10 @@ from app.db.unfinished import MARK
 from app.errors import Conflict, Invalid
 from app.services.backups import database, manifest
 from app.services.backups.database import Connection
-from app.services.backups.files import write_durably
 from app.services.backups.making import Tell, alone
 from app.services.backups.manifest import ROOTS, Manifest
-from app.services.backups.place import Content, Damaged, Place, checked
+from app.services.places.files import write_durably
+from app.services.places.place import Content, Damaged, Place, checked
 from app.settings import Settings, variables
 
 ASIDE = ".restore.part"

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Backup
 from app.services.backups.places import place_at
-from app.services.backups.storage import SCHEMES
+from app.services.places.storage import SCHEMES
 from app.settings import Settings
 
 # After one that failed, unless the setting asks for more.

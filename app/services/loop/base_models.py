@@ -6,7 +6,6 @@ Nothing here runs code of a model, and nothing reads its weights.
 import asyncio
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from app.services.loop.needs import Need
 from app.settings import Settings
 from training.memory.room import total_bytes
 from training.memory.shape import (
+    HUB_ID,
     MAX_JSON_BYTES,
     ModelShape,
     folder_of,
@@ -35,7 +35,6 @@ MODEL_TYPES = frozenset(
 )
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 NOT_ALLOWED = phrase(
     "This site doesn't take models from there. An admin can allow a folder by PLUMBLINE_MODEL_FOLDERS, or choose the "

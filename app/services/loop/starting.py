@@ -6,14 +6,16 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import Judge, Project, Round, Run, ServedModel
+from app.db.tables import Judge, ModelVersion, Project, Round, Run, ServedModel
 from app.errors import Invalid
+from app.services import audit
 from app.services.judging import labels
 from app.services.loop import models, runs
 from app.services.loop import writers as pens
 from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
 from app.services.loop.stages import ask as stage_ask
 from app.services.loop.stages import judge as stage_judge
+from app.services.loop.stages import push as stage_push
 from app.services.loop.stages.parts import is_short_of_pairs
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import TrainingStage
@@ -72,6 +74,12 @@ async def judge(db: AsyncSession, actor_id: int | None, project: Project, judge_
     """
     inputs = await stage_judge.inputs_for(db, project, judge_, settings_of(project).judges, pairs=pairs)
     return await start(db, actor_id, project, "judge", inputs=inputs)
+
+
+async def push(db: AsyncSession, actor_id: int | None, project: Project, version: ModelVersion, called: str) -> Run:
+    """Queue the sending of a model version to a place of this site's, by what it is called. Raises Invalid."""
+    await audit.note(db, "export", f"{version.kind} {version.number}", {"as": called}, project_id=project.id)
+    return await start(db, actor_id, project, "push", inputs=stage_push.inputs_for(version, called))
 
 
 def run_settings(project: Project, stage: str, settings: RoundSettings, inputs: Json) -> Json:

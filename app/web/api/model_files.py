@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request, Response, status
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse
 
 from app.db.tables.lineage import ModelKind
 from app.services import audit
-from app.services.loop import model_card, models
-from app.web.api.access import Id, ManagedProject
+from app.services.loop import models, starting
+from app.services.loop.stages import model_card
+from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.schemas import RunOut
 from app.web.serving import archives
 from app.web.serving.deps import Db, settings_of
 
@@ -54,3 +57,25 @@ async def read_model_card(request: Request, project: ManagedProject, kind: Model
     version = await models.numbered(db, project.id, kind, number)
     card = await model_card.write(db, project, version, settings_of(request).home)
     return PlainTextResponse(card, media_type="text/markdown")
+
+
+class PushIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    place: str = Field(max_length=2_000, description="One of those that the site's admin has named.")
+
+
+@router.post(
+    "/projects/{slug}/models/{kind}/{number}/push",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Push a model version",
+)
+async def push_model(
+    project: OwnedProject, kind: ModelKind, number: Id, caller: Caller, db: Db, body: PushIn
+) -> RunOut:
+    """Has a worker send the directory with its card to a folder, a storage or a hub.
+
+    422 for a place that isn't offered, which says those that are.
+    """
+    version = await models.numbered(db, project.id, kind, number)
+    return RunOut.model_validate(await starting.push(db, caller.user_id, project, version, body.place))

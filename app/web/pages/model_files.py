@@ -2,22 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Form, Path, Request
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.db.tables.lineage import ModelKind
 from app.services import audit
-from app.services.loop import model_card, models
+from app.services.loop import models, pushing, starting
 from app.services.loop.artifacts import ArtifactBroken
+from app.services.loop.stages import model_card
 from app.web.locales import translated
-from app.web.pages.access import ManagedProject
+from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving import archives
-from app.web.serving.deps import Db, settings_of
+from app.web.serving.deps import CurrentUser, Db, settings_of
 
 router = APIRouter(prefix="/projects/{slug}/models/{kind}/{number}", include_in_schema=False)
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+class Push(BaseModel):
+    place: Annotated[str, Field(max_length=2_000)] = ""
 
 
 @router.get("/card")
@@ -37,7 +43,23 @@ async def show_card(request: Request, kind: ModelKind, number: Number, managed: 
         card=model_card.body_of(archive.card) if archive is not None else None,
         archive=archive,
         problem=problem,
+        places=[place.called for place in pushing.destinations(settings_of(request))],
     )
+
+
+@router.post("/push")
+async def push(
+    kind: ModelKind,
+    number: Number,
+    project: OwnedProject,
+    form: Annotated[Push, Form()],
+    principal: CurrentUser,
+    db: Db,
+) -> Response:
+    """Queues the sending of a model to one of the site's places, for an owner, and leads to its run. Raises Invalid."""
+    version = await models.numbered(db, project.id, kind, number)
+    run = await starting.push(db, principal.user_id, project, version, form.place)
+    return render.redirect(f"/projects/{project.slug}/runs/{run.id}")
 
 
 @router.get("/archive")

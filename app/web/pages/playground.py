@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.db.tables import Errand, Project
 from app.errors import Conflict, DomainError, Invalid, NotFound, TooMany
+from app.services import dispatch
 from app.services.loop import errands, tasks_by_hand
 from app.services.loop.errands import MOST_CHARACTERS, MOST_TOKENS, MOST_WRITERS, Writing
 from app.services.loop.writers import Writer
@@ -54,7 +55,9 @@ class Chosen(BaseModel):
 
 @router.get("")
 async def show_playground(request: Request, managed: ManagedProject, db: Db) -> Response:
-    """Shows owners and reviewers whom one can ask; owners ask."""
+    """Shows owners and reviewers whom one can ask; owners ask, for whom a worker gets ready meanwhile."""
+    if managed.is_owner:
+        await dispatch.defer_waking(db)
     return await _page(request, db, managed)
 
 

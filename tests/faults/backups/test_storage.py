@@ -93,9 +93,7 @@ async def test_a_storage_that_is_not_there_is_one_line(project: Project, here: C
 
 async def test_without_the_extra_it_says_what_to_install(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     find = util.find_spec
-    monkeypatch.setattr(
-        "app.services.backups.storage.find_spec", lambda name: None if name == "obstore" else find(name)
-    )
+    monkeypatch.setattr("app.services.places.storage.find_spec", lambda name: None if name == "obstore" else find(name))
     assert (await here("backup", "s3://bucket/x")).refusal == (
-        "Backups to s3://bucket/x need obstore, which isn't installed: pip install plumbline[storage]"
+        "s3://bucket/x needs obstore, which isn't installed: pip install plumbline[storage]"
     )

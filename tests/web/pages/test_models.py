@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -134,3 +135,24 @@ async def test_a_version_leads_to_its_card_and_the_card_to_its_download(doors: d
     html = await read(reviewer, f"{MODELS}/policy/2/card")
     assert "policy-2 has no readable manifest" in words(html)
     assert "Download" not in words(html)
+
+
+async def test_an_owner_pushes_a_model_to_a_place_that_an_admin_has_named(
+    doors: dict[str, Door], site: FastAPI, db: AsyncSession
+) -> None:
+    card, push = f"{MODELS}/policy/2/card", f"{MODELS}/policy/2/push"
+    assert "by PLUMBLINE_PUSH_TO" in words(await read(doors["owner"], card))
+    named = site.state.settings.model_copy(update={"push_to": "/srv/models,s3://bucket/models"})
+    site.state.settings = named
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.services.loop.stages.push.settings", lambda: named)
+        html = await read(doors["owner"], card)
+        assert "models/" in words(html)
+        assert "/srv/models" not in html, "no folder of the machine is told"
+        assert "/push" not in await read(doors["reviewer"], card)
+        sent = await doors["owner"].send("POST", push, {"place": "models/"})
+        refused = await doors["owner"].send("POST", push, {"place": "/etc"})
+    run = (await db.scalars(select(Run).where(Run.stage == "push"))).one()
+    assert sent.headers["location"] == f"{PROJECT}/runs/{run.id}"
+    assert run.settings["place"] == "models/"
+    assert refused.status_code == 422

@@ -1,6 +1,6 @@
 """The playground: one prompt, several writers side by side, and a task of two of them."""
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Errand
@@ -95,3 +95,15 @@ async def test_what_stands_against_it_is_said_on_the_page(
     refused = await owner.send("POST", f"{PLAYGROUND}/{seeded.errand.id}/task", form={"answers": ["0", "1"]})
     assert refused.status_code == 409
     assert "There is nothing to compare" in words(refused.text)
+
+
+async def test_a_worker_gets_ready_while_an_owner_writes_and_for_nobody_else(
+    doors: dict[str, Door], db: AsyncSession
+) -> None:
+    woken = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'plumbline.wake'")
+    await read(doors["reviewer"], PLAYGROUND)
+    assert await db.scalar(woken) == 0
+    for _ in range(2):
+        await read(doors["owner"], PLAYGROUND)
+    await db.commit()
+    assert await db.scalar(woken) == 1

@@ -27,6 +27,7 @@ from app.services.loop.stages.kto import KTO
 from app.services.loop.stages.pack import PACK
 from app.services.loop.stages.ppo import PPO
 from app.services.loop.stages.promote import PROMOTE
+from app.services.loop.stages.push import PUSH
 from app.services.loop.stages.remove import REMOVE
 from app.services.loop.stages.reward import REWARD
 from app.services.loop.stages.select import SELECT
@@ -37,7 +38,7 @@ from app.services.loop.stages.unpack import UNPACK
 
 _ALL: tuple[Stage, ...] = (
     REWARD, COST, PPO, DPO, KTO, GENERATE, ASK, JUDGE, SFT, ADOPT, EVALUATE, EMBED, SELECT, SNAPSHOT, GATE, PROMOTE,
-    IMPORT, EXPORT, COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE, FOLDER,
+    IMPORT, EXPORT, COPY, PACK, UNPACK, REMOVE, ERASE, CHANGE, FOLDER, PUSH,
 )  # fmt: skip
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
 TRAINING: Mapping[str, TrainingStage] = {

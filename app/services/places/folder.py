@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.errors import Invalid
-from app.services.backups.files import write_durably
-from app.services.backups.place import PIECE_BYTES, Content, Damaged
+from app.services.places.files import write_durably
+from app.services.places.place import PIECE_BYTES, Content, Damaged
 
 
 class Folder:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from app.errors import Conflict, Invalid
-from app.services.backups.place import PIECE_BYTES, Content, Damaged
+from app.services.places.place import PIECE_BYTES, Content, Damaged
 
 SCHEMES = ("s3://", "gs://", "az://")
 
@@ -21,9 +21,7 @@ class Storage:
     def __init__(self, url: str) -> None:
         """Raises Invalid where obstore isn't installed, or for an address that it doesn't understand."""
         if find_spec("obstore") is None:
-            raise Invalid(
-                "Backups to %(url)s need obstore, which isn't installed: pip install plumbline[storage]", url=url
-            )
+            raise Invalid("%(url)s needs obstore, which isn't installed: pip install plumbline[storage]", url=url)
         self._obstore: Any = import_module("obstore")
         self._url = url
         with self._in_words():

@@ -1,4 +1,4 @@
-"""Where backups are: contents by name, each there as a whole or not at all.
+"""Where contents are, by name, each there as a whole or not at all. Backups have theirs so:
 
 backups/NAME.json        a backup: what it is made of, by digest; written last
 objects/ab/SHA256        a file or a table's rows, once for all backups that hold it

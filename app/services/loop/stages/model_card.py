@@ -17,9 +17,8 @@ from app.db.base import Json
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Round, Run
 from app.services.loop import artifacts
 from app.services.loop.archive import CARD, Archive, open_archive
-from app.services.loop.base_models import HUB_ID
 from app.services.loop.stages.figures import SHARED
-from training.memory.shape import folder_of, licence_of
+from training.memory.shape import HUB_ID, folder_of, licence_of
 
 ADAPTER_CONFIG = "adapter_config.json"
 # Nothing is made from more than so many models in a row.

@@ -1,0 +1,1 @@
+"""Places that keep contents by name: a folder, and a storage that speaks S3."""
