@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.web.api.routes import openapi
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,12 +90,12 @@ class Classes:
 
     def _class(self, name: str, schema: Schema) -> Iterator[str]:
         is_answer = name in self.answers
-        yield f"class {self.name(name)}({'Answer' if is_answer else 'Body'}):"
+        yield f"class {self.name(name)}(values.{'Answer' if is_answer else 'Body'}):"
         yield from _docstring(schema.get("description", ""))
         for field, described in schema.get("properties", {}).items():
             kind = self.kind(described, is_open=is_answer)
             default = "" if field in schema.get("required", ()) else f" = {described.get('default')!r}"
-            given, alias = _argument(field), ""
+            given, alias = _field(field), ""
             if default.startswith(" = {") and "$ref" in described:
                 default = " = None"  # of a body: what isn't set isn't sent
             if default == " = None" and not kind.endswith("None") and kind != "Any":
@@ -135,13 +137,14 @@ def _operation(classes: Classes, method: str, path: str, call: Schema) -> Iterat
     named = {
         **{entry["name"]: _optional(classes.kind(entry["schema"]), entry) for entry in query},
         **dict.fromkeys(headers, "str | None = None"),
-        **({"progress": "Progress | None = None"} if sent == "content" else {}),
     }
     arguments = ["self", *(f"{name}: {kind}" for name, kind in places.items())]
     if body:
         arguments.append(f"{sent}: {body}" + (" = None" if body.endswith("None") else ""))
     if named:
         arguments += ["*", *(f"{_argument(name)}: {kind}" for name, kind in named.items())]
+    if sent == "content":
+        arguments += [*(() if named else ("*",)), "progress: Progress | None = None"]
     filled = re.sub(r"\{(\w+)\}", r"{place(\1)}", path)
     given = [f'"{method.upper()}"', f'{"f" if places else ""}"{filled}"']
     if query:
@@ -184,7 +187,12 @@ def _optional(kind: str, entry: Schema) -> str:
 
 def _argument(name: str) -> str:
     name = name.lower().replace("-", "_")
-    return f"{name}_" if keyword.iskeyword(name) or name in ("schema", "json", "copy", "validate", "self") else name
+    return f"{name}_" if keyword.iskeyword(name) or name in ("body", "content", "progress", "self") else name
+
+
+def _field(name: str) -> str:
+    """A field's name, which must be none of pydantic's own."""
+    return f"{name}_" if keyword.iskeyword(name) or hasattr(BaseModel, name) else name
 
 
 def _docstring(text: str, indent: int = 4) -> Iterator[str]:
@@ -207,9 +215,9 @@ def written() -> dict[Path, str]:
     models = MADE.format(about="What the API takes and what it answers.", source=source, noqa="E501, RUF012") + (
         "from __future__ import annotations\n\nfrom datetime import date, datetime\n"
         "from typing import Any, Literal\n\nfrom pydantic import Field\n\n"
-        "from plumbline_client.values import Answer, Body\n\n\n"
+        "from plumbline_client import values\n\n\n"
     )
-    operations = MADE.format(about="A method for every call of the API.", source=source, noqa="A002, E501") + (
+    operations = MADE.format(about="A method for every call of the API.", source=source, noqa="E501") + (
         "from __future__ import annotations\n\nfrom datetime import date, datetime\nfrom typing import Any, Literal\n\n"
         "from plumbline_client import models\nfrom plumbline_client._async.download import AsyncDownload\n"
         "from plumbline_client._async.pages import AsyncPages\n"

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 Content = bytes | Path
 """What is uploaded: the bytes themselves, or a file that is read while it is sent."""
 
+Plain = str | int | float | bool
 Progress = Callable[[int, int | None], None]
 """Told of bytes that were sent or came, and of how many there are, where that is known."""
 
@@ -45,9 +47,13 @@ class Call:
         return self.body
 
     @property
-    def parameters(self) -> dict[str, str | int | float | bool]:
-        """The query without what wasn't given."""
-        return {name: _plain(value) for name, value in self.query.items() if value is not None}
+    def parameters(self) -> dict[str, Plain | list[Plain]]:
+        """The query without what wasn't given; of a list, each value by itself."""
+        given = {name: value for name, value in self.query.items() if value is not None}
+        return {
+            name: [_plain(one) for one in value] if isinstance(value, list | tuple) else _plain(value)
+            for name, value in given.items()
+        }
 
 
 def place(value: object) -> str:
@@ -55,8 +61,10 @@ def place(value: object) -> str:
     return quote(str(value), safe="")
 
 
-def _plain(value: object) -> str | int | float | bool:
-    return value if isinstance(value, str | int | float | bool) else str(getattr(value, "isoformat", value.__str__)())
+def _plain(value: object) -> Plain:
+    if isinstance(value, str | int | float | bool):
+        return value
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def size_of(content: Content) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Literal
 
-from plumbline_client.values import Answer, Body
+from plumbline_client import values
 
 
-class Account(Answer):
+class Account(values.Answer):
     id: int
     name: str
     email: str | None
@@ -21,20 +21,20 @@ class Account(Answer):
     disabled_at: datetime | None
 
 
-class AccountIn(Body):
+class AccountIn(values.Body):
     is_admin: bool | None = None
     """Whether the person runs the site."""
     disabled: bool | None = None
     """True: shut out at once; sessions, tokens and links end for good."""
 
 
-class AddIn(Body):
+class AddIn(values.Body):
     person: str
     """Name or e-mail address of an account."""
     role: Literal["annotator", "owner", "reviewer"] = "annotator"
 
 
-class Agreement(Answer):
+class Agreement(values.Answer):
     """Rows as the figures `agreement`, `agreement-by-pair` and `divided-tasks` have them."""
 
     as_of: datetime | None
@@ -50,14 +50,14 @@ class Agreement(Answer):
     """The most divided first."""
 
 
-class AskIn(Body):
+class AskIn(values.Body):
     prompts: int | None = None
     """So many prompts are answered; null: as many as by a policy."""
     compared: list[str] | None = None
     """Writers, as `GET …/writers` lists them; one alone: its responses with each other."""
 
 
-class Audit(Answer):
+class Audit(values.Answer):
     id: int
     at: datetime
     actor_id: int | None
@@ -76,7 +76,7 @@ class Audit(Answer):
     after: dict[str, Any] | None
 
 
-class BrowseChangeIn(Body):
+class BrowseChangeIn(values.Body):
     change: Literal[
         "exclude", "give", "include", "priority", "put_back", "quota", "retire", "share", "split", "tag", "untag"
     ]
@@ -87,7 +87,7 @@ class BrowseChangeIn(Body):
     """The tag, the split, the number or the person's id, where the change takes one."""
 
 
-class Calibration(Answer):
+class Calibration(values.Answer):
     """What is known of a judge.
 
     `shared` are pairs whose majority of people took a side and that it answered; those that the head was sure of are
@@ -112,7 +112,7 @@ class Calibration(Answer):
     tokens: int
 
 
-class Change(Answer):
+class Change(values.Answer):
     change_id: int | None
     """To undo it by; null when nothing was changed."""
     changed: int
@@ -122,13 +122,13 @@ class Change(Answer):
     """That does it, where it takes long; nothing is changed yet."""
 
 
-class CheckedModel(Answer):
+class CheckedModel(values.Answer):
     card: ModelCard
     needs: list[Need]
     machine_memory_bytes: int
 
 
-class Column(Answer):
+class Column(values.Answer):
     name: str
     title: str
     form: (
@@ -140,7 +140,7 @@ class Column(Answer):
     """`person`: an id, beside which rows have the name under `person`."""
 
 
-class Comparison(Answer):
+class Comparison(values.Answer):
     first: Writer
     second: Writer
     judgements: int
@@ -152,7 +152,7 @@ class Comparison(Answer):
     high: float
 
 
-class Conduct(Answer):
+class Conduct(values.Answer):
     judgements: int
     checked: int
     """Answers to gold tasks."""
@@ -172,18 +172,18 @@ class Conduct(Answer):
     """Median time with the page in front and in use."""
 
 
-class CopyIn(Body):
+class CopyIn(values.Body):
     name: str
     slug: str = ""
     """The short name in addresses; empty: made from the name."""
     with_prompts: bool = False
 
 
-class Count(Answer):
+class Count(values.Answer):
     tasks: int
 
 
-class Counts(Answer):
+class Counts(values.Answer):
     prompts_by_split: dict[str, int]
     demonstrations: int
     completions: int
@@ -195,14 +195,14 @@ class Counts(Answer):
     annotators: int
 
 
-class CutIn(Body):
+class CutIn(values.Body):
     prefers_verdicts: bool | None = None
     """Where a reviewer has decided, the verdict alone counts; false: no verdict does; null: as the project has it."""
     takes_machines: bool | None = None
     """What calibrated judges that are models said is taken in, by a weight below a person's; null: as the project has it."""
 
 
-class Dataset(Answer):
+class Dataset(values.Answer):
     number: int
     kind: Literal["demonstrations", "preferences"] | str
     sha256: str
@@ -220,13 +220,13 @@ class Dataset(Answer):
     file_removed_at: datetime | None
 
 
-class Day(Answer):
+class Day(values.Answer):
     day: date
     judgements: int
     active_ms: int
 
 
-class DemonstrationListed(Answer):
+class DemonstrationListed(values.Answer):
     id: int
     prompt_id: int
     text: str
@@ -238,7 +238,7 @@ class DemonstrationListed(Answer):
     """When its text was erased, for good; null: it was not."""
 
 
-class DirectoryGroup(Answer):
+class DirectoryGroup(values.Answer):
     id: int
     name: str
     people: list[int]
@@ -246,7 +246,7 @@ class DirectoryGroup(Answer):
     projects: list[Grant]
 
 
-class Erasure(Answer):
+class Erasure(values.Answer):
     """What is touched, as it was before; `run` is null for a dry run."""
 
     prompts: int
@@ -275,7 +275,7 @@ class Erasure(Answer):
     run: Run | None = None
 
 
-class ErasureIn(Body):
+class ErasureIn(values.Body):
     kind: Literal["person", "prompt", "response"]
     id: int
     """Of the prompt, the response or the person."""
@@ -287,14 +287,14 @@ class ErasureIn(Body):
     """Only say what would be touched."""
 
 
-class ExportIn(Body):
+class ExportIn(values.Body):
     with_models: bool = False
     """With the files of its models."""
     with_people: bool = True
     """With names and e-mail addresses; else people are numbered."""
 
 
-class Figure(Answer):
+class Figure(values.Answer):
     name: str
     title: str
     meaning: str
@@ -302,7 +302,7 @@ class Figure(Answer):
     columns: list[Column]
 
 
-class FigureRows(Answer):
+class FigureRows(values.Answer):
     name: str
     title: str
     meaning: str
@@ -317,20 +317,20 @@ class FigureRows(Answer):
     rows: list[dict[str, Any]]
 
 
-class Grant(Answer):
+class Grant(values.Answer):
     slug: str
     role: Literal["annotator", "owner", "reviewer"] | str
 
 
-class GrantIn(Body):
+class GrantIn(values.Body):
     role: Literal["annotator", "owner", "reviewer"] = "annotator"
 
 
-class GroupIn(Body):
+class GroupIn(values.Body):
     name: str
 
 
-class Import(Answer):
+class Import(values.Answer):
     id: int
     state: Literal["checked", "imported", "undone", "uploaded"] | str
     """What was last done with all of it. Whether something is being done now the run says."""
@@ -350,7 +350,7 @@ class Import(Answer):
     undone_at: datetime | None
 
 
-class ImportIn(Body):
+class ImportIn(values.Body):
     format: str | None = None
     """What the rows are; null: as it was recognised or chosen before."""
     columns: dict[str, Any] | None = None
@@ -361,7 +361,7 @@ class ImportIn(Body):
     """Make demonstrations of the better responses, too."""
 
 
-class Invitation(Answer):
+class Invitation(values.Answer):
     id: int
     name: str
     email: str | None
@@ -370,14 +370,14 @@ class Invitation(Answer):
     expires_at: datetime
 
 
-class InvitationsIn(Body):
+class InvitationsIn(values.Body):
     people: list[InviteeIn]
     role: Literal["annotator", "owner", "reviewer"] = "annotator"
     days: int = 7
     """How long the links work."""
 
 
-class Invited(Answer):
+class Invited(values.Answer):
     id: int
     name: str
     email: str | None
@@ -388,12 +388,12 @@ class Invited(Answer):
     """Lets one person in, once. It is told in this answer and never again."""
 
 
-class InviteeIn(Body):
+class InviteeIn(values.Body):
     name: str = ""
     email: str | None = None
 
 
-class Judge(Answer):
+class Judge(values.Answer):
     """Figures as a worker has computed them from its newest 5,000 answers."""
 
     is_judge: bool
@@ -405,7 +405,7 @@ class Judge(Answer):
     measured: Calibration | None = None
 
 
-class JudgeAnswer(Answer):
+class JudgeAnswer(values.Answer):
     id: int
     task_id: int
     outcome: Literal["abstained", "first", "flip", "second", "tie"] | str
@@ -417,12 +417,12 @@ class JudgeAnswer(Answer):
     created_at: datetime
 
 
-class JudgePairsIn(Body):
+class JudgePairsIn(values.Body):
     pairs: int
     """Open pairs, at most; those that people have judged come on top."""
 
 
-class JudgeReply(Answer):
+class JudgeReply(values.Answer):
     order: list[int]
     """The positions that were shown as A and B."""
     said: Literal["A", "B", "tie"] | str | None
@@ -432,7 +432,7 @@ class JudgeReply(Answer):
     text: str
 
 
-class Judgement(Answer):
+class Judgement(values.Answer):
     id: int
     assignment_id: int
     answer_type: Literal["best", "eight", "ranking", "seven", "six"] | str
@@ -444,7 +444,7 @@ class Judgement(Answer):
     """What the project says of it: in its qualification round, and of gold tasks where people are told."""
 
 
-class JudgementIn(Body):
+class JudgementIn(values.Body):
     """What is said of a task, in the order of its panes."""
 
     answer_type: Literal["best", "eight", "ranking", "seven", "six"] = "seven"
@@ -471,7 +471,7 @@ class JudgementIn(Body):
     active_ms: int | None = None
 
 
-class JudgementListed(Answer):
+class JudgementListed(values.Answer):
     id: int
     task_id: int
     annotator: str | None
@@ -494,13 +494,13 @@ class JudgementListed(Answer):
     """When the reason given was erased, for good; null: it was not."""
 
 
-class LabelAdvice(Answer):
+class LabelAdvice(values.Answer):
     enough: int | None
     """Judgements in all; null where nobody can say."""
     sentence: str
 
 
-class Limits(Answer):
+class Limits(values.Answer):
     """How patiently and how much a served model is asked. The caps hold for one run."""
 
     timeout_seconds: float = 120
@@ -510,41 +510,41 @@ class Limits(Answer):
     most_tokens: int = 2000000
 
 
-class Link(Answer):
+class Link(values.Answer):
     link: str
     """Signs the person in once. It is told in this answer and never again."""
 
 
-class LoadIn(Body):
+class LoadIn(values.Body):
     skip_bad: bool = False
     """Leave out the rows that can't be used."""
 
 
-class MadeProject(Answer):
+class MadeProject(values.Answer):
     project: Project
     run: Run
     """Fills the project; read it from there until it is over."""
 
 
-class MemberIn(Body):
+class MemberIn(values.Body):
     role: Literal["annotator", "owner", "reviewer"] | None = None
     paused: bool | None = None
     """True: gets no more work here."""
 
 
-class Message(Answer):
+class Message(values.Answer):
     role: Literal["assistant", "developer", "system", "tool", "user"] | str
     content: str
 
 
-class Metric(Answer):
+class Metric(values.Answer):
     phase: str
     step: int
     figures: dict[str, float | None]
     recorded_at: datetime
 
 
-class Model(Answer):
+class Model(values.Answer):
     id: int
     kind: Literal["cost", "policy", "reward"] | str
     number: int
@@ -561,7 +561,7 @@ class Model(Answer):
     promoted_at: datetime | None
 
 
-class ModelCard(Answer):
+class ModelCard(values.Answer):
     location: str
     model_type: str
     parameters: int
@@ -572,17 +572,17 @@ class ModelCard(Answer):
     has_chat_template: bool
 
 
-class ModelIn(Body):
+class ModelIn(values.Body):
     location: str
     """A directory of the server, or owner/name of the Hugging Face hub if it was fetched before."""
 
 
-class ModelTouched(Answer):
+class ModelTouched(values.Answer):
     kind: str
     number: int
 
 
-class Need(Answer):
+class Need(values.Answer):
     stage: str
     with_adapters: bool
     memory_bytes: int
@@ -596,20 +596,20 @@ class Need(Answer):
     """What it would take with those."""
 
 
-class PairsIn(Body):
+class PairsIn(values.Body):
     compared: list[str]
     """Writers, as `GET …/writers` lists them; one alone: its responses with each other."""
     pairs: int
     """At most."""
 
 
-class Pane(Answer):
+class Pane(values.Answer):
     label: str
     """A, B, … in the order in which you are meant to read them."""
     text: str
 
 
-class Person(Answer):
+class Person(values.Answer):
     id: int
     name: str
     email: str | None
@@ -621,7 +621,7 @@ class Person(Answer):
     judged_at: datetime | None
 
 
-class Problem(Answer):
+class Problem(values.Answer):
     """RFC 9457 problem details: the body of every error, as `application/problem+json`."""
 
     type: str
@@ -634,7 +634,7 @@ class Problem(Answer):
     """For 422: which field, and why."""
 
 
-class Progress(Answer):
+class Progress(values.Answer):
     today: int
     """Your judgements since midnight, UTC."""
     total: int
@@ -642,7 +642,7 @@ class Progress(Answer):
     """Tasks that you can still judge, at least; those leased to you are among them."""
 
 
-class Project(Answer):
+class Project(values.Answer):
     slug: str
     name: str
     description: str
@@ -652,7 +652,7 @@ class Project(Answer):
     """Where its owner goes on setting it up; null once that is done."""
 
 
-class ProjectChange(Body):
+class ProjectChange(values.Body):
     name: str | None = None
     description: str | None = None
     question: dict[str, Any] | None = None
@@ -665,7 +665,7 @@ class ProjectChange(Body):
     """A directory, or owner/name of the hub; null: policies are trained from nothing."""
 
 
-class ProjectDetail(Answer):
+class ProjectDetail(values.Answer):
     slug: str
     name: str
     description: str
@@ -681,7 +681,7 @@ class ProjectDetail(Answer):
     """Null for annotators."""
 
 
-class ProjectFile(Answer):
+class ProjectFile(values.Answer):
     id: int
     file_name: str
     size_bytes: int
@@ -697,14 +697,14 @@ class ProjectFile(Answer):
     """How many, by table."""
 
 
-class ProjectFileIn(Body):
+class ProjectFileIn(values.Body):
     name: str = ""
     """Empty: as in the file."""
     slug: str = ""
     """The short name in addresses; empty: made from the name."""
 
 
-class ProjectIn(Body):
+class ProjectIn(values.Body):
     name: str
     template: str = "policy"
     """What it begins with: policy, responses, ranking, safety, summaries."""
@@ -713,11 +713,11 @@ class ProjectIn(Body):
     description: str = ""
 
 
-class PromoteIn(Body):
+class PromoteIn(values.Body):
     reason: str = ""
 
 
-class PromptListed(Answer):
+class PromptListed(values.Answer):
     id: int
     asked: str | None
     """The beginning of what the person asked last."""
@@ -733,7 +733,7 @@ class PromptListed(Answer):
     """When its text was erased, for good; null: it was not."""
 
 
-class Qualification(Answer):
+class Qualification(values.Answer):
     number: int
     """Of the attempt's tasks, the one that this is, from 1."""
     size: int
@@ -741,7 +741,7 @@ class Qualification(Answer):
     """So many answers have to be right."""
 
 
-class Question(Answer):
+class Question(values.Answer):
     answer_type: Literal["best", "eight", "ranking", "seven", "six"] | str
     """A choice on a scale of seven, six or eight segments from A to B, a ranking, or the best one."""
     criteria: list[str]
@@ -754,7 +754,7 @@ class Question(Answer):
     """Whether an answer without a rationale is refused."""
 
 
-class ResponseListed(Answer):
+class ResponseListed(values.Answer):
     id: int
     prompt_id: int
     text: str
@@ -768,19 +768,19 @@ class ResponseListed(Answer):
     """When its text was erased, for good; null: it was not."""
 
 
-class Review(Answer):
+class Review(values.Answer):
     shows_judgements: bool
     prefers_verdicts: bool
 
 
-class ReviewIn(Body):
+class ReviewIn(values.Body):
     shows_judgements: bool | None = None
     """Reviewers see what was said before they decide."""
     prefers_verdicts: bool | None = None
     """Where a reviewer has decided, dataset versions hold the verdict alone; else no verdict."""
 
 
-class RewardReport(Answer):
+class RewardReport(values.Answer):
     """Rows as the figures `reward-…` have them, of this version."""
 
     as_of: datetime | None
@@ -806,12 +806,12 @@ class RewardReport(Answer):
     """Where it and people differ most; texts are in the tasks."""
 
 
-class RollBackIn(Body):
+class RollBackIn(values.Body):
     reason: str = ""
     kind: Literal["policy", "reward"] = "policy"
 
 
-class Round(Answer):
+class Round(values.Answer):
     id: int
     number: int
     status: Literal["active", "cancelled", "failed", "finished", "stopped"] | str
@@ -834,12 +834,12 @@ class Round(Answer):
     finished_at: datetime | None
 
 
-class RoundIn(Body):
+class RoundIn(values.Body):
     label_target: int | None = None
     """New judgements to wait for; null: the project's own."""
 
 
-class RoundSettingsChangeIn(Body):
+class RoundSettingsChangeIn(values.Body):
     """Settings that are named in neither stay as they are."""
 
     values: dict[str, Any] = {}
@@ -847,13 +847,13 @@ class RoundSettingsChangeIn(Body):
     """Names that go back to their defaults."""
 
 
-class RoundSettingsGroup(Answer):
+class RoundSettingsGroup(values.Answer):
     name: str
     """`round`, a gate, or a stage."""
     entries: list[Setting]
 
 
-class Run(Answer):
+class Run(values.Answer):
     id: int
     stage: str
     state: Literal["cancelled", "failed", "queued", "running", "succeeded"] | str
@@ -870,7 +870,7 @@ class Run(Answer):
     finished_at: datetime | None
 
 
-class Sampling(Answer):
+class Sampling(values.Answer):
     """What responses are drawn with. What is null isn't sent, so that the endpoint's own default holds."""
 
     temperature: float | None = 1.0
@@ -881,7 +881,7 @@ class Sampling(Answer):
     system: str = ""
 
 
-class ServedAnswer(Answer):
+class ServedAnswer(values.Answer):
     text: str
     finish_reason: str | None
     answered_by: str | None
@@ -892,7 +892,7 @@ class ServedAnswer(Answer):
     """False where the endpoint gave no count and this is an estimate."""
 
 
-class ServedModel(Answer):
+class ServedModel(values.Answer):
     id: int
     name: str
     address: str
@@ -904,7 +904,7 @@ class ServedModel(Answer):
     created_at: datetime
 
 
-class ServedModelChange(Body):
+class ServedModelChange(values.Body):
     """What is left out stays as it is. Another host needs its key again."""
 
     name: str | None = None
@@ -918,7 +918,7 @@ class ServedModelChange(Body):
     limits: Limits | None = None
 
 
-class ServedModelIn(Body):
+class ServedModelIn(values.Body):
     name: str
     address: str
     """Of the endpoint, `https://example.org/v1`."""
@@ -931,7 +931,7 @@ class ServedModelIn(Body):
     limits: Limits | None = None
 
 
-class Setting(Answer):
+class Setting(values.Answer):
     name: str
     kind: Literal["choice", "choices", "number", "switch", "text", "texts", "values", "weights", "whole"] | str
     """`choices` are any of those listed, `texts` any texts, `weights` numbers by name, and `values` anything by name."""
@@ -948,7 +948,7 @@ class Setting(Answer):
     meaning: str
 
 
-class Share(Answer):
+class Share(values.Answer):
     """A share of `count`, with its interval of 95 %."""
 
     share: float
@@ -957,11 +957,11 @@ class Share(Answer):
     count: int
 
 
-class SkipIn(Body):
+class SkipIn(values.Body):
     reason: str = ""
 
 
-class Task(Answer):
+class Task(values.Answer):
     assignment_id: int
     project: str
     prompt: list[Message]
@@ -972,7 +972,7 @@ class Task(Answer):
     lease_expires_at: datetime
 
 
-class TaskListed(Answer):
+class TaskListed(values.Answer):
     id: int
     prompt_id: int
     asked: str | None
@@ -995,11 +995,11 @@ class TaskListed(Answer):
     """When something in it was erased, for good; null: it was not."""
 
 
-class TestIn(Body):
+class TestIn(values.Body):
     prompt: str
 
 
-class Verdict(Answer):
+class Verdict(values.Answer):
     is_right: bool
     better: str | None
     """The label of the pane that the project says is better; null: neither is."""
@@ -1007,13 +1007,13 @@ class Verdict(Answer):
     """Markdown."""
 
 
-class VersionTouched(Answer):
+class VersionTouched(values.Answer):
     kind: str
     number: int
     has_file: bool
 
 
-class Work(Answer):
+class Work(values.Answer):
     conduct: Conduct
     days: list[Day]
     """UTC days of the last 30 with a judgement, the newest first."""
@@ -1023,7 +1023,7 @@ class Work(Answer):
     """Tasks that were given to them and wait."""
 
 
-class Writer(Answer):
+class Writer(values.Answer):
     writer: str
     """`served:ID` or `policy:ID`, as `compared` takes it."""
     name: str

@@ -1,10 +1,22 @@
 """The client beside a real site: what a program does with it, in both ways to write one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from plumbline_client import AsyncClient, Client, Conflict, Forbidden, Invalid, NotFound, NotSignedIn, PlumblineError
-from plumbline_client.models import ImportIn, InvitationsIn
+from plumbline_client import (
+    AsyncClient,
+    Client,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotSignedIn,
+    PlumblineError,
+    Retries,
+)
+from plumbline_client.models import ExportIn, ImportIn, InvitationsIn
 
 from tests.client.conftest import PROJECT
 from tests.client.served import ServedSite
@@ -141,3 +153,50 @@ async def test_a_program_that_waits_for_many_things_uses_the_same_words(site: Se
         download = await owner.datasets.export(PROJECT, format="jsonl")
         assert len([row async for row in download.rows()]) == 2
         assert (await download.save(tmp_path / "rows.jsonl")).stat().st_size
+
+
+class CutOff(httpx.BaseTransport):
+    """A line on which each answer breaks off after so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.ranges: list[str | None] = []
+        self.line = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self.line.handle_request(request)
+        if "/exports/" not in request.url.path:
+            return response
+        self.ranges.append(request.headers.get("Range"))
+        return httpx.Response(response.status_code, headers=response.headers, stream=Begun(response, self.most_bytes))
+
+    def close(self) -> None:
+        self.line.close()
+
+
+class Begun(httpx.SyncByteStream):
+    def __init__(self, response: httpx.Response, most_bytes: int) -> None:
+        self.response = response
+        self.most_bytes = most_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self.most_bytes
+        for piece in self.response.iter_raw():
+            yield piece[:left]
+            left -= len(piece)
+            if left < 0:
+                raise httpx.ReadError("the line is gone")
+
+    def close(self) -> None:
+        self.response.close()
+
+
+def test_a_file_of_the_site_goes_on_over_a_line_that_breaks(site: ServedSite, owner: Client, tmp_path: Path) -> None:
+    run = owner.runs.wait(owner.api.export_project(PROJECT, ExportIn()))
+    whole = owner.api.download_project(PROJECT, run.id).content()
+    line = CutOff(len(whole) // 3 + 1)
+    with Client(site.url, site.tokens["owner"], retries=Retries(first_seconds=0.0), transport=line) as program:
+        saved = program.api.download_project(PROJECT, run.id).save(tmp_path / "tea.zip")
+
+    assert saved.read_bytes() == whole
+    assert line.ranges == [None, f"bytes={line.most_bytes}-", f"bytes={2 * line.most_bytes}-"]

@@ -1,8 +1,11 @@
 """Calls that don't go well: what is tried again, how long it waits, and what a program is told in the end."""
 
+import io
+import json
+import tarfile
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from plumbline_client import (
     ApiError,
     AsyncClient,
     Client,
+    PlumblineError,
     Retries,
     RunFailed,
     ServerFailed,
@@ -251,3 +255,73 @@ async def test_asynchronous_calls_are_tried_again_alike(seen: list[httpx.Request
     async with AsyncClient("http://site", "x", retries=AT_ONCE, transport=busy) as program:
         assert await program.projects().all() == []
     assert len(seen) == 3
+
+
+def run(state: str) -> dict[str, object]:
+    rest = dict.fromkeys(("round_id", "round_step", "phase", "result", "error", "started_at", "finished_at"))
+    told = {"id": 7, "stage": "export", "state": state, "step": 0, "total_steps": 9, "attempt": 1}
+    return told | rest | {"queued_at": "2026-01-01T00:00:00Z"}
+
+
+def test_what_is_too_large_to_make_at_once_is_made_by_a_worker_and_fetched(
+    tmp_path: Path, seen: list[httpx.Request]
+) -> None:
+    problem = {"type": "/api/docs#error-TooLarge", "title": "Conflict", "detail": "A worker has to write it."}
+    answers = (
+        httpx.Response(409, json=problem),
+        httpx.Response(202, json=run("queued")),
+        httpx.Response(200, json=run("succeeded")),
+        httpx.Response(200, stream=httpx.ByteStream(CONTENT)),
+    )
+    with client(*answers, seen=seen) as program:
+        saved = program.datasets.save("tea", tmp_path / "rows", 1, raw=True)
+
+    assert saved.read_bytes() == CONTENT
+    asked = "/api/v1/projects/tea/datasets/1/export"
+    assert [(request.method, request.url.path) for request in seen] == [
+        ("GET", asked),
+        ("POST", f"{asked}s"),
+        ("GET", "/api/v1/runs/7"),
+        ("GET", f"{asked}s/7"),
+    ]
+    assert json.loads(seen[1].content) == {"format": "parquet", "raw": True}
+
+
+def archive(*names: str) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(name)
+            tar.addfile(member, io.BytesIO(name.encode()))
+    return written.getvalue()
+
+
+def test_a_model_comes_as_the_directory_that_it_is(tmp_path: Path, seen: list[httpx.Request]) -> None:
+    sent = archive("policy-3/config.json", "policy-3/README.md")
+    with client(httpx.Response(200, stream=httpx.ByteStream(sent)), seen=seen) as program:
+        folder = program.models.download("tea", "policy", 3, tmp_path / "policy")
+        with pytest.raises(FileExistsError):
+            program.models.download("tea", "policy", 3, tmp_path / "policy")
+
+    assert sorted(file.name for file in folder.iterdir()) == ["README.md", "config.json"]
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "in/../../outside"])
+def test_no_archive_writes_outside_of_its_folder(tmp_path: Path, seen: list[httpx.Request], name: str) -> None:
+    with (
+        client(httpx.Response(200, stream=httpx.ByteStream(archive("config.json", name))), seen=seen) as program,
+        pytest.raises(PlumblineError, match="no file of a model"),
+    ):
+        program.models.download("tea", "policy", 3, tmp_path / "policy")
+
+    assert not (tmp_path / "policy").exists()
+
+
+def test_what_is_asked_is_sent_as_an_address_has_it() -> None:
+    asked = {"split": ["train", "validation"], "since": date(2026, 1, 2), "raw": True, "limit": None}
+
+    sent = httpx.Request("GET", "http://site", params=Call("GET", "/", query=asked).parameters)
+
+    assert sent.url.query == b"split=train&split=validation&since=2026-01-02&raw=true"

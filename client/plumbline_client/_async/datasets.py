@@ -10,23 +10,23 @@ from plumbline_client._async.ground import apart
 from plumbline_client._async.operations import AsyncOperations
 from plumbline_client._async.pages import AsyncPages
 from plumbline_client._async.runs import AsyncRuns
-from plumbline_client.calls import Progress
-from plumbline_client.errors import PlumblineError
-from plumbline_client.models import CutIn, Dataset
+from plumbline_client._async.transport import AsyncTransport
+from plumbline_client.calls import Call, Progress, place
+from plumbline_client.errors import Conflict, PlumblineError
+from plumbline_client.models import CutIn, Dataset, Run
 
 if TYPE_CHECKING:
     import datasets
     import pandas
 
-Format = Literal["jsonl", "parquet", "csv"] | str
-
 
 class AsyncDatasets:
     """`client.datasets`. `number` is that of a version; None is the newest."""
 
-    def __init__(self, api: AsyncOperations, runs: AsyncRuns) -> None:
+    def __init__(self, api: AsyncOperations, runs: AsyncRuns, transport: AsyncTransport) -> None:
         self._api = api
         self._runs = runs
+        self._transport = transport
 
     def list(self, project: str) -> AsyncPages[Dataset]:
         """All of a project, newest first."""
@@ -41,6 +41,32 @@ class AsyncDatasets:
     async def export(self, project: str, number: int | None = None, **asked: Any) -> AsyncDownload:
         """The rows of a version as a file, to `.save(...)`; `asked` is what `client.api.export` takes."""
         return self._api.export(project, number or await self._newest(project), **asked)
+
+    async def save(
+        self,
+        project: str,
+        to: str | Path,
+        number: int | None = None,
+        *,
+        format: str = "parquet",
+        progress: Progress | None = None,
+        **asked: Any,
+    ) -> Path:
+        """Write the rows of a version to a file, which goes on where it broke off; `asked` as for `export`.
+
+        What is too large for the site to make at once is made by a worker first, and waited for. Raises RunFailed,
+        ApiError, Unreachable.
+        """
+        number = number or await self._newest(project)
+        try:
+            return await self._api.export(project, number, **{"format": format, **asked}).save(to, progress=progress)
+        except Conflict as refused:
+            if refused.kind != "TooLarge":
+                raise
+        path = f"/api/v1/projects/{place(project)}/datasets/{number}/exports"
+        wanted = {"format": format, **{name: value for name, value in asked.items() if value is not None}}
+        run = await self._runs.wait(await self._transport.ask(Call("POST", path, body=wanted), Run))
+        return await AsyncDownload(self._transport, Call("GET", f"{path}/{run.id}")).save(to, progress=progress)
 
     @overload
     async def load(
@@ -69,22 +95,12 @@ class AsyncDatasets:
         """
         frames.require(into)
         number = number or await self._newest(project)
-        if cache is not None:
-            Path(cache).mkdir(parents=True, exist_ok=True)
-            file = Path(cache) / _name(project, number, asked)
-            if not file.exists():
-                await self._fetch(project, number, file, progress, asked)
-            return await apart(frames.opened, file, into, Path(cache))
         with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
-            file = Path(folder) / _name(project, number, asked)
-            await self._fetch(project, number, file, progress, asked)
-            return await apart(frames.opened, file, into, None)
-
-    async def _fetch(
-        self, project: str, number: int, file: Path, progress: Progress | None, asked: dict[str, Any]
-    ) -> None:
-        download = self._api.export(project, number, format="parquet", **asked)
-        await download.save(file, progress=progress)
+            file = Path(cache or folder) / _name(project, number, asked)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                await self.save(project, file, number, progress=progress, **asked)
+            return await apart(frames.opened, file, into, Path(cache) if cache else None)
 
     async def _newest(self, project: str) -> int:
         async for version in self._api.list_datasets(project):

@@ -3,7 +3,7 @@
 
 Made by `make client` from the API's OpenAPI document: change that, not this."""
 
-# ruff: noqa: A002, E501
+# ruff: noqa: E501
 from __future__ import annotations
 
 from datetime import date, datetime
