@@ -53,7 +53,7 @@ async def rows(db: AsyncSession, version: DatasetVersion) -> AsyncIterator[Json]
 
 
 async def rows_of(db: AsyncSession, project_id: int, judgement_ids: Sequence[int]) -> dict[int, Json]:
-    """The same rows of some judgements, by judgement, whether or not a version holds them."""
+    """Rows of some judgements, by judgement, whether or not a version holds them."""
     if not judgement_ids:
         return {}
     batch = await _batch(db, Judgement.id.in_(judgement_ids), most=len(judgement_ids))
