@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.db.tables import DatasetJudgement, DatasetVersion, Judgement, Project, Prompt, Task
-from app.errors import Invalid
 from app.services.data import datasets
 
 MOST = 200
@@ -89,8 +88,6 @@ async def differences(
     most: int = 50,
 ) -> list[Difference]:
     """The judgements that came, went or count otherwise, by their ids from the one after `after_id` on."""
-    if most not in range(1, MOST + 2):
-        raise Invalid("From 1 to %(size)s.", size=MOST)
     old, new = aliased(DatasetJudgement), aliased(DatasetJudgement)
     own, other = (old, new) if change == "gone" else (new, old)
     versions = {old: before.id if before else 0, new: after.id}

@@ -51,7 +51,7 @@ async def remember(db: AsyncSession, pairs: Sequence[JudgedPair]) -> None:
 
 
 async def remember_unpaired(db: AsyncSession, counted: Sequence[ColumnElement[bool]]) -> None:
-    """The same for what files say of single responses: no pair, but KTO learns from it."""
+    """Judgements of single responses, from files: no pair, but KTO learns from them."""
     unpaired = (
         select(Judgement.id, Prompt.split)
         .join(Task, Task.id == Judgement.task_id)
@@ -86,7 +86,7 @@ async def guidelines(db: AsyncSession) -> dict[str, int]:
 
 
 async def agreement(db: AsyncSession) -> tuple[int, float | None]:
-    """Of how many pairs of responses two people or more said something, and how likely two of those say the same."""
+    """How many pairs of responses several people judged, and how likely two of those say the same of one."""
     sides = of_two()
     level = func.sign(sides.c.level)
     of_unit = (

@@ -67,7 +67,7 @@ async def counted(
 
 
 async def held(db: AsyncSession, version: DatasetVersion) -> Pairs:
-    """The same of the judgements that a version holds, counted as they were when it was cut.
+    """What a version holds, counted as it was when it was cut.
 
     Of one that was cut before that was kept, the splits are those of today.
     """

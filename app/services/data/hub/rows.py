@@ -21,7 +21,7 @@ SPLITS: tuple[Split, ...] = tuple(split for split in get_args(Split) if split !=
 
 @dataclass(frozen=True)
 class Column:
-    """As the file types it: `parts` are the columns of what it holds several of, none for a plain value."""
+    """A column as the file types it: `parts` are the columns of what it holds several of, none for a plain value."""
 
     name: str
     type: str
