@@ -5,7 +5,7 @@ from typing import Any
 from app.services.data.exports.formats import FORMATS as FILES
 from app.services.data.exports.registry import SCHEMAS
 from app.services.data.imports.formats.registry import FORMATS
-from docs.made.markdown import page, table
+from docs.made.markdown import entries, page
 
 LEAD = (
     "What files come in and go out. A file that comes in is recognised by its columns; which row becomes what, with "
@@ -21,12 +21,14 @@ def markdown() -> str:
         [
             "## In",
             "",
-            *table(("format", "what", "needs"), [(_linked(form.name), form.called, _needs(form)) for form in FORMATS]),
+            *entries(
+                ("format", "what", "needs"), [(_linked(form.name), form.called, _needs(form)) for form in FORMATS]
+            ),
             "## Out",
             "",
             f"Each as {' or '.join(f'`{name}`' for name in FILES)}.",
             "",
-            *table(
+            *entries(
                 ("schema", "what", "columns"),
                 [(f"`{schema.name}`", f"{schema.called} ({schema.kind})", _columns(schema)) for schema in SCHEMAS],
             ),

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 from app.services.loop import stages
 from app.services.loop.stages.registry import STAGES, STARTABLE, TRAINING, queue_of
 from app.services.loop.stages.stage import Stage
-from docs.made.markdown import page, table
+from docs.made.markdown import entries, page
 
 LEAD = (
     "A *run* is one execution of a stage. A worker takes it from a queue; *training* is what a process of "
@@ -20,14 +20,18 @@ LEAD = (
 def markdown() -> str:
     about = dict(_abouts())
     rows = [
-        (_name(stage), f"**{stage.title}.** {about.get(stage.name, '')}", queue_of(stage.name), _how(stage))
+        (_name(stage), queue_of(stage.name), _how(stage), f"**{stage.title}.** {_sentence(about.get(stage.name, ''))}")
         for stage in STAGES.values()
     ]
-    return page("Stages", LEAD, table(("stage", "what", "queue", "started"), rows))
+    return page("Stages", LEAD, entries(("stage", "queue", "started", "what"), rows))
 
 
 def _name(stage: Stage) -> str:
     return f"[`{stage.name}`](settings.md#{stage.name})" if stage.name in TRAINING else f"`{stage.name}`"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _how(stage: Stage) -> str:

@@ -114,19 +114,33 @@ def test_the_reference_holds_every_command_call_setting_and_stage(site: Path, pa
     assert [name for name in STAGES if f"<code>{name}</code>" not in stages] == []
 
 
-def test_a_client_is_told_of_by_its_public_names_and_their_docstrings(tmp_path: Path) -> None:
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test_it.py").write_text("def test_it(): pass\n")
-    (tmp_path / "projects.py").write_text(
-        'class Projects:\n    """Of a site."""\n\n'
-        '    async def get(self, slug: str) -> dict:\n        """One project."""\n\n'
-        "    def _hidden(self): pass\n\ndef _aside(): pass\n"
-    )
+CLIENT = {
+    "__init__.py": "from kit._sync.way import AsyncClient, Client\nfrom kit.errors import Refused\nimport os\n",
+    "_sync/way.py": """
+from kit._sync.runs import Runs
+class AsyncClient: pass
+class Client:
+    "One site."
+    def __init__(self): self.runs = Runs(1)
+    def request(self, path: str) -> bytes:
+        "Its answer."
+    def _hidden(self): pass
+""",
+    "_sync/runs.py": "class Runs:\n    def wait(self, run: int) -> None: 'Until it is over.'\n",
+    "errors.py": "class Refused(Exception): 'The site refuses.'\nclass Aside: pass\n",
+}
+
+
+def test_a_client_is_told_of_by_what_its_package_offers_and_the_parts_of_that(tmp_path: Path) -> None:
+    for name, source in CLIENT.items():
+        file = tmp_path / "kit" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source)
     told = client.markdown(tmp_path)
-    assert "## Projects\n\nOf a site." in told
-    assert "async def get(self, slug: str) -> dict" in told
-    assert "One project." in told
-    assert not any(name in told for name in ("_hidden", "_aside", "test_it"))
+    headings = re.findall(r"^#+ (.+)$", told, flags=re.MULTILINE)
+    assert headings == ["Python client", "Client", "Client.request", "Client.runs", "Client.runs.wait", "Refused"]
+    assert "request(path: str) -> bytes" in told
+    assert all(said in told for said in ("One site.", "Its answer.", "Until it is over.", "The site refuses."))
 
 
 @pytest.fixture
