@@ -102,7 +102,7 @@ def test_going_back_tells_what_is_lost_and_asks(
     monkeypatch.setattr("typer.confirm", lambda _question: False)
     head = str(migrate.head_revision())
     kept = plumbline("db", "downgrade", "-1", DATABASE_URL=database_url)
-    assert kept.out.startswith(f"{head}: What is known of earlier backups is lost")
+    assert kept.out.startswith(f"{head}: A call that is sent again is carried out again")
     assert migrate.current_revision(database_url) == head
     assert "0001: Everything is lost." in plumbline("db", "downgrade", "base", DATABASE_URL=database_url).out
     assert plumbline("db", "downgrade", "-1", "--yes", DATABASE_URL=database_url).code == 0

@@ -8,6 +8,7 @@ from app.db.tables.groups import Group, GroupGrant, GroupMember
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
+from app.db.tables.kept_answers import KeptAnswer
 from app.db.tables.lineage import DatasetJudgement, DatasetVersion, ModelVersion, Promotion, ScoredPair
 from app.db.tables.people import (
     ApiToken,
@@ -50,6 +51,7 @@ __all__ = [
     "Judge",
     "JudgeAnswer",
     "Judgement",
+    "KeptAnswer",
     "KnownBrowser",
     "Member",
     "Metric",

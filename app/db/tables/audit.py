@@ -54,6 +54,7 @@ NOT_LOGGED = {
     "gates": "decided by runs, and kept for ever",
     "judge_answers": "written by runs, which are logged",
     "judgements": "append-only themselves",
+    "kept_answers": "what calls were answered, for a day; what they did is logged itself",
     "known_browsers": "follow from signing in, which is noted",
     "metrics": "measured by runs",
     "model_versions": "made by runs; what puts one into use is a promotion",

@@ -11,10 +11,24 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import AuditEntry, DatasetVersion, Import, ModelVersion, Project, Round, Run, ServedModel, User
+from app.db.tables import (
+    AuditEntry,
+    Backup,
+    DatasetVersion,
+    Gate,
+    Import,
+    ModelVersion,
+    Project,
+    Round,
+    Run,
+    ServedModel,
+    User,
+)
 from app.errors import Invalid
 
-Row = TypeVar("Row", Project, DatasetVersion, Import, Run, Round, ModelVersion, AuditEntry, ServedModel, User)
+Row = TypeVar(
+    "Row", Project, DatasetVersion, Import, Run, Round, Gate, ModelVersion, AuditEntry, ServedModel, User, Backup
+)
 Out = TypeVar("Out", bound=BaseModel)
 
 

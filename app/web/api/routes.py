@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
 from app.web.api import (
@@ -19,11 +20,16 @@ from app.web.api import (
     judges,
     loop,
     models,
+    once,
+    oneself,
     people,
     project_files,
     projects,
+    quality,
     round_settings,
+    rows,
     served_models,
+    site,
     tasks,
 )
 from app.web.api.access import may_read_docs, scopes_of
@@ -53,8 +59,8 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(models, judges, served_models, directory, audit, erasures),
+    *(projects, project_files, tasks, datasets, loop, round_settings, models, browse, rows, figures, agreement),
+    *(quality, erasures, imports, judges, served_models, audit, people, directory, oneself, site),
 )
 
 router = APIRouter(
@@ -68,25 +74,10 @@ router = APIRouter(
         (422, "A field can't be used; `errors` says which."),
     ),
 )
-for part in (
-    projects,
-    project_files,
-    tasks,
-    datasets,
-    loop,
-    round_settings,
-    models,
-    browse,
-    figures,
-    agreement,
-    erasures,
-    imports,
-    judges,
-    served_models,
-    audit,
-    people,
-    directory,
-):
+for part in PARTS:
+    for route in part.router.routes:
+        if isinstance(route, APIRoute):
+            once.make_repeatable(route)
     router.include_router(part.router)
 
 description = APIRouter(include_in_schema=False)
