@@ -15,8 +15,19 @@ from tests.cutting import cut_what_waits
 from tests.factories import principal_of_api_token
 
 # What an annotator may call; everything else in the project is for those who manage it.
-FOR_ANNOTATORS = {"list_projects", "read_project", "next_task", "submit_judgement", "skip"}
+FOR_ANNOTATORS = {
+    *("list_projects", "read_project", "next_task", "submit_judgement", "skip"),
+    *("read_assignment", "list_own_judgements"),
+}
+# Whoever one is: one's own account, and what the calls of this file answer who has no such thing.
+OF_ONESELF = {
+    **dict.fromkeys(("read_me", "change_me", "list_own_tokens", "list_own_sessions"), 200),
+    **dict.fromkeys(("revoke_own_token", "end_own_session"), 404),
+    "retry_removal": 404,  # of a project of theirs that is stuck
+}
+NOT_THERE = {name for name, answer in OF_ONESELF.items() if answer == 404}
 FOR_OWNERS = {
+    *("start_run", "change_checks", "write_gold", "make_gold", "change_gold", "let_in", "add_prompts"),
     "cut",
     "start_export",
     *("change_dataset", "write_folder"),
@@ -74,6 +85,7 @@ FOR_OWNERS = {
 # Of the whole site, and what only its admins may do in a project.
 FOR_ADMINS = {
     "add_person",
+    *("read_health", "list_backups", "read_account"),
     *("list_accounts", "change_account", "end_ways_in", "erase_person", "create_link", "read_log", "export_log"),
     *("list_groups", "create_group", "rename_group", "remove_group", "put_into_group", "take_out_of_group"),
     *("give_group", "withdraw_group"),
@@ -81,7 +93,7 @@ FOR_ADMINS = {
     "discard_project_file",  # unless the site's setting lets everybody
 }
 # One's own assignments only, whatever one's role.
-OF_THE_ANNOTATOR = {"submit_judgement", "skip"}
+OF_THE_ANNOTATOR = {"submit_judgement", "skip", "read_assignment"}
 BODIES: dict[str, dict[str, Any]] = {
     "submit_judgement": {"choice": 2},
     "add_model": {"location": "/nowhere"},
@@ -112,6 +124,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "give_group": {},
     "change_dataset": {},
     "add_webhook": {"address": "https://hooks.example/", "events": ["run.ended"]},
+    "change_me": {"name": "Kim"},
+    "start_run": {"stage": "reward"},
+    "write_gold": {"better": 0, "prompt": "Which?", "responses": ["This.", "That."]},
+    "make_gold": {"better": 0},
+    "add_prompts": {"prompts": [{"messages": [{"role": "user", "content": "Why?"}]}]},
 }
 
 # What removes comes last, so that the others find it.
@@ -146,6 +163,9 @@ async def here(seeded: Seeded, calling: As, sessions: SessionFactory, tmp_path: 
         "group_id": 1,
         "file_id": 1,
         **await _webhook(calling("owner"), seeded.project.slug),
+        "prompt_id": prompt["id"],
+        "token_id": 99_999,
+        "session_id": 99_999,
     }
 
 
@@ -169,6 +189,7 @@ NOWHERE = {
     **dict.fromkeys(
         ("change_id", "import_id", "served_model_id", "file_id", "task_id", "webhook_id", "delivery_id"), 99_999
     ),
+    **dict.fromkeys(("prompt_id", "token_id", "session_id"), 99_999),
     "slug": "no-such-project",
     "kind": "policy",
     "number": 1,
@@ -200,10 +221,14 @@ async def test_an_annotator_gets_what_is_needed_to_judge_and_nothing_about_model
     calling: As, here: dict[str, object]
 ) -> None:
     answers = {route.anchor: (await call(calling("annotator"), route, here)).status_code for route in ROUTES}
-    assert {name for name, status in answers.items() if status == 403} == set(answers) - FOR_ANNOTATORS
+    allowed = FOR_ANNOTATORS | OF_ONESELF.keys()
+    assert {name for name, status in answers.items() if status == 403} == answers.keys() - allowed
+    assert {name: answers[name] for name in OF_ONESELF} == OF_ONESELF
     assert {name: answers[name] for name in FOR_ANNOTATORS} == {
         "list_projects": 200,
         "read_project": 200,
+        "read_assignment": 200,
+        "list_own_judgements": 200,
         "next_task": 200,
         "submit_judgement": 201,
         "skip": 409,  # it has just been answered
@@ -213,14 +238,16 @@ async def test_an_annotator_gets_what_is_needed_to_judge_and_nothing_about_model
 async def test_a_reviewer_reads_everything_and_changes_nothing(calling: As, here: dict[str, object]) -> None:
     answers = {route.anchor: (await call(calling("reviewer"), route, here)).status_code for route in ROUTES}
     assert {name for name, status in answers.items() if status == 403} == FOR_OWNERS | FOR_ADMINS
-    assert {name for name, status in answers.items() if status == 404} == OF_THE_ANNOTATOR | {"download_export"}
+    assert {name for name, status in answers.items() if status == 404} == (
+        OF_THE_ANNOTATOR | NOT_THERE | {"download_export"}
+    )
 
 
 async def test_an_owner_may_call_everything_of_the_project(calling: As, here: dict[str, object]) -> None:
     answers = {route.anchor: (await call(calling("owner"), route, here)).status_code for route in ROUTES}
     refused = {name for name, status in answers.items() if status in {401, 403, 404}}
     # The run whose file is asked for is no export.
-    assert refused == OF_THE_ANNOTATOR | FOR_ADMINS | {"download_project", "download_export"}
+    assert refused == OF_THE_ANNOTATOR | FOR_ADMINS | NOT_THERE | {"download_project", "download_export", "change_gold"}
     assert max(answers.values()) < 500
 
 

@@ -28,7 +28,7 @@ Client = httpx.AsyncClient
 Holding = Callable[..., Awaitable[Client]]
 ROUTES = sorted(docs.operations(routes.openapi("test")), key=lambda route: route.method == "DELETE")
 JUDGING = {"next_task", "submit_judgement", "skip"}
-FOR_JUDGES_TOO = {"list_projects", "read_project"}
+FOR_JUDGES_TOO = {"list_projects", "read_project", "read_me", "read_assignment", "list_own_judgements"}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from app.db.tables.hooks import Delivery, Webhook
 from app.db.tables.imports import Import
 from app.db.tables.judges import Judge, JudgeAnswer
 from app.db.tables.judging import Assignment, GoldAnswer, Judgement, Task, TaskCompletion
+from app.db.tables.kept_answers import KeptAnswer
 from app.db.tables.lineage import (
     DatasetJudgement,
     DatasetVersion,
@@ -62,6 +63,7 @@ __all__ = [
     "JudgeAnswer",
     "Judgement",
     "JudgementChange",
+    "KeptAnswer",
     "KnownBrowser",
     "Member",
     "Metric",

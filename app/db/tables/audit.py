@@ -57,6 +57,7 @@ NOT_LOGGED = {
     "judge_answers": "written by runs, which are logged",
     "judgement_changes": "itself a log",
     "judgements": "append-only themselves",
+    "kept_answers": "what calls were answered, for a day; what they did is logged itself",
     "known_browsers": "follow from signing in, which is noted",
     "metrics": "measured by runs",
     "model_versions": "made by runs; what puts one into use is a promotion",

@@ -137,19 +137,21 @@ async def take_out(db: AsyncSession, project: Project, task_id: int, *, use: boo
 
 async def explain(db: AsyncSession, project: Project, task_id: int, *, better: int | None, explanation: str) -> None:
     """Say something else of a gold task; earlier answers are measured by it, too. Raises NotFound, Invalid."""
-    row = await db.execute(
-        select(GoldAnswer, Task.purpose)
-        .join(Task, Task.id == GoldAnswer.task_id)
-        .where(Task.id == task_id, Task.project_id == project.id)
-    )
-    found = row.one_or_none()
-    if found is None:
-        raise NotFound
-    answer, purpose = found
+    answer = await said_of(db, project, task_id)
+    purpose = await db.scalar(select(Task.purpose).where(Task.id == task_id))
     size = await db.scalar(select(func.count()).where(TaskCompletion.task_id == task_id)) or 0
     Known(cast(TaskPurpose, purpose), better, explanation).check(size)
     answer.better, answer.explanation = better, _clean(explanation)
     await db.flush()
+
+
+async def said_of(db: AsyncSession, project: Project, task_id: int) -> GoldAnswer:
+    """What the project says of a gold task. Raises NotFound."""
+    found = select(GoldAnswer).join(Task, Task.id == GoldAnswer.task_id)
+    answer = await db.scalar(found.where(Task.id == task_id, Task.project_id == project.id))
+    if answer is None:
+        raise NotFound
+    return answer
 
 
 async def in_project(db: AsyncSession, project: Project) -> list[GoldTask]:

@@ -28,7 +28,8 @@ _JUDGES: frozenset[Scope] = frozenset({"judge"})
 _OF_CALLS: dict[str, frozenset[Scope]] = {
     **dict.fromkeys(("next_task", "submit_judgement", "skip"), _JUDGES),
     # What a program that judges has to know.
-    **dict.fromkeys(("list_projects", "read_project"), _READS | _JUDGES),
+    **dict.fromkeys(("list_projects", "read_project", "read_me"), _READS | _JUDGES),
+    **dict.fromkeys(("read_assignment", "list_own_judgements"), _READS | _JUDGES),
     **dict.fromkeys(("read_openapi", "show_docs"), frozenset(accounts.SCOPES)),
 }
 

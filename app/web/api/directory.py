@@ -68,6 +68,12 @@ async def list_accounts(admin: Admin, db: Db, asked: Annotated[AccountsQuery, Qu
     return await read_page(db, directory.found(asked.text), User.id, paging=asked, out=AccountOut.model_validate)
 
 
+@router.get("/people/{user_id}", summary="Read an account")
+async def read_account(user_id: Id, admin: Admin, db: Db) -> AccountOut:
+    """For admins."""
+    return AccountOut.model_validate(await directory.get(db, user_id))
+
+
 @router.patch("/people/{user_id}", summary="Change an account")
 async def change_account(user_id: Id, admin: Admin, asked: AccountIn, db: Db) -> AccountOut:
     """Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays."""

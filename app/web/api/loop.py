@@ -6,15 +6,25 @@ from fastapi import APIRouter, Query, Request, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Project, Round, Run
+from app.db.tables import Gate, Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
-from app.services.loop import hacking_report, rounds, runs
+from app.services.loop import hacking_report, rounds, runs, starting
 from app.services.projects import projects
 from app.services.reports.advice import advice_on_labels
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, Paging, read_page
-from app.web.api.schemas import LabelAdviceOut, LogOut, MetricOut, PromoteIn, RoundIn, RoundOut, RunOut
+from app.web.api.schemas import (
+    GateOut,
+    LabelAdviceOut,
+    LogOut,
+    MetricOut,
+    PromoteIn,
+    RoundIn,
+    RoundOut,
+    RunIn,
+    RunOut,
+)
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter()
@@ -84,6 +94,31 @@ async def override_gate(
     await rounds.override(db, caller, entry, body.reason, home=settings_of(request).home)
     await db.refresh(entry)
     return RoundOut.model_validate(entry)
+
+
+@router.get("/projects/{slug}/gates", tags=["rounds"], summary="List decisions of gates")
+async def list_gates(
+    project: ManagedProject,
+    db: Db,
+    paging: Paging,
+    round_: Annotated[
+        int | None, Query(alias="round", ge=1, le=2**31 - 1, description="Only those of the round of this number.")
+    ] = None,
+) -> Page[GateOut]:
+    """Each with its rules and the figure and bound of each, newest first; 403 for annotators."""
+    found = select(Gate).where(Gate.project_id == project.id)
+    if round_ is not None:
+        of_round = select(Run.id).join(Round, Round.id == Run.round_id).where(Round.number == round_)
+        found = found.where(Gate.run_id.in_(of_round.where(Round.project_id == project.id)))
+    return await read_page(db, found, Gate.id, paging=paging, out=GateOut.model_validate)
+
+
+@router.post("/projects/{slug}/runs", tags=["runs"], status_code=status.HTTP_201_CREATED, summary="Start a run")
+async def start_run(project: OwnedProject, caller: Caller, db: Db, body: RunIn) -> RunOut:
+    """Queues a run outside of any round; 409 where it lacks what it works on."""
+    run = await starting.start(db, caller.user_id, project, body.stage.value)
+    await db.refresh(run)
+    return RunOut.model_validate(run)
 
 
 @router.get("/projects/{slug}/runs", tags=["runs"], summary="List runs")

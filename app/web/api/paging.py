@@ -13,8 +13,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.tables import (
     AuditEntry,
+    Backup,
     DatasetVersion,
     Delivery,
+    Gate,
     Import,
     ModelVersion,
     Project,
@@ -27,7 +29,8 @@ from app.db.tables import (
 from app.errors import Invalid
 
 Row = TypeVar(
-    "Row", Project, DatasetVersion, Import, Run, Round, ModelVersion, AuditEntry, ServedModel, User, Webhook, Delivery
+    "Row", Project, DatasetVersion, Import, Run, Round, Gate, ModelVersion, AuditEntry, ServedModel, User, Backup,
+    Webhook, Delivery,
 )
 Out = TypeVar("Out", bound=BaseModel)
 

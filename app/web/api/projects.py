@@ -126,6 +126,12 @@ async def delete_project(project: OwnedEvenArchived, db: Db, name: Confirmation)
     return deleted
 
 
+@router.post("/projects/{slug}/removal/retry", status_code=status.HTTP_204_NO_CONTENT, summary="Try a removal again")
+async def retry_removal(slug: str, caller: Caller, db: Db) -> None:
+    """Has a worker try again to remove a project of yours that was deleted; 404 for one whose removal isn't stuck."""
+    await lifecycle.retry_removal(db, caller, slug)
+
+
 @router.get("/projects/{slug}", summary="Read a project")
 async def read_project(project: MemberProject, caller: Caller, db: Db) -> ProjectDetail:
     """A project with your role, your progress and, unless you are an annotator, counts of what it holds; 404 if you are

@@ -53,6 +53,13 @@ async def read_round_settings(project: ManagedProject, db: Db) -> list[GroupOut]
     ]
 
 
+@router.get("/projects/{slug}/round-settings/{group}", summary="Read one group of settings of rounds")
+async def read_round_settings_group(project: ManagedProject, group: str, db: Db) -> GroupOut:
+    """404 for a group that there isn't, 403 for annotators."""
+    found = settable.group_named(group)
+    return _out(found, settable.choices_of(project, found, await models.facts_of_policy(db, project.id)))
+
+
 @router.patch("/projects/{slug}/round-settings/{group}", summary="Change settings of rounds")
 async def change_round_settings(project: OwnedProject, group: str, body: ChangeIn, db: Db) -> GroupOut:
     """Holds from the next round or run on. 422 with the sentence of the stage that would refuse it, and nothing is

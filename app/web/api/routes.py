@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, Response
 
 from app.web.api import (
@@ -22,11 +23,16 @@ from app.web.api import (
     loop,
     model_files,
     models,
+    once,
+    oneself,
     people,
     project_files,
     projects,
+    quality,
     round_settings,
+    rows,
     served_models,
+    site,
     tasks,
     versions,
     webhooks,
@@ -58,8 +64,9 @@ def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 PARTS = (
-    *(projects, project_files, figures, agreement, people, tasks, browse, imports, datasets, loop, round_settings),
-    *(judgements, versions, models, model_files, errands, judges, served_models, directory, audit, erasures, webhooks),
+    *(projects, project_files, tasks, datasets, judgements, versions, loop, round_settings, models, model_files),
+    *(errands, browse, rows, figures, agreement, quality, erasures, imports, judges, served_models, audit, people),
+    *(directory, oneself, site, webhooks),
 )
 
 
@@ -80,30 +87,10 @@ router = APIRouter(
         (422, "A field can't be used; `errors` says which."),
     ),
 )
-for part in (
-    projects,
-    project_files,
-    tasks,
-    datasets,
-    judgements,
-    versions,
-    loop,
-    round_settings,
-    models,
-    model_files,
-    errands,
-    browse,
-    figures,
-    agreement,
-    erasures,
-    imports,
-    judges,
-    served_models,
-    audit,
-    people,
-    directory,
-    webhooks,
-):
+for part in PARTS:
+    for route in part.router.routes:
+        if isinstance(route, APIRoute):
+            once.make_repeatable(route)
     router.include_router(part.router)
 
 description = APIRouter(include_in_schema=False)

@@ -13,11 +13,13 @@ from app.services.data.exports.schema import ColumnType
 from app.services.data.notes import LONGEST_NOTE, LONGEST_TAG, MOST_TAGS
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
+from app.services.loop.stages.registry import Startable
 from app.web.serving.export_query import ExportQuery
 
 # PostgreSQL's text holds every character but this one.
 NO_NUL = r"^[^\x00]*$"
 SIDES = {"A": 1, "tie": 0, "B": -1}
+NAMES_OF_SIDES = {side: name for name, side in SIDES.items()}
 Text = Annotated[str, Field(max_length=2000, pattern=NO_NUL)]
 
 
@@ -233,6 +235,53 @@ class JudgementOut(Out):
         )
 
 
+class AnswerOut(BaseModel):
+    """What was said, in the order of the panes, by the fields of what is sent."""
+
+    answer_type: AnswerType
+    choice: int | None
+    ranks: list[int | None] | None
+    criteria: dict[str, Literal["A", "tie", "B"]]
+    acceptable: list[bool | None] | None
+    flags: list[list[str]]
+    safe: list[bool | None] | None
+    less_harmful: Literal["A", "tie", "B"] | None
+    rationale: str
+    response: str
+    response_of: int | None
+
+    @classmethod
+    def of(cls, said: Answer) -> Self:
+        fields = {field: getattr(said, field) for field in cls.model_fields}
+        named = {name: NAMES_OF_SIDES[side] for name, side in said.criteria.items()}
+        harm = None if said.less_harmful is None else NAMES_OF_SIDES[said.less_harmful]
+        return cls(**fields | {"criteria": named, "less_harmful": harm})
+
+
+class AssignmentOut(TaskOut):
+    state: str = Field(description="`leased` until it is `submitted`, skipped or expired.")
+    said: AnswerOut | None = Field(description="Your current answer.")
+    editable: bool = Field(description="Whether another answer would be taken.")
+
+    @classmethod
+    def of(cls, task: TaskView) -> Self:
+        return cls(
+            **TaskOut.of(task).model_dump(),
+            state=task.state,
+            said=task.answer and AnswerOut.of(task.answer),
+            editable=task.editable,
+        )
+
+
+class OwnJudgementOut(BaseModel):
+    id: int
+    assignment_id: int
+    asked: str = Field(description="The beginning of what was asked; empty for what was erased.")
+    said: AnswerOut
+    submitted_at: datetime
+    editable: bool
+
+
 class SkipIn(In):
     reason: Text = ""
 
@@ -361,8 +410,21 @@ class RunOut(Out):
     finished_at: datetime | None
 
 
+class RunIn(In):
+    stage: Startable
+
+
 class LogOut(BaseModel):
     text: str
+
+
+class GateOut(Out):
+    id: int
+    run_id: int | None
+    model_version_id: int
+    passed: bool
+    rules: list[dict[str, Any]]
+    created_at: datetime
 
 
 class ImportOut(Out):

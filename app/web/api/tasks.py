@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response, status
+from fastapi import APIRouter, Header, Query, Response, status
 
 from app.errors import DomainError
-from app.services.judging import assignments, judgements
+from app.services.judging import assignments, judgements, recent_judgements
 from app.web.api.access import Caller, Id, MemberProject
-from app.web.api.schemas import JudgementIn, JudgementOut, SkipIn, TaskOut
+from app.web.api.schemas import AnswerOut, AssignmentOut, JudgementIn, JudgementOut, OwnJudgementOut, SkipIn, TaskOut
 from app.web.serving.deps import Db
 
 router = APIRouter(tags=["judging"])
@@ -39,6 +39,35 @@ async def next_task(project: MemberProject, caller: Caller, db: Db, response: Re
         response.status_code = status.HTTP_204_NO_CONTENT
         return None
     return TaskOut.of(await assignments.view(db, caller, assignment.id))
+
+
+@router.get("/projects/{slug}/my-judgements", summary="List what you said last")
+async def list_own_judgements(
+    project: MemberProject,
+    caller: Caller,
+    db: Db,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    verdicts: Annotated[bool, Query(description="Your verdicts on divided tasks instead.")] = False,
+) -> list[OwnJudgementOut]:
+    """Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about."""
+    found = await recent_judgements.of_person(db, caller, project, limit, verdicts=verdicts)
+    return [
+        OwnJudgementOut(
+            id=one.judgement_id,
+            assignment_id=one.assignment_id,
+            asked="" if one.is_erased else one.prompt_excerpt,
+            said=AnswerOut.of(one.answer),
+            submitted_at=one.submitted_at,
+            editable=one.editable,
+        )
+        for one in found
+    ]
+
+
+@router.get("/assignments/{assignment_id}", summary="Read a task of yours")
+async def read_assignment(assignment_id: Id, caller: Caller, db: Db) -> AssignmentOut:
+    """A task that you have or had, with what you said of it; 404 for anybody else's, 409 where it was erased."""
+    return AssignmentOut.of(await assignments.view(db, caller, assignment_id))
 
 
 @router.post(
