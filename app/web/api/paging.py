@@ -29,8 +29,20 @@ from app.db.tables import (
 from app.errors import Invalid
 
 Row = TypeVar(
-    "Row", Project, DatasetVersion, Import, Run, Round, Gate, ModelVersion, AuditEntry, ServedModel, User, Backup,
-    Webhook, Delivery,
+    "Row",
+    Project,
+    DatasetVersion,
+    Import,
+    Run,
+    Round,
+    Gate,
+    ModelVersion,
+    AuditEntry,
+    ServedModel,
+    User,
+    Backup,
+    Webhook,
+    Delivery,
 )
 Out = TypeVar("Out", bound=BaseModel)
 
