@@ -255,7 +255,8 @@ class Settings(BaseModel):
         int | None,
         Field(
             ge=1,
-            description="Memory that a training process may take: one that can't fit is refused; unset: what is free.",
+            description="Memory that a training process may take: one that can't fit is refused, and one that takes "
+            "more on the CPU all the same ends, once; unset: what is free.",
         ),
     ] = None
     training_python: Annotated[

@@ -1,5 +1,6 @@
 """One PostgreSQL per test session, one migrated template in it, and a copy of that for every test that asks."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -24,13 +25,23 @@ MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
 SLOW_TIMEOUT_SECONDS = 3600
 """Of a slow test: where other programs have most of the machine, one that takes four minutes may need twenty."""
+FEW_COLLECTIONS = (50_000, 20, 50)
+"""Garbage is looked for this seldom: by default a tenth of the time of API tests goes into walking what stays."""
 numbers = count(1)
+gc.set_threshold(*FEW_COLLECTIONS)
+# Beside other tests, threads wait for each other more than they work; for what tests start, too. Before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays to the end, and no collection need look at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,7 @@
 """`python -m training STAGE --config run.json --out DIR`.
 
 Exit codes: 0 done, 2 bad input (one line on stderr), 3 cancelled and resumable, 5 no room on the disk (one line on
-stderr; resumable), 1 anything else.
+stderr; resumable), 6 out of memory (one line on stderr, with what takes less), 1 anything else.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from training.config import ConfigError, read_config
+from training.memory.room import told_bytes
 from training.runtime.exit_codes import CANCELLED, say_bad_input
 from training.stages.registry import STAGES
 
@@ -33,7 +34,14 @@ def main() -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from training.stages.execution import run_stage  # torch takes seconds to load: not for a misspelt setting
 
-    return run_stage(arguments.stage, config, arguments.out, threads=arguments.threads, device=arguments.device)
+    return run_stage(
+        arguments.stage,
+        config,
+        arguments.out,
+        threads=arguments.threads,
+        device=arguments.device,
+        limit_bytes=told_bytes(),
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -11,7 +11,7 @@ from app.cli.findings import Finding
 from app.db import migrate
 from app.db.session import POOL_SIZE
 from app.jobs.site_figures import WAITING, WORKERS
-from app.services.backups.standing import LATE, scheduled_place
+from app.services.backups.standing import LATE, age_statement, scheduled_place
 from app.services.health import SILENT_SECONDS
 from app.services.loop.artifacts import ArtifactBroken, require_intact, require_registered
 from app.settings import Settings
@@ -38,10 +38,6 @@ DATASETS = """
     SELECT project.slug, version.kind, version.number, version.path
     FROM dataset_versions version JOIN projects project ON project.id = version.project_id
     WHERE version.file_removed_at IS NULL ORDER BY version.id
-"""
-
-BACKUP = """
-    SELECT extract(epoch FROM now() - max(began_at))::float8 FROM backups WHERE place = %s AND name IS NOT NULL
 """
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -117,7 +113,7 @@ def _backups(connection: Connection, settings: Settings) -> Iterator[Finding]:
     if place is None:
         return
     mend = "A worker makes them; the page /backups and backup.log among the logs say what came of each try."
-    (age,) = _row(connection, BACKUP, place)
+    ((age,),) = connection.execute(*age_statement(place))
     if age is None:
         yield Finding("warning", f"There is no backup in {place} yet.", mend)
     elif float(str(age)) > LATE * settings.backup_hours * 3600:

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import structlog
 
+from app.db.away import AWAY
 from app.db.session import plain_url
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.jobs.pausing import pause
-from app.jobs.transactions import AWAY
 from app.processes import bound_to_us, give_way, open_log
 from app.services.backups import making, standing
 from app.services.backups.places import place_at

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import traces
+from app.db.away import AWAY
 from app.db.tables import Project, Run
 from app.errors import DomainError
 from app.jobs import inputs, outcomes
@@ -23,7 +24,7 @@ from app.jobs.long_stages import RunHold
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
 from app.jobs.room import WAIT_SECONDS, WAITING
-from app.jobs.transactions import AWAY, at_length
+from app.jobs.transactions import at_length
 from app.jobs.watched import Unwanted, Watched
 from app.jobs.work import work_of
 from app.services.loop import leases
@@ -33,11 +34,12 @@ from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import End, LongStage, WatchedStage, WorkerStage
 from app.services.loop.storable import storable
 from training.disk import NO_ROOM, is_full
+from training.memory.room import NO_MEMORY
 
 METRICS = "metrics.jsonl"
 STOPPING = "stopping"
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
-OUT_OF_MEMORY = -9
+KILLED = -9
 
 # Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
 STOP_GRACE_SECONDS = 4.0
@@ -286,7 +288,7 @@ async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, co
         await _wait_for_room(context, claimed, _last_words(context, claimed, log_start))
     elif code == STOPPED and context.short_of_room.is_set():
         await _wait_for_room(context, claimed, WAITING)
-    elif code == BAD_INPUT:
+    elif code in (BAD_INPUT, NO_MEMORY):  # another attempt would end alike
         if await _finish(context, claimed, "failed", error=_last_words(context, claimed, log_start)):
             inputs.discard(context, claimed.run)
     else:
@@ -303,7 +305,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _why(code: int, last_words: str) -> str:
-    if code == OUT_OF_MEMORY:
+    if code == KILLED:
         return "The training process was killed (signal 9), by hand or because memory ran out."
     if code < 0:
         return f"The training process was ended by signal {-code}."

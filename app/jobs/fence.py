@@ -24,6 +24,8 @@ SUPERSEDED = 4
 
 LOCK = "lock"
 NICENESS = 5
+FIRST_TO_GO = "500"
+"""Added to what the kernel makes of a process when memory runs out: before the site, the worker and the database."""
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.01
 
@@ -60,6 +62,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("No room on the disk for the run's folder\n")
         return NO_ROOM
     give_way(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO, encoding="ascii")
     # A core file would hold a model and people's texts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.away import AWAY
 from app.jobs.context import WorkerContext
 from app.jobs.metrics_tail import Look, MetricsTail
-from app.jobs.transactions import AWAY
 from app.services.loop import leases
 from app.services.loop.leases import LeaseLost, Standing
 
@@ -72,7 +72,7 @@ class HeldLease:
         try:
             async with asyncio.timeout(PULSE_TIMEOUT_SECONDS):
                 standing = await self._context.database.once(lambda db: self._beat(db, look))
-        except AWAY as error:
+        except (*AWAY, TimeoutError) as error:
             log.warning("database_away", run_id=self._run_id, error=type(error).__name__)
             return
         self.tail.accept(look)

@@ -11,11 +11,10 @@ from contextlib import suppress
 
 import structlog
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
-from psycopg import OperationalError
 
 from app import traces
+from app.db.away import AWAY
 from app.db.session import SEARCH_PATH, plain_url
 from app.jobs.pausing import pause
 from app.services.dispatch import (
@@ -38,8 +37,6 @@ RESTART_SECONDS = 0.5
 # A worker tells that it lives every 10 s. The jobs of one that doesn't are removed; what they were for is in our rows.
 STALLED_SECONDS = 60
 TIDY_SECONDS = 60
-
-AWAY = (ConnectorException, OperationalError)
 
 log = structlog.get_logger(__name__)
 

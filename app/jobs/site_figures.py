@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from app.db.session import SEARCH_PATH, plain_url
 from app.db.tables.runs import RunState
+from app.services.backups.standing import age_statement
 from app.services.health import SILENT_SECONDS
 
 ANSWER_MILLISECONDS = 2_000
@@ -36,7 +37,6 @@ WAITING = """
 WORKERS = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %s)"
 # The last number that was given: counting ten million rows at every scrape would take a second of the database's.
 JUDGEMENTS = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('judgements', 'id')::regclass), 0)"
-BACKUP = "SELECT extract(epoch FROM now() - max(began_at))::float8 FROM backups WHERE name IS NOT NULL"
 SIZE = "SELECT pg_database_size(current_database())"
 
 Row = tuple[Any, ...]
@@ -96,7 +96,7 @@ def _figures(connection: Connection) -> Iterator[Metric]:
     alive = _rows(connection, WORKERS, SILENT_SECONDS)
     yield _gauge("plumbline_workers_alive", "Queues of workers that have been heard of within a minute.", [], alive)
     yield _gauge("plumbline_database_bytes", "Size of the database.", [], _rows(connection, SIZE))
-    backup = [row for row in _rows(connection, BACKUP) if row[0] is not None]
+    backup = [row for row in connection.execute(*age_statement(None)) if row[0] is not None]
     yield _gauge("plumbline_backup_age_seconds", "Since the last whole backup began.", [], backup)
     ((judgements,),) = _rows(connection, JUDGEMENTS)
     yield CounterMetricFamily("plumbline_judgements", "Judgements stored, changed and imported ones too.", judgements)

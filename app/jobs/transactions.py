@@ -10,19 +10,14 @@ from contextlib import suppress
 from typing import TypeVar
 
 import structlog
-from procrastinate.exceptions import ConnectorException
 from psycopg import AsyncConnection
 from psycopg import Error as DriverError
 from psycopg.pq import TransactionStatus
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import session
+from app.db.away import AWAY
 from app.db.session import SessionFactory, transaction
-
-# What psycopg, SQLAlchemy's pool and the queue's connector raise when there is no server to talk to.
-AWAY = (OperationalError, InterfaceError, PoolTimeoutError, ConnectorException, TimeoutError, ConnectionError)
 
 PAUSE_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 # Crash recovery of a large database takes minutes; after that a supervisor had better start us afresh.

@@ -17,6 +17,7 @@ import structlog
 from app import figures_server, logs, traces
 from app.acting import Actor, acting
 from app.db import migrate, pool_figures
+from app.db.away import AWAY
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
 from app.jobs import backups, errands, execution, hooks, models_in_use, reading, reaper, room
@@ -25,7 +26,7 @@ from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
 from app.jobs.resident import Resident
 from app.jobs.site_figures import site_figures_of
-from app.jobs.transactions import AWAY, Database, at_length
+from app.jobs.transactions import Database, at_length
 from app.services.dispatch import ERRANDS_QUEUE, TRAINING_QUEUE
 from app.services.loop import rounds
 from app.services.reports import reports

@@ -8,9 +8,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db import session
+from app.db.away import AWAY
 from app.db.prepared import Prepared
 from app.db.session import create_engine, session_factory, transaction
-from app.jobs.transactions import AWAY
 
 LOCK = "SELECT pg_advisory_xact_lock(7)"
 

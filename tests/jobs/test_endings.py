@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.session import SessionFactory, create_engine, session_factory
+from app.db.away import AWAY
+from app.db.session import SessionFactory, TransactionLost, create_engine, session_factory
 from app.db.tables import Completion, Run
 from app.jobs import reaper, worker
 from app.jobs.fence import SUPERSEDED
 from app.jobs.launch import Child, Launch, LocalProcess
-from app.jobs.transactions import AWAY, Database
+from app.jobs.transactions import Database
 from app.services.loop import leases, runs
 from app.settings import PREFIX
 from tests.jobs.conftest import Ended, InProcess
@@ -247,7 +248,7 @@ def nowhere() -> SessionFactory:
 
 async def test_work_is_done_again_until_the_database_is_back(nowhere: SessionFactory) -> None:
     database = Database(nowhere, stopping=asyncio.Event(), patience_seconds=60)
-    work, tries = broken(times=2, by=ConnectionError("gone"))
+    work, tries = broken(times=2, by=TransactionLost("gone"))
     assert await database.run(work) == "done"
     assert len(tries) == 3
 
@@ -263,11 +264,11 @@ async def test_work_is_given_up_once_patience_is_over_and_at_once_when_the_mista
         with pytest.raises(ValueError, match="wrong"):
             await database.run(work)
         assert len(tries) == 1
-    work, tries = broken(times=NEVER_DONE, by=ConnectionError("gone"))
-    with pytest.raises(ConnectionError):
+    work, tries = broken(times=NEVER_DONE, by=TransactionLost("gone"))
+    with pytest.raises(TransactionLost):
         await Database(nowhere, stopping=asyncio.Event(), patience_seconds=0.05).run(work)
     assert len(tries) == 2
-    with pytest.raises(ConnectionError):
+    with pytest.raises(TransactionLost):
         await database.once(work)
     assert len(tries) == 3
     with pytest.raises(AWAY):

@@ -13,6 +13,8 @@ from typing import Any
 README_BYTES = 65_536
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 MAX_JSON_BYTES = 64 << 20  # an index, or the header of the largest models, and no more
+_LARGEST = 1 << 40  # of a number that says how large something is: past it, it is no model's
+_MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ def shape_of(config: Mapping[str, Any], headers: Sequence[Mapping[str, Any]], fi
     """The shape by `config.json` and by the headers of all files. Raises ValueError where they don't say it."""
 
     def told(*names: str, default: int = 0) -> int:
-        return next((int(config[name]) for name in names if config.get(name)), default)
+        return next((_size(config[name]) for name in names if config.get(name)), default)
 
     tensors = [(name, tensor) for header in headers for name, tensor in header.items()]
     hidden, heads = told("hidden_size", "n_embd"), told("num_attention_heads", "n_head", default=1)
     head = told("head_dim", default=hidden // heads)
     return ModelShape(
-        parameters=sum(prod(tensor["shape"]) for _, tensor in tensors),
+        parameters=_size(sum(_elements(tensor) for _, tensor in tensors)),
         file_bytes=file_bytes,
         layers=told("num_hidden_layers", "n_layer"),
         hidden=hidden,
@@ -82,13 +84,26 @@ def shape_of(config: Mapping[str, Any], headers: Sequence[Mapping[str, Any]], fi
     )
 
 
+def _elements(tensor: object) -> int:
+    shape = tensor.get("shape") if isinstance(tensor, dict) else None
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("a tensor without a shape")
+    return prod(_size(length) for length in shape)
+
+
+def _size(number: object) -> int:
+    if not isinstance(number, int) or not 0 <= number <= _LARGEST:
+        raise ValueError("no size of anything")
+    return number
+
+
 def read_shape(folder: Path) -> ModelShape | None:
     """The shape of a model in a directory; None where it isn't one, which whoever opens it will say better."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
         files = weight_files(folder)
         shape = shape_of(config, [read_header(path) for path in files], sum(path.stat().st_size for path in files))
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return shape if shape.parameters else None
 

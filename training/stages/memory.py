@@ -10,8 +10,8 @@ from statistics import fmean
 from training.config import InputError, StageConfig
 from training.config.by_model import ModelFacts, chosen, settled
 from training.memory.estimate import Texts
-from training.memory.fitting import Fit, fit
-from training.memory.room import MEMORY_BYTES, free_bytes
+from training.memory.fitting import CERTAIN, Fit, fit
+from training.memory.room import MEMORY_BYTES, free_bytes, told_bytes
 from training.memory.shape import folder_of, read_shape
 from training.runtime.device import device
 
@@ -24,16 +24,8 @@ LETTERS_OF_A_TOKEN = 4
 def require_room(stage: str, config: StageConfig, *, threads: int) -> None:
     """Raises `InputError` where a stage certainly takes more memory than there is, with the nearest settings that fit;
     where it may, that is told on stderr."""
-    if device().type != "cpu":  # whose memory the formula doesn't know
-        return
-    location = getattr(config, "policy", None) or getattr(config, "model", None)
-    folder = folder_of(str(location))
-    shape = read_shape(folder) if folder is not None else None
     free = free_bytes()
-    if shape is None or free is None:
-        return
-    settings = dataclasses.asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
-    found = fit(stage, shape, settings, free=free, texts=texts_of(settings), threads=threads)
+    found = _fitted(stage, config, free=free, threads=threads) if free is not None else None
     if found is None or found.fits:
         return
     if found.is_refused:
@@ -41,13 +33,43 @@ def require_room(stage: str, config: StageConfig, *, threads: int) -> None:
     sys.stderr.write(f"{sentence(found)}; it is tried all the same\n")
 
 
+def what_takes_less(stage: str, config: StageConfig, *, threads: int) -> str:
+    """One line that says of a stage that it took more than there was, whatever the formula said, and what to change."""
+    told = told_bytes()
+    had = f"the {_size(told)} that it may have ({MEMORY_BYTES})" if told is not None else "what was free"
+    said = f"{stage} took more than {had}. "
+    found = _fitted(stage, config, free=told or free_bytes() or 0, threads=threads)
+    # With a margin where settings give one: the formula was wrong about these once.
+    wanted = [int(share * min(found.bytes, found.free)) - 1 for share in (CERTAIN, 1)] if found else []
+    fits = (_fitted(stage, config, free=free, threads=threads) for free in wanted)
+    less = next((each for each in fits if each and each.changes), None)
+    if less is None or less.changes is None:
+        return f"{said}Smaller batches or responses take less, and so does a smaller model."
+    return f"{said}Try {_changed(less.changes)}, with which it takes some {_size(less.changed_bytes)} by the formula."
+
+
+def _fitted(stage: str, config: StageConfig, *, free: int, threads: int) -> Fit | None:
+    if device().type != "cpu":  # whose memory the formula doesn't know
+        return None
+    location = getattr(config, "policy", None) or getattr(config, "model", None)
+    folder = folder_of(str(location))
+    shape = read_shape(folder) if folder is not None else None
+    if shape is None:
+        return None
+    settings = dataclasses.asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
+    return fit(stage, shape, settings, free=free, texts=texts_of(settings), threads=threads)
+
+
 def sentence(found: Fit) -> str:
     """What a stage takes, what there is, and what would fit."""
     said = f"{found.stage} needs some {_size(found.bytes)} of memory with this model, and {_size(found.free)} are free"
     if found.changes is None:
         return f"{said}: no setting makes it fit ({MEMORY_BYTES} says how much it may take)"
-    changed = " and ".join(f"{name} {value}" for name, value in found.changes.items())
-    return f"{said}: with {changed} it would take {_size(found.changed_bytes)}"
+    return f"{said}: with {_changed(found.changes)} it would take {_size(found.changed_bytes)}"
+
+
+def _changed(changes: Mapping[str, object]) -> str:
+    return " and ".join(f"{name} {value}" for name, value in changes.items())
 
 
 def texts_of(settings: Mapping[str, object]) -> Texts:

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from app.errors import Invalid
 from app.services.places.place import Damaged, Place
@@ -18,11 +20,14 @@ FOLDER = "backups/"
 ROOTS = frozenset({"datasets", "imports", "models", "runs"})
 
 
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 @dataclass(frozen=True)
 class Stored:
     """A file of the home."""
 
-    sha256: str
+    sha256: Digest
     size_bytes: int
 
 
@@ -32,7 +37,7 @@ class Table:
 
     columns: tuple[str, ...]
     rows: int
-    sha256: str
+    sha256: Digest
     size_bytes: int
 
 
@@ -69,6 +74,9 @@ class Manifest:
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
+_MANIFEST = TypeAdapter(Manifest)
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
@@ -101,30 +109,20 @@ def read(place: Place, name: str) -> Manifest:
     content = b"".join(place.read(path_of(name)))
     if hashlib.sha256(content).hexdigest()[:16] != name.rpartition("-")[2]:
         raise Damaged("The backup is damaged: %(name)s is not what it was.", name=path_of(name))
-    told = json.loads(content)
-    if told["format"] > FORMAT:
-        raise Invalid(
-            "A newer Plumbline, %(version)s, made this backup: update this one first.", version=told["version"]
-        )
-    return _manifest(told)
-
-
-def _manifest(told: dict[str, Any]) -> Manifest:
-    for path in told["files"]:
+    try:
+        told = json.loads(content)
+        if told["format"] > FORMAT:
+            raise Invalid(
+                "A newer Plumbline, %(version)s, made this backup: update this one first.", version=told["version"]
+            )
+        found = _MANIFEST.validate_python(told)
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Damaged("The backup is damaged: %(name)s is not what it was.", name=path_of(name)) from error
+    for path in found.files:
         parts = PurePosixPath(path).parts
-        if parts[0] not in ROOTS or ".." in parts:
+        if not parts or parts[0] not in ROOTS or ".." in parts:
             raise Damaged("The backup names a file that has no place in a home: %(path)s.", path=path)
-    return Manifest(
-        version=told["version"],
-        revision=told["revision"],
-        made_at=told["made_at"],
-        tables={name: Table(**{**table, "columns": tuple(table["columns"])}) for name, table in told["tables"].items()},
-        sequences=told["sequences"],
-        files={path: Stored(**file) for path, file in told["files"].items()},
-        settings=told["settings"],
-        missing=tuple(told["missing"]),
-        damaged=tuple(told["damaged"]),
-    )
+    return found
 
 
 def own_version() -> str:

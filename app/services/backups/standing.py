@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Float, Select, func, select
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Backup
@@ -35,10 +36,24 @@ async def standing(db: AsyncSession, settings: Settings) -> Standing:
     if place is not None:
         tries = tries.where(Backup.place == place)
     whole = await db.scalar(tries.where(Backup.name.is_not(None)))
-    age = await db.scalar(select(func.now() - whole.began_at)) if whole is not None else None
+    seconds = await db.scalar(_age_seconds(place))
+    age = None if seconds is None else timedelta(seconds=seconds)
     wanted = timedelta(hours=settings.backup_hours)
     is_late = place is not None and (age is None or age > LATE * wanted)
     return Standing(place, await db.scalar(tries), whole, age, is_late)
+
+
+def _age_seconds(place: str | None) -> Select[float | None]:
+    age = func.extract("epoch", func.now() - func.max(Backup.began_at)).cast(Float)
+    whole = select(age).where(Backup.name.is_not(None))
+    return whole if place is None else whole.where(Backup.place == place)
+
+
+def age_statement(place: str | None) -> tuple[str, dict[str, object]]:
+    """Seconds since the last whole backup began, in `place` or anywhere, as psycopg takes a statement and its values:
+    for whoever has a connection and no session. Null where there is none."""
+    compiled = _age_seconds(place).compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), dict(compiled.params)
 
 
 async def latest(db: AsyncSession, *, limit: int) -> list[Backup]:

@@ -18,6 +18,7 @@ from app.services.prompts import NewPrompt
 from training.records import Message
 
 EVERYBODY = 32_767  # places: a gold task is never used up
+SHOWN = 100  # gold tasks on a page
 LONGEST_TEXT = 100_000
 PURPOSES: tuple[TaskPurpose, ...] = ("qualification", "gold")
 AGREEING = 2  # people who have to say the same of a task that is suggested
@@ -154,16 +155,29 @@ async def said_of(db: AsyncSession, project: Project, task_id: int) -> GoldAnswe
     return answer
 
 
-async def in_project(db: AsyncSession, project: Project) -> list[GoldTask]:
-    """The project's gold tasks, those in use first, newest first."""
+async def in_use(db: AsyncSession, project: Project) -> dict[TaskPurpose, int]:
+    """How many gold tasks of each purpose there are, without those that were taken out."""
+    counted = (
+        select(Task.purpose, func.count())
+        .where(Task.project_id == project.id, Task.purpose.in_(PURPOSES), Task.state == "open")
+        .group_by(Task.purpose)
+    )
+    return {cast(TaskPurpose, purpose): count for purpose, count in await db.execute(counted)}
+
+
+async def in_project(db: AsyncSession, project: Project, most: int = SHOWN) -> list[GoldTask]:
+    """The first `most` of the project's gold tasks, those in use first, newest first."""
     is_right = check_tasks.is_right()
+    is_first = (case((Task.state == "open", 0), else_=1), Task.id.desc())
+    of_project = (Task.project_id == project.id, Task.purpose.in_(PURPOSES))
+    first = select(Task.id).where(*of_project).order_by(*is_first).limit(most)
     rows = await db.execute(
         select(Task, GoldAnswer, func.count(Judgement.id), func.count(Judgement.id).filter(is_right))
         .join(GoldAnswer, GoldAnswer.task_id == Task.id)
         .outerjoin(Judgement, and_(Judgement.task_id == Task.id, Judgement.superseded_by.is_(None)))
-        .where(Task.project_id == project.id, Task.purpose.in_(PURPOSES))
+        .where(Task.id.in_(first))
         .group_by(Task.id, GoldAnswer.task_id)
-        .order_by(case((Task.state == "open", 0), else_=1), Task.id.desc())
+        .order_by(*is_first)
     )
     found = rows.all()
     shown = await _comparisons(db, [task.id for task, *_ in found])

@@ -99,7 +99,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], str]:
             raise ArtifactBroken(
                 "%(file)s is of a format that this version doesn't know.", file=f"{folder.name}/{MANIFEST}"
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactBroken(
             "%(model)s has no readable manifest: its files are gone or were changed.", model=folder.name
         ) from error

@@ -6,7 +6,7 @@ Nothing here runs code of a model, and nothing reads its weights.
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from training.memory.shape import (
 MODEL_TYPES = frozenset(
     {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3"}
 )
+CONFIG = "config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -86,24 +87,24 @@ def look_at(location: str, *, home: Path, folders: tuple[Path, ...] | None) -> M
     allowed in the same words whether it exists or not.
     """
     folder = _folder_of(location.strip(), home=home, folders=folders)
-    config = _json(folder / "config.json")
+    config = _json(folder / CONFIG)
     model_type = str(config.get("model_type"))
     _require_usable(folder, config, model_type)
     weights = _weights(folder)
     headers = [_header(path) for path in weights]
-    dtypes = tuple(sorted({str(tensor["dtype"]) for header in headers for tensor in header.values()}))
+    shape = _shape(config, headers, sum(path.stat().st_size for path in weights))
+    dtypes = tuple(sorted({str(tensor.get("dtype")) for header in headers for tensor in header.values()}))
     if not set(dtypes) <= FLOATS or "quantization_config" in config:
         raise Invalid(
             "Its weights are quantised, and a policy can't learn in those. Use the model before quantisation."
         )
-    shape = shape_of(config, headers, sum(path.stat().st_size for path in weights))
     return ModelCard(
         location=location.strip(),
         model_type=model_type,
         parameters=shape.parameters,
         size_bytes=shape.file_bytes,
         dtypes=dtypes,
-        context=config.get("max_position_embeddings") or config.get("n_positions"),
+        context=_count(config.get("max_position_embeddings")) or _count(config.get("n_positions")),
         licence=licence_of(folder),
         has_chat_template=_has_chat_template(folder),
         shape=shape,
@@ -119,7 +120,7 @@ def _folder_of(location: str, *, home: Path, folders: tuple[Path, ...] | None) -
     is_allowed = folders is None or any(folder.is_relative_to(os.path.realpath(allowed)) for allowed in folders)
     if not location.startswith("/") or not is_allowed or folder.is_relative_to(os.path.realpath(home)):
         raise Invalid(NOT_ALLOWED)
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise Invalid("There is no model at %(location)s: no config.json.", location=location)
     return folder
 
@@ -143,6 +144,8 @@ def _require_usable(folder: Path, config: Mapping[str, Any], model_type: str) ->
     if "auto_map" in config:
         raise Invalid("It needs code of its own, which is never run here.")
     architectures = config.get("architectures") or []
+    if not isinstance(architectures, list):
+        raise Invalid("Its %(file)s can't be read.", file=CONFIG)
     if architectures and not any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise Invalid("It was made for something else than writing: %(name)s.", name=str(architectures[0]))
     manifest = folder / "manifest.json"
@@ -164,8 +167,20 @@ def _weights(folder: Path) -> list[Path]:
 def _header(path: Path) -> dict[str, Any]:
     try:
         return read_header(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Invalid("%(file)s is not a whole safetensors file.", file=path.name) from error
+
+
+def _shape(config: Mapping[str, Any], headers: Sequence[Mapping[str, Any]], file_bytes: int) -> ModelShape:
+    """Raises Invalid where sizes are no sizes: the formulae count on them."""
+    try:
+        return shape_of(config, headers, file_bytes)
+    except ValueError as error:
+        raise Invalid("Its %(file)s can't be read.", file=CONFIG) from error
+
+
+def _count(number: object) -> int | None:
+    return number if isinstance(number, int) and 0 < number < 2**31 else None
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -173,7 +188,7 @@ def _json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError(path)
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Invalid("Its %(file)s can't be read.", file=path.name) from error
     if not isinstance(found, dict):
         raise Invalid("Its %(file)s can't be read.", file=path.name)

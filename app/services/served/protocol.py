@@ -20,11 +20,13 @@ from training.records import Message
 
 PATHS: dict[Protocol, str] = {"chat": "/chat/completions", "completions": "/completions"}
 SAID_CHARACTERS = 300
+MOST_SAID_CHARACTERS = 12_000  # that are looked at for them, mark-up included
 # Where an endpoint doesn't count: of English, some four characters are a token.
 CHARACTERS_PER_TOKEN = 4
 NEXT_TURN = "\n\nUser:"
 # Some endpoints show a part of the key that they refuse: sk-abc***xyz.
-MASKED = re.compile(r"\S*\*{2,}\S*")
+MASKED = "**"
+TAGS = re.compile(r"<(style|script|title)\b.*?</\1>|<[^<>]*>", flags=re.DOTALL | re.IGNORECASE)
 
 
 class NoAnswer(DomainError):
@@ -106,14 +108,15 @@ def answer_in(content: bytes, protocol: Protocol, *, key: str | None, asked_char
 
 def said_in(content: bytes, *, key: str | None) -> str:
     """What an endpoint said of an error, in one bounded line that never holds the key."""
-    text = content[: SAID_CHARACTERS * 40].decode(errors="replace")
+    text = content[:MOST_SAID_CHARACTERS].decode(errors="replace")
     try:
-        text = _message(json.loads(content)) or text
+        text = (_message(json.loads(content)) or text)[:MOST_SAID_CHARACTERS]
     except (ValueError, RecursionError):
-        text = re.sub(r"<(style|script|title)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+        text = TAGS.sub(" ", text)
     if key:
         text = text.replace(key, "…")
-    text = " ".join("".join(c if c.isprintable() else " " for c in MASKED.sub("…", text)).split())
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    text = " ".join("…" if MASKED in word else word for word in text.split())
     if not text:
         return "–"
     return text if len(text) <= SAID_CHARACTERS else text[: SAID_CHARACTERS - 1] + "…"

@@ -157,6 +157,7 @@ async def _page(
 ) -> Response:
     project = managed.project
     items = await gold.in_project(db, project)
+    in_use = await gold.in_use(db, project)
     return render.page(
         request,
         "quality/show.html",
@@ -168,8 +169,9 @@ async def _page(
         saved=request.query_params.get("saved") == "true",
         people=await conduct.of_project(db, project),
         items=items,
-        practice_items=sum(item.purpose == "qualification" and item.is_in_use for item in items),
-        gold_items=sum(item.purpose == "gold" and item.is_in_use for item in items),
+        practice_items=in_use.get("qualification", 0),
+        gold_items=in_use.get("gold", 0),
+        most_items=gold.SHOWN,
         suggestions=await _suggestions(db, managed),
         letters=PANE_NAMES,
         **await _reliability(managed, db),

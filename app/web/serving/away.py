@@ -48,8 +48,8 @@ class Outages:
         now = time.monotonic()
         if now - self._told.get(event, -self._interval_seconds) < self._interval_seconds:
             return
-        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        log.warning(event, refused=self._refused.pop(event), error=said)
+        met = getattr(error, "orig", None) or error
+        log.warning(event, refused=self._refused.pop(event), error=type(met).__name__)
         self._told[event] = now
 
 

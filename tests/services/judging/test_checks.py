@@ -363,6 +363,16 @@ async def test_what_is_taken_out_is_given_to_nobody_and_a_better_answer_measures
     assert told.is_qualified_by
 
 
+async def test_of_many_gold_tasks_the_newest_in_use_are_listed_and_all_in_use_are_counted(db: AsyncSession) -> None:
+    project, owner, _ = await make_checked(db, qualification_size=1, qualification_percent=100)
+    oldest, older, newest = await add_gold(db, project, owner, "qualification", FIRST, count=3)
+    (hidden,) = await add_gold(db, project, owner, "gold", FIRST, count=1)
+    await gold.take_out(db, project, newest, use=False)
+    listed = [one.comparison.task_id for one in await gold.in_project(db, project, most=3)]
+    assert listed == [hidden, older, oldest]
+    assert await gold.in_use(db, project) == {"qualification": 2, "gold": 1}
+
+
 async def test_tasks_on_which_people_agree_are_suggested_until_they_are_gold(
     db: AsyncSession, sessions: SessionFactory
 ) -> None:

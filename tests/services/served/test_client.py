@@ -1,13 +1,15 @@
 """What becomes of a question to an endpoint, whatever that does."""
 
+import json
 import threading
+import time
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from app.db.tables.served import Protocol
-from app.services.served.client import CapReached, Client, Endpoint, Spent
+from app.services.served.client import MOST_BYTES, CapReached, Client, Endpoint, Spent
 from app.services.served.protocol import Again, NoAnswer, Refused, said_in
 from app.services.served.settings import Limits, Sampling
 from tests.served_endpoint import KEY, Reply, ServedEndpoint, busy, cut, endpoint, of, says
@@ -231,6 +233,16 @@ async def test_the_key_is_in_no_error_whatever_the_endpoint_repeats(endpoint: Se
         with pytest.raises(Refused) as refused:
             await asking.ask(PROMPT)
     assert str(refused.value) == "The endpoint refuses us (401): “Bearer … …”."
+
+
+@pytest.mark.parametrize("piece", ["a", "<", "<style ", "*", "sk-", '{"error":'])
+def test_an_error_of_megabytes_is_one_line_at_once(piece: str) -> None:
+    """What looks for parts of keys and for mark-up takes no longer than the text is long."""
+    large = piece * (MOST_BYTES // len(piece))
+    begun = time.process_time()
+    for content in (large.encode(), json.dumps({"error": {"message": large}}).encode()):
+        assert len(said_in(content, key="sk-secret")) <= 300
+    assert time.process_time() - begun < 2
 
 
 def test_what_an_endpoint_says_becomes_one_bounded_line() -> None:
