@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import structlog
 
+from app.db.away import AWAY
 from app.jobs.context import WorkerContext
 from app.jobs.pausing import pause
-from app.jobs.transactions import AWAY
 from app.services.hooks import deliveries, sending
 from app.services.hooks.deliveries import Claimed
 from app.services.hooks.sending import Answered
