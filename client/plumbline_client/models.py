@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from plumbline_client import values
 
 
@@ -50,11 +52,44 @@ class Agreement(values.Answer):
     """The most divided first."""
 
 
+class Answer(values.Answer):
+    """What was said, in the order of the panes, by the fields of what is sent."""
+
+    answer_type: Literal["best", "eight", "ranking", "seven", "six"] | str
+    choice: int | None
+    ranks: list[int | None] | None
+    criteria: dict[str, Literal["A", "B", "tie"] | str]
+    acceptable: list[bool | None] | None
+    flags: list[list[str]]
+    safe: list[bool | None] | None
+    less_harmful: Literal["A", "B", "tie"] | str | None
+    rationale: str
+    response: str
+    response_of: int | None
+
+
 class AskIn(values.Body):
     prompts: int | None = None
     """So many prompts are answered; null: as many as by a policy."""
     compared: list[str] | None = None
     """Writers, as `GET …/writers` lists them; one alone: its responses with each other."""
+
+
+class Assignment(values.Answer):
+    assignment_id: int
+    project: str
+    prompt: list[Message]
+    panes: list[Pane]
+    question: Question
+    qualification: Qualification | None
+    """Until you have passed the project's round, if it has one."""
+    lease_expires_at: datetime
+    state: str
+    """`leased` until it is `submitted`, skipped or expired."""
+    said: Answer | None
+    """Your current answer."""
+    editable: bool
+    """Whether another answer would be taken."""
 
 
 class Audit(values.Answer):
@@ -74,6 +109,31 @@ class Audit(values.Answer):
     before: dict[str, Any] | None
     """The columns that changed, as they were; “…” for a secret."""
     after: dict[str, Any] | None
+
+
+class Backup(values.Answer):
+    id: int
+    place: str
+    name: str | None
+    """Null for one that isn't whole."""
+    began_at: datetime
+    ended_at: datetime | None
+    """Null while it is under way."""
+    size_bytes: int | None
+    new_bytes: int | None
+    """Those of them that the place did not hold before."""
+    lacking: int
+    """Files that were missing or damaged already."""
+    problem: str | None
+
+
+class BackupStanding(values.Answer):
+    place: str | None
+    """Where backups are scheduled to; null where nobody has."""
+    last_whole_at: datetime | None
+    age_seconds: int | None
+    """Of the last whole one."""
+    is_late: bool
 
 
 class BrowseChangeIn(values.Body):
@@ -128,6 +188,27 @@ class CheckedModel(values.Answer):
     machine_memory_bytes: int
 
 
+class Checks(values.Answer):
+    qualification_size: int
+    """Tasks of the qualification round; 0: everybody works at once."""
+    qualification_percent: int
+    """So many of them have to be right."""
+    gold_percent: float
+    """Of the tasks that people are given."""
+    tells_gold: bool
+    """Gold tasks are explained after the answer."""
+    repeat_percent: float
+    """Own tasks that are asked again, of those that people are given."""
+
+
+class ChecksIn(values.Body):
+    qualification_size: int | None = None
+    qualification_percent: int | None = None
+    gold_percent: float | None = None
+    tells_gold: bool | None = None
+    repeat_percent: float | None = None
+
+
 class Column(values.Answer):
     name: str
     title: str
@@ -138,18 +219,6 @@ class Column(values.Answer):
         | str
     )
     """`person`: an id, beside which rows have the name under `person`."""
-
-
-class Comparison(values.Answer):
-    first: Writer
-    second: Writer
-    judgements: int
-    tasks: int
-    share: float
-    """Of the judgements, those that prefer the first; a tie is half."""
-    low: float
-    """With `high` the 95 % interval of `share`."""
-    high: float
 
 
 class Conduct(values.Answer):
@@ -218,12 +287,91 @@ class Dataset(values.Answer):
     erased_from_at: datetime | None
     """When something in it was erased: it is refused since."""
     file_removed_at: datetime | None
+    note: str
+    tags: list[str]
+
+
+class DatasetExportIn(values.Body):
+    """What a worker is to write; fields as in the address of an export."""
+
+    split: Literal["train", "validation"] | None = None
+    round: int | None = None
+    """Number of the round whose tasks were judged."""
+    people: str | None = None
+    """Pseudonyms, names or e-mail addresses of who judged, with commas between them."""
+    agreement: Literal["agreed", "divided"] | None = None
+    """Of tasks that two people judged or more: whether any two said different things."""
+    least_agreement: float | None = None
+    """Of tasks that two people judged or more: the share of all two people, at least, who agree."""
+    tag: str | None = None
+    """Of the prompt."""
+    topic: str | None = None
+    """Of the prompt."""
+    flag: str | None = None
+    """Said of one of the responses."""
+    flagged: Literal["no", "yes"] | None = None
+    """Any flag was said of a response."""
+    since: date | None = None
+    """Judged from this day on, UTC."""
+    until: date | None = None
+    """Judged up to and with this day, UTC."""
+    schema_: str | None = Field(None, alias="schema")
+    """Of preferences: One of preference, preference-text, preference-margin, unpaired, prompt-only, openrlhf, hh-rlhf, helpsteer3, arena, rankings, criteria, harmlessness, raw, judgements, plumbline. Of demonstrations: One of prompt-completion, messages, prompt-only."""
+    format: Literal["csv", "jsonl", "parquet"] = "jsonl"
+    votes: Literal["each", "majority", "posterior", "soft"] = "each"
+    """What becomes of several people's votes on one pair: `each` is a row; else they are one row, of the side that most took (`majority`), with the share that took it (`soft`), or with what the annotator model makes of them (`posterior`)."""
+    files: Literal["one", "splits"] = "one"
+    """All rows in one file, or a zip with a file for each split."""
+    kind: Literal["demonstrations", "preferences"] = "preferences"
+    """Versions of each kind are numbered by themselves."""
+    raw: bool = False
+    """The same as the schema `raw`."""
 
 
 class Day(values.Answer):
     day: date
     judgements: int
     active_ms: int
+
+
+class Delivery(values.Answer):
+    id: int
+    message_id: str
+    """The header `webhook-id`, the same at every try."""
+    kind: (
+        Literal[
+            "alarm.raised",
+            "dataset_version.created",
+            "gate.decided",
+            "judgement.created",
+            "judgements.created",
+            "model.promoted",
+            "model.rolled_back",
+            "round.ended",
+            "round.started",
+            "run.ended",
+            "webhook.test",
+        ]
+        | str
+    )
+    about: dict[str, Any]
+    """`data` of the message, without `project` and `url`."""
+    state: Literal["delivered", "failed", "gathering", "waiting"] | str
+    happened_at: datetime
+    due_at: datetime
+    """Of one that waits: when it is tried next."""
+    attempt: int
+    tries: list[Try]
+    """The last 20."""
+    ended_at: datetime | None
+
+
+class Demonstration(values.Answer):
+    id: int
+    text: str
+    source: str
+    created_at: datetime
+    erased_at: datetime | None
 
 
 class DemonstrationListed(values.Answer):
@@ -236,6 +384,21 @@ class DemonstrationListed(values.Answer):
     created_at: datetime
     erased_at: datetime | None
     """When its text was erased, for good; null: it was not."""
+
+
+class Difference(values.Answer):
+    judgement_id: int
+    task_id: int
+    prompt: str
+    """What its last turn says."""
+    kind: str
+    reasons: list[str]
+    """Of `added`: new, let_in. Of `changed`: moved, weighed. Of `gone`, as it stands now: replaced, erased, held_out, excluded, decided (by a reviewer), counted_otherwise."""
+    split_before: str | None
+    split_after: str | None
+    learnt_before: list[list[float]] | None
+    """For each two responses their positions, how likely the first is better, and how much that weighs; null: as it was said."""
+    learnt_after: list[list[float]] | None
 
 
 class DirectoryGroup(values.Answer):
@@ -287,11 +450,59 @@ class ErasureIn(values.Body):
     """Only say what would be touched."""
 
 
+class Errand(values.Answer):
+    """`answers` grow while it is done: for `write` the responses, for `score` a `raw` and a normalised `score` each."""
+
+    id: int
+    kind: Literal["score", "write"] | str
+    state: Literal["failed", "queued", "running", "succeeded"] | str
+    answers: list[dict[str, Any]]
+    error: str | None
+    task_id: int | None
+    """The task that was made of two of its answers."""
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class ErrandIn(values.Body):
+    wait_seconds: float = 10
+    """How long to wait for what comes of it: 202 after that."""
+    messages: list[ErrandsMessageIn]
+    """The last is the user's."""
+    samples: int = 1
+    max_new_tokens: int | None = None
+    """Null: as the project's stage `generate` has it."""
+    temperature: float | None = None
+    """Null: the same."""
+    seed: int = 0
+    writers: list[str]
+    """As `policy:ID` or `served:ID`, of `GET …/writers`."""
+
+
+class ErrandsMessageIn(values.Body):
+    role: Literal["assistant", "system", "user"]
+    content: str
+
+
+class ExportColumn(values.Answer):
+    name: str
+    type: (
+        Literal["integer", "integers", "messages", "number", "opinions", "small integer", "text", "texts", "truth"]
+        | str
+    )
+
+
 class ExportIn(values.Body):
     with_models: bool = False
     """With the files of its models."""
     with_people: bool = True
     """With names and e-mail addresses; else people are numbered."""
+
+
+class ExportPreview(values.Answer):
+    columns: list[ExportColumn]
+    rows: list[dict[str, Any]]
 
 
 class Figure(values.Answer):
@@ -317,6 +528,70 @@ class FigureRows(values.Answer):
     rows: list[dict[str, Any]]
 
 
+class Finding(values.Answer):
+    name: Literal["artifacts", "database", "disk", "migrations", "queue"] | str
+    state: Literal["failing", "ok", "unknown"] | str
+    sentence: str
+    """What was found, and what to do."""
+
+
+class Gate(values.Answer):
+    id: int
+    run_id: int | None
+    model_version_id: int
+    passed: bool
+    rules: list[dict[str, Any]]
+    created_at: datetime
+
+
+class GenerateIn(values.Body):
+    wait_seconds: float = 10
+    """How long to wait for what comes of it: 202 after that."""
+    messages: list[ErrandsMessageIn]
+    """The last is the user's."""
+    samples: int = 1
+    max_new_tokens: int | None = None
+    """Null: as the project's stage `generate` has it."""
+    temperature: float | None = None
+    """Null: the same."""
+    seed: int = 0
+
+
+class Gold(values.Answer):
+    task_id: int
+    prompt: list[Message]
+    responses: list[str]
+    """By position."""
+    purpose: Literal["gold", "qualification"] | str
+    """For the qualification round, or among the other tasks."""
+    is_in_use: bool
+    better: int | None
+    """Position of the better response, from 0; null: neither of two is."""
+    explanation: str
+    """Markdown."""
+    answered: int
+    right: int
+    """So many of the answers are what the project says."""
+
+
+class GoldChange(values.Body):
+    better: int | None = None
+    """Position of the better response, from 0; null: neither of two is."""
+    explanation: str | None = None
+    is_in_use: bool | None = None
+    """False: nobody is given it any more; what was said of it stays."""
+
+
+class GoldIn(values.Body):
+    better: int | None
+    """Position of the better response, from 0; null: neither of two is."""
+    explanation: str = ""
+    purpose: Literal["gold", "qualification"] = "gold"
+    """For the qualification round, or among the other tasks."""
+    prompt: str
+    responses: list[str]
+
+
 class Grant(values.Answer):
     slug: str
     role: Literal["annotator", "owner", "reviewer"] | str
@@ -328,6 +603,11 @@ class GrantIn(values.Body):
 
 class GroupIn(values.Body):
     name: str
+
+
+class Health(values.Answer):
+    checks: list[Finding]
+    backups: BackupStanding
 
 
 class Import(values.Answer):
@@ -520,10 +800,34 @@ class LoadIn(values.Body):
     """Leave out the rows that can't be used."""
 
 
+class Log(values.Answer):
+    text: str
+
+
+class MadeGold(values.Answer):
+    task_id: int
+
+
 class MadeProject(values.Answer):
     project: Project
     run: Run
     """Fills the project; read it from there until it is over."""
+
+
+class MadeTask(values.Answer):
+    task_id: int
+
+
+class Me(values.Answer):
+    id: int
+    name: str
+    email: str | None
+    is_admin: bool
+    created_at: datetime
+
+
+class MeIn(values.Body):
+    name: str
 
 
 class MemberIn(values.Body):
@@ -596,6 +900,40 @@ class Need(values.Answer):
     """What it would take with those."""
 
 
+class News(values.Answer):
+    rows: list[dict[str, Any]]
+    """Judgements that are new or changed, as they count now."""
+    gone: list[int]
+    """Judgements that count no more, or never did."""
+    cursor: str
+    """Send it as `after` for what comes next."""
+    is_up_to_date: bool
+    """There is nothing else at the moment."""
+
+
+class NotesIn(values.Body):
+    note: str | None = None
+    tags: list[str] | None = None
+    """All of them."""
+
+
+class OwnJudgement(values.Answer):
+    id: int
+    assignment_id: int
+    asked: str
+    """The beginning of what was asked; empty for what was erased."""
+    said: Answer
+    submitted_at: datetime
+    editable: bool
+
+
+class PairIn(values.Body):
+    messages: list[ErrandsMessageIn]
+    response: str
+    ended: bool = True
+    """Whether the response ended by itself."""
+
+
 class PairsIn(values.Body):
     compared: list[str]
     """Writers, as `GET …/writers` lists them; one alone: its responses with each other."""
@@ -619,6 +957,31 @@ class Person(values.Answer):
     """Is here by way of a group, in the role that it gives."""
     judgements: int
     judged_at: datetime | None
+
+
+class PersonConduct(values.Answer):
+    user_id: int
+    name: str
+    role: Literal["annotator", "owner", "reviewer"] | str
+    qualified_at: datetime | None
+    judgements: int
+    practised: int
+    """Answers in the qualification round."""
+    practice_right: int
+    checked: int
+    """Answers to gold tasks."""
+    right: int
+    repeated: int
+    """Own tasks that were asked again."""
+    same: int
+    """As many of them got the same side again."""
+    sided: int
+    """Choices between A and B."""
+    first: int
+    """As many of them fell on A."""
+    hurried: int
+    active_ms: float | None
+    """Median."""
 
 
 class Problem(values.Answer):
@@ -646,6 +1009,8 @@ class Project(values.Answer):
     slug: str
     name: str
     description: str
+    licence: str
+    """Of its datasets."""
     created_at: datetime
     archived_at: datetime | None
     setup_step: str | None
@@ -655,6 +1020,8 @@ class Project(values.Answer):
 class ProjectChange(values.Body):
     name: str | None = None
     description: str | None = None
+    licence: str | None = None
+    """Of its datasets, as the Hub calls it: `cc-by-4.0`."""
     question: dict[str, Any] | None = None
     """`answer_type`, `size`, `criteria`, `flags` and what else differs from the defaults."""
     guidelines: str | None = None
@@ -669,6 +1036,8 @@ class ProjectDetail(values.Answer):
     slug: str
     name: str
     description: str
+    licence: str
+    """Of its datasets."""
     created_at: datetime
     archived_at: datetime | None
     setup_step: str | None
@@ -717,6 +1086,44 @@ class PromoteIn(values.Body):
     reason: str = ""
 
 
+class Prompt(values.Answer):
+    id: int
+    messages: list[Message]
+    split: Literal["held_out", "train", "validation"] | str
+    topic: str | None
+    tags: list[str]
+    source: str
+    excluded: bool
+    created_at: datetime
+    erased_at: datetime | None
+
+
+class PromptDetail(values.Answer):
+    """At most 200 of each, the newest."""
+
+    id: int
+    messages: list[Message]
+    split: Literal["held_out", "train", "validation"] | str
+    topic: str | None
+    tags: list[str]
+    source: str
+    excluded: bool
+    created_at: datetime
+    erased_at: datetime | None
+    responses: list[Response]
+    tasks: list[int]
+    """Ids."""
+    demonstrations: list[Demonstration]
+
+
+class PromptIn(values.Body):
+    messages: list[RowsMessageIn]
+    """The last one is answered."""
+    topic: str | None = None
+    split: Literal["held_out", "train", "validation"] | None = None
+    """Null: drawn from the text, the same in every project."""
+
+
 class PromptListed(values.Answer):
     id: int
     asked: str | None
@@ -733,12 +1140,41 @@ class PromptListed(values.Answer):
     """When its text was erased, for good; null: it was not."""
 
 
+class Prompts(values.Answer):
+    ids: list[int]
+    """In the order of what was sent; those of prompts that were there already, too."""
+
+
+class PromptsIn(values.Body):
+    prompts: list[PromptIn]
+
+
+class PushIn(values.Body):
+    place: str
+    """One of those that the site's admin has named."""
+
+
 class Qualification(values.Answer):
     number: int
     """Of the attempt's tasks, the one that this is, from 1."""
     size: int
     needed: int
     """So many answers have to be right."""
+
+
+class Quality(values.Answer):
+    people: list[PersonConduct]
+    """Those with most judgements first."""
+    as_of: datetime | None
+    """The moment that `annotators` tells of; null before there are any."""
+    is_awaited: bool
+    """A newer state is being computed: ask again."""
+    problem: str | None
+    """Why there is no newer state."""
+    annotators: list[dict[str, Any]]
+    """How reliable each is, as a worker has computed it."""
+    groups: list[dict[str, Any]]
+    """The same by kind of task."""
 
 
 class Question(values.Answer):
@@ -752,6 +1188,19 @@ class Question(values.Answer):
     """Whether an answer is refused that doesn't say `safe` and `less_harmful`."""
     asks_rationale: bool
     """Whether an answer without a rationale is refused."""
+
+
+class Response(values.Answer):
+    id: int
+    text: str
+    source: str
+    policy: int | None
+    """Number of the policy that wrote it."""
+    served_model_id: int | None
+    source_model: str | None
+    """Who wrote it by the account of the file that brought it."""
+    created_at: datetime
+    erased_at: datetime | None
 
 
 class ResponseListed(values.Answer):
@@ -853,6 +1302,11 @@ class RoundSettingsGroup(values.Answer):
     entries: list[Setting]
 
 
+class RowsMessageIn(values.Body):
+    role: str
+    content: str
+
+
 class Run(values.Answer):
     id: int
     stage: str
@@ -870,6 +1324,10 @@ class Run(values.Answer):
     finished_at: datetime | None
 
 
+class RunIn(values.Body):
+    stage: Startable
+
+
 class Sampling(values.Answer):
     """What responses are drawn with. What is null isn't sent, so that the endpoint's own default holds."""
 
@@ -879,6 +1337,32 @@ class Sampling(values.Answer):
     responses_per_prompt: int = 2
     stop: list[str] = []
     system: str = ""
+
+
+class SayingIn(values.Body):
+    better: int | None
+    """Position of the better response, from 0; null: neither of two is."""
+    explanation: str = ""
+    purpose: Literal["gold", "qualification"] = "gold"
+    """For the qualification round, or among the other tasks."""
+
+
+class SchemasComparison(values.Answer):
+    since: int | None
+    """Number of the earlier version; null: there is none, and everything is new."""
+    number: int
+    judgements: Summary
+    agreement_since: dict[str, Any] | None
+    """`said_the_same`: how likely two people say the same of two responses that both judged, and `pairs_judged_by_several`, of how many that is; null: not known."""
+    agreement: dict[str, Any] | None
+    counts_since: dict[str, Any] | None
+    counts: dict[str, Any]
+
+
+class ScoreIn(values.Body):
+    wait_seconds: float = 10
+    """How long to wait for what comes of it: 202 after that."""
+    pairs: list[PairIn]
 
 
 class ServedAnswer(values.Answer):
@@ -931,6 +1415,26 @@ class ServedModelIn(values.Body):
     limits: Limits | None = None
 
 
+class ServedSchemasComparison(values.Answer):
+    first: Writer
+    second: Writer
+    judgements: int
+    tasks: int
+    share: float
+    """Of the judgements, those that prefer the first; a tie is half."""
+    low: float
+    """With `high` the 95 % interval of `share`."""
+    high: float
+
+
+class Session(values.Answer):
+    id: int
+    device: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+
+
 class Setting(values.Answer):
     name: str
     kind: Literal["choice", "choices", "number", "switch", "text", "texts", "values", "weights", "whole"] | str
@@ -961,6 +1465,26 @@ class SkipIn(values.Body):
     reason: str = ""
 
 
+class Startable(values.Body):
+    pass
+
+
+class Summary(values.Answer):
+    added: int
+    """Judgements that the later one holds and the earlier one doesn't."""
+    gone: int
+    """Judgements that the earlier one holds and the later one doesn't."""
+    moved: int
+    """Judgements in both whose prompt moved to another split."""
+    weighed: int
+    """Judgements in both whose soft label or weight is another."""
+    changed: int
+    """Judgements in both that moved or weigh otherwise."""
+    same: int
+    unknown: int
+    """In both, but one was cut before splits and weights were kept."""
+
+
 class Task(values.Answer):
     assignment_id: int
     project: str
@@ -970,6 +1494,38 @@ class Task(values.Answer):
     qualification: Qualification | None
     """Until you have passed the project's round, if it has one."""
     lease_expires_at: datetime
+
+
+class TaskDetail(values.Answer):
+    id: int
+    prompt: Prompt
+    responses: list[Response]
+    """By position, as stored."""
+    state: str
+    purpose: str
+    copy_of: int | None
+    judged: int
+    quota: int
+    skipped: int
+    division: float | None
+    priority: float
+    round: int | None
+    given_to: int | None
+    """Id of the person that it is kept for."""
+    judgements: list[TaskJudgement]
+    created_at: datetime
+    erased_at: datetime | None
+
+
+class TaskIn(values.Body):
+    answers: list[int]
+    """Places in `answers`, from 0; as many as the question compares."""
+
+
+class TaskJudgement(values.Answer):
+    judgement: JudgementListed
+    held_by: list[int]
+    """Numbers of the dataset versions that hold it."""
 
 
 class TaskListed(values.Answer):
@@ -999,6 +1555,27 @@ class TestIn(values.Body):
     prompt: str
 
 
+class Token(values.Answer):
+    id: int
+    name: str
+    hint: str
+    """Its first letters. The token itself is kept nowhere."""
+    scopes: list[Literal["judge", "manage", "read"] | str]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+class Try(values.Answer):
+    at: datetime
+    status: int | None
+    """Null where there was no answer: `problem` says why."""
+    milliseconds: int
+    said: str
+    """The first 500 bytes of the answer."""
+    problem: str | None
+
+
 class Verdict(values.Answer):
     is_right: bool
     better: str | None
@@ -1011,6 +1588,120 @@ class VersionTouched(values.Answer):
     kind: str
     number: int
     has_file: bool
+
+
+class Webhook(values.Answer):
+    id: int
+    address: str
+    events: list[
+        Literal[
+            "alarm.raised",
+            "dataset_version.created",
+            "gate.decided",
+            "judgement.created",
+            "judgements.created",
+            "model.promoted",
+            "model.rolled_back",
+            "round.ended",
+            "round.started",
+            "run.ended",
+            "webhook.test",
+        ]
+        | str
+    ]
+    pause_seconds: int
+    is_on: bool
+    off_at: datetime | None
+    off_because: Literal["failing", "gone", "owner"] | str | None
+    """`owner` switched it off; `gone`: the receiver answered 410; `failing`: it couldn't be reached."""
+    failing_since: datetime | None
+    """Nothing has reached it since then; null: the last one did."""
+    previous_until: datetime | None
+    """The secret before this one signs, too, until then."""
+    created_at: datetime
+
+
+class WebhookChange(values.Body):
+    """What is left out stays as it is."""
+
+    address: str | None = None
+    events: (
+        list[
+            Literal[
+                "alarm.raised",
+                "dataset_version.created",
+                "gate.decided",
+                "judgement.created",
+                "judgements.created",
+                "model.promoted",
+                "model.rolled_back",
+                "round.ended",
+                "round.started",
+                "run.ended",
+                "webhook.test",
+            ]
+        ]
+        | None
+    ) = None
+    pause_seconds: int | None = None
+    is_on: bool | None = None
+    """False: it is told nothing; true: what waits is sent."""
+
+
+class WebhookIn(values.Body):
+    address: str
+    """Told by POST, `https://example.org/hooks`."""
+    events: list[
+        Literal[
+            "alarm.raised",
+            "dataset_version.created",
+            "gate.decided",
+            "judgement.created",
+            "judgements.created",
+            "model.promoted",
+            "model.rolled_back",
+            "round.ended",
+            "round.started",
+            "run.ended",
+            "webhook.test",
+        ]
+    ]
+    """What it is told of."""
+    pause_seconds: int = 60
+    """Of `judgements.created` it is told once in so many seconds, at most."""
+
+
+class WebhookMade(values.Answer):
+    id: int
+    address: str
+    events: list[
+        Literal[
+            "alarm.raised",
+            "dataset_version.created",
+            "gate.decided",
+            "judgement.created",
+            "judgements.created",
+            "model.promoted",
+            "model.rolled_back",
+            "round.ended",
+            "round.started",
+            "run.ended",
+            "webhook.test",
+        ]
+        | str
+    ]
+    pause_seconds: int
+    is_on: bool
+    off_at: datetime | None
+    off_because: Literal["failing", "gone", "owner"] | str | None
+    """`owner` switched it off; `gone`: the receiver answered 410; `failing`: it couldn't be reached."""
+    failing_since: datetime | None
+    """Nothing has reached it since then; null: the last one did."""
+    previous_until: datetime | None
+    """The secret before this one signs, too, until then."""
+    created_at: datetime
+    secret: str
+    """`whsec_…`, by which messages are verified. It is shown here and never again."""
 
 
 class Work(values.Answer):

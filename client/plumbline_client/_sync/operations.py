@@ -37,12 +37,15 @@ class Operations:
             Page[models.Project],
         )
 
-    def create_project(self, body: models.ProjectIn) -> models.ProjectDetail:
+    def create_project(self, body: models.ProjectIn, *, idempotency_key: str | None = None) -> models.ProjectDetail:
         """Make a project.
 
         A project of yours, filled in from a template; 403 where the site lets admins alone make projects.
         """
-        return self._transport.ask(Call("POST", "/api/v1/projects", body=body), models.ProjectDetail)
+        return self._transport.ask(
+            Call("POST", "/api/v1/projects", headers={"Idempotency-Key": idempotency_key}, body=body, is_keyed=True),
+            models.ProjectDetail,
+        )
 
     def change_project(self, slug: str, body: models.ProjectChange) -> models.ProjectDetail:
         """Change a project.
@@ -69,21 +72,39 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}"), models.ProjectDetail)
 
-    def copy_project(self, slug: str, body: models.CopyIn) -> models.ProjectDetail:
+    def copy_project(
+        self, slug: str, body: models.CopyIn, *, idempotency_key: str | None = None
+    ) -> models.ProjectDetail:
         """Copy a project.
 
         Another project of yours with the same settings; a run brings the prompts, where they are wanted.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/copy", body=body), models.ProjectDetail
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/copy",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.ProjectDetail,
         )
 
-    def export_project(self, slug: str, body: models.ExportIn) -> models.Run:
+    def export_project(self, slug: str, body: models.ExportIn, *, idempotency_key: str | None = None) -> models.Run:
         """Export a project.
 
         Has a worker write the whole project into one file; the run says when it is there.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/exports", body=body), models.Run)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/exports",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
+        )
 
     def download_project(self, slug: str, run_id: int) -> Download:
         """Download an exported project.
@@ -92,19 +113,49 @@ class Operations:
         """
         return Download(self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/exports/{place(run_id)}"))
 
-    def archive_project(self, slug: str) -> models.Project:
+    def archive_project(self, slug: str, *, idempotency_key: str | None = None) -> models.Project:
         """Archive a project.
 
         Hides it from everybody but its owners and loses nothing; 409 while a round or a run of it is under way.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/archive"), models.Project)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/archive",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Project,
+        )
 
-    def take_project_out(self, slug: str) -> models.Project:
+    def take_project_out(self, slug: str, *, idempotency_key: str | None = None) -> models.Project:
         """Take a project out of the archive.
 
         Brings it back as it was; nothing happens to one that isn't there.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/unarchive"), models.Project)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/unarchive",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Project,
+        )
+
+    def retry_removal(self, slug: str, *, idempotency_key: str | None = None) -> None:
+        """Try a removal again.
+
+        Has a worker try again to remove a project of yours that was deleted; 404 for one whose removal isn't stuck.
+        """
+        self._transport.send(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/removal/retry",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            )
+        )
 
     def send_project_file(
         self, content: Content, *, name: str | None = None, progress: Progress | None = None
@@ -142,7 +193,9 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/project-files/{place(file_id)}"))
 
-    def make_project(self, file_id: int, body: models.ProjectFileIn) -> models.MadeProject:
+    def make_project(
+        self, file_id: int, body: models.ProjectFileIn, *, idempotency_key: str | None = None
+    ) -> models.MadeProject:
         """Make a project of a file.
 
         A project of yours, which a run fills with what the file holds; asked again, the same one.
@@ -150,7 +203,14 @@ class Operations:
         People of the file are accounts of this site for its admins alone. 409 for a short name that is taken.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/project-files/{place(file_id)}/project", body=body), models.MadeProject
+            Call(
+                "POST",
+                f"/api/v1/project-files/{place(file_id)}/project",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.MadeProject,
         )
 
     def next_task(self, slug: str) -> models.Task | None:
@@ -159,6 +219,25 @@ class Operations:
         Leases a task to you until `lease_expires_at`. Asked again before you answer, it returns the same task.
         """
         return self._transport.if_any(Call("GET", f"/api/v1/projects/{place(slug)}/next-task"), models.Task)
+
+    def list_own_judgements(
+        self, slug: str, *, limit: int | None = None, verdicts: bool | None = None
+    ) -> list[models.OwnJudgement]:
+        """List what you said last.
+
+        Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/my-judgements", query={"limit": limit, "verdicts": verdicts}),
+            list[models.OwnJudgement],
+        )
+
+    def read_assignment(self, assignment_id: int) -> models.Assignment:
+        """Read a task of yours.
+
+        A task that you have or had, with what you said of it; 404 for anybody else's, 409 where it was erased.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/assignments/{place(assignment_id)}"), models.Assignment)
 
     def submit_judgement(
         self, assignment_id: int, body: models.JudgementIn, *, idempotency_key: str | None = None
@@ -182,32 +261,53 @@ class Operations:
             models.Judgement,
         )
 
-    def skip(self, assignment_id: int, body: models.SkipIn) -> None:
+    def skip(self, assignment_id: int, body: models.SkipIn, *, idempotency_key: str | None = None) -> None:
         """Hand a task back unanswered.
 
         Gives the task back for good: it never comes to you again; 409 for a task that you have judged or of a
         qualification round, 404 for anybody else's assignment.
         """
-        self._transport.send(Call("POST", f"/api/v1/assignments/{place(assignment_id)}/skip", body=body))
+        self._transport.send(
+            Call(
+                "POST",
+                f"/api/v1/assignments/{place(assignment_id)}/skip",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            )
+        )
 
-    def list_datasets(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Dataset]:
+    def list_datasets(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None, tag: str | None = None
+    ) -> Pages[models.Dataset]:
         """List dataset versions.
 
-        Versions of preferences and of demonstrations, newest first; 403 for annotators.
+        Versions of preferences and of demonstrations, newest first, those with a `tag` alone; 403 for annotators.
         """
         return Pages(
             self._transport,
-            Call("GET", f"/api/v1/projects/{place(slug)}/datasets", query={"limit": limit, "cursor": cursor}),
+            Call(
+                "GET", f"/api/v1/projects/{place(slug)}/datasets", query={"limit": limit, "cursor": cursor, "tag": tag}
+            ),
             Page[models.Dataset],
         )
 
-    def cut(self, slug: str, body: models.CutIn | None = None) -> models.Run:
+    def cut(self, slug: str, body: models.CutIn | None = None, *, idempotency_key: str | None = None) -> models.Run:
         """Cut a dataset version.
 
         An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
         of the newest version when it holds them all already. 409 while one is being cut.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/datasets", body=body), models.Run)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/datasets",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
+        )
 
     def read_dataset(self, slug: str, number: int) -> models.Dataset:
         """Read a dataset version.
@@ -218,35 +318,280 @@ class Operations:
             Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}"), models.Dataset
         )
 
+    def change_dataset(
+        self,
+        slug: str,
+        number: int,
+        body: models.NotesIn,
+        *,
+        kind: Literal["demonstrations", "preferences"] | None = None,
+    ) -> models.Dataset:
+        """Note something about a version.
+
+        Changes its `note`, its `tags` or both. What it holds never changes.
+        """
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}", query={"kind": kind}, body=body),
+            models.Dataset,
+        )
+
     def export(
-        self, slug: str, number: int, *, format: Literal["jsonl", "parquet"] | None = None, raw: bool | None = None
+        self,
+        slug: str,
+        number: int,
+        *,
+        split: Literal["train", "validation"] | None = None,
+        round: int | None = None,
+        people: str | None = None,
+        agreement: Literal["agreed", "divided"] | None = None,
+        least_agreement: float | None = None,
+        tag: str | None = None,
+        topic: str | None = None,
+        flag: str | None = None,
+        flagged: Literal["no", "yes"] | None = None,
+        since: date | None = None,
+        until: date | None = None,
+        schema: str | None = None,
+        format: Literal["csv", "jsonl", "parquet"] | None = None,
+        votes: Literal["each", "majority", "posterior", "soft"] | None = None,
+        files: Literal["one", "splits"] | None = None,
+        kind: Literal["demonstrations", "preferences"] | None = None,
+        raw: bool | None = None,
     ) -> Download:
         """Export a dataset version.
 
-        Preference pairs in TRL's conversational schema: `prompt`, `chosen`, `rejected`, each a list of `role` and
-        `content`.
+        The rows of a version in a schema, a format and for the people, splits and days that you say; without anything,
+        preference pairs in TRL's conversational schema as JSON lines. Every row says its `split`.
 
-        Ties have no better response and are left out; the version's `counts` say how many there are.
+        Ties have no better response: schemas of `chosen` and `rejected` leave them out, and `counts` of the version says
+        how many there are. 409 `TooLarge` for a version of more than 100,000 rows, until a worker has written what you
+        ask for.
         """
         return Download(
             self._transport,
             Call(
                 "GET",
                 f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/export",
-                query={"format": format, "raw": raw},
+                query={
+                    "split": split,
+                    "round": round,
+                    "people": people,
+                    "agreement": agreement,
+                    "least_agreement": least_agreement,
+                    "tag": tag,
+                    "topic": topic,
+                    "flag": flag,
+                    "flagged": flagged,
+                    "since": since,
+                    "until": until,
+                    "schema": schema,
+                    "format": format,
+                    "votes": votes,
+                    "files": files,
+                    "kind": kind,
+                    "raw": raw,
+                },
+            ),
+        )
+
+    def preview_export(
+        self,
+        slug: str,
+        number: int,
+        *,
+        split: Literal["train", "validation"] | None = None,
+        round: int | None = None,
+        people: str | None = None,
+        agreement: Literal["agreed", "divided"] | None = None,
+        least_agreement: float | None = None,
+        tag: str | None = None,
+        topic: str | None = None,
+        flag: str | None = None,
+        flagged: Literal["no", "yes"] | None = None,
+        since: date | None = None,
+        until: date | None = None,
+        schema: str | None = None,
+        votes: Literal["each", "majority", "posterior", "soft"] | None = None,
+        files: Literal["one", "splits"] | None = None,
+        kind: Literal["demonstrations", "preferences"] | None = None,
+        raw: bool | None = None,
+    ) -> models.ExportPreview:
+        """Look at the first rows of an export.
+
+        The columns that an export would have, with their types, and its first rows: at most five.
+        """
+        return self._transport.ask(
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/rows",
+                query={
+                    "split": split,
+                    "round": round,
+                    "people": people,
+                    "agreement": agreement,
+                    "least_agreement": least_agreement,
+                    "tag": tag,
+                    "topic": topic,
+                    "flag": flag,
+                    "flagged": flagged,
+                    "since": since,
+                    "until": until,
+                    "schema": schema,
+                    "votes": votes,
+                    "files": files,
+                    "kind": kind,
+                    "raw": raw,
+                },
+            ),
+            models.ExportPreview,
+        )
+
+    def start_export(
+        self, slug: str, number: int, body: models.DatasetExportIn, *, idempotency_key: str | None = None
+    ) -> models.Run:
+        """Have a worker write an export.
+
+        For versions of any size. Once the run has succeeded its file is at `…/exports/{run_id}`; its `result` has
+        `rows_written`, `size_bytes` and `sha256`. Asked for again, it is the same run.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/exports",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
+        )
+
+    def download_export(
+        self, slug: str, number: int, run_id: int, *, kind: Literal["demonstrations", "preferences"] | None = None
+    ) -> Download:
+        """Download an export.
+
+        The file that a run has written; 404 until it has. `Range` and `If-Range` fetch the rest of a broken download.
+        """
+        return Download(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/exports/{place(run_id)}",
+                query={"kind": kind},
             ),
         )
 
     def export_judgements(self, slug: str, number: int) -> Download:
         """Export the judgements of a dataset version.
 
-        Everything that each person said: choice or ranks, criteria, flags, harm, reason, better response, times.
+        Everything that each person said: the same as an export in the schema `judgements`.
 
-        `responses`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task; `shown_order`
-        says which position was shown as A, B, … Rankings keep their ties, and null is unranked.
+        `responses`, `models`, `ranks`, `acceptable`, `safe` and the numbers in `flags` are by position in the task;
+        `shown_order` says which position was shown as A, B, … Rankings keep their ties, and 0 is unranked.
         """
         return Download(
             self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/judgements")
+        )
+
+    def follow_judgements(self, slug: str, *, after: str | None = None, limit: int | None = None) -> models.News:
+        """Follow judgements.
+
+        What a dataset version cut now would hold, and from then on what changes of it: new and changed answers, and
+        those that count no more, because they were replaced, excluded, erased or undone.
+
+        Nothing is cut, and whoever judged can still change their answer. Keep rows by `judgement_id`, put each that comes
+        in the place of the one before, drop those that are `gone`, and ask again with `cursor`: at once until
+        `is_up_to_date`, then every few seconds. A row has the columns of the judgements' export of a version.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/judgements/live", query={"after": after, "limit": limit}),
+            models.News,
+        )
+
+    def read_manifest(
+        self, slug: str, number: int, *, kind: Literal["demonstrations", "preferences"] | None = None
+    ) -> dict[str, Any]:
+        """Read a version's manifest.
+
+        What the version came from, enough to cut it again: which judgements it holds and up to where, how they count,
+        guidelines and question of then, what cut it, counts, and the SHA-256 of its file. What nobody kept is null.
+
+        `plumbline dataset again NUMBER` cuts it again and says whether the bytes are the same, or why not.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/manifest", query={"kind": kind}),
+            dict[str, Any],
+        )
+
+    def write_folder(
+        self,
+        slug: str,
+        number: int,
+        *,
+        kind: Literal["demonstrations", "preferences"] | None = None,
+        idempotency_key: str | None = None,
+    ) -> models.Run:
+        """Write a version's folder.
+
+        A worker writes the folder that `datasets.load_dataset` and the Hugging Face Hub take: README.md with what the
+        Hub reads, croissant.json, manifest.json and a Parquet file for each split. While one is written, that run.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/folder",
+                query={"kind": kind},
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Run,
+        )
+
+    def download_folder(
+        self, slug: str, number: int, *, kind: Literal["demonstrations", "preferences"] | None = None
+    ) -> Download:
+        """Download a version's folder.
+
+        The one that was written last. `Range` and `If-Range` go on where a download broke off.
+        """
+        return Download(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/folder", query={"kind": kind}),
+        )
+
+    def compare_datasets(self, slug: str, number: int, *, since: int | None = None) -> models.SchemasComparison:
+        """Compare two versions.
+
+        How many judgements came, went, moved to another split or weigh otherwise between two versions of the
+        preferences, and how far people agree in each.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/comparison", query={"since": since}),
+            models.SchemasComparison,
+        )
+
+    def list_differences(
+        self,
+        slug: str,
+        number: int,
+        *,
+        since: int | None = None,
+        change: Literal["added", "changed", "gone"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Pages[models.Difference]:
+        """List what two versions differ by.
+
+        Judgements that are in one of two versions alone, or count otherwise, oldest first.
+        """
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}/differences",
+                query={"since": since, "change": change, "limit": limit, "cursor": cursor},
+            ),
+            Page[models.Difference],
         )
 
     def list_rounds(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Round]:
@@ -260,12 +605,21 @@ class Operations:
             Page[models.Round],
         )
 
-    def start_round(self, slug: str, body: models.RoundIn) -> models.Round:
+    def start_round(self, slug: str, body: models.RoundIn, *, idempotency_key: str | None = None) -> models.Round:
         """Start a round.
 
         409 while another round of the project is active.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/rounds", body=body), models.Round)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/rounds",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Round,
+        )
 
     def read_label_advice(self, slug: str) -> models.LabelAdvice:
         """Ask how many judgements are likely enough.
@@ -282,32 +636,84 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}"), models.Round)
 
-    def cancel_round(self, slug: str, number: int) -> models.Round:
+    def cancel_round(self, slug: str, number: int, *, idempotency_key: str | None = None) -> models.Round:
         """Cancel a round.
 
         Ends the round and its runs, and keeps what they have made; 409 when it is over already.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/cancel"), models.Round
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/cancel",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Round,
         )
 
-    def continue_round(self, slug: str, number: int) -> models.Round:
+    def continue_round(self, slug: str, number: int, *, idempotency_key: str | None = None) -> models.Round:
         """Go on with the judgements at hand.
 
         Ends the wait for labels, or for votes. 409 when the round waits for nothing.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/continue"), models.Round
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/continue",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Round,
         )
 
-    def override_gate(self, slug: str, number: int, body: models.PromoteIn) -> models.Round:
+    def override_gate(
+        self, slug: str, number: int, body: models.PromoteIn, *, idempotency_key: str | None = None
+    ) -> models.Round:
         """Go on against a gate.
 
         Goes on from a gate's refusal, whose figures stay on record with the reason; 409 where none has refused anything
         or another round is under way, 422 without a reason and for a model whose files were changed.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/override", body=body), models.Round
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/rounds/{place(number)}/override",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Round,
+        )
+
+    def list_gates(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None, round: int | None = None
+    ) -> Pages[models.Gate]:
+        """List decisions of gates.
+
+        Each with its rules and the figure and bound of each, newest first; 403 for annotators.
+        """
+        return Pages(
+            self._transport,
+            Call(
+                "GET", f"/api/v1/projects/{place(slug)}/gates", query={"limit": limit, "cursor": cursor, "round": round}
+            ),
+            Page[models.Gate],
+        )
+
+    def start_run(self, slug: str, body: models.RunIn, *, idempotency_key: str | None = None) -> models.Run:
+        """Start a run.
+
+        Queues a run outside of any round; 409 where it lacks what it works on.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/runs",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
         )
 
     def list_runs(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Run]:
@@ -339,6 +745,13 @@ class Operations:
             Call("GET", f"/api/v1/runs/{place(run_id)}/metrics", query={"after_step": after_step}), list[models.Metric]
         )
 
+    def read_run_log(self, run_id: int) -> models.Log:
+        """Read the log of a run.
+
+        The end of what its process printed, 64 KiB of it; 403 for annotators.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/runs/{place(run_id)}/log"), models.Log)
+
     def read_reward_hacking(self, run_id: int) -> dict[str, Any] | None:
         """Read the report on reward hacking.
 
@@ -347,19 +760,35 @@ class Operations:
         """
         return self._transport.if_any(Call("GET", f"/api/v1/runs/{place(run_id)}/reward-hacking"), dict[str, Any])
 
-    def cancel_run(self, run_id: int) -> models.Run:
+    def cancel_run(self, run_id: int, *, idempotency_key: str | None = None) -> models.Run:
         """Cancel a run.
 
         A running run writes a checkpoint before it ends; `retry` goes on from there.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/runs/{place(run_id)}/cancel"), models.Run)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/runs/{place(run_id)}/cancel",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Run,
+        )
 
-    def retry_run(self, run_id: int) -> models.Run:
+    def retry_run(self, run_id: int, *, idempotency_key: str | None = None) -> models.Run:
         """Put a run back into the queue.
 
         For a failed or cancelled run: it goes on from its last checkpoint.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/runs/{place(run_id)}/retry"), models.Run)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/runs/{place(run_id)}/retry",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Run,
+        )
 
     def read_round_settings(self, slug: str) -> list[models.RoundSettingsGroup]:
         """Read the settings of rounds.
@@ -368,6 +797,15 @@ class Operations:
         """
         return self._transport.ask(
             Call("GET", f"/api/v1/projects/{place(slug)}/round-settings"), list[models.RoundSettingsGroup]
+        )
+
+    def read_round_settings_group(self, slug: str, group: str) -> models.RoundSettingsGroup:
+        """Read one group of settings of rounds.
+
+        404 for a group that there isn't, 403 for annotators.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}"), models.RoundSettingsGroup
         )
 
     def change_round_settings(
@@ -403,21 +841,39 @@ class Operations:
             Page[models.Model],
         )
 
-    def add_model(self, slug: str, body: models.ModelIn) -> models.Run:
+    def add_model(self, slug: str, body: models.ModelIn, *, idempotency_key: str | None = None) -> models.Run:
         """Bring a model.
 
         Has a worker take a model over as it is, without training: as the project's first policy, which writes at once,
         or else as a version that waits to be promoted. 422 for a model that can't be used, or that you may not name.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/models", body=body), models.Run)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/models",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
+        )
 
-    def check_model(self, slug: str, body: models.ModelIn) -> models.CheckedModel:
+    def check_model(
+        self, slug: str, body: models.ModelIn, *, idempotency_key: str | None = None
+    ) -> models.CheckedModel:
         """Look at a model.
 
         What a model's files say of it, and the memory that each stage would take; nothing is changed. 422 as above.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/models/check", body=body), models.CheckedModel
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/models/check",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.CheckedModel,
         )
 
     def read_model(self, slug: str, kind: Literal["cost", "policy", "reward"], number: int) -> models.Model:
@@ -441,7 +897,13 @@ class Operations:
         )
 
     def promote(
-        self, slug: str, kind: Literal["cost", "policy", "reward"], number: int, body: models.PromoteIn
+        self,
+        slug: str,
+        kind: Literal["cost", "policy", "reward"],
+        number: int,
+        body: models.PromoteIn,
+        *,
+        idempotency_key: str | None = None,
     ) -> models.Model:
         """Put a model version to use.
 
@@ -449,16 +911,161 @@ class Operations:
         `reason` is blank, and where its files are not those that were registered.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}/promote", body=body),
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}/promote",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
             models.Model,
         )
 
-    def roll_back(self, slug: str, body: models.RollBackIn) -> models.Model:
+    def roll_back(self, slug: str, body: models.RollBackIn, *, idempotency_key: str | None = None) -> models.Model:
         """Go back to the model version in use before.
 
         Puts the version that was in use before the present one back and returns it; 409 when there is none.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/roll-back", body=body), models.Model)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/roll-back",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Model,
+        )
+
+    def download_model(self, slug: str, kind: Literal["cost", "policy", "reward"], number: int) -> Download:
+        """Download a model version.
+
+        A tar of the directory that `from_pretrained` opens, with its card as `README.md`; 403 for annotators.
+
+        It is the same to the byte whenever it is asked for, until its card says more: send `Range`, with the `ETag` as
+        `If-Range`, to go on with a download that broke off. Every file is compared with its manifest while it is read; the
+        answer breaks off before the end of one that doesn't match. 422 where the model's files are gone.
+        """
+        return Download(
+            self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}/archive")
+        )
+
+    def read_model_card(self, slug: str, kind: Literal["cost", "policy", "reward"], number: int) -> Download:
+        """Read a model's card.
+
+        What it was made from, its figures with their intervals, what its gates decided, and what it is not for.
+        """
+        return Download(
+            self._transport, Call("GET", f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}/card")
+        )
+
+    def push_model(
+        self,
+        slug: str,
+        kind: Literal["cost", "policy", "reward"],
+        number: int,
+        body: models.PushIn,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.Run:
+        """Push a model version.
+
+        Has a worker send the directory with its card to a folder, a storage or a hub.
+
+        422 for a place that isn't offered, which says those that are.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/models/{place(kind)}/{place(number)}/push",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
+        )
+
+    def generate(
+        self, slug: str, number: int, body: models.GenerateIn, *, idempotency_key: str | None = None
+    ) -> models.Errand:
+        """Have a policy write.
+
+        Responses of any version of the policy to one prompt, by a worker that keeps models in memory.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/models/policy/{place(number)}/generate",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Errand,
+        )
+
+    def score(
+        self, slug: str, number: int, body: models.ScoreIn, *, idempotency_key: str | None = None
+    ) -> models.Errand:
+        """Have a reward model score.
+
+        Scores of responses by any version of the reward model, in their order: `raw` as the model says it, `score` less
+        its mean over responses for reference, in their deviations.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/models/reward/{place(number)}/score",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Errand,
+        )
+
+    def ask_writers(self, slug: str, body: models.ErrandIn, *, idempotency_key: str | None = None) -> models.Errand:
+        """Have several writers write.
+
+        Responses of policies and served models to one prompt, with rewards by the reward model in use: the playground.
+
+        It is forgotten a day later.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/errands",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Errand,
+        )
+
+    def read_errand(self, slug: str, errand_id: int) -> models.Errand:
+        """Read an errand.
+
+        How far it is; 404 once it was forgotten.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/errands/{place(errand_id)}"), models.Errand
+        )
+
+    def make_task_of_errand(
+        self, slug: str, errand_id: int, body: models.TaskIn, *, idempotency_key: str | None = None
+    ) -> models.MadeTask:
+        """Make a task of responses.
+
+        Puts responses of an errand before people, with their prompt; asked again, the same task.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/errands/{place(errand_id)}/task",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.MadeTask,
+        )
 
     def list_prompts(
         self,
@@ -498,6 +1105,23 @@ class Operations:
                 },
             ),
             Page[models.PromptListed],
+        )
+
+    def add_prompts(self, slug: str, body: models.PromptsIn, *, idempotency_key: str | None = None) -> models.Prompts:
+        """Add prompts.
+
+        Up to 100 at once; one that the project has already stays as it is. More come by an import. Tags, split and
+        whether they are kept out of datasets are changed by `POST …/changes`.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/prompts",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Prompts,
         )
 
     def list_responses(
@@ -676,22 +1300,57 @@ class Operations:
             Page[models.DemonstrationListed],
         )
 
-    def change_rows(self, slug: str, body: models.BrowseChangeIn) -> models.Change:
+    def change_rows(
+        self, slug: str, body: models.BrowseChangeIn, *, idempotency_key: str | None = None
+    ) -> models.Change:
         """Change many rows.
 
         Retire tasks or put them back, set quota or priority, give them to a person; tag prompts, move them to a split,
         keep them out of datasets. 422 for a value that can't be; rows of other projects are passed over.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/changes", body=body), models.Change)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/changes",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Change,
+        )
 
-    def undo_change(self, slug: str, change_id: int) -> models.Change:
+    def undo_change(self, slug: str, change_id: int, *, idempotency_key: str | None = None) -> models.Change:
         """Undo a change of many rows.
 
         Puts back what stood there; what was changed again since is left. 409 when it is undone already, or is under way.
         More than 200 rows are put back by a run.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/changes/{place(change_id)}/undo"), models.Change
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/changes/{place(change_id)}/undo",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Change,
+        )
+
+    def read_prompt(self, slug: str, prompt_id: int) -> models.PromptDetail:
+        """Read a prompt.
+
+        With its responses, tasks and demonstrations; 403 for annotators.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/prompts/{place(prompt_id)}"), models.PromptDetail
+        )
+
+    def read_task(self, slug: str, task_id: int) -> models.TaskDetail:
+        """Read a task.
+
+        With everything that was said of it, in the stored order of its responses; 403 for annotators.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/tasks/{place(task_id)}"), models.TaskDetail
         )
 
     def list_figures(self, slug: str) -> list[models.Figure]:
@@ -733,32 +1392,140 @@ class Operations:
         """
         return self._transport.ask(Call("PATCH", f"/api/v1/projects/{place(slug)}/review", body=body), models.Review)
 
-    def send_to_review(self, slug: str, task_id: int) -> None:
+    def send_to_review(self, slug: str, task_id: int, *, idempotency_key: str | None = None) -> None:
         """Have a task decided by a reviewer.
 
         However far people agree on it; reviewers are given it before what divides people. Sent again it changes nothing.
         404 for a task that isn't one for labels, 409 where nobody has judged it, 403 for
         all but owners.
         """
-        self._transport.send(Call("POST", f"/api/v1/projects/{place(slug)}/tasks/{place(task_id)}/review"))
+        self._transport.send(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/tasks/{place(task_id)}/review",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            )
+        )
 
-    def take_review(self, slug: str) -> models.Task | None:
+    def take_review(self, slug: str, *, idempotency_key: str | None = None) -> models.Task | None:
         """Take a divided task to decide.
 
         Reserves the most divided task for you until `lease_expires_at`; asked again before you answer, the same one.
 
         What you then say of its assignment is the verdict. 403 for annotators.
         """
-        return self._transport.if_any(Call("POST", f"/api/v1/projects/{place(slug)}/reviews"), models.Task)
+        return self._transport.if_any(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/reviews",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Task,
+        )
 
-    def erase(self, slug: str, body: models.ErasureIn) -> models.Erasure:
+    def read_quality(self, slug: str) -> models.Quality:
+        """Read how well people work.
+
+        What checks and clocks tell of each person, and how reliable each is; 403 for annotators.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/quality"), models.Quality)
+
+    def read_checks(self, slug: str) -> models.Checks:
+        """Read how people are checked.
+
+        The qualification round, gold tasks and repeats; 403 for annotators.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
+
+    def change_checks(self, slug: str, body: models.ChecksIn) -> models.Checks:
+        """Change how people are checked.
+
+        Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
+        """
+        return self._transport.ask(Call("PATCH", f"/api/v1/projects/{place(slug)}/checks", body=body), models.Checks)
+
+    def list_gold(self, slug: str) -> list[models.Gold]:
+        """List gold tasks.
+
+        Gold tasks in use first, newest first, with what the project says of each; 403 for annotators.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks"), list[models.Gold])
+
+    def write_gold(self, slug: str, body: models.GoldIn, *, idempotency_key: str | None = None) -> models.MadeGold:
+        """Write a gold task.
+
+        A prompt and two to nine responses of yours, of which you say which is better.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/gold-tasks",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.MadeGold,
+        )
+
+    def make_gold(
+        self, slug: str, task_id: int, body: models.SayingIn, *, idempotency_key: str | None = None
+    ) -> models.MadeGold:
+        """Make a gold task of a task.
+
+        A gold task like that one, which stays as it is; 409 where there is one for that purpose.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/tasks/{place(task_id)}/gold",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.MadeGold,
+        )
+
+    def change_gold(self, slug: str, task_id: int, body: models.GoldChange) -> None:
+        """Change a gold task.
+
+        Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
+        What isn't sent stays; 404 for what is no gold task.
+        """
+        self._transport.send(Call("PATCH", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}", body=body))
+
+    def let_in(self, slug: str, user_id: int, *, idempotency_key: str | None = None) -> None:
+        """Spare somebody the round.
+
+        Has an annotator work without passing the qualification round; 404 for who is no member.
+        """
+        self._transport.send(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/let-in",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            )
+        )
+
+    def erase(self, slug: str, body: models.ErasureIn, *, idempotency_key: str | None = None) -> models.Erasure:
         """Erase a text for good.
 
         Has a worker erase a prompt, a response, or all that a person wrote in the project. Texts are overwritten with
         nothing, what people chose stays; dataset versions that held it are marked and refused from then on. 409 when
         nothing of it is left.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/erasures", body=body), models.Erasure)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/erasures",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Erasure,
+        )
 
     def list_imports(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Import]:
         """List imports.
@@ -808,7 +1575,9 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}"))
 
-    def check_import(self, slug: str, import_id: int, body: models.ImportIn) -> models.Import:
+    def check_import(
+        self, slug: str, import_id: int, body: models.ImportIn, *, idempotency_key: str | None = None
+    ) -> models.Import:
         """Check a file.
 
         Queues a run that reads all of it and counts what it would bring; follow `run_id`. Nothing is stored.
@@ -816,10 +1585,19 @@ class Operations:
         What is given says how it is read from now on. 409 while another run is at it, and once it came in.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/check", body=body), models.Import
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/check",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Import,
         )
 
-    def load_import(self, slug: str, import_id: int, body: models.LoadIn) -> models.Import:
+    def load_import(
+        self, slug: str, import_id: int, body: models.LoadIn, *, idempotency_key: str | None = None
+    ) -> models.Import:
         """Import a file.
 
         Queues a run that stores all rows that are new, or nothing; follow `run_id`.
@@ -828,10 +1606,17 @@ class Operations:
         are to be left out.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/load", body=body), models.Import
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/load",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Import,
         )
 
-    def undo_import(self, slug: str, import_id: int) -> models.Import:
+    def undo_import(self, slug: str, import_id: int, *, idempotency_key: str | None = None) -> models.Import:
         """Undo an import.
 
         Queues a run that removes all that it brought; follow `run_id`.
@@ -839,16 +1624,28 @@ class Operations:
         409 where a dataset version holds some of it, and where people have worked on its tasks.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/undo"), models.Import
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/undo",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Import,
         )
 
-    def cancel_import(self, slug: str, import_id: int) -> models.Import:
+    def cancel_import(self, slug: str, import_id: int, *, idempotency_key: str | None = None) -> models.Import:
         """Cancel what is done with an import.
 
         Nothing of it stays. 409 when it is over already, 404 when there was nothing to cancel.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/cancel"), models.Import
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/imports/{place(import_id)}/cancel",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Import,
         )
 
     def read_bad_rows(self, slug: str, import_id: int) -> Download:
@@ -869,13 +1666,19 @@ class Operations:
             Call("GET", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge"), models.Judge
         )
 
-    def make_judge(self, slug: str, served_model_id: int) -> models.Judge:
+    def make_judge(self, slug: str, served_model_id: int, *, idempotency_key: str | None = None) -> models.Judge:
         """Make a served model a judge.
 
         Marked as a machine, and no member: it judges when it is told to. 409 where it is one.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge"), models.Judge
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Judge,
         )
 
     def stop_judge(self, slug: str, served_model_id: int) -> None:
@@ -887,14 +1690,20 @@ class Operations:
             Call("DELETE", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge")
         )
 
-    def judge_pairs(self, slug: str, served_model_id: int, body: models.JudgePairsIn) -> models.Run:
+    def judge_pairs(
+        self, slug: str, served_model_id: int, body: models.JudgePairsIn, *, idempotency_key: str | None = None
+    ) -> models.Run:
         """Have a judge judge pairs.
 
         A run that asks it twice for each pair, once in each order; 404 for what is no judge.
         """
         return self._transport.ask(
             Call(
-                "POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/runs", body=body
+                "POST",
+                f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/runs",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
             ),
             models.Run,
         )
@@ -934,13 +1743,22 @@ class Operations:
             Page[models.ServedModel],
         )
 
-    def add_served_model(self, slug: str, body: models.ServedModelIn) -> models.ServedModel:
+    def add_served_model(
+        self, slug: str, body: models.ServedModelIn, *, idempotency_key: str | None = None
+    ) -> models.ServedModel:
         """Add a served model.
 
         409 for a name that is taken. The address isn't tried: `test` does that.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/served-models", body=body), models.ServedModel
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/served-models",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.ServedModel,
         )
 
     def list_writers(self, slug: str) -> list[models.Writer]:
@@ -950,19 +1768,30 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/writers"), list[models.Writer])
 
-    def read_comparisons(self, slug: str) -> list[models.Comparison]:
+    def read_comparisons(self, slug: str) -> list[models.ServedSchemasComparison]:
         """Read how writers do against each other.
 
         Every two writers that people compared, a served model among them, who is ahead first; 403 for annotators.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/comparisons"), list[models.Comparison])
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/comparisons"), list[models.ServedSchemasComparison]
+        )
 
-    def make_pairs(self, slug: str, body: models.PairsIn) -> models.Run:
+    def make_pairs(self, slug: str, body: models.PairsIn, *, idempotency_key: str | None = None) -> models.Run:
         """Make pairs of what writers wrote.
 
         A run that makes pairs of responses to one prompt that are in no pair yet, open for people when it is done.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/pairs", body=body), models.Run)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/pairs",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Run,
+        )
 
     def try_served_model(self, slug: str, served_model_id: int, body: models.TestIn) -> models.ServedAnswer:
         """Ask a served model for one response.
@@ -974,13 +1803,21 @@ class Operations:
             models.ServedAnswer,
         )
 
-    def ask_served_model(self, slug: str, served_model_id: int, body: models.AskIn) -> models.Run:
+    def ask_served_model(
+        self, slug: str, served_model_id: int, body: models.AskIn, *, idempotency_key: str | None = None
+    ) -> models.Run:
         """Have a served model write responses.
 
         A run that asks it and then makes pairs of what `compared` wrote; 409 in a project without prompts.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/runs", body=body),
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/runs",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
             models.Run,
         )
 
@@ -1133,12 +1970,21 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people"), list[models.Person])
 
-    def add_person(self, slug: str, body: models.AddIn) -> models.Person:
+    def add_person(self, slug: str, body: models.AddIn, *, idempotency_key: str | None = None) -> models.Person:
         """Add an account.
 
         Puts an account of the site into the project; for admins. Owners make invitations.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/projects/{place(slug)}/people", body=body), models.Person)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/people",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Person,
+        )
 
     def read_person(self, slug: str, user_id: int) -> models.Work:
         """Read what a person does.
@@ -1163,31 +2009,49 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"))
 
-    def release(self, slug: str, user_id: int) -> models.Count:
+    def release(self, slug: str, user_id: int, *, idempotency_key: str | None = None) -> models.Count:
         """Free the tasks of a person.
 
         Gives the tasks that this person holds, and those that were given to them, to others.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/release"), models.Count
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/release",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Count,
         )
 
-    def reopen(self, slug: str, user_id: int) -> models.Count:
+    def reopen(self, slug: str, user_id: int, *, idempotency_key: str | None = None) -> models.Count:
         """Have the work of a person judged again.
 
         One more place in each closed task that this person judged, 10,000 at once. What was said stays.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/reopen"), models.Count
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/reopen",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Count,
         )
 
-    def create_member_link(self, slug: str, user_id: int) -> models.Link:
+    def create_member_link(self, slug: str, user_id: int, *, idempotency_key: str | None = None) -> models.Link:
         """Make a sign-in link.
 
         For 24 hours; 403 for who can do more than you.
         """
         return self._transport.ask(
-            Call("POST", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/sign-in-link"), models.Link
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/people/{place(user_id)}/sign-in-link",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Link,
         )
 
     def list_invitations(self, slug: str) -> list[models.Invitation]:
@@ -1235,6 +2099,13 @@ class Operations:
             Page[models.Account],
         )
 
+    def read_account(self, user_id: int) -> models.Account:
+        """Read an account.
+
+        For admins.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
+
     def change_account(self, user_id: int, body: models.AccountIn) -> models.Account:
         """Change an account.
 
@@ -1249,12 +2120,20 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}"))
 
-    def create_link(self, user_id: int) -> models.Link:
+    def create_link(self, user_id: int, *, idempotency_key: str | None = None) -> models.Link:
         """Make a sign-in link for anybody.
 
         For 24 hours.
         """
-        return self._transport.ask(Call("POST", f"/api/v1/people/{place(user_id)}/sign-in-link"), models.Link)
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/people/{place(user_id)}/sign-in-link",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Link,
+        )
 
     def end_ways_in(self, user_id: int) -> None:
         """Sign a person out everywhere.
@@ -1270,12 +2149,15 @@ class Operations:
         """
         return self._transport.ask(Call("GET", "/api/v1/groups"), list[models.DirectoryGroup])
 
-    def create_group(self, body: models.GroupIn) -> models.DirectoryGroup:
+    def create_group(self, body: models.GroupIn, *, idempotency_key: str | None = None) -> models.DirectoryGroup:
         """Make a group.
 
         A group with nobody in it.
         """
-        return self._transport.ask(Call("POST", "/api/v1/groups", body=body), models.DirectoryGroup)
+        return self._transport.ask(
+            Call("POST", "/api/v1/groups", headers={"Idempotency-Key": idempotency_key}, body=body, is_keyed=True),
+            models.DirectoryGroup,
+        )
 
     def rename_group(self, group_id: int, body: models.GroupIn) -> None:
         """Rename a group.
@@ -1318,3 +2200,189 @@ class Operations:
         Who is there by way of it alone is out.
         """
         self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}/projects/{place(slug)}"))
+
+    def read_me(self) -> models.Me:
+        """Read your account.
+
+        Whose token this is.
+        """
+        return self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
+
+    def change_me(self, body: models.MeIn) -> models.Me:
+        """Change your name.
+
+        What others call you. Address and password are changed on the page, by who shows that it is them.
+        """
+        return self._transport.ask(Call("PATCH", "/api/v1/me", body=body), models.Me)
+
+    def list_own_tokens(self) -> list[models.Token]:
+        """List your tokens.
+
+        Your tokens that still work, newest first.
+        """
+        return self._transport.ask(Call("GET", "/api/v1/me/tokens"), list[models.Token])
+
+    def revoke_own_token(self, token_id: int) -> None:
+        """Revoke a token of yours.
+
+        At once and for good, the one that this is called with, too; 404 for anybody else's.
+        """
+        self._transport.send(Call("DELETE", f"/api/v1/me/tokens/{place(token_id)}"))
+
+    def list_own_sessions(self) -> list[models.Session]:
+        """List browsers that you are signed in with.
+
+        The last seen first.
+        """
+        return self._transport.ask(Call("GET", "/api/v1/me/sessions"), list[models.Session])
+
+    def end_own_session(self, session_id: int) -> None:
+        """Sign a browser of yours out.
+
+        404 for anybody else's.
+        """
+        self._transport.send(Call("DELETE", f"/api/v1/me/sessions/{place(session_id)}"))
+
+    def read_health(self) -> models.Health:
+        """Read how the site is.
+
+        Each check with what it found, and how old the last backup is; for admins.
+        """
+        return self._transport.ask(Call("GET", "/api/v1/health"), models.Health)
+
+    def list_backups(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Backup]:
+        """List backups.
+
+        What came of every try, newest first; for admins.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/backups", query={"limit": limit, "cursor": cursor}),
+            Page[models.Backup],
+        )
+
+    def list_webhooks(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
+        """List webhooks.
+
+        Newest first; for owners, because an address may be a secret.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/webhooks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Webhook],
+        )
+
+    def add_webhook(
+        self, slug: str, body: models.WebhookIn, *, idempotency_key: str | None = None
+    ) -> models.WebhookMade:
+        """Add a webhook.
+
+        The answer holds its secret, which is never shown again. The address isn't tried: `test` does that.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/webhooks",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.WebhookMade,
+        )
+
+    def read_webhook(self, slug: str, webhook_id: int) -> models.Webhook:
+        """Read a webhook.
+
+        Where it is, what it is told of, and whether it can be reached.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}"), models.Webhook
+        )
+
+    def change_webhook(self, slug: str, webhook_id: int, body: models.WebhookChange) -> models.Webhook:
+        """Change a webhook, or switch it off or on.
+
+        What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
+        """
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}", body=body), models.Webhook
+        )
+
+    def remove_webhook(self, slug: str, webhook_id: int) -> None:
+        """Remove a webhook.
+
+        With the log of what it was told.
+        """
+        self._transport.send(Call("DELETE", f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}"))
+
+    def rotate_webhook_secret(
+        self, slug: str, webhook_id: int, *, idempotency_key: str | None = None
+    ) -> models.WebhookMade:
+        """Give a webhook a new secret.
+
+        Messages are signed with both for 24 hours; the answer holds the new one, which is never shown again.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/secret",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.WebhookMade,
+        )
+
+    def test_webhook(self, slug: str, webhook_id: int, *, idempotency_key: str | None = None) -> models.Delivery:
+        """Send a test to a webhook.
+
+        A delivery of `webhook.test`, sent by a worker in one try; 409 for a webhook that is switched off.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/test",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_deliveries(
+        self,
+        slug: str,
+        webhook_id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        state: Literal["delivered", "failed", "gathering", "waiting"] | None = None,
+    ) -> Pages[models.Delivery]:
+        """List what a webhook was told.
+
+        Newest first, of the last 30 days, each with its tries.
+        """
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/deliveries",
+                query={"limit": limit, "cursor": cursor, "state": state},
+            ),
+            Page[models.Delivery],
+        )
+
+    def redeliver(
+        self, slug: str, webhook_id: int, delivery_id: int, *, idempotency_key: str | None = None
+    ) -> models.Delivery:
+        """Tell a webhook again.
+
+        At once and under the same id; 409 for a webhook that is switched off.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
