@@ -1,5 +1,6 @@
 """Models from the command line: brought to a project, and taken out of one."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,23 @@ from app.cli import THINGS, app
 from app.cli.data import ProjectName
 from app.cli.database import in_transaction
 from app.cli.output import say
-from app.db.tables import Run
+from app.db.base import Json
+from app.db.tables import Errand, Run
 from app.db.tables.lineage import ModelKind
-from app.errors import Invalid
+from app.errors import Conflict, Invalid
 from app.services import audit
-from app.services.loop import base_models, bringing, models, starting
+from app.services.loop import base_models, bringing, errands, models, starting
 from app.services.loop.archive import Archive
 from app.services.loop.base_models import CheckedModel
+from app.services.loop.errands import Pair, Writing
 from app.services.loop.needs import Need
 from app.services.loop.stages import model_card
+from app.services.loop.writers import Writer
 from app.services.projects import projects
 from app.settings import settings
+from training.records import Message
+
+LOOK_SECONDS = 0.5
 
 commands = typer.Typer(help="Model versions: listed, brought, taken out, put into use.", no_args_is_help=True)
 app.add_typer(commands, name="model", rich_help_panel=THINGS)
@@ -94,6 +101,73 @@ def push(
         return await starting.push(db, None, found, await models.numbered(db, found.id, kind, number), to)
 
     print(f"Run {in_transaction(queue).id} is in the queue.")
+
+
+@commands.command()
+def generate(
+    number: Annotated[int, typer.Argument(min=1, help="Number of the policy.")],
+    prompt: Annotated[str, typer.Argument(help="What a user says.")],
+    project: ProjectName,
+    samples: Annotated[int, typer.Option(min=1, max=errands.MOST_SAMPLES, help="How many responses.")] = 1,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, max=errands.MOST_TOKENS, help="Unset: as the project has it.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.01, max=2, help="Unset: as the project has it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same writes the same.")] = 0,
+) -> None:
+    """Have a policy answer a prompt, by a worker that keeps it in memory."""
+
+    async def ask(db: AsyncSession) -> Errand:
+        found = await projects.named(db, project)
+        version = await models.numbered(db, found.id, "policy", number)
+        writing = Writing(
+            [Message("user", prompt)],
+            [Writer("policy", version.id)],
+            samples=samples,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return await errands.write(db, None, found, writing)
+
+    for answer in _came_of(in_transaction(ask), project):
+        if answer["state"] != "done":
+            raise Conflict("%(why)s", why=answer.get("problem") or errands.LOST)
+        print(answer["text"])
+
+
+@commands.command()
+def score(
+    number: Annotated[int, typer.Argument(min=1, help="Number of the reward model.")],
+    prompt: Annotated[str, typer.Argument(help="What a user says.")],
+    responses: Annotated[list[str], typer.Argument(help="What is scored.")],
+    project: ProjectName,
+) -> None:
+    """Print what a reward model makes of responses to a prompt: normalised, and as the model says it."""
+
+    async def ask(db: AsyncSession) -> Errand:
+        found = await projects.named(db, project)
+        version = await models.numbered(db, found.id, "reward", number)
+        return await errands.score(
+            db, None, found, version, [Pair([Message("user", prompt)], response) for response in responses]
+        )
+
+    for answer, response in zip(_came_of(in_transaction(ask), project), responses, strict=True):
+        print(f"{answer['score']:+.3f}  {answer['raw']:+.3f}  {response}")
+
+
+def _came_of(errand: Errand, project: str) -> list[Json]:
+    """What came of it. Raises Conflict, with why, where nothing did."""
+
+    async def look(db: AsyncSession) -> Errand:
+        return await errands.get(db, await projects.named(db, project), errand.id)
+
+    while errand.ended_at is None:
+        time.sleep(LOOK_SECONDS)
+        errand = in_transaction(look)
+    if errand.error is not None:
+        raise Conflict("%(why)s", why=errand.error)
+    return errand.answers
 
 
 def _table(checked: CheckedModel) -> list[str]:

@@ -1,6 +1,7 @@
 """Rounds, runs and models from the command line, each with what it refuses: one line, exit code 2."""
 
 import tarfile
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -157,3 +158,23 @@ def test_a_model_is_taken_out_and_a_download_that_broke_off_goes_on(
     assert out.read_bytes() == content
     assert list(tmp_path.glob(".taken.tar.*")) == []
     assert plumbline("model", "download", "policy", "9", *HERE).code == 2
+
+
+def test_models_are_asked_from_the_command_line(
+    plumbline: Command, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's part is done between two looks."""
+    ended = "UPDATE errands SET state = 'succeeded', ended_at = now(), answers = '{answers}' WHERE state = 'queued'"
+    said = '[{"state": "done", "text": "Because it scatters."}, {"state": "done", "text": "Ask a physicist."}]'
+    monkeypatch.setattr(time, "sleep", lambda _: change(database_url, ended.replace("{answers}", said)))
+    told = plumbline("model", "generate", "2", "Why is the sky blue?", *HERE, "--samples", "2")
+    assert told.out.splitlines() == ["Because it scatters.", "Ask a physicist."]
+    said = '[{"raw": 2, "score": 0.5}, {"raw": -1, "score": -1.25}]'
+    monkeypatch.setattr(time, "sleep", lambda _: change(database_url, ended.replace("{answers}", said)))
+    scored = plumbline("model", "score", "2", "Why?", "It scatters.", "No.", *HERE)
+    assert scored.out.splitlines() == ["+0.500  +2.000  It scatters.", "-1.250  -1.000  No."]
+    failed = "UPDATE errands SET state = 'failed', ended_at = now(), error = 'No luck.' WHERE state = 'queued'"
+    monkeypatch.setattr(time, "sleep", lambda _: change(database_url, failed))
+    assert plumbline("model", "generate", "2", "Why?", *HERE).refusal == "No luck."
+    assert plumbline("model", "generate", "99", "Why?", *HERE).code == 2
+    assert plumbline("model", "push", "policy", "2", *HERE, "--to", "/etc").refusal.startswith("Models can't be pushed")

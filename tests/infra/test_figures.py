@@ -162,7 +162,7 @@ def test_the_whole_application_tells_at_a_port_for_each_process(up: Callable[...
     port = free_ports()
     up(PLUMBLINE_METRICS_PORT=str(port), PLUMBLINE_WEB_PROCESSES="2", PLUMBLINE_LOG_FORMAT="json").wait_until_ready()
     wait_until(lambda: all(_answers(port + number) for number in range(3)))
-    assert told(figures_at(port), "plumbline_workers_alive") == 2
+    assert told(figures_at(port), "plumbline_workers_alive") == 3
     assert told(figures_at(port), "plumbline_judgements_total") == 0
     for number in (1, 2):
         assert told(figures_at(port + number), "plumbline_database_connections_limit") == 20

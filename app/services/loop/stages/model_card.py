@@ -264,7 +264,7 @@ def _origin(made: Made, directory: Directory) -> Iterator[str]:
     version, run = made.version, made.run
     how = "Brought in from outside" if run is None else f"Made by `{run.stage}` (run {run.id})"
     if run is not None and run.stage == "adopt":
-        how = f"Taken as it was brought (run {run.id}); nothing was learnt"
+        how = f"Nothing was learnt: taken as it was brought (run {run.id})"
     turn = f" in round {made.round.number}" if made.round is not None else ""
     yield f"- {how}{turn} on {version.created_at:%Y-%m-%d}."
     for said, parent in made.parents.items():
