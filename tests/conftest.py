@@ -26,7 +26,7 @@ ROOM_BYTES = 2 << 30
 SLOW_TIMEOUT_SECONDS = 3600
 """Of a slow test: where other programs have most of the machine, one that takes four minutes may need twenty."""
 FEW_COLLECTIONS = (50_000, 20, 50)
-"""Garbage is looked for this seldom: by default a tenth of the time of API tests goes into walking what stays."""
+"""Garbage is looked for this seldom: each look walks all that is loaded, and tests leave little behind."""
 numbers = count(1)
 gc.set_threshold(*FEW_COLLECTIONS)
 # Beside other tests, threads wait for each other more than they work; for what tests start, too. Before torch loads.
