@@ -26,7 +26,7 @@ ROOM_BYTES = 2 << 30
 SLOW_TIMEOUT_SECONDS = 3600
 """Of a slow test: where other programs have most of the machine, one that takes four minutes may need twenty."""
 FEW_COLLECTIONS = (50_000, 20, 50)
-"""Garbage is looked for this seldom: by default a tenth of the time of API tests goes into walking what stays."""
+"""Garbage is looked for this seldom: each look walks all that is loaded, and tests leave little behind."""
 numbers = count(1)
 gc.set_threshold(*FEW_COLLECTIONS)
 # Beside other tests, threads wait for each other more than they work; for what tests start, too. Before torch loads.
@@ -63,10 +63,19 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(home, durable=False)
     try:
         server.start()
+        _open_fast(server.url)
         yield server
     finally:
         server.stop()
         shutil.rmtree(home)
+
+
+def _open_fast(url: str) -> None:
+    """To guess a password is made slow on purpose: 2 ms of each of the thousands of connections that tests open."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        role, password = sql.Identifier(connection.info.user), sql.Literal(connection.info.password)
+        connection.execute("SET scram_iterations = 1")
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
 
 
 @pytest.fixture(scope="session")
