@@ -62,7 +62,7 @@ async def _digest(request: Request) -> bytes:
 
 def make_repeatable(route: APIRoute) -> None:
     """Have a route that changes something be carried out once for each key."""
-    if "POST" not in route.methods or route.name in OTHERWISE:
+    if "POST" not in (route.methods or ()) or route.name in OTHERWISE:
         return
     made = route.get_route_handler
     route.dependencies.append(Depends(_claim))
