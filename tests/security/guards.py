@@ -164,6 +164,7 @@ class Everybody:
         if path.startswith(API):
             if person in self.tokens:
                 headers["authorization"] = f"Bearer {self.tokens[person]}"
+            headers["if-match"] = "*"
             body, headers["content-type"] = json.dumps(self.bodies.get(route, {})).encode(), "application/json"
         else:
             if person in self.sessions:

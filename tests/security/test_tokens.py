@@ -44,7 +44,7 @@ async def holding(site: FastAPI, db: AsyncSession, seeded: Seeded) -> AsyncItera
     async def client(*scopes: Scope) -> Client:
         token = await accounts.create_api_token(db, seeded.owner.id, name="t", scopes=scopes)
         await db.commit()
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {token}", "If-Match": "*"}
         clients.append(Client(transport=httpx.ASGITransport(site), base_url="http://test", headers=headers))
         return clients[-1]
 

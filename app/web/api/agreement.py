@@ -12,6 +12,7 @@ from app.services.reports import reports
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.agreement_figures import AGREEMENT_FIGURES
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.api.schemas import In, TaskOut
 from app.web.serving.deps import Db
 
@@ -59,17 +60,19 @@ async def read_agreement(project: ManagedProject, db: Db) -> AgreementOut:
 
 
 @router.get("/projects/{slug}/review", summary="Read how verdicts are given")
-async def read_review(project: ManagedProject) -> ReviewOut:
+async def read_review(project: ManagedProject, db: Db, read: Read) -> ReviewOut:
     """What reviewers see and what their verdicts count; 403 for annotators."""
+    await read.tell(db, project)
     return ReviewOut(**Review.of(project.review).model_dump())
 
 
 @router.patch("/projects/{slug}/review", summary="Change how verdicts are given")
-async def change_review(project: OwnedProject, db: Db, body: ReviewIn) -> ReviewOut:
+async def change_review(project: OwnedProject, db: Db, edit: Edit, body: ReviewIn) -> ReviewOut:
     """Changes what is given and leaves the rest."""
+    await edit.require_current(db, project)
     changed = Review(**(Review.of(project.review).model_dump() | body.model_dump(exclude_none=True)))
     project.review = changed.to_json()
-    await db.flush()
+    await edit.tell(db, project)
     return ReviewOut(**changed.model_dump())
 
 

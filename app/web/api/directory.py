@@ -13,6 +13,7 @@ from app.services.people import directory, groups
 from app.services.people.groups import GroupView
 from app.services.projects import projects
 from app.web.api.access import Admin, Id
+from app.web.api.edits import Edit, Read
 from app.web.api.paging import Page, PageQuery, read_page
 from app.web.api.people import LINK_HOURS, LinkOut
 from app.web.api.schemas import NO_NUL, In, Out
@@ -69,20 +70,24 @@ async def list_accounts(admin: Admin, db: Db, asked: Annotated[AccountsQuery, Qu
 
 
 @router.get("/people/{user_id}", summary="Read an account")
-async def read_account(user_id: Id, admin: Admin, db: Db) -> AccountOut:
+async def read_account(user_id: Id, admin: Admin, db: Db, read: Read) -> AccountOut:
     """For admins."""
-    return AccountOut.model_validate(await directory.get(db, user_id))
+    user = await directory.get(db, user_id)
+    await read.tell(db, user)
+    return AccountOut.model_validate(user)
 
 
 @router.patch("/people/{user_id}", summary="Change an account")
-async def change_account(user_id: Id, admin: Admin, asked: AccountIn, db: Db) -> AccountOut:
+async def change_account(user_id: Id, admin: Admin, asked: AccountIn, db: Db, edit: Edit) -> AccountOut:
     """Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays."""
     user = await directory.get(db, user_id)
     directory.require_not_oneself(admin, user)
+    await edit.require_current(db, user)
     if asked.is_admin is not None:
         await directory.set_admin(db, user, is_admin=asked.is_admin)
     if asked.disabled is not None:
         await (directory.disable(db, user) if asked.disabled else directory.enable(db, user))
+    await edit.tell(db, user)
     await db.refresh(user)
     return AccountOut.model_validate(user)
 
@@ -126,11 +131,20 @@ async def create_group(admin: Admin, asked: GroupIn, db: Db) -> GroupOut:
     return GroupOut(id=group.id, name=group.name, people=[], projects=[])
 
 
+@router.get("/groups/{group_id}", summary="Read a group")
+async def read_group(group_id: Id, admin: Admin, db: Db, read: Read) -> GroupOut:
+    """Who is in it and which projects it is given to; for admins."""
+    await read.tell(db, await groups.get(db, group_id))
+    return next(_group(view) for view in await groups.all_of(db) if view.group.id == group_id)
+
+
 @router.patch("/groups/{group_id}", status_code=204, summary="Rename a group")
-async def rename_group(group_id: Id, admin: Admin, asked: GroupIn, db: Db) -> Response:
+async def rename_group(group_id: Id, admin: Admin, asked: GroupIn, db: Db, edit: Edit) -> None:
     """Calls a group something else."""
-    await groups.rename(db, await groups.get(db, group_id), asked.name)
-    return Response(status_code=204)
+    group = await groups.get(db, group_id)
+    await edit.require_current(db, group)
+    await groups.rename(db, group, asked.name)
+    await edit.tell(db, group)
 
 
 @router.delete("/groups/{group_id}", status_code=204, summary="Dissolve a group")

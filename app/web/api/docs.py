@@ -98,8 +98,8 @@ def _operation(document: Schema, path: str, method: str, described: Schema) -> O
                 entry["name"],
                 entry["in"],
                 _kind(document, entry["schema"]),
-                # The header is declared optional so that its absence is our own 400 and not the framework's 422.
-                entry.get("required", False) or entry["name"] == "idempotency-key",
+                # Declared optional, so that their absence is our own 400 or 428 and not the framework's 422.
+                entry.get("required", False) or entry["name"] in {"idempotency-key", "If-Match"},
                 entry.get("description", ""),
             )
             for entry in described.get("parameters", ())

@@ -14,6 +14,7 @@ from app.db.tables.people import Scope
 from app.services import accounts
 from app.services.people import account
 from app.web.api.access import Caller, Id
+from app.web.api.edits import Edit, Read
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db
 from app.web.words.devices import device_name
@@ -52,17 +53,20 @@ class SessionOut(BaseModel):
 
 
 @router.get("", summary="Read your account")
-async def read_me(caller: Caller, db: Db) -> MeOut:
+async def read_me(caller: Caller, db: Db, read: Read) -> MeOut:
     """Whose token this is."""
-    return MeOut.model_validate(await db.get_one(User, caller.user_id))
+    user = await db.get_one(User, caller.user_id)
+    await read.tell(db, user)
+    return MeOut.model_validate(user)
 
 
 @router.patch("", summary="Change your name")
-async def change_me(caller: Caller, body: MeIn, db: Db) -> MeOut:
+async def change_me(caller: Caller, body: MeIn, db: Db, edit: Edit) -> MeOut:
     """What others call you. Address and password are changed on the page, by who shows that it is them."""
-    user = await account.locked(db, caller)
+    user = await db.get_one(User, caller.user_id)
+    await edit.require_current(db, user)
     user.name = accounts.checked_name(body.name)
-    await db.flush()
+    await edit.tell(db, user)
     return MeOut.model_validate(user)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Request, Response, status
 from pydantic import BaseModel, Field
 
-from app.db.tables import Invitation
+from app.db.tables import Invitation, Member
 from app.db.tables.projects import Role
 from app.security import new_token
 from app.services import accounts
@@ -15,6 +15,7 @@ from app.services.people import invitations, members, trust, work
 from app.services.people.invitations import Invitee
 from app.services.people.members import Person
 from app.web.api.access import Admin, Caller, Id, ManagedProject, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db, settings_of
 
@@ -116,21 +117,29 @@ async def add_person(project: OwnedProject, admin: Admin, asked: AddIn, db: Db) 
 
 
 @router.get("/projects/{slug}/people/{user_id}", summary="Read what a person does")
-async def read_person(project: ManagedProject, user_id: Id, db: Db) -> WorkOut:
+async def read_person(project: ManagedProject, user_id: Id, db: Db, read: Read) -> WorkOut:
     """How much one person does in the project on which day, and how well."""
-    done = await work.of_person(db, project, await members.get(db, project, user_id))
+    person = await members.get(db, project, user_id)
+    await read.tell(db, await db.get_one(Member, (project.id, user_id)))
+    done = await work.of_person(db, project, person)
     days = [DayOut.model_validate(day) for day in done.days]
     return WorkOut(conduct=ConductOut.model_validate(done.conduct), days=days, leased=done.leased, kept=done.kept)
 
 
 @router.patch("/projects/{slug}/people/{user_id}", summary="Change a member")
-async def change_member(project: OwnedProject, user_id: Id, asked: MemberIn, caller: Caller, db: Db) -> PersonOut:
+async def change_member(
+    project: OwnedProject, user_id: Id, asked: MemberIn, caller: Caller, db: Db, edit: Edit
+) -> PersonOut:
     """Another role, a pause, or the end of one. What isn't sent stays."""
+    await members.get(db, project, user_id)
+    member = await db.get_one(Member, (project.id, user_id))
+    await edit.require_current(db, member)
     if asked.role is not None:
         await members.change_role(db, caller, project, user_id, asked.role)
     if asked.paused is not None:
         await members.pause(db, project, user_id, paused=asked.paused)
-    await members.get(db, project, user_id)
+    await edit.tell(db, member)
+    await db.refresh(member)
     return next(_person(one) for one in await members.of_project(db, project) if one.user.id == user_id)
 
 

@@ -12,6 +12,7 @@ from app.services.loop import base_models, lifecycle
 from app.services.people import trust
 from app.services.projects import projects, setup, standing
 from app.web.api.access import Caller, Id, MemberProject, OwnedEvenArchived, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.project_schemas import CopyIn, ExportIn, ProjectChange, ProjectIn
 from app.web.api.schemas import CountsOut, ProgressOut, ProjectDetail, ProjectOut, RunOut
@@ -51,9 +52,10 @@ async def create_project(request: Request, caller: Caller, db: Db, body: Project
 
 @router.patch("/projects/{slug}", summary="Change a project")
 async def change_project(
-    request: Request, project: OwnedProject, caller: Caller, db: Db, body: ProjectChange
+    request: Request, project: OwnedProject, caller: Caller, db: Db, edit: Edit, body: ProjectChange
 ) -> ProjectDetail:
     """Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on."""
+    await edit.require_current(db, project)
     projects.describe(
         project,
         name=project.name if body.name is None else body.name,
@@ -72,7 +74,7 @@ async def change_project(
             overlap=body.overlap or project.overlap,
             lease_seconds=body.lease_seconds or project.lease_seconds,
         )
-    await db.flush()
+    await edit.tell(db, project)
     await db.refresh(project)
     return await _detail(db, caller, project)
 
@@ -133,10 +135,11 @@ async def retry_removal(slug: str, caller: Caller, db: Db) -> None:
 
 
 @router.get("/projects/{slug}", summary="Read a project")
-async def read_project(project: MemberProject, caller: Caller, db: Db) -> ProjectDetail:
+async def read_project(project: MemberProject, caller: Caller, db: Db, read: Read) -> ProjectDetail:
     """A project with your role, your progress and, unless you are an annotator, counts of what it holds; 404 if you are
     not in it.
     """
+    await read.tell(db, project)
     return await _detail(db, caller, project)
 
 

@@ -17,6 +17,7 @@ from app.services.reports import reports
 from app.services.reports.annotators import ANNOTATORS
 from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.api.schemas import NO_NUL, In, MessageOut, Out
 from app.web.serving.deps import Db
 
@@ -148,17 +149,19 @@ async def read_quality(project: ManagedProject, db: Db) -> QualityOut:
 
 
 @router.get("/checks", summary="Read how people are checked")
-async def read_checks(project: ManagedProject) -> ChecksOut:
+async def read_checks(project: ManagedProject, db: Db, read: Read) -> ChecksOut:
     """The qualification round, gold tasks and repeats; 403 for annotators."""
+    await read.tell(db, project)
     return ChecksOut.of(Checks.of(project.checks))
 
 
 @router.patch("/checks", summary="Change how people are checked")
-async def change_checks(project: OwnedProject, body: ChecksIn, db: Db) -> ChecksOut:
+async def change_checks(project: OwnedProject, body: ChecksIn, db: Db, edit: Edit) -> ChecksOut:
     """Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks."""
+    await edit.require_current(db, project)
     changed = checks.checked(Checks.of(project.checks).model_dump() | body.model_dump(exclude_none=True))
     project.checks = changed.to_json()
-    await db.flush()
+    await edit.tell(db, project)
     return ChecksOut.of(changed)
 
 
@@ -180,13 +183,21 @@ async def make_gold(project: OwnedProject, task_id: Id, body: SayingIn, caller: 
     return MadeGoldOut(task_id=await gold.of_task(db, caller, project, task_id, body.known()))
 
 
+@router.get("/gold-tasks/{task_id}", summary="Read a gold task")
+async def read_gold(project: ManagedProject, task_id: Id, db: Db, read: Read) -> GoldOut:
+    """What the project says of it, and how people answered; 403 for annotators."""
+    await read.tell(db, await gold.said_of(db, project, task_id))
+    return next(GoldOut.of(one) for one in await gold.in_project(db, project) if one.comparison.task_id == task_id)
+
+
 @router.patch("/gold-tasks/{task_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Change a gold task")
-async def change_gold(project: OwnedProject, task_id: Id, body: GoldChange, db: Db) -> None:
+async def change_gold(project: OwnedProject, task_id: Id, body: GoldChange, db: Db, edit: Edit) -> None:
     """Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
     What isn't sent stays; 404 for what is no gold task.
     """
+    said = await gold.said_of(db, project, task_id)
+    await edit.require_current(db, said)
     if {"better", "explanation"} & body.model_fields_set:
-        said = await gold.said_of(db, project, task_id)
         await gold.explain(
             db,
             project,
@@ -196,7 +207,7 @@ async def change_gold(project: OwnedProject, task_id: Id, body: GoldChange, db: 
         )
     if body.is_in_use is not None:
         await gold.take_out(db, project, task_id, use=body.is_in_use)
-    await gold.said_of(db, project, task_id)
+    await edit.tell(db, said)
 
 
 @router.post("/people/{user_id}/let-in", status_code=status.HTTP_204_NO_CONTENT, summary="Spare somebody the round")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.services.loop import models, settable
 from app.services.loop.settable import Choice, Group
 from app.web.api.access import ManagedProject, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.serving.deps import Db
 
 router = APIRouter(tags=["round settings"])
@@ -54,21 +55,23 @@ async def read_round_settings(project: ManagedProject, db: Db) -> list[GroupOut]
 
 
 @router.get("/projects/{slug}/round-settings/{group}", summary="Read one group of settings of rounds")
-async def read_round_settings_group(project: ManagedProject, group: str, db: Db) -> GroupOut:
-    """404 for a group that there isn't, 403 for annotators."""
+async def read_round_settings_group(project: ManagedProject, group: str, db: Db, read: Read) -> GroupOut:
+    """404 for a group that there isn't, 403 for annotators. The ETag is that of all of the project's settings."""
+    await read.tell(db, project)
     found = settable.group_named(group)
     return _out(found, settable.choices_of(project, found, await models.facts_of_policy(db, project.id)))
 
 
 @router.patch("/projects/{slug}/round-settings/{group}", summary="Change settings of rounds")
-async def change_round_settings(project: OwnedProject, group: str, body: ChangeIn, db: Db) -> GroupOut:
+async def change_round_settings(project: OwnedProject, group: str, body: ChangeIn, db: Db, edit: Edit) -> GroupOut:
     """Holds from the next round or run on. 422 with the sentence of the stage that would refuse it, and nothing is
     changed; 404 for a group or setting that there isn't."""
     found = settable.group_named(group)
+    await edit.require_current(db, project)
     for name in body.reset:
         settable.reset(project, found, name)
     settable.change(project, found, body.values)
-    await db.flush()
+    await edit.tell(db, project)
     return _out(found, settable.choices_of(project, found, await models.facts_of_policy(db, project.id)))
 
 

@@ -16,6 +16,7 @@ from app.web.api import (
     directory,
     erasures,
     errands,
+    examples,
     figures,
     imports,
     judgements,
@@ -29,6 +30,7 @@ from app.web.api import (
     project_files,
     projects,
     quality,
+    refusals,
     round_settings,
     rows,
     served_models,
@@ -38,7 +40,6 @@ from app.web.api import (
     webhooks,
 )
 from app.web.api.access import may_read_docs, scopes_of
-from app.web.api.schemas import Problem
 
 PREFIX = "/api/v1"
 
@@ -52,16 +53,12 @@ for several of these; `x-scopes` of each call says which of them it takes.
 
 Lists come newest first in pages: `limit` up to 200, and `next_cursor` to send as `cursor` for the page after.
 
+Every `POST` takes an `Idempotency-Key`, by which it is carried out once, however often it is sent; every `PATCH` asks
+for `If-Match` with the `ETag` of what you read. More of both, and how often you may call: docs/api.md of the project.
+
 Errors are `application/problem+json` (RFC 9457) with a `request_id` that is in the server's log, too. Something of a
 project that you may not see is answered as if it weren't there.
 """
-
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-
-
-def _problems(*statuses: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "description": said, "content": _PROBLEM} for status, said in statuses}
-
 
 PARTS = (
     *(projects, project_files, tasks, datasets, judgements, versions, loop, round_settings, models, model_files),
@@ -80,12 +77,6 @@ router = APIRouter(
     dependencies=[Depends(tell_version)],
     # What generated clients call their functions.
     generate_unique_id_function=lambda route: route.name,
-    responses=_problems(
-        (401, "No valid token."),
-        (403, "Your role in the project doesn't allow it, or the token isn't for it."),
-        (404, "Nothing there, or nothing that you may see."),
-        (422, "A field can't be used; `errors` says which."),
-    ),
 )
 for part in PARTS:
     for route in part.router.routes:
@@ -109,4 +100,7 @@ def openapi(version: str) -> dict[str, Any]:
     for item in document["paths"].values():
         for method, described in item.items():
             described["x-scopes"] = sorted(scopes_of(described["operationId"], method.upper()))
+            refusals.describe(described, method)
+    document["components"]["schemas"]["Problem"] = refusals.SCHEMA
+    examples.give(document)
     return document

@@ -9,6 +9,7 @@ from app.services.loop.comparisons import comparisons
 from app.services.loop.writers import Writer, writers_of
 from app.services.served import served_models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import RunOut
 from app.web.api.served_schemas import (
@@ -85,19 +86,23 @@ async def ask_served_model(project: OwnedProject, served_model_id: Id, body: Ask
 
 
 @router.get("/served-models/{served_model_id}", summary="Read a served model")
-async def read_served_model(project: ManagedProject, served_model_id: Id, db: Db) -> ServedModelOut:
+async def read_served_model(project: ManagedProject, served_model_id: Id, db: Db, read: Read) -> ServedModelOut:
     """How it is reached and asked; 403 for annotators."""
-    return ServedModelOut.of(await served_models.get(db, project, served_model_id))
+    served = await served_models.get(db, project, served_model_id)
+    await read.tell(db, served)
+    return ServedModelOut.of(served)
 
 
 @router.patch("/served-models/{served_model_id}", summary="Change a served model")
 async def change_served_model(
-    project: OwnedProject, served_model_id: Id, body: ServedModelChange, request: Request, db: Db
+    project: OwnedProject, served_model_id: Id, body: ServedModelChange, request: Request, db: Db, edit: Edit
 ) -> ServedModelOut:
     """Runs that are queued already ask as they were told. 422 for another host without its key."""
     served = await served_models.get(db, project, served_model_id)
+    await edit.require_current(db, served)
     home = settings_of(request).home
     await served_models.change(db, project, served, body.description(served), body.new_key(), home=home)
+    await edit.tell(db, served)
     return ServedModelOut.of(served)
 
 

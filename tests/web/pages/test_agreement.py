@@ -109,7 +109,9 @@ async def test_from_judgements_that_differ_to_a_verdict_that_a_dataset_prefers(
     await cut_what_waits(sessions, tmp_path / "home")
     cut = await client.get(f"/api/v1{home}/datasets/1", headers=api)
     assert (cut.json()["row_count"], cut.json()["prefers_verdicts"]) == (20, False)
-    changed = await client.patch(f"/api/v1{home}/review", json={"prefers_verdicts": True}, headers=api)
+    changed = await client.patch(
+        f"/api/v1{home}/review", json={"prefers_verdicts": True}, headers=api | {"If-Match": "*"}
+    )
     assert changed.json() == {"shows_judgements": True, "prefers_verdicts": True}
     assert (await client.post(f"{home}/datasets", data={"verdicts": "alone"})).status_code == 303
     await cut_what_waits(sessions, tmp_path / "home")
