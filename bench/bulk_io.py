@@ -1,11 +1,13 @@
-"""How fast and in how much memory files come in and dataset versions are cut, and how long annotators wait meanwhile.
+"""How fast and in how much memory files come in and dataset versions are cut and exported, and how long annotators wait
+meanwhile.
 
     python -m bench.bulk_io [--rows 10000,100000,1000000] [--home DIR]
 
 A site of its own takes JSON Lines of prompt, chosen and rejected by `plumbline import`, while four annotators fetch and
-answer tasks of another project over the API; then `plumbline dataset cut` writes a version of them. Beside it, in the
-same server: COPY of the same texts into one table without an index, which is what PostgreSQL can do at most. Label
-Studio's import of pairs was measured before on an idle machine of two cores. Prints a table and, last, one JSON object.
+answer tasks of another project over the API; then `plumbline dataset cut` writes a version of them, and `plumbline
+export` what can be taken away of it. Beside it, in the same server: COPY of the same texts into and out of one table
+without an index, which is what PostgreSQL can do at most. Label Studio's import of pairs was measured before on an idle
+machine of two cores. Prints two tables and, last, one JSON object.
 """
 
 import argparse
@@ -32,7 +34,18 @@ THINKING_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
 OPEN_TASKS = 20_000
 LABEL_STUDIO_ROWS_PER_SECOND = 2_250
-GOALS = {"seconds": 60.0, "megabytes": 300.0, "next_p99_ms": 200.0}
+LABEL_STUDIO_EXPORTED_PER_SECOND = 50_000 / 240
+"""Label Studio's issue 5873, of June 2024: 50,000 rows in about four minutes."""
+GOALS = {"seconds": 60.0, "megabytes": 300.0, "next_p99_ms": 200.0, "parquet_seconds": 30.0}
+EXPORTS = {
+    "Parquet": ("--format", "parquet"),
+    "JSONL": ("--format", "jsonl"),
+    "CSV": ("--format", "csv"),
+    "soft labels": ("--format", "parquet", "--votes", "soft"),
+    "a filter": ("--format", "parquet", "--since", "2020-01-01"),
+    "judgements": ("--format", "parquet", "--schema", "judgements"),
+}
+"""What is exported, by what it is called; the first is what the goal is about."""
 FILLER = "The quick brown fox jumps over the lazy dog and goes home to rest a little. " * 4
 
 
@@ -53,6 +66,21 @@ class Point:
     next_p99_ms: float | None
     cut_seconds: float
     cut_megabytes: float
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One export of one size. `megabytes` are beyond what the same of one row takes."""
+
+    rows: int
+    what: str
+    seconds: float
+    rows_per_second: float
+    cpu_seconds: float
+    database_cpu_seconds: float
+    megabytes: float
+    file_megabytes: float
+    copy_out_seconds: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +107,8 @@ class Bench:
         one = self._write(1)
         self._idle = self._run("import", str(one), "-p", "one", "--create")
         self._idle_cut = self._run("dataset", "cut", "-p", "one")
+        self._idle_exports = {what: self._export("one", options) for what, options in EXPORTS.items()}
+        self._copied_out = 0.0
 
     def point(self, rows: int) -> Point:
         file = self._write(rows)
@@ -102,6 +132,30 @@ class Bench:
             cut_seconds=round(cut.seconds, 2),
             cut_megabytes=round(cut.megabytes - self._idle_cut.megabytes, 1),
         )
+
+    def taken(self, rows: int) -> Iterator[Taken]:
+        """The exports of a size that `point` has made."""
+        for what, options in EXPORTS.items():
+            done = self._export(f"rows-{rows}", options)
+            yield Taken(
+                rows=rows,
+                what=what,
+                seconds=round(done.seconds, 2),
+                rows_per_second=round(rows / done.seconds, 1),
+                cpu_seconds=round(done.cpu_seconds, 2),
+                database_cpu_seconds=round(done.database_cpu_seconds, 2),
+                megabytes=round(done.megabytes - self._idle_exports[what].megabytes, 1),
+                file_megabytes=round(self._exported.stat().st_size / 2**20, 1),
+                copy_out_seconds=round(self._copied_out, 2),
+            )
+            self._exported.unlink()
+
+    @property
+    def _exported(self) -> Path:
+        return self._folder / "exported"
+
+    def _export(self, project: str, options: tuple[str, ...]) -> Done:
+        return self._run("export", "-p", project, "-o", str(self._exported), *options)
 
     def _write(self, rows: int) -> Path:
         file = self._folder / f"{rows}.jsonl"
@@ -132,6 +186,11 @@ class Bench:
                     copy.write(content)
             connection.commit()
             seconds = time.monotonic() - begun
+            begun = time.monotonic()
+            with ready.open("wb") as texts, connection.cursor().copy("COPY copied TO STDOUT") as copy:
+                for content in copy:
+                    texts.write(content)
+            self._copied_out = time.monotonic() - begun
             connection.execute("DROP TABLE copied")
         ready.unlink()
         return seconds
@@ -199,6 +258,15 @@ def _backend_megabytes(home: Path) -> float:
     return most
 
 
+def _heading(kind: type[Point] | type[Taken]) -> None:
+    print(f"| {' | '.join(field.name for field in fields(kind))} |")
+    print("|---" * len(fields(kind)) + "|")
+
+
+def _line(measured: Point | Taken) -> None:
+    print(f"| {' | '.join(str(value) for value in asdict(measured).values())} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default="10000,100000,1000000")
@@ -208,13 +276,17 @@ def main() -> None:
         home = (asked.home or Path(folder) / "home").resolve()
         with loaded_site(home, OPEN_TASKS) as loaded:
             bench = Bench(loaded, Path(folder))
-            points = []
-            print(f"| {' | '.join(field.name for field in fields(Point))} |")
-            print("|---" * len(fields(Point)) + "|")
+            points, exports = [], []
+            _heading(Point)
             for rows in map(int, asked.rows.split(",")):
                 points.append(bench.point(rows))
-                print(f"| {' | '.join(str(value) for value in asdict(points[-1]).values())} |", flush=True)
+                _line(points[-1])
+                exports += list(bench.taken(rows))
+    _heading(Taken)
+    for taken in exports:
+        _line(taken)
     last = points[-1]
+    parquet = next(taken for taken in exports if taken.rows == last.rows)
     print(
         json.dumps(
             {
@@ -222,7 +294,9 @@ def main() -> None:
                 "ratio": round(last.rows_per_second / LABEL_STUDIO_ROWS_PER_SECOND, 2),
                 "goal": GOALS,
                 "of_copy": round(last.copy_seconds / last.seconds, 3),
+                "ratio_of_exports": round(parquet.rows_per_second / LABEL_STUDIO_EXPORTED_PER_SECOND, 1),
                 "points": [asdict(point) for point in points],
+                "exports": [asdict(taken) for taken in exports],
             }
         )
     )

@@ -29,15 +29,15 @@ async def say(db: AsyncSession, who: Principal, project: Project, answer: Answer
     )
 
 
-async def judged_project(db: AsyncSession) -> Project:
-    """Four tasks, of which the last is for validation, each judged by two people, once a tie and once by a wish."""
-    project = await make_project(db, overlap=2)
+async def judged_project(db: AsyncSession, people: int = 2) -> Project:
+    """Four tasks, of which the last is for validation, each judged by so many people."""
+    project = await make_project(db, overlap=people)
     project.question = question.checked(EVERYTHING).to_json()
     for number in range(4):
         prompt = await make_prompt(db, project, f"+How {number}?", split="validation" if number == 3 else "train")
         prompt.tags, prompt.topic = (["hard"], "baking") if number == 0 else ([], None)
         await make_task(db, project, f"Gently {number}.", f"In a shoe {number}.", prompt=prompt)
-    for _ in range(2):
+    for _ in range(people):
         person = await make_member(db, project)
         for answer in (
             FULL,

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Demonstration, Project
 from app.security import Principal
 from app.services.data import datasets
+from app.services.data.exports import writing
+from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import json_line
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
@@ -19,6 +21,7 @@ from app.services.projects import question
 from tests.exporting import exported
 from tests.factories import make_member, make_project, make_task
 from tests.importing import import_file
+from tests.services.data.exports import judged_project
 
 PAIRS = {"criteria": ["kind"], "flags": ["rude"], "asks_acceptable": True, "asks_edit": True}
 RANKINGS = {"answer_type": "ranking", "size": 3}
@@ -149,3 +152,57 @@ def shape(value: Any) -> Any:
         return [one]
     assert value is not None
     return type(value).__name__
+
+
+async def test_what_is_for_another_plumbline_comes_back_byte_for_byte(db: AsyncSession, tmp_path: Path) -> None:
+    project = await judged_project(db)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    file = tmp_path / "plumbline.jsonl"
+    await writing.write(db, version, tmp_path, Asked(schema="plumbline"), file)
+    elsewhere = await make_project(db)
+    assert (await import_file(db, elsewhere, file, schema="plumbline")).bad == 0
+    again = await datasets.cut_preferences(db, elsewhere, home=tmp_path)
+    second = tmp_path / "again.jsonl"
+    await writing.write(db, again, tmp_path, Asked(schema="plumbline"), second)
+    assert without_written(second) == without_written(file), "what somebody wrote becomes a demonstration"
+    third_project = await make_project(db)
+    assert (await import_file(db, third_project, second, schema="plumbline")).bad == 0
+    last = await datasets.cut_preferences(db, third_project, home=tmp_path)
+    third = tmp_path / "third.jsonl"
+    await writing.write(db, last, tmp_path, Asked(schema="plumbline"), third)
+    assert third.read_bytes() == second.read_bytes()
+
+
+def without_written(file: Path) -> list[dict[str, Any]]:
+    return [without(json.loads(line), *OF_A_DEMONSTRATION) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("schema", ["arena", "helpsteer3", "hh-rlhf", "rankings", "openrlhf", "preference-text"])
+async def test_what_others_formats_hold_comes_back_from_them(db: AsyncSession, tmp_path: Path, schema: str) -> None:
+    """Of one person: the same said by two is one judgement where a format doesn't say by whom."""
+    version = await datasets.cut_preferences(db, await judged_project(db, people=1), home=tmp_path)
+    rows = await exported(db, version, tmp_path, schema=schema)
+    assert len(rows) >= 3
+    form = {"openrlhf": "preference", "preference-text": "preference"}.get(schema, schema)
+    project = await taken_in(db, rows, form, tmp_path)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    again = await exported(db, version, tmp_path, schema=schema)
+    assert sorted(map(essence, again)) == sorted(map(essence, rows))
+
+
+def essence(row: dict[str, Any]) -> str:
+    """What a row says, whoever said it and in whatever order the responses stand."""
+    if "winner" in row:
+        sides = {name: [row[f"conversation_{name[-1]}"], row[name]] for name in ("model_a", "model_b")}
+        told = sorted(json.dumps([*side, row["winner"] in (name, "tie")]) for name, side in sides.items())
+        return json.dumps([told, row["split"]])
+    if "individual_preference" in row:
+        scores = [opinion["score"] for opinion in row["individual_preference"]]
+        told = sorted(
+            json.dumps([row[f"response{side}"], [(2 * side - 3) * score for score in scores]]) for side in (1, 2)
+        )
+        return json.dumps([row["context"], told, row["split"]])
+    if "ranks" in row:
+        told = sorted(map(list, zip(row["responses"], row["models"], row["ranks"], strict=True)))
+        return json.dumps([row["prompt"], told, row["split"]])
+    return json.dumps(without(row, "margin"))

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 from sqlalchemy import select
 
@@ -41,24 +41,25 @@ class Pair(NamedTuple):
 
     @property
     def prompt(self) -> list[Json]:
-        return cast("list[Json]", self.record["prompt"])
+        prompt: list[Json] = self.record["prompt"]
+        return prompt
 
     @property
     def split(self) -> str:
-        return str(self.record.get("split", "train"))
+        split: str = self.record.get("split", "train")
+        return split
 
     @property
     def is_tie(self) -> bool:
         return self.preference == 0.5
 
     @property
-    def chosen(self) -> str:
-        """The better response; of a tie the first."""
-        return str(self.record["response_a" if self.preference >= 0.5 else "response_b"])
-
-    @property
-    def rejected(self) -> str:
-        return str(self.record["response_b" if self.preference >= 0.5 else "response_a"])
+    def sides(self) -> tuple[str, str]:
+        """The better response and the other; of a tie the first one first."""
+        record = self.record
+        if self.preference >= 0.5:
+            return record["response_a"], record["response_b"]
+        return record["response_b"], record["response_a"]
 
     @property
     def counted(self) -> Json:

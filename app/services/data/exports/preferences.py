@@ -15,7 +15,14 @@ MARGIN = Column("margin", "number")
 
 def _conversational(pair: Pair) -> Iterator[Json]:
     if not pair.is_tie:
-        yield _sides(pair) | {"split": pair.split} | pair.counted
+        chosen, rejected = pair.sides
+        yield {
+            "prompt": pair.prompt,
+            "chosen": reply(chosen),
+            "rejected": reply(rejected),
+            "split": pair.split,
+            **pair.counted,
+        }
 
 
 def _with_margin(pair: Pair) -> Iterator[Json]:
@@ -25,18 +32,19 @@ def _with_margin(pair: Pair) -> Iterator[Json]:
 
 def _texts(pair: Pair) -> Iterator[Json]:
     if not pair.is_tie:
-        sides = {"prompt": as_text(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected}
+        chosen, rejected = pair.sides
+        sides = {"prompt": as_text(pair.prompt), "chosen": chosen, "rejected": rejected}
         yield sides | {"split": pair.split} | pair.counted
 
 
 def _whole(pair: Pair) -> Iterator[Json]:
     if not pair.is_tie:
-        chosen, rejected = (pair.prompt + reply(text) for text in (pair.chosen, pair.rejected))
+        chosen, rejected = (pair.prompt + reply(text) for text in pair.sides)
         yield {"chosen": chosen, "rejected": rejected, "margin": pair.strength, "split": pair.split} | pair.counted
 
 
 def _transcripts(pair: Pair) -> Iterator[Json]:
-    chosen, rejected = (transcript(pair.prompt, text) for text in (pair.chosen, pair.rejected))
+    chosen, rejected = (transcript(pair.prompt, text) for text in pair.sides)
     if not pair.is_tie and chosen is not None and rejected is not None:
         yield {"chosen": chosen, "rejected": rejected, "split": pair.split} | pair.counted
 
@@ -66,7 +74,8 @@ def _by_harm(pair: Pair) -> Iterator[Json]:
 
 
 def _sides(pair: Pair) -> Json:
-    return {"prompt": pair.prompt, "chosen": reply(pair.chosen), "rejected": reply(pair.rejected)}
+    chosen, rejected = pair.sides
+    return {"prompt": pair.prompt, "chosen": reply(chosen), "rejected": reply(rejected)}
 
 
 def _harm(pair: Pair) -> Json:
