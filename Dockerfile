@@ -31,6 +31,7 @@ RUN sed -n '/^# --- docs$/,/^# --- train$/p' requirements.lock > docs.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r docs.lock
 COPY CHANGELOG.md CONTRIBUTING.md SECURITY.md docker-compose.yml mkdocs.yml ./
 COPY docs ./docs
+COPY client ./client
 RUN NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
 FROM web-build AS trainer-build

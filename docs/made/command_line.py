@@ -1,28 +1,22 @@
 """The page of the command line, made from the typer application."""
 
-import pkgutil
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
-import typer
-
-import app.cli
+from app.cli.main import whole
 from docs.made.markdown import entries, page
 
 PROGRAM = "plumbline"
 LEAD = (
     "Every command says the same with `--help`. Commands work on the database and the home of the environment "
-    "([settings](../settings.md)), on the machine of the site. They exit with 0 when done, and with 2 and one line on "
-    "stderr when refused."
+    "([settings](../settings.md)), on the machine of the site. What holds for all of them, exit codes and JSON: "
+    "[the command line](../cli.md)."
 )
 
 
 def application() -> Any:
-    """The command of everything, with each file's group in it. Its groups have `commands`, and all have `params`."""
-    for group in pkgutil.iter_modules(app.cli.__path__, prefix="app.cli."):
-        import_module(group.name)
-    return typer.main.get_command(app.cli.app)
+    """The command of everything. Its groups have `commands`, and all have `params`."""
+    return whole()
 
 
 def markdown() -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from app.services.data.exports.formats import FORMATS as FILES
 from app.services.data.exports.registry import SCHEMAS
+from app.services.data.exports.schema import AnySchema
 from app.services.data.imports.formats.registry import FORMATS
 from docs.made.markdown import entries, page
 
@@ -30,7 +31,7 @@ def markdown() -> str:
             "",
             *entries(
                 ("schema", "what", "columns"),
-                [(f"`{schema.name}`", f"{schema.called} ({schema.kind})", _columns(schema)) for schema in SCHEMAS],
+                [(f"`{schema.name}`", f"**{schema.title}.** {schema.about}", _columns(schema)) for schema in SCHEMAS],
             ),
         ],
     )
@@ -44,8 +45,5 @@ def _needs(form: Any) -> str:
     return ", ".join(f"`{field.column}`" for field in form.fields if field.required)
 
 
-def _columns(schema: Any) -> str:
-    """Those of every row, and after *raw* those of raw rows."""
-    own = ", ".join(f"`{column.name}`" for column in getattr(schema, "columns", ()))
-    raw = ", ".join(f"`{column.name}`" for column in getattr(schema, "raw_columns", ()))
-    return f"{own}; raw: {raw}" if raw else own
+def _columns(schema: AnySchema) -> str:
+    return ", ".join(f"`{column.name}`" for column in schema.columns)
