@@ -605,6 +605,10 @@ class GroupIn(values.Body):
     name: str
 
 
+class HTTPValidationError(values.Body):
+    detail: list[ValidationError] | None = None
+
+
 class Health(values.Answer):
     checks: list[Finding]
     backups: BackupStanding
@@ -1574,6 +1578,14 @@ class Try(values.Answer):
     said: str
     """The first 500 bytes of the answer."""
     problem: str | None
+
+
+class ValidationError(values.Body):
+    loc: list[str | int]
+    msg: str
+    type: str
+    input: Any = None
+    ctx: dict[str, Any] | None = None
 
 
 class Verdict(values.Answer):

@@ -48,13 +48,16 @@ class AsyncOperations:
             models.ProjectDetail,
         )
 
-    async def change_project(self, slug: str, body: models.ProjectChange) -> models.ProjectDetail:
+    async def change_project(
+        self, slug: str, body: models.ProjectChange, *, if_match: str | None = None
+    ) -> models.ProjectDetail:
         """Change a project.
 
         Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}", body=body), models.ProjectDetail
+            Call("PATCH", f"/api/v1/projects/{place(slug)}", headers={"If-Match": if_match}, body=body),
+            models.ProjectDetail,
         )
 
     async def delete_project(self, slug: str, *, name: str) -> models.Project:
@@ -815,14 +818,14 @@ class AsyncOperations:
     async def read_round_settings_group(self, slug: str, group: str) -> models.RoundSettingsGroup:
         """Read one group of settings of rounds.
 
-        404 for a group that there isn't, 403 for annotators.
+        404 for a group that there isn't, 403 for annotators. The ETag is that of all of the project's settings.
         """
         return await self._transport.ask(
             Call("GET", f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}"), models.RoundSettingsGroup
         )
 
     async def change_round_settings(
-        self, slug: str, group: str, body: models.RoundSettingsChangeIn
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: str | None = None
     ) -> models.RoundSettingsGroup:
         """Change settings of rounds.
 
@@ -830,7 +833,12 @@ class AsyncOperations:
         changed; 404 for a group or setting that there isn't.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}", body=body),
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
             models.RoundSettingsGroup,
         )
 
@@ -1404,13 +1412,14 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
 
-    async def change_review(self, slug: str, body: models.ReviewIn) -> models.Review:
+    async def change_review(self, slug: str, body: models.ReviewIn, *, if_match: str | None = None) -> models.Review:
         """Change how verdicts are given.
 
         Changes what is given and leaves the rest.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/review", body=body), models.Review
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/review", headers={"If-Match": if_match}, body=body),
+            models.Review,
         )
 
     async def send_to_review(self, slug: str, task_id: int, *, idempotency_key: str | None = None) -> None:
@@ -1460,13 +1469,14 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
 
-    async def change_checks(self, slug: str, body: models.ChecksIn) -> models.Checks:
+    async def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: str | None = None) -> models.Checks:
         """Change how people are checked.
 
         Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/checks", body=body), models.Checks
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/checks", headers={"If-Match": if_match}, body=body),
+            models.Checks,
         )
 
     async def list_gold(self, slug: str) -> list[models.Gold]:
@@ -1512,14 +1522,30 @@ class AsyncOperations:
             models.MadeGold,
         )
 
-    async def change_gold(self, slug: str, task_id: int, body: models.GoldChange) -> None:
+    async def read_gold(self, slug: str, task_id: int) -> models.Gold:
+        """Read a gold task.
+
+        What the project says of it, and how people answered; 403 for annotators.
+        """
+        return await self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}"), models.Gold
+        )
+
+    async def change_gold(
+        self, slug: str, task_id: int, body: models.GoldChange, *, if_match: str | None = None
+    ) -> None:
         """Change a gold task.
 
         Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
         What isn't sent stays; 404 for what is no gold task.
         """
         await self._transport.send(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}", body=body)
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            )
         )
 
     async def let_in(self, slug: str, user_id: int, *, idempotency_key: str | None = None) -> None:
@@ -1860,14 +1886,19 @@ class AsyncOperations:
         )
 
     async def change_served_model(
-        self, slug: str, served_model_id: int, body: models.ServedModelChange
+        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: str | None = None
     ) -> models.ServedModel:
         """Change a served model.
 
         Runs that are queued already ask as they were told. 422 for another host without its key.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}", body=body),
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
             models.ServedModel,
         )
 
@@ -2026,13 +2057,21 @@ class AsyncOperations:
             Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work
         )
 
-    async def change_member(self, slug: str, user_id: int, body: models.MemberIn) -> models.Person:
+    async def change_member(
+        self, slug: str, user_id: int, body: models.MemberIn, *, if_match: str | None = None
+    ) -> models.Person:
         """Change a member.
 
         Another role, a pause, or the end of one. What isn't sent stays.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}", body=body), models.Person
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/people/{place(user_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
+            models.Person,
         )
 
     async def remove_member(self, slug: str, user_id: int) -> None:
@@ -2141,12 +2180,16 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
 
-    async def change_account(self, user_id: int, body: models.AccountIn) -> models.Account:
+    async def change_account(
+        self, user_id: int, body: models.AccountIn, *, if_match: str | None = None
+    ) -> models.Account:
         """Change an account.
 
         Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
         """
-        return await self._transport.ask(Call("PATCH", f"/api/v1/people/{place(user_id)}", body=body), models.Account)
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/people/{place(user_id)}", headers={"If-Match": if_match}, body=body), models.Account
+        )
 
     async def erase_person(self, user_id: int) -> None:
         """Erase a person.
@@ -2194,12 +2237,21 @@ class AsyncOperations:
             models.DirectoryGroup,
         )
 
-    async def rename_group(self, group_id: int, body: models.GroupIn) -> None:
+    async def read_group(self, group_id: int) -> models.DirectoryGroup:
+        """Read a group.
+
+        Who is in it and which projects it is given to; for admins.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
+
+    async def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: str | None = None) -> None:
         """Rename a group.
 
         Calls a group something else.
         """
-        await self._transport.send(Call("PATCH", f"/api/v1/groups/{place(group_id)}", body=body))
+        await self._transport.send(
+            Call("PATCH", f"/api/v1/groups/{place(group_id)}", headers={"If-Match": if_match}, body=body)
+        )
 
     async def remove_group(self, group_id: int) -> None:
         """Dissolve a group.
@@ -2243,12 +2295,14 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
 
-    async def change_me(self, body: models.MeIn) -> models.Me:
+    async def change_me(self, body: models.MeIn, *, if_match: str | None = None) -> models.Me:
         """Change your name.
 
         What others call you. Address and password are changed on the page, by who shows that it is them.
         """
-        return await self._transport.ask(Call("PATCH", "/api/v1/me", body=body), models.Me)
+        return await self._transport.ask(
+            Call("PATCH", "/api/v1/me", headers={"If-Match": if_match}, body=body), models.Me
+        )
 
     async def list_own_tokens(self) -> list[models.Token]:
         """List your tokens.

@@ -47,12 +47,17 @@ class Operations:
             models.ProjectDetail,
         )
 
-    def change_project(self, slug: str, body: models.ProjectChange) -> models.ProjectDetail:
+    def change_project(
+        self, slug: str, body: models.ProjectChange, *, if_match: str | None = None
+    ) -> models.ProjectDetail:
         """Change a project.
 
         Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
         """
-        return self._transport.ask(Call("PATCH", f"/api/v1/projects/{place(slug)}", body=body), models.ProjectDetail)
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}", headers={"If-Match": if_match}, body=body),
+            models.ProjectDetail,
+        )
 
     def delete_project(self, slug: str, *, name: str) -> models.Project:
         """Delete a project.
@@ -802,14 +807,14 @@ class Operations:
     def read_round_settings_group(self, slug: str, group: str) -> models.RoundSettingsGroup:
         """Read one group of settings of rounds.
 
-        404 for a group that there isn't, 403 for annotators.
+        404 for a group that there isn't, 403 for annotators. The ETag is that of all of the project's settings.
         """
         return self._transport.ask(
             Call("GET", f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}"), models.RoundSettingsGroup
         )
 
     def change_round_settings(
-        self, slug: str, group: str, body: models.RoundSettingsChangeIn
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: str | None = None
     ) -> models.RoundSettingsGroup:
         """Change settings of rounds.
 
@@ -817,7 +822,12 @@ class Operations:
         changed; 404 for a group or setting that there isn't.
         """
         return self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}", body=body),
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/round-settings/{place(group)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
             models.RoundSettingsGroup,
         )
 
@@ -1385,12 +1395,15 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
 
-    def change_review(self, slug: str, body: models.ReviewIn) -> models.Review:
+    def change_review(self, slug: str, body: models.ReviewIn, *, if_match: str | None = None) -> models.Review:
         """Change how verdicts are given.
 
         Changes what is given and leaves the rest.
         """
-        return self._transport.ask(Call("PATCH", f"/api/v1/projects/{place(slug)}/review", body=body), models.Review)
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/review", headers={"If-Match": if_match}, body=body),
+            models.Review,
+        )
 
     def send_to_review(self, slug: str, task_id: int, *, idempotency_key: str | None = None) -> None:
         """Have a task decided by a reviewer.
@@ -1439,12 +1452,15 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
 
-    def change_checks(self, slug: str, body: models.ChecksIn) -> models.Checks:
+    def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: str | None = None) -> models.Checks:
         """Change how people are checked.
 
         Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
         """
-        return self._transport.ask(Call("PATCH", f"/api/v1/projects/{place(slug)}/checks", body=body), models.Checks)
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/projects/{place(slug)}/checks", headers={"If-Match": if_match}, body=body),
+            models.Checks,
+        )
 
     def list_gold(self, slug: str) -> list[models.Gold]:
         """List gold tasks.
@@ -1487,13 +1503,29 @@ class Operations:
             models.MadeGold,
         )
 
-    def change_gold(self, slug: str, task_id: int, body: models.GoldChange) -> None:
+    def read_gold(self, slug: str, task_id: int) -> models.Gold:
+        """Read a gold task.
+
+        What the project says of it, and how people answered; 403 for annotators.
+        """
+        return self._transport.ask(
+            Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}"), models.Gold
+        )
+
+    def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: str | None = None) -> None:
         """Change a gold task.
 
         Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
         What isn't sent stays; 404 for what is no gold task.
         """
-        self._transport.send(Call("PATCH", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}", body=body))
+        self._transport.send(
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            )
+        )
 
     def let_in(self, slug: str, user_id: int, *, idempotency_key: str | None = None) -> None:
         """Spare somebody the round.
@@ -1831,14 +1863,19 @@ class Operations:
         )
 
     def change_served_model(
-        self, slug: str, served_model_id: int, body: models.ServedModelChange
+        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: str | None = None
     ) -> models.ServedModel:
         """Change a served model.
 
         Runs that are queued already ask as they were told. 422 for another host without its key.
         """
         return self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}", body=body),
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
             models.ServedModel,
         )
 
@@ -1993,13 +2030,21 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work)
 
-    def change_member(self, slug: str, user_id: int, body: models.MemberIn) -> models.Person:
+    def change_member(
+        self, slug: str, user_id: int, body: models.MemberIn, *, if_match: str | None = None
+    ) -> models.Person:
         """Change a member.
 
         Another role, a pause, or the end of one. What isn't sent stays.
         """
         return self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}", body=body), models.Person
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/people/{place(user_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
+            models.Person,
         )
 
     def remove_member(self, slug: str, user_id: int) -> None:
@@ -2106,12 +2151,14 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
 
-    def change_account(self, user_id: int, body: models.AccountIn) -> models.Account:
+    def change_account(self, user_id: int, body: models.AccountIn, *, if_match: str | None = None) -> models.Account:
         """Change an account.
 
         Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
         """
-        return self._transport.ask(Call("PATCH", f"/api/v1/people/{place(user_id)}", body=body), models.Account)
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/people/{place(user_id)}", headers={"If-Match": if_match}, body=body), models.Account
+        )
 
     def erase_person(self, user_id: int) -> None:
         """Erase a person.
@@ -2159,12 +2206,21 @@ class Operations:
             models.DirectoryGroup,
         )
 
-    def rename_group(self, group_id: int, body: models.GroupIn) -> None:
+    def read_group(self, group_id: int) -> models.DirectoryGroup:
+        """Read a group.
+
+        Who is in it and which projects it is given to; for admins.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
+
+    def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: str | None = None) -> None:
         """Rename a group.
 
         Calls a group something else.
         """
-        self._transport.send(Call("PATCH", f"/api/v1/groups/{place(group_id)}", body=body))
+        self._transport.send(
+            Call("PATCH", f"/api/v1/groups/{place(group_id)}", headers={"If-Match": if_match}, body=body)
+        )
 
     def remove_group(self, group_id: int) -> None:
         """Dissolve a group.
@@ -2208,12 +2264,12 @@ class Operations:
         """
         return self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
 
-    def change_me(self, body: models.MeIn) -> models.Me:
+    def change_me(self, body: models.MeIn, *, if_match: str | None = None) -> models.Me:
         """Change your name.
 
         What others call you. Address and password are changed on the page, by who shows that it is them.
         """
-        return self._transport.ask(Call("PATCH", "/api/v1/me", body=body), models.Me)
+        return self._transport.ask(Call("PATCH", "/api/v1/me", headers={"If-Match": if_match}, body=body), models.Me)
 
     def list_own_tokens(self) -> list[models.Token]:
         """List your tokens.
