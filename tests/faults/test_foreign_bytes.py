@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-from app.services.backups.place import Content
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +27,7 @@ from app.services.backups import restoring
 from app.services.backups.manifest import path_of
 from app.services.backups.places import place_at
 from app.services.loop import artifacts, base_models
+from app.services.places.place import Content
 from app.services.projects import packed_file, packing
 from app.services.served import client as served_client
 from app.services.served.protocol import Again, Answer, NoAnswer, Refused, answer_in, said_in

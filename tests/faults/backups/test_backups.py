@@ -21,12 +21,13 @@ from app.db import migrate
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Backup, Completion, Judgement, ModelVersion, Project, Run, User
 from app.jobs import reaper
-from app.services.backups import database, folder, gathering, making, one_file
+from app.services.backups import database, gathering, making, one_file
 from app.services.backups.places import place_at
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop import artifacts
+from app.services.places import folder
 from app.settings import Settings
 from tests.factories import make_member, make_task
 from tests.faults.backups.conftest import EMAIL, PASSWORD, Command, files_in, is_marked, kill_when
