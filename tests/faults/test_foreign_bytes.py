@@ -122,7 +122,7 @@ def test_an_endpoint_that_asks_to_be_waited_for_names_a_time_or_none(seed: int) 
         date = b"Wed, 21 Oct 2099 07:28:00 GMT"
         said = draw.choice((damaged(date, draw), b"-5", b"nan", b"inf", b"1e400", b"Wed, 99 Oct 0000 99:99:99 -9999"))
         headers = httpx.Headers([(b"retry-after", said)])
-        seconds = served_client._asked_to_wait(headers)
+        seconds = served_client.asked_to_wait(headers)
         assert seconds is None or seconds >= 0
 
 
