@@ -5,6 +5,7 @@ Not jobs of the queue, which are lost with the worker that had them: the rows th
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -33,23 +34,34 @@ async def keep_telling(context: WorkerContext, settings: Settings) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_keep_gathering(context))
         group.create_task(_keep_tidying(context))
-        busy: set[int] = set()
+        busy = Busy()
         for _ in range(LANES):
             group.create_task(_keep_sending(context, settings, busy))
 
 
-async def tell_next(context: WorkerContext, settings: Settings, busy: set[int]) -> bool:
+@dataclass
+class Busy:
+    """The webhooks that this worker is telling something."""
+
+    webhook_ids: set[int] = field(default_factory=set)
+    # From looking who is busy until that is written down: two that look at once would both take the same receiver's.
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+async def tell_next(context: WorkerContext, settings: Settings, busy: Busy) -> bool:
     """Send one delivery of a webhook that nobody is busy with; False if none is due."""
-    claimed = await context.database.once(lambda db: deliveries.claim(db, home=context.home, but=frozenset(busy)))
-    if claimed is None:
-        return False
-    busy.add(claimed.webhook_id)
+    async with busy.looking:
+        but = frozenset(busy.webhook_ids)
+        claimed = await context.database.once(lambda db: deliveries.claim(db, home=context.home, but=but))
+        if claimed is None:
+            return False
+        busy.webhook_ids.add(claimed.webhook_id)
     try:
         answered = await _send(claimed, settings)
         # Not twice: what wasn't noted is sent again, and the receiver knows it by its id.
         await context.database.once(lambda db: deliveries.note(db, claimed, answered))
     finally:
-        busy.discard(claimed.webhook_id)
+        busy.webhook_ids.discard(claimed.webhook_id)
     return True
 
 
@@ -63,7 +75,7 @@ async def _send(claimed: Claimed, settings: Settings) -> Answered:
     return answered
 
 
-async def _keep_sending(context: WorkerContext, settings: Settings, busy: set[int]) -> None:
+async def _keep_sending(context: WorkerContext, settings: Settings, busy: Busy) -> None:
     while not context.stopping.is_set():
         sent = False
         with suppress(*AWAY):  # it is due again by itself

@@ -64,7 +64,7 @@ class Scene:
         here = context or self.loop.context
         await self.loop.do(deliveries.gather)
         sent = 0
-        while await hooks.tell_next(here, settings(), set()):
+        while await hooks.tell_next(here, settings(), hooks.Busy()):
             sent += 1
         return sent
 
@@ -354,7 +354,7 @@ async def test_what_only_this_machine_reaches_is_not_reached(
 async def test_this_machine_itself_is_refused_unless_the_site_allows_it(scene: Scene) -> None:
     await scene.test()
     strict = Settings(home=scene.loop.context.home)
-    assert await hooks.tell_next(scene.loop.context, strict, set())
+    assert await hooks.tell_next(scene.loop.context, strict, hooks.Busy())
     (tried,) = await scene.log()
     assert "127.0.0.1 isn't a public address" in tried.tries[0]["problem"]
     assert not scene.endpoint.asked
@@ -393,6 +393,7 @@ async def test_a_receiver_that_is_silent_holds_up_no_other_and_is_given_up_in_ti
         await other.test()
         telling = asyncio.create_task(hooks.keep_telling(loop.context, settings()))
         await asyncio.to_thread(quick.until_asked, 1)
+        assert len(scene.endpoint.asked) == 1, "no other lane waits for it"
         loop.context.stopping.set()
         never.set()
         await telling

@@ -57,14 +57,14 @@ async def test_from_an_address_to_a_message_that_is_verified_refused_and_sent_ag
     assert secret not in (await owner.get(page)).text, "it is shown once"
     endpoint.next = [Reply(503, b"<script>busy</script>"), Reply(200, b"thanks")]
     assert (await owner.post(f"{page}/test")).headers["location"] == page
-    await hooks.tell_next(make_context(sessions, home), settings(), set())
+    await hooks.tell_next(make_context(sessions, home), settings(), hooks.Busy())
     told = (await owner.get(page)).text
     assert "given up" in told
     assert "503" in told
     assert "&lt;script&gt;busy" in told
     assert "not reached for now" in (await owner.get(HERE)).text
     await owner.post(f"{page}/deliveries/1/redeliver")
-    await hooks.tell_next(make_context(sessions, home), settings(), set())
+    await hooks.tell_next(make_context(sessions, home), settings(), hooks.Busy())
     assert "delivered" in (await owner.get(page)).text
     for asked in endpoint.asked:
         assert Verifier(secret).verify(asked.raw, asked.headers)["type"] == "webhook.test"
@@ -101,7 +101,7 @@ async def test_one_that_was_given_up_is_said_on_the_projects_page_until_it_is_sw
     await owner.post(HERE, data=form)
     await owner.post(f"{HERE}/1/test")
     endpoint.next = [Reply(410)]
-    await hooks.tell_next(make_context(sessions, home), settings(), set())
+    await hooks.tell_next(make_context(sessions, home), settings(), hooks.Busy())
     said = "A webhook was switched off"
     assert said in (await owner.get("/projects/letters")).text
     assert (await owner.post(f"{HERE}/1/test")).status_code == 409
