@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from app.cli import app
+from app.cli import SITE, app
 from app.errors import Invalid
 
 TOKEN = "PLUMBLINE_TOKEN"  # noqa: S105 - the variable's name
 
 
-@app.command()
+@app.command(short_help="Let an assistant read the site (MCP).", rich_help_panel=SITE)
 def mcp(
     url: Annotated[
         str, typer.Option(envvar="PLUMBLINE_URL", help="Where the site is; also by PLUMBLINE_URL.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cli import app
+from app.cli import THINGS, app
 from app.cli.database import in_transaction
 from app.db.tables import Delivery, Webhook
 from app.services.hooks import deliveries, webhooks
@@ -23,7 +23,7 @@ WebhookId = Annotated[int, typer.Argument(min=1, help="Its number, as `plumbline
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 webhook_commands = typer.Typer(help="Webhooks: addresses that are told of what happens.", no_args_is_help=True)
-app.add_typer(webhook_commands, name="webhook")
+app.add_typer(webhook_commands, name="webhook", rich_help_panel=THINGS)
 
 
 @webhook_commands.command()

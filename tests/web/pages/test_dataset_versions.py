@@ -140,12 +140,12 @@ async def test_two_versions_are_chosen_and_compared(
     await cut_what_waits(sessions, home)
     reviewer = doors["reviewer"]
     seen = await page(reviewer, f"{DATASETS}/compare")
-    assert f"From preferences 3 to 4 0 came, {len(gone)} went and 0 count otherwise." in seen
+    assert f"From preferences 3 to 4: 0 came, {len(gone)} went and 0 count otherwise." in seen
     assert "None." in seen
     seen = await page(reviewer, f"{DATASETS}/compare?number=4&since=3&change=gone")
     assert "its prompt is kept out of datasets" in seen
     back = await page(reviewer, f"{DATASETS}/compare?number=3&since=4&change=added")
-    assert f"From preferences 4 to 3 {len(gone)} came, 0 went" in back
+    assert f"From preferences 4 to 3: {len(gone)} came, 0 went" in back
     assert "counts again" in back
     same = await page(reviewer, f"{DATASETS}/compare?number=3&since=3")
     assert "Preferences 3 and 3 hold the same." in same
