@@ -28,11 +28,11 @@ async def test_a_version_is_cut_looked_at_and_taken_as_a_file_and_as_a_folder(
     await page.get_by_role("link", name="Preferences 3").click()
     await page.get_by_role("link", name="Export it as a file").click()
 
-    await page.get_by_label("Schema").select_option("raw")
+    await page.get_by_label("Schema", exact=True).select_option("raw")
     await page.get_by_label("Split", exact=True).select_option("train")
     await page.get_by_role("button", name="Show the first rows").click()
     await expect(page.locator(".row-shown").first).to_contain_text('"split": "train"')
-    await expect(page.get_by_label("Schema")).to_have_value("raw")
+    await expect(page.get_by_label("Schema", exact=True)).to_have_value("raw")
     found = await violations(page, "the first rows")
     assert await fits(page), "a row's text goes over its lines, and not over the page"
     async with page.expect_download() as download:

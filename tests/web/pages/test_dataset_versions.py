@@ -157,6 +157,15 @@ async def test_two_versions_are_chosen_and_compared(
     )
 
 
+async def test_a_rounds_snapshot_leads_to_its_version_and_on_to_a_file(
+    doors: dict[str, Door], seeded: Seeded, home: Path
+) -> None:
+    shown = (await doors["reviewer"].send("GET", "/projects/everyday-help/rounds/2")).text
+    assert f'href="{DATASETS}/2"' in shown
+    assert f'href="{DATASETS}/2/exports"' in shown
+    assert f'href="{DATASETS}/3/exports"' in (await doors["reviewer"].send("GET", f"{DATASETS}/3")).text
+
+
 async def test_a_program_is_told_how_to_follow_without_cutting(doors: dict[str, Door], seeded: Seeded) -> None:
     html: Any = (await doors["reviewer"].send("GET", DATASETS)).text
     assert "/api/v1/projects/everyday-help/judgements/live" in html
