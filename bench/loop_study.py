@@ -148,9 +148,19 @@ class Study:
         }
         return self.stage(name, "reward", config) / "artifact"
 
-    def ppo(self, name: str, sft: Path, reward: Path, seed: int, program: tuple[str, ...] | None = None) -> Path:
+    def ppo(
+        self,
+        name: str,
+        sft: Path,
+        reward: Path,
+        seed: int,
+        program: tuple[str, ...] | None = None,
+        averaged: Path | None = None,
+    ) -> Path:
         prompts = self.prompt_file("ppo-prompts.jsonl", [key for key in self.train if key not in self.validation])
         config = {"policy": sft, "reference": sft, "reward": reward, "prompts": prompts, "seed": seed}
+        if averaged is not None:
+            config["averaged"] = averaged
         return self.stage(name, "ppo", config, program) / "artifact"
 
     def outcome(self, arm: str, number: int, policy: Path, sft: Path, reward: Path | None) -> Outcome:

@@ -15,7 +15,7 @@ from app.errors import Invalid
 TOKEN = "PLUMBLINE_TOKEN"  # noqa: S105 - the variable's name
 
 
-@app.command(short_help="Let an assistant read the site (MCP).", rich_help_panel=SITE)
+@app.command(rich_help_panel=SITE, short_help="Serve a site to an assistant that speaks MCP.")
 def mcp(
     url: Annotated[
         str, typer.Option(envvar="PLUMBLINE_URL", help="Where the site is; also by PLUMBLINE_URL.")

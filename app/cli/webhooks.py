@@ -1,6 +1,5 @@
 """Webhooks from the command line: of a project, or without one of the whole site."""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import THINGS, app
 from app.cli.database import in_transaction
+from app.cli.output import say, show
 from app.db.tables import Delivery, Webhook
 from app.services.hooks import deliveries, webhooks
 from app.services.hooks.kinds import EVENTS
@@ -20,7 +20,6 @@ ProjectName = Annotated[
     typer.Option("--project", "-p", help="The project's short name, as in its address; without it: the whole site's."),
 ]
 WebhookId = Annotated[int, typer.Argument(min=1, help="Its number, as `plumbline webhook list` says it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 webhook_commands = typer.Typer(help="Webhooks: addresses that are told of what happens.", no_args_is_help=True)
 app.add_typer(webhook_commands, name="webhook", rich_help_panel=THINGS)
@@ -32,7 +31,6 @@ def add(
     project: ProjectName = None,
     event: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(EVENTS)}; without it: all.")] = None,
     pause: Annotated[int, typer.Option(help="Seconds between two messages about judgements, at least.")] = 60,
-    as_json: AsJson = False,
 ) -> None:
     """Add a webhook and print its secret, which is never shown again."""
     # All but the one that is a message for each judgement.
@@ -44,18 +42,19 @@ def add(
 
     webhook, secret = in_transaction(create)
     told = {**_told(webhook), "secret": secret}
-    _say(told, f"Webhook {webhook.id} tells {webhook.address}. Its secret: {secret}", as_json=as_json)
+    say(f"Webhook {webhook.id} tells {webhook.address}. Its secret: {secret}", told)
 
 
 @webhook_commands.command("list")
-def list_webhooks(project: ProjectName = None, as_json: AsJson = False) -> None:
+def list_webhooks(project: ProjectName = None) -> None:
     """List the webhooks of a project, or of the whole site."""
 
     async def read(db: AsyncSession) -> list[Webhook]:
         return await webhooks.list_webhooks(db, await _project_id(db, project))
 
     found = in_transaction(read)
-    _say([_told(one) for one in found], "\n".join(map(_line, found)) or "There is no webhook.", as_json=as_json)
+    columns = {"id": "Number", "address": "Address", "standing": "Now", "events": "Told of"}
+    show([_told(one) for one in found], columns, empty="There is no webhook.")
 
 
 @webhook_commands.command()
@@ -63,7 +62,6 @@ def log(
     webhook_id: WebhookId,
     project: ProjectName = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
-    as_json: AsJson = False,
 ) -> None:
     """Print what a webhook was told, newest first, and what it answered."""
 
@@ -71,8 +69,8 @@ def log(
         return await deliveries.newest(db, await _webhook(db, project, webhook_id), limit=limit)
 
     found = in_transaction(read)
-    lines = "\n".join(map(_delivery_line, found)) or "It was told nothing yet."
-    _say([_delivery(one) for one in found], lines, as_json=as_json)
+    columns = {"id": "Number", "kind": "What", "state": "Now", "answer": "Last answer"}
+    show([_delivery(one) for one in found], columns, empty="It was told nothing yet.")
 
 
 @webhook_commands.command("test")
@@ -82,7 +80,7 @@ def try_out(webhook_id: WebhookId, project: ProjectName = None) -> None:
     async def send(db: AsyncSession) -> Delivery:
         return await deliveries.send_test(db, await _webhook(db, project, webhook_id))
 
-    print(f"{in_transaction(send).message_id} is on its way.")
+    say(f"{in_transaction(send).message_id} is on its way.")
 
 
 @webhook_commands.command()
@@ -96,7 +94,7 @@ def redeliver(
     async def send(db: AsyncSession) -> Delivery:
         return await deliveries.redeliver(db, await _webhook(db, project, webhook_id), delivery_id)
 
-    print(f"{in_transaction(send).message_id} is on its way.")
+    say(f"{in_transaction(send).message_id} is on its way.")
 
 
 @webhook_commands.command()
@@ -111,7 +109,7 @@ def switch(
         await webhooks.switch(db, await _webhook(db, project, webhook_id), on=on)
 
     in_transaction(change)
-    print(f"Webhook {webhook_id} is {'on' if on else 'off'}.")
+    say(f"Webhook {webhook_id} is {'on' if on else 'off'}.")
 
 
 @webhook_commands.command()
@@ -121,7 +119,7 @@ def rotate(webhook_id: WebhookId, project: ProjectName = None) -> None:
     async def change(db: AsyncSession) -> str:
         return await webhooks.rotate(db, await _webhook(db, project, webhook_id), home=settings().home)
 
-    print(in_transaction(change))
+    say(in_transaction(change))
 
 
 @webhook_commands.command()
@@ -132,7 +130,7 @@ def remove(webhook_id: WebhookId, project: ProjectName = None) -> None:
         await webhooks.remove(db, await _webhook(db, project, webhook_id))
 
     in_transaction(leave)
-    print(f"Webhook {webhook_id} is removed.")
+    say(f"Webhook {webhook_id} is removed.")
 
 
 async def _project_id(db: AsyncSession, project: str | None) -> int | None:
@@ -145,24 +143,12 @@ async def _webhook(db: AsyncSession, project: str | None, webhook_id: int) -> We
 
 def _told(webhook: Webhook) -> dict[str, Any]:
     columns = ("id", "address", "events", "pause_seconds", "off_because", "failing_since")
-    return {name: getattr(webhook, name) for name in columns}
-
-
-def _line(webhook: Webhook) -> str:
     standing = "off" if webhook.off_at else "failing" if webhook.failing_since else "on"
-    return f"{webhook.id}: {webhook.address}, {standing}, {', '.join(webhook.events)}"
+    return {**{name: getattr(webhook, name) for name in columns}, "standing": standing}
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:
     columns = ("id", "message_id", "kind", "about", "state", "happened_at", "attempt", "tries")
-    return {name: getattr(delivery, name) for name in columns}
-
-
-def _delivery_line(delivery: Delivery) -> str:
     last = delivery.tries[-1] if delivery.tries else None
-    answer = f", {last['status'] or last['problem']} in {last['milliseconds']} ms" if last else ""
-    return f"{delivery.id}: {delivery.kind} {delivery.state}{answer}"
-
-
-def _say(told: Any, words: str, *, as_json: bool) -> None:
-    print(json.dumps(told, ensure_ascii=False, indent=2, default=str) if as_json else words)
+    answer = f"{last['status'] or last['problem']} in {last['milliseconds']} ms" if last else ""
+    return {**{name: getattr(delivery, name) for name in columns}, "answer": answer}

@@ -25,6 +25,8 @@ EDITS: Mapping[str, tuple[str, dict[str, object]]] = {
     "an account": ("/api/v1/people/{person}", {"is_admin": True}),
     "oneself": ("/api/v1/me", {"name": "Kim"}),
     "a gold task": (f"{HERE}/gold-tasks/{{gold}}", {"explanation": "Because."}),
+    "a dataset version": (f"{HERE}/datasets/1", {"note": "The first."}),
+    "a webhook": (f"{HERE}/webhooks/{{webhook}}", {"pause_seconds": 90}),
     "a group": ("/api/v1/groups/{group}", {"name": "Everybody"}),
 }
 
@@ -42,10 +44,12 @@ async def owner(db: AsyncSession, calling: As, seeded: Seeded) -> httpx.AsyncCli
 @pytest.fixture
 async def here(owner: httpx.AsyncClient, seeded: Seeded) -> dict[str, int]:
     gold = {"better": 0, "prompt": "Which?", "responses": ["This.", "That."]}
+    hook = {"address": "https://hooks.example/", "events": ["run.ended"]}
     return {
         "served": seeded.served.id,
         "person": seeded.annotator.id,
         "gold": (await owner.post(f"{HERE}/gold-tasks", json=gold)).json()["task_id"],
+        "webhook": (await owner.post(f"{HERE}/webhooks", json=hook)).json()["id"],
         "group": (await owner.post("/api/v1/groups", json={"name": "All"})).json()["id"],
     }
 

@@ -35,6 +35,7 @@ LISTINGS = (
     ("settings", "show", *HERE),
     ("settings", "show", *HERE, "round"),
     ("log", "--limit", "3"),
+    ("webhook", "list", *HERE),
     ("figures",),
 )
 SCREEN_LINES = 40

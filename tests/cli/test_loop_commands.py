@@ -157,7 +157,7 @@ def test_a_model_is_taken_out_and_a_download_that_broke_off_goes_on(
     assert plumbline("model", "download", "policy", "2", *HERE, "--out", str(out)).code == 0
     assert out.read_bytes() == content
     assert list(tmp_path.glob(".taken.tar.*")) == []
-    assert plumbline("model", "download", "policy", "9", *HERE).code == 2
+    assert plumbline("model", "download", "policy", "9", *HERE).code == 3
 
 
 def test_models_are_asked_from_the_command_line(
@@ -176,5 +176,5 @@ def test_models_are_asked_from_the_command_line(
     failed = "UPDATE errands SET state = 'failed', ended_at = now(), error = 'No luck.' WHERE state = 'queued'"
     monkeypatch.setattr(time, "sleep", lambda _: change(database_url, failed))
     assert plumbline("model", "generate", "2", "Why?", *HERE).refusal == "No luck."
-    assert plumbline("model", "generate", "99", "Why?", *HERE).code == 2
+    assert plumbline("model", "generate", "99", "Why?", *HERE).code == 3
     assert plumbline("model", "push", "policy", "2", *HERE, "--to", "/etc").refusal.startswith("Models can't be pushed")

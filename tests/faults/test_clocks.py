@@ -30,10 +30,12 @@ __all__ = ["context", "home", "loop"]
 ROOT = Path(__file__).parents[2]
 JUMPS = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=40), timedelta(days=-40)]
 # Where a process's own clock is asked: what a file of a project says of runs that are over, how long another server
-# asks to be left alone, how long ago something was, a preview that nobody keeps, the name of a backup, and the doctor,
+# asks to be left alone, how long ago something was, a preview that nobody keeps, the name of a backup, what a
+# receiver holds its own clock against, and the doctor,
 # who holds both clocks side by side.
 ASKED = {
     "app/cli/database_findings.py",
+    "app/jobs/hooks.py",
     "app/services/backups/manifest.py",
     "app/services/projects/unpacking.py",
     "app/services/served/client.py",

@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-from app.services.backups.place import Content
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +27,7 @@ from app.services.backups import restoring
 from app.services.backups.manifest import path_of
 from app.services.backups.places import place_at
 from app.services.loop import artifacts, base_models
+from app.services.places.place import Content
 from app.services.projects import packed_file, packing
 from app.services.served import client as served_client
 from app.services.served.protocol import Again, Answer, NoAnswer, Refused, answer_in, said_in
@@ -122,7 +122,7 @@ def test_an_endpoint_that_asks_to_be_waited_for_names_a_time_or_none(seed: int) 
         date = b"Wed, 21 Oct 2099 07:28:00 GMT"
         said = draw.choice((damaged(date, draw), b"-5", b"nan", b"inf", b"1e400", b"Wed, 99 Oct 0000 99:99:99 -9999"))
         headers = httpx.Headers([(b"retry-after", said)])
-        seconds = served_client._asked_to_wait(headers)
+        seconds = served_client.asked_to_wait(headers)
         assert seconds is None or seconds >= 0
 
 

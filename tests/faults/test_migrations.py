@@ -10,6 +10,7 @@ from tests.seeded import seeded, seeded_template, seeded_url
 __all__ = ["seeded", "seeded_template", "seeded_url"]
 
 # What a step back can't keep, as each migration says itself.
+GONE = {"errands", "judgement_changes"}
 LOST = {"runs": {"retry_at"}, "model_versions": {"fault"}}
 
 
@@ -22,6 +23,8 @@ def digests(url: str) -> dict[str, tuple[int, str]]:
             "AND table_type = 'BASE TABLE' AND table_name <> 'alembic_version'"
         ).fetchall()
         for (name,) in names:
+            if name in GONE:
+                continue
             digest = sql.SQL(
                 "SELECT count(*), coalesce(md5(string_agg(row::text, ',' ORDER BY row::text)), '') "
                 "FROM (SELECT to_jsonb(t) - %s::text[] AS row FROM {} t) rows"

@@ -48,7 +48,7 @@ def test_it_prints_a_link_that_works_has_its_home_alone_and_leaves_nothing_runni
     assert who == "Admin"
     assert httpx.get(link).is_success
     second = Up(home, free_port())
-    assert second.process.wait() == 2
+    assert second.process.wait() == 4
     second.end()
     assert f"is in use by another Plumbline (process {site.process.pid})" in second.said
     assert second.said.count("\n") == 1
@@ -65,7 +65,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         site = Up(home, port)
-        assert site.process.wait() == 2
+        assert site.process.wait() == 4
         site.end()
     assert site.said == f"Port {port} is taken by another program. Set PLUMBLINE_PORT to a free one.\n"
     assert not home.exists()

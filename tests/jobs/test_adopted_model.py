@@ -21,7 +21,7 @@ async def test_the_model_is_put_into_use_and_writes_the_first_pairs(loop: Loop, 
 
     project = await loop.do(make)
     assert await command("run", "start", "adopt", "-p", project.slug) == (
-        2,
+        4,
         "This project has no model to start from: choose one in its settings first.\n",
     )
 

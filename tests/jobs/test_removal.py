@@ -59,6 +59,7 @@ async def test_a_project_goes_with_its_rows_and_files_and_another_stays(loop: Lo
         "gold_answers",
         "bulk_changes",
         "changed_rows",
+        "errands",
         "group_grants",
         "imports",
         "invitations",

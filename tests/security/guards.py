@@ -29,8 +29,9 @@ from app.services import accounts, audit
 from app.services.judging import judgements, reviews
 from app.services.projects import projects
 from app.web.api import access as api_access
+from app.web.api import errands
 from app.web.pages import access as page_access
-from app.web.serving import deps, downloads, log_files
+from app.web.serving import deps, log_files
 
 Guard = Literal["signed in", "member", "role", "owner alone", "admin", "scope"]
 GUARDS: tuple[Guard, ...] = ("signed in", "member", "role", "owner alone", "admin", "scope")
@@ -76,7 +77,7 @@ class Guards:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(projects, "get", self._found(projects.get))
             patch.setattr(projects, "get_even_archived", self._found(projects.get_even_archived))
-            for module in (deps, api_access, audit, log_files, downloads):
+            for module in (deps, api_access, audit, log_files, errands):
                 patch.setattr(module, "look_up", _plainly)
             patch.setattr(api_access, "scopes_of", self._scopes(api_access.scopes_of))
             for module in (projects, judgements, reviews):

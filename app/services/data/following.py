@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -36,6 +35,7 @@ LONGEST_CURSOR = 500
 # The oldest transaction that is still under way: what those before it did can be seen, or was taken back.
 _HORIZON = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 _END = literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", BigInteger)
+_NOW = literal_column("extract(epoch FROM now())::bigint", BigInteger)
 # Which database this is: transactions of another one have nothing to do with these.
 _DATABASE: ColumnElement[str] = literal_column(
     "(SELECT system_identifier::text FROM pg_control_system()) || '.' ||"
@@ -149,16 +149,16 @@ def _is_unpaired() -> ColumnElement[bool]:
 
 async def _begin(db: AsyncSession, meaning: str) -> Cursor:
     """Whatever is done from this moment on is a change to be read after all that is there."""
-    horizon = await db.scalar(select(_HORIZON)) or 0
-    return Cursor("all", horizon, 0, meaning, int(time.time()))
+    horizon, now = (await db.execute(select(_HORIZON, _NOW))).one()
+    return Cursor("all", horizon or 0, 0, meaning, now)
 
 
 async def _go_on(db: AsyncSession, after: str, meaning: str) -> Cursor:
     cursor = _decode(after)
-    end = await db.scalar(select(_END)) or 0
-    if cursor.meaning != meaning or cursor.changed_in > end or time.time() - cursor.at > KEPT_SECONDS:
+    end, now = (await db.execute(select(_END, _NOW))).one()
+    if cursor.meaning != meaning or cursor.changed_in > (end or 0) or now - cursor.at > KEPT_SECONDS:
         raise BeginAgain
-    return cursor if cursor.phase == "all" else replace(cursor, at=int(time.time()))
+    return cursor if cursor.phase == "all" else replace(cursor, at=now)
 
 
 def _decode(after: str) -> Cursor:

@@ -7,7 +7,7 @@ the hold on it: a worker that comes too late notes nothing.
 
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Select, exists, func, select, text, update
@@ -113,7 +113,7 @@ async def note(db: AsyncSession, claimed: Claimed, answered: Answered) -> bool:
     )
     if webhook is None or delivery is None:
         return False
-    delivery.tries = [*delivery.tries, _told(answered)][-TRIES_KEPT:]
+    delivery.tries = [*delivery.tries, _told(answered, await _now(db))][-TRIES_KEPT:]
     if answered.is_taken:
         _end(delivery, "delivered")
         webhook.failing_since = None
@@ -186,14 +186,14 @@ async def _claimed(db: AsyncSession, delivery: Delivery, home: Path) -> Claimed:
     message = Message(
         delivery.message_id, delivery.kind, delivery.happened_at, delivery.about, slug, settings().site_url
     )
-    secrets, problem = _secrets_of(webhook, home)
+    secrets, problem = _secrets_of(webhook, home, await _now(db))
     return Claimed(delivery.id, webhook.id, delivery.attempt, webhook.address, secrets, message, problem)
 
 
-def _secrets_of(webhook: Webhook, home: Path) -> tuple[tuple[str, ...], str | None]:
+def _secrets_of(webhook: Webhook, home: Path, now: datetime) -> tuple[tuple[str, ...], str | None]:
     """The secrets that sign now, or why there are none."""
     sealed = [webhook.secret_sealed]
-    if webhook.previous_sealed is not None and _is_ahead(webhook.previous_until):
+    if webhook.previous_sealed is not None and webhook.previous_until is not None and webhook.previous_until > now:
         sealed.append(webhook.previous_sealed)
     try:
         return tuple(webhooks.unsealed(one, webhook.project_id, home) for one in sealed), None
@@ -202,14 +202,15 @@ def _secrets_of(webhook: Webhook, home: Path) -> tuple[tuple[str, ...], str | No
 
 
 async def _fail(db: AsyncSession, delivery: Delivery, webhook: Webhook, answered: Answered) -> None:
-    webhook.failing_since = webhook.failing_since or datetime.now(UTC)
+    now = await _now(db)
+    webhook.failing_since = webhook.failing_since or now
     is_last = delivery.attempt >= TRIES
     if answered.status == GONE:
         _end(delivery, "failed")
         _switch_off(webhook, "gone")
     elif is_last:
         _end(delivery, "failed")
-        if delivery.kind != TEST and webhook.failing_since <= datetime.now(UTC) - FAILING_FOR:
+        if delivery.kind != TEST and webhook.failing_since <= now - FAILING_FOR:
             _switch_off(webhook, "failing")
     else:
         delivery.due_at = func.now() + timedelta(seconds=_pause_seconds(delivery.attempt, answered))
@@ -230,9 +231,9 @@ def _switch_off(webhook: Webhook, because: str) -> None:
         webhook.off_at, webhook.off_because = func.now(), because
 
 
-def _told(answered: Answered) -> Json:
+def _told(answered: Answered, now: datetime) -> Json:
     return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "at": now.isoformat(timespec="seconds"),
         "status": answered.status,
         "milliseconds": answered.milliseconds,
         "said": answered.said,
@@ -254,5 +255,8 @@ def _require_on(webhook: Webhook) -> None:
         raise Conflict("This webhook is switched off.")
 
 
-def _is_ahead(moment: datetime | None) -> bool:
-    return moment is not None and moment > datetime.now(UTC)
+async def _now(db: AsyncSession) -> datetime:
+    """By the database's clock, as everything that is due."""
+    now = await db.scalar(select(func.now()))
+    assert now is not None
+    return now

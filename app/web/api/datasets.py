@@ -11,6 +11,7 @@ from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import FORMATS
 from app.services.loop import cutting, exporting
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.edits import Read
 from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import CutIn, DatasetExportIn, DatasetOut, ExportColumnOut, ExportPreviewOut, RunOut
 from app.web.serving import downloads
@@ -55,9 +56,13 @@ async def cut(project: OwnedProject, caller: Caller, db: Db, body: CutIn | None 
 
 
 @router.get("/projects/{slug}/datasets/{number}", summary="Read a dataset version")
-async def read_dataset(project: ManagedProject, number: Id, db: Db) -> DatasetOut:
-    """A version of the preferences."""
-    return DatasetOut.model_validate(await datasets.get_version(db, project, number))
+async def read_dataset(
+    project: ManagedProject, number: Id, db: Db, read: Read, kind: DatasetKind = "preferences"
+) -> DatasetOut:
+    """A version of the preferences, or of the demonstrations by `kind`."""
+    version = await datasets.get_version(db, project, number, kind)
+    await read.tell(db, version)
+    return DatasetOut.model_validate(version)
 
 
 @router.get(

@@ -22,6 +22,9 @@ OTHERWISE = {
     "upload": "the body is a file of any size; nothing is stored of it in the project until it is loaded",
     "send_project_file": "the body is a file of any size, of which one project is made at most",
     "try_served_model": "nothing is stored",
+    **dict.fromkeys(
+        ("generate", "score", "ask_writers"), "nothing is changed: a question that is sent again is asked again"
+    ),
 }
 REPLAYED = "Idempotency-Replayed"
 

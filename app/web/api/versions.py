@@ -9,6 +9,7 @@ from app.services.data import datasets, differences, manifests, notes
 from app.services.data.differences import Change
 from app.services.loop import folders
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.edits import Edit
 from app.web.api.paging import Page, decode, encode
 from app.web.api.schemas import ComparisonOut, DatasetOut, DifferenceOut, NotesIn, Problem, RunOut, SummaryOut
 from app.web.serving.dataset_folders import zipped
@@ -32,12 +33,13 @@ async def read_manifest(project: ManagedProject, number: Id, db: Db, kind: Kind 
 
 @router.patch("/projects/{slug}/datasets/{number}", summary="Note something about a version")
 async def change_dataset(
-    project: OwnedProject, number: Id, body: NotesIn, db: Db, kind: Kind = "preferences"
+    project: OwnedProject, number: Id, body: NotesIn, db: Db, edit: Edit, kind: Kind = "preferences"
 ) -> DatasetOut:
     """Changes its `note`, its `tags` or both. What it holds never changes."""
     version = await datasets.get_version(db, project, number, kind)
+    await edit.require_current(db, version)
     notes.note(version, text=body.note, tags=body.tags)
-    await db.flush()
+    await edit.tell(db, version)
     return DatasetOut.model_validate(version)
 
 

@@ -12,6 +12,7 @@ from app.db.tables.hooks import DeliveryState, EventKind, OffBecause
 from app.services.hooks import deliveries, webhooks
 from app.services.hooks.webhooks import LONGEST_PAUSE_SECONDS, Description
 from app.web.api.access import Caller, Id, OwnedProject
+from app.web.api.edits import Edit, Read
 from app.web.api.paging import Page, PageQuery, Paging, read_page
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db, settings_of
@@ -122,18 +123,22 @@ async def add_webhook(project: OwnedProject, body: WebhookIn, caller: Caller, re
 
 
 @router.get("/{webhook_id}", summary="Read a webhook")
-async def read_webhook(project: OwnedProject, webhook_id: Id, db: Db) -> WebhookOut:
+async def read_webhook(project: OwnedProject, webhook_id: Id, db: Db, read: Read) -> WebhookOut:
     """Where it is, what it is told of, and whether it can be reached."""
-    return WebhookOut.of(await webhooks.get(db, project.id, webhook_id))
+    webhook = await webhooks.get(db, project.id, webhook_id)
+    await read.tell(db, webhook)
+    return WebhookOut.of(webhook)
 
 
 @router.patch("/{webhook_id}", summary="Change a webhook, or switch it off or on")
-async def change_webhook(project: OwnedProject, webhook_id: Id, body: WebhookChange, db: Db) -> WebhookOut:
+async def change_webhook(project: OwnedProject, webhook_id: Id, body: WebhookChange, db: Db, edit: Edit) -> WebhookOut:
     """What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile."""
     webhook = await webhooks.get(db, project.id, webhook_id)
+    await edit.require_current(db, webhook)
     await webhooks.change(db, webhook, body.description(webhook))
     if body.is_on is not None:
         await webhooks.switch(db, webhook, on=body.is_on)
+    await edit.tell(db, webhook)
     return WebhookOut.of(webhook)
 
 

@@ -97,7 +97,7 @@ async def test_addresses_that_lead_nowhere_say_so(doors: dict[str, Door], seeded
         (f"{PROJECT}/runs/soon", 422),
         (f"{PROJECT}/datasets/99/export", 404),
         (f"{PROJECT}/datasets/99/judgements", 404),
-        (f"{PROJECT}/datasets/1/export?format=csv", 422),
+        (f"{PROJECT}/datasets/1/export?format=xlsx", 422),
         (f"{PROJECT}/datasets/1/export?kind=poems", 422),
         (f"{PROJECT}/datasets/1/export?kind=demonstrations", 409),  # a row of the seed without its file
     ):

@@ -160,10 +160,10 @@ def test_the_command_line_shows_sets_and_resets(
         return done.out if done.code == 0 else done.refusal
 
     assert plumbline("set", "ppo", "iterations=7", "alarms.kl=3") == "Set in ppo: iterations=7, alarms.kl=3.\n"
-    assert "ppo iterations = 7 (by default 22)" in plumbline("show")
+    assert "ppo\titerations\t7\tby default 22" in plumbline("show")
     assert plumbline("set", "ppo", "iterations=0") == "iterations: must be at least 1, not 0."
     assert plumbline("set", "ppo", "iterations") == "Write NAME=VALUE, not 'iterations'."
     plumbline("reset", "ppo", "iterations")
-    assert "ppo iterations = 22\n" in plumbline("show", "ppo")
+    assert "ppo\titerations\t22\t" in plumbline("show", "ppo")
     assert plumbline("reset", "ppo") == "Reset in ppo: everything.\n"
     assert "alarms.kl" not in plumbline("show")
