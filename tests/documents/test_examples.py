@@ -43,6 +43,7 @@ def walk(
     monkeypatch.setenv("PLUMBLINE_PRIVATE_ADDRESSES", LOOPBACK)
     write_models(tmp_path / "home")
     write_model(tmp_path / "models" / "mine")
+    write_model(tmp_path / "models" / "tuned")  # as training elsewhere would
     (tmp_path / "key.txt").write_text(KEY)
     with ExitStack() as stack:
         with psycopg.connect(seeded_url) as connection:

@@ -257,6 +257,5 @@ def _require_on(webhook: Webhook) -> None:
 
 async def _now(db: AsyncSession) -> datetime:
     """By the database's clock, as everything that is due."""
-    now = await db.scalar(select(func.now()))
-    assert now is not None
+    now: datetime = (await db.execute(select(func.now()))).scalar_one()
     return now

@@ -2,6 +2,7 @@
 here, too.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ router = APIRouter(include_in_schema=False)
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
+WRAPPED = re.compile(r"(?<=\S)\n(?=[^\s*-])")
 LARGEST = 2**31 - 1
 UNSAID = "Successful Response"  # what the framework writes where nobody wrote anything
 
@@ -67,12 +69,17 @@ async def show_docs(request: Request) -> Response:
     return render.page(
         request,
         "api/docs.html",
-        about=document["info"]["description"],
+        about=_unwrapped(document["info"]["description"]),
         tags=list(dict.fromkeys(operation.tag for operation in shown)),
         operations=shown,
         errors=sorted(_errors(DomainError), key=lambda error: (error.status, error.__name__)),
         site_url=settings_of(request).site_url,
     )
+
+
+def _unwrapped(text: str) -> str:
+    """A docstring's paragraphs as lines of their own: pages show each end of a line as one, as models mean it."""
+    return WRAPPED.sub(" ", text)
 
 
 def operations(document: Schema) -> Iterator[Operation]:
@@ -92,7 +99,7 @@ def _operation(document: Schema, path: str, method: str, described: Schema) -> O
         method=method.upper(),
         path=path,
         summary=described["summary"],
-        about=described.get("description", ""),
+        about=_unwrapped(described.get("description", "")),
         parameters=tuple(
             Field(
                 entry["name"],

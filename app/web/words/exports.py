@@ -17,7 +17,7 @@ FIELDS_OF_EXPORTS: Mapping[str, str] = {
     "format": lazy("Format"),
     "votes": lazy("Several votes on a pair"),
     "files": lazy("Files"),
-    "people": lazy("People"),
+    "people": lazy("People, with commas between them"),
     "least_agreement": lazy("Agreement of at least (0 to 1)"),
     "flagged": lazy("Flagged"),
 }

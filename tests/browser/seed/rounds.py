@@ -30,6 +30,7 @@ async def finished_round(
         db, project, "select", hours=hours, minutes=0.1, round_=round_, step="select", result={"pairs_made": 480}
     )
     snapshot = await make_run(db, project, "snapshot", hours=hours - 2, minutes=0.1, round_=round_, step="snapshot")
+    snapshot.result = {"number": number}
     dataset = await make_dataset(
         db,
         project,
@@ -124,6 +125,7 @@ async def stopped_round(
         db, project, number, owner, hours=hours, label_target=400, step="policy_gate", status="stopped"
     )
     snapshot = await make_run(db, project, "snapshot", hours=hours - 1, minutes=0.1, round_=round_, step="snapshot")
+    snapshot.result = {"number": number}
     dataset = await make_dataset(
         db, project, "preferences", number, 812, {"train": 708, "validation": 104, "ties": 64, "human": 812}, snapshot
     )

@@ -140,12 +140,12 @@ async def test_two_versions_are_chosen_and_compared(
     await cut_what_waits(sessions, home)
     reviewer = doors["reviewer"]
     seen = await page(reviewer, f"{DATASETS}/compare")
-    assert f"From preferences 3 to 4 0 came, {len(gone)} went and 0 count otherwise." in seen
+    assert f"From preferences 3 to 4: 0 came, {len(gone)} went and 0 count otherwise." in seen
     assert "None." in seen
     seen = await page(reviewer, f"{DATASETS}/compare?number=4&since=3&change=gone")
     assert "its prompt is kept out of datasets" in seen
     back = await page(reviewer, f"{DATASETS}/compare?number=3&since=4&change=added")
-    assert f"From preferences 4 to 3 {len(gone)} came, 0 went" in back
+    assert f"From preferences 4 to 3: {len(gone)} came, 0 went" in back
     assert "counts again" in back
     same = await page(reviewer, f"{DATASETS}/compare?number=3&since=3")
     assert "Preferences 3 and 3 hold the same." in same
@@ -155,6 +155,15 @@ async def test_two_versions_are_chosen_and_compared(
     assert "There is no version to compare yet." in await page(
         doors["outsider"], "/projects/elsewhere/datasets/compare"
     )
+
+
+async def test_a_rounds_snapshot_leads_to_its_version_and_on_to_a_file(
+    doors: dict[str, Door], seeded: Seeded, home: Path
+) -> None:
+    shown = (await doors["reviewer"].send("GET", "/projects/everyday-help/rounds/2")).text
+    assert f'href="{DATASETS}/2"' in shown
+    assert f'href="{DATASETS}/2/exports"' in shown
+    assert f'href="{DATASETS}/3/exports"' in (await doors["reviewer"].send("GET", f"{DATASETS}/3")).text
 
 
 async def test_a_program_is_told_how_to_follow_without_cutting(doors: dict[str, Door], seeded: Seeded) -> None:
