@@ -91,7 +91,7 @@ def _circumstances(one: Said) -> Json:
 
 
 async def rows_of(db: AsyncSession, project_id: int, judgement_ids: Sequence[int]) -> dict[int, Json]:
-    """The same rows of some judgements, by judgement, whether or not a version holds them."""
+    """Rows as an export of a version has them, by judgement, whether or not a version holds these."""
     found = await said_in(db, project_id, judgement_ids)
     return {one.judgement.id: row for one in found for row in _rows(one)}
 
