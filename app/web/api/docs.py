@@ -1,7 +1,8 @@
-"""The API's documentation as a page, made from its own OpenAPI document. No script: the strict content policy holds
-here, too.
+"""The API's documentation as a page, made from its own OpenAPI document, where each call can be tried: by a script of
+the site's own, since the strict content policy holds here, too.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 WRAPPED = re.compile(r"(?<=\S)\n(?=[^\s*-])")
 LARGEST = 2**31 - 1
+JSON = "application/json"
 UNSAID = "Successful Response"  # what the framework writes where nobody wrote anything
 
 Schema = dict[str, Any]
@@ -40,14 +42,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Answer:
+    """`example` is JSON as one reads it; none of what isn't JSON."""
+
     status: str
     about: str
     fields: tuple[Field, ...]
+    example: str | None
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A call. A token needs one of `scopes` for it."""
+    """A call. A token needs one of `scopes` for it; `media_type` is that of its body, `example` such a body as JSON."""
 
     anchor: str
     tag: str
@@ -58,7 +63,14 @@ class Operation:
     about: str
     parameters: tuple[Field, ...]
     body: tuple[Field, ...]
+    media_type: str | None
+    example: str | None
     answers: tuple[Answer, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether something may be another than before, once it was made."""
+        return "read" not in self.scopes
 
 
 @router.get("/api/docs", dependencies=[Depends(may_read_docs)])
@@ -91,7 +103,8 @@ def operations(document: Schema) -> Iterator[Operation]:
 
 
 def _operation(document: Schema, path: str, method: str, described: Schema) -> Operation:
-    body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    contents = described.get("requestBody", {}).get("content", {})
+    body = contents.get(JSON, {})
     return Operation(
         anchor=described["operationId"],
         tag=described.get("tags", [""])[0],
@@ -111,18 +124,25 @@ def _operation(document: Schema, path: str, method: str, described: Schema) -> O
             )
             for entry in described.get("parameters", ())
         ),
-        body=tuple(_fields(document, body)),
+        body=tuple(_fields(document, body.get("schema", {}))),
+        media_type=next(iter(contents), None),
+        example=_written(body),
         answers=tuple(
-            Answer(status, answer["description"].removeprefix(UNSAID), tuple(_fields(document, _json_schema(answer))))
+            _answer(document, status, answer)
             for status, answer in sorted(described["responses"].items())
             if status.startswith("2")
         ),
     )
 
 
-def _json_schema(answer: Schema) -> Schema:
-    schema: Schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-    return schema
+def _answer(document: Schema, status: str, described: Schema) -> Answer:
+    content = described.get("content", {}).get(JSON, {})
+    fields = tuple(_fields(document, content.get("schema", {})))
+    return Answer(status, described["description"].removeprefix(UNSAID), fields, _written(content))
+
+
+def _written(content: Schema) -> str | None:
+    return json.dumps(content["example"], indent=2, ensure_ascii=False) if "example" in content else None
 
 
 def _fields(document: Schema, schema: Schema) -> Iterator[Field]:

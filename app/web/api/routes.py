@@ -31,6 +31,7 @@ from app.web.api import (
     projects,
     quality,
     refusals,
+    retiring,
     round_settings,
     rows,
     served_models,
@@ -82,6 +83,7 @@ for part in PARTS:
     for route in part.router.routes:
         if isinstance(route, APIRoute):
             once.make_repeatable(route)
+            retiring.announce(route)
     router.include_router(part.router)
 
 description = APIRouter(include_in_schema=False)
