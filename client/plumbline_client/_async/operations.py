@@ -319,13 +319,16 @@ class AsyncOperations:
             models.Run,
         )
 
-    async def read_dataset(self, slug: str, number: int) -> models.Dataset:
+    async def read_dataset(
+        self, slug: str, number: int, *, kind: Literal["demonstrations", "preferences"] | None = None
+    ) -> models.Dataset:
         """Read a dataset version.
 
-        A version of the preferences.
+        A version of the preferences, or of the demonstrations by `kind`.
         """
         return await self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}"), models.Dataset
+            Call("GET", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}", query={"kind": kind}),
+            models.Dataset,
         )
 
     async def change_dataset(
@@ -335,13 +338,20 @@ class AsyncOperations:
         body: models.NotesIn,
         *,
         kind: Literal["demonstrations", "preferences"] | None = None,
+        if_match: str | None = None,
     ) -> models.Dataset:
         """Note something about a version.
 
         Changes its `note`, its `tags` or both. What it holds never changes.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/datasets/{place(number)}", query={"kind": kind}, body=body),
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/datasets/{place(number)}",
+                query={"kind": kind},
+                headers={"If-Match": if_match},
+                body=body,
+            ),
             models.Dataset,
         )
 
@@ -1008,46 +1018,28 @@ class AsyncOperations:
             models.Run,
         )
 
-    async def generate(
-        self, slug: str, number: int, body: models.GenerateIn, *, idempotency_key: str | None = None
-    ) -> models.Errand:
+    async def generate(self, slug: str, number: int, body: models.GenerateIn) -> models.Errand:
         """Have a policy write.
 
         Responses of any version of the policy to one prompt, by a worker that keeps models in memory.
         """
         return await self._transport.ask(
-            Call(
-                "POST",
-                f"/api/v1/projects/{place(slug)}/models/policy/{place(number)}/generate",
-                headers={"Idempotency-Key": idempotency_key},
-                body=body,
-                is_keyed=True,
-            ),
+            Call("POST", f"/api/v1/projects/{place(slug)}/models/policy/{place(number)}/generate", body=body),
             models.Errand,
         )
 
-    async def score(
-        self, slug: str, number: int, body: models.ScoreIn, *, idempotency_key: str | None = None
-    ) -> models.Errand:
+    async def score(self, slug: str, number: int, body: models.ScoreIn) -> models.Errand:
         """Have a reward model score.
 
         Scores of responses by any version of the reward model, in their order: `raw` as the model says it, `score` less
         its mean over responses for reference, in their deviations.
         """
         return await self._transport.ask(
-            Call(
-                "POST",
-                f"/api/v1/projects/{place(slug)}/models/reward/{place(number)}/score",
-                headers={"Idempotency-Key": idempotency_key},
-                body=body,
-                is_keyed=True,
-            ),
+            Call("POST", f"/api/v1/projects/{place(slug)}/models/reward/{place(number)}/score", body=body),
             models.Errand,
         )
 
-    async def ask_writers(
-        self, slug: str, body: models.ErrandIn, *, idempotency_key: str | None = None
-    ) -> models.Errand:
+    async def ask_writers(self, slug: str, body: models.ErrandIn) -> models.Errand:
         """Have several writers write.
 
         Responses of policies and served models to one prompt, with rewards by the reward model in use: the playground.
@@ -1055,14 +1047,7 @@ class AsyncOperations:
         It is forgotten a day later.
         """
         return await self._transport.ask(
-            Call(
-                "POST",
-                f"/api/v1/projects/{place(slug)}/errands",
-                headers={"Idempotency-Key": idempotency_key},
-                body=body,
-                is_keyed=True,
-            ),
-            models.Errand,
+            Call("POST", f"/api/v1/projects/{place(slug)}/errands", body=body), models.Errand
         )
 
     async def read_errand(self, slug: str, errand_id: int) -> models.Errand:
@@ -2390,13 +2375,21 @@ class AsyncOperations:
             Call("GET", f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}"), models.Webhook
         )
 
-    async def change_webhook(self, slug: str, webhook_id: int, body: models.WebhookChange) -> models.Webhook:
+    async def change_webhook(
+        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+    ) -> models.Webhook:
         """Change a webhook, or switch it off or on.
 
         What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
         """
         return await self._transport.ask(
-            Call("PATCH", f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}", body=body), models.Webhook
+            Call(
+                "PATCH",
+                f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}",
+                headers={"If-Match": if_match},
+                body=body,
+            ),
+            models.Webhook,
         )
 
     async def remove_webhook(self, slug: str, webhook_id: int) -> None:
