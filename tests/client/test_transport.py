@@ -24,7 +24,7 @@ from plumbline_client import (
     VersionMismatch,
 )
 from plumbline_client.calls import Call
-from plumbline_client.models import JudgementIn, RoundIn
+from plumbline_client.models import GroupIn, JudgementIn, RoundIn
 
 JUDGEMENT = JudgementIn(choice=1)
 AT_ONCE = Retries(first_seconds=0.0)
@@ -67,6 +67,14 @@ def test_a_busy_site_is_asked_again_with_the_same_key(seen: list[httpx.Request])
 
     keys = [request.headers["Idempotency-Key"] for request in seen]
     assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
+def test_an_edit_holds_whatever_was_changed_since_unless_it_names_what_was_read(seen: list[httpx.Request]) -> None:
+    with client(httpx.Response(204), seen=seen) as program:
+        program.api.rename_group(1, GroupIn(name="Bakers"))
+        program.api.rename_group(1, GroupIn(name="Bakers"), if_match='"7"')
+
+    assert [request.headers["If-Match"] for request in seen] == ["*", '"7"']
 
 
 def test_it_gives_up_at_last_and_says_what_the_site_said(seen: list[httpx.Request]) -> None:

@@ -93,6 +93,8 @@ class Transport:
     def _headers(self, call: Call) -> dict[str, str]:
         """The same for every try: a key makes several tries one call."""
         headers = {name: value for name, value in call.headers.items() if value is not None}
+        if "If-Match" in call.headers:
+            headers.setdefault("If-Match", "*")  # an edit sends only what it changes
         if call.method == "POST" and not any(name.lower() == "idempotency-key" for name in headers):
             headers["Idempotency-Key"] = uuid.uuid4().hex
         if call.content is not None:
