@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.services.judging import gold
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
 
@@ -38,6 +39,19 @@ async def test_a_gold_task_is_written_explained_and_taken_out_of_use(calling: As
 async def test_what_can_not_be_a_gold_task_is_refused(calling: As, wrong: dict[str, object]) -> None:
     said = {"better": 0, "prompt": "Which?", "responses": ["This.", "That."]} | wrong
     assert (await calling("owner").post(f"{HERE}/gold-tasks", json=said)).status_code == 422
+
+
+async def test_a_gold_task_that_the_list_does_not_reach_is_read_all_the_same(
+    calling: As, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = calling("owner")
+    made = []
+    for prompt in ("Which one?", "And of these?"):
+        said = {"better": 1, "prompt": prompt, "responses": ["This one.", "That one."]}
+        made.append((await owner.post(f"{HERE}/gold-tasks", json=said)).json()["task_id"])
+    monkeypatch.setattr(gold.in_project, "__defaults__", (1,))
+    assert [one["task_id"] for one in (await owner.get(f"{HERE}/gold-tasks")).json()] == made[1:]
+    assert (await owner.get(f"{HERE}/gold-tasks/{made[0]}")).json()["task_id"] == made[0]
 
 
 async def test_a_gold_task_is_made_like_another_task_once(calling: As) -> None:

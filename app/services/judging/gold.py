@@ -165,11 +165,15 @@ async def in_use(db: AsyncSession, project: Project) -> dict[TaskPurpose, int]:
     return {cast(TaskPurpose, purpose): count for purpose, count in await db.execute(counted)}
 
 
-async def in_project(db: AsyncSession, project: Project, most: int = SHOWN) -> list[GoldTask]:
-    """The first `most` of the project's gold tasks, those in use first, newest first."""
+async def in_project(
+    db: AsyncSession, project: Project, most: int = SHOWN, *, task_id: int | None = None
+) -> list[GoldTask]:
+    """The first `most` of the project's gold tasks, those in use first, newest first; with `task_id` that one alone."""
     is_right = check_tasks.is_right()
     is_first = (case((Task.state == "open", 0), else_=1), Task.id.desc())
-    of_project = (Task.project_id == project.id, Task.purpose.in_(PURPOSES))
+    of_project = [Task.project_id == project.id, Task.purpose.in_(PURPOSES)]
+    if task_id is not None:
+        of_project.append(Task.id == task_id)
     first = select(Task.id).where(*of_project).order_by(*is_first).limit(most)
     rows = await db.execute(
         select(Task, GoldAnswer, func.count(Judgement.id), func.count(Judgement.id).filter(is_right))

@@ -187,7 +187,8 @@ async def make_gold(project: OwnedProject, task_id: Id, body: SayingIn, caller: 
 async def read_gold(project: ManagedProject, task_id: Id, db: Db, read: Read) -> GoldOut:
     """What the project says of it, and how people answered; 403 for annotators."""
     await read.tell(db, await gold.said_of(db, project, task_id))
-    return next(GoldOut.of(one) for one in await gold.in_project(db, project) if one.comparison.task_id == task_id)
+    (found,) = await gold.in_project(db, project, task_id=task_id)
+    return GoldOut.of(found)
 
 
 @router.patch("/gold-tasks/{task_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Change a gold task")
