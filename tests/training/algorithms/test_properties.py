@@ -207,7 +207,7 @@ def test_a_clipped_step_never_promises_more_than_a_plain_one(
     old, new = exact(0.0), exact(ratio)
     given_advantage = exact(advantage)
     loss, found, clipped = policy_loss(new, old, given_advantage, clip_low=low, clip_high=high)
-    plain = -advantage * math.exp(ratio)
+    plain = float(-given_advantage * exact(ratio).exp())
     assert float(loss) >= plain - 1e-9
     assert float(found) == pytest.approx(math.exp(ratio))
     assert bool(clipped) == (float(loss) > plain)

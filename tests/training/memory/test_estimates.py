@@ -87,7 +87,8 @@ def settings_of(stage: str, model: Path, **more: object) -> dict[str, object]:
     ("stage", "more"),
     [
         ("generate", {"max_new_tokens": 12}),
-        ("dpo", {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024}),
+        # In `make proof`, with the other stages that learn: 9 s of a processor each.
+        pytest.param("dpo", {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024}, marks=pytest.mark.slow),
         pytest.param(
             "dpo",
             {"lora_rank": 8, "batch_tokens": 1024, "micro_batch_tokens": 1024, "weights": "nf4"},
