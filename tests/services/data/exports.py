@@ -1,10 +1,11 @@
 """A dataset version in which everything is said that an export can hold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import DatasetVersion, Demonstration, Project
+from app.db.tables import Assignment, DatasetVersion, Demonstration, Project
 from app.security import Principal
 from app.services.data import datasets
 from app.services.judging import assignments, judgements
@@ -21,9 +22,15 @@ FULL = Answer(
 SAFE = {"safe": (True, True), "less_harmful": 0}
 
 
-async def say(db: AsyncSession, who: Principal, project: Project, answer: Answer) -> None:
+async def say(
+    db: AsyncSession, who: Principal, project: Project, answer: Answer, *, edits_position: int | None = None
+) -> None:
+    """Panes are drawn: `edits_position` is where the response stands that the answer's own was made of."""
     lease = await assignments.lease_next(db, who, project)
     assert lease is not None
+    if edits_position is not None:
+        shown_order = (await db.get_one(Assignment, lease.id)).shown_order
+        answer = replace(answer, response_of=shown_order.index(edits_position))
     await judgements.submit(
         db, who, lease.id, Submission(answer, f"key {lease.id}", active_ms=4_000, first_action_ms=900, visits=1)
     )
@@ -37,15 +44,12 @@ async def judged_project(db: AsyncSession, people: int = 2) -> Project:
         prompt = await make_prompt(db, project, f"+How {number}?", split="validation" if number == 3 else "train")
         prompt.tags, prompt.topic = (["hard"], "baking") if number == 0 else ([], None)
         await make_task(db, project, f"Gently {number}.", f"In a shoe {number}.", prompt=prompt)
-    for _ in range(people):
+    for number in range(people):
         person = await make_member(db, project)
-        for answer in (
-            FULL,
-            Answer(6, **SAFE),
-            Answer(4, **SAFE),
-            Answer(1, response="In a bag.", response_of=1, **SAFE),
-        ):  # type: ignore[arg-type]
+        for answer in (FULL, Answer(6, **SAFE), Answer(4, **SAFE)):  # type: ignore[arg-type]
             await say(db, person, project, answer)
+        wished = Answer(1, response="In a bag.", response_of=0, **SAFE)  # type: ignore[arg-type]
+        await say(db, person, project, wished, edits_position=number % 2)
     return project
 
 
