@@ -132,3 +132,14 @@ def _swapped(value: Any, texts: dict[str, str]) -> Any:
     if isinstance(value, list):
         return [_swapped(entry, texts) for entry in value]
     return texts.get(value, value) if isinstance(value, str) else value
+
+
+def test_a_list_where_a_side_is_asked_for_is_told() -> None:
+    shown = next(shown for shown in EXAMPLES if shown.form == "plumbline-raw" and shown.rows[0].get("less_harmful"))
+    raw = {**shown.rows[0], "less_harmful": ["chosen"]}
+    form = next(form for form in FORMATS if form.name == shown.form)
+    columns = form.columns(raw)
+    assert columns is not None
+    (row,) = read([RawRow(1, raw)], form, columns)
+    assert isinstance(row, BadRow)
+    assert row.field == "less_harmful"

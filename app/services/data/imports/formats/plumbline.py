@@ -70,11 +70,12 @@ def parse_raw_preference(raws: Sequence[Raw], columns: Columns, line: int) -> tu
     less_harmful = raw.get("less_harmful") or None
     if safe[0] is not None and safe[1] is not None and less_harmful is not None:
         sides = {"chosen": 1, "rejected": -1, "tie": 0}
-        if less_harmful not in sides:
+        # A list can't be looked up.
+        if not isinstance(less_harmful, str) or less_harmful not in sides:
             raise RowError(
                 "less_harmful", "has something under 'less_harmful' that is none of chosen, tie and rejected"
             )
-        statement = replace(statement, safe=(safe[0], safe[1]), less_harmful=sides[str(less_harmful)])
+        statement = replace(statement, safe=(safe[0], safe[1]), less_harmful=sides[less_harmful])
     return (about(replace(row, statements=(statement,)), raw, columns),)
 
 
