@@ -5,10 +5,9 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.services.data import datasets
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
-from tests.exporting import exported
+from tests.exporting import held_by_a_cut
 
 LIVE = "/api/v1/projects/everyday-help/judgements/live"
 
@@ -23,7 +22,7 @@ async def test_a_program_reads_everything_in_pages_and_then_what_comes(
         rows |= {row["judgement_id"]: row for row in answer["rows"]}
         assert not answer["gone"]
         answer = (await reviewer.get(LIVE, params={"after": answer["cursor"], "limit": 60})).json()
-    assert rows == await cut_and_taken_back(sessions, seeded, tmp_path)
+    assert rows == await held_by_a_cut(sessions, seeded.project, tmp_path)
 
     task = (await annotator.get("/api/v1/projects/everyday-help/next-task")).json()
     to = f"/api/v1/assignments/{task['assignment_id']}/judgements"
@@ -38,14 +37,6 @@ async def test_a_program_reads_everything_in_pages_and_then_what_comes(
     answer = (await reviewer.get(LIVE, params={"after": answer["cursor"]})).json()
     (second,) = answer["rows"]
     assert (second["choice"], answer["gone"]) == (6, [first["judgement_id"]])
-
-
-async def cut_and_taken_back(sessions: SessionFactory, seeded: Seeded, home: Path) -> dict[int, dict[str, object]]:
-    async with sessions() as db:
-        version = await datasets.cut_preferences(db, seeded.project, home=home)
-        rows = {row["judgement_id"]: row for row in await exported(db, version, home, schema="judgements")}
-        await db.rollback()
-    return rows
 
 
 async def test_a_cursor_of_elsewhere_is_refused_in_words(calling: As, seeded: Seeded, db: AsyncSession) -> None:

@@ -203,7 +203,7 @@ def verify(version: DatasetVersion, home: Path) -> Path:
     require_whole(version)
     path = home / version.path
     try:
-        found = _sha256(path)
+        found = sha256_of(path)
     except OSError as error:
         raise BrokenDataset(f"The dataset file {version.path} can't be read: {error.strerror}.") from None
     if found != version.sha256:
@@ -300,6 +300,7 @@ async def _publish(
     return version
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

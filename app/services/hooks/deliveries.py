@@ -113,12 +113,13 @@ async def note(db: AsyncSession, claimed: Claimed, answered: Answered) -> bool:
     )
     if webhook is None or delivery is None:
         return False
-    delivery.tries = [*delivery.tries, _told(answered, await _now(db))][-TRIES_KEPT:]
+    now = await _now(db)
+    delivery.tries = [*delivery.tries, _told(answered, now)][-TRIES_KEPT:]
     if answered.is_taken:
         _end(delivery, "delivered")
         webhook.failing_since = None
     else:
-        await _fail(db, delivery, webhook, answered)
+        _fail(delivery, webhook, answered, now)
     await db.flush()
     return True
 
@@ -201,8 +202,7 @@ def _secrets_of(webhook: Webhook, home: Path, now: datetime) -> tuple[tuple[str,
         return (), error.message
 
 
-async def _fail(db: AsyncSession, delivery: Delivery, webhook: Webhook, answered: Answered) -> None:
-    now = await _now(db)
+def _fail(delivery: Delivery, webhook: Webhook, answered: Answered, now: datetime) -> None:
     webhook.failing_since = webhook.failing_since or now
     is_last = delivery.attempt >= TRIES
     if answered.status == GONE:

@@ -12,7 +12,7 @@ from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Edit
 from app.web.api.paging import Page, decode, encode
 from app.web.api.schemas import ComparisonOut, DatasetOut, DifferenceOut, NotesIn, Problem, RunOut, SummaryOut
-from app.web.serving.dataset_folders import zipped
+from app.web.serving import downloads
 from app.web.serving.deps import Db, settings_of
 
 router = APIRouter(tags=["datasets"])
@@ -71,7 +71,7 @@ async def download_folder(
 ) -> Response:
     """The one that was written last. `Range` and `If-Range` go on where a download broke off."""
     version = await datasets.get_version(db, project, number, kind)
-    return await zipped(db, version, settings_of(request).home)
+    return await downloads.dataset_folder(db, version, settings_of(request).home)
 
 
 @router.get("/projects/{slug}/datasets/{number}/comparison", summary="Compare two versions")

@@ -18,7 +18,7 @@ from app.services.loop import folders
 from app.web.locales import lazy, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
-from app.web.serving.dataset_folders import zipped
+from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, settings_of
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
@@ -150,7 +150,7 @@ async def download_folder(
 ) -> Response:
     """Sends owners and reviewers the folder that was written last, as a zip."""
     version = await datasets.get_version(db, managed.project, number, kind)
-    return await zipped(db, version, settings_of(request).home)
+    return await downloads.dataset_folder(db, version, settings_of(request).home)
 
 
 async def _compared(

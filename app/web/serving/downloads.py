@@ -16,7 +16,7 @@ from app.services.data.exports import writing
 from app.services.data.exports.asked import Asked
 from app.services.data.storing import imports
 from app.services.data.storing.loads import BAD_ROW_COLUMNS
-from app.services.loop import exporting
+from app.services.loop import exporting, folders
 
 
 async def dataset(
@@ -53,6 +53,12 @@ async def exported_dataset(request: Request, db: AsyncSession, version: DatasetV
         raise NotFound
     await exporting.note(db, version, asked)
     return _sent(request, file, asked.media_type, str((run.result or {})["sha256"]))
+
+
+async def dataset_folder(db: AsyncSession, version: DatasetVersion, home: Path) -> Response:
+    """The folder that was written last, zipped; a part of it where that is asked for. Raises ErasedFrom, Conflict."""
+    file, name = await folders.written(db, version, home)
+    return FileResponse(file, media_type="application/zip", headers=_attached(name))
 
 
 def bad_rows(home: Path, project: Project, import_: Import) -> Response:

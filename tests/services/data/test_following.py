@@ -19,7 +19,7 @@ from app.services.judging import assignments, judgements, reviews
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.projects.question import Question
-from tests.exporting import exported
+from tests.exporting import held_by_a_cut
 from tests.factories import make_member, make_project, make_prompt, make_task
 
 
@@ -70,15 +70,6 @@ async def make_judged(db: AsyncSession, count: int = 4) -> tuple[Project, Princi
     said = [await answer(db, ada, project) for _ in range(count)]
     await db.commit()
     return project, ada, said
-
-
-async def held_by_a_cut(sessions: SessionFactory, project: Project, home: Path) -> dict[int, dict[str, Any]]:
-    """The rows of a version cut now, which is taken back again: nobody's answer is settled by the test."""
-    async with sessions() as db:
-        version = await datasets.cut_preferences(db, project, home=home)
-        rows = {row["judgement_id"]: row for row in await exported(db, version, home, schema="judgements")}
-        await db.rollback()
-    return rows
 
 
 async def test_one_that_commits_late_with_the_smaller_id_is_not_skipped(

@@ -1,8 +1,6 @@
 """A version written as somebody asked for it."""
 
 import asyncio
-import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,15 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import DatasetVersion, Project
 from app.db.tables.lineage import DatasetKind
+from app.services.data.datasets import sha256_of
 from app.services.data.exports import registry
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.folder import Written, rows_of, write_file, write_folder
+from app.services.data.exports.packing import zip_files
 from app.services.data.exports.schema import AnySchema, Column, Reading
 from app.services.data.storing.loads import Watch
 
-# A zip is the same for the same files: no time of day is in it.
 PREVIEWED = 5
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,9 @@ async def write(
             written = await write_file(reading, schema, draft, form=asked.form, watch=watch)
         else:
             written = await write_folder(reading, schema, folder, form=asked.form, watch=watch)
-            await asyncio.to_thread(_zipped, sorted(written.files), draft)
-        digest = await asyncio.to_thread(_sha256, draft)
+            files = {one.name: one for one in sorted(written.files)}
+            await asyncio.to_thread(zip_files, files, draft)
+        digest = await asyncio.to_thread(sha256_of, draft)
         draft.replace(file)
     return Export(file, digest, written.rows)
 
@@ -99,19 +98,3 @@ async def preview(
             if len(found) >= most:
                 break
     return Preview(schema.columns_for(asked.votes), found[:most])
-
-
-def _zipped(files: Sequence[Path], archive: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for file in files:
-            about = zipfile.ZipInfo(file.name, EPOCH)
-            # What is compressed already is stored as it is.
-            about.compress_type = zipfile.ZIP_STORED if file.suffix == ".parquet" else zipfile.ZIP_DEFLATED
-            with file.open("rb") as source, zipped.open(about, "w", force_zip64=True) as target:
-                while content := source.read(1 << 20):
-                    target.write(content)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

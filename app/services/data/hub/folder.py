@@ -5,19 +5,17 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import DatasetVersion, Project
 from app.services.data import manifests
+from app.services.data.exports.packing import zip_files
 from app.services.data.hub import croissant, readme
 from app.services.data.hub.card import card_of
 from app.services.data.hub.rows import write_rows
 from app.services.data.storing.loads import Watch
-
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,5 @@ def _write_json(file: Path, content: Json) -> None:
 
 
 def _zip(folder: Path, target: Path, name: str) -> None:
-    with ZipFile(target, "w") as archive:
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            info = ZipInfo(f"{name}/{file.relative_to(folder).as_posix()}")
-            info.compress_type = ZIP_STORED if file.suffix == ".parquet" else ZIP_DEFLATED
-            with archive.open(info, "w", force_zip64=True) as entry, file.open("rb") as content:
-                while piece := content.read(CHUNK_BYTES):
-                    entry.write(piece)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    zip_files({f"{name}/{file.relative_to(folder).as_posix()}": file for file in files}, target)

@@ -1,7 +1,6 @@
 """The rows of a version as Parquet files, one for each split."""
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion
 from app.errors import Conflict
+from app.services.data.datasets import sha256_of
 from app.services.data.exports import writing
 from app.services.data.exports.asked import Asked
 from app.services.data.storing.loads import Watch
@@ -59,13 +59,10 @@ async def write_rows(
 def _described(folder: Path, rows: Mapping[str, int]) -> list[SplitFile]:
     found = [(split, f"data/{split}.parquet") for split in SPLITS if rows.get(split)]
     return [
-        SplitFile(split, path, rows[split], *_measured(folder / path), _columns(folder / path)) for split, path in found
+        SplitFile(split, path, rows[split], file.stat().st_size, sha256_of(file), _columns(file))
+        for split, path in found
+        for file in (folder / path,)
     ]
-
-
-def _measured(file: Path) -> tuple[int, str]:
-    with file.open("rb") as content:
-        return file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _columns(file: Path) -> tuple[Column, ...]:
