@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.cli import SITE, app
 from app.cli.database import in_transaction
 from app.db.base import Json
+from app.services.loop.selection_settings import RuleName
 from app.services.projects import projects
 from app.settings import settings
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
@@ -67,6 +68,9 @@ def loop(
     weigh: Annotated[
         Weigh, typer.Option(help="Whether people are believed as far as they can be relied on: people.weigh.")
     ] = "auto",
+    rule: Annotated[
+        RuleName, typer.Option(help="What is asked: selection.rule. uniform: pairs drawn at random.")
+    ] = LoopSettings.rule,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the figures go.")] = None,
     home: Annotated[Path | None, typer.Option(help="A folder to keep the site in; unset: a temporary one.")] = None,
 ) -> None:
@@ -74,7 +78,7 @@ def loop(
     with tempfile.TemporaryDirectory(prefix="plumbline-loop-") as temporary:
         count = len(MIXED) if people == "mixed" else max(2, votes)
         where = LoopSettings(
-            rounds, labels, seed, noise, home or Path(temporary), count, _kinds(people), votes, shared, weigh
+            rounds, labels, seed, noise, home or Path(temporary), count, _kinds(people), votes, shared, weigh, rule
         )
         try:
             reports = run_loop(where, lambda line: print(line, flush=True))

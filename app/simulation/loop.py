@@ -16,6 +16,7 @@ from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Round, 
 from app.errors import DomainError
 from app.services import accounts
 from app.services.loop import models, round_rows, rounds, settable
+from app.services.loop.selection_settings import RuleName, SelectionSettings
 from app.services.projects import projects
 from app.services.starter import SLUG
 from app.simulation.crowd import CrowdReport, CrowdSettings, play
@@ -57,6 +58,7 @@ class LoopSettings:
     shared: float = 1.0
     """Of the pairs; the others are judged once."""
     weigh: Weigh = "auto"
+    rule: RuleName = SelectionSettings().rule
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class Loop:
             project.opens_next_round = False
             project.overlap = self._settings.votes if self._settings.shared == 1 else 1
             settable.change(project, settable.group_named("people"), {"weigh": self._settings.weigh})
+            settable.change(project, settable.group_named("selection"), {"rule": self._settings.rule})
             self._people = await self._invite(db, project)
         for stage in ("sft", "generate"):
             seconds = await self._wait_for_run(project_id, stage)
