@@ -83,11 +83,6 @@ class World:
         """Real tokens of the training pairs, each side with its prompt."""
         return sum(len(pair.a) + len(pair.b) for pair in self.train)
 
-    @property
-    def shared_tokens(self) -> int:
-        """The same with each pair's prompt counted once."""
-        return self.sides_tokens - sum(len(pair.a.prompt_ids) for pair in self.train)
-
 
 def write_world(folder: Path, work: Work, *, seed: int) -> World:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

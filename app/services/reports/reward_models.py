@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Float, Select, SmallInteger, case, cast, exists, func, select
+from sqlalchemy import Float, Select, SmallInteger, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -21,7 +21,6 @@ from app.db.tables import (
     ModelVersion,
     Project,
     Prompt,
-    ScoredPair,
     TaskCompletion,
 )
 from app.phrases import phrase
@@ -326,8 +325,3 @@ def _ends(found: Interval | None) -> tuple[float | None, float | None]:
 def _number(figures: Json, name: str) -> float | None:
     value = figures.get(name)
     return float(value) if isinstance(value, int | float) else None
-
-
-async def has_scores(db: AsyncSession, version_id: int) -> bool:
-    """Whether a version was measured pair by pair: those of before were not."""
-    return bool(await db.scalar(select(exists().where(ScoredPair.model_version_id == version_id))))
