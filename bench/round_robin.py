@@ -35,7 +35,8 @@ class RoundRobin:
         except NobodyThere:
             writer.transport.abort()
             return
-        await asyncio.gather(_pour(reader, back), _pour(onward, writer))
+        with suppress(asyncio.CancelledError):  # nobody listens any more
+            await asyncio.gather(_pour(reader, back), _pour(onward, writer))
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         for host, port in [next(self._turns) for _ in range(self._count)]:
