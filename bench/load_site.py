@@ -29,7 +29,7 @@ SEED = (
        SELECT %(project)s, jsonb_build_array(jsonb_build_object('role', 'user', 'content', content)),
               sha256(convert_to(content, 'UTF8')), 'train', 'load'
        FROM (SELECT 'prompt ' || i || repeat(' word', 40) AS content
-             FROM generate_series(%(first)s::int, %(last)s::int) i)""",
+             FROM generate_series(%(first)s::int, %(last)s::int) i) texts""",
     """INSERT INTO completions (prompt_id, text, source)
        SELECT prompts.id, 'answer ' || side || ' ' || prompts.id || repeat(' word', 80), 'imported'
        FROM prompts, unnest(ARRAY['a', 'b']) side

@@ -16,7 +16,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def of_poolers(connection: Connection, url: str, settings: Settings) -> Iterator[Finding]:
-    """Of one that DATABASE_URL shouldn't lead to, and of the one that PLUMBLINE_POOLER_URL names."""
+    """Whether DATABASE_URL leads to a pooler, and whether the one of PLUMBLINE_POOLER_URL does what it must."""
     yield from _notices(connection, url)
     if settings.pooler_url is not None:
         try:

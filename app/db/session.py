@@ -51,7 +51,7 @@ def plain_url(database_url: str) -> str:
 
 
 def create_engine(database_url: str, *, pool_size: int = POOL_SIZE, is_pooler: bool = False) -> AsyncEngine:
-    """By a pooler, sessions have the parameters that the role or the database has: it hands none of ours on."""
+    """An engine of ours. A pooler hands no parameters of sessions on: there they are the role's or the database's."""
     engine = create_async_engine(
         driver_url(database_url),
         pool_size=pool_size,
