@@ -35,6 +35,7 @@ from bench.load_site import SLUG, filled
 from bench.round_robin import Address, RoundRobin
 from bench.web_load import percentile
 
+ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 180
 # As the page waits before it sends an answer again.
 AGAIN_SECONDS = (1, 2, 4, 8, 15)
@@ -56,7 +57,7 @@ class WebProcess:
         host, port = self.address
         command = web_command(Settings(port=port), f"--host={host}", f"--port={port}")
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment, stderr=log)
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=log)
 
     def end(self) -> float:
         """Ask it to end; the seconds that it takes."""
@@ -69,7 +70,7 @@ class WebProcess:
     async def ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         async with httpx.AsyncClient(base_url="http://{}:{}".format(*self.address), trust_env=False) as client:
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
                 try:
                     if (await client.get("/healthz", timeout=5)).is_success:
                         return

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 VERSION = "1.34"  # whose `preStop.sleep` is no longer an option
+GIBIBYTE = 1 << 30
 CUSTOM = {"kustomize.config.k8s.io/v1beta1", "ray.io/v1"}
 
 Manifest = dict[str, Any]
@@ -137,6 +138,13 @@ def test_every_queue_is_served_and_no_budget_stands_in_the_way_of_a_drain() -> N
     for budget in (found["spec"] for found in OURS if found["kind"] == "PodDisruptionBudget"):
         replicas = WORKLOADS[budget["selector"]["matchLabels"]["part"]]["spec"]["replicas"]
         assert budget["minAvailable"] < replicas
+
+
+def test_pages_and_trainer_go_by_the_memory_that_the_trainer_has() -> None:
+    limit = CONTAINERS["trainer"]["resources"]["limits"]["memory"]
+    told = {name: load_settings(environment_of(name)).memory_bytes for name in WORKLOADS}
+    assert len(set(told.values())) == 1
+    assert 0.8 * GIBIBYTE < (told["web"] or 0) / int(limit.removesuffix("Gi")) < GIBIBYTE
 
 
 def test_a_pod_is_taken_out_of_the_round_before_its_server_stops() -> None:
