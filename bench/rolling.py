@@ -30,7 +30,7 @@ import psycopg
 from app.db.embedded import running
 from app.settings import Settings
 from app.supervisor import prepare, take_port, web_command
-from bench.load_client import PageAnnotator, Seen, Target
+from bench.load_client import NothingLeft, PageAnnotator, Seen, Target
 from bench.load_site import SLUG, filled
 from bench.round_robin import Address, RoundRobin
 from bench.web_load import percentile
@@ -143,7 +143,10 @@ class PatientAnnotator(PageAnnotator):
 
     async def cycle(self) -> None:
         assignment = int(self.shown[0])
-        await super().cycle()
+        try:
+            await super().cycle()
+        except NothingLeft:
+            self.shown, self.end = self.ahead, 0.0
         self.noticed.acknowledged.append(assignment)
 
 

@@ -25,6 +25,7 @@ def processes(database_url: str, tmp_path: Path) -> Iterator[list[WebProcess]]:
         yield started
 
 
+@pytest.mark.slow
 async def test_what_one_process_stores_is_heard_by_the_others_pages_and_restarting_both_in_turn_loses_nothing(
     db: AsyncSession, database_url: str, processes: list[WebProcess]
 ) -> None:
@@ -44,7 +45,7 @@ async def test_what_one_process_stores_is_heard_by_the_others_pages_and_restarti
         while await anext(events) == "resync":  # it may have begun to listen a moment too late
             await asyncio.sleep(1)  # of each second the first one is told
             await _judge(first, token)
-    outcome = await roll(database_url, processes, sessions, turns=1, think=0.3, between=1.0)
+    outcome = await roll(database_url, processes, sessions, turns=1, think=1.0, between=1.0)
     assert outcome.restarts == 2
     assert outcome.acknowledged > PEOPLE
     assert outcome.is_whole, outcome
