@@ -6,7 +6,8 @@ ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PATH=/opt/venv/bin:$PATH \
     PLUMBLINE_HOME=/data \
-    PLUMBLINE_HOST=0.0.0.0
+    PLUMBLINE_HOST=0.0.0.0 \
+    HF_HOME=/data/huggingface
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin plumbline \
     && install --directory --owner=plumbline --group=plumbline --mode=0750 /data
 WORKDIR /srv/plumbline
@@ -53,7 +54,6 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
 CMD ["plumbline", "serve"]
 
 FROM base AS trainer
-ENV HF_HOME=/data/huggingface
 COPY --from=trainer-build /opt/venv /opt/venv
 COPY --from=trainer-build /srv/plumbline /srv/plumbline
 USER plumbline

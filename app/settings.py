@@ -60,6 +60,13 @@ class Settings(BaseModel):
             description="A PostgreSQL 15 or newer, `postgresql://user:password@host/name`; unset: the embedded server.",
         ),
     ] = None
+    pooler_url: Annotated[
+        str | None,
+        Field(
+            description="A pooler of connections in front of that PostgreSQL, in transaction mode, which web processes "
+            "ask by: docs/scaling.md; unset: they ask by DATABASE_URL, as all else does."
+        ),
+    ] = None
     secure_cookies: Annotated[
         bool | None,
         Field(description="Cookies only over HTTPS; unset: where the public URL begins with `https://`."),

@@ -51,6 +51,10 @@ class Seen:
     client_cpu_seconds: float = 0.0
 
 
+class NothingLeft(RuntimeError):
+    """There is no task for the annotator."""
+
+
 class Connection:
     """HTTP/1.1 with keep-alive, one request at a time."""
 
@@ -236,7 +240,7 @@ ANNOTATORS: dict[Kind, type[Annotator]] = {
 def _pair(html: bytes) -> tuple[str, str, str]:
     found = [pattern.search(html) for pattern in (ASSIGNMENT, KEY, VERSION)]
     if not all(found):
-        raise RuntimeError(f"no pair in {html[:300]!r}")
+        raise NothingLeft(f"no pair in {html[:300]!r}")
     assignment, key, version = (match[1].decode() for match in found if match)
     return assignment, key, version
 

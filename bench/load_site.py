@@ -29,7 +29,7 @@ SEED = (
        SELECT %(project)s, jsonb_build_array(jsonb_build_object('role', 'user', 'content', content)),
               sha256(convert_to(content, 'UTF8')), 'train', 'load'
        FROM (SELECT 'prompt ' || i || repeat(' word', 40) AS content
-             FROM generate_series(%(first)s::int, %(last)s::int) i)""",
+             FROM generate_series(%(first)s::int, %(last)s::int) i) texts""",
     """INSERT INTO completions (prompt_id, text, source)
        SELECT prompts.id, 'answer ' || side || ' ' || prompts.id || repeat(' word', 80), 'imported'
        FROM prompts, unnest(ARRAY['a', 'b']) side
@@ -69,10 +69,15 @@ def loaded_site(home: Path, tasks: int) -> Iterator[LoadedSite]:
     settings = {"PLUMBLINE_STARTER": "false", "PLUMBLINE_ASSIGNMENT_LEASE_SECONDS": "86400"}
     settings["PLUMBLINE_WEB_PROCESSES"] = str(load_settings().web_processes)
     with running_site(home, settings) as site:
-        people = asyncio.run(_invite(site.database_url))
-        with psycopg.connect(site.database_url, autocommit=True) as connection:
-            _fill(connection, tasks)
-        yield LoadedSite(site, people)
+        yield LoadedSite(site, filled(site.database_url, tasks))
+
+
+def filled(database_url: str, tasks: int) -> dict[str, tuple[Person, ...]]:
+    """Brings a database to so many open tasks; the annotators of each way in, who are new."""
+    people = asyncio.run(_invite(database_url))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        _fill(connection, tasks)
+    return people
 
 
 async def _invite(database_url: str) -> dict[str, tuple[Person, ...]]:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Literal, Self, TypeVar, cast
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -336,7 +337,7 @@ def json_line(record: Record) -> str:
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records as JSONL and return how many: in full or not at all (temporary file, fsync, rename)."""
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{token_hex(4)}.part")
     count = 0
     try:
         with temporary.open("w", encoding="utf-8") as file:

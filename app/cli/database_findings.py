@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 
 from app.cli.findings import Finding
+from app.cli.pooler_findings import of_poolers
 from app.db import migrate
 from app.db.session import POOL_SIZE
 from app.jobs.site_figures import WAITING, WORKERS
@@ -53,6 +54,7 @@ def of_database(connection: Connection, url: str, settings: Settings, *, all_fil
         yield Finding("problem", other.message, "Run `plumbline db upgrade`, or the program that made the database.")
         return
     yield from _connections(connection, settings)
+    yield from of_poolers(connection, url, settings)
     yield from _work(connection)
     yield from _backups(connection, settings)
     yield from _artifacts(connection, settings.home, all_files=all_files)

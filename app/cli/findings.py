@@ -117,15 +117,16 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     if settings.metrics_port is not None and not _is_local(settings.metrics_host):
         what = f"Figures are told on {settings.metrics_host} to whoever asks, without a password."
         yield Finding("warning", what, "PLUMBLINE_METRICS_HOST=127.0.0.1, or keep others out by a firewall.")
-    if settings.database_url is not None:
-        yield from _database_address(settings.database_url)
+    for variable, address in (("DATABASE_URL", settings.database_url), ("PLUMBLINE_POOLER_URL", settings.pooler_url)):
+        if address is not None:
+            yield from _database_address(address, variable)
 
 
-def _database_address(address: str) -> Iterator[Finding]:
+def _database_address(address: str, variable: str = "DATABASE_URL") -> Iterator[Finding]:
     url = urlsplit(address)
     if url.hostname and "." in url.hostname and not _is_local(url.hostname) and "sslmode=" not in url.query:
         what = f"The database is on {url.hostname}, and nothing says that the connection has to be encrypted."
-        yield Finding("warning", what, "Add ?sslmode=verify-full (or require) to DATABASE_URL.")
+        yield Finding("warning", what, f"Add ?sslmode=verify-full (or require) to {variable}.")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -25,6 +25,13 @@ SILENT_TRANSACTION_SECONDS = 60
 # The queue's tables live in a schema of their own, so that a downgrade can drop exactly that.
 SEARCH_PATH = "public,procrastinate"
 
+PARAMETERS = {
+    "search_path": SEARCH_PATH,
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": f"{SILENT_TRANSACTION_SECONDS}s",
+}
+"""What every session of ours asks for."""
+
 
 class TransactionLost(ConnectionError):
     """The transaction was taken back and its locks are gone; it can be begun again."""
@@ -43,12 +50,13 @@ def plain_url(database_url: str) -> str:
     return driver_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def create_engine(database_url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
+def create_engine(database_url: str, *, pool_size: int = POOL_SIZE, is_pooler: bool = False) -> AsyncEngine:
+    """An engine of ours. A pooler hands no parameters of sessions on: there they are the role's or the database's."""
     engine = create_async_engine(
         driver_url(database_url),
         pool_size=pool_size,
         max_overflow=max(0, POOL_SIZE - pool_size),
-        connect_args={"options": _options(), "prepare_threshold": 5},
+        connect_args={"prepare_threshold": 5} | ({} if is_pooler else {"options": _options()}),
         hide_parameters=True,  # of statements that fail: they are texts of people and models
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
@@ -74,8 +82,7 @@ def _is_readable(socket: int) -> bool:
 
 
 def _options() -> str:
-    silence = f"idle_in_transaction_session_timeout={SILENT_TRANSACTION_SECONDS}s"
-    return f"-c search_path={SEARCH_PATH} -c timezone=UTC -c {silence}"
+    return " ".join(f"-c {name}={value}" for name, value in PARAMETERS.items())
 
 
 @asynccontextmanager

@@ -69,6 +69,14 @@ def main(arguments: list[str]) -> int:
     return os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
 
 
+def newest(folder: Path) -> int:
+    """The newest token of those that have been in `folder` or wait at its door; 0 where none has."""
+    try:
+        return int((folder / LOCK).read_bytes() or b"0")
+    except OSError:
+        return 0
+
+
 def take(folder: Path, token: int) -> None:
     """Lock `folder` for the life of this process. Raises Superseded, FolderBusy."""
     folder.mkdir(parents=True, exist_ok=True)

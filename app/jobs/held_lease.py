@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.away import AWAY
 from app.jobs.context import WorkerContext
+from app.jobs.fence import newest
 from app.jobs.metrics_tail import Look, MetricsTail
 from app.services.loop import leases
 from app.services.loop.leases import LeaseLost, Standing
@@ -24,7 +25,8 @@ class HeldLease:
     """Renews the lease, stores new metrics, and tells whether the run was taken away or is to be cancelled.
 
     While the database is away nothing is stored and nothing is lost: the training process goes on, and whether the run
-    is still ours is found out afterwards.
+    is still ours is found out afterwards. Unless it is away from this machine alone, and another's attempt knocks at
+    the run's folder: it can't end our process from there.
     """
 
     def __init__(self, context: WorkerContext, run_id: int, token: int, tail: MetricsTail) -> None:
@@ -68,6 +70,9 @@ class HeldLease:
         return self._released.is_set()
 
     async def _pulse(self) -> None:
+        if newest(self.tail.folder) > self._token:
+            self.lost.set()
+            return
         look = self.tail.look()
         try:
             async with asyncio.timeout(PULSE_TIMEOUT_SECONDS):

@@ -35,6 +35,11 @@ class MetricsTail:
         self.slowest_step_seconds = 0.0
         """Of what was read so far; a process heeds a signal between two steps."""
 
+    @property
+    def folder(self) -> Path:
+        """The run's."""
+        return self._path.parent
+
     def look(self) -> Look:
         """New lines since the last one that was accepted; half a line is left for the next look."""
         content = self._read()

@@ -182,7 +182,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL is not set: start the site by `plumbline up`, which brings one")
     await asyncio.to_thread(require_head, settings.database_url)
-    engine = create_engine(settings.database_url)
+    asked = settings.pooler_url or settings.database_url
+    engine = create_engine(asked, is_pooler=settings.pooler_url is not None)
     pool_figures.tell_of(engine)
     app.state.sessions = session_factory(engine)
     app.state.rates = Rates.of(settings)

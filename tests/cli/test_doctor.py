@@ -215,3 +215,24 @@ def test_models_and_datasets_that_are_gone_or_changed_are_named(doctor: Ask, dat
     assert "policy 0 of tea" not in said(thorough)
     assert "docs/backups.md" in said(thorough)
     assert thorough.code == 1
+
+
+def test_a_pooler_has_to_give_sessions_what_ours_ask_for_and_to_be_there(doctor: Ask, database_url: str) -> None:
+    """Here the database itself stands in for one: what a session asks for when it begins is left out on that way."""
+    asked = {"PLUMBLINE_POOLER_URL": database_url}
+    before = doctor(**asked)
+    assert before.code == 1
+    assert "By the pooler search_path is" in said(before)
+    assert "has to be public,procrastinate" in said(before)
+    assert "idle_in_transaction_session_timeout is 0, and has to be 1min" in said(before)
+    with connect(database_url) as connection:
+        name = connection.info.dbname
+        for parameter, value in (
+            ("search_path", "public, procrastinate"),
+            ("timezone", "'UTC'"),
+            ("idle_in_transaction_session_timeout", "'60s'"),
+        ):
+            connection.execute(f'ALTER DATABASE "{name}" SET {parameter} = {value}'.encode())
+    assert "Everything is as it should be." in doctor(**asked).out
+    away = doctor(PLUMBLINE_POOLER_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    assert (away.code, "The pooler: connection failed" in said(away)) == (1, True)

@@ -179,6 +179,12 @@ def test_both_images_run_as_somebody_else_than_root() -> None:
         assert "HEALTHCHECK" in final
 
 
+def test_both_images_look_for_models_of_a_hub_in_the_same_folder_of_the_volume() -> None:
+    base = DOCKERFILE.split(" AS base\n")[1].split("\nFROM ")[0]
+    assert "HF_HOME=/data/huggingface" in base
+    assert DOCKERFILE.count("HF_HOME") == 1
+
+
 def test_base_image_is_pinned_to_a_release() -> None:
     assert re.search(r"^FROM python:3\.\d+\.\d+-slim-\w+ AS base$", DOCKERFILE, flags=re.MULTILINE)
 

@@ -3,11 +3,11 @@
 import functools
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Literal, cast, get_args
 
 from safetensors.torch import save_file
@@ -137,7 +137,7 @@ def file_sha256(path: Path) -> str:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors to disk in full or not at all; of two runs that write at once the last one stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}.part")
     save_file(dict(tensors), temporary, metadata=dict(metadata) if metadata else None)
     sync(temporary)
     temporary.replace(path)

@@ -18,7 +18,7 @@ from app.settings import Settings, variables
 BACKUP_LOCK = 0x4241434B
 
 # Of this machine or secret: whoever restores has their own.
-NOT_TOLD = frozenset({"home", "database_url", "secret_key_file"})
+NOT_TOLD = frozenset({"home", "database_url", "pooler_url", "secret_key_file"})
 
 Tell = Callable[[str], None]
 """Given a line about how far it is."""

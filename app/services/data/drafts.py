@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, Self
 
 from app.db.tables.lineage import DatasetKind
@@ -21,7 +22,7 @@ class Draft:
         self.folder = f"datasets/{slug}"
         self.count = 0
         self._home = home
-        self._path = home / self.folder / f".{kind}-{os.getpid()}.part"
+        self._path = home / self.folder / f".{kind}-{token_hex(4)}.part"
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
 
