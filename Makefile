@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests docs screenshots catalogues client vendor lock audit proof soak real peers oracle engine clean
+.PHONY: help run test types tests docs screenshots catalogues client schemas vendor lock audit proof soak real peers oracle engine clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -51,6 +51,9 @@ catalogues: ## Collect strings for people into app/web/locales/*/LC_MESSAGES/mes
 
 client: ## Write anew what of the Python client follows from the API
 	@$(PYTHON_BIN) .ci/client.py
+
+schemas: ## Write anew what of Kubernetes' schemas the tests of deploy/kubernetes need
+	@$(PYTHON_BIN) .ci/kubernetes_schema.py
 
 vendor: ## Fetch the front-end packages of the two vendor.lock.json anew
 	@$(PYTHON_BIN) -m app.web.serving.vendor static/vendor tests/browser/vendor
