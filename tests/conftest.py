@@ -13,10 +13,11 @@ import pytest
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.db import migrate
+from app.db import migrate, session
 from app.db.embedded import EmbeddedPostgres
 from app.db.session import SessionFactory, create_engine, session_factory
 from app.settings import PREFIX
+from tests.statements import compiled_once
 
 TEMPLATE = "template"
 # A database is 10 MB in 300 files: in memory one is made in 20 ms of processor time, on ext4 in many times that.
@@ -52,6 +53,13 @@ def _no_settings_of_ours_from_outside() -> Iterator[None]:
             if name.startswith(PREFIX) or name == "DATABASE_URL":
                 patch.delenv(name)
         patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "create_async_engine", compiled_once(session.create_async_engine))
         yield
 
 

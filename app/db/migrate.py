@@ -1,5 +1,8 @@
 """Bring a database to head, check where it stands. One command serves our tables and the queue's alike."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from inspect import getdoc
 from pathlib import Path
 
@@ -7,11 +10,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from app.db.session import SEARCH_PATH, driver_url
-from app.db.unfinished import require_finished
+from app.db.unfinished import refuse_unfinished
 from app.errors import DomainError
 
 # Any constant will do, as long as nothing else in the database locks the same one.
@@ -61,13 +64,11 @@ def check_models_match(database_url: str) -> None:
 
 
 def current_revision(database_url: str) -> str | None:
-    engine = create_engine(
-        driver_url(database_url), poolclass=NullPool, connect_args={"options": f"-c search_path={SEARCH_PATH}"}
-    )
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    with _connected(database_url) as connection:
+        return _revision_of(connection)
 
 
+@cache
 def head_revision() -> str | None:
     return _scripts().get_current_head()
 
@@ -82,12 +83,26 @@ def require_head(database_url: str) -> None:
 
     Raises Unfinished while it is being restored.
     """
-    require_finished(database_url)
-    found, wanted = current_revision(database_url), head_revision()
+    with _connected(database_url) as connection:
+        refuse_unfinished(connection)
+        found, wanted = _revision_of(connection), head_revision()
     if found != wanted:
         raise WrongRevision(
             f"The database is at revision {found or 'none'}, this program needs {wanted}: run `plumbline db upgrade`."
         )
+
+
+@contextmanager
+def _connected(database_url: str) -> Iterator[Connection]:
+    engine = create_engine(
+        driver_url(database_url), poolclass=NullPool, connect_args={"options": f"-c search_path={SEARCH_PATH}"}
+    )
+    with engine.connect() as connection:
+        yield connection
+
+
+def _revision_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _scripts() -> ScriptDirectory:

@@ -6,7 +6,6 @@ Nothing here reads what grows: the files of models in use are read by a worker, 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -69,7 +68,7 @@ async def _of_database(sessions: SessionFactory) -> list[Finding]:
 
 
 async def _migrations(db: AsyncSession) -> Finding:
-    found, wanted = await db.scalar(text("SELECT version_num FROM alembic_version")), _head()
+    found, wanted = await db.scalar(text("SELECT version_num FROM alembic_version")), migrate.head_revision()
     if found == wanted:
         return Finding("migrations", "ok", phrase("The tables are those of this version."))
     sentence = phrase(
@@ -129,8 +128,3 @@ def _disk(place: Place) -> Finding:
 
 def _gigabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f}"
-
-
-@cache
-def _head() -> str | None:
-    return migrate.head_revision()

@@ -15,11 +15,11 @@ import pytest
 from app.services.loop import settable
 from app.services.loop.stages.registry import STAGES
 from app.settings import Settings
-from app.web.main import create_app
 from app.web.rendering import render
 from app.web.serving import documentation
 from docs.made import calls, client, command_line
 from tests.documents.shown import ROOT
+from tests.sites import new_site
 from tests.web.conftest import HOST, client_of
 
 
@@ -151,7 +151,7 @@ async def browser_of(site: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     def of(folder: Path) -> httpx.AsyncClient:
         monkeypatch.setattr(documentation, "DOCUMENTATION", folder)
         monkeypatch.setattr(render, "DOCUMENTATION", folder)
-        clients.append(client_of(create_app(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))))
+        clients.append(client_of(new_site(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))))
         return clients[-1]
 
     yield of

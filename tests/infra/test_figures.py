@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.jobs import site_figures
 from app.services import accounts, dispatch
 from app.settings import Settings
-from app.web.main import create_app
 from tests.factories import make_scene
 from tests.infra.test_up import home, up
+from tests.sites import new_site
 from tests.up import Up, free_port, wait_until
 
 __all__ = ["home", "up"]
@@ -53,7 +53,7 @@ def free_ports() -> int:
 async def watched(database_url: str) -> AsyncIterator[tuple[FastAPI, int]]:
     """A site that tells its figures, and the port of its process."""
     port = free_ports()
-    app = create_app(Settings(database_url=database_url, trusted_hosts="test", metrics_port=port))
+    app = new_site(Settings(database_url=database_url, trusted_hosts="test", metrics_port=port))
     async with app.router.lifespan_context(app):
         yield app, port + 1
 
@@ -100,13 +100,13 @@ async def test_a_process_tells_how_many_connections_it_has(watched: tuple[FastAP
 
 
 async def test_figures_are_told_nowhere_unless_asked_for(database_url: str) -> None:
-    app = create_app(Settings(database_url=database_url))
+    app = new_site(Settings(database_url=database_url))
     assert "RequestFigures" not in [layer.cls.__name__ for layer in app.user_middleware]
 
 
 async def test_each_web_process_takes_a_port_of_its_own(watched: tuple[FastAPI, int], database_url: str) -> None:
     _, port = watched
-    second = create_app(Settings(database_url=database_url, metrics_port=port - 1))
+    second = new_site(Settings(database_url=database_url, metrics_port=port - 1))
     async with second.router.lifespan_context(second):
         assert await asked(port)
         assert await asked(port + 1)

@@ -19,10 +19,10 @@ from app import traces
 from app.jobs.worker import work
 from app.services import accounts
 from app.settings import Settings, SettingsError
-from app.web.main import create_app
 from tests.factories import make_scene
 from tests.jobs.conftest import context, home, loop
 from tests.jobs.loop import Loop
+from tests.sites import new_site
 
 __all__ = ["context", "home", "loop"]
 
@@ -97,7 +97,7 @@ async def test_a_request_is_a_span_that_is_called_by_its_route_and_holds_no_addr
     project, _, annotator = await make_scene(db)
     token = await accounts.create_api_token(db, annotator.user_id, name="mine")
     await db.commit()
-    app = create_app(Settings(database_url=database_url, trusted_hosts="test", traces_endpoint=f"{collector.url}/"))
+    app = new_site(Settings(database_url=database_url, trusted_hosts="test", traces_endpoint=f"{collector.url}/"))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

@@ -21,11 +21,11 @@ from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite
 from app.simulation.page import SeenTask
-from app.web.main import create_app
 from tests.factories import make_project
 from tests.importing import import_file
 from tests.jobs.forked import Forked
 from tests.jobs.loop import Loop, result_of
+from tests.sites import new_site
 
 HH_RLHF = Path(__file__).parents[3] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
 ROWS = 300
@@ -60,7 +60,7 @@ def more_words(task: SeenTask) -> dict[str, str]:
 
 @pytest.fixture
 async def client(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    site = create_app(Settings(home=tmp_path / "home", database_url=database_url))
+    site = new_site(Settings(home=tmp_path / "home", database_url=database_url))
     async with (
         site.router.lifespan_context(site),
         httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost") as client,

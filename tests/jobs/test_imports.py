@@ -25,12 +25,12 @@ from app.services.data.storing import frames
 from app.services.data.storing.merging import Merged, Merging
 from app.services.loop import leases, runs, starting
 from app.settings import Settings
-from app.web.main import create_app
 from tests.browser.people import session_token
 from tests.factories import make_member, make_project
 from tests.jobs.conftest import StartWorker, make_context
 from tests.jobs.loop import Loop, result_of
 from tests.services.loop.test_selection import make_policy, write
+from tests.sites import new_site
 
 PAIR = {"prompt": "Tea or coffee?", "responses": ["Tea.", "Coffee."]}
 PREFERENCE = {"prompt": "Milk?", "chosen": "Yes.", "rejected": "No."}
@@ -101,7 +101,7 @@ async def site(loop: Loop, home: Path, database_url: str) -> AsyncIterator[Site]
         token = await accounts.create_api_token(db, owner.user_id, name="test")
     async with loop.sessions() as db:
         session = await session_token(db, owner)
-    app = create_app(Settings(home=home, database_url=database_url, upload_megabytes=1, trusted_hosts="test"))
+    app = new_site(Settings(home=home, database_url=database_url, upload_megabytes=1, trusted_hosts="test"))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -14,8 +14,8 @@ from app.db.tables import Project, User
 from app.security import new_token
 from app.services import accounts
 from app.settings import Settings
-from app.web.main import create_app
 from tests.factories import make_member, make_project, make_user, principal
+from tests.sites import new_site
 from tests.web.conftest import HOST, SignIn, app, client, client_of, sign_in
 
 __all__ = ["app", "client", "sign_in"]
@@ -250,7 +250,7 @@ async def test_who_is_no_admin_any_more_has_no_link_left_that_they_made(
 @pytest.fixture
 async def generous(database_url: str) -> AsyncIterator[FastAPI]:
     """A site where everybody may make projects."""
-    app = create_app(Settings(database_url=database_url, trusted_hosts=HOST, project_creation="everybody"))
+    app = new_site(Settings(database_url=database_url, trusted_hosts=HOST, project_creation="everybody"))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.services import accounts
 from app.settings import Settings
-from app.web.main import create_app
 from tests.factories import make_user
+from tests.sites import new_site
 from tests.web.conftest import HOST, client_of
 
 
@@ -26,7 +26,7 @@ async def test_every_cookie_is_bound_to_https_where_the_public_address_is(
 ) -> None:
     link = await accounts.create_sign_in_link(db, (await make_user(db)).id)
     await db.commit()
-    app = create_app(Settings(database_url=database_url, trusted_hosts=HOST, **settings))  # type: ignore[arg-type]
+    app = new_site(Settings(database_url=database_url, trusted_hosts=HOST, **settings))  # type: ignore[arg-type]
     async with app.router.lifespan_context(app), client_of(app) as client:
         answers = [
             await client.post(f"/sign-in/link/{link}"),

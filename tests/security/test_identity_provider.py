@@ -26,8 +26,8 @@ from app.services import accounts
 from app.services.people import groups
 from app.services.people.oidc import Provider, _verified
 from app.settings import Settings, SettingsError, load_settings
-from app.web.main import create_app
 from tests.factories import make_project, make_user
+from tests.sites import new_site
 from tests.up import free_port
 from tests.web.conftest import HOST, client_of
 
@@ -64,7 +64,7 @@ def issuer() -> Iterator[str]:
 async def site(database_url: str, issuer: str, tmp_path: Path) -> AsyncIterator[FastAPI]:
     secret = tmp_path / "secret"
     secret.write_text("a secret: with/odd signs\n")
-    app = create_app(
+    app = new_site(
         Settings(
             database_url=database_url,
             trusted_hosts=HOST,
@@ -213,7 +213,7 @@ async def test_a_token_for_another_nonce_is_refused(db: AsyncSession, site: Fast
 
 
 async def test_a_provider_that_is_away_is_said_and_the_other_ways_in_stay(database_url: str) -> None:
-    app = create_app(
+    app = new_site(
         Settings(database_url=database_url, trusted_hosts=HOST, oidc_issuer=f"http://127.0.0.1:{free_port()}")
     )
     async with app.router.lifespan_context(app), client_of(app) as browser:
@@ -224,7 +224,7 @@ async def test_a_provider_that_is_away_is_said_and_the_other_ways_in_stay(databa
 
 
 async def test_without_a_provider_there_is_no_button_and_no_way(database_url: str) -> None:
-    app = create_app(Settings(database_url=database_url, trusted_hosts=HOST))
+    app = new_site(Settings(database_url=database_url, trusted_hosts=HOST))
     async with app.router.lifespan_context(app), client_of(app) as browser:
         assert "/sign-in/oidc" not in (await browser.get("/sign-in")).text
         for path in ("/sign-in/oidc", "/sign-in/oidc/callback?code=x&state=x"):
@@ -239,7 +239,7 @@ def test_a_provider_without_https_or_its_package_is_refused_before_anything_star
             load_settings({"PLUMBLINE_OIDC_ISSUER": address})
     monkeypatch.setattr("app.services.people.oidc.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'plumbline\[oidc\]'"):
-        create_app(Settings(oidc_issuer="https://id.example.org"))
+        new_site(Settings(oidc_issuer="https://id.example.org"))
 
 
 def signed(key: RSAKey, **claims: object) -> str:

@@ -13,8 +13,8 @@ from app.db.tables import Attempts, AuditEntry, User
 from app.services import accounts, attempts
 from app.services.attempts import _Counted
 from app.settings import Settings
-from app.web.main import create_app
 from tests.factories import make_member, make_project
+from tests.sites import new_site
 from tests.web.conftest import HOST, SITE, SignIn, app, client, client_of, sign_in
 
 __all__ = ["app", "client", "sign_in"]
@@ -85,7 +85,7 @@ async def test_who_tries_many_accounts_from_one_place_is_turned_away_after_thirt
 
 
 async def test_two_processes_count_together(database_url: str, app: FastAPI, ada: User) -> None:
-    other = create_app(Settings(database_url=database_url, trusted_hosts=HOST))
+    other = new_site(Settings(database_url=database_url, trusted_hosts=HOST))
     async with (
         other.router.lifespan_context(other),
         browser_at(app, "192.0.2.66") as here,

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 from fastapi import FastAPI
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import security
 from app.security import Principal
 from app.settings import Settings
 from tests.browser.people import session_token
@@ -15,11 +17,15 @@ from tests.sites import site_of
 HOST = "plumbline.test"
 SITE = f"http://{HOST}"
 
+QUICK = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
+"""To compare a password with a site's own takes as long as a short test: there are tests that do it thirty times."""
+
 SignIn = Callable[[Principal], Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-async def app(database_url: str) -> AsyncIterator[FastAPI]:
+async def app(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:
+    monkeypatch.setattr(security, "_hasher", lambda: QUICK)
     app = site_of(Settings(database_url=database_url, trusted_hosts=HOST))
     async with app.router.lifespan_context(app):
         yield app

@@ -18,9 +18,9 @@ from app.services.judging.answers import Answer
 from app.settings import Settings
 from app.web import locales
 from app.web.locales.extraction import domain_messages, setting_refusals
-from app.web.main import create_app
 from app.web.rendering.render import ROOT
 from app.web.words import choices
+from tests.sites import new_site
 from tests.web.conftest import HOST, client_of
 
 Message = str | tuple[str, ...]
@@ -29,7 +29,7 @@ LANGUAGES = [code for code in locales.available() if code != locales.SOURCE]
 
 @pytest.fixture
 def client() -> httpx.AsyncClient:
-    app: FastAPI = create_app(Settings(trusted_hosts=HOST))
+    app: FastAPI = new_site(Settings(trusted_hosts=HOST))
     return client_of(app)
 
 

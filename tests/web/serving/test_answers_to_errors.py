@@ -24,7 +24,7 @@ from app.errors import (
     Unavailable,
 )
 from app.settings import Settings
-from app.web.main import create_app
+from tests.sites import new_site
 from tests.web.conftest import HOST, SITE, client_of
 
 HTMX = {"HX-Request": "true"}
@@ -46,7 +46,7 @@ STATUSES = {
 @pytest.fixture(scope="module")
 def site() -> FastAPI:
     """The application without its database, with routes that go wrong in every way."""
-    site = create_app(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
+    site = new_site(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
 
     async def refuse(kind: str) -> None:
         (error,) = (error for error in STATUSES if error.__name__ == kind)

@@ -7,9 +7,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.settings import Settings
-from app.web.main import create_app
 from app.web.rendering.render import static_digest
 from app.web.serving.body_limit import MOST_BYTES
+from tests.sites import new_site
 from tests.web.conftest import HOST, SITE, client_of
 
 PROTECTING = {
@@ -27,7 +27,7 @@ CSS = f"/static/{static_digest()}/css/app.css"
 @pytest.fixture(scope="module")
 def site() -> FastAPI:
     """The application without its database: nothing here gets as far."""
-    return create_app(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
+    return new_site(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_every_kind_of_answer_carries_the_protecting_headers_and_its_id(cl
 
 
 async def test_https_is_remembered_where_it_is_spoken_by_errors_and_files_too() -> None:
-    secure = create_app(Settings(database_url="postgresql://nowhere", secure_cookies=True, trusted_hosts=HOST))
+    secure = new_site(Settings(database_url="postgresql://nowhere", secure_cookies=True, trusted_hosts=HOST))
     async with client_of(secure) as client:
         for path in ("/sign-in", "/nowhere", CSS):
             assert (await client.get(path)).headers["strict-transport-security"] == "max-age=31536000"

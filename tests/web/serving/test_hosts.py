@@ -6,14 +6,14 @@ import httpx
 import pytest
 
 from app.settings import Settings
-from app.web.main import create_app
+from tests.sites import new_site
 
 PUBLIC = {"public_url": "https://plumbline.example.org:8443"}
 EVERYWHERE = {"host": "0.0.0.0"}  # noqa: S104 - said, not listened on
 
 
 async def asked(name: str, path: str = "/sign-in", **settings: str) -> httpx.Response:
-    app = create_app(Settings.model_validate(settings))
+    app = new_site(Settings.model_validate(settings))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         return await client.get(path, headers={"Host": name})
 

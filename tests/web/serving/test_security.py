@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.services import accounts
 from app.settings import Settings
-from app.web.main import create_app
 from app.web.serving.body_limit import MOST_BYTES
 from tests.factories import make_member, make_project
+from tests.sites import new_site
 from tests.web.conftest import HOST, SITE, SignIn, client_of
 
 CROSS_SITE = [
@@ -35,7 +35,7 @@ OUR_OWN = [
 @pytest.fixture
 def app_alone() -> FastAPI:
     """The application without its database: nothing here gets as far."""
-    return create_app(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
+    return new_site(Settings(database_url="postgresql://nowhere", trusted_hosts=HOST))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_3_5_1_looking_from_another_site_is_allowed(bare: httpx.AsyncClien
 
 
 async def test_3_5_1_behind_a_proxy_the_public_address_is_our_own() -> None:
-    app = create_app(Settings(public_url="https://example.org/", trusted_hosts=HOST))
+    app = new_site(Settings(public_url="https://example.org/", trusted_hosts=HOST))
     async with client_of(app) as client:
         del client.headers["Sec-Fetch-Site"]
         response = await client.post("/preferences", data={}, headers={"Origin": "https://example.org"})
@@ -98,7 +98,7 @@ async def test_3_3_over_https_cookies_are_bound_to_this_host_and_https_is_rememb
     person = await make_member(db, await make_project(db))
     link = await accounts.create_sign_in_link(db, person.user_id)
     await db.commit()
-    app = create_app(Settings(database_url=database_url, secure_cookies=True, trusted_hosts=HOST))
+    app = new_site(Settings(database_url=database_url, secure_cookies=True, trusted_hosts=HOST))
     async with app.router.lifespan_context(app), client_of(app) as client:
         response = await client.post(f"/sign-in/link/{link}")
     cookie = response.headers["set-cookie"]
