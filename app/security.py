@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import argon2
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 TOKEN_PREFIX = "plumb_"  # noqa: S105 - what scanners for leaked secrets look for, no secret
@@ -78,14 +79,22 @@ async def password_matches(password: str, password_hash: str | None) -> bool:
 
 
 def _matching(password: str, hashes: Sequence[str]) -> str | None:
-    by_salt: dict[bytes, list[str]] = {}
+    """What was made with other parameters than today's is compared by its own."""
+    by_form: dict[str, list[str]] = {}
     for kept in hashes or [_nobodys_hash()]:
-        by_salt.setdefault(_salt_of(kept), []).append(kept)
+        by_form.setdefault(kept.rpartition("$")[0], []).append(kept)
     found = None
-    for salt, alike in by_salt.items():
-        made = _hasher().hash(password, salt=salt)
+    for alike in by_form.values():
+        made = _hasher_of(alike[0]).hash(password, salt=_salt_of(alike[0]))
         found = next((kept for kept in alike if secrets.compare_digest(kept, made)), found)
     return found if hashes else None
+
+
+def _hasher_of(password_hash: str) -> Argon2Hasher:
+    made_with = argon2.extract_parameters(password_hash)
+    return Argon2Hasher(
+        time_cost=made_with.time_cost, memory_cost=made_with.memory_cost, parallelism=made_with.parallelism
+    )
 
 
 def _salt_of(password_hash: str) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -192,6 +193,18 @@ async def test_two_hashes_of_one_password_differ_and_nobodys_matches_nothing() -
     assert await security.password_matches(PASSWORD, other)
     assert not await security.password_matches(PASSWORD, None)
     assert not await security.password_matches("", None)
+
+
+async def test_a_password_opens_though_hashes_are_made_with_other_parameters_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = await security.hash_password(PASSWORD)
+    dearer = Argon2Hasher(time_cost=3, memory_cost=64, parallelism=2)
+    monkeypatch.setattr(security, "_hasher", lambda: dearer)
+    beside = await security.hash_password("another one entirely", beside=kept)
+    assert await security.matching_hash(PASSWORD, [beside, kept]) == kept
+    assert await security.matching_hash("another one entirely", [kept, beside]) == beside
+    assert not await security.password_matches("wrong", kept)
 
 
 def test_tokens_are_long_and_never_the_same() -> None:
