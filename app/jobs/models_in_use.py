@@ -19,9 +19,9 @@ from app.jobs.context import WorkerContext
 from app.jobs.pausing import pause
 from app.services.loop import artifacts
 from app.services.loop.artifacts import ArtifactBroken
-from app.services.published.bucket import Away
+from app.services.published.bucket import Away, Held
 from app.services.published.shelf import Shelf, shelf_of
-from app.services.published.thing import Broken, Published, of_model
+from app.services.published.thing import Broken, Published, digest_of, of_model
 
 LOOK_SECONDS = 10.0
 READ_ANEW_SECONDS = 86_400.0
@@ -116,7 +116,7 @@ def _fault_of(shelf: Shelf, thing: Published) -> str | None:
     try:
         held = shelf.held(thing)
         if held is not None:
-            held.verify()
+            _read_stored(shelf, held)
         if held is None or thing.is_in(shelf.home):
             artifacts.require_intact(shelf.home / thing.path, thing.sha256)
     except ArtifactBroken as error:
@@ -126,6 +126,16 @@ def _fault_of(shelf: Shelf, thing: Published) -> str | None:
     except OSError as error:
         return f"{type(error).__name__}: {error.strerror}"
     return None
+
+
+def _read_stored(shelf: Shelf, held: Held) -> None:
+    """Once a day for all workers of a home, and when it looks changed. Raises Broken, Away."""
+    assert shelf.bucket is not None
+    found = sorted((one.name, one.size_bytes, one.tag or "") for one in shelf.bucket.looks(held.thing.path))
+    looks = digest_of(repr(found).encode())
+    if not shelf.copies.was_read(held.thing, looks, within_seconds=READ_ANEW_SECONDS):
+        held.verify()
+        shelf.copies.note_read(held.thing, looks)
 
 
 def _is_mended(shelf: Shelf, thing: Published) -> bool:

@@ -1,5 +1,6 @@
 """A site whose models are in a storage, seen from its doors: what it serves, shows, backs up and puts back."""
 
+import asyncio
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,11 +13,13 @@ from fastapi import FastAPI
 
 from app.db.session import SessionFactory, transaction
 from app.db.tables import ModelVersion, Project
+from app.jobs import worker
+from app.jobs.worker import CannotWork
 from app.services import accounts
 from app.services.published import shelf, standing
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import of_model
-from app.settings import Settings
+from app.settings import Settings, settings
 from tests.browser.people import session_token
 from tests.command_line import runner
 from tests.factories import make_member, make_user, principal
@@ -24,10 +27,10 @@ from tests.faults.backups.conftest import Command, command, here, there
 from tests.faults.test_models_in_use import fresh
 from tests.jobs.conftest import InProcess, make_context
 from tests.jobs.loop import Loop
-from tests.object_storage import Stored
+from tests.object_storage import Between, Stored, between
 from tests.sites import site_of
 
-__all__ = ["command", "here", "there"]
+__all__ = ["between", "command", "here", "there"]
 
 
 @pytest.fixture
@@ -124,6 +127,25 @@ async def test_admins_and_probes_see_how_the_storage_is(
         assert (red.status_code, red.json()["failing"]) == (503, ["storage"])
         assert (await browser.get("/readyz?exclude=storage")).status_code == 200
         assert f"The storage {stored.url} can&#39;t be used" in (await browser.get("/health")).text
+
+
+async def test_a_storage_that_lets_a_name_be_taken_twice_is_named_and_nobody_works_with_it(
+    stored: Stored, between: Between, site: FastAPI, loop: Loop, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], database_url: str,
+) -> None:  # fmt: skip
+    between.forgets_conditions = True
+    monkeypatch.setenv("AWS_ENDPOINT", between.url)
+    found = (await site.state.readiness.findings())[-1]
+    assert (found.name, found.state) == ("storage", "failing")
+    assert "doesn't obey If-None-Match" in found.sentence
+    with pytest.raises(CannotWork, match="doesn't obey If-None-Match"):
+        await worker.work(settings(), database_url)
+    run = await loop.execute(await loop.queue_sft(await loop.make_project()))
+    assert (run.state, run.attempt) == ("queued", 0)
+    assert "doesn't obey If-None-Match" in str(run.error)
+    assert stored.names() == []
+    told = await asyncio.to_thread(runner(monkeypatch, capsys), "doctor", DATABASE_URL=database_url)
+    assert "doesn't obey If-None-Match: it would let a model be overwritten" in told.out + told.err
 
 
 async def test_a_backup_takes_models_from_the_storage_once_and_they_come_back(

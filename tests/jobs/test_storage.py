@@ -60,6 +60,10 @@ def away(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> Callable[[bool], No
     return set_away
 
 
+async def seconds_to_wait(db: AsyncSession) -> float:
+    return float(await db.scalar(select(func.extract("epoch", Run.retry_at - func.now()))) or 0)
+
+
 async def in_use(loop: Loop, project: Project) -> ModelVersion:
     (policy,) = await loop.versions(project)
     return policy
@@ -101,13 +105,13 @@ async def test_a_storage_that_is_away_costs_no_attempt_and_is_asked_ever_more_ra
     project = await loop.make_project()
     run = await loop.queue_sft(project)
     away(True)
-    waits, seconds = [], select(func.extract("epoch", Run.retry_at - func.now()))
+    waits = []
     for _ in range(3):
         waiting = await loop.execute(run)
         assert (waiting.state, waiting.attempt) == ("queued", 0)
         assert waiting.error is not None
         assert waiting.error.startswith("The storage of models and datasets can't be used now: ")
-        waits.append(float(await loop.do(lambda db: db.scalar(seconds)) or 0))
+        waits.append(await loop.do(seconds_to_wait))
         await loop.do(lambda db: db.execute(update(Run).values(retry_at=None)))
     assert waits[0] < waits[1] < waits[2]
     assert not await loop.versions(project), "what nobody else could read isn't registered"
@@ -127,6 +131,7 @@ async def test_what_is_here_is_worked_on_while_the_storage_is_away(
     assert (latest.stage, latest.state) == ("select", "succeeded")
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_killed_between_files_and_manifest_leaves_no_model_and_the_next_one_finishes(
     stored: Stored, between: Between, loop: Loop, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,14 +157,17 @@ async def test_a_worker_that_is_killed_between_files_and_manifest_leaves_no_mode
 
 
 async def test_a_flipped_byte_in_the_storage_is_seen_while_the_model_is_in_use_and_never_put_into_use(
-    stored: Stored, loop: Loop, other: Loop, sessions: SessionFactory, home: Path
+    stored: Stored, between: Between, loop: Loop, other: Loop, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT", between.url)
     project = await loop.make_project()
     await loop.execute(await loop.queue_sft(project))
     policy = await in_use(loop, project)
     watch = ModelsInUse(loop.context)
-    await watch.look()
+    for one in (watch, ModelsInUse(loop.context)):
+        await one.look()
     assert (await in_use(loop, project)).fault is None
+    assert between.count("GET", "/weights.txt") == 1, "workers of one home read it once a day"
     (home / policy.folder / "weights.txt").write_text("changed here")
     await watch.look()
     assert (await in_use(loop, project)).fault is None, "a copy is made anew"

@@ -4,6 +4,7 @@
     cache/storage/DIGEST.lock   held by who brings or removes it
     cache/storage/DIGEST.use    held, with others, by who needs it to stay
     cache/storage/DIGEST.part   what is being brought
+    cache/storage/DIGEST.read   how it looked in the storage when all of it was read there and was right
 
 What lies in the home and has no such file is no copy: it is there alone, and nobody removes it to make room.
 """
@@ -55,6 +56,19 @@ class Copies:
     def used(self, thing: Published) -> None:
         with suppress(FileNotFoundError):
             os.utime(self._file(thing, "json"))
+
+    def was_read(self, thing: Published, looks: str, *, within_seconds: float) -> bool:
+        """Whether somebody of this home has read it in the storage, looking like that: reading costs money there."""
+        file = self._file(thing, "read")
+        try:
+            return file.read_text(encoding="utf-8") == looks and time.time() - file.stat().st_mtime < within_seconds
+        except OSError:
+            return False
+
+    def note_read(self, thing: Published, looks: str) -> None:
+        """It was right."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file(thing, "read").write_text(looks, encoding="utf-8")
 
     def all(self) -> list[Copy]:
         """Copies, the one that was used longest ago first."""
