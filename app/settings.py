@@ -250,6 +250,22 @@ class Settings(BaseModel):
     backups_kept: Annotated[
         int, Field(ge=1, description="How many backups stay in the folder or storage; older ones are removed.")
     ] = 14
+    storage_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(s3|gs|az)://[^\s]+$",
+            description="A storage (`s3://BUCKET/FOLDER`) that holds published models and dataset versions; the home "
+            "has copies of them. Every process of the site needs its credentials; unset: the home alone.",
+        ),
+    ] = None
+    storage_cache_megabytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How much room the copies in a home take, in MB; those used longest ago make room, those in "
+            "use stay.",
+        ),
+    ] = 50_000
     device: Annotated[
         str,
         Field(
@@ -362,6 +378,11 @@ class Settings(BaseModel):
     def disk_reserve_bytes(self) -> int:
         """What is kept free on the disk of the home."""
         return self.disk_reserve_megabytes * 1_000_000
+
+    @property
+    def storage_cache_bytes(self) -> int:
+        """How much room copies of what is in the storage take."""
+        return self.storage_cache_megabytes * 1_000_000
 
     @property
     def push_places(self) -> tuple[str, ...]:

@@ -17,7 +17,10 @@ from app.db import migrate, session
 from app.db.embedded import EmbeddedPostgres
 from app.db.session import SessionFactory, create_engine, session_factory
 from app.settings import PREFIX
+from tests.object_storage import storage_server, stored
 from tests.statements import compiled_once
+
+__all__ = ["storage_server", "stored"]
 
 TEMPLATE = "template"
 # A database is 10 MB in 300 files: in memory one is made in 20 ms of processor time, on ext4 in many times that.

@@ -7,7 +7,7 @@ THINGS = "What is on it"
 
 app = typer.Typer(
     name="plumbline",
-    help="Aligns language models with what people prefer. Exit codes and completion: docs/cli.md",
+    help="Aligns language models with what people prefer. More: docs/cli.md",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -15,6 +15,9 @@ from app.jobs.site_figures import WAITING, WORKERS
 from app.services.backups.standing import LATE, age_statement, scheduled_place
 from app.services.health import SILENT_SECONDS
 from app.services.loop.artifacts import ArtifactBroken, require_intact, require_registered
+from app.services.published.bucket import Away
+from app.services.published.shelf import Shelf, shelf_of
+from app.services.published.thing import Broken, Published, of_dataset, of_model
 from app.settings import Settings
 
 # Of November 2026; those before have known security faults. https://www.postgresql.org/support/security/
@@ -36,7 +39,7 @@ MODELS = """
     WHERE model.state <> 'archived' ORDER BY model.id
 """
 DATASETS = """
-    SELECT project.slug, version.kind, version.number, version.path
+    SELECT project.slug, version.kind, version.number, version.path, version.sha256
     FROM dataset_versions version JOIN projects project ON project.id = version.project_id
     WHERE version.file_removed_at IS NULL ORDER BY version.id
 """
@@ -125,17 +128,35 @@ def _backups(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
 
 def _artifacts(connection: Connection, home: Path, *, all_files: bool) -> Iterator[Finding]:
-    check = require_intact if all_files else require_registered
+    shelf = shelf_of(home)
     mend = "Restore it from a backup (docs/backups.md), or archive the model; what is in use is refused until then."
     for slug, kind, number, folder, digest in connection.execute(MODELS).fetchall():
         try:
-            check(home / str(folder), str(digest))
-        except ArtifactBroken as broken:
+            _check(shelf, of_model(str(folder), str(digest)), all_files=all_files)
+        except (ArtifactBroken, Broken) as broken:
             yield Finding("problem", f"{kind} {number} of {slug}: {broken.message}", mend)
-    for slug, kind, number, path in connection.execute(DATASETS).fetchall():
-        if not (home / str(path)).exists():
+        except Away:
+            return  # which is a finding of its own
+    for slug, kind, number, path, digest in connection.execute(DATASETS).fetchall():
+        if not _is_there(shelf, of_dataset(str(path), str(digest))):
             what = f"Version {number} of the {kind} of {slug} has no file: {home / str(path)}."
             yield Finding("problem", what, "Restore it from a backup (docs/backups.md), or cut a new version.")
+
+
+def _check(shelf: Shelf, thing: Published, *, all_files: bool) -> None:
+    """In the home and in the storage, where it has to be in one of them. Raises ArtifactBroken, Broken, Away."""
+    held = shelf.held(thing)
+    if held is not None and all_files:
+        held.verify()
+    if held is None or thing.is_in(shelf.home):
+        (require_intact if all_files else require_registered)(shelf.home / thing.path, thing.sha256)
+
+
+def _is_there(shelf: Shelf, thing: Published) -> bool:
+    try:
+        return thing.is_in(shelf.home) or shelf.held(thing) is not None
+    except (Away, Broken):
+        return False
 
 
 def _row(connection: Connection, statement: str, *values: object) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from app.figures_server import WEB_PROCESSES
 from app.services.disk import existing
 from app.services.places.storage import SCHEMES
+from app.services.published import standing
 from app.services.served.keys import FILE as KEY_FILE
 from app.settings import Settings
 
@@ -37,6 +38,7 @@ class Finding:
 def of_machine(settings: Settings) -> Iterator[Finding]:
     """Everything that can be seen without the database."""
     yield from _libraries(settings)
+    yield from _storage(settings)
     yield from _disk(settings.home)
     yield from _permissions(settings)
     yield from _addresses(settings)
@@ -58,9 +60,23 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
     if (settings.backup_to or "").startswith(SCHEMES) and find_spec("obstore") is None:
         what = "PLUMBLINE_BACKUP_TO is a storage and obstore isn't installed."
         yield Finding("problem", what, "pip install 'plumbline[storage]', or name a folder.")
+    if settings.storage_url is not None and find_spec("obstore") is None:
+        what = "PLUMBLINE_STORAGE_URL is set and obstore isn't installed."
+        yield Finding("problem", what, "pip install 'plumbline[storage]', or unset it.")
     if settings.traces_endpoint is not None and find_spec("opentelemetry.sdk") is None:
         what = "PLUMBLINE_TRACES_ENDPOINT is set and OpenTelemetry isn't installed."
         yield Finding("problem", what, "pip install 'plumbline[traces]', or unset it.")
+
+
+def _storage(settings: Settings) -> Iterator[Finding]:
+    found = standing.look() if find_spec("obstore") else None
+    if found is not None and found.state == "away":
+        what = f"The storage {found.called} can't be used: {found.reason}."
+        mend = "Look after the storage, its credentials and PLUMBLINE_STORAGE_URL; runs that need it wait."
+        yield Finding("problem", what, mend)
+    elif found is not None and found.state == "disobedient":
+        what = f"The storage {found.called} doesn't obey If-None-Match: it would let a model be overwritten."
+        yield Finding("problem", what, "Take another one, or unset PLUMBLINE_STORAGE_URL. Nothing is put into it.")
 
 
 def _disk(home: Path) -> Iterator[Finding]:

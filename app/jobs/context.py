@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.jobs.back_off import BackOff
 from app.jobs.launch import Executor
 from app.jobs.transactions import Database
 
@@ -24,6 +25,7 @@ class WorkerContext:
     retry_seconds: float = 0
     reserve_bytes: int = 0
     short_of_room: asyncio.Event = field(default_factory=asyncio.Event)
+    storage_waits: BackOff = field(default_factory=BackOff)
 
     @property
     def renewal_seconds(self) -> float:

@@ -15,7 +15,7 @@ from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.jobs.resident import Resident
 from app.services.loop import errands, models
-from app.services.loop.artifacts import require_registered
+from app.services.loop.artifacts import at_hand, require_registered
 from app.services.loop.writers import Writer
 from app.services.served import served_models
 from app.services.served.client import Client, Endpoint
@@ -132,7 +132,7 @@ async def _write(context: WorkerContext, resident: Resident, board: Board, write
 async def _by_policy(
     context: WorkerContext, resident: Resident, board: Board, version_id: int, answers: Sequence[Json]
 ) -> None:
-    folder = await context.database.run(lambda db: _folder(db, context.home, version_id))
+    folder = await _folder(context, version_id)
     for answer in answers:
         answer["state"] = "waiting"
 
@@ -170,9 +170,15 @@ async def _by_served(context: WorkerContext, board: Board, served_model_id: int,
 
 async def _reward(context: WorkerContext, resident: Resident, board: Board) -> None:
     """Rewards beside what was written, by the reward model in use where there is one."""
-    scorer = await context.database.run(lambda db: _in_use(db, context.home, board.errand.project_id))
     written = [answer for answer in board.answers if answer["state"] == "done" and answer["text"].strip()]
-    if scorer is None or not written:
+    if not written:
+        return
+    try:
+        scorer = await _in_use(context, board.errand.project_id)
+    except DomainError as refusal:
+        log.warning("errand_unscored", errand_id=board.errand.id, reason=refusal.message)
+        return
+    if scorer is None:
         return
     pairs = [
         {
@@ -193,7 +199,7 @@ async def _reward(context: WorkerContext, resident: Resident, board: Board) -> N
 
 async def _scores(context: WorkerContext, resident: Resident, errand: Errand) -> list[Json]:
     asked = errand.asked
-    folder = await context.database.run(lambda db: _folder(db, context.home, asked["model_id"]))
+    folder = await _folder(context, asked["model_id"])
     pairs = [
         {"prompt": pair["messages"], "response": pair["response"], "ended": pair["ended"]} for pair in asked["pairs"]
     ]
@@ -202,16 +208,20 @@ async def _scores(context: WorkerContext, resident: Resident, errand: Errand) ->
     return scores
 
 
-async def _folder(db: AsyncSession, home: Path, version_id: int) -> str:
+async def _folder(context: WorkerContext, version_id: int) -> str:
     """Raises ArtifactBroken; whoever opens it compares its files."""
-    version = await db.get_one(ModelVersion, version_id)
-    await asyncio.to_thread(require_registered, home / version.folder, version.manifest_sha256)
-    return str(home / version.folder)
+    version = await context.database.run(lambda db: db.get_one(ModelVersion, version_id))
+    folder = await asyncio.to_thread(at_hand, context.home, version.folder, version.manifest_sha256)
+    await asyncio.to_thread(require_registered, folder, version.manifest_sha256)
+    return str(folder)
 
 
-async def _in_use(db: AsyncSession, home: Path, project_id: int) -> Scorer | None:
-    version = await models.promoted(db, project_id, "reward")
-    return None if version is None else Scorer("reward", version.number, str(home / version.folder))
+async def _in_use(context: WorkerContext, project_id: int) -> Scorer | None:
+    version = await context.database.run(lambda db: models.promoted(db, project_id, "reward"))
+    if version is None:
+        return None
+    folder = await asyncio.to_thread(at_hand, context.home, version.folder, version.manifest_sha256)
+    return Scorer("reward", version.number, str(folder))
 
 
 async def _endpoint(db: AsyncSession, home: Path, served_model_id: int, asked: Json) -> Endpoint:

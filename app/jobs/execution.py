@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import traces
 from app.db.away import AWAY
 from app.db.tables import Project, Run
-from app.errors import DomainError
-from app.jobs import inputs, outcomes
+from app.errors import DomainError, NoRoom
+from app.jobs import inputs, needed, outcomes
 from app.jobs.context import WorkerContext
 from app.jobs.fence import SUPERSEDED
 from app.jobs.held_lease import HeldLease
@@ -33,6 +33,7 @@ from app.services.loop.runs import LOG
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import End, LongStage, WatchedStage, WorkerStage
 from app.services.loop.storable import storable
+from app.services.published.bucket import Away
 from training.disk import NO_ROOM, is_full
 from training.memory.room import NO_MEMORY
 
@@ -80,6 +81,10 @@ async def execute(context: WorkerContext, run_id: int) -> None:
             log.warning("lease_lost")
         except AWAY:
             raise  # the lease runs out, and whoever is there then takes the run up again
+        except Away as error:
+            await _wait_for_storage(context, claimed, error.message)
+        except NoRoom:
+            await _wait_for_room(context, claimed, WAITING)
         except DomainError as error:
             await _finish(context, claimed, "failed", error=error.message)
         except Exception as error:
@@ -133,21 +138,18 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
     progress.parent.mkdir(parents=True, exist_ok=True)
     lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(progress))
     try:
-        async with lease.kept():
+        async with lease.kept(), needed.at_hand(context, claimed.run.id, lease):
             watch = Watched(context, lease, progress, fills_disk=stage.fills_disk)
             work = at_length(lambda db: _do_in_view(db, context, claimed, stage, watch))
             end = await context.database.run(work)
         for leftover in end.leftovers:
             (context.home / leftover).unlink(missing_ok=True)
     except Unwanted:
-        if lease.cancel_requested.is_set():
-            await _finish(context, claimed, "cancelled")
-        elif context.stopping.is_set():
-            await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
-        elif stage.fills_disk and context.short_of_room.is_set():
+        wanted = not (lease.cancel_requested.is_set() or context.stopping.is_set())
+        if wanted and stage.fills_disk and context.short_of_room.is_set():
             await _wait_for_room(context, claimed, WAITING)
         else:
-            raise LeaseLost from None
+            await _leave(context, claimed, lease)
 
 
 async def _do_in_view(
@@ -168,17 +170,16 @@ async def _do_for_long(context: WorkerContext, claimed: Claimed, stage: LongStag
     folder = context.home / claimed.run.folder
     folder.mkdir(parents=True, exist_ok=True)
     lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
-    async with lease.kept():
-        hold = RunHold(context, claimed.run, claimed.token, lease)
-        ending = await stage.perform(hold)
-        if ending is not None:
-            await hold.end(ending)
-        elif lease.cancel_requested.is_set():
-            await _finish(context, claimed, "cancelled")
-        elif context.stopping.is_set():
-            await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
-        else:
-            raise LeaseLost
+    try:
+        async with lease.kept(), needed.at_hand(context, claimed.run.id, lease):
+            hold = RunHold(context, claimed.run, claimed.token, lease)
+            ending = await stage.perform(hold)
+            if ending is None:
+                await _leave(context, claimed, lease)
+            else:
+                await hold.end(ending)
+    except Unwanted:
+        await _leave(context, claimed, lease)
 
 
 async def _train(context: WorkerContext, claimed: Claimed) -> None:
@@ -187,11 +188,13 @@ async def _train(context: WorkerContext, claimed: Claimed) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
     try:
-        async with lease.kept():
+        async with lease.kept(), AsyncExitStack() as held:
             # An earlier attempt may have got as far as the result and no further.
             outcome = await outcomes.read(context.home, claimed.project, claimed.run)
             if outcome is None:
+                await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))
                 config = await inputs.prepare(context, claimed.run, claimed.token)
+                await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))  # what was cut by now
                 launch = Launch(claimed.run.stage, config, folder, claimed.token, folder / LOG)
                 log_start = _announce_attempt(launch.log, claimed.run)
                 code = await _run_child(context, lease, launch)
@@ -205,19 +208,34 @@ async def _train(context: WorkerContext, claimed: Claimed) -> None:
                 if outcome is None:
                     raise BrokenOutcome("The training process ended well and left no result.")
             await lease.catch_up()
+            await asyncio.to_thread(outcomes.publish, context.home, outcome)
+            if outcome.manifest is not None:
+                context.storage_waits.end()
             found = outcome
             await context.database.run(
                 lambda db: outcomes.take_over(db, context.home, claimed.run.id, claimed.token, found)
             )
+    except Unwanted:
+        await _leave(context, claimed, lease)
     except BrokenOutcome as error:
         reason = error.message
         await context.database.run(lambda db: _throw_away(db, context, claimed, reason))
 
 
+async def _leave(context: WorkerContext, claimed: Claimed, lease: HeldLease) -> None:
+    """What becomes of a run that wasn't to go on before its stage began. Raises LeaseLost."""
+    if lease.cancel_requested.is_set():
+        await _finish(context, claimed, "cancelled")
+    elif context.stopping.is_set():
+        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
+    else:
+        raise LeaseLost
+
+
 async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed, reason: str) -> None:
     """Remove a result that can't be trusted and let the stage run again; under the run's lock, so that it is ours."""
     await leases.hold(db, claimed.run.id, claimed.token)
-    outcomes.discard(context.home, claimed.project, claimed.run)
+    await asyncio.to_thread(outcomes.discard, context.home, claimed.project, claimed.run)
     wait_seconds = context.wait_after(claimed.run.attempt)
     await leases.give_back(db, claimed.run.id, claimed.token, error=reason, wait_seconds=wait_seconds)
 
@@ -356,3 +374,9 @@ async def _give_back(
 async def _wait_for_room(context: WorkerContext, claimed: Claimed, reason: str) -> None:
     """No attempt is used up by a disk that is full."""
     await _give_back(context, claimed, error=reason, counts=False, wait_seconds=WAIT_SECONDS)
+
+
+async def _wait_for_storage(context: WorkerContext, claimed: Claimed, reason: str) -> None:
+    """Nor by a storage that is away, which is asked ever more rarely."""
+    wait_seconds = context.storage_waits.next_seconds()
+    await _give_back(context, claimed, error=reason, counts=False, wait_seconds=wait_seconds)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Run
 from app.jobs.context import WorkerContext
+from app.jobs.transactions import at_length
 from app.jobs.work import work_of
 from app.services.loop import leases
 from app.services.loop.stages.registry import TRAINING
@@ -29,7 +30,7 @@ async def prepare(context: WorkerContext, run: Run, token: int) -> Path:
     assert run.folder is not None
     folder = context.home / run.folder / FOLDER
     if not (folder / CONFIG).exists():
-        inputs = await context.database.run(lambda db: _gather(db, context.home, run.id, token))
+        inputs = await context.database.run(at_length(lambda db: _gather(db, context.home, run.id, token)))
         await asyncio.to_thread(_write, folder, inputs, token)
     return folder / CONFIG
 

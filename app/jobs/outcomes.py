@@ -16,6 +16,8 @@ from app.services.loop.artifacts import ArtifactBroken, Manifest
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import Outcome, TrainingStage
 from app.services.loop.storable import storable
+from app.services.published.shelf import shelf_of
+from app.services.published.thing import of_model
 from training.records import Record, RecordError, read_records
 
 RESULT = "result.json"
@@ -40,10 +42,20 @@ async def take_over(db: AsyncSession, home: Path, run_id: int, token: int, outco
     await leases.finish(db, run_id, token, "succeeded", result=outcome.result)
 
 
+def publish(home: Path, outcome: Outcome) -> None:
+    """Put the model into the storage, where there is one; done twice it is done once. Before the run is finished,
+    outside of every transaction: it takes as long as the model is large. Raises Taken, Away."""
+    if outcome.manifest is not None:
+        place = outcome.target if outcome.target.exists() else outcome.source
+        thing = of_model(outcome.target.relative_to(home).as_posix(), outcome.manifest.sha256)
+        shelf_of(home).keep(thing, place)
+
+
 def discard(home: Path, project: Project, run: Run) -> None:
     """Remove a result that can't be trusted, so that the next attempt makes it anew."""
     folder, target = _places(home, project.slug, run)
     (folder / RESULT).unlink(missing_ok=True)
+    shelf_of(home).remove(target.relative_to(home).as_posix())
     for broken in (folder / ARTIFACT, target):
         shutil.rmtree(broken, ignore_errors=True)
 

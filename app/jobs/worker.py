@@ -20,7 +20,7 @@ from app.db import migrate, pool_figures
 from app.db.away import AWAY
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import backups, errands, execution, hooks, models_in_use, reading, reaper, room
+from app.jobs import backups, copies, errands, execution, hooks, models_in_use, reading, reaper, room
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -29,6 +29,8 @@ from app.jobs.site_figures import site_figures_of
 from app.jobs.transactions import Database, at_length
 from app.services.dispatch import ERRANDS_QUEUE, TRAINING_QUEUE
 from app.services.loop import rounds
+from app.services.published import standing
+from app.services.published.bucket import Away, Disobedient
 from app.services.reports import reports
 from app.settings import Settings, SettingsError, load_settings
 
@@ -120,6 +122,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
         errand_handler=lambda errand_id: errands.perform(context, resident, errand_id),
         wake_handler=resident.wake,
     )
+    await asyncio.to_thread(_require_storage, settings)
     room.look(context)  # before the first run is taken
     log.info("worker_started", owner=context.owner)
     try:
@@ -132,6 +135,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
                 hooks.keep_telling(context, settings),
                 room.keep_watch(context),
                 models_in_use.keep_watch(context),
+                copies.keep_watch(context),
                 resident.keep_watch(context.stopping),
             ):
                 group.create_task(_stopping_all(part, context.stopping))
@@ -140,6 +144,16 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
             raise
         raise CannotWork("The database has been away for too long.") from errors
     log.info("worker_stopped", owner=context.owner)
+
+
+def _require_storage(settings: Settings) -> None:
+    """Raises CannotWork for a storage that is not to be trusted; one that is away may come back."""
+    try:
+        standing.require_obedient(settings.home)
+    except Disobedient as error:
+        raise CannotWork(error.message) from error
+    except Away as error:
+        log.warning("storage_away", reason=error.message)
 
 
 async def _stopping_all(part: Coroutine[None, None, None], stopping: asyncio.Event) -> None:

@@ -17,8 +17,9 @@ from app.db.session import SessionFactory, look_up
 from app.db.tables import ModelVersion, Run
 from app.phrases import phrase
 from app.services import disk
+from app.services.published import standing
 
-Name = Literal["database", "migrations", "queue", "disk", "artifacts"]
+Name = Literal["database", "migrations", "queue", "disk", "artifacts", "storage"]
 State = Literal["ok", "failing", "unknown"]
 
 # A probe that waits for longer is as good as refused.
@@ -52,7 +53,9 @@ Check = Callable[[AsyncSession], Awaitable[Finding]]
 
 async def examine(place: Place) -> tuple[Finding, ...]:
     """Every check once, in no more than some seconds, whatever is broken."""
-    return (*await _of_database(place.sessions), await asyncio.to_thread(_disk, place))
+    found = [*await _of_database(place.sessions), await asyncio.to_thread(_disk, place)]
+    storage = await _storage()
+    return tuple(found if storage is None else [*found, storage])
 
 
 async def _of_database(sessions: SessionFactory) -> list[Finding]:
@@ -124,6 +127,33 @@ def _disk(place: Place) -> Finding:
         said = phrase("%(free)s GB are free, less than the %(reserve)s GB that are kept: training and imports wait.")
         return Finding("disk", "failing", said, named)
     return Finding("disk", "ok", phrase("%(free)s GB are free; %(reserve)s GB are kept."), named)
+
+
+async def _storage() -> Finding | None:
+    """None where models stay in the home alone."""
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            found = await asyncio.to_thread(standing.look)
+    except TimeoutError:
+        return Finding("storage", "failing", _STORAGE_SILENT)
+    if found is None:
+        return None
+    if found.state == "ok":
+        return Finding("storage", "ok", phrase("The storage answers: %(called)s."), {"called": found.called})
+    if found.state == "disobedient":
+        return Finding("storage", "failing", _STORAGE_DISOBEYS, {"called": found.called})
+    said = phrase(
+        "The storage %(called)s can't be used: %(reason)s. Models that aren't in the home wait for it, and runs with "
+        "them; they go on by themselves."
+    )
+    return Finding("storage", "failing", said, {"called": found.called, "reason": found.reason})
+
+
+_STORAGE_SILENT = phrase("The storage of models and datasets doesn't answer in time.")
+_STORAGE_DISOBEYS = phrase(
+    "The storage %(called)s doesn't obey If-None-Match, so nothing is put into it: take another one, or unset "
+    "PLUMBLINE_STORAGE_URL."
+)
 
 
 def _gigabytes(size_bytes: int) -> str:

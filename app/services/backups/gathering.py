@@ -20,6 +20,8 @@ from app.services.backups.manifest import Table
 from app.services.loop.artifacts import MANIFEST
 from app.services.loop.runs import LOG
 from app.services.places.place import Content
+from app.services.published.shelf import Shelf, shelf_of
+from app.services.published.thing import Broken, Published, of_dataset, of_model
 
 ASIDE = ".backup.part"
 # A file may go while its row still says that it is there, until the transaction ends that removes it.
@@ -28,7 +30,10 @@ PAUSE_SECONDS = 0.25
 # Links that this file system, or this pair of them, doesn't make.
 NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES})
 
-_MODELS = "SELECT folder FROM model_versions JOIN projects ON projects.id = project_id WHERE removal_asked_at IS NULL"
+_MODELS = """
+    SELECT folder, manifest_sha256 FROM model_versions JOIN projects ON projects.id = project_id
+    WHERE removal_asked_at IS NULL
+"""
 _DATASETS = """
     SELECT path, sha256 FROM dataset_versions JOIN projects ON projects.id = project_id
     WHERE file_removed_at IS NULL AND removal_asked_at IS NULL
@@ -43,6 +48,8 @@ class Wanted:
 
     path: str
     sha256: str | None = None
+    stored: Content | None = None
+    """The same in the storage, for what isn't in the home."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def _gather(connection: Connection, home: Path, *, is_last: bool) -> Gathered | 
         if revision is None:
             raise Conflict("There is nothing to back up: the database holds no tables.")
         wanted = {one.path: one for one in _wanted(connection, home)}
-        files = _set_aside(home, wanted)
+        files = _set_aside(home, wanted.values())
         missing = tuple(path for path, one in wanted.items() if one.sha256 is not None and path not in files)
         if missing and not is_last:
             return None
@@ -91,23 +98,42 @@ def _gather(connection: Connection, home: Path, *, is_last: bool) -> Gathered | 
     return Gathered(revision, tables, database.sequences(connection), rows, files, digests, missing)
 
 
-def _set_aside(home: Path, paths: Iterable[str]) -> dict[str, Content]:
+def _set_aside(home: Path, wanted: Iterable[Wanted]) -> dict[str, Content]:
+    """What is in the storage alone stays there until its turn: of a project that is removed meanwhile it is missing."""
     files = {}
-    for path in paths:
+    for one in wanted:
+        if one.stored is not None:
+            files[one.path] = one.stored
+            continue
         with suppress(FileNotFoundError):
-            files[path] = _linked(home / path, home / ASIDE / "files" / path)
+            files[one.path] = _linked(home / one.path, home / ASIDE / "files" / one.path)
     return files
 
 
 def _wanted(connection: Connection, home: Path) -> Iterator[Wanted]:
-    for (folder,) in connection.execute(_MODELS).fetchall():
-        yield from _of_model(home, folder)
+    shelf = shelf_of(home)
+    for folder, manifest_sha256 in connection.execute(_MODELS).fetchall():
+        yield from _in_storage(shelf, of_model(folder, manifest_sha256)) or _of_model(home, folder)
     for path, sha256 in connection.execute(_DATASETS).fetchall():
-        yield Wanted(path, sha256)
+        yield from _in_storage(shelf, of_dataset(path, sha256)) or [Wanted(path, sha256)]
     for (folder,) in connection.execute(_CAME).fetchall():
         yield from _below(home, folder)
     for folder, is_over in connection.execute(_RUNS).fetchall():
         yield from _left_by(home, folder, is_over)
+
+
+def _in_storage(shelf: Shelf, thing: Published) -> list[Wanted]:
+    """The files of what isn't in the home and is in the storage, else nothing. Raises Away."""
+    if thing.is_in(shelf.home):
+        return []
+    try:
+        held = shelf.held(thing)
+    except Broken:
+        return []
+    if held is None:
+        return []
+    files = [*held.files.values(), *([held.stored_manifest] if thing.is_folder else [])]
+    return [Wanted(one.path.as_posix(), one.digest, one.unchecked()) for one in files]
 
 
 def _of_model(home: Path, folder: str) -> Iterator[Wanted]:

@@ -26,6 +26,8 @@ from app.services.data.judged_pairs import conversation
 from app.services.data.storing.loads import Watch
 from app.services.judging.machines.counted import counted as counted_judges
 from app.services.projects.review import Review
+from app.services.published.shelf import shelf_of
+from app.services.published.thing import Broken, of_dataset
 from training.records import DemonstrationRecord, PreferenceRecord, Split
 
 NOTHING_SAID = phrase("There is no judgement yet to make a dataset of.")
@@ -196,18 +198,21 @@ def require_whole(version: DatasetVersion) -> None:
 
 
 def verify(version: DatasetVersion, home: Path) -> Path:
-    """The version's file, after reading all of it.
+    """The version's file in the home, after reading all of it.
 
-    Raises ErasedFrom, and BrokenDataset unless it is byte for byte what was cut.
+    Raises ErasedFrom, BrokenDataset unless it is byte for byte what was cut, and Away and NoRoom where it has to be
+    copied from the storage.
     """
     require_whole(version)
-    path = home / version.path
+    shelf, thing = shelf_of(home), of_dataset(version.path, version.sha256)
     try:
-        found = sha256_of(path)
+        path = shelf.bring(thing)
+        if sha256_of(path) != version.sha256 and not shelf.heal(thing):
+            raise Broken
     except OSError as error:
         raise BrokenDataset(f"The dataset file {version.path} can't be read: {error.strerror}.") from None
-    if found != version.sha256:
-        raise BrokenDataset(f"The dataset file {version.path} is not what was cut: its SHA-256 differs.")
+    except Broken:
+        raise BrokenDataset(f"The dataset file {version.path} is not what was cut: its SHA-256 differs.") from None
     return path
 
 
@@ -277,12 +282,12 @@ async def _publish(
     is_same: bool,
 ) -> DatasetVersion:
     """The draft under the number after `latest`, or in its place if it is the same: a lost file is back."""
-    number = latest.number + 1 if latest else 1
-    path = f"{draft.folder}/{draft.kind}-{number:04}.jsonl"
     if latest is not None and is_same:
-        await asyncio.to_thread(draft.move, latest.path)
+        await asyncio.to_thread(_move, draft, latest.path)
         return latest
-    await asyncio.to_thread(draft.move, path)
+    number = await asyncio.to_thread(_free_number, draft, latest.number + 1 if latest else 1)
+    path = _path_of(draft, number)
+    await asyncio.to_thread(_move, draft, path)
     version = DatasetVersion(
         project_id=project.id,
         kind=draft.kind,
@@ -298,6 +303,25 @@ async def _publish(
     db.add(version)
     await db.flush()
     return version
+
+
+def _move(draft: Draft, path: str) -> None:
+    """Put the draft into its place, and into the storage where there is one. Raises Away."""
+    draft.move(path)
+    shelf_of(draft.home).keep(of_dataset(path, draft.sha256))
+
+
+def _free_number(draft: Draft, number: int) -> int:
+    """The first from `number` on under which the storage has nothing else: a cut that was taken back may have left it
+    there. Raises Away."""
+    shelf = shelf_of(draft.home)
+    while shelf.is_taken(of_dataset(_path_of(draft, number), draft.sha256)):
+        number += 1
+    return number
+
+
+def _path_of(draft: Draft, number: int) -> str:
+    return f"{draft.folder}/{draft.kind}-{number:04}.jsonl"
 
 
 def sha256_of(path: Path) -> str:

@@ -21,7 +21,7 @@ class Draft:
         self.kind = kind
         self.folder = f"datasets/{slug}"
         self.count = 0
-        self._home = home
+        self.home = home
         self._path = home / self.folder / f".{kind}-{token_hex(4)}.part"
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
@@ -42,8 +42,8 @@ class Draft:
         file = self._opened()
         file.flush()
         os.fsync(file.fileno())
-        self._path.replace(self._home / path)
-        sync(self._home / self.folder)
+        self._path.replace(self.home / path)
+        sync(self.home / self.folder)
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.errors import Invalid
+from app.services.published.shelf import shelf_of
+from app.services.published.thing import Broken, of_model
 from training.records import sync
 
 MANIFEST = "manifest.json"
@@ -66,9 +68,38 @@ def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
     return {**manifest["files"], MANIFEST: digest}
 
 
+def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
+    """The folder of a registered model, copied from the storage where it isn't in the home.
+
+    Raises ArtifactBroken for what the storage has in its place, Away, NoRoom; what is nowhere is left to the reader.
+    """
+    try:
+        return shelf_of(home).bring(of_model(folder, manifest_sha256))
+    except Broken as error:
+        raise ArtifactBroken(error.template, **error.named) from error
+
+
 async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
-    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds."""
-    await asyncio.to_thread(require_intact, home / folder, manifest_sha256)
+    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds. A copy of what is in the
+    storage that was changed is made anew. Raises Away and NoRoom, too."""
+    await asyncio.to_thread(_require_in_place, home, folder, manifest_sha256)
+
+
+def _require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
+    place = at_hand(home, folder, manifest_sha256)
+    try:
+        require_intact(place, manifest_sha256)
+    except ArtifactBroken:
+        if not is_mended(home, folder, manifest_sha256):
+            raise
+
+
+def is_mended(home: Path, folder: str, manifest_sha256: str) -> bool:
+    """Whether the storage has the model, whose files then lie in the home as they were. Raises as `at_hand`."""
+    try:
+        return shelf_of(home).heal(of_model(folder, manifest_sha256))
+    except Broken as error:
+        raise ArtifactBroken(error.template, **error.named) from error
 
 
 def require_registered(folder: Path, manifest_sha256: str) -> None:

@@ -94,7 +94,11 @@ def warned(project: Project, version: ModelVersion, home: Path, stages: Iterable
     return {stage: need for stage, need in found.items() if need is not None and not need.fits}
 
 
-@lru_cache(maxsize=64)
 def shape_of_version(folder: Path) -> ModelShape | None:
-    """The shape of a version's model, whose files never change; None where they aren't there."""
+    """The shape of a version's model, whose files never change; None where they aren't there, or not now."""
+    return _shape_in(folder) if folder.is_dir() else None
+
+
+@lru_cache(maxsize=64)
+def _shape_in(folder: Path) -> ModelShape | None:
     return read_shape(folder)

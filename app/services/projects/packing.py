@@ -25,9 +25,11 @@ from sqlalchemy import Column, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
-from app.db.tables import DatasetVersion, Project, Run, User
+from app.db.tables import DatasetVersion, ModelVersion, Project, Run, User
 from app.services.projects import contents
 from app.services.projects.contents import Part
+from app.services.published.shelf import shelf_of
+from app.services.published.thing import of_dataset, of_model
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -197,6 +199,7 @@ async def _files(
     whole = [f"datasets/{project.slug}", *([f"models/{project.slug}"] if with_models else [])]
     versions = select(DatasetVersion.path).where(DatasetVersion.project_id == project.id)
     erased_from = set(await db.scalars(versions.where(DatasetVersion.erased_from_at.is_not(None))))
+    await _bring(db, project, home, with_models=with_models, alive=alive)
     found = [path for folder in whole for path in sorted((home / folder).rglob("*"))]
     found = [path for path in found if path.relative_to(home).as_posix() not in erased_from]
     found += [path for folder in runs for path in sorted((home / str(folder)).glob("*"))]
@@ -208,6 +211,26 @@ async def _files(
             while await asyncio.to_thread(entry.write_from, source):
                 if alive is not None:
                     await alive()
+
+
+async def _bring(db: AsyncSession, project: Project, home: Path, *, with_models: bool, alive: Alive | None) -> None:
+    """Have copies here of what is in the storage alone."""
+    shelf = shelf_of(home)
+    if shelf.bucket is None:
+        return
+    versions = select(DatasetVersion.path, DatasetVersion.sha256).where(
+        DatasetVersion.project_id == project.id,
+        DatasetVersion.erased_from_at.is_(None),
+        DatasetVersion.file_removed_at.is_(None),
+    )
+    things = [of_dataset(*row) for row in (await db.execute(versions))]
+    if with_models:
+        models = select(ModelVersion.folder, ModelVersion.manifest_sha256).where(ModelVersion.project_id == project.id)
+        things += [of_model(*row) for row in (await db.execute(models))]
+    for thing in things:
+        await asyncio.to_thread(shelf.bring, thing)
+        if alive is not None:
+            await alive()
 
 
 def _manifest(archive: _Archive, project: Project, *, with_models: bool, with_people: bool) -> None:

@@ -1,9 +1,5 @@
 """Backups to a storage that speaks S3: a server of its own, on the loopback."""
 
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 
@@ -13,43 +9,12 @@ import pytest
 from app.db.tables import Project
 from tests.faults.backups.conftest import Command, files_in
 from tests.jobs.loop import Loop
-from tests.up import free_port, wait_until
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: _listens(port))
-        httpx.put(f"http://127.0.0.1:{port}/bucket").raise_for_status()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
+from tests.object_storage import credentials
 
 
 @pytest.fixture
-def s3(server: str) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT": server,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-    }
+def s3(storage_server: str) -> dict[str, str]:
+    return credentials(storage_server)
 
 
 async def test_a_storage_takes_only_what_is_new_and_gives_it_back(
@@ -69,19 +34,19 @@ async def test_a_storage_takes_only_what_is_new_and_gives_it_back(
     assert files_in(other_home / "models")
 
 
-def change_an_object(server: str) -> str:
+def change_an_object(storage_server: str) -> str:
     """The key of what is something else now."""
-    listed = httpx.get(f"{server}/bucket", params={"list-type": "2", "prefix": "damaged/objects/"}).text
+    listed = httpx.get(f"{storage_server}/bucket", params={"list-type": "2", "prefix": "damaged/objects/"}).text
     key = listed.partition("<Key>")[2].partition("</Key>")[0]
-    httpx.put(f"{server}/bucket/{key}", content=b"something else").raise_for_status()
+    httpx.put(f"{storage_server}/bucket/{key}", content=b"something else").raise_for_status()
     return key
 
 
 async def test_a_changed_object_is_refused_by_name(
-    project: Project, here: Command, there: Command, s3: dict[str, str], server: str
+    project: Project, here: Command, there: Command, s3: dict[str, str], storage_server: str
 ) -> None:
     assert (await here("backup", "s3://bucket/damaged", **s3)).code == 0
-    key = change_an_object(server)
+    key = change_an_object(storage_server)
     refusal = (await there("restore", "s3://bucket/damaged", **s3)).refusal
     assert refusal == f"The backup is damaged: {key.removeprefix('damaged/')} is not what it was."
 

@@ -1,6 +1,7 @@
 """Erase: a text goes for good, out of rows first and then, if that was asked for, out of files."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -17,6 +18,7 @@ from app.services.erasure.rows import Done
 from app.services.erasure.targets import Target, reach_of
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
+from app.services.published.shelf import shelf_of
 
 # Files for people to take away, below a run's folder.
 EXPORTS = {"pack": "*.zip", "export": "export/*", "folder": "*.zip"}
@@ -57,7 +59,8 @@ async def _files(work: Work, done: Done, watch: Watch) -> Json:
         for stage, folder in await work.db.execute(select(Run.stage, Run.folder).where(*others).order_by(Run.id))
         if folder is not None
     ]
-    versions = await asyncio.to_thread(files.remove, work.home, [version.path for version in done.versions])
+    paths = [version.path for version in done.versions]
+    versions = await asyncio.to_thread(_remove_published, work.home, paths)
     await rows.mark_removed(work.db, done.versions)
     exports = changed = 0
     for number, (stage, folder) in enumerate(folders):
@@ -68,6 +71,13 @@ async def _files(work: Work, done: Done, watch: Watch) -> Json:
         else:
             changed += await asyncio.to_thread(files.redact, work.home / folder, done.erased)
     return {"dataset_files": versions, "exports": exports, "run_files": changed}
+
+
+def _remove_published(home: Path, paths: Sequence[str]) -> int:
+    """Out of the storage first: what is away then is away everywhere. Raises Away."""
+    for path in paths:
+        shelf_of(home).remove(path)
+    return files.remove(home, paths)
 
 
 def _remove_exports(home: Path, folder: str, pattern: str) -> int:

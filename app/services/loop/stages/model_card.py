@@ -93,11 +93,11 @@ def name_of(project: Project, version: ModelVersion) -> str:
 
 
 async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, home: Path) -> Archive:
-    """The version with its card as one file. Raises ArtifactBroken."""
+    """The version with its card as one file. Raises ArtifactBroken, Away, NoRoom."""
     card = await write(db, project, version, home)
     return await asyncio.to_thread(
         open_archive,
-        home / version.folder,
+        await asyncio.to_thread(artifacts.at_hand, home, version.folder, version.manifest_sha256),
         version.manifest_sha256,
         name=name_of(project, version),
         made_at=version.created_at,
@@ -107,7 +107,8 @@ async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, 
 
 async def write(db: AsyncSession, project: Project, version: ModelVersion, home: Path) -> str:
     """The card as Markdown, beginning with what the hub reads. Raises ArtifactBroken."""
-    directory = await asyncio.to_thread(_directory, home / version.folder, version.manifest_sha256)
+    folder = await asyncio.to_thread(artifacts.at_hand, home, version.folder, version.manifest_sha256)
+    directory = await asyncio.to_thread(_directory, folder, version.manifest_sha256)
     made = await _made(db, project, version, directory)
     return "\n".join(_lines(made, directory)) + "\n"
 

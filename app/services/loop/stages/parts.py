@@ -1,5 +1,6 @@
 """What the files of the stages share."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -72,8 +73,9 @@ async def model_folders(work: Work, *roles: str) -> dict[str, Any]:
         folders[role] = None
         if version_id is not None:
             version = await work.db.get_one(ModelVersion, version_id)
-            artifacts.require_registered(work.home / version.folder, version.manifest_sha256)
-            folders[role] = str(work.home / version.folder)
+            folder = await asyncio.to_thread(artifacts.at_hand, work.home, version.folder, version.manifest_sha256)
+            artifacts.require_registered(folder, version.manifest_sha256)
+            folders[role] = str(folder)
     return folders
 
 

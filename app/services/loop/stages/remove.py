@@ -13,6 +13,7 @@ from app.errors import Conflict
 from app.phrases import phrase
 from app.services.loop.stages.stage import Work, WorkerStage
 from app.services.projects import contents
+from app.services.published.shelf import shelf_of
 
 
 async def _perform(work: Work) -> Json:
@@ -23,7 +24,10 @@ async def _perform(work: Work) -> Json:
     uploads = await work.db.scalars(select(Import.folder).where(Import.project_id == work.project.id))
     came = await work.db.scalars(select(ProjectFile.folder).where(ProjectFile.project_id == work.project.id))
     slug = work.project.slug
-    own = [f"datasets/{slug}", f"models/{slug}", *(folder for folder in (*folders, *uploads, *came) if folder)]
+    shared = [f"datasets/{slug}", f"models/{slug}"]
+    for path in shared:
+        await asyncio.to_thread(shelf_of(work.home).remove, path)
+    own = [*shared, *(folder for folder in (*folders, *uploads, *came) if folder)]
     await asyncio.to_thread(_remove, [work.home / folder for folder in own])
     await contents.remove(work.db, work.project.id)
     return {}
