@@ -81,8 +81,9 @@ class Classes:
         return STRINGS.get(schema.get("format", "")) or PLAIN.get(schema.get("type", ""), "Any")
 
     def _named(self, schema: str) -> str:
-        of = re.fullmatch(r"Page_(\w+)_", schema)
-        return f"Page[{self._named(of[1])}]" if of else self._prefix + self.name(schema)
+        if schema.startswith("Page_"):
+            return f"Page[{self.kind(self._all[schema]['properties']['items']['items'])}]"
+        return self._prefix + self.name(schema)
 
     def written(self) -> Iterator[str]:
         for schema in sorted(self.schemas, key=self.name):

@@ -228,16 +228,21 @@ class AsyncOperations:
         """
         return await self._transport.if_any(Call("GET", f"/api/v1/projects/{place(slug)}/next-task"), models.Task)
 
-    async def list_own_judgements(
-        self, slug: str, *, limit: int | None = None, verdicts: bool | None = None
-    ) -> list[models.OwnJudgement]:
+    def list_own_judgements(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None, verdicts: bool | None = None
+    ) -> AsyncPages[models.OwnJudgement]:
         """List what you said last.
 
         Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about.
         """
-        return await self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/my-judgements", query={"limit": limit, "verdicts": verdicts}),
-            list[models.OwnJudgement],
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/my-judgements",
+                query={"limit": limit, "cursor": cursor, "verdicts": verdicts},
+            ),
+            Page[models.OwnJudgement],
         )
 
     async def read_assignment(self, assignment_id: int) -> models.Assignment:
@@ -761,14 +766,22 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/runs/{place(run_id)}"), models.Run)
 
-    async def read_metrics(self, run_id: int, *, after_step: int | None = None) -> list[models.Metric]:
+    def read_metrics(
+        self, run_id: int, *, limit: int | None = None, cursor: str | None = None, after_step: int | None = None
+    ) -> AsyncPages[models.Metric]:
         """Read what a run measured.
 
-        Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+        Figures of each step, the newest first, null where one was not finite; 404 for a run of a project that you are
         not in, 403 for annotators.
         """
-        return await self._transport.ask(
-            Call("GET", f"/api/v1/runs/{place(run_id)}/metrics", query={"after_step": after_step}), list[models.Metric]
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/runs/{place(run_id)}/metrics",
+                query={"limit": limit, "cursor": cursor, "after_step": after_step},
+            ),
+            Page[models.Metric],
         )
 
     async def read_run_log(self, run_id: int) -> models.Log:
@@ -1441,11 +1454,24 @@ class AsyncOperations:
         )
 
     async def read_quality(self, slug: str) -> models.Quality:
-        """Read how well people work.
+        """Read how reliable people are.
 
-        What checks and clocks tell of each person, and how reliable each is; 403 for annotators.
+        How reliable each person is, as the figures `annotators` and `annotators-by-group`; 403 for annotators.
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/quality"), models.Quality)
+
+    def list_conduct(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.PersonConduct]:
+        """List how well people work.
+
+        What checks and clocks tell of each member, who has judged or not; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/quality/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.PersonConduct],
+        )
 
     async def read_checks(self, slug: str) -> models.Checks:
         """Read how people are checked.
@@ -1464,12 +1490,16 @@ class AsyncOperations:
             models.Checks,
         )
 
-    async def list_gold(self, slug: str) -> list[models.Gold]:
+    def list_gold(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Gold]:
         """List gold tasks.
 
-        Gold tasks in use first, newest first, with what the project says of each; 403 for annotators.
+        Newest first, whether or not they are in use, with what the project says of each; 403 for annotators.
         """
-        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks"), list[models.Gold])
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Gold],
+        )
 
     async def write_gold(
         self, slug: str, body: models.GoldIn, *, idempotency_key: str | None = None
@@ -1748,26 +1778,27 @@ class AsyncOperations:
             models.Run,
         )
 
-    async def read_judge_answers(
+    def read_judge_answers(
         self,
         slug: str,
         served_model_id: int,
         *,
-        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
-        before: int | None = None,
         limit: int | None = None,
-    ) -> list[models.JudgeAnswer]:
+        cursor: str | None = None,
+        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
+    ) -> AsyncPages[models.JudgeAnswer]:
         """Read what a judge replied.
 
         Newest first, word for word, abstentions among them; 403 for annotators.
         """
-        return await self._transport.ask(
+        return AsyncPages(
+            self._transport,
             Call(
                 "GET",
                 f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/answers",
-                query={"outcome": outcome, "before": before, "limit": limit},
+                query={"limit": limit, "cursor": cursor, "outcome": outcome},
             ),
-            list[models.JudgeAnswer],
+            Page[models.JudgeAnswer],
         )
 
     def list_served_models(
@@ -2010,12 +2041,18 @@ class AsyncOperations:
             ),
         )
 
-    async def list_people(self, slug: str) -> list[models.Person]:
+    def list_people(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Person]:
         """List people.
 
         Everybody in the project, those with most judgements first.
         """
-        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people"), list[models.Person])
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Person],
+        )
 
     async def add_person(self, slug: str, body: models.AddIn, *, idempotency_key: str | None = None) -> models.Person:
         """Add an account.
@@ -2111,13 +2148,17 @@ class AsyncOperations:
             models.Link,
         )
 
-    async def list_invitations(self, slug: str) -> list[models.Invitation]:
+    def list_invitations(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Invitation]:
         """List open invitations.
 
         Invitations that still let somebody in, newest first.
         """
-        return await self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/invitations"), list[models.Invitation]
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/invitations", query={"limit": limit, "cursor": cursor}),
+            Page[models.Invitation],
         )
 
     async def invite(
@@ -2205,12 +2246,16 @@ class AsyncOperations:
         """
         await self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}/sessions"))
 
-    async def list_groups(self) -> list[models.DirectoryGroup]:
+    def list_groups(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.DirectoryGroup]:
         """List groups.
 
-        Every group with who is in it and which projects it is given to.
+        Newest first, each with the projects that it is given to; for admins.
         """
-        return await self._transport.ask(Call("GET", "/api/v1/groups"), list[models.DirectoryGroup])
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/groups", query={"limit": limit, "cursor": cursor}),
+            Page[models.DirectoryGroup],
+        )
 
     async def create_group(self, body: models.GroupIn, *, idempotency_key: str | None = None) -> models.DirectoryGroup:
         """Make a group.
@@ -2225,7 +2270,7 @@ class AsyncOperations:
     async def read_group(self, group_id: int) -> models.DirectoryGroup:
         """Read a group.
 
-        Who is in it and which projects it is given to; for admins.
+        How many are in it and which projects it is given to; for admins.
         """
         return await self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
 
@@ -2244,6 +2289,19 @@ class AsyncOperations:
         Who is in a project by way of it alone is out of that project.
         """
         await self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}"))
+
+    def list_people_of_group(
+        self, group_id: int, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Account]:
+        """List who is in a group.
+
+        The newest account first; for admins.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/groups/{place(group_id)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Account],
+        )
 
     async def put_into_group(self, group_id: int, user_id: int) -> None:
         """Put somebody into a group.
@@ -2289,12 +2347,16 @@ class AsyncOperations:
             Call("PATCH", "/api/v1/me", headers={"If-Match": if_match}, body=body), models.Me
         )
 
-    async def list_own_tokens(self) -> list[models.Token]:
+    def list_own_tokens(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Token]:
         """List your tokens.
 
         Your tokens that still work, newest first.
         """
-        return await self._transport.ask(Call("GET", "/api/v1/me/tokens"), list[models.Token])
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/me/tokens", query={"limit": limit, "cursor": cursor}),
+            Page[models.Token],
+        )
 
     async def revoke_own_token(self, token_id: int) -> None:
         """Revoke a token of yours.
@@ -2303,12 +2365,16 @@ class AsyncOperations:
         """
         await self._transport.send(Call("DELETE", f"/api/v1/me/tokens/{place(token_id)}"))
 
-    async def list_own_sessions(self) -> list[models.Session]:
+    def list_own_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Session]:
         """List browsers that you are signed in with.
 
-        The last seen first.
+        The one that signed in last first.
         """
-        return await self._transport.ask(Call("GET", "/api/v1/me/sessions"), list[models.Session])
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/me/sessions", query={"limit": limit, "cursor": cursor}),
+            Page[models.Session],
+        )
 
     async def end_own_session(self, session_id: int) -> None:
         """Sign a browser of yours out.
@@ -2340,7 +2406,7 @@ class AsyncOperations:
     ) -> AsyncPages[models.Webhook]:
         """List webhooks.
 
-        Newest first; for owners, because an address may be a secret.
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
         """
         return AsyncPages(
             self._transport,
@@ -2465,6 +2531,126 @@ class AsyncOperations:
             Call(
                 "POST",
                 f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Webhook]:
+        """List webhooks of the site.
+
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Webhook],
+        )
+
+    async def add_site_webhook(
+        self, body: models.WebhookIn, *, idempotency_key: str | None = None
+    ) -> models.WebhookMade:
+        """Add a webhook of the site.
+
+        The answer holds its secret, which is never shown again. The address isn't tried: `test` does that.
+        """
+        return await self._transport.ask(
+            Call("POST", "/api/v1/webhooks", headers={"Idempotency-Key": idempotency_key}, body=body, is_keyed=True),
+            models.WebhookMade,
+        )
+
+    async def read_site_webhook(self, webhook_id: int) -> models.Webhook:
+        """Read a webhook of the site.
+
+        Where it is, what it is told of, and whether it can be reached.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/webhooks/{place(webhook_id)}"), models.Webhook)
+
+    async def change_site_webhook(
+        self, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+    ) -> models.Webhook:
+        """Change a webhook of the site, or switch it off or on.
+
+        What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/webhooks/{place(webhook_id)}", headers={"If-Match": if_match}, body=body),
+            models.Webhook,
+        )
+
+    async def remove_site_webhook(self, webhook_id: int) -> None:
+        """Remove a webhook of the site.
+
+        With the log of what it was told.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/webhooks/{place(webhook_id)}"))
+
+    async def rotate_site_webhook_secret(
+        self, webhook_id: int, *, idempotency_key: str | None = None
+    ) -> models.WebhookMade:
+        """Give a webhook of the site a new secret.
+
+        Messages are signed with both for 24 hours; the answer holds the new one, which is never shown again.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/secret",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.WebhookMade,
+        )
+
+    async def test_site_webhook(self, webhook_id: int, *, idempotency_key: str | None = None) -> models.Delivery:
+        """Send a test to a webhook of the site.
+
+        A delivery of `webhook.test`, sent by a worker in one try; 409 for a webhook that is switched off.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/test",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_deliveries(
+        self,
+        webhook_id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        state: Literal["delivered", "failed", "gathering", "waiting"] | None = None,
+    ) -> AsyncPages[models.Delivery]:
+        """List what a webhook of the site was told.
+
+        Newest first, of the last 30 days, each with its tries.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries",
+                query={"limit": limit, "cursor": cursor, "state": state},
+            ),
+            Page[models.Delivery],
+        )
+
+    async def redeliver_of_site(
+        self, webhook_id: int, delivery_id: int, *, idempotency_key: str | None = None
+    ) -> models.Delivery:
+        """Tell a webhook of the site again.
+
+        At once and under the same id; 409 for a webhook that is switched off.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
                 headers={"Idempotency-Key": idempotency_key},
                 is_keyed=True,
             ),

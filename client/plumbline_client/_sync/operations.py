@@ -226,15 +226,20 @@ class Operations:
         return self._transport.if_any(Call("GET", f"/api/v1/projects/{place(slug)}/next-task"), models.Task)
 
     def list_own_judgements(
-        self, slug: str, *, limit: int | None = None, verdicts: bool | None = None
-    ) -> list[models.OwnJudgement]:
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None, verdicts: bool | None = None
+    ) -> Pages[models.OwnJudgement]:
         """List what you said last.
 
         Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about.
         """
-        return self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/my-judgements", query={"limit": limit, "verdicts": verdicts}),
-            list[models.OwnJudgement],
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/my-judgements",
+                query={"limit": limit, "cursor": cursor, "verdicts": verdicts},
+            ),
+            Page[models.OwnJudgement],
         )
 
     def read_assignment(self, assignment_id: int) -> models.Assignment:
@@ -750,14 +755,22 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/runs/{place(run_id)}"), models.Run)
 
-    def read_metrics(self, run_id: int, *, after_step: int | None = None) -> list[models.Metric]:
+    def read_metrics(
+        self, run_id: int, *, limit: int | None = None, cursor: str | None = None, after_step: int | None = None
+    ) -> Pages[models.Metric]:
         """Read what a run measured.
 
-        Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+        Figures of each step, the newest first, null where one was not finite; 404 for a run of a project that you are
         not in, 403 for annotators.
         """
-        return self._transport.ask(
-            Call("GET", f"/api/v1/runs/{place(run_id)}/metrics", query={"after_step": after_step}), list[models.Metric]
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/runs/{place(run_id)}/metrics",
+                query={"limit": limit, "cursor": cursor, "after_step": after_step},
+            ),
+            Page[models.Metric],
         )
 
     def read_run_log(self, run_id: int) -> models.Log:
@@ -1424,11 +1437,24 @@ class Operations:
         )
 
     def read_quality(self, slug: str) -> models.Quality:
-        """Read how well people work.
+        """Read how reliable people are.
 
-        What checks and clocks tell of each person, and how reliable each is; 403 for annotators.
+        How reliable each person is, as the figures `annotators` and `annotators-by-group`; 403 for annotators.
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/quality"), models.Quality)
+
+    def list_conduct(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.PersonConduct]:
+        """List how well people work.
+
+        What checks and clocks tell of each member, who has judged or not; 403 for annotators.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/quality/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.PersonConduct],
+        )
 
     def read_checks(self, slug: str) -> models.Checks:
         """Read how people are checked.
@@ -1447,12 +1473,16 @@ class Operations:
             models.Checks,
         )
 
-    def list_gold(self, slug: str) -> list[models.Gold]:
+    def list_gold(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Gold]:
         """List gold tasks.
 
-        Gold tasks in use first, newest first, with what the project says of each; 403 for annotators.
+        Newest first, whether or not they are in use, with what the project says of each; 403 for annotators.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks"), list[models.Gold])
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Gold],
+        )
 
     def write_gold(self, slug: str, body: models.GoldIn, *, idempotency_key: str | None = None) -> models.MadeGold:
         """Write a gold task.
@@ -1730,21 +1760,22 @@ class Operations:
         slug: str,
         served_model_id: int,
         *,
-        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
-        before: int | None = None,
         limit: int | None = None,
-    ) -> list[models.JudgeAnswer]:
+        cursor: str | None = None,
+        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
+    ) -> Pages[models.JudgeAnswer]:
         """Read what a judge replied.
 
         Newest first, word for word, abstentions among them; 403 for annotators.
         """
-        return self._transport.ask(
+        return Pages(
+            self._transport,
             Call(
                 "GET",
                 f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/answers",
-                query={"outcome": outcome, "before": before, "limit": limit},
+                query={"limit": limit, "cursor": cursor, "outcome": outcome},
             ),
-            list[models.JudgeAnswer],
+            Page[models.JudgeAnswer],
         )
 
     def list_served_models(
@@ -1985,12 +2016,16 @@ class Operations:
             ),
         )
 
-    def list_people(self, slug: str) -> list[models.Person]:
+    def list_people(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Person]:
         """List people.
 
         Everybody in the project, those with most judgements first.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people"), list[models.Person])
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Person],
+        )
 
     def add_person(self, slug: str, body: models.AddIn, *, idempotency_key: str | None = None) -> models.Person:
         """Add an account.
@@ -2084,12 +2119,18 @@ class Operations:
             models.Link,
         )
 
-    def list_invitations(self, slug: str) -> list[models.Invitation]:
+    def list_invitations(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.Invitation]:
         """List open invitations.
 
         Invitations that still let somebody in, newest first.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/invitations"), list[models.Invitation])
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/invitations", query={"limit": limit, "cursor": cursor}),
+            Page[models.Invitation],
+        )
 
     def invite(
         self, slug: str, body: models.InvitationsIn, *, idempotency_key: str | None = None
@@ -2174,12 +2215,16 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}/sessions"))
 
-    def list_groups(self) -> list[models.DirectoryGroup]:
+    def list_groups(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.DirectoryGroup]:
         """List groups.
 
-        Every group with who is in it and which projects it is given to.
+        Newest first, each with the projects that it is given to; for admins.
         """
-        return self._transport.ask(Call("GET", "/api/v1/groups"), list[models.DirectoryGroup])
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/groups", query={"limit": limit, "cursor": cursor}),
+            Page[models.DirectoryGroup],
+        )
 
     def create_group(self, body: models.GroupIn, *, idempotency_key: str | None = None) -> models.DirectoryGroup:
         """Make a group.
@@ -2194,7 +2239,7 @@ class Operations:
     def read_group(self, group_id: int) -> models.DirectoryGroup:
         """Read a group.
 
-        Who is in it and which projects it is given to; for admins.
+        How many are in it and which projects it is given to; for admins.
         """
         return self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
 
@@ -2213,6 +2258,19 @@ class Operations:
         Who is in a project by way of it alone is out of that project.
         """
         self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}"))
+
+    def list_people_of_group(
+        self, group_id: int, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.Account]:
+        """List who is in a group.
+
+        The newest account first; for admins.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/groups/{place(group_id)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Account],
+        )
 
     def put_into_group(self, group_id: int, user_id: int) -> None:
         """Put somebody into a group.
@@ -2256,12 +2314,16 @@ class Operations:
         """
         return self._transport.ask(Call("PATCH", "/api/v1/me", headers={"If-Match": if_match}, body=body), models.Me)
 
-    def list_own_tokens(self) -> list[models.Token]:
+    def list_own_tokens(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Token]:
         """List your tokens.
 
         Your tokens that still work, newest first.
         """
-        return self._transport.ask(Call("GET", "/api/v1/me/tokens"), list[models.Token])
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/me/tokens", query={"limit": limit, "cursor": cursor}),
+            Page[models.Token],
+        )
 
     def revoke_own_token(self, token_id: int) -> None:
         """Revoke a token of yours.
@@ -2270,12 +2332,16 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/me/tokens/{place(token_id)}"))
 
-    def list_own_sessions(self) -> list[models.Session]:
+    def list_own_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Session]:
         """List browsers that you are signed in with.
 
-        The last seen first.
+        The one that signed in last first.
         """
-        return self._transport.ask(Call("GET", "/api/v1/me/sessions"), list[models.Session])
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/me/sessions", query={"limit": limit, "cursor": cursor}),
+            Page[models.Session],
+        )
 
     def end_own_session(self, session_id: int) -> None:
         """Sign a browser of yours out.
@@ -2305,7 +2371,7 @@ class Operations:
     def list_webhooks(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
         """List webhooks.
 
-        Newest first; for owners, because an address may be a secret.
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
         """
         return Pages(
             self._transport,
@@ -2430,6 +2496,122 @@ class Operations:
             Call(
                 "POST",
                 f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
+        """List webhooks of the site.
+
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Webhook],
+        )
+
+    def add_site_webhook(self, body: models.WebhookIn, *, idempotency_key: str | None = None) -> models.WebhookMade:
+        """Add a webhook of the site.
+
+        The answer holds its secret, which is never shown again. The address isn't tried: `test` does that.
+        """
+        return self._transport.ask(
+            Call("POST", "/api/v1/webhooks", headers={"Idempotency-Key": idempotency_key}, body=body, is_keyed=True),
+            models.WebhookMade,
+        )
+
+    def read_site_webhook(self, webhook_id: int) -> models.Webhook:
+        """Read a webhook of the site.
+
+        Where it is, what it is told of, and whether it can be reached.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/webhooks/{place(webhook_id)}"), models.Webhook)
+
+    def change_site_webhook(
+        self, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+    ) -> models.Webhook:
+        """Change a webhook of the site, or switch it off or on.
+
+        What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
+        """
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/webhooks/{place(webhook_id)}", headers={"If-Match": if_match}, body=body),
+            models.Webhook,
+        )
+
+    def remove_site_webhook(self, webhook_id: int) -> None:
+        """Remove a webhook of the site.
+
+        With the log of what it was told.
+        """
+        self._transport.send(Call("DELETE", f"/api/v1/webhooks/{place(webhook_id)}"))
+
+    def rotate_site_webhook_secret(self, webhook_id: int, *, idempotency_key: str | None = None) -> models.WebhookMade:
+        """Give a webhook of the site a new secret.
+
+        Messages are signed with both for 24 hours; the answer holds the new one, which is never shown again.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/secret",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.WebhookMade,
+        )
+
+    def test_site_webhook(self, webhook_id: int, *, idempotency_key: str | None = None) -> models.Delivery:
+        """Send a test to a webhook of the site.
+
+        A delivery of `webhook.test`, sent by a worker in one try; 409 for a webhook that is switched off.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/test",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_deliveries(
+        self,
+        webhook_id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        state: Literal["delivered", "failed", "gathering", "waiting"] | None = None,
+    ) -> Pages[models.Delivery]:
+        """List what a webhook of the site was told.
+
+        Newest first, of the last 30 days, each with its tries.
+        """
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries",
+                query={"limit": limit, "cursor": cursor, "state": state},
+            ),
+            Page[models.Delivery],
+        )
+
+    def redeliver_of_site(
+        self, webhook_id: int, delivery_id: int, *, idempotency_key: str | None = None
+    ) -> models.Delivery:
+        """Tell a webhook of the site again.
+
+        At once and under the same id; 409 for a webhook that is switched off.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
                 headers={"Idempotency-Key": idempotency_key},
                 is_keyed=True,
             ),
