@@ -13,7 +13,7 @@ from plumbline_client._async.download import AsyncDownload
 from plumbline_client._async.pages import AsyncPages
 from plumbline_client._async.transport import AsyncTransport
 from plumbline_client.calls import Call, Content, Progress, place
-from plumbline_client.values import Page
+from plumbline_client.values import Known, Page
 
 
 class AsyncOperations:
@@ -48,9 +48,7 @@ class AsyncOperations:
             models.ProjectDetail,
         )
 
-    async def change_project(
-        self, slug: str, body: models.ProjectChange, *, if_match: str | None = None
-    ) -> models.ProjectDetail:
+    async def change_project(self, slug: str, body: models.ProjectChange, *, if_match: Known) -> models.ProjectDetail:
         """Change a project.
 
         Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
@@ -343,7 +341,7 @@ class AsyncOperations:
         body: models.NotesIn,
         *,
         kind: Literal["demonstrations", "preferences"] | None = None,
-        if_match: str | None = None,
+        if_match: Known,
     ) -> models.Dataset:
         """Note something about a version.
 
@@ -848,7 +846,7 @@ class AsyncOperations:
         )
 
     async def change_round_settings(
-        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: str | None = None
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: Known
     ) -> models.RoundSettingsGroup:
         """Change settings of rounds.
 
@@ -1410,7 +1408,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
 
-    async def change_review(self, slug: str, body: models.ReviewIn, *, if_match: str | None = None) -> models.Review:
+    async def change_review(self, slug: str, body: models.ReviewIn, *, if_match: Known) -> models.Review:
         """Change how verdicts are given.
 
         Changes what is given and leaves the rest.
@@ -1480,7 +1478,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
 
-    async def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: str | None = None) -> models.Checks:
+    async def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: Known) -> models.Checks:
         """Change how people are checked.
 
         Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
@@ -1546,9 +1544,7 @@ class AsyncOperations:
             Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}"), models.Gold
         )
 
-    async def change_gold(
-        self, slug: str, task_id: int, body: models.GoldChange, *, if_match: str | None = None
-    ) -> None:
+    async def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: Known) -> None:
         """Change a gold task.
 
         Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
@@ -1902,7 +1898,7 @@ class AsyncOperations:
         )
 
     async def change_served_model(
-        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: str | None = None
+        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: Known
     ) -> models.ServedModel:
         """Change a served model.
 
@@ -2079,9 +2075,7 @@ class AsyncOperations:
             Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work
         )
 
-    async def change_member(
-        self, slug: str, user_id: int, body: models.MemberIn, *, if_match: str | None = None
-    ) -> models.Person:
+    async def change_member(self, slug: str, user_id: int, body: models.MemberIn, *, if_match: Known) -> models.Person:
         """Change a member.
 
         Another role, a pause, or the end of one. What isn't sent stays.
@@ -2206,9 +2200,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
 
-    async def change_account(
-        self, user_id: int, body: models.AccountIn, *, if_match: str | None = None
-    ) -> models.Account:
+    async def change_account(self, user_id: int, body: models.AccountIn, *, if_match: Known) -> models.Account:
         """Change an account.
 
         Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
@@ -2274,7 +2266,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
 
-    async def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: str | None = None) -> None:
+    async def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: Known) -> None:
         """Rename a group.
 
         Calls a group something else.
@@ -2338,7 +2330,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
 
-    async def change_me(self, body: models.MeIn, *, if_match: str | None = None) -> models.Me:
+    async def change_me(self, body: models.MeIn, *, if_match: Known) -> models.Me:
         """Change your name.
 
         What others call you. Address and password are changed on the page, by who shows that it is them.
@@ -2442,7 +2434,7 @@ class AsyncOperations:
         )
 
     async def change_webhook(
-        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: Known
     ) -> models.Webhook:
         """Change a webhook, or switch it off or on.
 
@@ -2568,7 +2560,7 @@ class AsyncOperations:
         return await self._transport.ask(Call("GET", f"/api/v1/webhooks/{place(webhook_id)}"), models.Webhook)
 
     async def change_site_webhook(
-        self, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+        self, webhook_id: int, body: models.WebhookChange, *, if_match: Known
     ) -> models.Webhook:
         """Change a webhook of the site, or switch it off or on.
 

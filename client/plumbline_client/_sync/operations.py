@@ -14,7 +14,7 @@ from plumbline_client._sync.download import Download
 from plumbline_client._sync.pages import Pages
 from plumbline_client._sync.transport import Transport
 from plumbline_client.calls import Call, Content, Progress, place
-from plumbline_client.values import Page
+from plumbline_client.values import Known, Page
 
 
 class Operations:
@@ -47,9 +47,7 @@ class Operations:
             models.ProjectDetail,
         )
 
-    def change_project(
-        self, slug: str, body: models.ProjectChange, *, if_match: str | None = None
-    ) -> models.ProjectDetail:
+    def change_project(self, slug: str, body: models.ProjectChange, *, if_match: Known) -> models.ProjectDetail:
         """Change a project.
 
         Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
@@ -338,7 +336,7 @@ class Operations:
         body: models.NotesIn,
         *,
         kind: Literal["demonstrations", "preferences"] | None = None,
-        if_match: str | None = None,
+        if_match: Known,
     ) -> models.Dataset:
         """Note something about a version.
 
@@ -837,7 +835,7 @@ class Operations:
         )
 
     def change_round_settings(
-        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: str | None = None
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: Known
     ) -> models.RoundSettingsGroup:
         """Change settings of rounds.
 
@@ -1393,7 +1391,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
 
-    def change_review(self, slug: str, body: models.ReviewIn, *, if_match: str | None = None) -> models.Review:
+    def change_review(self, slug: str, body: models.ReviewIn, *, if_match: Known) -> models.Review:
         """Change how verdicts are given.
 
         Changes what is given and leaves the rest.
@@ -1463,7 +1461,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
 
-    def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: str | None = None) -> models.Checks:
+    def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: Known) -> models.Checks:
         """Change how people are checked.
 
         Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
@@ -1527,7 +1525,7 @@ class Operations:
             Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}"), models.Gold
         )
 
-    def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: str | None = None) -> None:
+    def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: Known) -> None:
         """Change a gold task.
 
         Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
@@ -1879,7 +1877,7 @@ class Operations:
         )
 
     def change_served_model(
-        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: str | None = None
+        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: Known
     ) -> models.ServedModel:
         """Change a served model.
 
@@ -2050,9 +2048,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work)
 
-    def change_member(
-        self, slug: str, user_id: int, body: models.MemberIn, *, if_match: str | None = None
-    ) -> models.Person:
+    def change_member(self, slug: str, user_id: int, body: models.MemberIn, *, if_match: Known) -> models.Person:
         """Change a member.
 
         Another role, a pause, or the end of one. What isn't sent stays.
@@ -2177,7 +2173,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
 
-    def change_account(self, user_id: int, body: models.AccountIn, *, if_match: str | None = None) -> models.Account:
+    def change_account(self, user_id: int, body: models.AccountIn, *, if_match: Known) -> models.Account:
         """Change an account.
 
         Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
@@ -2243,7 +2239,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
 
-    def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: str | None = None) -> None:
+    def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: Known) -> None:
         """Rename a group.
 
         Calls a group something else.
@@ -2307,7 +2303,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
 
-    def change_me(self, body: models.MeIn, *, if_match: str | None = None) -> models.Me:
+    def change_me(self, body: models.MeIn, *, if_match: Known) -> models.Me:
         """Change your name.
 
         What others call you. Address and password are changed on the page, by who shows that it is them.
@@ -2407,7 +2403,7 @@ class Operations:
         )
 
     def change_webhook(
-        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: Known
     ) -> models.Webhook:
         """Change a webhook, or switch it off or on.
 
@@ -2530,9 +2526,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/webhooks/{place(webhook_id)}"), models.Webhook)
 
-    def change_site_webhook(
-        self, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
-    ) -> models.Webhook:
+    def change_site_webhook(self, webhook_id: int, body: models.WebhookChange, *, if_match: Known) -> models.Webhook:
         """Change a webhook of the site, or switch it off or on.
 
         What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
