@@ -31,7 +31,8 @@ test: ## Lint, types, import contracts, migrations and every test but the slow o
 
 # Without a cache it has one core busy for a minute, during which the tests have the others.
 types:
-	@.venv/bin/mypy app training models client/plumbline_client
+	@.venv/bin/mypy app training models
+	@.venv/bin/mypy --python-version 3.10 client/plumbline_client
 
 tests:
 	@$(PYTHON_BIN) -m pytest -q -n 3 --dist worksteal --durations=10

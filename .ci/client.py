@@ -81,8 +81,9 @@ class Classes:
         return STRINGS.get(schema.get("format", "")) or PLAIN.get(schema.get("type", ""), "Any")
 
     def _named(self, schema: str) -> str:
-        of = re.fullmatch(r"Page_(\w+)_", schema)
-        return f"Page[{self._named(of[1])}]" if of else self._prefix + self.name(schema)
+        if schema.startswith("Page_"):
+            return f"Page[{self.kind(self._all[schema]['properties']['items']['items'])}]"
+        return self._prefix + self.name(schema)
 
     def written(self) -> Iterator[str]:
         for schema in sorted(self.schemas, key=self.name):
@@ -136,7 +137,7 @@ def _operation(classes: Classes, method: str, path: str, call: Schema) -> Iterat
     body = "Content" if sent == "content" else bodies and classes.kind(bodies["application/json"]["schema"])
     named = {
         **{entry["name"]: _optional(classes.kind(entry["schema"]), entry) for entry in query},
-        **dict.fromkeys(headers, "str | None = None"),
+        **{name: "Known" if name == "If-Match" else "str | None = None" for name in headers},
     }
     arguments = ["self", *(f"{name}: {kind}" for name, kind in places.items())]
     if body:
@@ -223,7 +224,7 @@ def written() -> dict[Path, str]:
         "from plumbline_client._async.pages import AsyncPages\n"
         "from plumbline_client._async.transport import AsyncTransport\n"
         "from plumbline_client.calls import Call, Content, Progress, place\n"
-        "from plumbline_client.values import Page\n\n\n"
+        "from plumbline_client.values import Known, Page\n\n\n"
         'class AsyncOperations:\n    """Every call of the API, by the name that its description gives it."""\n\n'
         "    def __init__(self, transport: AsyncTransport) -> None:\n        self._transport = transport\n\n"
     )

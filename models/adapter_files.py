@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+BASE_PLACE = ".base_place"
+"""Where the base lies on this machine, in a file of its own, which stays here when the adapters leave."""
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 _UNKNOWN = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "lora_bias")
@@ -36,6 +38,9 @@ def base_of(location: str | Path) -> str:
     """The directory, which may be named from theirs, or hub id that the adapters were learnt beside. Raises
     `ValueError`."""
     named = str(_read_config(location)["base_model_name_or_path"])
+    place = Path(location) / BASE_PLACE
+    if place.is_file():
+        return place.read_text(encoding="utf-8").strip()
     beside = os.path.normpath(Path(location).absolute() / named)
     return beside if named.startswith("..") else named
 
@@ -45,11 +50,13 @@ def save_adapters(
     folder: Path,
     *,
     base: str,
+    lies_at: str | None = None,
     task: Literal["CAUSAL_LM", "SEQ_CLS"],
     learnt_in_full: Mapping[str, Tensor] | None = None,
     name: str = POLICY,
 ) -> None:
-    """Write the adapters of this name, what was learnt in full beside them, and the model's configuration."""
+    """Write the adapters of this name, what was learnt in full beside them, and the model's configuration. `base` is
+    what others know it by, `lies_at` where it is to be opened here, if that is elsewhere."""
     places = {
         place: module
         for place, module in model.named_modules()
@@ -78,6 +85,8 @@ def save_adapters(
         "inference_mode": True,
     }
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if lies_at is not None:
+        (folder / BASE_PLACE).write_text(f"{lies_at}\n", encoding="utf-8")
 
 
 @torch.no_grad()

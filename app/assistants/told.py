@@ -141,9 +141,8 @@ class Measured(Told):
 
 
 class Metrics(BaseModel):
-    figures: list[str] = Field(description="Everything that this run measures: ask for some of it by name.")
+    figures: list[str] = Field(description="Everything that was measured at these steps: ask for some of it by name.")
     steps: list[Measured] = Field(description="In ascending order; the newest of them where there are more.")
-    left_out: int = Field(description="Earlier steps that are not among them.")
 
 
 class Log(BaseModel):

@@ -165,13 +165,13 @@ class Reading:
         last: Annotated[int, Field(ge=1, le=100, description="Of so many steps, the newest.")] = 30,
     ) -> told.Metrics:
         """Read what a run measured at its newest steps: losses, rewards, KL, whatever its stage tells."""
-        found: list[Json] = await self._site.read(f"/runs/{run_id}/metrics")
+        found = await self._site.items(f"/runs/{run_id}/metrics", limit=last)
+        found.reverse()
         known = list(dict.fromkeys(name for step in found for name in step["figures"]))
         wanted = [name for name in figures if name in known] if figures else known[:8]
         return told.Metrics(
             figures=known[:100],
-            steps=[_some(step, wanted) for step in found[-last:]],
-            left_out=max(0, len(found) - last),
+            steps=[_some(step, wanted) for step in found],
         )
 
     async def read_run_log(self, run_id: Number) -> told.Log:

@@ -94,6 +94,10 @@ def import_file(
         words = f"{counts.new:,} of {counts.rows:,} rows ({form.name}) would come into {project}; {told}"
     else:
         words = f"Imported {counts.new:,} of {counts.rows:,} rows ({form.name}) into {project} as {import_.id}; {told}"
+    if counts.duplicates:
+        words += (
+            "\nRows that say the same of the same responses count once, unless a column `annotator` tells people apart."
+        )
     if counts.near_held_out:
         words += f"\n{counts.near_held_out:,} have a prompt that is held out, but for case, blanks and punctuation."
     say(words, {"import_id": import_.id or None, "format": form.name, "counts": asdict(counts)})

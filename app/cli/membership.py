@@ -183,10 +183,10 @@ def list_groups() -> None:
         return [
             {
                 "name": view.group.name,
-                "people": [person.name for person in view.people],
+                "people": [person.name for person in people],
                 "projects": [f"{role} of {project.slug}" for project, role in view.projects],
             }
-            for view in await groups.all_of(db)
+            for view, people in await groups.all_of(db)
         ]
 
     columns = {"name": "group", "people": "people", "projects": "projects"}

@@ -50,7 +50,7 @@ def list_webhooks(project: ProjectName = None) -> None:
     """List the webhooks of a project, or of the whole site."""
 
     async def read(db: AsyncSession) -> list[Webhook]:
-        return await webhooks.list_webhooks(db, await _project_id(db, project))
+        return list(await db.scalars(webhooks.all_of(await _project_id(db, project))))
 
     found = in_transaction(read)
     columns = {"id": "Number", "address": "Address", "standing": "Now", "events": "Told of"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import get_args
 
-from sqlalchemy import ColumnElement, LargeBinary, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -327,15 +327,15 @@ async def _record_use(db: AsyncSession, token: str) -> None:
             await audit.note(db, "token_use", token_id, {"user_id": user_id}, actor_id=user_id)
 
 
+def api_tokens_of(user_id: int) -> Select[ApiToken]:
+    """The tokens that still work, newest first."""
+    works = ApiToken.revoked_at.is_(None), ApiToken.expires_at > func.now()
+    return select(ApiToken).where(ApiToken.user_id == user_id, *works).order_by(ApiToken.id.desc())
+
+
 async def list_api_tokens(db: AsyncSession, user_id: int) -> list[ApiToken]:
     """The tokens that still work, newest first."""
-    return list(
-        await db.scalars(
-            select(ApiToken)
-            .where(ApiToken.user_id == user_id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > func.now())
-            .order_by(ApiToken.id.desc())
-        )
-    )
+    return list(await db.scalars(api_tokens_of(user_id)))
 
 
 async def revoke_api_token(db: AsyncSession, actor: Principal, token_id: int) -> None:

@@ -114,6 +114,7 @@ ROUTERS = (
     review.router,
     log.router,
     webhooks.router,
+    webhooks.of_site,
     backups.router,
     health_page.router,
     people.router,

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from plumbline_client.values import Known
+
 Content = bytes | Path
 """What is uploaded: the bytes themselves, or a file that is read while it is sent."""
 
@@ -27,7 +29,7 @@ class Call:
     method: str
     path: str
     query: Mapping[str, object] = field(default_factory=dict)
-    headers: Mapping[str, str | None] = field(default_factory=dict)
+    headers: Mapping[str, Known | None] = field(default_factory=dict)
     body: object = None
     content: Content | None = None
     content_type: str = "application/octet-stream"

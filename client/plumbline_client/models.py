@@ -404,8 +404,8 @@ class Difference(values.Answer):
 class DirectoryGroup(values.Answer):
     id: int
     name: str
-    people: list[int]
-    """Ids of who is in it."""
+    people: int
+    """How many are in it: who, `GET …/people` lists."""
     projects: list[Grant]
 
 
@@ -1167,8 +1167,6 @@ class Qualification(values.Answer):
 
 
 class Quality(values.Answer):
-    people: list[PersonConduct]
-    """Those with most judgements first."""
     as_of: datetime | None
     """The moment that `annotators` tells of; null before there are any."""
     is_awaited: bool

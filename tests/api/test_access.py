@@ -89,7 +89,9 @@ FOR_ADMINS = {
     *("read_health", "list_backups", "read_account", "read_group"),
     *("list_accounts", "change_account", "end_ways_in", "erase_person", "create_link", "read_log", "export_log"),
     *("list_groups", "create_group", "rename_group", "remove_group", "put_into_group", "take_out_of_group"),
-    *("give_group", "withdraw_group"),
+    *("give_group", "withdraw_group", "list_people_of_group"),
+    *("list_site_webhooks", "add_site_webhook", "read_site_webhook", "change_site_webhook", "remove_site_webhook"),
+    *("rotate_site_webhook_secret", "test_site_webhook", "list_site_deliveries", "redeliver_of_site"),
     *("create_project", "copy_project", "send_project_file", "read_project_file", "make_project"),
     "discard_project_file",  # unless the site's setting lets everybody
 }
@@ -125,6 +127,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "give_group": {},
     "change_dataset": {},
     "add_webhook": {"address": "https://hooks.example/", "events": ["run.ended"]},
+    "add_site_webhook": {"address": "https://hooks.example/", "events": ["run.ended"]},
     "change_me": {"name": "Kim"},
     "start_run": {"stage": "reward"},
     "write_gold": {"better": 0, "prompt": "Which?", "responses": ["This.", "That."]},

@@ -27,6 +27,7 @@ EDITS: Mapping[str, tuple[str, dict[str, object]]] = {
     "a gold task": (f"{HERE}/gold-tasks/{{gold}}", {"explanation": "Because."}),
     "a dataset version": (f"{HERE}/datasets/1", {"note": "The first."}),
     "a webhook": (f"{HERE}/webhooks/{{webhook}}", {"pause_seconds": 90}),
+    "a webhook of the site": ("/api/v1/webhooks/{of_site}", {"pause_seconds": 90}),
     "a group": ("/api/v1/groups/{group}", {"name": "Everybody"}),
 }
 
@@ -50,6 +51,7 @@ async def here(owner: httpx.AsyncClient, seeded: Seeded) -> dict[str, int]:
         "person": seeded.annotator.id,
         "gold": (await owner.post(f"{HERE}/gold-tasks", json=gold)).json()["task_id"],
         "webhook": (await owner.post(f"{HERE}/webhooks", json=hook)).json()["id"],
+        "of_site": (await owner.post("/api/v1/webhooks", json=hook)).json()["id"],
         "group": (await owner.post("/api/v1/groups", json={"name": "All"})).json()["id"],
     }
 

@@ -21,7 +21,7 @@ GOLD = {"better": 0, "prompt": "Which one?", "responses": ["This one.", "That on
 
 
 async def _gold(client: Client) -> int:
-    return len((await client.get(f"{HERE}/gold-tasks")).json())
+    return len((await client.get(f"{HERE}/gold-tasks")).json()["items"])
 
 
 async def test_a_call_that_is_sent_again_has_one_effect_and_the_same_answer(calling: As) -> None:

@@ -18,7 +18,7 @@ async def test_a_program_reads_whose_it_is_and_gives_them_another_name(calling: 
 
 async def test_a_token_is_listed_without_itself_and_ends_by_its_own_hand_for_nobody_else(calling: As) -> None:
     annotator, owner = calling("annotator"), calling("owner")
-    (token,) = (await annotator.get("/api/v1/me/tokens")).json()
+    (token,) = (await annotator.get("/api/v1/me/tokens")).json()["items"]
     secret = annotator.headers["authorization"].removeprefix("Bearer ")
     assert secret.startswith(token["hint"])
     assert secret not in str(token)
@@ -32,7 +32,7 @@ async def test_a_browser_is_signed_out_by_a_program_of_its_person_alone(
 ) -> None:
     cookie = await accounts.use_sign_in_link(db, await accounts.create_sign_in_link(db, seeded.annotator.id))
     await db.commit()
-    (session,) = (await calling("annotator").get("/api/v1/me/sessions")).json()
+    (session,) = (await calling("annotator").get("/api/v1/me/sessions")).json()["items"]
     assert (await calling("owner").delete(f"/api/v1/me/sessions/{session['id']}")).status_code == 404
     assert (await calling("annotator").delete(f"/api/v1/me/sessions/{session['id']}")).status_code == 204
     assert await accounts.principal_of_session(db, cookie) is None

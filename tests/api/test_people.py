@@ -22,7 +22,7 @@ async def test_people_are_invited_once_by_a_key_however_often_it_is_sent(db: Asy
     assert first == second
     assert len(set(first)) == 2
     assert await db.scalar(select(func.count()).select_from(Invitation)) == 2
-    listed = (await owner.get(f"{HERE}/invitations")).json()
+    listed = (await owner.get(f"{HERE}/invitations")).json()["items"]
     assert [one["email"] for one in listed] == ["bob@example.org", "ada@example.org"]
     assert "link" not in listed[0]
     assert (await owner.delete(f"{HERE}/invitations/{listed[0]['id']}")).status_code == 204
@@ -35,7 +35,7 @@ async def test_people_are_invited_once_by_a_key_however_often_it_is_sent(db: Asy
 
 async def test_a_member_gets_another_role_a_pause_and_the_way_out(calling: As, seeded: Seeded) -> None:
     owner, person = calling("owner"), f"{HERE}/people/{seeded.annotator.id}"
-    listed = (await owner.get(f"{HERE}/people")).json()
+    listed = (await owner.get(f"{HERE}/people")).json()["items"]
     assert {one["id"]: one["role"] for one in listed}[seeded.annotator.id] == "annotator"
     figures = (await owner.get(person)).json()
     assert sum(day["judgements"] for day in figures["days"]) == figures["conduct"]["judgements"] == 7
@@ -82,9 +82,11 @@ async def test_an_admin_gives_groups_to_projects(db: AsyncSession, admin: Client
     assert (await admin.put(f"{home}/people/{seeded.annotator.id}")).status_code == 204
     assert (await admin.put(f"{home}/projects/elsewhere", json={"role": "reviewer"})).status_code == 204
     assert (await admin.patch(home, json={"name": "Everybody"})).status_code == 204
-    (listed,) = (await admin.get("/api/v1/groups")).json()
+    (listed,) = (await admin.get("/api/v1/groups")).json()["items"]
     assert listed["name"] == "Everybody"
-    assert listed["people"] == [seeded.annotator.id]
+    assert (await admin.get(home)).json() == listed
+    assert listed["people"] == 1
+    assert [one["id"] for one in (await admin.get(f"{home}/people")).json()["items"]] == [seeded.annotator.id]
     assert listed["projects"] == [{"slug": "elsewhere", "role": "reviewer"}]
     role = select(Member.role).where(Member.user_id == seeded.annotator.id, Member.by_group)
     assert await db.scalar(role) == "reviewer"

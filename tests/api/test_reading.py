@@ -1,23 +1,22 @@
 """Lists, pages, filters and fields of the API: everything once, nothing of others, and what a program can rely on."""
 
-import base64
 import html
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.db.tables import Member, ModelVersion, Project, Run, Task
+from app.db.tables import Member, ModelVersion, Project, Task
 from app.services.loop import models
 from app.services.projects import projects
 from app.web.api import docs, routes
 from app.web.api.schemas import SIDES
-from tests.api.conftest import As, Client
+from tests.api.conftest import As
+from tests.api.test_lists import pages
 from tests.browser.seed import Seeded
 from tests.cutting import cut_what_waits
 from tests.factories import make_project, make_task
@@ -25,35 +24,6 @@ from tests.seeded import LABELS
 
 PROJECT = "/api/v1/projects/everyday-help"
 NEXT = f"{PROJECT}/next-task"
-
-
-async def pages(client: Client, path: str, limit: int) -> list[list[Any]]:
-    """Every page of a list, as a program that follows its cursors gets them."""
-    found, cursor = [], ""
-    while True:
-        page = (await client.get(f"{path}{'&' if '?' in path else '?'}limit={limit}{cursor}")).json()
-        found.append(page["items"])
-        if page["next_cursor"] is None:
-            return found
-        cursor = f"&cursor={page['next_cursor']}"
-
-
-async def test_a_list_is_the_same_in_pages_of_any_size(db: AsyncSession, calling: As, seeded: Seeded) -> None:
-    owner = calling("owner")
-    for path, count in ((f"{PROJECT}/models", 5), (f"{PROJECT}/rounds", 3), (f"{PROJECT}/datasets", 3)):
-        whole = (await owner.get(path)).json()
-        assert (len(whole["items"]), whole["next_cursor"]) == (count, None), path
-        numbers = [item["id"] if "id" in item else item["number"] for item in whole["items"]]
-        assert numbers == sorted(numbers, reverse=True), "newest first"
-        for limit in (1, 2, count - 1, count):
-            read = await pages(owner, path, limit)
-            assert [item for page in read for item in page] == whole["items"], (path, limit)
-            assert [len(page) for page in read[:-1]] == [limit] * (len(read) - 1)
-            assert len(read) == -(-count // limit), "no empty page at the end"
-    everything = (await owner.get(f"{PROJECT}/runs?limit=200")).json()["items"]
-    assert len(everything) == len(list(await db.scalars(select(Run).where(Run.project_id == seeded.project.id))))
-    for wrong in ("limit=0", "limit=201", "limit=many", "cursor=", f"cursor={base64.b64encode(b'-1').decode()}"):
-        assert (await owner.get(f"{PROJECT}/runs?{wrong}")).status_code == 422, wrong
 
 
 async def test_models_are_listed_by_kind_and_an_empty_list_is_a_page(calling: As) -> None:

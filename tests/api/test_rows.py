@@ -52,7 +52,7 @@ async def test_a_task_is_read_with_all_that_was_said_of_it(calling: As) -> None:
 
 async def test_a_person_finds_back_what_they_said(calling: As) -> None:
     annotator = calling("annotator")
-    said = (await annotator.get(f"{HERE}/my-judgements")).json()
+    said = (await annotator.get(f"{HERE}/my-judgements")).json()["items"]
     assert len(said) > 1
     task = (await annotator.get(f"/api/v1/assignments/{said[0]['assignment_id']}")).json()
     assert (task["said"], task["state"]) == (said[0]["said"], "submitted")

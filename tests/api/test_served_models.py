@@ -72,12 +72,10 @@ async def test_a_program_makes_one_a_judge_has_it_judge_and_reads_what_it_said(
     done = (await owner.get(f"/api/v1/runs/{asked.json()['id']}")).json()
     judged, abstained = done["result"]["pairs_judged"], done["result"]["pairs_abstained"]
     assert (done["state"], abstained, done["result"]["pairs_flipped"]) == ("succeeded", 1, judged - 1)
-    (unread,) = (await owner.get(f"{place}/answers?outcome=abstained")).json()
+    (unread,) = (await owner.get(f"{place}/answers?outcome=abstained")).json()["items"]
     assert [(reply["said"], reply["text"]) for reply in unread["replies"]] == [(None, "Bananas."), ("A", "VERDICT: A")]
-    every = (await calling("reviewer").get(f"{place}/answers?limit=200")).json()
+    every = (await calling("reviewer").get(f"{place}/answers?limit=200")).json()["items"]
     assert len(every) == judged
-    older = (await owner.get(f"{place}/answers?before={every[0]['id']}&limit=200")).json()
-    assert [one["id"] for one in older] == [one["id"] for one in every[1:]]
     said = (await owner.get(f"{PROJECT}/judgements?kind=machine&limit=200")).json()["items"]
     assert len(said) == judged - abstained
     assert (await owner.delete(place)).status_code == 204

@@ -2,14 +2,25 @@
 
 from typing import Any
 
+import pytest
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import User
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
 
 BODY = {"address": "https://hooks.example/in?token=t", "events": ["run.ended", "judgements.created"]}
 
 
-async def test_a_webhook_is_added_changed_rotated_tested_and_removed(calling: As, seeded: Seeded) -> None:
-    owner, here = calling("owner"), f"/api/v1/projects/{seeded.project.slug}/webhooks"
+@pytest.mark.parametrize("whose", ["/projects/everyday-help", ""], ids=["of a project", "of the site"])
+async def test_a_webhook_is_added_changed_rotated_tested_and_removed(
+    db: AsyncSession, calling: As, seeded: Seeded, whose: str
+) -> None:
+    await db.execute(update(User).where(User.id == seeded.owner.id).values(is_admin=True))
+    await db.commit()
+    owner, here = calling("owner"), f"/api/v1{whose}/webhooks"
+    elsewhere = "/api/v1/webhooks" if whose else "/api/v1/projects/everyday-help/webhooks"
     made = await owner.post(here, json=BODY)
     assert made.status_code == 201
     secret = made.json()["secret"]
@@ -33,6 +44,8 @@ async def test_a_webhook_is_added_changed_rotated_tested_and_removed(calling: As
     assert [entry["id"] for entry in rest["items"]] == [test.json()["id"]]
     again = await owner.post(f"{one}/deliveries/{test.json()['id']}/redeliver")
     assert again.json()["message_id"] == test.json()["message_id"]
+    assert (await owner.get(f"{elsewhere}/{read['id']}")).status_code == 404
+    assert (await owner.get(elsewhere)).json()["items"] == []
     assert (await owner.delete(one)).status_code == 204
     assert (await owner.get(here)).json()["items"] == []
 

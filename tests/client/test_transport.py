@@ -24,7 +24,7 @@ from plumbline_client import (
     VersionMismatch,
 )
 from plumbline_client.calls import Call
-from plumbline_client.models import GroupIn, JudgementIn, RoundIn
+from plumbline_client.models import DirectoryGroup, GroupIn, JudgementIn, RoundIn
 
 JUDGEMENT = JudgementIn(choice=1)
 AT_ONCE = Retries(first_seconds=0.0)
@@ -69,12 +69,17 @@ def test_a_busy_site_is_asked_again_with_the_same_key(seen: list[httpx.Request])
     assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
-def test_an_edit_holds_whatever_was_changed_since_unless_it_names_what_was_read(seen: list[httpx.Request]) -> None:
-    with client(httpx.Response(204), seen=seen) as program:
-        program.api.rename_group(1, GroupIn(name="Bakers"))
-        program.api.rename_group(1, GroupIn(name="Bakers"), if_match='"7"')
+def test_an_edit_names_what_was_read_or_that_it_holds_whatever_was_changed_since(seen: list[httpx.Request]) -> None:
+    group = {"id": 1, "name": "Bakers", "people": 0, "projects": []}
+    read = httpx.Response(200, json=group, headers={"ETag": '"7"'})
+    with client(read, httpx.Response(204), seen=seen) as program:
+        known = program.api.read_group(1)
+        for what in (known, '"8"', "*"):
+            program.api.rename_group(1, GroupIn(name="Bakers"), if_match=what)
+        with pytest.raises(ValueError, match="read what is to be changed by itself"):
+            program.api.rename_group(1, GroupIn(name="Bakers"), if_match=DirectoryGroup.model_validate(group))
 
-    assert [request.headers["If-Match"] for request in seen] == ["*", '"7"']
+    assert [request.headers["If-Match"] for request in seen[1:]] == ['"7"', '"8"', "*"]
 
 
 def test_it_gives_up_at_last_and_says_what_the_site_said(seen: list[httpx.Request]) -> None:

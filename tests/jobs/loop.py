@@ -185,7 +185,7 @@ class Loop:
 
     async def steps_of(self, run: Run) -> list[int]:
         """Steps that the run has metrics of."""
-        return [row.step for row in await self.do(lambda db: runs.metrics_since(db, run.id))]
+        return [row.step for row in (await self.do(lambda db: db.scalars(runs.metrics_since(run.id)))).all()]
 
 
 async def _standing(db: AsyncSession) -> list[tuple[int, str, str]]:

@@ -26,18 +26,19 @@ from app.db.tables import (
     Task,
     TaskCompletion,
 )
-from app.errors import Conflict, Erased
+from app.errors import Conflict, Erased, NotFound
 from app.security import Principal
 from app.services.browse import changes
 from app.services.browse.lists import LISTS
 from app.services.data import datasets
 from app.services.data.datasets import ErasedFrom
+from app.services.data.exports.asked import Asked
 from app.services.erasure.targets import Target, reach_of
 from app.services.erasure.touched import Model, Version, look
 from app.services.judging import assignments, judgements, labels
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import erasing, runs
+from app.services.loop import erasing, exporting, folders, runs
 from app.services.projects import packing, standing
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.jobs.loop import Loop
@@ -338,6 +339,51 @@ async def test_of_an_answer_and_an_erasure_at_once_the_answer_is_before_it_or_re
     _, _ = await asyncio.gather(loop.execute(run), answer())
     assert (await loop.read(run)).state == "succeeded"
     assert await loop.do(lambda db: everywhere(db, "Byron")) == []
+
+
+async def test_no_file_that_was_written_of_a_version_survives_and_one_that_held_nothing_of_it_is_written_again(
+    loop: Loop,
+) -> None:
+    home, asked = loop.context.home, Asked(format="parquet")
+
+    async def scene(db: AsyncSession) -> tuple[Project, Principal, int, DatasetVersion, list[Run]]:
+        project = await make_project(db)
+        kim = await make_member(db, project)
+        await make_task(db, project)
+        await judged(db, project, kim)
+        harmless = await datasets.cut_preferences(db, project, home=home)
+        prompt = await make_prompt(db, project, SECRET)
+        await make_task(db, project, prompt=prompt)
+        await judged(db, project, kim)
+        held = await datasets.cut_preferences(db, project, home=home)
+        exports = [await exporting.start(db, None, project, version, asked) for version in (harmless, held)]
+        return project, kim, prompt.id, harmless, [*exports, await folders.start(db, None, project, held)]
+
+    project, kim, prompt_id, harmless, written = await loop.do(scene)
+    assert {(await loop.execute(run)).state for run in written} == {"succeeded"}
+
+    async def killed(db: AsyncSession) -> None:
+        """Two that died half-way, with what they were writing."""
+        for stage, place in (("export", "export/.export-x1"), ("folder", ".folder-x1/data")):
+            run = await runs.queue_run(db, project_id=project.id, stage=stage, settings={"asked": {}})  # type: ignore[arg-type]
+            run.state, run.error = "failed", "Its worker was gone."
+            run.started_at = run.finished_at = func.now()
+            (home / str(run.folder) / place).mkdir(parents=True)
+            (home / str(run.folder) / place / "train.csv").write_text(SECRET)
+
+    await loop.do(killed)
+    target = Target("prompt", prompt_id)
+    assert (await loop.do(lambda db: touches(db, project, target))).exports == 5
+    erasure = await loop.do(lambda db: erasing.start(db, kim.user_id, project, target, files=True))
+    assert (await loop.execute(erasure)).state == "succeeded"
+    own = home / str(erasure.folder)
+    assert [path for path in (home / "runs").rglob("*") if path.is_file() and own not in path.parents] == []
+    with pytest.raises(NotFound):
+        await loop.do(lambda db: exporting.done(db, harmless, written[0].id))
+    anew = await loop.do(lambda db: exporting.start(db, None, project, harmless, asked))
+    assert (await loop.execute(anew)).state == "succeeded"
+    done = await loop.do(lambda db: exporting.done(db, harmless, anew.id))
+    assert (home / exporting.file_of(done)).is_file()
 
 
 async def test_files_are_left_alone_while_a_run_may_have_read_them(loop: Loop) -> None:

@@ -27,7 +27,7 @@ async def test_a_finished_sft_run_leaves_a_policy_in_use_whose_files_match_its_m
 
 async def test_metrics_are_means_and_the_run_shows_how_far_it_is(loop: Loop) -> None:
     run = await loop.execute(await loop.queue_sft(await loop.make_project(), steps=4))
-    rows = await loop.do(lambda db: runs.metrics_since(db, run.id, 1))
+    rows = (await loop.do(lambda db: db.scalars(runs.metrics_since(run.id, 1)))).all()
     assert [(row.step, row.phase, row.figures) for row in rows] == [
         (2, "learning", {"loss": 0.5, "seconds": ANY}),
         (3, "learning", {"loss": pytest.approx(1 / 3), "seconds": ANY}),

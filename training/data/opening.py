@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from models.adapter_files import base_of, is_adapter
+from models.adapter_files import BASE_PLACE, base_of, is_adapter
 from models.backbone import LanguageModel, ModelError, load_language_model
 from models.choices import QUANTISED, Holding
 from models.probe import ProbeReport, probe
@@ -16,7 +16,7 @@ from training.config.learning import LearningConfig, held_in
 from training.config.sampling import SamplingConfig
 from training.memory.shape import folder_of, read_shape
 from training.records import PreferenceRecord, Record, Split, read_records
-from training.runtime.artifact import kind_of, model_identity, parents_of, verify
+from training.runtime.artifact import kind_of, model_identity, parents_of, placeless, verify
 from training.runtime.device import placed
 from training.runtime.learning import hold_trunk, parameter_count
 
@@ -128,7 +128,14 @@ def _verify(location: str) -> None:
         raise InputError(f"cannot load {location}: {error}") from error
     verify(base)
     parents = parents_of(location)
-    if parents is not None and model_identity(base) not in parents:
+    # Adapters of an earlier version know a base without a manifest by where it lay.
+    identity = model_identity(base)
+    if parents is not None and not {identity, placeless(identity)} & set(parents):
+        if not Path(base).is_dir():
+            raise InputError(
+                f"there is no model at {base}, which {location} was learnt beside; a file {BASE_PLACE} in that folder"
+                " says where it lies"
+            )
         raise InputError(f"{base} is no longer the model that {location} was learnt beside")
 
 

@@ -13,19 +13,21 @@ from typing import Literal, cast, get_args
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.adapter_files import BASE_PLACE
 from training.config import InputError, StageConfig, without_places
 from training.records import sync
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
 FORMAT = 1
+_TOLD_BYTES = 65_536
 ArtifactKind = Literal["policy", "reward", "cost"]
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What made an artifact: parents and data by what they hold, wherever they lie. Parents without a manifest (a hub
-    id, a plain directory) are named by `name:` and their location."""
+    """What made an artifact: parents and data by what they hold, wherever they lie. A hub id is named by `name:`, and
+    so is a plain directory by its location, until it is published: see `placeless`."""
 
     stage: str
     parents: Mapping[str, str]
@@ -64,7 +66,10 @@ def publish(folder: Path, kind: ArtifactKind, lineage: Lineage, write: Callable[
         "format": FORMAT,
         "kind": kind,
         "files": {path.relative_to(temporary).as_posix(): file_sha256(path) for path in files},
-        "lineage": asdict(lineage),
+        "lineage": {
+            **asdict(lineage),
+            "parents": {role: placeless(parent) for role, parent in lineage.parents.items()},
+        },
     }
     write_json(temporary / MANIFEST, manifest)
     sync(temporary)
@@ -93,8 +98,8 @@ def verify(location: str | Path) -> None:
         raise InputError(f"{folder / MANIFEST} is not a manifest")
     for name, expected in files:
         path = folder / name
-        if name == CARD:
-            continue  # which nothing reads, and which is another one in a model that was taken out
+        if name in (CARD, BASE_PLACE):
+            continue  # of a model that was taken out the one is another, and the other stayed behind
         if not path.is_file() or file_sha256(path) != expected:
             raise InputError(f"{path} does not match its manifest")
 
@@ -118,6 +123,23 @@ def model_identity(location: str | Path) -> str:
     """The sha256 of a model's manifest, or `name:LOCATION` for models that have none."""
     manifest = Path(location) / MANIFEST
     return file_sha256(manifest) if manifest.is_file() else f"name:{location}"
+
+
+def placeless(identity: str) -> str:
+    """A model's identity that is the same wherever its directory lies: one without a manifest is told by the names,
+    lengths, first and last bytes of its files. Reads no more than some kilobytes of each."""
+    folder = Path(identity.removeprefix("name:"))
+    if not identity.startswith("name:") or not folder.is_dir():
+        return identity
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_TOLD_BYTES))
+            file.seek(max(0, size - _TOLD_BYTES))
+            digest.update(file.read(_TOLD_BYTES))
+    return f"directory:{digest.hexdigest()}"
 
 
 def write_json(path: Path, value: object) -> None:

@@ -90,20 +90,25 @@ def writer_of(learnt: LanguageModel | RewardModel, config: LearningConfig, base:
 
 
 def _save_adapters(learnt: LanguageModel | RewardModel, folder: Path, base: str) -> None:
-    location = _named_from(folder, base)
+    name, place = _named(folder, base)
     if isinstance(learnt, LanguageModel):
-        save_adapters(learnt.model, folder, base=location, task="CAUSAL_LM")
+        save_adapters(learnt.model, folder, base=name, lies_at=place, task="CAUSAL_LM")
     else:
         head = {f"{learnt.head_name}.{name}": weight for name, weight in learnt.head.named_parameters()}
-        save_adapters(learnt.model, folder, base=location, task="SEQ_CLS", learnt_in_full=head)
+        save_adapters(learnt.model, folder, base=name, lies_at=place, task="SEQ_CLS", learnt_in_full=head)
     learnt.tokenizer.save_pretrained(folder)
 
 
-def _named_from(folder: Path, base: str) -> str:
-    """A model that was published here by its place beside `folder`, which is moved with it and stays as deep: the
-    application keeps models/PROJECT/NAME where a run has runs/ID/artifact. Any other by its own place or name."""
+def _named(folder: Path, base: str) -> tuple[str, str | None]:
+    """What a model is called beside its adapters, and where it lies if that doesn't say it.
+
+    One that was published here is called by its place beside `folder`, which is moved with it and stays as deep: the
+    application keeps models/PROJECT/NAME where a run has runs/ID/artifact. Another directory is called by its own name:
+    what leads to it on this machine concerns nobody elsewhere.
+    """
     if not Path(base).is_dir():
-        return base
+        return base, None
     if (Path(base) / MANIFEST).is_file():
-        return os.path.relpath(base, folder)
-    return str(Path(base).resolve())
+        return os.path.relpath(base, folder), None
+    place = Path(base).resolve()
+    return place.name, str(place)

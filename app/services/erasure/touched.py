@@ -132,7 +132,7 @@ def versions_that_hold(project: Project, reach: Reach) -> ColumnElement[bool]:
 
 
 def _exports(project: Project) -> tuple[ColumnElement[bool], ...]:
-    return (Run.project_id == project.id, Run.stage.in_(("pack", "export", "folder")), Run.state == "succeeded")
+    return (Run.project_id == project.id, Run.stage.in_(("pack", "export", "folder")), Run.started_at.is_not(None))
 
 
 def _count(table: Any, *conditions: ColumnElement[bool]) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Select, exists, func, select, text, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -168,10 +168,12 @@ def log_of(webhook: Webhook, state: DeliveryState | None = None) -> Select[Deliv
     return found if state is None else found.where(Delivery.state == state)
 
 
-async def are_given_up(db: AsyncSession, project_id: int) -> bool:
-    """Whether a webhook of the project was switched off because it couldn't be reached, or its receiver is gone."""
-    off = Webhook.off_because.in_(("gone", "failing"))
-    return bool(await db.scalar(select(exists().where(Webhook.project_id == project_id, off))))
+async def are_given_up(db: AsyncSession, project_id: int | None) -> bool:
+    """Whether a webhook of the project, or with None of the site, was switched off because it couldn't be reached, or
+    its receiver is gone.
+    """
+    off = webhooks.all_of(project_id).where(Webhook.off_because.in_(("gone", "failing")))
+    return bool(await db.scalar(select(off.exists())))
 
 
 async def tidy(db: AsyncSession) -> None:
@@ -187,7 +189,8 @@ async def _claimed(db: AsyncSession, delivery: Delivery, home: Path) -> Claimed:
     message = Message(
         delivery.message_id, delivery.kind, delivery.happened_at, delivery.about, slug, settings().site_url
     )
-    secrets, problem = _secrets_of(webhook, home, await _now(db))
+    now = delivery.due_at - timedelta(seconds=CLAIMED_SECONDS)  # by the database's clock, of which it was claimed
+    secrets, problem = _secrets_of(webhook, home, now)
     return Claimed(delivery.id, webhook.id, delivery.attempt, webhook.address, secrets, message, problem)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Webhook
@@ -50,9 +50,9 @@ class Description:
         return True
 
 
-async def list_webhooks(db: AsyncSession, project_id: int | None) -> list[Webhook]:
+def all_of(project_id: int | None) -> Select[Webhook]:
     """Webhooks of a project, or with None those of the site, oldest first."""
-    return list(await db.scalars(select(Webhook).where(_of(project_id)).order_by(Webhook.id)))
+    return select(Webhook).where(_of(project_id)).order_by(Webhook.id)
 
 
 async def get(db: AsyncSession, project_id: int | None, webhook_id: int) -> Webhook:

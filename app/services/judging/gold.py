@@ -1,6 +1,6 @@
 """Gold tasks: comparisons whose answer the project knows, to teach with and to check by."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -165,16 +165,20 @@ async def in_use(db: AsyncSession, project: Project) -> dict[TaskPurpose, int]:
     return {cast(TaskPurpose, purpose): count for purpose, count in await db.execute(counted)}
 
 
+def all_in(project: Project) -> Select[Task]:
+    """The project's gold tasks, whether or not they are in use."""
+    return select(Task).where(Task.project_id == project.id, Task.purpose.in_(PURPOSES))
+
+
 async def in_project(
-    db: AsyncSession, project: Project, most: int = SHOWN, *, task_id: int | None = None
+    db: AsyncSession, project: Project, most: int = SHOWN, *, only: Collection[int] | None = None
 ) -> list[GoldTask]:
-    """The first `most` of the project's gold tasks, those in use first, newest first; with `task_id` that one alone."""
+    """The first `most` of the project's gold tasks, or of those of these ids; those in use first, newest first."""
     is_right = check_tasks.is_right()
     is_first = (case((Task.state == "open", 0), else_=1), Task.id.desc())
-    of_project = [Task.project_id == project.id, Task.purpose.in_(PURPOSES)]
-    if task_id is not None:
-        of_project.append(Task.id == task_id)
-    first = select(Task.id).where(*of_project).order_by(*is_first).limit(most)
+    first = all_in(project).with_only_columns(Task.id).order_by(*is_first).limit(most)
+    if only is not None:
+        first = first.where(Task.id.in_(only))
     rows = await db.execute(
         select(Task, GoldAnswer, func.count(Judgement.id), func.count(Judgement.id).filter(is_right))
         .join(GoldAnswer, GoldAnswer.task_id == Task.id)

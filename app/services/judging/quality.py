@@ -1,6 +1,6 @@
 """How well each annotator of a project works, as far as checks and clocks can tell."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,10 +43,8 @@ class Conduct:
     active_ms: float | None
 
 
-async def of_project(db: AsyncSession, project: Project, user_id: int | None = None) -> list[Conduct]:
-    """Everybody who judged or may have to qualify, or the one person who is asked about; those with most judgements
-    first.
-    """
+async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Conduct]:
+    """Everybody who judged or may have to qualify, or the members of these ids; those with most judgements first."""
     original, earlier = aliased(Task), aliased(Judgement)
     is_practice, is_gold = Task.purpose == "qualification", Task.purpose == "gold"
     is_repeat = and_(Task.purpose == "repeat", earlier.id.is_not(None))
@@ -85,7 +83,7 @@ async def of_project(db: AsyncSession, project: Project, user_id: int | None = N
             Judgement.project_id == project.id,
             Judgement.superseded_by.is_(None),
             ~Judgement.is_verdict,
-            Judgement.annotator_id.is_not(None) if user_id is None else Judgement.annotator_id == user_id,
+            Judgement.annotator_id.is_not(None) if only is None else Judgement.annotator_id.in_(only),
         )
         .group_by(Judgement.annotator_id)
         .subquery()
@@ -95,7 +93,7 @@ async def of_project(db: AsyncSession, project: Project, user_id: int | None = N
         select(User, Member.role, Member.qualified_at, work)
         .join(Member, Member.user_id == User.id)
         .outerjoin(work, work.c.user_id == User.id)
-        .where(Member.project_id == project.id, has_conduct if user_id is None else User.id == user_id)
+        .where(Member.project_id == project.id, has_conduct if only is None else User.id.in_(only))
         .order_by(work.c.judgements.desc().nulls_last(), User.name)
     )
     return [_conduct(row._mapping) for row in rows]

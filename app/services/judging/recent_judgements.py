@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.db.tables import Assignment, Judgement, Project, Prompt, Task
 from app.security import Principal
@@ -26,11 +27,20 @@ class RecentJudgement:
 
 
 async def of_person(
-    db: AsyncSession, actor: Principal, project: Project, limit: int = 10, *, verdicts: bool = False
+    db: AsyncSession,
+    actor: Principal,
+    project: Project,
+    limit: int = 10,
+    *,
+    verdicts: bool = False,
+    before: int | None = None,
 ) -> list[RecentJudgement]:
-    """What `actor` said last, or decided last, newest task first; a change does not move a task. What was erased has no
-    excerpt.
+    """What `actor` said last, or decided last, newest task first, from behind the assignment `before` on; a change does
+    not move a task. What was erased has no excerpt.
     """
+    place = tuple_(Assignment.closed_at, Assignment.id)
+    earlier = aliased(Assignment)
+    known = select(earlier.closed_at, earlier.id).where(earlier.id == before, earlier.annotator_id == actor.user_id)
     rows = await db.execute(
         select(Assignment.id, Judgement, Prompt.messages, conditions.is_settled(), Task.erased_at.is_not(None))
         .join(Assignment, Assignment.id == Judgement.assignment_id)
@@ -41,6 +51,7 @@ async def of_person(
             Assignment.annotator_id == actor.user_id,
             Judgement.superseded_by.is_(None),
             Judgement.is_verdict if verdicts else ~Judgement.is_verdict,
+            *([] if before is None else [place < known.scalar_subquery()]),
         )
         .order_by(Assignment.closed_at.desc(), Assignment.id.desc())
         .limit(limit)

@@ -97,12 +97,12 @@ class Archive:
 def open_archive(folder: Path, manifest_sha256: str, *, name: str, made_at: datetime, card: str) -> Archive:
     """The archive of a registered model; its files are compared as they are read. Raises ArtifactBroken.
 
-    The card stands in the place of any that the directory has.
+    The card stands in the place of any that the directory has, and what is of this machine alone stays here.
     """
     written = card.encode()
     entries = [Entry(CARD, len(written), hashlib.sha256(written).hexdigest(), written)]
     for file, sha256 in sorted(artifacts.files_of(folder, manifest_sha256).items()):
-        if file == CARD:
+        if file in (CARD, artifacts.BASE_PLACE):
             continue
         path = folder / file
         if path.is_symlink() or not path.is_file():

@@ -16,6 +16,8 @@ from app.services.published.thing import Broken, of_model
 from training.records import sync
 
 MANIFEST = "manifest.json"
+BASE_PLACE = ".base_place"
+"""Where the base of adapters lies on this machine: it leaves with nothing."""
 
 
 class ArtifactBroken(Invalid):
@@ -36,13 +38,15 @@ def verify(folder: Path) -> Manifest:
     manifest, digest = _read(folder)
     named = set(manifest["files"]) | {MANIFEST}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    if unexpected := sorted(present ^ named):
+    if unexpected := sorted((present ^ named) - ({BASE_PLACE} & named)):
         raise ArtifactBroken(
             "%(file)s is missing or not in the manifest: the model can't be used.",
             file=f"{folder.name}/{unexpected[0]}",
         )
     for name, expected in manifest["files"].items():
         path = folder / name
+        if name == BASE_PLACE and not path.exists():
+            continue
         if path.is_symlink() or _sha256(path) != expected:
             raise ArtifactBroken(
                 "%(file)s doesn't match its manifest: the model can't be used.", file=f"{folder.name}/{name}"

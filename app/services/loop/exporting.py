@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion, Project, Run
@@ -57,12 +57,12 @@ async def start(db: AsyncSession, actor_id: int | None, project: Project, versio
 
 
 async def found(db: AsyncSession, version: DatasetVersion, asked: Asked) -> Run | None:
-    """The newest run for this that is under way or done."""
+    """The newest run for this that is under way, or done and its file still there."""
     return await db.scalar(
         select(Run)
         .where(
             *_of(version),
-            Run.state.in_(("queued", "running", "succeeded")),
+            Run.state.in_(("queued", "running")) | _is_done(),
             Run.settings["asked"] == inputs_for(version, asked)["asked"],
         )
         .order_by(Run.id.desc())
@@ -76,9 +76,9 @@ async def list_runs(db: AsyncSession, version: DatasetVersion) -> list[Run]:
 
 
 async def done(db: AsyncSession, version: DatasetVersion, run_id: int) -> Run:
-    """A run whose file can be had. Raises ErasedFrom, and NotFound until it has succeeded."""
+    """A run whose file can be had. Raises ErasedFrom, and NotFound until it has succeeded and once its file is gone."""
     datasets.require_whole(version)
-    run = await db.scalar(select(Run).where(*_of(version), Run.id == run_id, Run.state == "succeeded"))
+    run = await db.scalar(select(Run).where(*_of(version), Run.id == run_id, _is_done()))
     if run is None:
         raise NotFound
     return run
@@ -93,6 +93,11 @@ async def note(db: AsyncSession, version: DatasetVersion, asked: Asked) -> None:
     """Keep in the log that somebody took this out."""
     told = asked.model_dump(mode="json", by_alias=True, exclude_none=True)
     await audit.note(db, "export", f"{version.kind} {version.number}", told, project_id=version.project_id)
+
+
+def _is_done() -> ColumnElement[bool]:
+    """An erasure takes the file and its name."""
+    return and_(Run.state == "succeeded", Run.result.has_key("file"))
 
 
 def _of(version: DatasetVersion) -> tuple[ColumnElement[bool], ...]:

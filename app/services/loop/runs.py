@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -70,13 +70,9 @@ async def list_runs(db: AsyncSession, project_id: int, *, limit: int = 50) -> li
     return list(await db.scalars(select(Run).where(Run.project_id == project_id).order_by(Run.id.desc()).limit(limit)))
 
 
-async def metrics_since(db: AsyncSession, run_id: int, step: int = -1) -> list[Metric]:
+def metrics_since(run_id: int, step: int = -1) -> Select[Metric]:
     """What the run measured after `step`; steps count up over the whole stage, whatever the phase."""
-    return list(
-        await db.scalars(
-            select(Metric).where(Metric.run_id == run_id, Metric.step > step).order_by(Metric.step, Metric.phase)
-        )
-    )
+    return select(Metric).where(Metric.run_id == run_id, Metric.step > step).order_by(Metric.step, Metric.phase)
 
 
 def log_tail(run: Run, home: Path, max_bytes: int = 65_536) -> str:

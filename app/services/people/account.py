@@ -4,7 +4,7 @@ What gives somebody a way in for good is asked of who shows that it is them and 
 by the password or a passkey, once in some minutes (`accounts.is_proved`).
 """
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import SignInSession, User
@@ -65,15 +65,13 @@ async def keep_proof(db: AsyncSession, session_token: str) -> None:
     await db.flush()
 
 
-async def sessions(db: AsyncSession, actor: Principal) -> list[SignInSession]:
+def sessions(actor: Principal) -> Select[SignInSession]:
     """The browsers that are signed in, the last seen first."""
-    return list(
-        await db.scalars(
-            select(SignInSession)
-            .where(SignInSession.user_id == actor.user_id, SignInSession.expires_at > func.now())
-            .where(SignInSession.last_seen_at > func.now() - accounts.SESSION_IDLE)
-            .order_by(SignInSession.last_seen_at.desc(), SignInSession.id.desc())
-        )
+    return (
+        select(SignInSession)
+        .where(SignInSession.user_id == actor.user_id, SignInSession.expires_at > func.now())
+        .where(SignInSession.last_seen_at > func.now() - accounts.SESSION_IDLE)
+        .order_by(SignInSession.last_seen_at.desc(), SignInSession.id.desc())
     )
 
 

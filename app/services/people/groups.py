@@ -4,11 +4,11 @@ What a project says of a person alone goes before what their groups say: only wh
 one by way of a group (`Member.by_group`), the strongest that any of their groups has.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import case, delete, exists, func, select, text
+from sqlalchemy import Select, case, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,10 +23,10 @@ from app.services.people import trust
 
 @dataclass(frozen=True)
 class GroupView:
-    """A group with who is in it and which projects it has, each with the role there."""
+    """A group with how many are in it and which projects it has, each with the role there."""
 
     group: Group
-    people: list[User]
+    people: int
     projects: list[tuple[Project, Role]]
 
 
@@ -70,18 +70,36 @@ async def given_to(db: AsyncSession, project_id: int) -> list[tuple[str, int]]:
     return [(name, user_id) for name, user_id in rows]
 
 
-async def all_of(db: AsyncSession) -> list[GroupView]:
-    """Every group, by name."""
+async def all_of(db: AsyncSession) -> list[tuple[GroupView, list[User]]]:
+    """Every group, by name, with who is in it."""
     groups = list(await db.scalars(select(Group).order_by(Group.name, Group.id)))
     people: dict[int, list[User]] = {group.id: [] for group in groups}
-    projects: dict[int, list[tuple[Project, Role]]] = {group.id: [] for group in groups}
     members = select(GroupMember.group_id, User).join(User, User.id == GroupMember.user_id).order_by(User.name, User.id)
     for group_id, user in await db.execute(members):
         people[group_id].append(user)
-    grants = select(GroupGrant.group_id, Project, GroupGrant.role).join(Project, Project.id == GroupGrant.project_id)
-    for group_id, project, role in await db.execute(grants.order_by(Project.name, Project.id)):
+    return [(view, people[view.group.id]) for view in await views(db, groups)]
+
+
+async def views(db: AsyncSession, groups: Sequence[Group]) -> list[GroupView]:
+    """These groups, in their order."""
+    wanted = [group.id for group in groups]
+    counted = select(GroupMember.group_id, func.count().label("size")).where(GroupMember.group_id.in_(wanted))
+    people = {row.group_id: row.size for row in await db.execute(counted.group_by(GroupMember.group_id))}
+    projects: dict[int, list[tuple[Project, Role]]] = {group_id: [] for group_id in wanted}
+    grants = (
+        select(GroupGrant.group_id, Project, GroupGrant.role)
+        .join(Project, Project.id == GroupGrant.project_id)
+        .where(GroupGrant.group_id.in_(wanted))
+        .order_by(Project.name, Project.id)
+    )
+    for group_id, project, role in await db.execute(grants):
         projects[group_id].append((project, cast(Role, role)))
-    return [GroupView(group, people[group.id], projects[group.id]) for group in groups]
+    return [GroupView(group, people.get(group.id, 0), projects[group.id]) for group in groups]
+
+
+def people_of(group: Group) -> Select[User]:
+    """Who is in the group."""
+    return select(User).join(GroupMember, GroupMember.user_id == User.id).where(GroupMember.group_id == group.id)
 
 
 async def rename(db: AsyncSession, group: Group, name: str) -> None:

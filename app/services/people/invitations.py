@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -124,10 +124,10 @@ async def invite(
     return [Invited(one, token) for one, token in zip(invitations, tokens, strict=True)]
 
 
-async def open_in(db: AsyncSession, project: Project) -> list[Invitation]:
+def open_in(project: Project) -> Select[Invitation]:
     """Invitations that still let somebody in, newest first."""
     wanted = select(Invitation).where(Invitation.project_id == project.id, *_is_open())
-    return list(await db.scalars(wanted.order_by(Invitation.id.desc()).limit(1_000)))
+    return wanted.order_by(Invitation.id.desc())
 
 
 async def revoke(db: AsyncSession, project: Project, invitation_id: int) -> None:

@@ -1,5 +1,6 @@
 """Members of a project: their role, a pause, and leaving it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,11 +27,12 @@ class Person:
     has_come: bool
 
 
-async def of_project(db: AsyncSession, project: Project) -> list[Person]:
-    """Everybody in the project, those with most judgements first."""
+async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Person]:
+    """Everybody in the project, or those of these ids; who has most judgements first."""
+    wanted = [] if only is None else [Judgement.annotator_id.in_(only)]
     judged = (
         select(Judgement.annotator_id, func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
-        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None), ~Judgement.is_verdict)
+        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None), ~Judgement.is_verdict, *wanted)
         .group_by(Judgement.annotator_id)
         .subquery()
     )
@@ -39,7 +41,7 @@ async def of_project(db: AsyncSession, project: Project) -> list[Person]:
         select(User, Member, func.coalesce(judged.c.count, 0), judged.c.last, has_come)
         .join(Member, Member.user_id == User.id)
         .outerjoin(judged, judged.c.annotator_id == User.id)
-        .where(Member.project_id == project.id)
+        .where(Member.project_id == project.id, *([] if only is None else [Member.user_id.in_(only)]))
         .order_by(judged.c.count.desc().nulls_last(), User.name)
     )
     return [Person(*row) for row in rows]

@@ -44,7 +44,7 @@ class Work:
 async def of_person(db: AsyncSession, project: Project, user: User) -> Work:
     """Raises NotFound for who is not in the project."""
     member = await db.get(Member, (project.id, user.id))
-    conduct = await quality.of_project(db, project, user.id)
+    conduct = await quality.of_project(db, project, [user.id])
     if member is None or not conduct:
         raise NotFound
     mine = (

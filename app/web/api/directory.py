@@ -1,12 +1,13 @@
 """Everybody who has an account, and groups; for admins of the site."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import BaseModel, Field
+from sqlalchemy import select
 
-from app.db.tables import User
+from app.db.tables import Group, User
 from app.db.tables.projects import Role
 from app.services import accounts
 from app.services.people import directory, groups
@@ -14,7 +15,7 @@ from app.services.people.groups import GroupView
 from app.services.projects import projects
 from app.web.api.access import Admin, Id
 from app.web.api.edits import Edit, Read
-from app.web.api.paging import Page, PageQuery, read_page
+from app.web.api.paging import Page, PageQuery, Paging, read_page, read_rows
 from app.web.api.people import LINK_HOURS, LinkOut
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db, settings_of
@@ -59,8 +60,13 @@ class GrantOut(BaseModel):
 class GroupOut(BaseModel):
     id: int
     name: str
-    people: list[int] = Field(description="Ids of who is in it.")
+    people: int = Field(description="How many are in it: who, `GET …/people` lists.")
     projects: list[GrantOut]
+
+    @classmethod
+    def of(cls, view: GroupView) -> Self:
+        given = [GrantOut(slug=project.slug, role=role) for project, role in view.projects]
+        return cls(id=view.group.id, name=view.group.name, people=view.people, projects=given)
 
 
 @router.get("/people", summary="List accounts")
@@ -119,23 +125,33 @@ async def end_ways_in(user_id: Id, admin: Admin, db: Db) -> Response:
 
 
 @router.get("/groups", summary="List groups")
-async def list_groups(admin: Admin, db: Db) -> list[GroupOut]:
-    """Every group with who is in it and which projects it is given to."""
-    return [_group(view) for view in await groups.all_of(db)]
+async def list_groups(admin: Admin, db: Db, paging: Paging) -> Page[GroupOut]:
+    """Newest first, each with the projects that it is given to; for admins."""
+    found, following = await read_rows(db, select(Group), Group.id, paging=paging)
+    return Page(items=[GroupOut.of(view) for view in await groups.views(db, found)], next_cursor=following)
 
 
 @router.post("/groups", status_code=status.HTTP_201_CREATED, summary="Make a group")
 async def create_group(admin: Admin, asked: GroupIn, db: Db) -> GroupOut:
     """A group with nobody in it."""
     group = await groups.create(db, asked.name)
-    return GroupOut(id=group.id, name=group.name, people=[], projects=[])
+    return GroupOut(id=group.id, name=group.name, people=0, projects=[])
 
 
 @router.get("/groups/{group_id}", summary="Read a group")
 async def read_group(group_id: Id, admin: Admin, db: Db, read: Read) -> GroupOut:
-    """Who is in it and which projects it is given to; for admins."""
-    await read.tell(db, await groups.get(db, group_id))
-    return next(_group(view) for view in await groups.all_of(db) if view.group.id == group_id)
+    """How many are in it and which projects it is given to; for admins."""
+    group = await groups.get(db, group_id)
+    await read.tell(db, group)
+    (view,) = await groups.views(db, [group])
+    return GroupOut.of(view)
+
+
+@router.get("/groups/{group_id}/people", summary="List who is in a group")
+async def list_people_of_group(group_id: Id, admin: Admin, db: Db, paging: Paging) -> Page[AccountOut]:
+    """The newest account first; for admins."""
+    there = groups.people_of(await groups.get(db, group_id))
+    return await read_page(db, there, User.id, paging=paging, out=AccountOut.model_validate)
 
 
 @router.patch("/groups/{group_id}", status_code=204, summary="Rename a group")
@@ -182,12 +198,3 @@ async def withdraw_group(group_id: Id, slug: str, admin: Admin, db: Db) -> Respo
     group = await groups.get(db, group_id)
     await groups.withdraw(db, group, (await projects.get(db, admin, slug)).id)
     return Response(status_code=204)
-
-
-def _group(view: GroupView) -> GroupOut:
-    return GroupOut(
-        id=view.group.id,
-        name=view.group.name,
-        people=[person.id for person in view.people],
-        projects=[GrantOut(slug=project.slug, role=role) for project, role in view.projects],
-    )

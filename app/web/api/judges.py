@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, Field
 
-from app.db.tables import Judge, Project
+from app.db.tables import Judge, JudgeAnswer, Project
 from app.db.tables.judges import ChosenAs, Outcome
 from app.services.judging.machines import answered, judges
 from app.services.judging.machines.calibration import Calibration
@@ -15,6 +15,7 @@ from app.services.reports import reports
 from app.services.reports.judges import JUDGES
 from app.services.served import served_models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
+from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import In, Out, RunOut
 from app.web.serving.deps import Db
 
@@ -82,16 +83,15 @@ async def read_judge_answers(
     project: ManagedProject,
     served_model_id: Id,
     db: Db,
+    paging: Paging,
     outcome: Annotated[Outcome | None, Query(description="Only those.")] = None,
-    before: Annotated[int | None, Query(ge=1, le=2**62, description="Only those with a smaller id.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> list[JudgeAnswerOut]:
+) -> Page[JudgeAnswerOut]:
     """Newest first, word for word, abstentions among them; 403 for annotators."""
     judge = await judges.of(db, await served_models.get(db, project, served_model_id))
     if judge is None:
-        return []
-    found = await answered.newest(db, judge, outcome=outcome, limit=limit, before=before)
-    return [JudgeAnswerOut.model_validate(one) for one in found]
+        return Page(items=[], next_cursor=None)
+    found = answered.answers_of(judge, outcome)
+    return await read_page(db, found, JudgeAnswer.id, paging=paging, out=JudgeAnswerOut.model_validate)
 
 
 @router.delete("", status_code=status.HTTP_204_NO_CONTENT, summary="Have a judge judge no more")

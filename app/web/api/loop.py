@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, status
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Gate, Project, Round, Run
+from app.db.tables import Gate, Metric, Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
 from app.services.loop import hacking_report, rounds, runs, starting
@@ -146,13 +146,15 @@ async def read_metrics(
     run_id: Id,
     caller: Caller,
     db: Db,
+    paging: Paging,
     after_step: Annotated[int, Query(ge=-1, description="Only what was measured after this step.")] = -1,
-) -> list[MetricOut]:
-    """Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+) -> Page[MetricOut]:
+    """Figures of each step, the newest first, null where one was not finite; 404 for a run of a project that you are
     not in, 403 for annotators.
     """
     run = await _managed_run(db, caller, run_id)
-    return [MetricOut.model_validate(metric) for metric in await runs.metrics_since(db, run.id, after_step)]
+    measured = runs.metrics_since(run.id, after_step)
+    return await read_page(db, measured, Metric.step, paging=paging, out=MetricOut.model_validate)
 
 
 @router.get("/runs/{run_id}/log", tags=["runs"], summary="Read the log of a run")

@@ -4,17 +4,18 @@ A token makes no other: it would outlive its own end, and get more scopes than i
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, status
 from pydantic import BaseModel, Field
 
-from app.db.tables import User
+from app.db.tables import ApiToken, SignInSession, User
 from app.db.tables.people import Scope
 from app.services import accounts
 from app.services.people import account
 from app.web.api.access import Caller, Id
 from app.web.api.edits import Edit, Read
+from app.web.api.paging import Page, Paging, read_page
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db
 from app.web.words.devices import device_name
@@ -51,6 +52,16 @@ class SessionOut(BaseModel):
     last_seen_at: datetime
     expires_at: datetime
 
+    @classmethod
+    def of(cls, session: SignInSession) -> Self:
+        return cls(
+            id=session.id,
+            device=device_name(session.device),
+            created_at=session.created_at,
+            last_seen_at=session.last_seen_at,
+            expires_at=session.expires_at,
+        )
+
 
 @router.get("", summary="Read your account")
 async def read_me(caller: Caller, db: Db, read: Read) -> MeOut:
@@ -71,9 +82,10 @@ async def change_me(caller: Caller, body: MeIn, db: Db, edit: Edit) -> MeOut:
 
 
 @router.get("/tokens", summary="List your tokens")
-async def list_own_tokens(caller: Caller, db: Db) -> list[TokenOut]:
+async def list_own_tokens(caller: Caller, db: Db, paging: Paging) -> Page[TokenOut]:
     """Your tokens that still work, newest first."""
-    return [TokenOut.model_validate(token) for token in await accounts.list_api_tokens(db, caller.user_id)]
+    own = accounts.api_tokens_of(caller.user_id)
+    return await read_page(db, own, ApiToken.id, paging=paging, out=TokenOut.model_validate)
 
 
 @router.delete("/tokens/{token_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a token of yours")
@@ -83,18 +95,9 @@ async def revoke_own_token(caller: Caller, token_id: Id, db: Db) -> None:
 
 
 @router.get("/sessions", summary="List browsers that you are signed in with")
-async def list_own_sessions(caller: Caller, db: Db) -> list[SessionOut]:
-    """The last seen first."""
-    return [
-        SessionOut(
-            id=session.id,
-            device=device_name(session.device),
-            created_at=session.created_at,
-            last_seen_at=session.last_seen_at,
-            expires_at=session.expires_at,
-        )
-        for session in await account.sessions(db, caller)
-    ]
+async def list_own_sessions(caller: Caller, db: Db, paging: Paging) -> Page[SessionOut]:
+    """The one that signed in last first."""
+    return await read_page(db, account.sessions(caller), SignInSession.id, paging=paging, out=SessionOut.of)
 
 
 @router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Sign a browser of yours out")

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
@@ -11,39 +11,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.tables import (
-    AuditEntry,
-    Backup,
-    DatasetVersion,
-    Delivery,
-    Gate,
-    Import,
-    ModelVersion,
-    Project,
-    Round,
-    Run,
-    ServedModel,
-    User,
-    Webhook,
-)
+from app.db.base import Base
 from app.errors import Invalid
 
-Row = TypeVar(
-    "Row",
-    Project,
-    DatasetVersion,
-    Import,
-    Run,
-    Round,
-    Gate,
-    ModelVersion,
-    AuditEntry,
-    ServedModel,
-    User,
-    Backup,
-    Webhook,
-    Delivery,
-)
+Row = TypeVar("Row", bound=Base)
 Out = TypeVar("Out", bound=BaseModel)
 
 
@@ -69,13 +40,20 @@ async def read_page(
     out: Callable[[Row], Out],
 ) -> Page[Out]:
     """One page of `statement`, newest `key` first. Raises Invalid for a cursor that is none of ours."""
+    rows, following = await read_rows(db, statement, key, paging=paging)
+    return Page(items=[out(row) for row in rows], next_cursor=following)
+
+
+async def read_rows(
+    db: AsyncSession, statement: Select[Row], key: InstrumentedAttribute[int], *, paging: PageQuery
+) -> tuple[Sequence[Row], str | None]:
+    """The rows of one page and its `next_cursor`, for what is told of several rows at once. Raises Invalid."""
     if paging.cursor is not None:
         statement = statement.where(key < decode(paging.cursor))
     # One more than asked for tells whether there is a next page, without counting.
     rows = (await db.scalars(statement.order_by(None).order_by(key.desc()).limit(paging.limit + 1))).all()
     shown = rows[: paging.limit]
-    following = encode(shown[-1].id) if len(rows) > paging.limit else None
-    return Page(items=[out(row) for row in shown], next_cursor=following)
+    return shown, encode(getattr(shown[-1], key.key)) if len(rows) > paging.limit else None
 
 
 def encode(key: int) -> str:

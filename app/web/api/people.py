@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Request, Response, status
 from pydantic import BaseModel, Field
+from sqlalchemy import select
 
-from app.db.tables import Invitation, Member
+from app.db.tables import Invitation, Member, User
 from app.db.tables.projects import Role
 from app.security import new_token
 from app.services import accounts
@@ -16,6 +17,7 @@ from app.services.people.invitations import Invitee
 from app.services.people.members import Person
 from app.web.api.access import Admin, Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Edit, Read
+from app.web.api.paging import Page, Paging, read_page, read_rows
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db, settings_of
 
@@ -103,9 +105,12 @@ class CountOut(BaseModel):
 
 
 @router.get("/projects/{slug}/people", summary="List people")
-async def list_people(project: ManagedProject, db: Db) -> list[PersonOut]:
+async def list_people(project: ManagedProject, db: Db, paging: Paging) -> Page[PersonOut]:
     """Everybody in the project, those with most judgements first."""
-    return [_person(one) for one in await members.of_project(db, project)]
+    there = select(User).join(Member, Member.user_id == User.id).where(Member.project_id == project.id)
+    users, following = await read_rows(db, there, User.id, paging=paging)
+    found = {one.user.id: one for one in await members.of_project(db, project, [user.id for user in users])}
+    return Page(items=[_person(found[user.id]) for user in users], next_cursor=following)
 
 
 @router.post("/projects/{slug}/people", status_code=status.HTTP_201_CREATED, summary="Add an account")
@@ -113,7 +118,8 @@ async def add_person(project: OwnedProject, admin: Admin, asked: AddIn, db: Db) 
     """Puts an account of the site into the project; for admins. Owners make invitations."""
     user = await accounts.find_user(db, asked.person)
     await members.put(db, project, user.id, asked.role)
-    return next(_person(one) for one in await members.of_project(db, project) if one.user.id == user.id)
+    (person,) = await members.of_project(db, project, [user.id])
+    return _person(person)
 
 
 @router.get("/projects/{slug}/people/{user_id}", summary="Read what a person does")
@@ -140,7 +146,8 @@ async def change_member(
         await members.pause(db, project, user_id, paused=asked.paused)
     await edit.tell(db, member)
     await db.refresh(member)
-    return next(_person(one) for one in await members.of_project(db, project) if one.user.id == user_id)
+    (person,) = await members.of_project(db, project, [user_id])
+    return _person(person)
 
 
 @router.delete("/projects/{slug}/people/{user_id}", status_code=204, summary="Remove a member")
@@ -174,9 +181,10 @@ async def create_member_link(request: Request, project: OwnedProject, user_id: I
 
 
 @router.get("/projects/{slug}/invitations", summary="List open invitations")
-async def list_invitations(project: OwnedProject, db: Db) -> list[InvitationOut]:
+async def list_invitations(project: OwnedProject, db: Db, paging: Paging) -> Page[InvitationOut]:
     """Invitations that still let somebody in, newest first."""
-    return [InvitationOut.model_validate(one) for one in await invitations.open_in(db, project)]
+    still = invitations.open_in(project)
+    return await read_page(db, still, Invitation.id, paging=paging, out=InvitationOut.model_validate)
 
 
 @router.post("/projects/{slug}/invitations", status_code=status.HTTP_201_CREATED, summary="Invite people")

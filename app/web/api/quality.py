@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, status
 from pydantic import BaseModel, Field
+from sqlalchemy import select
 
+from app.db.tables import Member, Task, User
 from app.db.tables.projects import Role
 from app.services.judging import gold
 from app.services.judging import quality as conduct
@@ -18,6 +20,7 @@ from app.services.reports.annotators import ANNOTATORS
 from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Edit, Read
+from app.web.api.paging import Page, Paging, read_rows
 from app.web.api.schemas import NO_NUL, In, MessageOut, Out
 from app.web.serving.deps import Db
 
@@ -76,7 +79,6 @@ class PersonConductOut(Out):
 
 
 class QualityOut(BaseModel):
-    people: list[PersonConductOut] = Field(description="Those with most judgements first.")
     as_of: datetime | None = Field(description="The moment that `annotators` tells of; null before there are any.")
     is_awaited: bool = Field(description="A newer state is being computed: ask again.")
     problem: str | None = Field(description="Why there is no newer state.")
@@ -133,19 +135,28 @@ class GoldChange(In):
     is_in_use: bool | None = Field(None, description="False: nobody is given it any more; what was said of it stays.")
 
 
-@router.get("/quality", summary="Read how well people work")
+@router.get("/quality", summary="Read how reliable people are")
 async def read_quality(project: ManagedProject, db: Db) -> QualityOut:
-    """What checks and clocks tell of each person, and how reliable each is; 403 for annotators."""
+    """How reliable each person is, as the figures `annotators` and `annotators-by-group`; 403 for annotators."""
     latest = await reports.current(db, project, ANNOTATORS)
     rows = {figure.name: await figure.read(db, latest.content) for figure in ANNOTATORS_FIGURES}
     return QualityOut(
-        people=[PersonConductOut.of(one) for one in await conduct.of_project(db, project)],
         as_of=latest.written_at,
         is_awaited=latest.is_awaited,
         problem=latest.problem,
         annotators=[dict(row) for row in rows["annotators"]],
         groups=[dict(row) for row in rows["annotators-by-group"]],
     )
+
+
+@router.get("/quality/people", summary="List how well people work")
+async def list_conduct(project: ManagedProject, db: Db, paging: Paging) -> Page[PersonConductOut]:
+    """What checks and clocks tell of each member, who has judged or not; 403 for annotators."""
+    there = select(User).join(Member, Member.user_id == User.id).where(Member.project_id == project.id)
+    users, following = await read_rows(db, there, User.id, paging=paging)
+    told = await conduct.of_project(db, project, only=[user.id for user in users])
+    newest = sorted((PersonConductOut.of(one) for one in told), key=lambda one: one.user_id, reverse=True)
+    return Page(items=newest, next_cursor=following)
 
 
 @router.get("/checks", summary="Read how people are checked")
@@ -166,9 +177,12 @@ async def change_checks(project: OwnedProject, body: ChecksIn, db: Db, edit: Edi
 
 
 @router.get("/gold-tasks", summary="List gold tasks")
-async def list_gold(project: ManagedProject, db: Db) -> list[GoldOut]:
-    """Gold tasks in use first, newest first, with what the project says of each; 403 for annotators."""
-    return [GoldOut.of(task) for task in await gold.in_project(db, project)]
+async def list_gold(project: ManagedProject, db: Db, paging: Paging) -> Page[GoldOut]:
+    """Newest first, whether or not they are in use, with what the project says of each; 403 for annotators."""
+    tasks, following = await read_rows(db, gold.all_in(project), Task.id, paging=paging)
+    told = await gold.in_project(db, project, paging.limit, only=[task.id for task in tasks])
+    newest = sorted((GoldOut.of(task) for task in told), key=lambda one: one.task_id, reverse=True)
+    return Page(items=newest, next_cursor=following)
 
 
 @router.post("/gold-tasks", status_code=status.HTTP_201_CREATED, summary="Write a gold task")
@@ -187,7 +201,7 @@ async def make_gold(project: OwnedProject, task_id: Id, body: SayingIn, caller: 
 async def read_gold(project: ManagedProject, task_id: Id, db: Db, read: Read) -> GoldOut:
     """What the project says of it, and how people answered; 403 for annotators."""
     await read.tell(db, await gold.said_of(db, project, task_id))
-    (found,) = await gold.in_project(db, project, task_id=task_id)
+    (found,) = await gold.in_project(db, project, only=[task_id])
     return GoldOut.of(found)
 
 

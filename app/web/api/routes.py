@@ -79,12 +79,12 @@ router = APIRouter(
     # What generated clients call their functions.
     generate_unique_id_function=lambda route: route.name,
 )
-for part in PARTS:
-    for route in part.router.routes:
+for each in (*(part.router for part in PARTS), webhooks.of_site):
+    for route in each.routes:
         if isinstance(route, APIRoute):
             once.make_repeatable(route)
             retiring.announce(route)
-    router.include_router(part.router)
+    router.include_router(each)
 
 description = APIRouter(include_in_schema=False)
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Response, status
 from app.errors import DomainError
 from app.services.judging import assignments, judgements, recent_judgements
 from app.web.api.access import Caller, Id, MemberProject
+from app.web.api.paging import Page, Paging, decode, encode
 from app.web.api.schemas import AnswerOut, AssignmentOut, JudgementIn, JudgementOut, OwnJudgementOut, SkipIn, TaskOut
 from app.web.serving.deps import Db
 
@@ -46,12 +47,14 @@ async def list_own_judgements(
     project: MemberProject,
     caller: Caller,
     db: Db,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Paging,
     verdicts: Annotated[bool, Query(description="Your verdicts on divided tasks instead.")] = False,
-) -> list[OwnJudgementOut]:
+) -> Page[OwnJudgementOut]:
     """Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about."""
-    found = await recent_judgements.of_person(db, caller, project, limit, verdicts=verdicts)
-    return [
+    before = decode(paging.cursor) if paging.cursor is not None else None
+    found = await recent_judgements.of_person(db, caller, project, paging.limit + 1, verdicts=verdicts, before=before)
+    shown = found[: paging.limit]
+    items = [
         OwnJudgementOut(
             id=one.judgement_id,
             assignment_id=one.assignment_id,
@@ -60,8 +63,9 @@ async def list_own_judgements(
             submitted_at=one.submitted_at,
             editable=one.editable,
         )
-        for one in found
+        for one in shown
     ]
+    return Page(items=items, next_cursor=encode(shown[-1].assignment_id) if len(found) > len(shown) else None)
 
 
 @router.get("/assignments/{assignment_id}", summary="Read a task of yours")

@@ -1,23 +1,40 @@
-"""Webhooks of a project: added, tried, changed, given a new secret; and the log of what they were told."""
+"""Webhooks of a project, or of the whole site: added, tried, changed, given a new secret; and what they were told."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query, Request, status
+from fastapi import APIRouter, Depends, Query, Request, status
 from pydantic import Field
-from sqlalchemy import select
 
 from app.db.tables import Delivery, Webhook
 from app.db.tables.hooks import DeliveryState, EventKind, OffBecause
 from app.services.hooks import deliveries, webhooks
 from app.services.hooks.webhooks import LONGEST_PAUSE_SECONDS, Description
-from app.web.api.access import Caller, Id, OwnedProject
+from app.web.api.access import Admin, Caller, Id, OwnedProject
 from app.web.api.edits import Edit, Read
 from app.web.api.paging import Page, PageQuery, Paging, read_page
 from app.web.api.schemas import NO_NUL, In, Out
 from app.web.serving.deps import Db, settings_of
 
-router = APIRouter(prefix="/projects/{slug}/webhooks", tags=["webhooks"])
+
+async def _of_project(request: Request, project: OwnedProject) -> None:
+    request.state.hooked_id = project.id
+
+
+async def _of_site(request: Request, admin: Admin) -> None:
+    request.state.hooked_id = None
+
+
+async def _hooked_id(request: Request) -> int | None:
+    hooked_id: int | None = request.state.hooked_id
+    return hooked_id
+
+
+# Every route is in both: what a project has for its owners, the site has for its admins.
+router = APIRouter(prefix="/projects/{slug}/webhooks", tags=["webhooks"], dependencies=[Depends(_of_project)])
+of_site = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[Depends(_of_site)])
+
+HookedId = Annotated[int | None, Depends(_hooked_id)]
 
 Address = Annotated[
     str,
@@ -108,32 +125,37 @@ class DeliveriesQuery(PageQuery):
 
 
 @router.get("", summary="List webhooks")
-async def list_webhooks(project: OwnedProject, db: Db, paging: Paging) -> Page[WebhookOut]:
-    """Newest first; for owners, because an address may be a secret."""
-    there = select(Webhook).where(Webhook.project_id == project.id)
-    return await read_page(db, there, Webhook.id, paging=paging, out=WebhookOut.of)
+@of_site.get("", summary="List webhooks of the site", name="list_site_webhooks")
+async def list_webhooks(hooked_id: HookedId, db: Db, paging: Paging) -> Page[WebhookOut]:
+    """Newest first; for owners and, of the site, admins, because an address may be a secret."""
+    return await read_page(db, webhooks.all_of(hooked_id), Webhook.id, paging=paging, out=WebhookOut.of)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, summary="Add a webhook")
-async def add_webhook(project: OwnedProject, body: WebhookIn, caller: Caller, request: Request, db: Db) -> WebhookMade:
+@of_site.post("", status_code=status.HTTP_201_CREATED, summary="Add a webhook of the site", name="add_site_webhook")
+async def add_webhook(hooked_id: HookedId, body: WebhookIn, caller: Caller, request: Request, db: Db) -> WebhookMade:
     """The answer holds its secret, which is never shown again. The address isn't tried: `test` does that."""
     home = settings_of(request).home
-    webhook, secret = await webhooks.create(db, caller.user_id, project.id, body.description(), home=home)
+    webhook, secret = await webhooks.create(db, caller.user_id, hooked_id, body.description(), home=home)
     return WebhookMade.of(webhook, secret=secret)
 
 
 @router.get("/{webhook_id}", summary="Read a webhook")
-async def read_webhook(project: OwnedProject, webhook_id: Id, db: Db, read: Read) -> WebhookOut:
+@of_site.get("/{webhook_id}", summary="Read a webhook of the site", name="read_site_webhook")
+async def read_webhook(hooked_id: HookedId, webhook_id: Id, db: Db, read: Read) -> WebhookOut:
     """Where it is, what it is told of, and whether it can be reached."""
-    webhook = await webhooks.get(db, project.id, webhook_id)
+    webhook = await webhooks.get(db, hooked_id, webhook_id)
     await read.tell(db, webhook)
     return WebhookOut.of(webhook)
 
 
 @router.patch("/{webhook_id}", summary="Change a webhook, or switch it off or on")
-async def change_webhook(project: OwnedProject, webhook_id: Id, body: WebhookChange, db: Db, edit: Edit) -> WebhookOut:
+@of_site.patch(
+    "/{webhook_id}", summary="Change a webhook of the site, or switch it off or on", name="change_site_webhook"
+)
+async def change_webhook(hooked_id: HookedId, webhook_id: Id, body: WebhookChange, db: Db, edit: Edit) -> WebhookOut:
     """What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile."""
-    webhook = await webhooks.get(db, project.id, webhook_id)
+    webhook = await webhooks.get(db, hooked_id, webhook_id)
     await edit.require_current(db, webhook)
     await webhooks.change(db, webhook, body.description(webhook))
     if body.is_on is not None:
@@ -143,32 +165,50 @@ async def change_webhook(project: OwnedProject, webhook_id: Id, body: WebhookCha
 
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Remove a webhook")
-async def remove_webhook(project: OwnedProject, webhook_id: Id, db: Db) -> None:
+@of_site.delete(
+    "/{webhook_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Remove a webhook of the site",
+    name="remove_site_webhook",
+)
+async def remove_webhook(hooked_id: HookedId, webhook_id: Id, db: Db) -> None:
     """With the log of what it was told."""
-    await webhooks.remove(db, await webhooks.get(db, project.id, webhook_id))
+    await webhooks.remove(db, await webhooks.get(db, hooked_id, webhook_id))
 
 
 @router.post("/{webhook_id}/secret", summary="Give a webhook a new secret")
-async def rotate_webhook_secret(project: OwnedProject, webhook_id: Id, request: Request, db: Db) -> WebhookMade:
+@of_site.post(
+    "/{webhook_id}/secret", summary="Give a webhook of the site a new secret", name="rotate_site_webhook_secret"
+)
+async def rotate_webhook_secret(hooked_id: HookedId, webhook_id: Id, request: Request, db: Db) -> WebhookMade:
     """Messages are signed with both for 24 hours; the answer holds the new one, which is never shown again."""
-    webhook = await webhooks.get(db, project.id, webhook_id)
+    webhook = await webhooks.get(db, hooked_id, webhook_id)
     secret = await webhooks.rotate(db, webhook, home=settings_of(request).home)
     return WebhookMade.of(webhook, secret=secret)
 
 
 @router.post("/{webhook_id}/test", status_code=status.HTTP_202_ACCEPTED, summary="Send a test to a webhook")
-async def test_webhook(project: OwnedProject, webhook_id: Id, db: Db) -> DeliveryOut:
+@of_site.post(
+    "/{webhook_id}/test",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Send a test to a webhook of the site",
+    name="test_site_webhook",
+)
+async def test_webhook(hooked_id: HookedId, webhook_id: Id, db: Db) -> DeliveryOut:
     """A delivery of `webhook.test`, sent by a worker in one try; 409 for a webhook that is switched off."""
-    webhook = await webhooks.get(db, project.id, webhook_id)
+    webhook = await webhooks.get(db, hooked_id, webhook_id)
     return DeliveryOut.model_validate(await deliveries.send_test(db, webhook))
 
 
 @router.get("/{webhook_id}/deliveries", summary="List what a webhook was told")
+@of_site.get(
+    "/{webhook_id}/deliveries", summary="List what a webhook of the site was told", name="list_site_deliveries"
+)
 async def list_deliveries(
-    project: OwnedProject, webhook_id: Id, db: Db, asked: Annotated[DeliveriesQuery, Query()]
+    hooked_id: HookedId, webhook_id: Id, db: Db, asked: Annotated[DeliveriesQuery, Query()]
 ) -> Page[DeliveryOut]:
     """Newest first, of the last 30 days, each with its tries."""
-    webhook = await webhooks.get(db, project.id, webhook_id)
+    webhook = await webhooks.get(db, hooked_id, webhook_id)
     there = deliveries.log_of(webhook, asked.state)
     return await read_page(db, there, Delivery.id, paging=asked, out=DeliveryOut.model_validate)
 
@@ -178,9 +218,15 @@ async def list_deliveries(
     status_code=status.HTTP_202_ACCEPTED,
     summary="Tell a webhook again",
 )
-async def redeliver(project: OwnedProject, webhook_id: Id, delivery_id: Id, db: Db) -> DeliveryOut:
+@of_site.post(
+    "/{webhook_id}/deliveries/{delivery_id}/redeliver",
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Tell a webhook of the site again",
+    name="redeliver_of_site",
+)
+async def redeliver(hooked_id: HookedId, webhook_id: Id, delivery_id: Id, db: Db) -> DeliveryOut:
     """At once and under the same id; 409 for a webhook that is switched off."""
-    webhook = await webhooks.get(db, project.id, webhook_id)
+    webhook = await webhooks.get(db, hooked_id, webhook_id)
     return DeliveryOut.model_validate(await deliveries.redeliver(db, webhook, delivery_id))
 
 

@@ -121,7 +121,7 @@ async def account_page(
         typed=typed or AboutMe(name=user.name, email=user.email or ""),
         problem=translated(problem) if problem else None,
         said=request.query_params.get("said"),
-        sessions=await account.sessions(db, principal),
+        sessions=list(await db.scalars(account.sessions(principal))),
         passkeys=await passkeys.of(db, principal),
         is_proved=await accounts.is_proved(db, session),
         party=party_of(request),

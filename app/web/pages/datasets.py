@@ -26,6 +26,8 @@ from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, settings_of
 from app.web.serving.export_query import AskedFor
 from app.web.words import pace
+from app.web.words.browse import WORDS
+from app.web.words.figures import count
 
 router = APIRouter(prefix="/projects/{slug}/datasets", include_in_schema=False)
 
@@ -34,6 +36,15 @@ PAGE_SIZE = 50
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 RAW = lazy("raw rows")
+HELD: dict[str, str] = {
+    **{name: WORDS[name] for name in ("train", "validation")},
+    "ties": lazy("ties"),
+    "safe_responses": lazy("responses called safe"),
+    "unsafe_responses": lazy("responses called unsafe"),
+    **{name: WORDS[name] for name in ("human", "simulated", "imported", "machine")},
+    "unpaired": lazy("of single responses"),
+}
+"""What a version counts of its rows, in words."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ async def list_datasets(
         of_tag=urlencode({"tag": tag}) if tag else "",
         older=versions[PAGE_SIZE - 1].id if len(versions) > PAGE_SIZE else None,
         downloads=_downloads,
+        counted=_counted,
         unused=overview.judgements_since_snapshot,
         judgements=overview.judgements,
         review=Review.of(managed.project.review),
@@ -137,6 +149,11 @@ def _downloads(version: DatasetVersion) -> Iterator[Download]:
     if version.kind == "preferences":
         yield Download(_export(format="jsonl", schema="raw"), RAW)
         yield Download("judgements", gettext("judgements"))
+
+
+def _counted(version: DatasetVersion) -> str:
+    """What its rows are: “412 training, 40 validation, 12 ties, 452 by a person”."""
+    return ", ".join(f"{count(version.counts[name])} {word}" for name, word in HELD.items() if version.counts.get(name))
 
 
 def _export(**asked: str) -> str:

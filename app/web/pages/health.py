@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.services.backups import standing
+from app.services.hooks import deliveries
 from app.web.pages.access import CurrentAdmin
 from app.web.rendering import render
 from app.web.serving.deps import Db, settings_of
@@ -15,10 +16,11 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/health")
 async def show_health(request: Request, admin: CurrentAdmin, db: Db) -> Response:
-    """Shows admins what `/readyz` looks at, in words, and how old the last backup is."""
+    """Shows admins what `/readyz` looks at, in words, the age of the last backup, and a webhook that was given up."""
     return render.page(
         request,
         "health/show.html",
         rows=[health.row_of(found) for found in await findings_of(request)],
         standing=await standing.standing(db, settings_of(request)),
+        webhook_given_up=await deliveries.are_given_up(db, None),
     )

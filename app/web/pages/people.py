@@ -167,7 +167,7 @@ async def _page(
         status_code=problem.status if problem else 200,
         managed=managed,
         people=await members.of_project(db, managed.project),
-        invited=await invitations.open_in(db, managed.project) if managed.is_owner else [],
+        invited=list(await db.scalars(invitations.open_in(managed.project).limit(1_000))) if managed.is_owner else [],
         links=links,
         typed=typed,
         problem=translated(problem) if problem else None,

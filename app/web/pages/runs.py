@@ -95,7 +95,7 @@ async def read_figures(
 ) -> JSONResponse:
     """What was measured after a step, for the curves of a page that is open."""
     run = await _run(db, managed.project, run_id)
-    measured = curves(await runs.metrics_since(db, run.id, after))
+    measured = curves(list(await db.scalars(runs.metrics_since(run.id, after))))
     return JSONResponse({"steps": measured.steps, "figures": measured.figures}, headers={"Cache-Control": "no-store"})
 
 
@@ -132,7 +132,7 @@ async def _run(db: AsyncSession, project: Project, run_id: int) -> Run:
 
 
 async def _page(request: Request, db: AsyncSession, run: Run) -> RunPage:
-    metrics = await runs.metrics_since(db, run.id)
+    metrics = list(await db.scalars(runs.metrics_since(run.id)))
     measured = curves(metrics)
     return RunPage(
         run=run,

@@ -75,6 +75,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return format_decimal(round(value, decimals), format=f"#,##0.{'#' * decimals}", locale=locales.current())
 
 
+def fixed(value: float | None, decimals: int = 2) -> str:
+    """A figure with two decimals, or so many, whatever its size, as those beside or below it: “−0.40”, “12.30”."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    rounded = round(value, decimals) + 0.0  # no “−0.00”
+    return format_decimal(rounded, format=f"#,##0.{'0' * decimals}", locale=locales.current())
+
+
 def beside(value: float | None, bound: float) -> tuple[str, str]:
     """A figure and its bound, with as many digits as it takes to see on which side of the bound the figure lies."""
     if value is None or not math.isfinite(value):
@@ -236,6 +244,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "size": size,
     "count": count,
     "number": number,
+    "fixed": fixed,
     "share": share,
     "duration": duration,
     "clock": clock,

@@ -13,7 +13,7 @@ from plumbline_client._async.download import AsyncDownload
 from plumbline_client._async.pages import AsyncPages
 from plumbline_client._async.transport import AsyncTransport
 from plumbline_client.calls import Call, Content, Progress, place
-from plumbline_client.values import Page
+from plumbline_client.values import Known, Page
 
 
 class AsyncOperations:
@@ -48,9 +48,7 @@ class AsyncOperations:
             models.ProjectDetail,
         )
 
-    async def change_project(
-        self, slug: str, body: models.ProjectChange, *, if_match: str | None = None
-    ) -> models.ProjectDetail:
+    async def change_project(self, slug: str, body: models.ProjectChange, *, if_match: Known) -> models.ProjectDetail:
         """Change a project.
 
         Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
@@ -228,16 +226,21 @@ class AsyncOperations:
         """
         return await self._transport.if_any(Call("GET", f"/api/v1/projects/{place(slug)}/next-task"), models.Task)
 
-    async def list_own_judgements(
-        self, slug: str, *, limit: int | None = None, verdicts: bool | None = None
-    ) -> list[models.OwnJudgement]:
+    def list_own_judgements(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None, verdicts: bool | None = None
+    ) -> AsyncPages[models.OwnJudgement]:
         """List what you said last.
 
         Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about.
         """
-        return await self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/my-judgements", query={"limit": limit, "verdicts": verdicts}),
-            list[models.OwnJudgement],
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/my-judgements",
+                query={"limit": limit, "cursor": cursor, "verdicts": verdicts},
+            ),
+            Page[models.OwnJudgement],
         )
 
     async def read_assignment(self, assignment_id: int) -> models.Assignment:
@@ -338,7 +341,7 @@ class AsyncOperations:
         body: models.NotesIn,
         *,
         kind: Literal["demonstrations", "preferences"] | None = None,
-        if_match: str | None = None,
+        if_match: Known,
     ) -> models.Dataset:
         """Note something about a version.
 
@@ -761,14 +764,22 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/runs/{place(run_id)}"), models.Run)
 
-    async def read_metrics(self, run_id: int, *, after_step: int | None = None) -> list[models.Metric]:
+    def read_metrics(
+        self, run_id: int, *, limit: int | None = None, cursor: str | None = None, after_step: int | None = None
+    ) -> AsyncPages[models.Metric]:
         """Read what a run measured.
 
-        Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+        Figures of each step, the newest first, null where one was not finite; 404 for a run of a project that you are
         not in, 403 for annotators.
         """
-        return await self._transport.ask(
-            Call("GET", f"/api/v1/runs/{place(run_id)}/metrics", query={"after_step": after_step}), list[models.Metric]
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/runs/{place(run_id)}/metrics",
+                query={"limit": limit, "cursor": cursor, "after_step": after_step},
+            ),
+            Page[models.Metric],
         )
 
     async def read_run_log(self, run_id: int) -> models.Log:
@@ -835,7 +846,7 @@ class AsyncOperations:
         )
 
     async def change_round_settings(
-        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: str | None = None
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: Known
     ) -> models.RoundSettingsGroup:
         """Change settings of rounds.
 
@@ -1397,7 +1408,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
 
-    async def change_review(self, slug: str, body: models.ReviewIn, *, if_match: str | None = None) -> models.Review:
+    async def change_review(self, slug: str, body: models.ReviewIn, *, if_match: Known) -> models.Review:
         """Change how verdicts are given.
 
         Changes what is given and leaves the rest.
@@ -1441,11 +1452,24 @@ class AsyncOperations:
         )
 
     async def read_quality(self, slug: str) -> models.Quality:
-        """Read how well people work.
+        """Read how reliable people are.
 
-        What checks and clocks tell of each person, and how reliable each is; 403 for annotators.
+        How reliable each person is, as the figures `annotators` and `annotators-by-group`; 403 for annotators.
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/quality"), models.Quality)
+
+    def list_conduct(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.PersonConduct]:
+        """List how well people work.
+
+        What checks and clocks tell of each member, who has judged or not; 403 for annotators.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/quality/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.PersonConduct],
+        )
 
     async def read_checks(self, slug: str) -> models.Checks:
         """Read how people are checked.
@@ -1454,7 +1478,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
 
-    async def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: str | None = None) -> models.Checks:
+    async def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: Known) -> models.Checks:
         """Change how people are checked.
 
         Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
@@ -1464,12 +1488,16 @@ class AsyncOperations:
             models.Checks,
         )
 
-    async def list_gold(self, slug: str) -> list[models.Gold]:
+    def list_gold(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Gold]:
         """List gold tasks.
 
-        Gold tasks in use first, newest first, with what the project says of each; 403 for annotators.
+        Newest first, whether or not they are in use, with what the project says of each; 403 for annotators.
         """
-        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks"), list[models.Gold])
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Gold],
+        )
 
     async def write_gold(
         self, slug: str, body: models.GoldIn, *, idempotency_key: str | None = None
@@ -1516,9 +1544,7 @@ class AsyncOperations:
             Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}"), models.Gold
         )
 
-    async def change_gold(
-        self, slug: str, task_id: int, body: models.GoldChange, *, if_match: str | None = None
-    ) -> None:
+    async def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: Known) -> None:
         """Change a gold task.
 
         Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
@@ -1748,26 +1774,27 @@ class AsyncOperations:
             models.Run,
         )
 
-    async def read_judge_answers(
+    def read_judge_answers(
         self,
         slug: str,
         served_model_id: int,
         *,
-        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
-        before: int | None = None,
         limit: int | None = None,
-    ) -> list[models.JudgeAnswer]:
+        cursor: str | None = None,
+        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
+    ) -> AsyncPages[models.JudgeAnswer]:
         """Read what a judge replied.
 
         Newest first, word for word, abstentions among them; 403 for annotators.
         """
-        return await self._transport.ask(
+        return AsyncPages(
+            self._transport,
             Call(
                 "GET",
                 f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/answers",
-                query={"outcome": outcome, "before": before, "limit": limit},
+                query={"limit": limit, "cursor": cursor, "outcome": outcome},
             ),
-            list[models.JudgeAnswer],
+            Page[models.JudgeAnswer],
         )
 
     def list_served_models(
@@ -1871,7 +1898,7 @@ class AsyncOperations:
         )
 
     async def change_served_model(
-        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: str | None = None
+        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: Known
     ) -> models.ServedModel:
         """Change a served model.
 
@@ -2010,12 +2037,18 @@ class AsyncOperations:
             ),
         )
 
-    async def list_people(self, slug: str) -> list[models.Person]:
+    def list_people(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Person]:
         """List people.
 
         Everybody in the project, those with most judgements first.
         """
-        return await self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people"), list[models.Person])
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Person],
+        )
 
     async def add_person(self, slug: str, body: models.AddIn, *, idempotency_key: str | None = None) -> models.Person:
         """Add an account.
@@ -2042,9 +2075,7 @@ class AsyncOperations:
             Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work
         )
 
-    async def change_member(
-        self, slug: str, user_id: int, body: models.MemberIn, *, if_match: str | None = None
-    ) -> models.Person:
+    async def change_member(self, slug: str, user_id: int, body: models.MemberIn, *, if_match: Known) -> models.Person:
         """Change a member.
 
         Another role, a pause, or the end of one. What isn't sent stays.
@@ -2111,13 +2142,17 @@ class AsyncOperations:
             models.Link,
         )
 
-    async def list_invitations(self, slug: str) -> list[models.Invitation]:
+    def list_invitations(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Invitation]:
         """List open invitations.
 
         Invitations that still let somebody in, newest first.
         """
-        return await self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/invitations"), list[models.Invitation]
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/invitations", query={"limit": limit, "cursor": cursor}),
+            Page[models.Invitation],
         )
 
     async def invite(
@@ -2165,9 +2200,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
 
-    async def change_account(
-        self, user_id: int, body: models.AccountIn, *, if_match: str | None = None
-    ) -> models.Account:
+    async def change_account(self, user_id: int, body: models.AccountIn, *, if_match: Known) -> models.Account:
         """Change an account.
 
         Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
@@ -2205,12 +2238,16 @@ class AsyncOperations:
         """
         await self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}/sessions"))
 
-    async def list_groups(self) -> list[models.DirectoryGroup]:
+    def list_groups(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.DirectoryGroup]:
         """List groups.
 
-        Every group with who is in it and which projects it is given to.
+        Newest first, each with the projects that it is given to; for admins.
         """
-        return await self._transport.ask(Call("GET", "/api/v1/groups"), list[models.DirectoryGroup])
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/groups", query={"limit": limit, "cursor": cursor}),
+            Page[models.DirectoryGroup],
+        )
 
     async def create_group(self, body: models.GroupIn, *, idempotency_key: str | None = None) -> models.DirectoryGroup:
         """Make a group.
@@ -2225,11 +2262,11 @@ class AsyncOperations:
     async def read_group(self, group_id: int) -> models.DirectoryGroup:
         """Read a group.
 
-        Who is in it and which projects it is given to; for admins.
+        How many are in it and which projects it is given to; for admins.
         """
         return await self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
 
-    async def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: str | None = None) -> None:
+    async def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: Known) -> None:
         """Rename a group.
 
         Calls a group something else.
@@ -2244,6 +2281,19 @@ class AsyncOperations:
         Who is in a project by way of it alone is out of that project.
         """
         await self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}"))
+
+    def list_people_of_group(
+        self, group_id: int, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Account]:
+        """List who is in a group.
+
+        The newest account first; for admins.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", f"/api/v1/groups/{place(group_id)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Account],
+        )
 
     async def put_into_group(self, group_id: int, user_id: int) -> None:
         """Put somebody into a group.
@@ -2280,7 +2330,7 @@ class AsyncOperations:
         """
         return await self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
 
-    async def change_me(self, body: models.MeIn, *, if_match: str | None = None) -> models.Me:
+    async def change_me(self, body: models.MeIn, *, if_match: Known) -> models.Me:
         """Change your name.
 
         What others call you. Address and password are changed on the page, by who shows that it is them.
@@ -2289,12 +2339,16 @@ class AsyncOperations:
             Call("PATCH", "/api/v1/me", headers={"If-Match": if_match}, body=body), models.Me
         )
 
-    async def list_own_tokens(self) -> list[models.Token]:
+    def list_own_tokens(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Token]:
         """List your tokens.
 
         Your tokens that still work, newest first.
         """
-        return await self._transport.ask(Call("GET", "/api/v1/me/tokens"), list[models.Token])
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/me/tokens", query={"limit": limit, "cursor": cursor}),
+            Page[models.Token],
+        )
 
     async def revoke_own_token(self, token_id: int) -> None:
         """Revoke a token of yours.
@@ -2303,12 +2357,16 @@ class AsyncOperations:
         """
         await self._transport.send(Call("DELETE", f"/api/v1/me/tokens/{place(token_id)}"))
 
-    async def list_own_sessions(self) -> list[models.Session]:
+    def list_own_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Session]:
         """List browsers that you are signed in with.
 
-        The last seen first.
+        The one that signed in last first.
         """
-        return await self._transport.ask(Call("GET", "/api/v1/me/sessions"), list[models.Session])
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/me/sessions", query={"limit": limit, "cursor": cursor}),
+            Page[models.Session],
+        )
 
     async def end_own_session(self, session_id: int) -> None:
         """Sign a browser of yours out.
@@ -2340,7 +2398,7 @@ class AsyncOperations:
     ) -> AsyncPages[models.Webhook]:
         """List webhooks.
 
-        Newest first; for owners, because an address may be a secret.
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
         """
         return AsyncPages(
             self._transport,
@@ -2376,7 +2434,7 @@ class AsyncOperations:
         )
 
     async def change_webhook(
-        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: Known
     ) -> models.Webhook:
         """Change a webhook, or switch it off or on.
 
@@ -2465,6 +2523,126 @@ class AsyncOperations:
             Call(
                 "POST",
                 f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Webhook]:
+        """List webhooks of the site.
+
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
+        """
+        return AsyncPages(
+            self._transport,
+            Call("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Webhook],
+        )
+
+    async def add_site_webhook(
+        self, body: models.WebhookIn, *, idempotency_key: str | None = None
+    ) -> models.WebhookMade:
+        """Add a webhook of the site.
+
+        The answer holds its secret, which is never shown again. The address isn't tried: `test` does that.
+        """
+        return await self._transport.ask(
+            Call("POST", "/api/v1/webhooks", headers={"Idempotency-Key": idempotency_key}, body=body, is_keyed=True),
+            models.WebhookMade,
+        )
+
+    async def read_site_webhook(self, webhook_id: int) -> models.Webhook:
+        """Read a webhook of the site.
+
+        Where it is, what it is told of, and whether it can be reached.
+        """
+        return await self._transport.ask(Call("GET", f"/api/v1/webhooks/{place(webhook_id)}"), models.Webhook)
+
+    async def change_site_webhook(
+        self, webhook_id: int, body: models.WebhookChange, *, if_match: Known
+    ) -> models.Webhook:
+        """Change a webhook of the site, or switch it off or on.
+
+        What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
+        """
+        return await self._transport.ask(
+            Call("PATCH", f"/api/v1/webhooks/{place(webhook_id)}", headers={"If-Match": if_match}, body=body),
+            models.Webhook,
+        )
+
+    async def remove_site_webhook(self, webhook_id: int) -> None:
+        """Remove a webhook of the site.
+
+        With the log of what it was told.
+        """
+        await self._transport.send(Call("DELETE", f"/api/v1/webhooks/{place(webhook_id)}"))
+
+    async def rotate_site_webhook_secret(
+        self, webhook_id: int, *, idempotency_key: str | None = None
+    ) -> models.WebhookMade:
+        """Give a webhook of the site a new secret.
+
+        Messages are signed with both for 24 hours; the answer holds the new one, which is never shown again.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/secret",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.WebhookMade,
+        )
+
+    async def test_site_webhook(self, webhook_id: int, *, idempotency_key: str | None = None) -> models.Delivery:
+        """Send a test to a webhook of the site.
+
+        A delivery of `webhook.test`, sent by a worker in one try; 409 for a webhook that is switched off.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/test",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_deliveries(
+        self,
+        webhook_id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        state: Literal["delivered", "failed", "gathering", "waiting"] | None = None,
+    ) -> AsyncPages[models.Delivery]:
+        """List what a webhook of the site was told.
+
+        Newest first, of the last 30 days, each with its tries.
+        """
+        return AsyncPages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries",
+                query={"limit": limit, "cursor": cursor, "state": state},
+            ),
+            Page[models.Delivery],
+        )
+
+    async def redeliver_of_site(
+        self, webhook_id: int, delivery_id: int, *, idempotency_key: str | None = None
+    ) -> models.Delivery:
+        """Tell a webhook of the site again.
+
+        At once and under the same id; 409 for a webhook that is switched off.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
                 headers={"Idempotency-Key": idempotency_key},
                 is_keyed=True,
             ),

@@ -13,6 +13,7 @@ from plumbline_client._async.ground import sleep
 from plumbline_client.calls import Call, Content, Progress, pieces_of, size_of
 from plumbline_client.errors import Unreachable, error_of
 from plumbline_client.retries import Retries
+from plumbline_client.values import Answer, tag_of
 
 Result = TypeVar("Result")
 
@@ -27,7 +28,11 @@ class AsyncTransport:
 
     async def ask(self, call: Call, kind: type[Result]) -> Result:
         """What the site answers, as a value of that class."""
-        return _reader(kind).validate_json((await self.send(call)).content)
+        response = await self.send(call)
+        answer = _reader(kind).validate_json(response.content)
+        if isinstance(answer, Answer):
+            answer._etag = response.headers.get("ETag")
+        return answer
 
     async def if_any(self, call: Call, kind: type[Result]) -> Result | None:
         """What the site answers, None where that is nothing."""
@@ -93,9 +98,7 @@ class AsyncTransport:
 
     def _headers(self, call: Call) -> dict[str, str]:
         """The same for every try: a key makes several tries one call."""
-        headers = {name: value for name, value in call.headers.items() if value is not None}
-        if "If-Match" in call.headers:
-            headers.setdefault("If-Match", "*")  # an edit sends only what it changes
+        headers = {name: tag_of(value) for name, value in call.headers.items() if value is not None}
         if call.method == "POST" and not any(name.lower() == "idempotency-key" for name in headers):
             headers["Idempotency-Key"] = uuid.uuid4().hex
         if call.content is not None:

@@ -14,7 +14,7 @@ from plumbline_client._sync.download import Download
 from plumbline_client._sync.pages import Pages
 from plumbline_client._sync.transport import Transport
 from plumbline_client.calls import Call, Content, Progress, place
-from plumbline_client.values import Page
+from plumbline_client.values import Known, Page
 
 
 class Operations:
@@ -47,9 +47,7 @@ class Operations:
             models.ProjectDetail,
         )
 
-    def change_project(
-        self, slug: str, body: models.ProjectChange, *, if_match: str | None = None
-    ) -> models.ProjectDetail:
+    def change_project(self, slug: str, body: models.ProjectChange, *, if_match: Known) -> models.ProjectDetail:
         """Change a project.
 
         Changes what is given and leaves the rest. A question is replaced as a whole; it holds from the next task on.
@@ -226,15 +224,20 @@ class Operations:
         return self._transport.if_any(Call("GET", f"/api/v1/projects/{place(slug)}/next-task"), models.Task)
 
     def list_own_judgements(
-        self, slug: str, *, limit: int | None = None, verdicts: bool | None = None
-    ) -> list[models.OwnJudgement]:
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None, verdicts: bool | None = None
+    ) -> Pages[models.OwnJudgement]:
         """List what you said last.
 
         Your current judgements, newest task first; `GET /assignments/{assignment_id}` shows what each was about.
         """
-        return self._transport.ask(
-            Call("GET", f"/api/v1/projects/{place(slug)}/my-judgements", query={"limit": limit, "verdicts": verdicts}),
-            list[models.OwnJudgement],
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/projects/{place(slug)}/my-judgements",
+                query={"limit": limit, "cursor": cursor, "verdicts": verdicts},
+            ),
+            Page[models.OwnJudgement],
         )
 
     def read_assignment(self, assignment_id: int) -> models.Assignment:
@@ -333,7 +336,7 @@ class Operations:
         body: models.NotesIn,
         *,
         kind: Literal["demonstrations", "preferences"] | None = None,
-        if_match: str | None = None,
+        if_match: Known,
     ) -> models.Dataset:
         """Note something about a version.
 
@@ -750,14 +753,22 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/runs/{place(run_id)}"), models.Run)
 
-    def read_metrics(self, run_id: int, *, after_step: int | None = None) -> list[models.Metric]:
+    def read_metrics(
+        self, run_id: int, *, limit: int | None = None, cursor: str | None = None, after_step: int | None = None
+    ) -> Pages[models.Metric]:
         """Read what a run measured.
 
-        Figures of each step, in ascending order, null where one was not finite; 404 for a run of a project that you are
+        Figures of each step, the newest first, null where one was not finite; 404 for a run of a project that you are
         not in, 403 for annotators.
         """
-        return self._transport.ask(
-            Call("GET", f"/api/v1/runs/{place(run_id)}/metrics", query={"after_step": after_step}), list[models.Metric]
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/runs/{place(run_id)}/metrics",
+                query={"limit": limit, "cursor": cursor, "after_step": after_step},
+            ),
+            Page[models.Metric],
         )
 
     def read_run_log(self, run_id: int) -> models.Log:
@@ -824,7 +835,7 @@ class Operations:
         )
 
     def change_round_settings(
-        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: str | None = None
+        self, slug: str, group: str, body: models.RoundSettingsChangeIn, *, if_match: Known
     ) -> models.RoundSettingsGroup:
         """Change settings of rounds.
 
@@ -1380,7 +1391,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/review"), models.Review)
 
-    def change_review(self, slug: str, body: models.ReviewIn, *, if_match: str | None = None) -> models.Review:
+    def change_review(self, slug: str, body: models.ReviewIn, *, if_match: Known) -> models.Review:
         """Change how verdicts are given.
 
         Changes what is given and leaves the rest.
@@ -1424,11 +1435,24 @@ class Operations:
         )
 
     def read_quality(self, slug: str) -> models.Quality:
-        """Read how well people work.
+        """Read how reliable people are.
 
-        What checks and clocks tell of each person, and how reliable each is; 403 for annotators.
+        How reliable each person is, as the figures `annotators` and `annotators-by-group`; 403 for annotators.
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/quality"), models.Quality)
+
+    def list_conduct(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.PersonConduct]:
+        """List how well people work.
+
+        What checks and clocks tell of each member, who has judged or not; 403 for annotators.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/quality/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.PersonConduct],
+        )
 
     def read_checks(self, slug: str) -> models.Checks:
         """Read how people are checked.
@@ -1437,7 +1461,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/checks"), models.Checks)
 
-    def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: str | None = None) -> models.Checks:
+    def change_checks(self, slug: str, body: models.ChecksIn, *, if_match: Known) -> models.Checks:
         """Change how people are checked.
 
         Changes what is given and leaves the rest; 422 where more than half of the tasks would be checks.
@@ -1447,12 +1471,16 @@ class Operations:
             models.Checks,
         )
 
-    def list_gold(self, slug: str) -> list[models.Gold]:
+    def list_gold(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Gold]:
         """List gold tasks.
 
-        Gold tasks in use first, newest first, with what the project says of each; 403 for annotators.
+        Newest first, whether or not they are in use, with what the project says of each; 403 for annotators.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks"), list[models.Gold])
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Gold],
+        )
 
     def write_gold(self, slug: str, body: models.GoldIn, *, idempotency_key: str | None = None) -> models.MadeGold:
         """Write a gold task.
@@ -1497,7 +1525,7 @@ class Operations:
             Call("GET", f"/api/v1/projects/{place(slug)}/gold-tasks/{place(task_id)}"), models.Gold
         )
 
-    def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: str | None = None) -> None:
+    def change_gold(self, slug: str, task_id: int, body: models.GoldChange, *, if_match: Known) -> None:
         """Change a gold task.
 
         Says something else of it, by which earlier answers are measured, too, or takes it out of use or back into it.
@@ -1730,21 +1758,22 @@ class Operations:
         slug: str,
         served_model_id: int,
         *,
-        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
-        before: int | None = None,
         limit: int | None = None,
-    ) -> list[models.JudgeAnswer]:
+        cursor: str | None = None,
+        outcome: Literal["abstained", "first", "flip", "second", "tie"] | None = None,
+    ) -> Pages[models.JudgeAnswer]:
         """Read what a judge replied.
 
         Newest first, word for word, abstentions among them; 403 for annotators.
         """
-        return self._transport.ask(
+        return Pages(
+            self._transport,
             Call(
                 "GET",
                 f"/api/v1/projects/{place(slug)}/served-models/{place(served_model_id)}/judge/answers",
-                query={"outcome": outcome, "before": before, "limit": limit},
+                query={"limit": limit, "cursor": cursor, "outcome": outcome},
             ),
-            list[models.JudgeAnswer],
+            Page[models.JudgeAnswer],
         )
 
     def list_served_models(
@@ -1848,7 +1877,7 @@ class Operations:
         )
 
     def change_served_model(
-        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: str | None = None
+        self, slug: str, served_model_id: int, body: models.ServedModelChange, *, if_match: Known
     ) -> models.ServedModel:
         """Change a served model.
 
@@ -1985,12 +2014,16 @@ class Operations:
             ),
         )
 
-    def list_people(self, slug: str) -> list[models.Person]:
+    def list_people(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Person]:
         """List people.
 
         Everybody in the project, those with most judgements first.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people"), list[models.Person])
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Person],
+        )
 
     def add_person(self, slug: str, body: models.AddIn, *, idempotency_key: str | None = None) -> models.Person:
         """Add an account.
@@ -2015,9 +2048,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/people/{place(user_id)}"), models.Work)
 
-    def change_member(
-        self, slug: str, user_id: int, body: models.MemberIn, *, if_match: str | None = None
-    ) -> models.Person:
+    def change_member(self, slug: str, user_id: int, body: models.MemberIn, *, if_match: Known) -> models.Person:
         """Change a member.
 
         Another role, a pause, or the end of one. What isn't sent stays.
@@ -2084,12 +2115,18 @@ class Operations:
             models.Link,
         )
 
-    def list_invitations(self, slug: str) -> list[models.Invitation]:
+    def list_invitations(
+        self, slug: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.Invitation]:
         """List open invitations.
 
         Invitations that still let somebody in, newest first.
         """
-        return self._transport.ask(Call("GET", f"/api/v1/projects/{place(slug)}/invitations"), list[models.Invitation])
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/projects/{place(slug)}/invitations", query={"limit": limit, "cursor": cursor}),
+            Page[models.Invitation],
+        )
 
     def invite(
         self, slug: str, body: models.InvitationsIn, *, idempotency_key: str | None = None
@@ -2136,7 +2173,7 @@ class Operations:
         """
         return self._transport.ask(Call("GET", f"/api/v1/people/{place(user_id)}"), models.Account)
 
-    def change_account(self, user_id: int, body: models.AccountIn, *, if_match: str | None = None) -> models.Account:
+    def change_account(self, user_id: int, body: models.AccountIn, *, if_match: Known) -> models.Account:
         """Change an account.
 
         Makes somebody an admin or ends that, shuts them out or lets them in again. What isn't sent stays.
@@ -2174,12 +2211,16 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/people/{place(user_id)}/sessions"))
 
-    def list_groups(self) -> list[models.DirectoryGroup]:
+    def list_groups(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.DirectoryGroup]:
         """List groups.
 
-        Every group with who is in it and which projects it is given to.
+        Newest first, each with the projects that it is given to; for admins.
         """
-        return self._transport.ask(Call("GET", "/api/v1/groups"), list[models.DirectoryGroup])
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/groups", query={"limit": limit, "cursor": cursor}),
+            Page[models.DirectoryGroup],
+        )
 
     def create_group(self, body: models.GroupIn, *, idempotency_key: str | None = None) -> models.DirectoryGroup:
         """Make a group.
@@ -2194,11 +2235,11 @@ class Operations:
     def read_group(self, group_id: int) -> models.DirectoryGroup:
         """Read a group.
 
-        Who is in it and which projects it is given to; for admins.
+        How many are in it and which projects it is given to; for admins.
         """
         return self._transport.ask(Call("GET", f"/api/v1/groups/{place(group_id)}"), models.DirectoryGroup)
 
-    def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: str | None = None) -> None:
+    def rename_group(self, group_id: int, body: models.GroupIn, *, if_match: Known) -> None:
         """Rename a group.
 
         Calls a group something else.
@@ -2213,6 +2254,19 @@ class Operations:
         Who is in a project by way of it alone is out of that project.
         """
         self._transport.send(Call("DELETE", f"/api/v1/groups/{place(group_id)}"))
+
+    def list_people_of_group(
+        self, group_id: int, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.Account]:
+        """List who is in a group.
+
+        The newest account first; for admins.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", f"/api/v1/groups/{place(group_id)}/people", query={"limit": limit, "cursor": cursor}),
+            Page[models.Account],
+        )
 
     def put_into_group(self, group_id: int, user_id: int) -> None:
         """Put somebody into a group.
@@ -2249,19 +2303,23 @@ class Operations:
         """
         return self._transport.ask(Call("GET", "/api/v1/me"), models.Me)
 
-    def change_me(self, body: models.MeIn, *, if_match: str | None = None) -> models.Me:
+    def change_me(self, body: models.MeIn, *, if_match: Known) -> models.Me:
         """Change your name.
 
         What others call you. Address and password are changed on the page, by who shows that it is them.
         """
         return self._transport.ask(Call("PATCH", "/api/v1/me", headers={"If-Match": if_match}, body=body), models.Me)
 
-    def list_own_tokens(self) -> list[models.Token]:
+    def list_own_tokens(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Token]:
         """List your tokens.
 
         Your tokens that still work, newest first.
         """
-        return self._transport.ask(Call("GET", "/api/v1/me/tokens"), list[models.Token])
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/me/tokens", query={"limit": limit, "cursor": cursor}),
+            Page[models.Token],
+        )
 
     def revoke_own_token(self, token_id: int) -> None:
         """Revoke a token of yours.
@@ -2270,12 +2328,16 @@ class Operations:
         """
         self._transport.send(Call("DELETE", f"/api/v1/me/tokens/{place(token_id)}"))
 
-    def list_own_sessions(self) -> list[models.Session]:
+    def list_own_sessions(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Session]:
         """List browsers that you are signed in with.
 
-        The last seen first.
+        The one that signed in last first.
         """
-        return self._transport.ask(Call("GET", "/api/v1/me/sessions"), list[models.Session])
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/me/sessions", query={"limit": limit, "cursor": cursor}),
+            Page[models.Session],
+        )
 
     def end_own_session(self, session_id: int) -> None:
         """Sign a browser of yours out.
@@ -2305,7 +2367,7 @@ class Operations:
     def list_webhooks(self, slug: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
         """List webhooks.
 
-        Newest first; for owners, because an address may be a secret.
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
         """
         return Pages(
             self._transport,
@@ -2341,7 +2403,7 @@ class Operations:
         )
 
     def change_webhook(
-        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: str | None = None
+        self, slug: str, webhook_id: int, body: models.WebhookChange, *, if_match: Known
     ) -> models.Webhook:
         """Change a webhook, or switch it off or on.
 
@@ -2430,6 +2492,120 @@ class Operations:
             Call(
                 "POST",
                 f"/api/v1/projects/{place(slug)}/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
+        """List webhooks of the site.
+
+        Newest first; for owners and, of the site, admins, because an address may be a secret.
+        """
+        return Pages(
+            self._transport,
+            Call("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor}),
+            Page[models.Webhook],
+        )
+
+    def add_site_webhook(self, body: models.WebhookIn, *, idempotency_key: str | None = None) -> models.WebhookMade:
+        """Add a webhook of the site.
+
+        The answer holds its secret, which is never shown again. The address isn't tried: `test` does that.
+        """
+        return self._transport.ask(
+            Call("POST", "/api/v1/webhooks", headers={"Idempotency-Key": idempotency_key}, body=body, is_keyed=True),
+            models.WebhookMade,
+        )
+
+    def read_site_webhook(self, webhook_id: int) -> models.Webhook:
+        """Read a webhook of the site.
+
+        Where it is, what it is told of, and whether it can be reached.
+        """
+        return self._transport.ask(Call("GET", f"/api/v1/webhooks/{place(webhook_id)}"), models.Webhook)
+
+    def change_site_webhook(self, webhook_id: int, body: models.WebhookChange, *, if_match: Known) -> models.Webhook:
+        """Change a webhook of the site, or switch it off or on.
+
+        What waits goes to the new address. One that was switched off hears nothing of what happened meanwhile.
+        """
+        return self._transport.ask(
+            Call("PATCH", f"/api/v1/webhooks/{place(webhook_id)}", headers={"If-Match": if_match}, body=body),
+            models.Webhook,
+        )
+
+    def remove_site_webhook(self, webhook_id: int) -> None:
+        """Remove a webhook of the site.
+
+        With the log of what it was told.
+        """
+        self._transport.send(Call("DELETE", f"/api/v1/webhooks/{place(webhook_id)}"))
+
+    def rotate_site_webhook_secret(self, webhook_id: int, *, idempotency_key: str | None = None) -> models.WebhookMade:
+        """Give a webhook of the site a new secret.
+
+        Messages are signed with both for 24 hours; the answer holds the new one, which is never shown again.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/secret",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.WebhookMade,
+        )
+
+    def test_site_webhook(self, webhook_id: int, *, idempotency_key: str | None = None) -> models.Delivery:
+        """Send a test to a webhook of the site.
+
+        A delivery of `webhook.test`, sent by a worker in one try; 409 for a webhook that is switched off.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/test",
+                headers={"Idempotency-Key": idempotency_key},
+                is_keyed=True,
+            ),
+            models.Delivery,
+        )
+
+    def list_site_deliveries(
+        self,
+        webhook_id: int,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        state: Literal["delivered", "failed", "gathering", "waiting"] | None = None,
+    ) -> Pages[models.Delivery]:
+        """List what a webhook of the site was told.
+
+        Newest first, of the last 30 days, each with its tries.
+        """
+        return Pages(
+            self._transport,
+            Call(
+                "GET",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries",
+                query={"limit": limit, "cursor": cursor, "state": state},
+            ),
+            Page[models.Delivery],
+        )
+
+    def redeliver_of_site(
+        self, webhook_id: int, delivery_id: int, *, idempotency_key: str | None = None
+    ) -> models.Delivery:
+        """Tell a webhook of the site again.
+
+        At once and under the same id; 409 for a webhook that is switched off.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/webhooks/{place(webhook_id)}/deliveries/{place(delivery_id)}/redeliver",
                 headers={"Idempotency-Key": idempotency_key},
                 is_keyed=True,
             ),

@@ -181,6 +181,28 @@ async def test_a_pair_that_comes_twice_in_a_file_comes_in_once(db: AsyncSession,
     assert (report.rows, report.new, report.duplicates) == (2, 1, 1)
 
 
+async def test_two_people_who_said_the_same_are_two_judgements_where_a_file_tells_them_apart(
+    db: AsyncSession, file: Path
+) -> None:
+    project = await make_project(db)
+    pair = {"prompt": "Which?", "chosen": "This.", "rejected": "That."}
+    write(file, b"".join(json.dumps(pair | {"annotator": who}).encode() + b"\n" for who in ("ada", "bob", "ada")))
+    report = await import_file(db, project, file, schema="preference")
+    assert (report.new, report.duplicates) == (2, 1)
+    assert await rows_of(db, Judgement) == [2]
+
+
+async def test_two_of_one_row_who_said_the_same_are_two_judgements_and_stay_so(db: AsyncSession, file: Path) -> None:
+    project = await make_project(db)
+    same = {"score": -2, "reasoning": ""}
+    row = {"context": "Which?", "response1": "This.", "response2": "That.", "overall_preference": -2}
+    write(file, json.dumps(row | {"individual_preference": [same, same]}).encode() + b"\n")
+    assert (await import_file(db, project, file, schema="helpsteer3")).new == 1
+    assert await rows_of(db, Judgement) == [2]
+    assert (await import_file(db, project, file, schema="helpsteer3")).already_there == 1
+    assert await rows_of(db, Judgement) == [2]
+
+
 async def test_the_opposite_opinion_about_a_pair_is_another_judgement(db: AsyncSession, file: Path) -> None:
     project = await make_project(db)
     write(file, line() + line(chosen=GOOD["rejected"], rejected=GOOD["chosen"]))

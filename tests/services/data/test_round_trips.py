@@ -173,6 +173,19 @@ async def test_what_is_for_another_plumbline_comes_back_byte_for_byte(db: AsyncS
     assert third.read_bytes() == second.read_bytes()
 
 
+async def test_two_whom_nothing_tells_apart_and_who_said_the_same_come_back_as_two(
+    db: AsyncSession, tmp_path: Path
+) -> None:
+    said = {"score": -2, "reasoning": ""}
+    row = {"context": "Which?", "response1": "This.", "response2": "That.", "overall_preference": -2}
+    project = await taken_in(db, [row | {"individual_preference": [said, said]}], "helpsteer3", tmp_path)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    rows = await exported(db, version, tmp_path, schema="plumbline")
+    assert len(rows) == 2
+    elsewhere = await taken_in(db, rows, "plumbline", tmp_path)
+    assert (await datasets.cut_preferences(db, elsewhere, home=tmp_path)).row_count == 2
+
+
 def without_written(file: Path) -> list[dict[str, Any]]:
     return [without(json.loads(line), *OF_A_DEMONSTRATION) for line in file.read_text().splitlines()]
 

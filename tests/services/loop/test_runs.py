@@ -146,7 +146,7 @@ async def test_metrics_that_are_measured_again_replace_the_first(db: AsyncSessio
     for loss in (2.0, 1.0):
         steps = [StepMetrics(step=step, total_steps=2, phase="p", figures={"loss": loss}) for step in (1, 2)]
         assert await leases.record_metrics(db, run.id, token, steps)
-    assert [row.figures for row in await runs.metrics_since(db, run.id)] == [{"loss": 1.0}] * 2
+    assert [row.figures for row in await db.scalars(runs.metrics_since(run.id))] == [{"loss": 1.0}] * 2
 
 
 async def test_a_run_that_is_taken_away_goes_back_into_the_queue_and_fails_after_its_last_attempt(

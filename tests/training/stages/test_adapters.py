@@ -1,8 +1,11 @@
 """Stages that learn by adapters alone: what stays, what moves, and what other tools make of what is published."""
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.services.loop import artifacts
+from app.services.loop.archive import open_archive
 from models.backbone import load_language_model
 from models.backbone import response_log_probabilities as log_probabilities
 from models.reward import load_reward_model, scores
@@ -20,7 +25,7 @@ from tests.training.stages.test_bad_input import refused
 from training.config import RewardConfig, read_config
 from training.data.opening import open_language_model, open_reward_model
 from training.reward.untrained import adapt_reward_model, untrained_reward_model
-from training.runtime.artifact import Lineage, publish
+from training.runtime.artifact import Lineage, file_sha256, publish
 from training.runtime.run import Cancellation, Cancelled
 from training.stages.registry import STAGES, runner_of
 
@@ -174,6 +179,29 @@ def test_other_stages_take_adapters_for_models(published: Runs, world: Path, tmp
     few = {"preferences": world / "few_preferences.jsonl", "batch_tokens": 4096}
     assert toy.run("dpo", tmp_path / "dpo", policy=policy, **few) == 0
     load_language_model(tmp_path / "dpo" / "artifact")
+
+
+def test_adapters_beside_a_directory_of_this_machine_leave_without_its_place(
+    world: Path, policy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "of-this-machine" / "llama"
+    shutil.copytree(policy, base, ignore=shutil.ignore_patterns("manifest.json"))
+    settings = SETTINGS["sft"](world, base) | {"publish_as": "adapter", "epochs": 1}
+    assert toy.run("sft", tmp_path / "run", **settings) == 0
+    artifact = tmp_path / "run" / "artifact"
+    open_language_model(str(artifact))
+    made_at = datetime.fromtimestamp(0, UTC)
+    archive = open_archive(artifact, file_sha256(artifact / "manifest.json"), name="taken", made_at=made_at, card="")
+    taken = b"".join(archive.pieces())
+    assert b"of-this-machine" not in taken
+    with tarfile.open(fileobj=io.BytesIO(taken)) as tar:
+        tar.extractall(tmp_path, filter="data")
+    assert json.loads((tmp_path / "taken" / "adapter_config.json").read_text())["base_model_name_or_path"] == "llama"
+    elsewhere = {"policy": tmp_path / "taken", "prompts": world / "prompts.jsonl"}
+    assert "no model at llama" in refused("generate", tmp_path / "out", capfd, **elsewhere)
+    (tmp_path / "taken" / ".base_place").write_text(f"{base.rename(tmp_path / 'brought')}\n")
+    open_language_model(str(tmp_path / "taken"))
+    artifacts.verify(shutil.copytree(artifact, tmp_path / "moved", ignore=shutil.ignore_patterns(".base_place")))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from training.config import SftConfig
 from training.data.examples import Example
 from training.records import DemonstrationRecord, conversation, read_records, write_records
 from training.responses.unigram import Unigram
+from training.runtime.artifact import placeless
 from training.stages.sft import loss_sum, negative_log_likelihood, plan_batches
 
 SHAPE = SftConfig(seed=0, demonstrations=Path("unused")).architecture
@@ -157,9 +158,9 @@ def test_an_existing_model_is_trained_further(world: Path, tmp_path: Path) -> No
     )
     assert code == 0
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "artifact").config.model_type == "gpt2"
-    assert json.loads((tmp_path / "out" / "artifact" / "manifest.json").read_text())["lineage"]["parents"] == {
-        "model": f"name:{theirs}"
-    }
+    manifest = (tmp_path / "out" / "artifact" / "manifest.json").read_text()
+    assert json.loads(manifest)["lineage"]["parents"] == {"model": placeless(f"name:{theirs}")}
+    assert str(theirs) not in manifest
 
 
 def test_held_out_loss_is_per_response_token() -> None:

@@ -69,6 +69,8 @@ async def test_a_version_says_what_it_came_from(doors: dict[str, Door], seeded: 
     assert f"Preferences 3: {LABELS} rows" in seen
     assert "Guidelines version 1" in seen
     assert "Cut by Plumbline" in seen
+    listed = await doors["reviewer"].send("GET", DATASETS, headers={"Accept-Language": "de"})
+    assert f"{LABELS} von einem Menschen" in words_of(listed.text), "what it holds is said in the reader's language"
     old = await page(doors["reviewer"], f"{DATASETS}/1")
     assert "Judged until not kept" in old
     file = await doors["reviewer"].send("GET", f"{DATASETS}/3/manifest")

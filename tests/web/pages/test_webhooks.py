@@ -13,7 +13,7 @@ from standardwebhooks import Webhook as Verifier
 from app.db.session import SessionFactory
 from app.jobs import hooks
 from app.settings import Settings, settings
-from tests.factories import make_member, make_project
+from tests.factories import make_member, make_project, make_user, principal
 from tests.jobs.conftest import make_context
 from tests.served_endpoint import Reply, ServedEndpoint, endpoint, loopback_allowed
 from tests.sites import site_of
@@ -71,6 +71,32 @@ async def test_from_an_address_to_a_message_that_is_verified_refused_and_sent_ag
     rotated = await owner.post(f"{page}/secret")
     assert len(set(re.findall(r"whsec_[\w+/=]+", rotated.text)) - {secret}) == 1
     assert "is valid until" in rotated.text
+
+
+async def test_an_admin_has_an_address_told_of_every_project_and_hears_of_one_that_is_gone(
+    db: AsyncSession,
+    sign_in: SignIn,
+    owner: httpx.AsyncClient,
+    endpoint: ServedEndpoint,
+    sessions: SessionFactory,
+    home: Path,
+) -> None:
+    admin = await sign_in(principal(await make_user(db, is_admin=True)))
+    await db.commit()
+    assert 'href="/webhooks"' in (await admin.get("/projects")).text
+    form = {"address": f"http://127.0.0.1:{endpoint.port}/in", "events": ["run.ended"]}
+    assert "whsec_" in (await admin.post("/webhooks", data=form)).text
+    assert form["address"] in (await admin.get("/webhooks")).text
+    assert form["address"] not in (await owner.get(HERE)).text
+    assert (await owner.get("/webhooks/1")).status_code == 403
+    assert (await admin.post("/webhooks/1/test")).headers["location"] == "/webhooks/1"
+    endpoint.next = [Reply(410)]
+    await hooks.tell_next(make_context(sessions, home), settings(), hooks.Busy())
+    assert "webhook.test" in (await admin.get("/webhooks/1")).text
+    assert "A webhook was switched off" in (await admin.get("/health")).text
+    assert (await admin.post("/webhooks/1/switch", data={"on": "true"})).headers["location"] == "/webhooks/1"
+    assert "A webhook was switched off" not in (await admin.get("/health")).text
+    assert (await admin.post("/webhooks/1/remove")).headers["location"] == "/webhooks"
 
 
 async def test_what_cannot_be_is_said_on_the_form_and_kept_as_it_was_typed(owner: httpx.AsyncClient) -> None:

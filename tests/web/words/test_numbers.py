@@ -39,12 +39,20 @@ def test_a_figure_has_three_digits_that_mean_something(value: float, said: str) 
     assert written(value, "number") == said
 
 
-@pytest.mark.parametrize("form", ["number", "share", "clock"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(-0.4, "-0.40"), (12.346, "12.35"), (0.001, "0.00"), (-0.001, "0.00"), (1234, "1,234.00")],
+)
+def test_figures_beside_each_other_have_as_many_decimals(value: float, said: str) -> None:
+    assert written(value, "fixed") == said
+
+
+@pytest.mark.parametrize("form", ["number", "fixed", "share", "clock"])
 def test_what_was_not_measured_is_a_dash_in_every_form(form: str) -> None:
     assert written(None, form) == "–"
 
 
-@pytest.mark.parametrize("form", ["number", "share"])
+@pytest.mark.parametrize("form", ["number", "fixed", "share"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_number_is_a_dash_and_breaks_no_page(form: str, value: float) -> None:
     assert written(value, form) == "–"

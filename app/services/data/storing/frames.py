@@ -7,6 +7,7 @@ points at is told by digest, because ids are given where it is stored.
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -81,9 +82,9 @@ def frames(
 ) -> Iterator[Frame]:
     """All rows in frames; `held_out` are the fingerprints of held-out prompts. With `only_keys` the frames hold what
     tells whether a row is new, and no text."""
-    is_first = True
+    is_first, repeats = True, _Repeats()
     for batch in _batches(rows):
-        yield _Builder(options, held_out, only_keys, is_first).frame(batch)
+        yield _Builder(options, held_out, only_keys, is_first, repeats).frame(batch)
         is_first = False
 
 
@@ -116,11 +117,31 @@ def fingerprint(turns: Iterable[tuple[str, str]]) -> bytes:
 
 
 @dataclass
+class _Repeats:
+    """What was said of the last task. Of statements that are the same, each has a key of its own where nobody can have
+    copied them: those of one row are of two people, and so are rows that a file gives to one task by name.
+    """
+
+    task: str | None = None
+    said: Counter[str] = field(default_factory=Counter)
+
+    def distinct(self, task: str | None, keys: Sequence[str]) -> list[str]:
+        if task is None or task != self.task:
+            self.task, self.said = task, Counter()
+        found = []
+        for key in keys:
+            found.append(f"{key}\0{self.said[key]}" if self.said[key] else key)
+            self.said[key] += 1
+        return found
+
+
+@dataclass
 class _Builder:
     options: Options
     held_out: Collection[bytes]
     only_keys: bool
     is_first: bool
+    repeats: "_Repeats"
     bad: list[BadRow] = field(default_factory=list)
     duplicates: int = 0
     near_held_out: int = 0
@@ -151,7 +172,7 @@ class _Builder:
         prompt = hashlib.sha256(messages.encode()).digest()
         responses, statements = placed(row, prompt)
         said = [stated(statement, len(responses), self.options.choice) for statement in statements]
-        keys = [each.key for each in said]
+        keys = self.repeats.distinct(row.task, [each.key for each in said])
         task = _task_digest(row, prompt, responses, keys)
         demonstrations = row.demonstrations
         if self.options.demonstrate:
@@ -166,7 +187,7 @@ class _Builder:
         digests: tuple[bytes, ...] = ()
         if task is not None:
             self._add_task(task, prompt, responses)
-            digests = tuple(self._add_statements(task, said))
+            digests = tuple(self._add_statements(task, zip(keys, said, strict=True)))
         self._add_prompt(row, prompt, messages)
         self.rows.append(Row(unit, row_key, prompt, task, digests, demonstrations))
 
@@ -185,9 +206,9 @@ class _Builder:
             prompt, tuple([f"{copied(response.text)}\t{or_null(response.model)}" for response in responses])
         )
 
-    def _add_statements(self, task: bytes, said: Iterable[Stated]) -> Iterator[bytes]:
-        for each in said:
-            digest = hashlib.sha256(task + each.key.encode()).digest()
+    def _add_statements(self, task: bytes, said: Iterable[tuple[str, Stated]]) -> Iterator[bytes]:
+        for key, each in said:
+            digest = hashlib.sha256(task + key.encode()).digest()
             if digest in self.said:
                 continue
             self.said.add(digest)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
@@ -24,16 +24,15 @@ class Answered:
     created_at: datetime
 
 
-async def newest(
-    db: AsyncSession, judge: Judge, *, outcome: str | None = None, limit: int, before: int | None = None
-) -> list[Answered]:
-    """The newest first, those before the answer `before` if it is given."""
-    wanted = select(JudgeAnswer).where(JudgeAnswer.judge_id == judge.id)
-    if outcome is not None:
-        wanted = wanted.where(JudgeAnswer.outcome == outcome)
-    if before is not None:
-        wanted = wanted.where(JudgeAnswer.id < before)
-    rows = await db.scalars(wanted.order_by(JudgeAnswer.id.desc()).limit(limit))
+def answers_of(judge: Judge, outcome: str | None = None) -> Select[JudgeAnswer]:
+    """All of them, or those of one outcome."""
+    answers = select(JudgeAnswer).where(JudgeAnswer.judge_id == judge.id)
+    return answers if outcome is None else answers.where(JudgeAnswer.outcome == outcome)
+
+
+async def newest(db: AsyncSession, judge: Judge, *, outcome: str | None = None, limit: int) -> list[Answered]:
+    """The newest first."""
+    rows = await db.scalars(answers_of(judge, outcome).order_by(JudgeAnswer.id.desc()).limit(limit))
     return [
         Answered(
             row.id, row.task_id, row.outcome, row.chosen_as, row.probability, row.replies, row.tokens, row.created_at

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.db.base import Json
 from app.db.tables import Run
@@ -20,8 +20,8 @@ from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 from app.services.published.shelf import shelf_of
 
-# Files for people to take away, below a run's folder.
-EXPORTS = {"pack": "*.zip", "export": "export/*", "folder": "*.zip"}
+# In their folders are files for people to take away, whole or, of an attempt that was killed, in part.
+EXPORTS = frozenset({"pack", "export", "folder"})
 UNDER_WAY = "A run of this project that may have read it is under way: wait for it, or cancel it."
 
 
@@ -67,9 +67,11 @@ async def _files(work: Work, done: Done, watch: Watch) -> Json:
         watch.tell(number, len(folders), "files")
         await work.db.execute(select(1))  # the server ends transactions that are silent for a minute
         if stage in EXPORTS:
-            exports += await asyncio.to_thread(_remove_exports, work.home, folder, EXPORTS[stage])
+            exports += await asyncio.to_thread(_remove_exports, work.home, folder)
         else:
             changed += await asyncio.to_thread(files.redact, work.home / folder, done.erased)
+    # What has no file any more is written anew for whoever asks for it.
+    await work.db.execute(update(Run).where(*others, Run.stage == "export").values(result=Run.result.op("-")("file")))
     return {"dataset_files": versions, "exports": exports, "run_files": changed}
 
 
@@ -80,8 +82,8 @@ def _remove_published(home: Path, paths: Sequence[str]) -> int:
     return files.remove(home, paths)
 
 
-def _remove_exports(home: Path, folder: str, pattern: str) -> int:
-    found = [path.relative_to(home).as_posix() for path in (home / folder).glob(pattern)]
+def _remove_exports(home: Path, folder: str) -> int:
+    found = [path.relative_to(home).as_posix() for path in (home / folder).rglob("*")]
     return files.remove(home, found)
 
 

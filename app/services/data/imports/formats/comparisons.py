@@ -20,6 +20,7 @@ SPLIT = Field("split", phrase("Split"), "split")
 TOPIC = Field("topic", phrase("Topic"), "topic", others=("category", "domain", "task"))
 TAGS = Field("tags", phrase("Tags"), "tags", others=("labels", "keywords"))
 ABOUT = (SYSTEM, SPLIT, TOPIC, TAGS)
+SAID_BY = Field("annotator", phrase("Who said so"), "annotator", others=("annotator_id", "rater", "worker_id"))
 
 
 def pair(line: int, prompt: tuple[Turn, ...], chosen: str, rejected: str) -> ImportedRow:
@@ -55,6 +56,14 @@ def about(row: ImportedRow, raw: Raw, columns: Columns) -> ImportedRow:
         topic=name_in(raw, columns, "topic"),
         tags=tags_in(raw, columns),
     )
+
+
+def said_by(row: ImportedRow, raw: Raw, columns: Columns) -> ImportedRow:
+    """The row with who said so, where the file tells: the same said by two is two judgements."""
+    name = name_in(raw, columns, "annotator")
+    if name is None:
+        return row
+    return replace(row, statements=tuple(replace(statement, annotator=name) for statement in row.statements))
 
 
 def verdict(winner: object, names: Sequence[str], column: str) -> Statement:

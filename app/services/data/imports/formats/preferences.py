@@ -4,7 +4,7 @@ begin with. Our own plain exports are of this schema, and the binarised UltraFee
 from collections.abc import Sequence
 
 from app.phrases import phrase
-from app.services.data.imports.formats.comparisons import ABOUT, about, pair
+from app.services.data.imports.formats.comparisons import ABOUT, SAID_BY, about, pair, said_by
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.values import (
     prompt_of,
@@ -31,7 +31,7 @@ REJECTED = Field(
 def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow, ...]:
     """Raises RowError with the reason when the row can't be used."""
     (raw,) = raws
-    return (about(compared(raw, columns, line), raw, columns),)
+    return (said_by(about(compared(raw, columns, line), raw, columns), raw, columns),)
 
 
 def compared(raw: Raw, columns: Columns, line: int) -> ImportedRow:
@@ -98,7 +98,7 @@ FORMAT = Format(
     name="preference",
     called=phrase("Preferences: a prompt, the better and the worse response (TRL, OpenRLHF, UltraFeedback binarised)"),
     kind="judgements",
-    fields=(PROMPT, CHOSEN, REJECTED, *ABOUT),
+    fields=(PROMPT, CHOSEN, REJECTED, SAID_BY, *ABOUT),
     claims=claims,
     parse=parse,
     loses=phrase("Scores and margins of the two sides: how much better one is isn't known on a scale of ours."),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.phrases import phrase
-from app.services.data.imports.formats.comparisons import ABOUT, about
+from app.services.data.imports.formats.comparisons import ABOUT, SAID_BY, about, said_by
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.preferences import PROMPT
 from app.services.data.imports.formats.values import (
@@ -34,7 +34,7 @@ def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow
     desirable = truth_of(raw.get(columns["label"]), columns["label"])
     responses = (Response(response_of(completion, name)),)
     row = ImportedRow(line, prompt, responses, (Statement((None,), acceptable=(desirable,)),))
-    return (about(row, raw, columns),)
+    return (said_by(about(row, raw, columns), raw, columns),)
 
 
 def claims(raw: Raw, columns: Columns) -> bool:
@@ -51,6 +51,7 @@ FORMAT = Format(
         Field(
             "label", phrase("Whether it is good"), "label", required=True, others=("desirable", "kto_tag", "thumbs_up")
         ),
+        SAID_BY,
         *ABOUT,
     ),
     claims=claims,
