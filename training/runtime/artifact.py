@@ -19,6 +19,7 @@ from training.records import sync
 MANIFEST = "manifest.json"
 CARD = "README.md"
 FORMAT = 1
+_TOLD_BYTES = 65_536
 ArtifactKind = Literal["policy", "reward", "cost"]
 
 
@@ -118,6 +119,23 @@ def model_identity(location: str | Path) -> str:
     """The sha256 of a model's manifest, or `name:LOCATION` for models that have none."""
     manifest = Path(location) / MANIFEST
     return file_sha256(manifest) if manifest.is_file() else f"name:{location}"
+
+
+def placeless(identity: str) -> str:
+    """A model's identity that is the same wherever its directory lies: one without a manifest is told by the names,
+    lengths, first and last bytes of its files. Reads no more than some kilobytes of each."""
+    folder = Path(identity.removeprefix("name:"))
+    if not identity.startswith("name:") or not folder.is_dir():
+        return identity
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_TOLD_BYTES))
+            file.seek(max(0, size - _TOLD_BYTES))
+            digest.update(file.read(_TOLD_BYTES))
+    return f"directory:{digest.hexdigest()}"
 
 
 def write_json(path: Path, value: object) -> None:
