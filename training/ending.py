@@ -45,9 +45,7 @@ def leave(folder: Path, ending: Ending) -> int:
 def read(folder: Path, job: str) -> Ending | None:
     """What the process of that name left; None if it left nothing that can be believed."""
     try:
-        os.listdir(
-            folder
-        )  # a folder that is shared over a network is looked at anew by this, and not by opening a file
+        list(folder.iterdir())  # one that is shared over a network is looked at anew by this, not by opening a file
         told = json.loads((folder / ENDING).read_bytes())
         code, error = told["code"], told["error"]
     except (OSError, ValueError, KeyError, TypeError):
