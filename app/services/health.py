@@ -17,9 +17,9 @@ from app.db import migrate
 from app.db.session import SessionFactory, look_up
 from app.db.tables import ModelVersion, Run
 from app.phrases import phrase
-from app.services import disk
+from app.services import cluster, disk
 
-Name = Literal["database", "migrations", "queue", "disk", "artifacts"]
+Name = Literal["database", "migrations", "queue", "disk", "artifacts", "cluster"]
 State = Literal["ok", "failing", "unknown"]
 
 # A probe that waits for longer is as good as refused.
@@ -36,6 +36,7 @@ class Place:
     sessions: SessionFactory
     home: Path
     reserve_bytes: int
+    ray_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,12 @@ Check = Callable[[AsyncSession], Awaitable[Finding]]
 
 async def examine(place: Place) -> tuple[Finding, ...]:
     """Every check once, in no more than some seconds, whatever is broken."""
-    return (*await _of_database(place.sessions), await asyncio.to_thread(_disk, place))
+    others = asyncio.gather(asyncio.to_thread(_disk, place), *_of_cluster(place.ray_url))
+    return (*await _of_database(place.sessions), *await others)
+
+
+def _of_cluster(url: str | None) -> list[Awaitable[Finding]]:
+    return [] if url is None else [_cluster(url)]
 
 
 async def _of_database(sessions: SessionFactory) -> list[Finding]:
@@ -125,6 +131,20 @@ def _disk(place: Place) -> Finding:
         said = phrase("%(free)s GB are free, less than the %(reserve)s GB that are kept: training and imports wait.")
         return Finding("disk", "failing", said, named)
     return Finding("disk", "ok", phrase("%(free)s GB are free; %(reserve)s GB are kept."), named)
+
+
+async def _cluster(url: str) -> Finding:
+    """Seen from here, which a worker's own view may differ from."""
+    found = await cluster.standing(url)
+    if found == "open":
+        said = phrase(
+            "The Ray cluster answers without a token: anybody who reaches it can run programs there. Runs wait until "
+            "token authentication is on."
+        )
+        return Finding("cluster", "failing", said)
+    if found == "away":
+        return Finding("cluster", "failing", phrase("The Ray cluster doesn't answer: runs wait for it."))
+    return Finding("cluster", "ok", phrase("The Ray cluster answers, and asks for its token."))
 
 
 def _gigabytes(size_bytes: int) -> str:

@@ -11,6 +11,7 @@ TITLES: dict[Name, str] = {
     "queue": lazy("Queue"),
     "disk": lazy("Disk"),
     "artifacts": lazy("Models in use"),
+    "cluster": lazy("Cluster"),
 }
 STATES: dict[State, str] = {"ok": lazy("well"), "failing": lazy("needs you"), "unknown": lazy("not known")}
 
