@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import Run
@@ -22,7 +24,10 @@ from app.jobs.worker import CannotWork, elsewhere_of
 from app.services import cluster
 from app.services.loop import runs
 from app.services.loop.stages.registry import TRAINING
-from app.settings import load_settings
+from app.settings import Settings, load_settings
+from tests.browser.people import session_token
+from tests.factories import make_user, principal
+from tests.faults.test_models_in_use import fresh
 from tests.jobs import fake_ray
 from tests.jobs.conftest import ROOT, make_context
 from tests.jobs.fake_ray import FakeRay
@@ -30,6 +35,7 @@ from tests.jobs.loop import LOOK_SECONDS, Loop
 from tests.jobs.test_executors import WAITS, at_work, let_go
 from tests.jobs.test_workers import assert_as_uninterrupted
 from tests.jobs.worker_program import FAKE_TRAINING
+from tests.sites import site_of
 
 
 @pytest.fixture
@@ -206,7 +212,7 @@ def test_no_path_is_read_by_a_shell_and_a_newer_job_waits_for_an_older_one_on_an
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(["/bin/sh", "-c", jobs.entrypoint(told)], check=False, env=environment)
     assert ended.returncode == 2
-    assert (odd / "log.txt").read_text().endswith("the config says no\n")
+    assert "the config says no\n" in (odd / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -234,3 +240,24 @@ def test_all_stages_that_train_go_to_the_cluster_or_those_that_are_named(token_f
     }
     assert elsewhere_of(load_settings(given | {"PLUMBLINE_QUEUES": "steps"}), LocalProcess()) == {}
     assert elsewhere_of(load_settings({}), LocalProcess()) == {}
+
+
+async def test_admins_and_probes_see_whether_the_cluster_answers_and_asks_for_its_token(
+    head: FakeRay, database_url: str, db: AsyncSession, home: Path
+) -> None:
+    cookies = {"session": await session_token(db, principal(await make_user(db, is_admin=True)))}
+    await db.commit()
+    site = site_of(Settings(database_url=database_url, home=home, ray_url=head.url, trusted_hosts="test"))
+    transport = httpx.ASGITransport(site)
+    async with (
+        site.router.lifespan_context(site),
+        httpx.AsyncClient(transport=transport, base_url="http://test", cookies=cookies) as browser,
+    ):
+        for is_open, is_away, state, words in (
+            (False, False, "ok", "answers, and asks for its token"),
+            (True, False, "failing", "answers without a token: anybody who reaches it can run programs there"),
+            (False, True, "failing", "doesn&#39;t answer: runs wait for it"),
+        ):
+            head.is_open, head.is_away = is_open, is_away
+            assert (await fresh(site, browser)).json()["checks"]["cluster"] == state
+            assert words in (await browser.get("/health")).text

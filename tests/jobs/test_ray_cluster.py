@@ -33,6 +33,7 @@ from tests.jobs.worker_program import FAKE_TRAINING
 
 RAY = ROOT / "build/peers/ray/bin/ray"
 UP_SECONDS = 300.0
+TRIES = 5
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not RAY.exists(), reason="make ray")]
 
@@ -67,7 +68,9 @@ class Head:
         with (self.folder / "start.log").open("ab") as log:
             command = [str(RAY), "start", "--head", *here, *shown]
             # It gives its node 30 s, which a machine that does other things may not keep.
-            while subprocess.run(command, check=False, env=environment, stdout=log, stderr=log).returncode != 0:
+            for _ in range(TRIES):
+                if subprocess.run(command, check=False, env=environment, stdout=log, stderr=log).returncode == 0:
+                    break
                 self.kill()
         self.wait_until_up()
 
