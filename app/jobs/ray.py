@@ -31,6 +31,15 @@ POLL_SECONDS = 1.0
 FENCE_SECONDS = 120.0
 OTHERS = 0o077
 OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+# Errors of a job whose stage never began, for want of room above all: that takes 15 minutes.
+NEVER_BEGAN = frozenset(
+    {
+        "JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
+        "JOB_SUPERVISOR_ACTOR_START_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+        "RUNTIME_ENV_SETUP_FAILURE",
+    }
+)
 KILLED = -9
 UNKNOWN = 1
 
@@ -192,6 +201,9 @@ class _RayChild(Child):
                 heard = time.monotonic()
                 if found is None:
                     raise EngineAway("The cluster knows nothing of the job any more: its head has lost what it knew.")
+                if found.get("error_type") in NEVER_BEGAN:
+                    await self._engine.forget(self._job)
+                    raise EngineAway("The cluster had no room for the job, or couldn't begin it: it is given it again.")
                 if found.get("status") in OVER:
                     return _code(found)
             await pause(self._left, POLL_SECONDS)

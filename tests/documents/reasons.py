@@ -15,6 +15,8 @@ NOT_RUN = {
     "docker ": "needs Docker",
     "sudo ": "needs systemd and root",
     "git ": "fetches another version",
+    "openssl ": "writes a secret where its account alone is let in",
+    "RAY_AUTH_MODE=token ": "starts a cluster: tests/jobs/test_ray_cluster.py does, with `make proof`",
     "echo ": "writes a secret for containers",
     "python -m training ": "trains for minutes: its file is read as the stage would; tests/training",
 }

@@ -33,10 +33,10 @@ class FakeRay(ThreadingHTTPServer):
 
     def lose_everything(self) -> None:
         """As when a head that keeps its state in memory is killed."""
-        for job in self.jobs.values():
+        lost, self.jobs = self.jobs, {}
+        for job in lost.values():
             job.signal(signal.SIGKILL)
             job.process.wait()
-        self.jobs.clear()
 
 
 class Job:
@@ -44,6 +44,7 @@ class Job:
         self.body = body
         self.environment: dict[str, str] = body["runtime_env"]["env_vars"]
         self.told_to_stop = False
+        self.error_type: str | None = None
         self.process = subprocess.Popen(  # noqa: S602 - as Ray does
             body["entrypoint"],
             shell=True,
@@ -61,6 +62,7 @@ class Job:
             "status": status,
             "driver_exit_code": None if self.told_to_stop else code,
             "message": "…",
+            "error_type": self.error_type,
         }
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,6 +156,21 @@ async def test_a_head_that_lost_everything_is_given_the_same_job_again(loop: Loo
     assert len({job["submission_id"] for job in head.submitted}) == 1
     assert len(head.submitted) == 2
     await assert_as_uninterrupted(loop, done, home)
+
+
+async def test_a_job_that_never_had_room_is_given_to_the_cluster_again(loop: Loop, head: FakeRay, home: Path) -> None:
+    run = await loop.queue_sft(await loop.make_project(), **WAITS)
+    executing = await at_work(loop, run)
+    (job,) = head.jobs.values()
+    job.error_type = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+    job.signal(signal.SIGKILL)
+    await asyncio.to_thread(job.process.wait)
+    left = await executing
+    assert (left.state, left.attempt, left.launch) == ("queued", 0, 0)
+    assert "had no room for the job" in (left.error or "")
+    let_go(home, run)
+    assert (await loop.execute(run)).state == "succeeded"
+    assert len(head.submitted) == 2
 
 
 async def test_a_run_cancelled_while_the_head_is_away_is_over_and_its_job_is_swept(

@@ -34,6 +34,7 @@ from tests.jobs.worker_program import FAKE_TRAINING
 RAY = ROOT / "build/peers/ray/bin/ray"
 UP_SECONDS = 300.0
 TRIES = 5
+AGENTS = ("dashboard-agent-grpc", "dashboard-agent-listen", "metrics-export", "runtime-env-agent")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not RAY.exists(), reason="make ray")]
 
@@ -62,14 +63,18 @@ class Head:
             # On a machine that does other things, too.
             "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{UP_SECONDS:.0f}",
             "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": f"{UP_SECONDS:.0f}",
+            "RAY_agent_register_timeout_ms": f"{1000 * UP_SECONDS:.0f}",
         }
         here = ["--node-ip-address=127.0.0.1", f"--port={self.port}", f"--temp-dir={self.folder}"]
         shown = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", "--num-cpus=2"]
+        # A port that nobody named is waited for, 15 s.
+        agents = [f"--{name}-port={free_port()}" for name in AGENTS]
         with (self.folder / "start.log").open("ab") as log:
-            command = [str(RAY), "start", "--head", *here, *shown]
+            command = [str(RAY), "start", "--head", *here, *shown, *agents]
+            told = {"env": environment, "stdout": log, "stderr": log, "start_new_session": True}
             # It gives its node 30 s, which a machine that does other things may not keep.
             for _ in range(TRIES):
-                if subprocess.run(command, check=False, env=environment, stdout=log, stderr=log).returncode == 0:
+                if subprocess.run(command, check=False, **told).returncode == 0:  # type: ignore[call-overload]
                     break
                 self.kill()
         self.wait_until_up()
