@@ -50,7 +50,7 @@ USER plumbline
 VOLUME /data
 EXPOSE 8400
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8400/readyz?exclude=queue&exclude=disk&exclude=artifacts&exclude=storage', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8400/readyz?exclude=queue&exclude=disk&exclude=artifacts&exclude=storage&exclude=cluster', timeout=4)"]
 CMD ["plumbline", "serve"]
 
 FROM base AS trainer

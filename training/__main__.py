@@ -11,7 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
+from training import ending
 from training.config import ConfigError, read_config
+from training.ending import Ending
 from training.memory.room import told_bytes
 from training.runtime.exit_codes import CANCELLED, say_bad_input
 from training.stages.registry import STAGES
@@ -22,11 +24,13 @@ _PR_SET_PDEATHSIG = 1
 def main() -> int:
     arguments = _arguments()
     _die_with_parent()
+    ending.begin(arguments.out)
     try:
         config = read_config(arguments.config, STAGES[arguments.stage])
     except ConfigError as error:
-        return say_bad_input(error)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(CANCELLED))  # until the stage's own handler: nothing is done yet
+        return ending.leave(arguments.out, say_bad_input(error))
+    # Until the stage's own handler: nothing is done yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ending.leave(arguments.out, Ending(CANCELLED))))
     # A waiting OpenMP thread that spins starves the neighbours on a shared machine: measured 3 s against 39 s
     # an update next to one busy process. It has to be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

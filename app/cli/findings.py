@@ -1,5 +1,6 @@
 """What `plumbline doctor` finds on this machine: the settings, the disk, and who may read what."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from app.figures_server import WEB_PROCESSES
+from app.services import cluster
 from app.services.disk import existing
 from app.services.places.storage import SCHEMES
 from app.services.published import standing
@@ -43,6 +45,8 @@ def of_machine(settings: Settings) -> Iterator[Finding]:
     yield from _permissions(settings)
     yield from _addresses(settings)
     yield from _ports(settings)
+    if settings.ray_url is not None:
+        yield from _cluster(settings.ray_url, settings.ray_token_file)
 
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
@@ -150,6 +154,26 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     if first is not None and first <= settings.port <= first + WEB_PROCESSES:
         what = f"Port {settings.port} of the site is among those of its figures, {first} to {first + WEB_PROCESSES}."
         yield Finding("problem", what, "Choose another PLUMBLINE_METRICS_PORT.")
+
+
+def _cluster(url: str, token_file: Path | None) -> Iterator[Finding]:
+    found = asyncio.run(cluster.standing(url))
+    if found == "open":
+        what = "The Ray cluster answers without a token: anybody who reaches it can run programs there."
+        yield Finding("problem", what, "Start it with token authentication (docs/operations.md); runs wait until then.")
+    elif found == "away":
+        what = f"No Ray cluster answers at {url}."
+        yield Finding("problem", what, "Start its head, or unset PLUMBLINE_RAY_URL: runs wait for it.")
+    address = urlsplit(url)
+    if address.scheme == "http" and not _is_local(address.hostname or ""):
+        what = f"The token of the Ray cluster goes to {address.hostname} in clear."
+        yield Finding("warning", what, "Put TLS in front of its head, or keep others off the network between.")
+    if token_file is None or not token_file.is_file():
+        what = "PLUMBLINE_RAY_URL is set, and PLUMBLINE_RAY_TOKEN_FILE names no file."
+        yield Finding("problem", what, "Put the cluster's token into a file that this account alone can read.")
+    elif token_file.stat().st_mode & OTHERS:
+        mend = f"chmod 600 {token_file}, and have the cluster make another token."
+        yield Finding("problem", f"Others can read {token_file}.", mend)
 
 
 def _is_local(host: str) -> bool:

@@ -17,6 +17,10 @@ PREFIXES = (
     *("OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "ONEDNN_", "DNNL_", "ATEN_", "BITSANDBYTES_", "BNB_"),
     *("CUDA", "CUBLAS", "CUDNN", "NVIDIA_", "NCCL_", "GLOO_", "TORCH", "PYTORCH_", "TRITON_", "HIP_", "HSA_", "ROCR_"),
 )
+# What another machine has of its own, or what an engine sets there.
+OF_THIS_MACHINE = frozenset(
+    ("HOME", "LOGNAME", "USER", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES")
+)
 # Whatever else a name says: Hugging Face's own token is called HF_TOKEN. Models behind one are fetched beforehand.
 SECRET = re.compile("TOKEN(?!IZERS)|SECRET|PASSW|CREDENTIAL|_KEY|AUTH", re.IGNORECASE)
 

@@ -1,6 +1,7 @@
 """What everything in a worker shares."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.jobs.transactions import Database
 class WorkerContext:
     """`stopping` is set when the worker was asked to stop: stages then write a checkpoint and are given back.
     `short_of_room` while less than `reserve_bytes` are free: those that fill disks are given back then, too.
+    `elsewhere` has the stages that don't run beside the worker, `gpus` is how many each of those asks for.
     """
 
     database: Database
@@ -26,6 +28,12 @@ class WorkerContext:
     reserve_bytes: int = 0
     short_of_room: asyncio.Event = field(default_factory=asyncio.Event)
     storage_waits: BackOff = field(default_factory=BackOff)
+    elsewhere: Mapping[str, Executor] = field(default_factory=dict)
+    gpus: int = 0
+
+    def executor_of(self, stage: str) -> Executor:
+        """Where runs of a stage work."""
+        return self.elsewhere.get(stage, self.executor)
 
     @property
     def renewal_seconds(self) -> float:

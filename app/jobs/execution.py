@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from app.db.away import AWAY
 from app.db.tables import Project, Run
 from app.errors import DomainError, NoRoom
 from app.jobs import inputs, needed, outcomes
+from app.jobs.attendance import attend
 from app.jobs.context import WorkerContext
 from app.jobs.fence import SUPERSEDED
 from app.jobs.held_lease import HeldLease
-from app.jobs.launch import Child, Launch
+from app.jobs.launch import EngineAway, Launch
 from app.jobs.long_stages import RunHold
 from app.jobs.metrics_tail import MetricsTail
 from app.jobs.outcomes import BrokenOutcome
@@ -27,28 +28,22 @@ from app.jobs.room import WAIT_SECONDS, WAITING
 from app.jobs.transactions import at_length
 from app.jobs.watched import Unwanted, Watched
 from app.jobs.work import work_of
-from app.services.loop import leases
+from app.services.loop import launches, leases
 from app.services.loop.leases import LeaseLost
 from app.services.loop.runs import LOG
 from app.services.loop.stages.registry import STAGES
-from app.services.loop.stages.stage import End, LongStage, WatchedStage, WorkerStage
+from app.services.loop.stages.stage import End, LongStage, Outcome, WatchedStage, WorkerStage
 from app.services.loop.storable import storable
 from app.services.published.bucket import Away
 from training.disk import NO_ROOM, is_full
+from training.ending import Ending
 from training.memory.room import NO_MEMORY
 
 METRICS = "metrics.jsonl"
-STOPPING = "stopping"
 DONE, BAD_INPUT, STOPPED = 0, 2, 3
 KILLED = -9
 
-# Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
-STOP_GRACE_SECONDS = 4.0
 STOPPED_WORKER = "The worker was stopped."
-# A step may have just begun, and writing the checkpoint takes its time, too.
-GRACE_STEPS = 3
-# For a process that says that it heard and is within a step: the first one, of which nobody knows how long it takes.
-HEARD_GRACE_SECONDS = 600.0
 ERROR_BYTES = 500
 LAST_WORDS_BYTES = 65_536
 
@@ -190,36 +185,24 @@ async def _train(context: WorkerContext, claimed: Claimed) -> None:
     try:
         async with lease.kept(), AsyncExitStack() as held:
             # An earlier attempt may have got as far as the result and no further.
-            outcome = await outcomes.read(context.home, claimed.project, claimed.run)
-            if outcome is None:
-                await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))
-                config = await inputs.prepare(context, claimed.run, claimed.token)
-                await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))  # what was cut by now
-                launch = Launch(claimed.run.stage, config, folder, claimed.token, folder / LOG)
-                log_start = _announce_attempt(launch.log, claimed.run)
-                code = await _run_child(context, lease, launch)
-                await lease.catch_up()
-                if code != DONE:
-                    await asyncio.to_thread(_sweep, folder)
-                if code != DONE or lease.cancel_requested.is_set():
-                    await _settle(context, claimed, lease, code, log_start)
-                    return
-                outcome = await outcomes.read(context.home, claimed.project, claimed.run)
-                if outcome is None:
-                    raise BrokenOutcome("The training process ended well and left no result.")
-            await lease.catch_up()
-            await asyncio.to_thread(outcomes.publish, context.home, outcome)
-            if outcome.manifest is not None:
-                context.storage_waits.end()
-            found = outcome
-            await context.database.run(
-                lambda db: outcomes.take_over(db, context.home, claimed.run.id, claimed.token, found)
-            )
+            found = await outcomes.read(context.home, claimed.project, claimed.run)
+            found = found or await _made(context, claimed, lease, folder, held)
+            if found is not None:
+                await _take_over(context, claimed, lease, found)
     except Unwanted:
         await _leave(context, claimed, lease)
     except BrokenOutcome as error:
         reason = error.message
         await context.database.run(lambda db: _throw_away(db, context, claimed, reason))
+
+
+async def _take_over(context: WorkerContext, claimed: Claimed, lease: HeldLease, outcome: Outcome) -> None:
+    """Raises LeaseLost, BrokenOutcome, Away."""
+    await lease.catch_up()
+    await asyncio.to_thread(outcomes.publish, context.home, outcome)
+    if outcome.manifest is not None:
+        context.storage_waits.end()
+    await context.database.run(lambda db: outcomes.take_over(db, context.home, claimed.run.id, claimed.token, outcome))
 
 
 async def _leave(context: WorkerContext, claimed: Claimed, lease: HeldLease) -> None:
@@ -232,85 +215,75 @@ async def _leave(context: WorkerContext, claimed: Claimed, lease: HeldLease) -> 
         raise LeaseLost
 
 
+async def _made(
+    context: WorkerContext, claimed: Claimed, lease: HeldLease, folder: Path, held: AsyncExitStack
+) -> Outcome | None:
+    """What the stage left, None where it didn't do what it was for and that is settled. Raises BrokenOutcome."""
+    await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))
+    config = await inputs.prepare(context, claimed.run, claimed.token)
+    await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))  # what was cut by now
+    job = await context.database.run(lambda db: launches.name_of(db, claimed.run))
+    stage = claimed.run.stage
+    launch = Launch(stage, config, folder, claimed.token, folder / LOG, job, gpus=context.gpus)
+    log_start = _announce_attempt(launch.log, claimed.run)
+    try:
+        ending = await attend(context, lease, launch)
+    except EngineAway as away:
+        await _let_go(context, claimed, lease, str(away), wait_seconds=WAIT_SECONDS)
+        return None
+    await lease.catch_up()
+    if ending is None:
+        await _let_go(context, claimed, lease, STOPPED_WORKER)
+        return None
+    if ending.code != DONE:
+        await asyncio.to_thread(_sweep, folder)
+    if ending.code != DONE or lease.cancel_requested.is_set():
+        await _settle(context, claimed, lease, ending, log_start)
+        return None
+    outcome = await outcomes.read(context.home, claimed.project, claimed.run)
+    if outcome is None:
+        raise BrokenOutcome("The training process ended well and left no result.")
+    return outcome
+
+
 async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed, reason: str) -> None:
     """Remove a result that can't be trusted and let the stage run again; under the run's lock, so that it is ours."""
     await leases.hold(db, claimed.run.id, claimed.token)
     await asyncio.to_thread(outcomes.discard, context.home, claimed.project, claimed.run)
     wait_seconds = context.wait_after(claimed.run.attempt)
-    await leases.give_back(db, claimed.run.id, claimed.token, error=reason, wait_seconds=wait_seconds)
+    await leases.give_back(db, claimed.run.id, claimed.token, error=reason, has_ended=True, wait_seconds=wait_seconds)
 
 
-async def _run_child(context: WorkerContext, lease: HeldLease, launch: Launch) -> int:
-    """Run the stage until it ends or has to be ended; its exit code. Raises LeaseLost."""
-    child = await context.executor.start(launch)
-    ended = asyncio.create_task(child.wait())
-    try:
-        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room)
-        if lease.lost.is_set():
-            raise LeaseLost
-        if not ended.done():
-            await _stop(child, ended, _grace_seconds(context, lease))
-            if not ended.done():
-                await _stop_later(context, lease, ended, launch.out / STOPPING)
-            if not ended.done():
-                log.warning("stage_did_not_stop", stage=launch.stage)
-                child.kill()
-        return await ended
-    finally:
-        if not ended.done():
-            child.kill()
-            await ended
+async def _let_go(
+    context: WorkerContext, claimed: Claimed, lease: HeldLease, reason: str, *, wait_seconds: float = 0
+) -> None:
+    """Let go of a run whose process may work on: who claims it next finds that by its name, and if nobody may, it is
+    swept."""
+    if lease.cancel_requested.is_set():
+        await _finish(context, claimed, "cancelled")
+    else:
+        await _give_back(context, claimed, error=reason, counts=False, wait_seconds=wait_seconds)
 
 
-async def _first_of(ended: "asyncio.Task[int]", *events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait([ended, *waits], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-async def _stop(child: Child, ended: "asyncio.Task[int]", grace_seconds: float) -> None:
-    """Let the stage write a checkpoint, if that doesn't take too long."""
-    child.terminate()
-    await asyncio.wait([ended], timeout=grace_seconds)
-
-
-async def _stop_later(context: WorkerContext, lease: HeldLease, ended: "asyncio.Task[int]", heard: Path) -> None:
-    """Let a stage that says that it heard end its step, unless the worker has to stop or the run is another's."""
-    if context.stopping.is_set() or not await asyncio.to_thread(heard.exists):
-        return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(HEARD_GRACE_SECONDS):
-            await _first_of(ended, lease.lost, context.stopping)
-
-
-def _grace_seconds(context: WorkerContext, lease: HeldLease) -> float:
-    """How long a stage may take to stop: what a worker that is stopped itself has left, else a step and its checkpoint,
-    of which a model of some size makes more than the setting allows for."""
-    if context.stopping.is_set():
-        return STOP_GRACE_SECONDS
-    return max(context.cancel_grace_seconds, GRACE_STEPS * lease.tail.slowest_step_seconds)
-
-
-async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, code: int, log_start: int) -> None:
+async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, ending: Ending, log_start: int) -> None:
     """What becomes of a run whose process didn't do what it was for."""
+    code = ending.code
+    said = storable(ending.error) if ending.error else _last_words(context, claimed, log_start)
     if lease.cancel_requested.is_set():
         await _finish(context, claimed, "cancelled")
     elif context.stopping.is_set():
-        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
+        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False, has_ended=True)
     elif code == SUPERSEDED:
         raise LeaseLost
     elif code == NO_ROOM:
-        await _wait_for_room(context, claimed, _last_words(context, claimed, log_start))
+        await _wait_for_room(context, claimed, said, has_ended=True)
     elif code == STOPPED and context.short_of_room.is_set():
-        await _wait_for_room(context, claimed, WAITING)
+        await _wait_for_room(context, claimed, WAITING, has_ended=True)
     elif code in (BAD_INPUT, NO_MEMORY):  # another attempt would end alike
-        if await _finish(context, claimed, "failed", error=_last_words(context, claimed, log_start)):
+        if await _finish(context, claimed, "failed", error=said):
             inputs.discard(context, claimed.run)
     else:
-        await _give_back(context, claimed, error=_why(code, _last_words(context, claimed, log_start)))
+        await _give_back(context, claimed, error=_why(code, said), has_ended=True)
 
 
 def _sweep(folder: Path) -> None:
@@ -359,21 +332,33 @@ async def _finish(
 
 
 async def _give_back(
-    context: WorkerContext, claimed: Claimed, *, error: str, counts: bool = True, wait_seconds: float = 0
+    context: WorkerContext,
+    claimed: Claimed,
+    *,
+    error: str,
+    counts: bool = True,
+    has_ended: bool = False,
+    wait_seconds: float = 0,
 ) -> None:
     """`wait_seconds` is for an attempt that doesn't count."""
     pause_seconds = context.wait_after(claimed.run.attempt) if counts else wait_seconds
     await context.database.run(
         lambda db: leases.give_back(
-            db, claimed.run.id, claimed.token, error=storable(error), counts=counts, wait_seconds=pause_seconds
+            db,
+            claimed.run.id,
+            claimed.token,
+            error=storable(error),
+            counts=counts,
+            has_ended=has_ended,
+            wait_seconds=pause_seconds,
         )
     )
     log.info("run_given_back")
 
 
-async def _wait_for_room(context: WorkerContext, claimed: Claimed, reason: str) -> None:
+async def _wait_for_room(context: WorkerContext, claimed: Claimed, reason: str, *, has_ended: bool = False) -> None:
     """No attempt is used up by a disk that is full."""
-    await _give_back(context, claimed, error=reason, counts=False, wait_seconds=WAIT_SECONDS)
+    await _give_back(context, claimed, error=reason, counts=False, has_ended=has_ended, wait_seconds=WAIT_SECONDS)
 
 
 async def _wait_for_storage(context: WorkerContext, claimed: Claimed, reason: str) -> None:

@@ -1,9 +1,11 @@
-"""`python -m app.jobs.fence FOLDER TOKEN -- COMMAND …`: become COMMAND, as the only process that works in FOLDER.
+"""`python -m app.jobs.fence FOLDER TOKEN [SECONDS] -- COMMAND …`: become COMMAND, as the only process that works in
+FOLDER.
 
 A worker that was paused and is taken for dead leaves a training process that is alive. Two of them in one folder would
 mix their checkpoints, so a training process holds a lock on its folder for as long as it lives (a record lock, which an
 exec keeps and any kind of death frees), and whoever comes with a newer token kills the holder. A process whose token
-is older than one that has been here steps aside.
+is older than one that has been here steps aside. A holder on another machine can't be killed from here: it is waited
+for, SECONDS at most.
 """
 
 import fcntl
@@ -47,10 +49,10 @@ class FolderBusy(Exception):
 
 def main(arguments: list[str]) -> int:
     """Returns an exit code only when the command could not be become."""
-    folder, token, separator, *command = arguments
-    assert separator == "--"
+    end = arguments.index("--")
+    (folder, token, *seconds), command = arguments[:end], arguments[end + 1 :]
     try:
-        take(Path(folder), int(token))
+        take(Path(folder), int(token), *map(float, seconds))
     except Superseded:
         return SUPERSEDED
     except FolderBusy:
@@ -77,12 +79,12 @@ def newest(folder: Path) -> int:
         return 0
 
 
-def take(folder: Path, token: int) -> None:
+def take(folder: Path, token: int, patience_seconds: float = PATIENCE_SECONDS) -> None:
     """Lock `folder` for the life of this process. Raises Superseded, FolderBusy."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     os.set_inheritable(lock, True)  # closing it, on exec too, would give the lock away
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while not _take_byte(lock, _DOOR):
         _wait(deadline)
     try:

@@ -70,6 +70,7 @@ def _places(home: Path, slug: str, run: Run) -> tuple[Path, Path]:
 
 def _read(home: Path, slug: str, run: Run) -> Outcome | None:
     folder, target = _places(home, slug, run)
+    list(folder.iterdir())  # one that is shared over a network is looked at anew by this, not by asking for a file
     if not (folder / RESULT).exists():
         return None
     source = folder / ARTIFACT

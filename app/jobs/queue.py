@@ -31,7 +31,8 @@ from app.services.dispatch import (
 Handler = Callable[[int], Awaitable[None]]
 ReportHandler = Callable[[int, str], Awaitable[None]]
 
-# A training run takes the whole machine; of the short steps two at a time, so that a slow one holds up nobody.
+# A training run takes the whole machine, unless it is elsewhere; of the short steps two at a time, so that a slow one
+# holds up nobody.
 CONCURRENCY = {TRAINING_QUEUE: 1, STEPS_QUEUE: 2, ERRANDS_QUEUE: 4}
 RESTART_SECONDS = 0.5
 # A worker tells that it lives every 10 s. The jobs of one that doesn't are removed; what they were for is in our rows.
@@ -50,10 +51,12 @@ class Queue:
         run_handler: Handler,
         round_handler: Handler,
         report_handler: ReportHandler,
+        training_at_once: int = 1,
         errand_handler: Handler | None = None,
         wake_handler: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._queues = queues
+        self._concurrency = CONCURRENCY | {TRAINING_QUEUE: training_at_once}
         self._app = App(
             connector=PsycopgConnector(
                 conninfo=plain_url(database_url),
@@ -117,7 +120,7 @@ class Queue:
         await self._app.run_worker_async(
             name=queue,
             queues=[queue],
-            concurrency=CONCURRENCY[queue],
+            concurrency=self._concurrency[queue],
             delete_jobs="always",
             install_signal_handlers=False,
         )

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -20,15 +21,17 @@ from app.db import migrate, pool_figures
 from app.db.away import AWAY
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import backups, copies, errands, execution, hooks, models_in_use, reading, reaper, room
+from app.jobs import backups, copies, errands, execution, hooks, models_in_use, orphans, reading, reaper, room
 from app.jobs.context import WorkerContext
-from app.jobs.launch import Executor, LocalProcess
+from app.jobs.launch import EngineAway, Executor, LocalProcess
 from app.jobs.queue import Queue
+from app.jobs.ray import RayJobs, token_of
 from app.jobs.resident import Resident
 from app.jobs.site_figures import site_figures_of
 from app.jobs.transactions import Database, at_length
 from app.services.dispatch import ERRANDS_QUEUE, TRAINING_QUEUE
 from app.services.loop import rounds
+from app.services.loop.stages.registry import TRAINING
 from app.services.published import standing
 from app.services.published.bucket import Away, Disobedient
 from app.services.reports import reports
@@ -41,7 +44,7 @@ class CannotWork(DomainError):
     """The worker can't do its work here; whoever supervises it may start it again."""
 
 
-async def work(settings: Settings, database_url: str, *, executor: Executor | None = None) -> None:
+async def work(settings: Settings, database_url: str, *, executor: LocalProcess | None = None) -> None:
     """Work until SIGTERM or SIGINT. Raises CannotWork, WrongRevision."""
     logs.configure(settings.log_level, settings.log_format)
     stopping = asyncio.Event()
@@ -49,11 +52,13 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await _require_head(database_url)
+    here = executor or local_executor(settings)
+    elsewhere = elsewhere_of(settings, here)
     engine = create_engine(database_url)
     pool_figures.tell_of(engine)
     context = WorkerContext(
         database=Database(session_factory(engine), stopping=stopping),
-        executor=executor or local_executor(settings),
+        executor=here,
         home=settings.home,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         lease_seconds=settings.run_lease_seconds,
@@ -61,6 +66,8 @@ async def work(settings: Settings, database_url: str, *, executor: Executor | No
         stopping=stopping,
         retry_seconds=settings.run_retry_seconds,
         reserve_bytes=settings.disk_reserve_bytes,
+        elsewhere=elsewhere,
+        gpus=settings.ray_gpus,
     )
     try:
         with acting(Actor("worker")), traces.sent(settings, "worker"), _figures_told(settings, database_url):
@@ -79,6 +86,30 @@ def local_executor(settings: Settings) -> LocalProcess:
         environment=settings.training_variables,
         reward_functions=settings.reward_functions,
     )
+
+
+def elsewhere_of(settings: Settings, here: LocalProcess) -> dict[str, Executor]:
+    """The stages that this worker has on a cluster, and where. Raises CannotWork."""
+    if settings.ray_url is None or TRAINING_QUEUE not in settings.queues:
+        return {}
+    unknown = set(settings.ray_stage_names) - TRAINING.keys()
+    if unknown:
+        raise CannotWork(f"PLUMBLINE_RAY_STAGES names {', '.join(sorted(unknown))}; stages: {', '.join(TRAINING)}.")
+    if settings.ray_token_file is None:
+        raise CannotWork("PLUMBLINE_RAY_TOKEN_FILE is not set: a cluster that asks for no token isn't used.")
+    try:
+        token_of(settings.ray_token_file)
+    except EngineAway as refusal:
+        raise CannotWork(f"PLUMBLINE_RAY_TOKEN_FILE: {refusal}") from refusal
+    jobs = RayJobs(
+        settings.ray_url,
+        settings.ray_token_file,
+        replace(here, threads=settings.training_threads or settings.ray_cpus),
+        cpus=settings.ray_cpus,
+        stop_seconds=settings.cancel_grace_seconds,
+        patience_seconds=settings.cluster_patience_seconds,
+    )
+    return dict.fromkeys(settings.ray_stage_names or TRAINING, jobs)
 
 
 def resident_of(settings: Settings) -> Resident:
@@ -114,6 +145,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
     queue = Queue(
         database_url,
         queues=queues_of(settings),
+        training_at_once=settings.ray_runs if context.elsewhere.keys() == TRAINING.keys() else 1,
         run_handler=lambda run_id: execution.execute(context, run_id),
         round_handler=lambda round_id: context.database.run(lambda db: rounds.advance(db, round_id)),
         report_handler=lambda project_id, name: context.database.run(
@@ -130,6 +162,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
             for part in (
                 queue.serve(context.stopping),
                 reaper.keep_watch(context),
+                orphans.keep_watch(context),
                 reading.keep_reading(context),
                 backups.keep_backing_up(context, settings, database_url),
                 hooks.keep_telling(context, settings),

@@ -16,10 +16,10 @@ from app.db import migrate
 from app.db.session import SessionFactory, look_up
 from app.db.tables import ModelVersion, Run
 from app.phrases import phrase
-from app.services import disk
+from app.services import cluster, disk
 from app.services.published import standing
 
-Name = Literal["database", "migrations", "queue", "disk", "artifacts", "storage"]
+Name = Literal["database", "migrations", "queue", "disk", "artifacts", "storage", "cluster"]
 State = Literal["ok", "failing", "unknown"]
 
 # A probe that waits for longer is as good as refused.
@@ -36,6 +36,7 @@ class Place:
     sessions: SessionFactory
     home: Path
     reserve_bytes: int
+    ray_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ Check = Callable[[AsyncSession], Awaitable[Finding]]
 
 async def examine(place: Place) -> tuple[Finding, ...]:
     """Every check once, in no more than some seconds, whatever is broken."""
-    found = [*await _of_database(place.sessions), await asyncio.to_thread(_disk, place)]
-    storage = await _storage()
-    return tuple(found if storage is None else [*found, storage])
+    others = asyncio.gather(asyncio.to_thread(_disk, place), _storage(), *_of_cluster(place.ray_url))
+    found = (*await _of_database(place.sessions), *await others)
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _of_cluster(url: str | None) -> list[Awaitable[Finding]]:
+    return [] if url is None else [_cluster(url)]
 
 
 async def _of_database(sessions: SessionFactory) -> list[Finding]:
@@ -154,6 +159,20 @@ _STORAGE_DISOBEYS = phrase(
     "The storage %(called)s doesn't obey If-None-Match, so nothing is put into it: take another one, or unset "
     "PLUMBLINE_STORAGE_URL."
 )
+
+
+async def _cluster(url: str) -> Finding:
+    """Seen from here, which a worker's own view may differ from."""
+    found = await cluster.standing(url)
+    if found == "open":
+        said = phrase(
+            "The Ray cluster answers without a token: anybody who reaches it can run programs there. Runs wait until "
+            "token authentication is on."
+        )
+        return Finding("cluster", "failing", said)
+    if found == "away":
+        return Finding("cluster", "failing", phrase("The Ray cluster doesn't answer: runs wait for it."))
+    return Finding("cluster", "ok", phrase("The Ray cluster answers, and asks for its token."))
 
 
 def _gigabytes(size_bytes: int) -> str:

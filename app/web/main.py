@@ -189,7 +189,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.sessions = session_factory(engine)
     app.state.rates = Rates.of(settings)
     app.state.hub = events.Hub(settings.database_url)
-    app.state.readiness = Readiness(Place(app.state.sessions, settings.home, settings.disk_reserve_bytes))
+    app.state.readiness = Readiness(
+        Place(app.state.sessions, settings.home, settings.disk_reserve_bytes, settings.ray_url)
+    )
     _leave_out_of_collections()
     told = figures_server.told_at(settings.metrics_host, figures_server.web_ports(settings))
     try:

@@ -529,7 +529,7 @@ class FigureRows(values.Answer):
 
 
 class Finding(values.Answer):
-    name: Literal["artifacts", "database", "disk", "migrations", "queue", "storage"] | str
+    name: Literal["artifacts", "cluster", "database", "disk", "migrations", "queue", "storage"] | str
     state: Literal["failing", "ok", "unknown"] | str
     sentence: str
     """What was found, and what to do."""

@@ -15,6 +15,7 @@ from app.cli.database import connect
 from app.services.backups.standing import scheduled_place
 from app.settings import load_settings
 from tests.command_line import Done, Plumbline, runner
+from tests.jobs import fake_ray
 
 Ask = Callable[..., Done]
 
@@ -65,6 +66,8 @@ def test_of_a_sound_installation_nothing_is_said(doctor: Ask) -> None:
         ({"PLUMBLINE_TRAINING_PYTHON": "/no/python"}, "no program is there", "environment with torch", 1),
         ({"PLUMBLINE_SECRET_KEY_FILE": "/no/key"}, "no file is there", "Put the key there", 1),
         ({"PLUMBLINE_MODEL_FOLDERS": "/no/models"}, "/no/models of PLUMBLINE_MODEL_FOLDERS", "Make it", 0),
+        ({"PLUMBLINE_RAY_URL": "http://127.0.0.1:1"}, "No Ray cluster answers at http://127", "Start its head", 1),
+        ({"PLUMBLINE_RAY_URL": "http://127.0.0.1:1"}, "PLUMBLINE_RAY_TOKEN_FILE names no file", "token into a file", 1),
         ({"DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}, "The database: ", "look at DATABASE_URL", 1),
     ],
 )
@@ -76,6 +79,21 @@ def test_mistakes_in_settings_are_named_with_what_mends_them(
     assert mend in said(done)
     assert done.code == code
     assert ("Problem " in done.out) == (code == 1)
+
+
+def test_a_cluster_that_anybody_may_use_and_a_token_that_others_can_read_are_named(doctor: Ask, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(fake_ray.TOKEN)
+    token.chmod(0o600)
+    with fake_ray.running() as head:
+        given = {"PLUMBLINE_RAY_URL": head.url, "PLUMBLINE_RAY_TOKEN_FILE": str(token)}
+        assert doctor(**given).code == 0
+        head.is_open = True
+        token.chmod(0o644)
+        done = doctor(**given)
+    assert done.code == 1
+    assert "The Ray cluster answers without a token" in said(done)
+    assert f"chmod 600 {token}" in said(done)
 
 
 def test_a_database_elsewhere_should_be_reached_by_tls() -> None:

@@ -16,6 +16,8 @@ NOT_RUN = {
     "kubectl ": "needs a cluster; what it applies: tests/infra/test_kubernetes.py",
     "sudo ": "needs systemd and root",
     "git ": "fetches another version",
+    "openssl ": "writes a secret where its account alone is let in",
+    "RAY_AUTH_MODE=token ": "starts a cluster: tests/jobs/test_ray_cluster.py does, with `make proof`",
     "echo ": "writes a secret for containers",
     "python -m training ": "trains for minutes: its file is read as the stage would; tests/training",
 }

@@ -13,7 +13,7 @@ import pytest
 
 from app.db.session import SessionFactory
 from app.jobs.context import WorkerContext
-from app.jobs.launch import Child, Launch, LocalProcess
+from app.jobs.launch import Child, Executor, Launch, LocalProcess
 from app.jobs.transactions import Database
 from tests.command_line import runner
 from tests.jobs import fake_training
@@ -50,7 +50,7 @@ def make_context(sessions: SessionFactory, home: Path, owner: str = "here") -> W
 
 
 @dataclass(frozen=True)
-class InProcess:
+class InProcess(Executor):
     """Runs the fake stage program right here: for tests of what comes of stages, not of processes."""
 
     async def start(self, launch: Launch) -> Child:
@@ -58,7 +58,7 @@ class InProcess:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Ended(Child):
     code: int
 
     async def wait(self) -> int:

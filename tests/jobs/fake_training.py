@@ -1,7 +1,8 @@
 """A stage program that keeps the contract of `python -m training` with arithmetic in place of learning.
 
 Its "weights" are a chain of hashes over the steps, so that a resumed run ends in the same ones as an uninterrupted run,
-and only then. The config says how it behaves: `steps`, `step_seconds`, `crash_at`, `crash_once_at`, `refuse`, `deaf`.
+and only then. The config says how it behaves: `steps`, `step_seconds`, `crash_at`, `crash_once_at`, `refuse`, `deaf`,
+`waits_at` (for a file `go`, or to be stopped).
 """
 
 import argparse
@@ -17,7 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from training import ending
 from training.disk import NO_ROOM, is_full
+from training.ending import Ending
 from training.records import (
     CompletionRecord,
     DemonstrationRecord,
@@ -104,18 +107,23 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    ending.begin(arguments.out)
+    return ending.leave(arguments.out, ended(arguments))
+
+
+def ended(arguments: argparse.Namespace) -> Ending:
     config = json.loads(arguments.config.read_text())
     heard = arguments.out / "stopping"
     heard.unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN if config.get("deaf") else partial(stop, heard))
     print(f"{arguments.stage} runs as {os.getpid()}")  # noqa: T201 - into the run's log
     try:
-        return run(arguments.stage, arguments.config, arguments.out)
+        return Ending(run(arguments.stage, arguments.config, arguments.out))
     except OSError as error:
         if not is_full(error):
             raise
         sys.stderr.write(f"No room on the disk: {error}\n")
-        return NO_ROOM
+        return Ending(NO_ROOM, f"No room on the disk: {error}")
     finally:
         heard.unlink(missing_ok=True)
 
@@ -161,6 +169,8 @@ def work(out: Path, config: dict[str, Any]) -> str | None:
     total = config.get("steps", 3)
     for step in range(state["step"] + 1, total + 1):
         time.sleep(config.get("step_seconds", 0))
+        while step == config.get("waits_at") and not stopping and not (out / "go").exists():
+            time.sleep(0.02)
         crash(out, config, step)
         state = {"step": step, "weights": hashlib.sha256(f"{state['weights']} {step}".encode()).hexdigest()}
         write_metrics(out, step, total, config.get("step_seconds", 0))

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
-from app.jobs.launch import Child, Launch
+from app.jobs.launch import Child, Executor, Launch
 from tests.training import toy
 
 
 @dataclass(frozen=True)
-class Forked:
+class Forked(Executor):
     """The real stages without the seconds that each of their commands takes to load torch."""
 
     async def start(self, launch: Launch) -> Child:
@@ -17,7 +17,7 @@ class Forked:
 
 
 @dataclass(frozen=True)
-class ForkedChild:
+class ForkedChild(Child):
     process: BaseProcess
 
     async def wait(self) -> int:

@@ -16,7 +16,7 @@ from app.db.session import SessionFactory, TransactionLost, create_engine, sessi
 from app.db.tables import Completion, Run
 from app.jobs import reaper, worker
 from app.jobs.fence import SUPERSEDED
-from app.jobs.launch import Child, Launch, LocalProcess
+from app.jobs.launch import Child, Executor, Launch, LocalProcess
 from app.jobs.transactions import Database
 from app.services.loop import leases, runs
 from app.settings import PREFIX
@@ -28,7 +28,7 @@ MANIFEST = b'{"format": 1, "kind": "policy", "files": {}, "lineage": {}}'
 
 
 @dataclass(frozen=True)
-class Ends:
+class Ends(Executor):
     """A stage that prints, leaves files and ends with an exit code."""
 
     code: int
@@ -45,7 +45,7 @@ class Ends:
 
 
 @dataclass
-class Endless:
+class Endless(Executor, Child):
     """A stage that works until it is killed, and heeds nobody who asks."""
 
     started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,7 +66,7 @@ class Endless:
         self.killed.set()
 
 
-class Nowhere:
+class Nowhere(Executor):
     async def start(self, launch: Launch) -> Child:
         raise FileNotFoundError("no such program")
 

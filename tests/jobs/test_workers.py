@@ -39,19 +39,6 @@ async def test_a_report_that_a_page_asked_for_is_computed_by_a_worker(loop: Loop
     assert latest.written_at is not None
 
 
-async def test_a_run_outlives_its_worker(loop: Loop, start_worker: StartWorker, home: Path) -> None:
-    run = await loop.queue_sft(await loop.make_project(), **SLOW)
-    first = start_worker()
-    at_work = await loop.until_at_work(run, step=3)
-    child = child_of(home, at_work.id)
-    first.kill()
-    await until_gone(child)
-    start_worker()
-    done = await loop.until_over(run)
-    assert (done.state, done.attempt) == ("succeeded", 2)
-    await assert_as_uninterrupted(loop, done, home)
-
-
 async def test_a_paused_worker_that_wakes_up_publishes_nothing(
     loop: Loop, start_worker: StartWorker, home: Path
 ) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from app.db import session
+from app.jobs import ray
 from app.jobs.launch import LocalProcess
 from app.jobs.worker import work
 from app.settings import Settings
@@ -23,7 +24,10 @@ def main() -> None:
         cancel_grace_seconds=2,
         run_retry_seconds=0,
         disk_reserve_megabytes=int(os.environ.get("TEST_RESERVE_MEGABYTES", "0")),
+        ray_url=os.environ.get("TEST_RAY_URL"),
+        ray_token_file=os.environ.get("TEST_RAY_TOKEN_FILE"),
     )
+    ray.POLL_SECONDS = 0.1
     session.SILENT_TRANSACTION_SECONDS = SILENT_TRANSACTION_SECONDS
     executor = LocalProcess((sys.executable, str(FAKE_TRAINING)))
     asyncio.run(work(settings, database_url, executor=executor))

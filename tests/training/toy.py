@@ -99,7 +99,7 @@ def run(stage: str, out: Path, **settings: object) -> int:
     try:
         config = read_config(write_config(out.with_suffix(".json"), **settings), STAGES[stage])
     except ConfigError as error:
-        return say_bad_input(error)
+        return say_bad_input(error).code
     return run_stage(stage, config, out, threads=1)
 
 

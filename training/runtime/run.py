@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.config import InputError, StageConfig
 from training.config.by_model import ModelFacts, chosen, settled
-from training.runtime.artifact import ArtifactKind, Lineage, publish, write_json
+from training.runtime.artifact import ArtifactKind, Lineage, placeless, publish, write_json
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.device import finish_work
 from training.runtime.metrics import MetricsLog
@@ -38,23 +38,29 @@ class Cancelled(Exception):
 
 
 class Cancellation:
-    """Whether the run was asked to stop: set by a signal handler, read by the loops between two steps."""
+    """Whether the run was asked to stop: set by a signal handler or a file, read by the loops between two steps."""
 
-    def __init__(self, heard: Path | None = None) -> None:
-        """`heard` is the file that says so until the run has stopped."""
-        self.requested = False
+    def __init__(self, heard: Path | None = None, stop: Path | None = None) -> None:
+        """`heard` is the file that says so until the run has stopped, `stop` the one that asks for it."""
+        self._requested = False
         self._heard = heard
+        self._stop = stop
         self.forget()
 
+    @property
+    def requested(self) -> bool:
+        return self._requested or (self._stop is not None and self._stop.exists())
+
     def request(self, *_: object) -> None:
-        self.requested = True
+        self._requested = True
         if self._heard is not None and self._heard.parent.is_dir():
             self._heard.touch()
 
     def forget(self) -> None:
         """The run has stopped, or begins: nothing of an earlier request is left."""
-        if self._heard is not None and self._heard.parent.is_dir():
-            self._heard.unlink(missing_ok=True)
+        for file in (self._heard, self._stop):
+            if file is not None and file.parent.is_dir():
+                file.unlink(missing_ok=True)
 
 
 class Run:
@@ -69,9 +75,8 @@ class Run:
         self._lineage = lineage
         self._chosen: Mapping[str, float] = {}
         self._cancellation = cancellation or Cancellation()
-        identity = _identity(lineage)
         _make_folder(out)
-        _claim(out / "run.json", identity)
+        identity = _claimed(out / "run.json", lineage)
         board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
         self.metrics = MetricsLog(out / "metrics.jsonl", board)
         self.checkpoints = CheckpointStore(out / "checkpoints", identity)
@@ -152,8 +157,8 @@ class PhaseTimer:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
-def _identity(lineage: Lineage) -> str:
-    parts = [lineage.stage, dict(lineage.parents), dict(lineage.data), dict(lineage.config)]
+def _identity(lineage: Lineage, parents: Mapping[str, str]) -> str:
+    parts = [lineage.stage, dict(parents), dict(lineage.data), dict(lineage.config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -164,13 +169,17 @@ def _make_folder(out: Path) -> None:
         raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
 
 
-def _claim(path: Path, identity: str) -> None:
+def _claimed(path: Path, lineage: Lineage) -> str:
+    """The identity under which the folder is this run's, wherever it lies by now."""
+    identity = _identity(lineage, {role: placeless(parent) for role, parent in lineage.parents.items()})
     if not path.exists():
         write_json(path, {"identity": identity})
-        return
+        return identity
     try:
         claimed = json.loads(path.read_bytes())["identity"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read") from error
-    if claimed != identity:
+    # Runs that began with an earlier version named a directory without a manifest by where it lay.
+    if claimed not in (identity, _identity(lineage, lineage.parents)):
         raise InputError(f"{path.parent} holds a run with another configuration or other inputs")
+    return str(claimed)

@@ -8,8 +8,10 @@ import torch
 import transformers
 
 from models.tokenization import TokenizerError
+from training import ending
 from training.config import ConfigError, InputError, StageConfig
 from training.disk import is_full
+from training.ending import STOP, Ending
 from training.memory.room import held_to, is_out
 from training.runtime.device import device as chosen_device
 from training.runtime.device import use_device
@@ -29,10 +31,17 @@ def run_stage(
     device: str = "cpu",
     limit_bytes: int | None = None,
 ) -> int:
-    """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line.
+    """Run a stage to its end and return the exit code; errors are told on stderr, bad input in one line, and in a file
+    to whoever gave this process a name.
 
     With a limit this process can take no more memory than that, whoever else lives in it.
     """
+    return ending.leave(out, _run(stage, config, out, threads=threads, device=device, limit_bytes=limit_bytes))
+
+
+def _run(
+    stage: str, config: StageConfig, out: Path, *, threads: int | None, device: str, limit_bytes: int | None
+) -> Ending:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
@@ -42,7 +51,7 @@ def run_stage(
     threads = threads or torch.get_num_threads()
     use_threads(threads)
     run = runner_of(stage)  # before signals are heard by the loops, of which there is none while this loads
-    cancellation = Cancellation(out / STOPPING)
+    cancellation = Cancellation(out / STOPPING, out / STOP)
     before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         if not (out / RESULT).is_file():
@@ -51,7 +60,7 @@ def run_stage(
         with held_to(limit_bytes if chosen_device().type == "cpu" else None):
             run(config, out, cancellation)
     except Cancelled:
-        return CANCELLED
+        return Ending(CANCELLED)
     except (ConfigError, InputError, TokenizerError) as error:
         return say_no_room(error) if is_full(error) else say_bad_input(error)
     except Exception as error:  # noqa: BLE001  the process's edge: any other failure is exit 1 with its trace
@@ -61,9 +70,9 @@ def run_stage(
             error.__traceback__ = None  # whose frames hold what filled the memory
             return say_no_memory(what_takes_less(stage, config, threads=threads))
         traceback.print_exc()
-        return FAILED
+        return Ending(FAILED, traceback.format_exception_only(error)[-1].splitlines()[-1])
     finally:
         cancellation.forget()
         for number, handler in before.items():
             signal.signal(number, handler)
-    return DONE
+    return Ending(DONE)

@@ -36,6 +36,7 @@ from app.db.tables.projects import Member, Project
 from app.db.tables.reports import WrittenReport
 from app.db.tables.runs import Gate, Metric, Round, Run
 from app.db.tables.served import ServedModel
+from app.db.tables.site import Site
 
 __all__ = [
     "ApiToken",
@@ -80,6 +81,7 @@ __all__ = [
     "ServedModel",
     "SignInLink",
     "SignInSession",
+    "Site",
     "Task",
     "TaskCompletion",
     "User",

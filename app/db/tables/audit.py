@@ -67,6 +67,7 @@ NOT_LOGGED = {
     "reports": "computed by workers from everything else",
     "scored_pairs": "measured by runs",
     "sign_in_sessions": "begin by signing in, which is noted",
+    "sites": "a word that is drawn once",
     "task_completions": "follow from the task",
     "tasks": "made by rounds and imports; leases move them all day",
     "webhook_deliveries": "the log of what webhooks were told",

@@ -49,6 +49,7 @@ class Run(Base):
 
     A worker holds a run by its lease: `lease_token` grows with every claim, and every write of a worker carries the
     token it was given, so that a worker that lost its lease changes nothing. `folder` is relative to the home folder.
+    `launch` counts its processes whose end was taken note of: the number of the one that is at work or comes next.
     """
 
     __tablename__ = "runs"
@@ -65,6 +66,7 @@ class Run(Base):
     lease_token: Mapped[int] = mapped_column(server_default="0")
     lease_owner: Mapped[str | None] = mapped_column(String(200))
     lease_expires_at: Mapped[datetime | None]
+    launch: Mapped[int] = mapped_column(server_default="0")
     cancel_requested_at: Mapped[datetime | None]
     phase: Mapped[str | None] = mapped_column(String(200))
     step: Mapped[int] = mapped_column(server_default="0")

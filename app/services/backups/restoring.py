@@ -167,6 +167,8 @@ def _fill(connection: Connection, database_url: str, home: Path, backup: Opened,
     tell(f"Bringing {backup.manifest.rows:,} rows into the database")
     database.load(connection, backup.manifest, home / ASIDE)
     migrate.upgrade(database_url)
+    # Where the original goes on, this is a copy beside it.
+    connection.execute("DELETE FROM sites")
     connection.execute("ANALYZE")
     told = {"name": backup.name, "made_at": backup.manifest.made_at, "version": backup.manifest.version}
     connection.execute(

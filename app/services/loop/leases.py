@@ -143,7 +143,8 @@ async def finish(
     error: str | None = None,
 ) -> bool:
     """Bring the run to its final state and wake its round. False, and nothing changed, for a stale token."""
-    run = await db.scalar(_held(run_id, token).values(**_released(state), result=result, error=error).returning(Run))
+    over = {"launch": Run.launch + 1, "result": result, "error": error}
+    run = await db.scalar(_held(run_id, token).values(**_released(state), **over).returning(Run))
     if run is None:
         return False
     await _wake(db, run)
@@ -157,14 +158,17 @@ async def give_back(
     *,
     error: str | None = None,
     counts: bool = True,
+    has_ended: bool = False,
     wait_seconds: float = 0,
 ) -> bool:
     """Put the run back into the queue, for `wait_seconds` from now on, or fail it with `error` if this was its last
     attempt.
 
     `counts=False` where the attempt is not the run's fault: its worker was asked to stop, or the disk is full.
+    `has_ended` where its process's end was seen: the next one has another name.
     """
-    run = await db.scalar(_held(run_id, token).values(attempt=Run.attempt - (0 if counts else 1)).returning(Run))
+    left = {"attempt": Run.attempt - (0 if counts else 1), "launch": Run.launch + (1 if has_ended else 0)}
+    run = await db.scalar(_held(run_id, token).values(**left).returning(Run))
     if run is None:
         return False
     await db.refresh(run)

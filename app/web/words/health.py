@@ -12,6 +12,7 @@ TITLES: dict[Name, str] = {
     "disk": lazy("Disk"),
     "artifacts": lazy("Models in use"),
     "storage": lazy("Storage"),
+    "cluster": lazy("Cluster"),
 }
 STATES: dict[State, str] = {"ok": lazy("well"), "failing": lazy("needs you"), "unknown": lazy("not known")}
 

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,23 @@ def test_mended_code_goes_on_in_the_folder_that_it_crashed_in(tmp_path: Path) ->
     found = Run(tmp_path / "out", replace(LINEAGE, code_version="mended")).resume()
     assert found is not None
     assert (found.step, found.phase, found.values) == (4, "sft", {"note": "here"})
+
+
+def test_a_run_that_named_its_model_by_its_place_goes_on(tmp_path: Path) -> None:
+    """As runs did that began with an earlier version."""
+    (tmp_path / "model").mkdir()
+    lineage = replace(LINEAGE, parents={"model": f"name:{tmp_path / 'model'}"})
+    parts = ["sft", dict(lineage.parents), dict(lineage.data), dict(lineage.config)]
+    identity = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text(json.dumps({"identity": identity}))
+    Run(tmp_path / "out", lineage).end_of_step(4, every=1, phase="sft", state=state)
+    assert (
+        json.loads((tmp_path / "out" / "checkpoints" / "00000004" / "state.json").read_text())["identity"] == identity
+    )
+    found = Run(tmp_path / "out", lineage).resume()
+    assert found is not None
+    assert found.step == 4
 
 
 def test_the_order_of_settings_makes_no_other_run(tmp_path: Path) -> None:
