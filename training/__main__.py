@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--processes",
         type=_count,
-        default=_count(os.environ.get("PLUMBLINE_PROCESSES") or "1"),
+        default=os.environ.get("PLUMBLINE_PROCESSES") or "1",
         help="processes that share the work, if the configuration says nothing (default: PLUMBLINE_PROCESSES, or 1)",
     )
     parser.add_argument(

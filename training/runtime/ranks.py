@@ -134,7 +134,7 @@ _ranks = Ranks()
 
 
 def ranks() -> Ranks:
-    """Those of the run that this process is part of; itself alone in a process that joined none."""
+    """All processes of the run that this one is part of; itself alone where it joined none."""
     return _ranks
 
 

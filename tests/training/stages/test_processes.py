@@ -88,7 +88,17 @@ def settings_of(stage: str, world: Path, policy: Path, reward: Path) -> dict[str
             "samples_per_prompt": 1,
         },
     }
-    return settings[stage]
+    of_other = {
+        "ppo beside demonstrations": settings["ppo"]
+        | {
+            "lora_rank": 4,
+            "critic": "shared",
+            "ptx_coefficient": 0.1,
+            "ptx_batch_size": 3,
+            "demonstrations": world / "demonstrations.jsonl",
+        },
+    }
+    return (settings | of_other)[stage]
 
 
 def alone(stage: str, out: Path, **settings: object) -> int:
@@ -149,12 +159,19 @@ def test_two_processes_make_what_one_makes_to_the_bit(
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "stage", ["ppo", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("dpo", "kto", "evaluate"))]
+    "name",
+    [
+        "ppo",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ppo beside demonstrations", "dpo", "kto", "evaluate")
+        ),
+    ],
 )
 def test_two_processes_tell_what_one_tells_but_for_rounding(
-    stage: str, seed: int, world: Path, policy: Path, reward: Path, tmp_path: Path
+    name: str, seed: int, world: Path, policy: Path, reward: Path, tmp_path: Path
 ) -> None:
-    settings = {**settings_of(stage, world, policy, reward), "seed": seed}
+    stage, settings = name.split()[0], {**settings_of(name, world, policy, reward), "seed": seed}
     assert alone(stage, tmp_path / "one", **settings) == 0
     assert ranks.run(stage, tmp_path / "two", **settings) == [0, 0]
     assert_alike(told(tmp_path / "one"), told(tmp_path / "two"))
