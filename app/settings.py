@@ -226,6 +226,14 @@ class Settings(BaseModel):
     training_threads: Annotated[
         int | None, Field(ge=1, description="CPU threads of a training process; unset: the number of cores.")
     ] = None
+    training_processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Processes that share the work of a training run on this machine, which must have as many "
+            "cores (with a GPU: as many GPUs); a stage's setting `processes` goes before it. Each holds the models.",
+        ),
+    ] = 1
     push_to: Annotated[
         str,
         Field(

@@ -94,8 +94,10 @@ def sample_responses(
     filters: Filters = NO_FILTERS,
     stop: Sequence[str] = (),
     heard: Heard | None = None,
+    rows: Sequence[int] | None = None,
 ) -> list[Response]:
-    """One response per prompt, in order, from softmax(logits / temperature) within the filters.
+    """One response per prompt, in order, from softmax(logits / temperature) within the filters; or those of some `rows`
+    of the prompts, which get what they would among all.
 
     The log-probabilities are those of the distribution that was sampled from. A response ends with an id that ends one,
     or as soon as its text holds one of the `stop` strings (`stopped_text` cuts it off).
@@ -103,7 +105,8 @@ def sample_responses(
     stops = StopStrings(language_model.tokenizer, stop) if stop else None
     generator = torch.Generator().manual_seed(seed)
     uniforms_NR = torch.rand(len(prompts), max_new_tokens, generator=generator, dtype=torch.float64)
-    by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    wanted = range(len(prompts)) if rows is None else rows
+    by_length = sorted(wanted, key=lambda index: len(prompts[index]))
     batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
     responses: dict[int, Response] = {}
     with prepared(language_model.model) if len(batches) * max_new_tokens >= _STEPS_TO_PREPARE_FOR else nullcontext():
@@ -111,7 +114,7 @@ def sample_responses(
             asked = [prompts[index] for index in indices]
             batch = _sample_batch(language_model, asked, uniforms_NR[indices], temperature, filters, stops, heard)
             responses.update(zip(indices, batch, strict=True))
-    return [responses[index] for index in range(len(prompts))]
+    return [responses[index] for index in wanted]
 
 
 @torch.inference_mode()

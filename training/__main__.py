@@ -15,6 +15,7 @@ from training import ending
 from training.config import ConfigError, read_config
 from training.ending import Ending
 from training.memory.room import told_bytes
+from training.processes import processes_of, run_several
 from training.runtime.exit_codes import CANCELLED, say_bad_input
 from training.stages.registry import STAGES
 
@@ -27,6 +28,7 @@ def main() -> int:
     ending.begin(arguments.out)
     try:
         config = read_config(arguments.config, STAGES[arguments.stage])
+        processes = processes_of(arguments.stage, config, arguments.processes)
     except ConfigError as error:
         return ending.leave(arguments.out, say_bad_input(error))
     # Until the stage's own handler: nothing is done yet.
@@ -36,6 +38,8 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if processes > 1 and "RANK" not in os.environ:
+        return run_several(processes, sys.argv[1:], arguments.out, threads=arguments.threads)
     from training.stages.execution import run_stage  # torch takes seconds to load: not for a misspelt setting
 
     return run_stage(
@@ -53,7 +57,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("stage", choices=sorted(STAGES))
     parser.add_argument("--config", type=Path, required=True, help="JSON, see training/config")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; the same one resumes it")
-    parser.add_argument("--threads", type=_count, default=None, help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    parser.add_argument(
+        "--threads", type=_count, default=None, help="CPU threads of all processes (default: OMP_NUM_THREADS, or all)"
+    )
+    parser.add_argument(
+        "--processes",
+        type=_count,
+        default=os.environ.get("PLUMBLINE_PROCESSES") or "1",
+        help="processes that share the work, if the configuration says nothing (default: PLUMBLINE_PROCESSES, or 1)",
+    )
     parser.add_argument(
         "--device",
         default=os.environ.get("PLUMBLINE_DEVICE") or "auto",

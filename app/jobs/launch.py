@@ -88,6 +88,7 @@ class LocalProcess(Executor):
 
     program: tuple[str, ...] = (sys.executable, "-m", "training")
     threads: int | None = None
+    processes: int = 1
     device: str = "auto"
     memory_bytes: int | None = None
     environment: tuple[str, ...] = ()
@@ -114,6 +115,7 @@ class LocalProcess(Executor):
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(self._threads),
+            "PLUMBLINE_PROCESSES": str(self.processes),
             "PLUMBLINE_DEVICE": self.device,
             "PLUMBLINE_MEMORY_BYTES": str(self.memory_bytes or ""),
             "PLUMBLINE_REWARD_FUNCTIONS": self.reward_functions,

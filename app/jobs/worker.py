@@ -81,6 +81,7 @@ def local_executor(settings: Settings) -> LocalProcess:
     return LocalProcess(
         (interpreter, "-m", "training"),
         threads=settings.training_threads,
+        processes=settings.training_processes,
         device=settings.device,
         memory_bytes=settings.memory_bytes,
         environment=settings.training_variables,

@@ -99,7 +99,7 @@ def strange_stage(arguments: list[str]) -> str | None:
 
     if arguments and arguments[0].islower() and arguments[0] not in STAGES:
         return arguments[0]
-    known = ("--config", "--out", "--device")
+    known = ("--config", "--out", "--device", "--processes", "--threads")
     return next((word for word in arguments if word.startswith("--") and word not in known), None)
 
 

@@ -58,8 +58,9 @@ async def test_a_training_process_is_told_what_it_computes_with(
     kept = {"CUDA_VISIBLE_DEVICES": "1", "HF_HOME": "/models", "PYTORCH_CUDA_ALLOC_CONF": "x", "LC_ALL": "C.UTF-8"}
     for name, value in kept.items():
         monkeypatch.setenv(name, value)
-    environment, _, _ = await told_by_a_child(tmp_path, device="cuda:1", memory_bytes=10, threads=2)
+    environment, _, _ = await told_by_a_child(tmp_path, device="cuda:1", memory_bytes=10, threads=2, processes=3)
     told = kept | {"PLUMBLINE_DEVICE": "cuda:1", "PLUMBLINE_MEMORY_BYTES": "10", "OMP_NUM_THREADS": "2"}
+    told["PLUMBLINE_PROCESSES"] = "3"
     assert {f"{name}={value}" for name, value in told.items()} <= set(environment)
 
 

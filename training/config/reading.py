@@ -21,6 +21,8 @@ MODEL_KEYS = frozenset(
     {"model", "policy", "reference", "reward", "cost", "held_out_reward", "averaged", "previous_reward", "base"}
 )
 
+PROCESS_KEYS = frozenset({"processes", "process_wait_seconds"})
+
 
 def read_config(path: Path, kind: type[ConfigT]) -> ConfigT:
     """The stage's configuration. Raises `ConfigError`."""
@@ -42,12 +44,13 @@ def config_to_json(config: StageConfig) -> dict[str, object]:
 
 
 def without_places(config: StageConfig) -> dict[str, object]:
-    """The configuration as JSON values but for where models and files lie, which may be moved."""
+    """The configuration as JSON values but for where models and files lie, and how many processes share the work, which
+    may change while a run goes on."""
     written = config_to_json(config)
     return {
         name: written[name]
         for name, value in vars(config).items()
-        if name not in MODEL_KEYS and not isinstance(value, Path)
+        if name not in MODEL_KEYS | PROCESS_KEYS and not isinstance(value, Path)
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from training.config.values import Positive, Seed
+from training.config.values import Count, Positive, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +24,8 @@ class StageConfig:
     a template refuses are left out and counted. Kept like `chat_template_kwargs`."""
     tensorboard: bool = False
     """Write events for TensorBoard into the run's folder too; needs the package of that name."""
+    processes: Count | None = None
+    """Processes that share the run's work: of a machine's processors, or each with a GPU. Null: as many as the
+    installation says, one by itself. A run may go on with another number; results differ by rounding at most."""
+    process_wait_seconds: Positive = 1800.0
+    """How long one process waits for another before the run ends with exit code 1, to be taken up again."""

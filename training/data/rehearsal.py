@@ -14,6 +14,7 @@ from models.saving import save_language_model
 from training.config import InputError
 from training.records import conversation
 from training.runtime.publishing import whole
+from training.runtime.ranks import ranks
 from training.runtime.run import Run
 
 SCRATCH = ".rehearsal.part"
@@ -28,7 +29,7 @@ def rehearse_policy(run: Run, policy: LanguageModel, base: str | None) -> None:
 
     Raises `InputError` in one line for whatever would have been lost at the end.
     """
-    if run.has_begun:
+    if run.has_begun or not ranks().first:
         return
     written = whole(policy, base)
     _rehearse(
@@ -41,7 +42,7 @@ def rehearse_policy(run: Run, policy: LanguageModel, base: str | None) -> None:
 
 def rehearse_reward_model(run: Run, reward_model: RewardModel, base: str) -> None:
     """Do with a reward or cost model what `rehearse_policy` does with a policy."""
-    if run.has_begun:
+    if run.has_begun or not ranks().first:
         return
     written = whole(reward_model, base)
     _rehearse(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.backbone import LanguageModel, token_log_probabilities
 from models.branches import Branches, arranged, branch_hidden_states, predicting_positions, prompts_can_be_shared
-from models.placement import moved
+from models.placement import HOST, moved
 from training.algorithms.direct_preference import direct_preference, imitation
 from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
@@ -22,6 +22,7 @@ from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
 from training.runtime.metrics import Measures, merge
 from training.runtime.optimisation import Batch, Learner
+from training.runtime.ranks import ranks
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Work
 from training.runtime.throughput import training_flop
@@ -118,8 +119,10 @@ def _held_out(judged: JudgedPairs, reference_2N: Tensor) -> dict[str, object]:
     first, end = len(judged.preferences.train), len(judged.pairs)
     parts: list[Measures] = []
     reward_2N = torch.zeros_like(reference_2N)
-    for batch in judged.micro_batches(range(first, end)):
-        log_probability_2P = judged.log_probabilities(judged.policy.model, batch)
+    batches = judged.micro_batches(range(first, end))
+    said = ranks().each(lambda batch: judged.log_probabilities(judged.policy.model, batch).to(HOST), batches)
+    for batch, there_2P in zip(batches, said, strict=True):
+        log_probability_2P = moved(there_2P, reference_2N.device)
         reward_2N[:, batch] = config.beta * (log_probability_2P - reference_2N[:, batch])
         parts.append(preference_loss(log_probability_2P, judged.at(batch), reference_2N[:, batch], config)[1])
     means = {name: total / count for name, (total, count) in merge(*parts).items()}

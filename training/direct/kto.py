@@ -26,6 +26,7 @@ from training.preferences.intervals import Interval, clustered_difference
 from training.records import UnpairedRecord
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimisation import Batch, Learner
+from training.runtime.ranks import ranks
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Work
 from training.runtime.throughput import training_flop
@@ -187,8 +188,8 @@ class JudgedResponses:
         return log_probabilities(policy, self._at(batch), self.config.temperature) - reference[batch]
 
     def all_log_ratios(self, model: "PreTrainedModel", items: Sequence[int], reference: Tensor) -> Tensor:
-        """In the order of micro-batches."""
-        return torch.cat([self.log_ratios(model, batch, reference) for batch in self.micro_batches(items)])
+        """On the host, in the order of micro-batches."""
+        return torch.cat([self.log_ratios(model, batch, reference).to(HOST) for batch in self.micro_batches(items)])
 
     def loss(self, log_ratio_B: Tensor, batch: Sequence[int], kl: float | None) -> tuple[Tensor, Measures]:
         judged = [self.judged[item] for item in batch]
@@ -235,9 +236,10 @@ def _held_out(responses: JudgedResponses, reference: Tensor) -> dict[str, object
     kl = estimated_kl(responses.all_log_ratios(model, mismatched, reference)) if mismatched else None
     parts: list[Measures] = []
     reward = torch.zeros(len(responses.judged))
-    for batch in responses.micro_batches(range(first, len(responses.judged))):
-        log_ratio_B = responses.log_ratios(model, batch, reference)
-        reward[batch] = responses.config.beta * log_ratio_B.to(HOST)
+    batches = responses.micro_batches(range(first, len(responses.judged)))
+    said = ranks().each(lambda batch: responses.log_ratios(model, batch, reference).to(HOST), batches)
+    for batch, log_ratio_B in zip(batches, said, strict=True):
+        reward[batch] = responses.config.beta * log_ratio_B
         parts.append(responses.loss(log_ratio_B, batch, kl)[1])
     means = {name: total / count for name, (total, count) in merge(*parts).items()}
     # Validation responses to one prompt say nothing of how far the policy has moved, and so nothing of the loss.

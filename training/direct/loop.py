@@ -28,6 +28,7 @@ from training.runtime.learning import passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.publishing import finish
+from training.runtime.ranks import ranks
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
@@ -141,12 +142,13 @@ def _reference_values(
     key = key_of(
         model=identity, max_length=config.max_length, temperature=config.temperature, **held, **judgements.kept_as
     )
-    kept = read_kept(folder, key)
+    kept = ranks().told(lambda: read_kept(folder, key))
     if kept is not None and kept.shape == judgements.shape:
         return kept
     reference = policy if is_policy else _opened(config, location, policy)
     scored = _score(reference, judgements, steps, checkpoint)
-    keep(folder, key, scored)
+    if ranks().first:
+        keep(folder, key, scored)
     return scored
 
 
@@ -165,10 +167,14 @@ def _score(reference: LanguageModel, judgements: Judgements, steps: Steps, check
     if checkpoint is not None and checkpoint.phase == REFERENCE:
         scored, done = checkpoint.tensors["scored"], checkpoint.step
 
-    def take(step: int) -> tuple[Measures, Work]:
-        scored[..., batches[step]] = log_probabilities_of(batches[step]).to(HOST)
+    def take(step: int, log_probability: Tensor) -> tuple[Measures, Work]:
+        scored[..., batches[step]] = log_probability
         return {}, judgements.work(batches[step], passes=1)
 
-    stretch = Stretch(REFERENCE, 0, done, len(batches))
-    steps.take(stretch, take, lambda: ({"scored": scored}, {"layout": judgements.layout}))
+    steps.take_made(
+        Stretch(REFERENCE, 0, done, len(batches)),
+        lambda step: log_probabilities_of(batches[step]).to(HOST),
+        take,
+        lambda: ({"scored": scored}, {"layout": judgements.layout}),
+    )
     return scored

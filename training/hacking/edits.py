@@ -11,7 +11,7 @@ from models.generation import Response
 from models.tokenization import encode_responses
 from training.data.examples import Prompt
 from training.responses.written import WrittenResponse
-from training.reward.scoring import Reward
+from training.reward.scoring import Reward, shared_rewards
 
 EDITS: Mapping[str, Callable[[str], str]] = {
     "padding": lambda text: f"{text} I hope that this helps. Please ask if there is anything else that I can do.",
@@ -35,7 +35,7 @@ def preferred_over_edits(
     if not answered:
         return {}
     asked = [prompt for prompt, _ in answered]
-    earned_B = reward(asked, _written(policy, [text for _, text in answered]))
+    earned_B = shared_rewards(reward, asked, _written(policy, [text for _, text in answered]))
     shares = {}
     for name, edit in EDITS.items():
         edited = _written(policy, [edit(text) for _, text in answered])
@@ -43,7 +43,7 @@ def preferred_over_edits(
             row for row, (prompt, one) in enumerate(zip(asked, edited, strict=True)) if _fits(policy, prompt, one)
         ]
         if fitting:
-            other_B = reward([asked[row] for row in fitting], [edited[row] for row in fitting])
+            other_B = shared_rewards(reward, [asked[row] for row in fitting], [edited[row] for row in fitting])
             shares[name] = float((earned_B[fitting] >= other_B).double().mean())
     return shares
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
 from models.reward import RewardModel
 from training.config import RewardConfig
 from training.data.batches import draw
 from training.data.examples import Example, Pair, Prompt
 from training.hacking.edits import preferred_over_edits
+from training.responses.sampling import shared_responses
 from training.responses.written import WrittenResponse, written
 from training.reward.best_of import best_of_curve
 from training.reward.kept_teacher import KeptTeacher
-from training.reward.scoring import RewardModelScorer
+from training.reward.scoring import RewardModelScorer, shared_rewards
 from training.reward.second_teacher import SecondTeacher, second_teacher
 from training.runtime.seeds import derived_seed
 
@@ -69,8 +69,8 @@ def examine(
     if second is None:
         return Examination(figures, None)
     shape = len(chosen), SAMPLES
-    score_KN = scorer(asked, responses).reshape(shape)
-    reading_KN = scorer.by(second.kept, policy)(asked, responses).reshape(shape)
+    score_KN = shared_rewards(scorer, asked, responses).reshape(shape)
+    reading_KN = shared_rewards(scorer.by(second.kept, policy), asked, responses).reshape(shape)
     curve = best_of_curve(score_KN, reading_KN, seed=derived_seed(config.seed, "exam"))
     known = {"second_pairs": second.pairs, "second_accuracy": second.accuracy, "best_of_prompts": len(chosen)}
     return Examination({**figures, **known, **curve.to_json()}, second)
@@ -81,7 +81,7 @@ def _answered(
 ) -> tuple[list[Prompt], list[WrittenResponse]]:
     """All samples of the first prompt, then those of the next."""
     asked = [prompt for prompt in prompts for _ in range(SAMPLES)]
-    sampled = sample_responses(
+    sampled = shared_responses(
         policy,
         [prompt.token_ids for prompt in asked],
         max_new_tokens=config.max_new_tokens,

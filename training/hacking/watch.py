@@ -3,15 +3,15 @@
 It only reads: neither a random number nor a weight of the run depends on it, unless an alarm is meant to act.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
 from models.placement import HOST, moved
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
@@ -20,10 +20,12 @@ from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
 from training.hacking.edits import preferred_over_edits
 from training.responses.likelihoods import log_probabilities
+from training.responses.sampling import shared_responses
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
 from training.runtime.artifact import write_json
 from training.runtime.metrics import Measures, mean_of
+from training.runtime.ranks import ranks
 from training.runtime.replicas import together
 from training.runtime.seeds import derived_seed
 
@@ -115,7 +117,7 @@ class Watch:
 
     def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
         prompts = [prompt for prompt in self._prompts for _ in range(samples_per_prompt)]
-        sampled = sample_responses(
+        sampled = shared_responses(
             model,
             [prompt.token_ids for prompt in prompts],
             max_new_tokens=self._config.max_new_tokens,
@@ -128,25 +130,29 @@ class Watch:
     def _judged(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Samples:
         sampled = [response.sampled for response in responses]
         log_probabilities = [probability for response in sampled for probability in response.log_probabilities]
-        reward_B, kl_B, latent_BD, held_out_B, gold_B = together(
-            lambda: self._reward(prompts, responses).float(),
-            lambda: self._kl(prompts, responses),
-            lambda: self._latents(prompts, responses),
-            lambda: _asked(self._judges.held_out, prompts, responses),
-            lambda: _asked(self._judges.gold, prompts, responses),
-        )
-        assert reward_B is not None
-        assert kl_B is not None
+        judges = {"reward": self._reward, "held_out": self._judges.held_out, "gold": self._judges.gold}
+        asked: dict[str, Callable[..., Tensor]] = {
+            **{name: partial(_asked, judge) for name, judge in judges.items() if judge is not None},
+            "kl": self._kl,
+            **({"latents": self._latents} if isinstance(self._reward, RewardModelScorer) else {}),
+        }
+
+        def say(rows: Sequence[int]) -> list[Tensor]:
+            own = [prompts[row] for row in rows], [responses[row] for row in rows]
+            return together(*(partial(judge, *own) for judge in asked.values()))
+
+        said = dict(zip(asked, ranks().by_rows(say, len(prompts)), strict=True))
+        latent_BD = said.get("latents")
         samples = Samples(
             prompt_ids=[prompt.prompt_id for prompt in prompts],
             texts=[response.text for response in responses],
             token_ids=[response.token_ids for response in sampled],
             ended=[response.ended_with_eos for response in sampled],
-            reward_B=reward_B,
-            kl_B=kl_B,
+            reward_B=said["reward"],
+            kl_B=said["kl"],
             entropy=-sum(log_probabilities) / len(log_probabilities),
-            held_out_B=held_out_B,
-            gold_B=gold_B,
+            held_out_B=said.get("held_out"),
+            gold_B=said.get("gold"),
             latent_BD=latent_BD,
             deviation_B=self._deviations(latent_BD),
         )
@@ -175,10 +181,10 @@ class Watch:
         own_B = torch.tensor([sum(response.sampled.log_probabilities) for response in responses])
         return own_B - reference_BR.sum(-1)
 
-    def _latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
-        """(B, D) what the reward model's heads read; None of a rule."""
-        reward = self._reward
-        return reward.latents(prompts, responses) if isinstance(reward, RewardModelScorer) else None
+    def _latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+        """(B, D) what the reward model's heads read."""
+        assert isinstance(self._reward, RewardModelScorer)
+        return self._reward.latents(prompts, responses)
 
     def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
         """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
@@ -220,8 +226,8 @@ def _spread(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
     return draw(prompts, start=0, count=min(count, len(prompts)), seed=seed, purpose="detectors")
 
 
-def _asked(judge: Reward | None, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor | None:
-    return None if judge is None else judge(prompts, responses).float()
+def _asked(judge: Reward, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+    return judge(prompts, responses).float()
 
 
 def _measures(evaluation: Evaluation) -> Measures:

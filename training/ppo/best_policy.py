@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from models.generation import sample_responses
 from models.lora import learnt_weights, set_learnt_weights
 from training.config import PpoConfig
 from training.data.examples import Prompt
 from training.ppo.models import PpoModels
 from training.ppo.rollout import score_responses
+from training.responses.sampling import shared_responses
 from training.responses.written import written
 from training.runtime.checkpoint import pack, unpack
 from training.runtime.metrics import Measures, mean_of
@@ -41,7 +41,7 @@ class BestPolicy:
         most.
         """
         config = self._config
-        sampled = sample_responses(
+        sampled = shared_responses(
             self._models.policy,
             [prompt.token_ids for prompt in self._prompts],
             max_new_tokens=config.max_new_tokens,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import (
     LanguageModel,
@@ -15,7 +15,7 @@ from models.backbone import (
     pad_right,
     response_positions,
 )
-from models.generation import Response, sample_responses
+from models.generation import Response
 from models.placement import HOST, moved
 from models.value import Critic
 from training.algorithms.advantages import (
@@ -35,8 +35,10 @@ from training.config import InputError, PpoConfig
 from training.data.examples import Prompt
 from training.ppo.models import PpoModels
 from training.responses.likelihoods import log_probabilities, response_batches
+from training.responses.sampling import shared_responses
 from training.responses.written import WrittenResponse, written
 from training.runtime.precision import products_in
+from training.runtime.ranks import ranks
 from training.runtime.replicas import together
 from training.runtime.run import PhaseTimer
 
@@ -109,7 +111,7 @@ def collect(
 ) -> Rollout:
     """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
-        sampled = sample_responses(
+        sampled = shared_responses(
             models.policy,
             [prompt.token_ids for prompt in prompts],
             max_new_tokens=config.max_new_tokens,
@@ -190,28 +192,23 @@ def score_responses(
     models: PpoModels, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse], config: PpoConfig
 ) -> Scored:
     """What all models of the run say of the responses. Raises `InputError` when a score is not finite."""
-    prompt_ids = [prompt.token_ids for prompt in prompts]
     sampled = [response.sampled for response in responses]
-    response_ids = [response.token_ids for response in sampled]
-    mask_BR = length_mask([len(ids) for ids in response_ids])
-    pad_id = models.policy.pad_id
-    rules_B = {} if models.rules is None else models.rules.values(prompts, responses)
-    by_rules_B = torch.zeros(len(prompts)) if models.rules is None else models.rules.sum(rules_B)
+    mask_BR = length_mask([len(response.token_ids) for response in sampled])
     by_rules_alone = models.reward is models.rules
-    score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR = together(
-        lambda: by_rules_B if by_rules_alone else models.reward(prompts, responses).float(),
-        lambda: _policy_log_probabilities(models, prompt_ids, sampled, mask_BR, config),
-        lambda: _log_probabilities(
-            models.reference, prompt_ids, response_ids, config, share_prompts=models.share_prompts
-        ),
-        lambda: values(models.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
-        lambda: torch.zeros(len(prompts)) if models.cost is None else models.cost(prompts, responses).float(),
-        lambda: values(models.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+
+    def say(rows: Sequence[int]) -> list[Tensor]:
+        own = [prompts[row] for row in rows], [responses[row] for row in rows]
+        return _said(models, *own, config, longest=mask_BR.shape[1])
+
+    score_B, log_probability_BR, reference_BR, value_BR, cost_B, cost_value_BR, *by_rule = ranks().by_rows(
+        say, len(prompts)
     )
+    rules_B = {} if models.rules is None else dict(zip(models.rules.weights, by_rule, strict=True))
+    by_rules_B = torch.zeros(len(prompts)) if models.rules is None else models.rules.sum(rules_B)
     for kind, given_B in (("reward", score_B), ("cost", cost_B)):
         if not bool(torch.isfinite(given_B).all()):
             raise InputError(f"the {kind} model gave a score that is not finite")
-    score_B = score_B.clone()  # out of inference mode
+    score_B = by_rules_B.clone() if by_rules_alone else score_B.clone()  # out of inference mode
     earned_B = score_B if by_rules_alone or models.rules is None else score_B + by_rules_B
     ended_B = torch.tensor([response.ended_with_eos for response in sampled])
     return Scored(
@@ -229,6 +226,37 @@ def score_responses(
         cost_B=cost_B.clone(),
         cost_value_BR=cost_value_BR,
     )
+
+
+def _said(
+    models: PpoModels,
+    prompts: Sequence[Prompt],
+    responses: Sequence[WrittenResponse],
+    config: PpoConfig,
+    *,
+    longest: int,
+) -> list[Tensor]:
+    """The reward model's scores, log-probabilities under policy and reference, values, costs, their values, and what
+    each rule says; of responses to which there are longer ones, so that (B, R) has more columns than theirs."""
+    prompt_ids = [prompt.token_ids for prompt in prompts]
+    sampled = [response.sampled for response in responses]
+    response_ids = [response.token_ids for response in sampled]
+    mask_BR = length_mask([len(ids) for ids in response_ids])
+    pad_id = models.policy.pad_id
+    rules_B = {} if models.rules is None else models.rules.values(prompts, responses)
+    by_rules_alone = models.reward is models.rules
+    said = together(
+        lambda: torch.zeros(len(prompts)) if by_rules_alone else models.reward(prompts, responses).float(),
+        lambda: _policy_log_probabilities(models, prompt_ids, sampled, mask_BR, config),
+        lambda: _log_probabilities(
+            models.reference, prompt_ids, response_ids, config, share_prompts=models.share_prompts
+        ),
+        lambda: values(models.critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+        lambda: torch.zeros(len(prompts)) if models.cost is None else models.cost(prompts, responses).float(),
+        lambda: values(models.cost_critic, prompt_ids, response_ids, mask_BR, config, pad_id),
+    )
+    widened = [one if one.ndim == 1 else nn.functional.pad(one, (0, longest - one.shape[1])) for one in said]
+    return [*widened, *rules_B.values()]
 
 
 def _policy_log_probabilities(

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
 from models.decoding import prepared
-from models.generation import NO_FILTERS, Filters, sample_responses
+from models.generation import NO_FILTERS, Filters, Response, sample_responses
 from models.stop_strings import stopped_text
 from models.tokenization import decode_response
 from training.data.examples import Prompt
 from training.records import CompletionRecord
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Steps
+from training.runtime.steps import Steps, Stretch
 from training.runtime.throughput import Meter, training_flop
 
 PHASE = "generate"
@@ -55,19 +55,22 @@ def sample_completions(
         done = [CompletionRecord.from_json(row) for row in checkpoint.values_as(_Values).completions]
     meter = Meter(policy.model, batch_tokens=batch_size)
     steps = Steps(run, meter, total=len(batches), checkpoint_steps=checkpoint_steps)
+
+    def sampled_in(step: int) -> list[Response]:
+        return sample_responses(
+            policy,
+            [prompts[index].token_ids for index, _ in batches[step]],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=derived_seed(seed, "generate", step),
+            batch_size=batch_size,
+            filters=filters,
+            stop=stop,
+        )
+
     with prepared(policy.model):
-        for step in steps.timed(start, len(batches)):
+        for step, sampled in steps.made(Stretch(PHASE, 0, start, len(batches)), sampled_in):
             batch = batches[step]
-            sampled = sample_responses(
-                policy,
-                [prompts[index].token_ids for index, _ in batch],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=derived_seed(seed, "generate", step),
-                batch_size=batch_size,
-                filters=filters,
-                stop=stop,
-            )
             done += [
                 CompletionRecord(
                     prompt_id=prompts[index].prompt_id,

@@ -16,7 +16,7 @@ from training.reward.kept_teacher import KeptTeacher
 from training.reward.normalisation import Demonstrations, centre, normalise
 from training.reward.phases import DISTIL, sampling
 from training.reward.policy_samples import PolicySamples
-from training.reward.scoring import batched_scores
+from training.reward.scoring import shared_scores
 from training.reward.student import Judgements, Student, Taught
 from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
@@ -80,7 +80,7 @@ class RewardBuilder:
         self._steps.total = steps + max(self._steps_of(method, train) for method in (self.method, *trials.methods))
         # The samples come before anything that learns: teachers, mismatch and the scores' mean are of all of them.
         if done < sample_steps:
-            self._take(sampling(self._policy, self._samples), Stretch("sample", 0, done, sample_steps))
+            self._sample(Stretch("sample", 0, done, sample_steps))
         # The teacher stands in for `distil` in all folds, so it is asked before them, and of all labels, not of a
         # fold's: it holds each fold out by itself.
         if trials.wait_for_teacher:
@@ -155,13 +155,21 @@ class RewardBuilder:
         if not self._trials.by_teacher:  # whose teacher heard all labels before the trials
             self._taught.forget()
 
-    def _take(self, take: Take, stretch: Stretch) -> None:
-        def told(step: int) -> tuple[Measures, Work]:
-            measures, work = take(step)
-            chosen = self._trials.measures() if step == 0 else {}
-            return {**measures, **self._taught.measures(), **chosen}, work
+    def _sample(self, stretch: Stretch) -> None:
+        take = sampling(self._policy, self._samples)
+        self._steps.take_made(
+            stretch,
+            self._samples.draw,
+            lambda step, drawn: self._told(step, *take(step, drawn)),
+            lambda: self._state(stretch.phase),
+        )
 
-        self._steps.take(stretch, told, lambda: self._state(stretch.phase))
+    def _take(self, take: Take, stretch: Stretch) -> None:
+        self._steps.take(stretch, lambda step: self._told(step, *take(step)), lambda: self._state(stretch.phase))
+
+    def _told(self, step: int, measures: Measures, work: Work) -> tuple[Measures, Work]:
+        chosen = self._trials.measures() if step == 0 else {}
+        return {**measures, **self._taught.measures(), **chosen}, work
 
     def _normalise(self) -> None:
         raw_B = normalise(
@@ -173,7 +181,7 @@ class RewardBuilder:
         if self._taught.target_NH is None:
             return
         if self._demonstrations:
-            raw_B = batched_scores(self._reward_model, [sample.token_ids for sample in self._samples.drawn])
+            raw_B = shared_scores(self._reward_model, [sample.token_ids for sample in self._samples.drawn])
         self._taught.compare(raw_B)
 
     def _judgements(self, train: Sequence[Pair]) -> Judgements:

@@ -17,6 +17,7 @@ from models.placement import HOST, moved
 from models.reward import RewardModel, latents
 from training.data.batches import length_batches
 from training.data.examples import Example
+from training.runtime.ranks import ranks
 from training.runtime.replicas import shards, together
 
 UNLIKELY = -4.0  # nats; a token that the policy itself would hardly have written
@@ -59,12 +60,17 @@ def prompt_features(policy: LanguageModel, examples: Sequence[Example]) -> Tenso
     """(B, 2 D): middle and last hidden states where the response is about to begin."""
     found = torch.zeros(len(examples), 2 * policy.model.config.hidden_size)
     lengths = [len(example.prompt_ids) for example in examples]
-    for batch in length_batches(lengths, batch_tokens=BATCH_TOKENS):
+
+    def read(batch: Sequence[int]) -> Tensor:
         ids_BT = pad_right([examples[index].prompt_ids for index in batch], policy.pad_id, policy.device)
         middle_BTD, last_BTD = middle_and_last_hidden_states(policy.model, ids_BT)
         rows = torch.arange(len(batch), device=policy.device)
         ends = moved(torch.tensor([lengths[index] - 1 for index in batch]), policy.device)
-        found[batch] = torch.cat([middle_BTD[rows, ends], last_BTD[rows, ends]], dim=1).to(HOST)
+        return torch.cat([middle_BTD[rows, ends], last_BTD[rows, ends]], dim=1).to(HOST)
+
+    batches = length_batches(lengths, batch_tokens=BATCH_TOKENS)
+    for batch, state_BD in zip(batches, ranks().each(read, batches), strict=True):
+        found[batch] = state_BD
     return found
 
 
@@ -77,9 +83,15 @@ def prefix_features(policy: LanguageModel, examples: Sequence[Example]) -> Itera
     for start in range(0, len(examples), EXAMPLES_AT_ONCE):
         chunk = examples[start : start + EXAMPLES_AT_ONCE]
         batches = length_batches([len(example) for example in chunk], batch_tokens=BATCH_TOKENS)
-        count = min(shards(), len(batches))
-        parts = together(*(partial(_features_of, policy, chunk, batches[first::count]) for first in range(count)))
-        found = {index: prefix_NF for part in parts for index, prefix_NF in part.items()}
+        own = ranks().share(batches)
+        count = min(shards(), len(own))
+        parts = together(*(partial(_features_of, policy, chunk, own[first::count]) for first in range(count)))
+        found = {
+            index: prefix_NF
+            for of_process in ranks().gather(parts)
+            for part in of_process
+            for index, prefix_NF in part.items()
+        }
         yield from (found[index] for index in range(len(chunk)))
 
 

@@ -15,13 +15,13 @@ from training.preferences.calibration import calibration
 from training.preferences.subsets import subset_figures
 from training.records import PreferenceRecord, ScoredPairRecord
 from training.reward.heads import by_criterion
-from training.reward.scoring import batched_scores, batched_scores_by_head
+from training.reward.scoring import shared_scores, shared_scores_by_head
 
 
 def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
     """Raw score of A minus that of B."""
-    score_a_P = batched_scores(reward_model, [pair.a.token_ids for pair in pairs])
-    score_b_P = batched_scores(reward_model, [pair.b.token_ids for pair in pairs])
+    score_a_P = shared_scores(reward_model, [pair.a.token_ids for pair in pairs])
+    score_b_P = shared_scores(reward_model, [pair.b.token_ids for pair in pairs])
     return (score_a_P - score_b_P).tolist()
 
 
@@ -42,8 +42,8 @@ def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
     read_out = reward_model.read_out
     if read_out.heads == 1 or not pairs:
         return {}
-    score_a_PH = batched_scores_by_head(reward_model, [pair.a.token_ids for pair in pairs])
-    score_b_PH = batched_scores_by_head(reward_model, [pair.b.token_ids for pair in pairs])
+    score_a_PH = shared_scores_by_head(reward_model, [pair.a.token_ids for pair in pairs])
+    score_b_PH = shared_scores_by_head(reward_model, [pair.b.token_ids for pair in pairs])
     difference_HP = (score_a_PH - score_b_PH).T.tolist()
     members = [agreement(pairs, difference_P).accuracy for difference_P in difference_HP[: read_out.members]]
     figures: dict[str, object] = {"member_accuracy": [accuracy.mean for accuracy in members if accuracy]}

@@ -14,7 +14,7 @@ from training.data.encoding import encode_demonstrations
 from training.data.examples import Example
 from training.data.opening import load
 from training.records import DemonstrationRecord
-from training.reward.scoring import batched_scores_by_head
+from training.reward.scoring import shared_scores_by_head
 
 # Of the greatest score: equal rows of two batches differ by less, and no head that has learnt anything by so little.
 ROUNDING = 1e-5
@@ -45,7 +45,7 @@ def reference_demonstrations(
 
 def centre(reward_model: RewardModel, reference: Sequence[Example]) -> Tensor:
     """Tell the read-out where the members' scores of the reference lie; returns them, raw, (B, H)."""
-    raw_BH = batched_scores_by_head(reward_model, [response.token_ids for response in reference])
+    raw_BH = shared_scores_by_head(reward_model, [response.token_ids for response in reference])
     if reward_model.read_out.heads > 1:
         reward_model.set_read_out(reward_model.read_out.centred_on(raw_BH))
     return raw_BH

@@ -25,7 +25,7 @@ from training.runtime.learning import passes_of
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Plan, RowT
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Take, Work
+from training.runtime.steps import Work
 from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ class Phase:
     """Whether it needs samples of the policy."""
 
 
-def sampling(policy: LanguageModel, samples: PolicySamples) -> Take:
-    """What takes a step in which the policy answers prompts."""
+def sampling(
+    policy: LanguageModel, samples: PolicySamples
+) -> Callable[[int, Sequence[Example]], tuple[Measures, Work]]:
+    """What takes a step in which the policy has answered prompts."""
 
-    def take(step: int) -> tuple[Measures, Work]:
-        drawn = samples.draw(step)
+    def take(_: int, drawn: Sequence[Example]) -> tuple[Measures, Work]:
+        samples.keep(drawn)
         predicted = sum(len(sample.response_ids) for sample in drawn)
         lengths = [len(sample) for sample in drawn]
         flop = training_flop(policy.model, lengths, predicted=predicted, passes=1)

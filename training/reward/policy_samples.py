@@ -44,12 +44,14 @@ class PolicySamples:
             seed=derived_seed(self._config.seed, "reference", step),
             batch_size=BATCH,
         )
-        drawn = [
+        return [
             Example(prompt.prompt_id, prompt.token_ids, self._as_learnt(response))
             for prompt, response in zip(batch, sampled, strict=True)
         ]
+
+    def keep(self, drawn: Sequence[Example]) -> None:
+        """Have the responses of the next step among the others."""
         self.drawn += drawn
-        return drawn
 
     def _as_learnt(self, response: Response) -> tuple[int, ...]:
         """The ids with the end that judged responses have: the policy may end by several."""

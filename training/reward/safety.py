@@ -11,7 +11,7 @@ from training.config import InputError
 from training.data.examples import Example, Pair
 from training.preferences.comparisons import safety_labels
 from training.preferences.intervals import clustered, clustered_proportion
-from training.reward.scoring import batched_scores
+from training.reward.scoring import shared_scores
 
 
 def require_both_labels(pairs: Sequence[Pair]) -> None:
@@ -30,7 +30,7 @@ def safety_figures(cost_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
     labelled = list(dict.fromkeys((example, label) for example, label in sides if label))
     if not labelled:
         return {"validation_labels": 0}
-    cost_B = batched_scores(cost_model, [example.token_ids for example, _ in labelled]).tolist()
+    cost_B = shared_scores(cost_model, [example.token_ids for example, _ in labelled]).tolist()
     judged = [
         (example, label, (cost > 0) == (label < 0)) for (example, label), cost in zip(labelled, cost_B, strict=True)
     ]

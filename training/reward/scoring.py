@@ -16,6 +16,7 @@ from training.data.batches import length_batches
 from training.data.examples import Example, Prompt
 from training.responses.written import WrittenResponse
 from training.reward.kept_teacher import KeptTeacher
+from training.runtime.ranks import Ranks, ranks
 
 BATCH_TOKENS = 2048
 
@@ -115,15 +116,45 @@ class RewardModelScorer:
         return stopped
 
 
+def shared_rewards(reward: Reward, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
+    """(B,) as the reward gives them, up to rounding, the responses shared out between the processes of a run, all of
+    which ask."""
+
+    def earned(rows: Sequence[int]) -> list[Tensor]:
+        return [reward([prompts[row] for row in rows], [responses[row] for row in rows])]
+
+    (earned_B,) = ranks().by_rows(earned, len(prompts))
+    return earned_B
+
+
 def batched_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Raw scores in order, (B,), on the host, computed in batches of similar length."""
     return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences))
 
 
-@torch.inference_mode()
+def shared_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Raw scores as `batched_scores` computes them, the batches shared out between the processes of a run, all of which
+    ask."""
+    return reward_model.read_out.of(shared_scores_by_head(reward_model, sequences))
+
+
 def batched_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Raw scores of each head, (B, H), as `batched_scores` computes them."""
+    return _by_head(reward_model, sequences, Ranks())
+
+
+def shared_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Raw scores of each head, (B, H), as `shared_scores` computes them."""
+    return _by_head(reward_model, sequences, ranks())
+
+
+@torch.inference_mode()
+def _by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]], by: Ranks) -> Tensor:
+    def scores(batch: Sequence[int]) -> Tensor:
+        return scores_by_head(reward_model, [sequences[index] for index in batch]).to(HOST)
+
     raw_BH = torch.zeros(len(sequences), reward_model.read_out.heads)
-    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
-        raw_BH[batch] = scores_by_head(reward_model, [sequences[index] for index in batch]).to(HOST)
+    batches = length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS)
+    for batch, found_BH in zip(batches, by.each(scores, batches), strict=True):
+        raw_BH[batch] = found_BH
     return raw_BH

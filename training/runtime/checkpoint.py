@@ -53,7 +53,7 @@ class CheckpointStore:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write durably, then drop all but the newest two."""
-        final = self._folder / f"{checkpoint.step:08d}"
+        final = self._folder_of(checkpoint.step)
         temporary = self._folder / f".{final.name}.part"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -88,6 +88,10 @@ class CheckpointStore:
                 return checkpoint
         return None
 
+    def at(self, step: int) -> Checkpoint | None:
+        """The checkpoint before that step, if it is whole and of this run."""
+        return self._read(self._folder_of(step))
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing was saved, whole or not."""
@@ -97,6 +101,9 @@ class CheckpointStore:
         """Remove everything: the run has ended and its artifact is published."""
         shutil.rmtree(self._folder)
         self._folder.mkdir()
+
+    def _folder_of(self, step: int) -> Path:
+        return self._folder / f"{step:08d}"
 
     def _folders(self) -> list[Path]:
         return sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name.isdigit())

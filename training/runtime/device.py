@@ -18,10 +18,15 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _device = HOST
 
 
-def use_device(wanted: str) -> None:
-    """Compute on `auto`, `cpu`, `cuda`, `cuda:N` or `mps` from here on. Raises `InputError` where that isn't there."""
+def use_device(wanted: str, *, process: int = 0, processes: int = 1) -> None:
+    """Compute on `auto`, `cpu`, `cuda`, `cuda:N` or `mps` from here on; of several processes on this machine each on a
+    device of its own. Raises `InputError` where that isn't there."""
     global _device
     _device = found(wanted)
+    if processes > 1 and _device.type != "cpu":
+        if wanted not in ("auto", "cuda"):
+            raise InputError(f"device: {wanted} is one, and each of {processes} processes needs one: say cuda")
+        _device = found(f"cuda:{process}")
     if _device.type == "cuda":
         torch.cuda.set_device(_device)
 

@@ -14,6 +14,11 @@ def say_bad_input(error: Exception) -> Ending:
     return _say(BAD_INPUT, " ".join(str(error).split()))
 
 
+def say_lost(error: Exception) -> Ending:
+    """Tell in one line on stderr that another process of the run is lost."""
+    return _say(FAILED, str(error))
+
+
 def say_no_memory(sentence: str) -> Ending:
     """Tell in one line on stderr that memory ran out."""
     return _say(NO_MEMORY, f"Out of memory: {sentence}")

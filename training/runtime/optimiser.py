@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from training.config import InputError
+from training.runtime.ranks import ranks
 
 
 class Trainer:
@@ -30,6 +31,7 @@ class Trainer:
 
         Raises `InputError` when it is not finite: nothing that could follow would be worth publishing.
         """
+        ranks().add_gradients(self._parameters)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._gradient_clip))
         if not math.isfinite(norm):
             raise InputError("training diverged: a gradient is not finite (lower the learning rate)")

@@ -20,6 +20,7 @@ from models.backbone import hidden_states
 from training.config.values import Precision
 from training.runtime.artifact import write_json
 from training.runtime.device import device, finish_work
+from training.runtime.ranks import ranks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,8 +40,10 @@ def products_in(precision: Precision) -> AbstractContextManager[object]:
 
 def settled_precision(wanted: Precision, model: "PreTrainedModel", out: Path) -> Precision:
     """What `wanted` is on this machine. What `fastest` was is kept in `out`, so that a run resumes as it began."""
-    if wanted != "fastest":
-        return wanted
+    return ranks().told(lambda: _fastest(model, out)) if wanted == "fastest" else wanted
+
+
+def _fastest(model: "PreTrainedModel", out: Path) -> Precision:
     path = out / CHOICE
     if not path.exists():
         write_json(path, {"precision": faster_precision(model)})

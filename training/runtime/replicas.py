@@ -4,6 +4,7 @@ The operations of a small model are too short to be shared out between cores. On
 sleep between operations (as they must beside a web server) trained a model of a million parameters at 7,800 tokens a
 second, one thread alone at 9,400, and two replicas with a thread each at 14,200. The number of halves is fixed, so that
 a result doesn't depend on the number of cores. Any other device is kept busy by one thread: there a batch is whole.
+Where several processes share the work (`training.runtime.ranks`) the halves are theirs, and the same two are added up.
 """
 
 import copy
@@ -16,6 +17,7 @@ from torch import nn
 
 from training.runtime.device import device
 from training.runtime.heap import give_back
+from training.runtime.ranks import ranks
 
 SHARDS = 2
 """On CPUs."""
@@ -28,16 +30,16 @@ _pool = ThreadPoolExecutor(SHARDS, thread_name_prefix="shard")
 
 
 def use_threads(threads: int) -> None:
-    """Share `threads` CPU threads out between the halves; with one, the halves take turns."""
+    """Share `threads` CPU threads out between this process's halves; with one, the halves take turns."""
     global _pool
-    torch.set_num_threads(max(1, threads // SHARDS))
+    torch.set_num_threads(max(1, threads // shards()))
     _pool.shutdown()
     _pool = ThreadPoolExecutor(min(SHARDS, threads), thread_name_prefix="shard")
 
 
 def shards() -> int:
-    """Into how many parts a batch is shared out."""
-    return SHARDS if device().type == "cpu" else 1
+    """Into how many parts this process shares out its part of a batch."""
+    return max(1, SHARDS // ranks().count) if device().type == "cpu" else 1
 
 
 def together(*tasks: Callable[[], ResultT]) -> list[ResultT]:
@@ -57,12 +59,14 @@ class Replicas(Generic[ModuleT]):
         self._modules = (module, *(replica(module) for _ in range(shards() - 1)))
 
     def map(self, work: Callable[[ModuleT, Sequence[RowT]], ResultT], rows: Sequence[RowT]) -> list[ResultT]:
-        """`work` on every half of the rows with a module of its own, then all gradients in the original."""
-        parts = [rows[start :: len(self._modules)] for start in range(min(len(self._modules), len(rows)))]
+        """`work` on every half of the rows with a module of its own, then this process's gradients in the original."""
+        count = len(self._modules)
+        first, halves = ranks().index * count, ranks().count * count
+        parts = [rows[start::halves] for start in range(first, min(first + count, len(rows)))]
         pairs = zip(self._modules, parts, strict=False)
         results = together(*(lambda module=module, shard=shard: work(module, shard) for module, shard in pairs))
         self._gather_gradients()
-        return results
+        return [result for of_process in ranks().gather(results) for result in of_process]
 
     @torch.no_grad()
     def _gather_gradients(self) -> None:

@@ -18,6 +18,7 @@ from training.runtime.artifact import ArtifactKind, Lineage, placeless, publish,
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.device import finish_work
 from training.runtime.metrics import MetricsLog
+from training.runtime.ranks import RankLost, ranks
 from training.runtime.tensorboard import FOLDER as BOARD
 from training.runtime.tensorboard import Board
 
@@ -71,14 +72,14 @@ class Run:
     """
 
     def __init__(self, out: Path, lineage: Lineage, cancellation: Cancellation | None = None) -> None:
-        self.out = out
+        self.out = own_folder(out)
         self._lineage = lineage
         self._chosen: Mapping[str, float] = {}
         self._cancellation = cancellation or Cancellation()
-        _make_folder(out)
-        identity = _claimed(out / "run.json", lineage)
-        board = Board(out / BOARD) if lineage.config.get("tensorboard") and not self.finished else None
-        self.metrics = MetricsLog(out / "metrics.jsonl", board)
+        make_folder(self.out)
+        identity = _claimed_by_all(self.out / "run.json", lineage)
+        told = lineage.config.get("tensorboard") and not self.finished and ranks().first
+        self.metrics = MetricsLog(self.out / "metrics.jsonl", Board(out / BOARD) if told else None)
         self.checkpoints = CheckpointStore(out / "checkpoints", identity)
         self._checkpoint_seconds = float(cast(float, lineage.config.get("checkpoint_seconds", math.inf)))
         self._saved = time.monotonic()
@@ -89,15 +90,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.out / RESULT).is_file()
+        return ranks().told(lambda: (self.out / RESULT).is_file())
 
     def settle(self, config: ConfigT, facts: ModelFacts) -> ConfigT:
         """The settings with what the model decides of them, which the result and the artifact then tell; to be called
         once the model is open. A run that goes on keeps what it began with, whatever the rules say by then."""
         path = self.out / CHOSEN
-        if not path.exists():
+        if ranks().first and not path.exists():
             write_json(path, chosen(vars(config), facts))
-        self._chosen = json.loads(path.read_bytes())
+        self._chosen = ranks().told(lambda: json.loads(path.read_bytes()))
         return settled(config, self._chosen)
 
     @property
@@ -107,17 +108,26 @@ class Run:
 
     def resume(self) -> Checkpoint | None:
         """Where to go on from; None at the beginning."""
-        return self.checkpoints.load()
+        found = self.checkpoints.load() if ranks().first else None
+        step = ranks().told(lambda: None if found is None else found.step)
+        if step is None or ranks().first:
+            return found
+        own = self.checkpoints.at(step)
+        if own is None:
+            raise RankLost(f"the checkpoint before step {step} can't be read by all processes of this run")
+        return own
 
     def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], State]) -> None:
         """Save when due by steps or by seconds, or when cancelled, and raise `Cancelled` then. `done` counts steps from
         1."""
-        cancelled = self._cancellation.requested
-        if cancelled or done % every == 0 or time.monotonic() - self._saved >= self._checkpoint_seconds:
+        (cancelled,) = ranks().agree(self._cancellation.requested)
+        due = cancelled or done % every == 0 or time.monotonic() - self._saved >= self._checkpoint_seconds
+        if due and ranks().first:
             tensors, values = state()
             self.checkpoints.save(Checkpoint(done, phase, tensors, values))
             self._saved = time.monotonic()
         if cancelled:
+            ranks().wait()  # who ends earlier would be taken for dead
             self.metrics.close()
             raise Cancelled
 
@@ -132,6 +142,8 @@ class Run:
         broken = [name for name, value in result.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
             raise InputError(f"{', '.join(broken)}: not finite, so nothing is published")
+        if not ranks().first:
+            return
         if artifact is not None:
             kind, write = artifact
             publish(self.artifact, kind, replace(self._lineage, chosen_by_model=self._chosen), write)
@@ -157,21 +169,35 @@ class PhaseTimer:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
+def own_folder(out: Path) -> Path:
+    """Where this process writes: into the run's folder if it is the first of the run's, else where nobody looks and
+    nothing stays."""
+    return out if ranks().first else out / f".process-{ranks().index}.part"
+
+
 def _identity(lineage: Lineage, parents: Mapping[str, str]) -> str:
     parts = [lineage.stage, dict(parents), dict(lineage.data), dict(lineage.config)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Raises `InputError` where there can't be one."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
 
 
-def _claimed(path: Path, lineage: Lineage) -> str:
-    """The identity under which the folder is this run's, wherever it lies by now."""
+def _claimed_by_all(path: Path, lineage: Lineage) -> str:
+    """What the first process of the run claims the folder as. Raises `InputError` where another has another run."""
     identity = _identity(lineage, {role: placeless(parent) for role, parent in lineage.parents.items()})
+    if len(set(ranks().gather(identity))) > 1:
+        raise InputError("the processes of this run were given other settings or inputs")
+    return ranks().told(lambda: _claimed(path, lineage, identity))
+
+
+def _claimed(path: Path, lineage: Lineage, identity: str) -> str:
+    """The identity under which the folder is this run's, wherever it lies by now."""
     if not path.exists():
         write_json(path, {"identity": identity})
         return identity

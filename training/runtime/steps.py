@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from training.runtime.device import finish_work
 from training.runtime.metrics import Measures, mean_of
+from training.runtime.ranks import ranks
 from training.runtime.run import Run, State
 from training.runtime.throughput import Meter
 
@@ -24,6 +25,8 @@ class Work:
     def __add__(self, other: Self) -> "Work":
         return Work(self.tokens + other.tokens, self.flop + other.flop)
 
+
+MadeT = TypeVar("MadeT")
 
 Take = Callable[[int], tuple[Measures, Work]]
 """Takes a step, counted from 0 within its stretch, and says what it measured and what it computed."""
@@ -64,6 +67,31 @@ class Steps:
             measures, work = take(step - stretch.first)
             pace = self.pace(tokens=work.tokens, flop=work.flop)
             self.end(step, stretch.phase, {**measures, **pace}, state)
+
+    def take_made(
+        self,
+        stretch: Stretch,
+        make: Callable[[int], MadeT],
+        take: Callable[[int, MadeT], tuple[Measures, Work]],
+        state: Callable[[], State],
+    ) -> None:
+        """Take steps as `take` does, each of which begins with something that one process makes by itself."""
+        for step, made in self.made(stretch, make):
+            measures, work = take(step - stretch.first, made)
+            pace = self.pace(tokens=work.tokens, flop=work.flop)
+            self.end(step, stretch.phase, {**measures, **pace}, state)
+
+    def made(self, stretch: Stretch, make: Callable[[int], MadeT]) -> Iterator[tuple[int, MadeT]]:
+        """The steps of a stretch that are not done yet, with what `make` makes of each, counted within the stretch: of
+        as many at once as there are processes, each by one. Each step is timed as its part of their time."""
+        for start in range(stretch.start, stretch.end, ranks().count):
+            began = time.perf_counter()
+            steps = range(start, min(start + ranks().count, stretch.end))
+            found = ranks().each(lambda step: make(step - stretch.first), steps)
+            seconds = (time.perf_counter() - began) / len(steps)
+            for step, one in zip(steps, found, strict=True):
+                self._began = time.perf_counter() - seconds
+                yield step, one
 
     def timed(self, first: int, end: int) -> Iterator[int]:
         """The steps [first, end), each timed from here on: what was done before or between them isn't part of one."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.holding import weight_shapes
 from training.runtime.device import device, finish_work, peak_bytes
 from training.runtime.metrics import Measures, mean_of
+from training.runtime.ranks import ranks
 from training.runtime.replicas import shards, together
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Meter:
     """Tells the pace of steps; the machine's limit is measured once, and told with the first step."""
 
     def __init__(self, model: nn.Module, *, batch_tokens: int) -> None:
-        self._limit = matrix_product_limit(model, rows=batch_tokens)
+        self._limit = ranks().count * matrix_product_limit(model, rows=batch_tokens // ranks().count)
         self._told = False
 
     def measures(self, *, tokens: int, flop: float, seconds: float) -> Measures:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from models.backbone import LanguageModel
-from models.generation import Filters, sample_responses
+from models.generation import Filters
 from models.reward import RewardModel
 from training.config import EvaluateConfig, InputError
 from training.data.encoding import encode_answers, encode_pairs, encode_prompts
@@ -27,15 +27,17 @@ from training.records import (
     write_records,
 )
 from training.responses.likelihoods import log_probabilities
+from training.responses.sampling import shared_responses
 from training.responses.texts import SHOWN
 from training.responses.written import WrittenResponse, written
 from training.reward.held_out import score_differences
 from training.reward.kept_teacher import kept_teacher
 from training.reward.safety import cost_figures
-from training.reward.scoring import RewardModelScorer
+from training.reward.scoring import RewardModelScorer, shared_rewards
 from training.reward.second_teacher import kept_second_teacher
 from training.runtime.artifact import lineage_of, model_identity
 from training.runtime.metrics import mean_of
+from training.runtime.ranks import ranks
 from training.runtime.run import Cancellation, PhaseTimer, Run
 from training.runtime.seeds import derived_seed
 
@@ -69,7 +71,7 @@ def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
         sys.stderr.write(f"{config.reward}: {reward_model.read_out.elsewhere}\n")
     if policy is not None:
         timer = PhaseTimer()
-        figures, samples = _evaluate_policy(config, out, policy, reward_model, cost_model, timer)
+        figures, samples = _evaluate_policy(config, run.out, policy, reward_model, cost_model, timer)
         result |= figures
         seconds = {f"{phase}_seconds": mean_of(spent) for phase, spent in timer.seconds.items()}
         run.metrics.write(1, 2, "policy", _measures(result) | seconds, samples=samples)
@@ -102,7 +104,7 @@ def _evaluate_policy(
     }
     if cost_model is not None:
         with timer.measure("score"):
-            cost_B = RewardModelScorer(cost_model, policy)(repeated, responses)
+            cost_B = shared_rewards(RewardModelScorer(cost_model, policy), repeated, responses)
             result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
     if config.reference is None:
         return result, _shown(config, repeated, {"policy": responses})
@@ -123,7 +125,7 @@ def _evaluate_policy(
     if reward_model is not None:
         with timer.measure("score"):
             score = RewardModelScorer(reward_model, policy)
-            own_B, other_B = score(repeated, responses), score(repeated, reference_responses)
+            own_B, other_B = (shared_rewards(score, repeated, each) for each in (responses, reference_responses))
         result |= _win_rate(repeated, own_B, other_B)
         both = (repeated, responses), (repeated, reference_responses)
         result |= _second_reading(config, reference, *both, score)
@@ -131,7 +133,7 @@ def _evaluate_policy(
         write_records(out / DUELS, _duels(config, repeated, responses, reference_responses, rewards))
     if cost_model is not None:
         with timer.measure("score"):
-            cost_B = RewardModelScorer(cost_model, policy)(repeated, reference_responses)
+            cost_B = shared_rewards(RewardModelScorer(cost_model, policy), repeated, reference_responses)
             result["reference_cost"] = float(cost_B.mean())
     return result, _shown(config, repeated, {"policy": responses, "reference": reference_responses})
 
@@ -163,7 +165,7 @@ def _evaluate_preferences(config: EvaluateConfig, reward_model: RewardModel) -> 
 def _sample(
     config: EvaluateConfig, model: LanguageModel, prompts: Sequence[Prompt], role: str
 ) -> list[WrittenResponse]:
-    sampled = sample_responses(
+    sampled = shared_responses(
         model,
         [prompt.token_ids for prompt in prompts],
         max_new_tokens=config.max_new_tokens,
@@ -198,18 +200,24 @@ def _kl_per_response(
 ) -> list[float]:
     """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats, of the distribution
     that was sampled from, filters and all, to the reference's whole one."""
-    sampled = [response.sampled for response in responses]
-    reference_BR = log_probabilities(
-        reference,
-        [prompt.token_ids for prompt in prompts],
-        [response.token_ids for response in sampled],
-        temperature=config.temperature,
-        batch_tokens=BATCH_TOKENS,
-    )
-    return [
-        sum(response.log_probabilities) - float(reference_R[: len(response.token_ids)].sum())
-        for response, reference_R in zip(sampled, reference_BR, strict=True)
-    ]
+
+    def nats(rows: Sequence[int]) -> list[torch.Tensor]:
+        sampled = [responses[row].sampled for row in rows]
+        reference_BR = log_probabilities(
+            reference,
+            [prompts[row].token_ids for row in rows],
+            [response.token_ids for response in sampled],
+            temperature=config.temperature,
+            batch_tokens=BATCH_TOKENS,
+        )
+        found = [
+            sum(response.log_probabilities) - float(reference_R[: len(response.token_ids)].sum())
+            for response, reference_R in zip(sampled, reference_BR, strict=True)
+        ]
+        return [torch.tensor(found, dtype=torch.float64)]
+
+    (nats_B,) = ranks().by_rows(nats, len(prompts))
+    return nats_B.tolist()
 
 
 def _win_rate(prompts: Sequence[Prompt], own_B: torch.Tensor, other_B: torch.Tensor) -> dict[str, object]:
@@ -237,11 +245,16 @@ def _demonstration_loss(config: EvaluateConfig, policy: LanguageModel, reference
         return {}
     examples = [example for _, (example,) in fitting]
     prompts, responses = [one.prompt_ids for one in examples], [one.response_ids for one in examples]
-    own_BR, other_BR = (
-        log_probabilities(model, prompts, responses, temperature=1.0, batch_tokens=BATCH_TOKENS)
-        for model in (policy, reference)
-    )
-    lost_B = (other_BR - own_BR).sum(1).tolist()
+
+    def lost_in(rows: Sequence[int]) -> list[torch.Tensor]:
+        asked = [prompts[row] for row in rows], [responses[row] for row in rows]
+        own_BR, other_BR = (
+            log_probabilities(model, *asked, temperature=1.0, batch_tokens=BATCH_TOKENS)
+            for model in (policy, reference)
+        )
+        return [(other_BR - own_BR).sum(1)]
+
+    lost_B = ranks().by_rows(lost_in, len(examples))[0].tolist()
     mean_tokens = sum(map(len, responses)) / len(responses)
     lost = clustered([nats / mean_tokens for nats in lost_B], [one.prompt_id for one in examples])
     return {
@@ -269,7 +282,9 @@ def _second_reading(
     paid = kept_teacher(config.reward, policy=model_identity(config.reference))
     payer = score if paid is None else score.by(paid, reference)
     readers = {"paid_gain": payer, "second_gain": score.by(second, reference)}
-    return {name: gain(reader(*own), reader(*other)) for name, reader in readers.items()}
+    return {
+        name: gain(shared_rewards(reader, *own), shared_rewards(reader, *other)) for name, reader in readers.items()
+    }
 
 
 def _duels(

@@ -37,7 +37,7 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
         filters=Filters(config.top_k, config.top_p, config.min_p),
         stop=config.stop,
     )
-    write_records(out / COMPLETIONS, completions)
+    write_records(run.out / COMPLETIONS, completions)
     run.finish(
         {
             "completions": len(completions),

@@ -21,10 +21,11 @@ LETTERS_OF_A_TOKEN = 4
 """Some more in English, fewer elsewhere: texts are rather thought too short than too long."""
 
 
-def require_room(stage: str, config: StageConfig, *, threads: int) -> None:
-    """Raises `InputError` where a stage certainly takes more memory than there is, with the nearest settings that fit;
-    where it may, that is told on stderr."""
+def require_room(stage: str, config: StageConfig, *, threads: int, processes: int = 1) -> None:
+    """Raises `InputError` where a stage certainly takes more memory than there is for each of its processes here, with
+    the nearest settings that fit; where it may, that is told on stderr."""
     free = free_bytes()
+    free = free // processes if free is not None else None
     found = _fitted(stage, config, free=free, threads=threads) if free is not None else None
     if found is None or found.fits:
         return

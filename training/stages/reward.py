@@ -90,7 +90,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     if kind == "reward":
         records = load(config.preferences, PreferenceRecord)
         scored = scored_pairs(reward_model, records, differences, previous, max_length=max_length)
-        write_records(out / SCORED_PAIRS, scored)
+        write_records(run.out / SCORED_PAIRS, scored)
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),

@@ -37,6 +37,7 @@ from training.runtime.learning import hold, parameter_count, passes_of, prepare
 from training.runtime.metrics import Measures
 from training.runtime.optimisation import Batch, Learner, Plan, optimise
 from training.runtime.publishing import finish, require_publishable, writer_of
+from training.runtime.ranks import ranks
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch, Work
@@ -151,13 +152,17 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
     """Nats of each whole response."""
     losses = [0.0] * len(examples)
     lengths = [len(example) for example in examples]
-    for batch in shuffled_length_batches(lengths, batch_tokens=batch_tokens, seed=0):
+    batches = shuffled_length_batches(lengths, batch_tokens=batch_tokens, seed=0)
+
+    def nats(batch: Sequence[int]) -> list[float]:
         prompts = [examples[index].prompt_ids for index in batch]
         responses = [examples[index].response_ids for index in batch]
         log_probability_N, _ = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
-        parts = log_probability_N.split([len(response) for response in responses])
-        for index, part_N in zip(batch, parts, strict=True):
-            losses[index] = -float(part_N.sum())
+        return [-float(part_N.sum()) for part_N in log_probability_N.split([len(one) for one in responses])]
+
+    for batch, found in zip(batches, ranks().each(nats, batches), strict=True):
+        for index, loss in zip(batch, found, strict=True):
+            losses[index] = loss
     return losses
 
 

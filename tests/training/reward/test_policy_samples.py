@@ -34,6 +34,8 @@ def test_as_many_samples_are_drawn_as_are_wanted_and_prompts_take_turns(wanted: 
     prompts = tiny.prompts()
     samples = PolicySamples(config(reference_samples=wanted, max_new_tokens=2), policy, prompts)
     drawn = [samples.draw(step) for step in range(samples.steps)]
+    for of_step in drawn:
+        samples.keep(of_step)
     assert [len(one) for one in drawn] == [BATCH] * (wanted // BATCH) + ([wanted % BATCH] if wanted % BATCH else [])
     assert samples.drawn == [one for step in drawn for one in step]
     assert [one.prompt_id for one in samples.drawn] == [prompts[place % 8].prompt_id for place in range(wanted)]
@@ -47,10 +49,10 @@ def test_what_a_reward_model_with_too_few_positions_would_have_to_cut_is_refused
     policy: LanguageModel, reward_model: RewardModel
 ) -> None:
     samples = PolicySamples(config(reference_samples=4, max_new_tokens=4), policy, tiny.prompts())
-    samples.draw(0)
+    samples.keep(samples.draw(0))
     assert samples.as_read_by(reward_model) == samples.drawn
     short = PolicySamples(config(reference_samples=4, max_new_tokens=4), policy, tiny.prompts())
-    short.draw(0)
+    short.keep(short.draw(0))
     reward_model.model.config.max_position_embeddings = 5
     with pytest.raises(InputError, match="base: it reads 5 tokens, and a sample has"):
         short.as_read_by(reward_model)
