@@ -34,17 +34,13 @@ class Launch:
     token: int
     log: Path
     job: str = ""
-    processes: int = 1
     gpus: int = 0
 
     def command(self, program: Sequence[str], *, fence_seconds: float | None = None) -> tuple[str, ...]:
-        """What to run: `program` with this stage as the only one in its folder, by `torchrun` if it is several."""
-        interpreter, *stage = program
-        if self.processes > 1:
-            stage = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}", *stage]
+        """What to run: `program` with this stage as the only one in its folder."""
         waits = () if fence_seconds is None else (f"{fence_seconds:g}",)
         fence = ("-m", "app.jobs.fence", str(self.out), str(self.token), *waits, "--")
-        return (*fence, interpreter, *stage, self.stage, "--config", str(self.config), "--out", str(self.out))
+        return (*fence, *program, self.stage, "--config", str(self.config), "--out", str(self.out))
 
 
 class Child(Protocol):
@@ -102,7 +98,7 @@ class LocalProcess(Executor):
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment_of_child() | self.environment_of(launch),
+                env=self.environment_of_child() | {JOB: launch.job},
                 # Ctrl-C in a terminal reaches every process of the group; this one is told by its worker.
                 start_new_session=True,
             )
@@ -114,20 +110,12 @@ class LocalProcess(Executor):
             **allowed(os.environ, self.environment),
             "PYTHONUNBUFFERED": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
-            "OMP_NUM_THREADS": str(self._threads),
+            "OMP_NUM_THREADS": str(self.threads or os.cpu_count() or 1),
             "PLUMBLINE_PROCESSES": str(self.processes),
             "PLUMBLINE_DEVICE": self.device,
             "PLUMBLINE_MEMORY_BYTES": str(self.memory_bytes or ""),
             "PLUMBLINE_REWARD_FUNCTIONS": self.reward_functions,
         }
-
-    def environment_of(self, launch: Launch) -> dict[str, str]:
-        """What one launch is told besides: its name, and its share of the threads."""
-        return {JOB: launch.job, "OMP_NUM_THREADS": str(max(1, self._threads // launch.processes))}
-
-    @property
-    def _threads(self) -> int:
-        return self.threads or os.cpu_count() or 1
 
 
 class _LocalChild(Child):

@@ -21,6 +21,7 @@ from app.jobs.launch import Child, EngineAway, Executor, Launch, Living, LocalPr
 from app.jobs.pausing import pause
 from app.services import cluster
 from app.services.served.client import trusted
+from training.ending import JOB
 
 CODE = Path(__file__).parents[2]
 REQUEST_SECONDS = 5.0
@@ -29,7 +30,8 @@ SUBMISSION_SECONDS = 30.0
 POLL_SECONDS = 1.0
 # An orphan lives for a minute after its head died, on a machine where it can't be killed from another.
 FENCE_SECONDS = 120.0
-OTHERS = 0o077
+# The group may read it: a secret that is mounted into a pod belongs to the group that its processes are of.
+OTHERS = 0o037
 OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 # Errors of a job whose stage never began, for want of room above all: that takes 15 minutes.
 NEVER_BEGAN = frozenset(
@@ -141,7 +143,7 @@ class RayJobs(Executor):
 
     def environment(self, launch: Launch) -> dict[str, str]:
         """What the job is told of this worker's environment, as its own child would be."""
-        told = self._here.environment_of_child() | self._here.environment_of(launch)
+        told = self._here.environment_of_child() | {JOB: launch.job}
         asked_for = self._here.environment
         own = {name: value for name, value in told.items() if name not in OF_THIS_MACHINE or name in asked_for}
         return own | {"RAY_JOB_STOP_WAIT_TIME_S": str(math.ceil(self._stop_seconds))}
