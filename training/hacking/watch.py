@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.generation import sample_responses
 from models.placement import HOST, moved
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
+from training.engines.engine import Sampling
+from training.engines.own import OwnEngine
 from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
 from training.hacking.edits import preferred_over_edits
 from training.responses.likelihoods import log_probabilities
+from training.responses.sampler import Sampler
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
 from training.runtime.artifact import write_json
@@ -59,10 +61,12 @@ class Watch:
         reference: LanguageModel,
         reward: Reward,
         judges: Judges,
+        sampler: Sampler | None = None,
     ) -> None:
         self._config = config
         self._policy = policy
         self._reference = reference
+        self._sampler = sampler or Sampler(OwnEngine(), policy)
         self._reward = reward
         self._judges = judges
         self._folder = folder
@@ -73,9 +77,11 @@ class Watch:
     def evaluate(self, iteration: int) -> Measures:
         """Judge samples of the policy after so many iterations, and write the report anew."""
         if self._judge is None:
-            reference, _ = self._sample(self._reference, REFERENCE_SAMPLES, "reference")
+            reference, _ = self._sample(Sampler(OwnEngine(), self._reference), REFERENCE_SAMPLES, "reference")
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
-        samples, prompts = self._sample(self._policy, SAMPLES_PER_PROMPT, "policy")
+        samples, prompts = self._sample(self._sampler, SAMPLES_PER_PROMPT, "policy")
+        if not self._sampler.exact:
+            samples = replace(samples, engine_gap=self._sampler.gap)
         if self._config.alarms.edits is not None:
             samples = replace(samples, preferred_over_edits=self._preferred_over_edits(prompts, samples))
         evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
@@ -113,16 +119,14 @@ class Watch:
         """Go on after the `evaluations` of a checkpoint."""
         self._evaluations = list(evaluations)
 
-    def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
+    def _sample(self, sampler: Sampler, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
         prompts = [prompt for prompt in self._prompts for _ in range(samples_per_prompt)]
-        sampled = sample_responses(
-            model,
+        sampled = sampler.sample(
             [prompt.token_ids for prompt in prompts],
-            max_new_tokens=self._config.max_new_tokens,
-            temperature=self._config.temperature,
+            Sampling(self._config.max_new_tokens, self._config.temperature),
             seed=derived_seed(self._config.seed, "detectors", role),
         )
-        return self._judged(prompts, written(model, sampled)), prompts
+        return self._judged(prompts, written(sampler.language_model, sampled)), prompts
 
     @torch.no_grad()
     def _judged(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Samples:

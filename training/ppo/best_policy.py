@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from models.generation import sample_responses
 from models.lora import learnt_weights, set_learnt_weights
 from training.config import PpoConfig
 from training.data.examples import Prompt
+from training.engines.engine import Sampling
 from training.ppo.models import PpoModels
 from training.ppo.rollout import score_responses
 from training.responses.written import written
@@ -41,12 +41,11 @@ class BestPolicy:
         most.
         """
         config = self._config
-        sampled = sample_responses(
-            self._models.policy,
+        sampled = self._models.sampler.sample(
             [prompt.token_ids for prompt in self._prompts],
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
+            Sampling(config.max_new_tokens, config.temperature),
             seed=derived_seed(config.seed, "held_out"),
+            precision=config.precision,
         )
         responses = written(self._models.policy, sampled)
         scored = score_responses(self._models, self._prompts, responses, config)

@@ -15,7 +15,7 @@ from models.backbone import (
     pad_right,
     response_positions,
 )
-from models.generation import Response, sample_responses
+from models.generation import Response
 from models.placement import HOST, moved
 from models.value import Critic
 from training.algorithms.advantages import (
@@ -33,6 +33,7 @@ from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.data.examples import Prompt
+from training.engines.engine import Sampling
 from training.ppo.models import PpoModels
 from training.responses.likelihoods import log_probabilities, response_batches
 from training.responses.written import WrittenResponse, written
@@ -109,12 +110,11 @@ def collect(
 ) -> Rollout:
     """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
-        sampled = sample_responses(
-            models.policy,
+        sampled = models.sampler.sample(
             [prompt.token_ids for prompt in prompts],
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
+            Sampling(config.max_new_tokens, config.temperature),
             seed=seed,
+            precision=config.precision,
         )
         responses = written(models.policy, sampled)
     return assess(models, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer)
@@ -238,7 +238,7 @@ def _policy_log_probabilities(
     mask_BR: Tensor,
     config: PpoConfig,
 ) -> Tensor:
-    if config.precision != "float32":
+    if config.precision != "float32" and models.sampler.exact:  # which else has computed them so
         response_ids = [response.token_ids for response in sampled]
         return _log_probabilities(models.policy, prompt_ids, response_ids, config, share_prompts=models.share_prompts)
     flat = [value for response in sampled for value in response.log_probabilities]

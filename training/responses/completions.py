@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
 from models.decoding import prepared
-from models.generation import NO_FILTERS, Filters, sample_responses
+from models.generation import NO_FILTERS, Filters
 from models.stop_strings import stopped_text
 from models.tokenization import decode_response
 from training.data.examples import Prompt
+from training.engines.engine import Engine, Sampling
+from training.engines.own import OwnEngine
 from training.records import CompletionRecord
+from training.responses.sampler import Sampler
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
@@ -38,12 +41,15 @@ def sample_completions(
     checkpoint_steps: int,
     filters: Filters = NO_FILTERS,
     stop: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> list[CompletionRecord]:
     """`samples_per_prompt` completions of every prompt, in the order of the prompts.
 
     Batches hold prompts of similar length and have seeds of their own, so a run that resumes draws what the
-    interrupted one would have drawn.
+    interrupted one would have drawn. Without an `engine` they are drawn by our own decoding.
     """
+    sampler = Sampler(engine or OwnEngine(), policy, rescored=False)
+    sampling = Sampling(max_new_tokens, temperature, batch_size, filters, stop)
     jobs = [(index, sample) for index in range(len(prompts)) for sample in range(samples_per_prompt)]
     jobs.sort(key=lambda job: (len(prompts[job[0]].token_ids), job))
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
@@ -58,16 +64,8 @@ def sample_completions(
     with prepared(policy.model):
         for step in steps.timed(start, len(batches)):
             batch = batches[step]
-            sampled = sample_responses(
-                policy,
-                [prompts[index].token_ids for index, _ in batch],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=derived_seed(seed, "generate", step),
-                batch_size=batch_size,
-                filters=filters,
-                stop=stop,
-            )
+            asked = [prompts[index].token_ids for index, _ in batch]
+            sampled = sampler.sample(asked, sampling, seed=derived_seed(seed, "generate", step))
             done += [
                 CompletionRecord(
                     prompt_id=prompts[index].prompt_id,

@@ -10,6 +10,7 @@ import transformers
 from models.tokenization import TokenizerError
 from training.config import ConfigError, InputError, StageConfig
 from training.disk import is_full
+from training.engines.opening import require_engine
 from training.memory.room import held_to, is_out
 from training.runtime.device import device as chosen_device
 from training.runtime.device import use_device
@@ -46,6 +47,7 @@ def run_stage(
     before = {number: signal.signal(number, cancellation.request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         if not (out / RESULT).is_file():
+            require_engine(config)
             require_room(stage, config, threads=threads)
         # The formula and the limit are of the host's memory: a device's libraries reserve more than they take.
         with held_to(limit_bytes if chosen_device().type == "cpu" else None):
