@@ -107,6 +107,8 @@ class VllmEngine:
 def _require(language_model: LanguageModel) -> None:
     if device().type not in _DEVICES:
         raise InputError(f"engine: vLLM samples on a processor or a GPU with CUDA, and this is {device().type}")
+    if device().index:
+        raise InputError("engine: vLLM takes the first GPU that it sees; choose another by CUDA_VISIBLE_DEVICES")
     # It starts a group of its own, of one, where there is none.
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         raise InputError("engine: vLLM samples in one process, and this run has several; choose own")

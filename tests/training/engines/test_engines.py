@@ -155,6 +155,7 @@ def test_what_vllm_would_do_otherwise_is_refused(kind: type, settings: dict[str,
     [
         ("training.engines.vllm.is_quantised", True, "takes no weights in 8 or 4 bits over"),
         ("training.engines.vllm.device", torch.device("mps"), "this is mps"),
+        ("training.engines.vllm.device", torch.device("cuda", 1), "CUDA_VISIBLE_DEVICES"),
     ],
 )
 def test_what_vllm_can_not_hold_or_reach_is_refused(

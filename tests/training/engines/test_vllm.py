@@ -60,9 +60,13 @@ def started(program: Sequence[str], stage: str, out: Path, settings: dict[str, o
 
 def ran(stage: str, out: Path, settings: dict[str, object], program: Sequence[str] = ("-m", "training")) -> str:
     """What the stage said on stderr; it must have come to its end."""
-    process = started(program, stage, out, settings)
+    return ended(started(program, stage, out, settings))
+
+
+def ended(process: subprocess.Popen[str], code: int = DONE) -> str:
+    """What it said on stderr."""
     said = process.communicate()[1]
-    assert process.returncode == DONE, said[-2000:]
+    assert process.returncode == code, said[-2000:]
     return said
 
 
@@ -92,23 +96,28 @@ def test_log_probabilities_are_those_of_training_whatever_weights_were_handed_ov
 def test_four_iterations_of_ppo_learn_as_with_our_own_decoding_and_a_killed_run_ends_alike(
     world: World, tmp_path: Path
 ) -> None:
-    ran("ppo", tmp_path / "own", ppo(world, engine="own"))
-    ran("ppo", tmp_path / "whole", ppo(world))
+    engines = {"own": "own", "whole": "vllm", "broken": "vllm"}
+    running = {
+        out: started(("-m", "training"), "ppo", tmp_path / out, ppo(world, engine=engine))
+        for out, engine in engines.items()
+    }
+    broken = running.pop("broken")
+    while broken.poll() is None and len(toy.metrics_lines(tmp_path / "broken")) < 2:
+        time.sleep(0.05)
+    broken.kill()
+    broken.communicate()
+    assert 2 <= len(toy.metrics_lines(tmp_path / "broken")) < ITERATIONS, "it was too fast to be killed"
+    ran("ppo", tmp_path / "broken", ppo(world))
+    for process in running.values():
+        ended(process)
     assert max(means(tmp_path / "whole", "first_ratio_error")) <= 1e-5
     for mine, theirs, own_variance, variance in zip(
         *(means(tmp_path / out, figure) for figure in ("score", "score_variance") for out in ("own", "whole")),
         strict=True,
     ):
         assert abs(mine - theirs) <= 4 * ((own_variance + variance) / world.size.batch_size) ** 0.5
-    process = started(("-m", "training"), "ppo", tmp_path / "broken", ppo(world))
-    while process.poll() is None and len(toy.metrics_lines(tmp_path / "broken")) < 2:
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
-    assert len(toy.metrics_lines(tmp_path / "broken")) < ITERATIONS, "it was too fast to be killed"
-    ran("ppo", tmp_path / "broken", ppo(world))
-    whole, broken = (means(tmp_path / out, "score") for out in ("whole", "broken"))
-    assert broken == pytest.approx(whole, abs=1e-4)
+    whole, resumed = (means(tmp_path / out, "score") for out in ("whole", "broken"))
+    assert resumed == pytest.approx(whole, abs=1e-4)
     expected = load_file(tmp_path / "whole" / "artifact" / "model.safetensors")
     found = load_file(tmp_path / "broken" / "artifact" / "model.safetensors")
     off = [float((found[name] - weight).abs().mean()) for name, weight in expected.items()]
@@ -117,8 +126,7 @@ def test_four_iterations_of_ppo_learn_as_with_our_own_decoding_and_a_killed_run_
 
 def test_a_hand_over_that_is_left_out_ends_the_run(world: World, tmp_path: Path) -> None:
     process = started(("-c", KEEPS_ITS_FIRST_WEIGHTS), "ppo", tmp_path / "out", ppo(world))
-    said = process.communicate()[1]
-    assert process.returncode == BAD_INPUT, said[-2000:]
+    said = ended(process, BAD_INPUT)
     assert "vllm sampled from other weights than those that learn" in said
     assert len(toy.metrics(tmp_path / "out")) == 1
 
