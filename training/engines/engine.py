@@ -34,7 +34,7 @@ class Engine(Protocol):
 
     @property
     def version(self) -> int | None:
-        """Of the weights that it samples from, None before it has any."""
+        """Which weights it samples from, None before it has any."""
 
     def load(self, language_model: LanguageModel, version: int) -> None:
         """Sample from these weights from here on; raises `InputError` where it can't take them over."""
