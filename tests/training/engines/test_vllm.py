@@ -2,14 +2,12 @@
 
 import json
 import os
-import statistics
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from bench.ppo_world import SAME, SIZES, World, our_settings, write_world
 from bench.vllm_sampling import PEER_PYTHON, ROOT
@@ -116,12 +114,8 @@ def test_four_iterations_of_ppo_learn_as_with_our_own_decoding_and_a_killed_run_
         strict=True,
     ):
         assert abs(mine - theirs) <= 4 * ((own_variance + variance) / world.size.batch_size) ** 0.5
-    whole, resumed = (means(tmp_path / out, "score") for out in ("whole", "broken"))
-    assert resumed == pytest.approx(whole, abs=1e-4)
-    expected = load_file(tmp_path / "whole" / "artifact" / "model.safetensors")
-    found = load_file(tmp_path / "broken" / "artifact" / "model.safetensors")
-    off = [float((found[name] - weight).abs().mean()) for name, weight in expected.items()]
-    assert statistics.fmean(off) < 1e-5
+    published = [tmp_path / out / "artifact" / "model.safetensors" for out in ("whole", "broken")]
+    assert published[0].read_bytes() == published[1].read_bytes()
 
 
 def test_a_hand_over_that_is_left_out_ends_the_run(world: World, tmp_path: Path) -> None:
