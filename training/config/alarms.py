@@ -23,6 +23,7 @@ Detector = Literal[
     "non_ascii",
     "negative_kl",
     "edits",
+    "engine_gap",
 ]
 
 
@@ -67,3 +68,6 @@ class AlarmBounds:
     edits: Fraction | None = 0.95
     """Share of responses that earn no less than they do padded, marked up, flattering, repeated, refusing or as an AI:
     below it."""
+    engine_gap: Positive | None = 0.1
+    """Nats per token between the log-probabilities of an engine in half precision and the policy's own: it may sample
+    from other weights."""

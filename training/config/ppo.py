@@ -8,6 +8,7 @@ from training.algorithms.choices import AlgorithmName, Estimator
 from training.algorithms.table import ALGORITHMS
 from training.config.alarms import AlarmBounds, Detector
 from training.config.by_model import power, step
+from training.config.engine import EngineName
 from training.config.learning import LearningConfig
 from training.config.rules import RewardRules
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Precision, Range
@@ -61,6 +62,10 @@ class PpoConfig(LearningConfig):
     precision: Precision = "float32"
     """Of the products in passes over whole responses; weights, gradients and sampling are in float32 all the same.
     `fastest` times both when the run begins and stays with what it found."""
+    engine: EngineName = "own"
+    """Who samples from the policy: our own decoding, or vLLM, which has to be installed (docs/training.md, Sampling
+    with vLLM). It gets the weights anew after each update; with `precision` bfloat16 it holds them so, and the policy's
+    own log-probabilities are computed."""
 
     critic: Literal["usual", "separate", "shared", "adapter"] = "usual"
     """`separate` starts from the reward model, trunk and head (Ouyang et al. 2022); `shared` is a head on the policy's

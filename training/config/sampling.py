@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from training.config.by_model import step
+from training.config.engine import EngineName
 from training.config.stage import StageConfig
 from training.config.values import ConfigError, Count, Fraction, Positive, Range
 
@@ -24,10 +25,19 @@ class SamplingConfig(StageConfig):
     """Strings that end a response; its text is cut before the first of them."""
     weights: Literal["float32", "bfloat16"] = "float32"
     """In bfloat16 a policy that came so takes half the memory, says the same and writes more slowly."""
+    engine: EngineName = "own"
+    """Who samples: our own decoding, or vLLM, which has to be installed (docs/training.md, Sampling with vLLM) and
+    computes in what `weights` says."""
 
     def __post_init__(self) -> None:
         if "" in self.stop:
             raise ConfigError("stop", "an empty string would end every response at once")
+        if self.engine == "own":
+            return
+        if self.stop:
+            raise ConfigError("stop", "strings that end a response need our own decoding: set engine to own")
+        if self.min_p > 0 and self.top_p < 1:
+            raise ConfigError("min_p", "vLLM has it before top_p, which draws otherwise: set engine to own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,9 @@ class EvaluateConfig(SamplingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        is_filtered = self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+        if self.engine != "own" and self.weights == "bfloat16" and is_filtered:
+            raise ConfigError("weights", "with filters vLLM needs float32, or KL would be of another distribution")
         if self.policy is not None and self.prompts is None:
             raise ConfigError("prompts", "needed to evaluate a policy")
         if self.cost is not None and self.policy is None:

@@ -89,6 +89,8 @@ class Judge:
         if self._cloud is not None and now.latent_BD is not None:
             figures["outliers"] = self._cloud.outliers(now.latent_BD)
         figures |= {"kl": kl, "negative_kl": -kl - 2 * standard_error(now.kl_B)}
+        if now.engine_gap is not None:
+            figures["engine_gap"] = now.engine_gap
         figures |= self._length_figures(now)
         figures["style"], details["style"] = style_shift(now, reference)
         figures |= _sameness(now, reference)
@@ -133,6 +135,7 @@ class Judge:
             "non_ascii": (bounds.non_ascii, _above),
             "negative_kl": (bounds.negative_kl, _above),
             "edits": (bounds.edits, _below),
+            "engine_gap": (bounds.engine_gap, _above),
         }
 
     def _length_correlation_bound(self) -> float | None:

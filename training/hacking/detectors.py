@@ -63,6 +63,8 @@ class Samples:
     """Between the heads of the reward model."""
     preferred_over_edits: Mapping[str, float] = field(default_factory=dict)
     """By edit the share of responses that earn no less than they do with it."""
+    engine_gap: float | None = None
+    """Nats per token that an engine in half precision was off."""
 
     @property
     def lengths(self) -> Tensor:

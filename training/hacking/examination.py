@@ -10,8 +10,10 @@ from models.reward import RewardModel
 from training.config import RewardConfig
 from training.data.batches import draw
 from training.data.examples import Example, Pair, Prompt
+from training.engines.engine import Sampling
+from training.engines.own import OwnEngine
 from training.hacking.edits import preferred_over_edits
-from training.responses.sampling import shared_responses
+from training.responses.sampler import Sampler
 from training.responses.written import WrittenResponse, written
 from training.reward.best_of import best_of_curve
 from training.reward.kept_teacher import KeptTeacher
@@ -81,12 +83,9 @@ def _answered(
 ) -> tuple[list[Prompt], list[WrittenResponse]]:
     """All samples of the first prompt, then those of the next."""
     asked = [prompt for prompt in prompts for _ in range(SAMPLES)]
-    sampled = shared_responses(
-        policy,
+    sampled = Sampler(OwnEngine(), policy).sample(
         [prompt.token_ids for prompt in asked],
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
+        Sampling(config.max_new_tokens, config.temperature, batch_size=SAMPLES * 2),
         seed=derived_seed(config.seed, "exam"),
-        batch_size=SAMPLES * 2,
     )
     return asked, written(policy, sampled)

@@ -16,11 +16,13 @@ from models.placement import HOST, moved
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
+from training.engines.engine import Sampling
+from training.engines.own import OwnEngine
 from training.hacking.alarms import Alarm, Evaluation, Judge
 from training.hacking.detectors import Samples
 from training.hacking.edits import preferred_over_edits
 from training.responses.likelihoods import log_probabilities
-from training.responses.sampling import shared_responses
+from training.responses.sampler import Sampler
 from training.responses.written import WrittenResponse, written
 from training.reward.scoring import Reward, RewardModelScorer
 from training.runtime.artifact import write_json
@@ -61,10 +63,12 @@ class Watch:
         reference: LanguageModel,
         reward: Reward,
         judges: Judges,
+        sampler: Sampler | None = None,
     ) -> None:
         self._config = config
         self._policy = policy
         self._reference = reference
+        self._sampler = sampler or Sampler(OwnEngine(), policy)
         self._reward = reward
         self._judges = judges
         self._folder = folder
@@ -75,9 +79,11 @@ class Watch:
     def evaluate(self, iteration: int) -> Measures:
         """Judge samples of the policy after so many iterations, and write the report anew."""
         if self._judge is None:
-            reference, _ = self._sample(self._reference, REFERENCE_SAMPLES, "reference")
+            reference, _ = self._sample(Sampler(OwnEngine(), self._reference), REFERENCE_SAMPLES, "reference")
             self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
-        samples, prompts = self._sample(self._policy, SAMPLES_PER_PROMPT, "policy")
+        samples, prompts = self._sample(self._sampler, SAMPLES_PER_PROMPT, "policy")
+        if not self._sampler.exact:
+            samples = replace(samples, engine_gap=self._sampler.gap)
         if self._config.alarms.edits is not None:
             samples = replace(samples, preferred_over_edits=self._preferred_over_edits(prompts, samples))
         evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
@@ -115,16 +121,14 @@ class Watch:
         """Go on after the `evaluations` of a checkpoint."""
         self._evaluations = list(evaluations)
 
-    def _sample(self, model: LanguageModel, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
+    def _sample(self, sampler: Sampler, samples_per_prompt: int, role: str) -> tuple[Samples, list[Prompt]]:
         prompts = [prompt for prompt in self._prompts for _ in range(samples_per_prompt)]
-        sampled = shared_responses(
-            model,
+        sampled = sampler.sample(
             [prompt.token_ids for prompt in prompts],
-            max_new_tokens=self._config.max_new_tokens,
-            temperature=self._config.temperature,
+            Sampling(self._config.max_new_tokens, self._config.temperature),
             seed=derived_seed(self._config.seed, "detectors", role),
         )
-        return self._judged(prompts, written(model, sampled)), prompts
+        return self._judged(prompts, written(sampler.language_model, sampled)), prompts
 
     @torch.no_grad()
     def _judged(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Samples:

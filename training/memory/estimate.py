@@ -5,7 +5,7 @@ Held against the peaks of real runs within 25 % (`tests/training/memory`). What 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -76,7 +76,11 @@ class Estimate:
 def estimate(stage: str, shape: ModelShape, settings: Settings, *, texts: Texts, threads: int) -> Estimate | None:
     """What a stage takes with a model; None for one that there is no formula for."""
     formula = _FORMULAE.get(stage)
-    return formula(_Given(shape, settings, texts, threads)) if formula is not None else None
+    if formula is None:
+        return None
+    given = _Given(shape, settings, texts, threads)
+    found = formula(given)
+    return found if settings.get("engine", "own") == "own" else _with_engine(given, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,13 @@ class _Given:
         """Of a step's rows, which are shared out between halves and cut by tokens."""
         halves = min(parts.HALVES, self.threads)
         return halves * min(ceil(min(rows, self.texts.rows) / parts.HALVES), max(1.0, micro_tokens // row_tokens))
+
+
+def _with_engine(given: _Given, found: Estimate) -> Estimate:
+    """Another program's copy of the weights is there throughout."""
+    length = given.texts.prompt_tokens + float(given.settings["max_new_tokens"])
+    engine = parts.engine(given.shape, float(given.settings["batch_size"]), length)
+    return replace(found, moments=tuple(Moment(one.name, {**one.parts, "engine": engine}) for one in found.moments))
 
 
 def _moment(name: str, **found: float) -> Moment:

@@ -22,6 +22,9 @@ QUANTISING = 90e6
 """What it takes to quantise a million weights at once: 16 differences of each, and their places."""
 PROCESS = 370e6
 """Python, torch and its libraries with two threads at work: `adopt` of a model of 50,000 parameters."""
+ENGINE = 700e6
+"""vLLM's libraries and what they set up."""
+ENGINE_KEY_VALUES = 4 << 30
 HALVES = 2
 """Replicas of a model that learns: `training.runtime.replicas`."""
 HEAP_BLOCK = 32 << 20
@@ -156,6 +159,12 @@ def halved(shape: ModelShape, *, held: Holding | None) -> float:
     weights = shape.trunk + shape.embedding
     is_halved = shape.in_bfloat16 and shape.gated and held not in QUANTISED and weights >= FEWEST_HALVED
     return HALF * weights if is_halved else 0.0
+
+
+def engine(shape: ModelShape, rows: float, length: float) -> float:
+    """vLLM beside a stage, with weights in float32, and keys and values of all rows as far as there is room for them:
+    `training.engines.vllm`."""
+    return ENGINE + FLOAT * shape.parameters + min(key_values(shape, rows, length) / 2, ENGINE_KEY_VALUES)
 
 
 def drawing(shape: ModelShape, rows: float) -> float:

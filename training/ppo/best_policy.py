@@ -8,9 +8,9 @@ from torch import Tensor
 from models.lora import learnt_weights, set_learnt_weights
 from training.config import PpoConfig
 from training.data.examples import Prompt
+from training.engines.engine import Sampling
 from training.ppo.models import PpoModels
 from training.ppo.rollout import score_responses
-from training.responses.sampling import shared_responses
 from training.responses.written import written
 from training.runtime.checkpoint import pack, unpack
 from training.runtime.metrics import Measures, mean_of
@@ -41,12 +41,11 @@ class BestPolicy:
         most.
         """
         config = self._config
-        sampled = shared_responses(
-            self._models.policy,
+        sampled = self._models.sampler.sample(
             [prompt.token_ids for prompt in self._prompts],
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
+            Sampling(config.max_new_tokens, config.temperature),
             seed=derived_seed(config.seed, "held_out"),
+            precision=config.precision,
         )
         responses = written(self._models.policy, sampled)
         scored = score_responses(self._models, self._prompts, responses, config)

@@ -11,7 +11,7 @@ from models.lora import learnt_weights, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
 from training.algorithms.table import ALGORITHMS
-from training.config import PpoConfig
+from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Example, Prompt
 from training.hacking.watch import Judges, Watch
@@ -23,6 +23,7 @@ from training.ppo.loop_values import LoopValues
 from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
+from training.responses.sampler import STALE
 from training.responses.texts import sample_texts
 from training.runtime.checkpoint import Checkpoint, pack, unpack
 from training.runtime.metrics import Measures, mean_of, merge
@@ -68,6 +69,7 @@ class PpoLoop:
                 reference=models.reference,
                 reward=models.reward,
                 judges=judges or Judges(),
+                sampler=models.sampler,
             )
             if config.detector_responses
             else None
@@ -97,6 +99,7 @@ class PpoLoop:
             self._published_row = iterations = self._quiet_iteration
         if stopped_early is not None:
             set_learnt_weights(self._models.policy.model, unpack("good.policy", self._good))
+            self._models.sampler.moved()
         if self._best is not None:
             self._best.measure(iterations)
             self._best.put_in_place()
@@ -190,8 +193,10 @@ class PpoLoop:
 
     def _measures(self, rollout: Rollout) -> Measures:
         of_critic = _critic_measures(rollout) if self._models.critic is not None else {}
+        gap = None if self._models.sampler.exact else self._models.sampler.gap
         return {
             **_rollout_measures(rollout, self._kl_coefficient),
+            **({} if gap is None else {"engine_gap": mean_of(gap)}),
             **of_critic,
             **self._constraint.measures(rollout),
         }
@@ -225,6 +230,7 @@ class PpoLoop:
         if self._roll_backs == self._config.kl_roll_backs:
             return False
         self._learner.restore(unpack("good", self._good))
+        self._models.sampler.moved()
         self._kl_coefficient *= 2
         self._roll_backs += 1
         return True
@@ -234,6 +240,7 @@ class PpoLoop:
         config = self._config
         measures: Measures = {}
         rollout = rollout.on(self._models.policy.device)
+        self._models.sampler.moved()
         for epoch in range(config.epochs):
             generator = torch.Generator().manual_seed(derived_seed(config.seed, "epoch", iteration, epoch))
             order = torch.randperm(len(rollout.prompts), generator=generator)
@@ -250,12 +257,26 @@ class PpoLoop:
                 )
                 # Of the first step alone: it begins at the policy that sampled, where every ratio has to be 1.
                 ratio_error = step.measures.pop("ratio_error", None)
-                if ratio_error is not None:
-                    measures.setdefault("first_ratio_error", ratio_error)
+                if ratio_error is not None and "first_ratio_error" not in measures:
+                    self._require_fresh(ratio_error)
+                    measures["first_ratio_error"] = ratio_error
                 measures = merge(measures, step.measures)
                 if step.distant:
                     return merge(measures, {"epochs_cut": mean_of(1.0)})
         return measures
+
+    def _require_fresh(self, ratio_error: tuple[float, float]) -> None:
+        """Raises `InputError` where an engine that gives training's log-probabilities gave others: KL would go on
+        reading about 0, as if the policy didn't move."""
+        total, count = ratio_error
+        sampler = self._models.sampler
+        if not (sampler.copies and sampler.exact and self._config.precision == "float32"):
+            return
+        if not total / count <= STALE:
+            raise InputError(
+                f"engine: {self._config.engine} sampled from other weights than those that learn, or computes otherwise"
+                f" (first_ratio_error {total / count:.2g}, at most {STALE:g}); choose own"
+            )
 
     def _draw_prompts(self, iteration: int) -> list[Prompt]:
         """Each as often as it is answered, one after the other."""
@@ -324,6 +345,7 @@ class PpoLoop:
         checkpoint.require_layout(CHECKPOINT_LAYOUT)
         values = LoopValues.from_json(checkpoint.values)
         self._learner.restore(checkpoint.tensors)
+        self._models.sampler.moved()
         self._good = pack("good", unpack("good", checkpoint.tensors))
         self._kl_coefficient = values.kl_coefficient
         self._constraint.restore(values.constraint)

@@ -10,6 +10,9 @@ from models.reward import RewardModel
 from models.value import Critic
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
+from training.engines.engine import Engine
+from training.engines.own import OwnEngine
+from training.responses.sampler import Sampler
 from training.reward.kept_teacher import kept_teacher
 from training.reward.rules import Rules
 from training.reward.scoring import Reward, RewardModelScorer
@@ -27,6 +30,8 @@ class PpoModels:
     critic: Critic | None
     reward: Reward
     """The reward model; without one `rules` themselves."""
+    sampler: Sampler
+    """Writes the policy's responses."""
     cost: Reward | None = None
     """The higher the worse, and above 0 unsafe."""
     cost_critic: Critic | None = None
@@ -51,18 +56,22 @@ def build_models(
     cost_model: RewardModel | None = None,
     cost: Reward | None = None,
     rules: Rules | None = None,
+    engine: Engine | None = None,
 ) -> PpoModels:
     """Put the models of a run together: the policy with its adapters, a frozen reference, and critics.
 
     Separate critics start from reward and cost model, whatever rules give reward and cost. Where there is none, or an
-    encoder, whose states of a prompt see the response, they start from the policy's trunk.
+    encoder, whose states of a prompt see the response, they start from the policy's trunk. Without an `engine` the
+    policy samples by our own decoding.
     """
     freeze(reference.model)
     critic = _critic(config, policy, reward_model, "critic")
     cost_critic = _critic(config, policy, cost_model, "cost_critic") if cost is not None else None
     prepare(policy.model, config)
     share_prompts = config.samples_per_prompt > 1 and prompts_can_be_shared(policy.model)
-    return PpoModels(policy, reference, critic, reward, cost, cost_critic, rules, share_prompts)
+    # Imitation has no ratio by which a stale engine would show.
+    sampler = Sampler(engine or OwnEngine(), policy, probed=ALGORITHMS[config.algorithm].ratio == "none")
+    return PpoModels(policy, reference, critic, reward, sampler, cost, cost_critic, rules, share_prompts)
 
 
 def reward_of(

@@ -33,9 +33,9 @@ from training.algorithms.masking import length_mask, scatter_rows, whiten
 from training.algorithms.table import ALGORITHMS
 from training.config import InputError, PpoConfig
 from training.data.examples import Prompt
+from training.engines.engine import Sampling
 from training.ppo.models import PpoModels
 from training.responses.likelihoods import log_probabilities, response_batches
-from training.responses.sampling import shared_responses
 from training.responses.written import WrittenResponse, written
 from training.runtime.precision import products_in
 from training.runtime.ranks import ranks
@@ -111,12 +111,11 @@ def collect(
 ) -> Rollout:
     """Sample one response to each of `prompts` and assess it. Raises `InputError` when a score is not finite."""
     with timer.measure("generate"):
-        sampled = shared_responses(
-            models.policy,
+        sampled = models.sampler.sample(
             [prompt.token_ids for prompt in prompts],
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
+            Sampling(config.max_new_tokens, config.temperature),
             seed=seed,
+            precision=config.precision,
         )
         responses = written(models.policy, sampled)
     return assess(models, prompts, responses, config, kl_coefficient=kl_coefficient, multiplier=multiplier, timer=timer)
@@ -266,7 +265,7 @@ def _policy_log_probabilities(
     mask_BR: Tensor,
     config: PpoConfig,
 ) -> Tensor:
-    if config.precision != "float32":
+    if config.precision != "float32" and models.sampler.exact:  # which else has computed them so
         response_ids = [response.token_ids for response in sampled]
         return _log_probabilities(models.policy, prompt_ids, response_ids, config, share_prompts=models.share_prompts)
     flat = [value for response in sampled for value in response.log_probabilities]

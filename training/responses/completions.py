@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
 from models.decoding import prepared
-from models.generation import NO_FILTERS, Filters, Response, sample_responses
+from models.generation import NO_FILTERS, Filters, Response
 from models.stop_strings import stopped_text
 from models.tokenization import decode_response
 from training.data.examples import Prompt
+from training.engines.engine import Engine, Sampling
+from training.engines.own import OwnEngine
 from training.records import CompletionRecord
+from training.responses.sampler import Sampler
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps, Stretch
@@ -38,12 +41,15 @@ def sample_completions(
     checkpoint_steps: int,
     filters: Filters = NO_FILTERS,
     stop: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> list[CompletionRecord]:
     """`samples_per_prompt` completions of every prompt, in the order of the prompts.
 
     Batches hold prompts of similar length and have seeds of their own, so a run that resumes draws what the
-    interrupted one would have drawn.
+    interrupted one would have drawn. Without an `engine` they are drawn by our own decoding.
     """
+    sampler = Sampler(engine or OwnEngine(), policy, rescored=False)
+    sampling = Sampling(max_new_tokens, temperature, batch_size, filters, stop)
     jobs = [(index, sample) for index in range(len(prompts)) for sample in range(samples_per_prompt)]
     jobs.sort(key=lambda job: (len(prompts[job[0]].token_ids), job))
     batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
@@ -57,16 +63,8 @@ def sample_completions(
     steps = Steps(run, meter, total=len(batches), checkpoint_steps=checkpoint_steps)
 
     def sampled_in(step: int) -> list[Response]:
-        return sample_responses(
-            policy,
-            [prompts[index].token_ids for index, _ in batches[step]],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=derived_seed(seed, "generate", step),
-            batch_size=batch_size,
-            filters=filters,
-            stop=stop,
-        )
+        asked = [prompts[index].token_ids for index, _ in batches[step]]
+        return sampler.sample(asked, sampling, seed=derived_seed(seed, "generate", step))
 
     with prepared(policy.model):
         for step, sampled in steps.made(Stretch(PHASE, 0, start, len(batches)), sampled_in):

@@ -84,7 +84,8 @@ class Ranks:
             return [make()]
         own: ResultT | InputError
         try:
-            own = make()
+            with _alone():
+                own = make()
         except InputError as error:
             own = error
         found = self.gather(own)
@@ -136,6 +137,17 @@ _ranks = Ranks()
 def ranks() -> Ranks:
     """All processes of the run that this one is part of; itself alone where it joined none."""
     return _ranks
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """What is one process's share already is shared out no further."""
+    global _ranks
+    all_of_us, _ranks = _ranks, Ranks()
+    try:
+        yield
+    finally:
+        _ranks = all_of_us
 
 
 def by_environment(environment: Mapping[str, str] = os.environ) -> Ranks:

@@ -15,6 +15,8 @@ from training.config import EvaluateConfig, InputError
 from training.data.encoding import encode_answers, encode_pairs, encode_prompts
 from training.data.examples import Prompt
 from training.data.opening import facts_of, load, open_language_model, open_reward_model
+from training.engines.engine import Engine, Sampling
+from training.engines.opening import open_engine
 from training.hacking.detectors import distinct_2, gain
 from training.preferences.agreement import agreement
 from training.preferences.intervals import clustered, clustered_proportion
@@ -27,7 +29,7 @@ from training.records import (
     write_records,
 )
 from training.responses.likelihoods import log_probabilities
-from training.responses.sampling import shared_responses
+from training.responses.sampler import Sampler
 from training.responses.texts import SHOWN
 from training.responses.written import WrittenResponse, written
 from training.reward.held_out import score_differences
@@ -93,8 +95,16 @@ def _evaluate_policy(
     assert config.prompts is not None
     prompts, dropped = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     repeated = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
+    engine = open_engine(
+        config.engine,
+        policy,
+        [prompt.token_ids for prompt in prompts],
+        max_new_tokens=config.max_new_tokens,
+        rows=config.batch_size,
+        precision=config.weights,
+    )
     with timer.measure("generate"):
-        responses = _sample(config, policy, repeated, "policy")
+        responses = _sample(config, engine, policy, repeated, "policy")
     write_records(out / COMPLETIONS, _records(config, repeated, responses))
     result: dict[str, object] = {
         "prompts": len(prompts),
@@ -116,7 +126,7 @@ def _evaluate_policy(
     kl = clustered(nats, [prompt.prompt_id for prompt in repeated])
     result |= {"kl": kl.mean, "kl_low": kl.low, "kl_high": kl.high}
     with timer.measure("generate"):
-        reference_responses = _sample(config, reference, repeated, "reference")
+        reference_responses = _sample(config, engine, reference, repeated, "reference")
     write_records(out / REFERENCE_COMPLETIONS, _records(config, repeated, reference_responses))
     described = _describe(reference_responses, prefix="reference_")
     result |= described
@@ -163,17 +173,13 @@ def _evaluate_preferences(config: EvaluateConfig, reward_model: RewardModel) -> 
 
 
 def _sample(
-    config: EvaluateConfig, model: LanguageModel, prompts: Sequence[Prompt], role: str
+    config: EvaluateConfig, engine: Engine, model: LanguageModel, prompts: Sequence[Prompt], role: str
 ) -> list[WrittenResponse]:
-    sampled = shared_responses(
-        model,
+    filters = Filters(config.top_k, config.top_p, config.min_p)
+    sampled = Sampler(engine, model).sample(
         [prompt.token_ids for prompt in prompts],
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
+        Sampling(config.max_new_tokens, config.temperature, config.batch_size, filters, config.stop),
         seed=derived_seed(config.seed, "evaluate", role),
-        batch_size=config.batch_size,
-        filters=Filters(config.top_k, config.top_p, config.min_p),
-        stop=config.stop,
     )
     return written(model, sampled, config.stop)
 

@@ -18,6 +18,7 @@ from training import ending
 from training.config import ConfigError, InputError, StageConfig
 from training.disk import is_full
 from training.ending import STOP, Ending
+from training.engines.opening import require_engine
 from training.memory.room import held_to, is_out
 from training.runtime.device import device as chosen_device
 from training.runtime.device import use_device
@@ -75,6 +76,7 @@ def _run(
         ):
             use_threads(threads)
             if not (out / RESULT).is_file():
+                require_engine(config)
                 require_room(stage, config, threads=threads, processes=beside)
             # The formula and the limit are of the host's memory: a device's libraries reserve more than they take.
             with held_to(limit_bytes // beside if limit_bytes and chosen_device().type == "cpu" else None):

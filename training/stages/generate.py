@@ -6,6 +6,7 @@ from models.generation import Filters
 from training.config import GenerateConfig
 from training.data.encoding import encode_prompts
 from training.data.opening import facts_of, load, open_language_model
+from training.engines.opening import open_engine
 from training.records import PromptRecord, write_records
 from training.responses.completions import sample_completions
 from training.runtime.artifact import lineage_of
@@ -24,6 +25,14 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
     config = run.settle(config, facts_of(policy.model))
     records = load(config.prompts, PromptRecord)
     prompts, dropped = encode_prompts(policy, records, max_new_tokens=config.max_new_tokens)
+    engine = open_engine(
+        config.engine,
+        policy,
+        [prompt.token_ids for prompt in prompts],
+        max_new_tokens=config.max_new_tokens,
+        rows=config.batch_size,
+        precision=config.weights,
+    )
     completions = sample_completions(
         policy,
         prompts,
@@ -36,6 +45,7 @@ def run(config: GenerateConfig, out: Path, cancellation: Cancellation) -> None:
         checkpoint_steps=config.checkpoint_steps,
         filters=Filters(config.top_k, config.top_p, config.min_p),
         stop=config.stop,
+        engine=engine,
     )
     write_records(run.out / COMPLETIONS, completions)
     run.finish(

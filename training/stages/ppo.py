@@ -9,6 +9,7 @@ from training.data.encoding import encode_demonstrations, encode_prompts
 from training.data.examples import Example, Prompt
 from training.data.opening import facts_of, load, open_language_model, open_reward_model
 from training.data.rehearsal import rehearse_policy
+from training.engines.opening import open_engine
 from training.hacking.watch import Judges
 from training.ppo.averaging import average_with
 from training.ppo.loop import PpoLoop
@@ -62,6 +63,14 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
     prompts, dropped = _prompts(config, policy, config.prompts)
     held_out = _prompts(config, policy, config.held_out_prompts)[0] if config.held_out_prompts else []
     cost_model = open_reward_model(config.cost, config, kind="cost") if config.cost is not None else None
+    engine = open_engine(
+        config.engine,
+        policy,
+        [prompt.token_ids for prompt in (*prompts, *held_out)],
+        max_new_tokens=config.max_new_tokens,
+        rows=config.batch_size,
+        precision=config.precision,
+    )
     models = build_models(
         config,
         policy,
@@ -71,6 +80,7 @@ def run(config: PpoConfig, out: Path, cancellation: Cancellation) -> None:
         cost_model=cost_model,
         cost=RewardModelScorer(cost_model, policy) if cost_model is not None else None,
         rules=rules,
+        engine=engine,
     )
     judges = Judges(
         RewardModelScorer(open_reward_model(config.held_out_reward, config), policy) if config.held_out_reward else None

@@ -125,6 +125,7 @@ def detectors() -> dict[str, str]:
         "non_ascii": gettext("More unusual characters"),
         "negative_kl": gettext("KL is below zero: sampling is at fault"),
         "edits": gettext("The reward model is taken in by small changes"),
+        "engine_gap": gettext("The sampling engine is far from the policy"),
     }
 
 

@@ -184,6 +184,8 @@ EXACTLY: list[tuple[str, float, Samples, bool]] = [
     ("disagreement", 2.0, replace(NOW, deviation_B=torch.full((1,), 2.1) * REFERENCE.deviation_B.mean()), True),  # type: ignore[union-attr]
     ("negative_kl", 0.5, replace(NOW, kl_B=torch.full_like(NOW.kl_B, -0.5)), False),
     ("negative_kl", 0.5, replace(NOW, kl_B=torch.full_like(NOW.kl_B, -0.5001)), True),
+    ("engine_gap", 0.5, replace(NOW, engine_gap=0.5), False),
+    ("engine_gap", 0.5, replace(NOW, engine_gap=0.5001), True),
 ]
 
 

@@ -149,6 +149,7 @@ def test_each_term_moves_as_its_setting_says() -> None:
     separate = taken("ppo", lora_rank=8, critic="separate")
     assert taken("ppo", algorithm="rloo", samples_per_prompt=4, lora_rank=8) < separate
     assert taken("generate", batch_size=8) < taken("generate")
+    assert taken("generate", engine="vllm") > taken("generate") + 4 * shape.parameters
     assert taken("sft", micro_batch_tokens=512) < taken("sft", micro_batch_tokens=2048)
     half = replace(shape, in_bfloat16=True)
     held = {"lora_rank": 8, "weights": "bfloat16"}

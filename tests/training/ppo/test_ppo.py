@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -312,12 +313,7 @@ def test_adapters_learn_and_a_plain_model_is_published(
 def test_a_score_that_is_not_a_number_ends_the_run(world: Path, policy: Path) -> None:
     config = config_of(world, policy)
     models, prompts = models_of(config)
-    broken = PpoModels(
-        models.policy,
-        models.reference,
-        models.critic,
-        lambda prompts, responses: torch.full((len(prompts),), math.nan),
-    )
+    broken = replace(models, reward=lambda prompts, responses: torch.full((len(prompts),), math.nan))
     with pytest.raises(InputError, match="not finite"):
         collect(broken, prompts, config, kl_coefficient=0.1, seed=0, timer=PhaseTimer())
 

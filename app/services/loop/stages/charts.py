@@ -40,6 +40,7 @@ OTHERS: Mapping[str, str] = {
     "policy_loss": phrase("Loss of the policy"),
     "update_kl": phrase("KL of the policy before an update to that after"),
     "first_ratio_error": phrase("Difference between sampling and training"),
+    "engine_gap": phrase("Difference between the sampling engine and the policy"),
     "actor_gradient_norm": phrase("Gradient norm of the policy"),
     "critic_gradient_norm": phrase("Gradient norm of the critic"),
     "value_loss": phrase("Loss of the critic"),

@@ -1,0 +1,5 @@
+"""Who may sample."""
+
+from typing import Literal
+
+EngineName = Literal["own", "vllm"]
