@@ -13,6 +13,7 @@ NOT_RUN = {
     "PLUMBLINE_HOME=/tmp/drill": "a home of its own with a server of its own: tests of backups restore into one",
     "plumbline doctor": "finds fault with a site that has no worker: tests/cli/test_doctor.py",
     "docker ": "needs Docker",
+    "pip install ": "what it installs is there in the tests",
     "sudo ": "needs systemd and root",
     "git ": "fetches another version",
     "echo ": "writes a secret for containers",
