@@ -12,10 +12,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -24,6 +26,7 @@ from app.processes import Account, bound_to_us
 ENVIRONMENT = Path("build/peers/label-studio")
 WORKERS, THREADS = 2, 4
 START_SECONDS = 180
+ANSWER_SECONDS = 1_200
 IMPORTED_AT_ONCE = 5_000
 LABELS = (
     '<View><Text name="p" value="$prompt"/><Pairwise name="c" toName="a,b"/>'
@@ -40,11 +43,42 @@ class LabelStudio:
     folder: Path
     port: int
     token: str
-    project: str
+    server: int
+    """The process above those that answer."""
+
+    def make_project(self, tasks: Iterable[Mapping[str, Any]]) -> str:
+        """One of pairs, with these tasks in it. Returns its id."""
+        with self._client() as client:
+            made = client.post("/api/projects", json={"title": "pairs", "label_config": LABELS}).raise_for_status()
+            project = made.json()["id"]
+            left = iter(tasks)
+            while some := list(islice(left, IMPORTED_AT_ONCE)):
+                client.post(f"/api/projects/{project}/import", json=some).raise_for_status()
+        return str(project)
+
+    def export(self, project: str, form: str, file: Path) -> None:
+        """What a user gets from *Export* on its page: `form` is one of its own, such as JSON."""
+        asked = f"/api/projects/{project}/export?exportType={form}"
+        with self._client() as client, client.stream("GET", asked) as answer, file.open("wb") as written:
+            answer.raise_for_status()
+            for content in answer.iter_bytes():
+                written.write(content)
+
+    def megabytes(self, field: str) -> float:
+        """Of the process with the most, now (`VmRSS`) or at most since it began (`VmHWM`)."""
+        below = Path(f"/proc/{self.server}/task/{self.server}/children").read_text().split()
+        statuses = [Path(f"/proc/{process}/status").read_text() for process in below]
+        return max(int(status.partition(f"{field}:")[2].split()[0]) / 1024 for status in statuses)
+
+    def _client(self) -> httpx.Client:
+        headers = {"Authorization": f"Token {self.token}"}
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=ANSWER_SECONDS, trust_env=False
+        )
 
 
 @contextmanager
-def running_label_studio(tasks: int) -> Iterator[LabelStudio]:
+def running_label_studio() -> Iterator[LabelStudio]:
     """Raises PeerMissing."""
     if not (ENVIRONMENT / "bin" / "label-studio").exists():
         raise PeerMissing("build/peers/label-studio is missing: `make peers`")
@@ -54,8 +88,7 @@ def running_label_studio(tasks: int) -> Iterator[LabelStudio]:
         processes.append(_start_postgres(folder))
         port, token = _free_port(), secrets.token_hex(20)
         processes.append(_start_gunicorn(folder, port, token))
-        project = _make_project(port, token, tasks)
-        yield LabelStudio(folder, port, token, project)
+        yield LabelStudio(folder, port, token, processes[-1].pid)
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -120,15 +153,9 @@ def _start_gunicorn(folder: Path, port: int, token: str) -> subprocess.Popen[byt
     return server
 
 
-def _make_project(port: int, token: str, tasks: int) -> str:
-    headers = {"Authorization": f"Token {token}"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=300, trust_env=False) as client:
-        made = client.post("/api/projects", json={"title": "pairs", "label_config": LABELS}).raise_for_status()
-        project = made.json()["id"]
-        for first in range(0, tasks, IMPORTED_AT_ONCE):
-            rows = [_row(number) for number in range(first, min(tasks, first + IMPORTED_AT_ONCE))]
-            client.post(f"/api/projects/{project}/import", json=rows).raise_for_status()
-    return str(project)
+def pairs_to_judge(tasks: int) -> Iterator[dict[str, str]]:
+    """With the texts of the load on Plumbline."""
+    return map(_row, range(tasks))
 
 
 def _row(number: int) -> dict[str, str]:

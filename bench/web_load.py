@@ -26,7 +26,7 @@ import httpx
 
 from app.settings import load_settings
 from app.supervisor import take_port, web_command
-from bench.label_studio import PeerMissing, running_label_studio
+from bench.label_studio import PeerMissing, pairs_to_judge, running_label_studio
 from bench.load_client import Kind, Target, run_clients
 from bench.load_site import SLUG, LoadedSite, Processes, loaded_site
 
@@ -227,9 +227,10 @@ def _wait_for(port: int) -> None:
 
 
 def load_label_studio(load: Load, people: tuple[int, ...]) -> None:
-    with running_label_studio(LABEL_STUDIO_TASKS) as peer:
+    with running_label_studio() as peer:
+        project = peer.make_project(pairs_to_judge(LABEL_STUDIO_TASKS))
         servers = Processes(peer.folder, "gunicorn"), Processes(peer.folder, "postgres")
-        target = Target("label-studio", peer.port, peer.project, (peer.token,) * 64)
+        target = Target("label-studio", peer.port, project, (peer.token,) * 64)
         for annotators in people:
             load.measure(target, servers, tasks=LABEL_STUDIO_TASKS, annotators=annotators)
 

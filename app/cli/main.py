@@ -1,5 +1,6 @@
 """The entry point: finds the command groups, runs one command, and renders what went wrong as one line."""
 
+import gc
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class ExitCode(IntEnum):
 def main() -> None:
     """Exits with an ExitCode, and one line on stderr unless it is DONE; other errors are bugs and show themselves."""
     command = whole()
+    gc.freeze()  # what was loaded stays; looking through it again and again took half of a large export's time
     try:
         with acting(Actor("command")):
             command()

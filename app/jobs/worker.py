@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -203,6 +204,7 @@ def main() -> int:
         settings = load_settings()
         if settings.database_url is None:
             raise CannotWork("DATABASE_URL is not set; `plumbline worker` finds the embedded database by itself.")
+        gc.freeze()  # what was loaded stays, and needn't be looked through again and again
         asyncio.run(work(settings, settings.database_url))
     except (DomainError, SettingsError) as refusal:
         sys.stderr.write(f"{refusal}\n")

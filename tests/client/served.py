@@ -3,10 +3,11 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from sqlalchemy import select
@@ -28,13 +29,14 @@ class ServedSite:
 
 
 @contextmanager
-def served(database_url: str, home: Path) -> Iterator[ServedSite]:
-    """The site, there until the block ends. Runs that need no training are executed as they come."""
+def served(database_url: str, home: Path, *, works: bool = True) -> Iterator[ServedSite]:
+    """The site, there until the block ends. Where it `works`, runs that need no training are executed as they come."""
     settings = Settings(home=home, database_url=database_url, requests_per_minute=0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(site_of(settings), log_level="warning", lifespan="on", access_log=False)
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=lambda: asyncio.run(_serve(server, listening, database_url, home)))
+        working = _work(server, database_url, home) if works else asyncio.sleep(0)
+        thread = threading.Thread(target=lambda: asyncio.run(_serve(server, listening, working)))
         thread.start()
         try:
             yield ServedSite(f"http://127.0.0.1:{listening.getsockname()[1]}", home, database_url)
@@ -43,8 +45,8 @@ def served(database_url: str, home: Path) -> Iterator[ServedSite]:
             thread.join()
 
 
-async def _serve(server: uvicorn.Server, listening: socket.socket, database_url: str, home: Path) -> None:
-    working = asyncio.create_task(_work(server, database_url, home))
+async def _serve(server: uvicorn.Server, listening: socket.socket, work: Coroutine[Any, Any, None]) -> None:
+    working = asyncio.create_task(work)
     await server.serve(sockets=[listening])
     await working
 

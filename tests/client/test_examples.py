@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import pytest
 from plumbline_client import Client
 
 from tests.client.conftest import PROJECT
 from tests.client.served import ServedSite
+from tests.documents.shown import blocks
 from tests.models.directories import write_directory
 
 CLIENT = Path(__file__).parents[2] / "client"
@@ -40,6 +44,23 @@ def test_judgements_become_a_reward_model_and_a_policy_with_trl(site: ServedSite
     assert "DPO: loss 0.69" in said
     for kind in ("reward", "policy"):
         assert (tmp_path / "out" / kind / "model.safetensors").stat().st_size
+
+
+def test_what_its_readme_shows_is_a_program(
+    site: ServedSite, owner: Client, annotator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shown,) = [block for block in blocks() if block.document == "client/README.md" and block.language == "python"]
+    for task in islice(annotator.project(PROJECT).tasks(), 2):  # of three: the owner finds one to judge
+        task.judge(2)
+    monkeypatch.setenv("PLUMBLINE_URL", site.url)
+    monkeypatch.setenv("PLUMBLINE_TOKEN", site.tokens["owner"])
+    owner.datasets.cut(PROJECT)
+    names: dict[str, Any] = {"run_id": next(iter(owner.api.list_runs(PROJECT))).id}
+    exec(compile(shown.text.replace("everyday-help", PROJECT), shown.document, "exec"), names)  # noqa: S102
+    assert len(names["rows"]) == len(names["frame"]) == 2
+    counts = owner.project(PROJECT).details().counts
+    assert counts is not None
+    assert counts.judgements == 3
 
 
 def run(example: str, site: ServedSite, role: str, *arguments: str) -> str:

@@ -14,6 +14,7 @@ NOT_RUN = {
     "plumbline doctor": "finds fault with a site that has no worker: tests/cli/test_doctor.py",
     "docker ": "needs Docker",
     "kubectl ": "needs a cluster; what it applies: tests/infra/test_kubernetes.py",
+    "pip install ": "what it installs is there in the tests",
     "sudo ": "needs systemd and root",
     "git ": "fetches another version",
     "openssl ": "writes a secret where its account alone is let in",

@@ -78,7 +78,8 @@ class Walk:
             self.variables["PLUMBLINE"] = self.stack.enter_context(
                 serving(self.database_url, PLUMBLINE_HOME=str(self.home))
             )
-        _, words = words_of(Template(command).safe_substitute(self.variables))
+        _, words = words_of(command)
+        words = [Template(word).safe_substitute(self.variables) for word in words]  # as a shell does, quotes and all
         program = words[0].removeprefix(".venv/bin/")
         assert program in doing, f"{block.document}:{block.line}: nothing says how to run {command!r}, or why not"
         return doing[program](words[1:])

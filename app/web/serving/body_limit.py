@@ -1,9 +1,14 @@
 """How large a request may be: files on the routes that take them, little everywhere else."""
 
 import re
+from http import HTTPStatus
 
+from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.web.serving import errors
 
 # Enough for the longest rationale or edited response.
 MOST_BYTES = 1_048_576
@@ -22,4 +27,14 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_upload = scope["type"] == "http" and scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"])
-        await (self._of_uploads if is_upload else self._usual)(scope, receive, send)
+        limited = self._of_uploads if is_upload else self._usual
+        if scope["type"] == "http" and _announced_bytes(scope) > limited.max_body_size:
+            refused = errors.respond(Request(scope), 413, "HTTPError", HTTPStatus(413).phrase)
+            await refused(scope, receive, send)
+        else:
+            await limited(scope, receive, send)
+
+
+def _announced_bytes(scope: Scope) -> int:
+    said = Headers(scope=scope).get("content-length", "")
+    return int(said) if said.isdecimal() else 0

@@ -1,5 +1,7 @@
-"""What is exported trains with TRL as it is: a step of each trainer, with a model of two layers that is made here."""
+"""What is exported trains with TRL as it is, in each format: a step of each trainer, with a model of two layers that is
+made here. The lists in CSV are JSON."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ import torch
 from sqlalchemy.ext.asyncio import AsyncSession
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config
 
-from app.services.data.exports import writing
+from app.services.data.exports import registry, writing
 from app.services.data.exports.asked import Asked
+from app.services.data.exports.formats import FORMATS
 from tests.models.directories import bare_tokenizer
 from tests.services.data.exports import judged_version, shown_version
 
@@ -57,15 +60,23 @@ def model_and_tokenizer(trainer: str, folder: Path) -> tuple[Any, Any]:
     return kind.from_pretrained(folder), tokenizer
 
 
+def rows_in(folder: Path, cache: Path, schema: str, form: str) -> Any:
+    rows = hub.load_dataset(str(folder), split="train", cache_dir=str(cache))
+    (columns,) = {one.columns for one in registry.SCHEMAS if one.name == schema}
+    lists = [column.name for column in columns if column.type == "messages"]
+    return rows if form != "csv" else rows.map(lambda row: {name: json.loads(row[name]) for name in lists})
+
+
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize(("trainer", "schema"), TRAINED, ids=lambda value: str(value))
 async def test_a_step_of_trl_learns_from_what_was_exported(
-    db: AsyncSession, tmp_path: Path, trl: Any, trainer: str, schema: str
+    db: AsyncSession, tmp_path: Path, trl: Any, trainer: str, schema: str, form: str
 ) -> None:
     version = await (shown_version if trainer == "SFT" else judged_version)(db, tmp_path)
-    asked = Asked.model_validate({"schema": schema, "format": "parquet"})
+    asked = Asked.model_validate({"schema": schema, "format": form})
     await writing.write_splits(db, version, tmp_path, asked, tmp_path / "folder")
     await db.commit()  # the server ends transactions that are silent for a minute
-    rows = hub.load_dataset(str(tmp_path / "folder"), split="train", cache_dir=str(tmp_path / "cache"))
+    rows = rows_in(tmp_path / "folder", tmp_path / "cache", schema, form)
     model, tokenizer = model_and_tokenizer(trainer, tmp_path / "model")
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     arguments = getattr(trl, f"{trainer}Config")(

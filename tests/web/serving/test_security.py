@@ -134,6 +134,12 @@ async def test_4_3_1_a_body_beyond_the_limit_is_refused_unread(client: httpx.Asy
     assert response.status_code == 413
 
 
+async def test_a_program_is_told_of_a_body_that_is_too_large_as_of_anything_else(client: httpx.AsyncClient) -> None:
+    response = await client.post("/api/v1/projects", content=b"x" * (MOST_BYTES + 1))
+    assert (response.status_code, response.headers["content-type"]) == (413, "application/problem+json")
+    assert response.json()["status"] == 413
+
+
 async def test_4_3_1_a_body_that_hides_its_length_is_refused_too(client: httpx.AsyncClient) -> None:
     sent = 0
 

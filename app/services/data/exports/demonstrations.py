@@ -1,21 +1,14 @@
 """The demonstrations of a dataset version, and the prompts of any."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from itertools import islice
-from typing import Any, BinaryIO
 
 from app.errors import Invalid
 from app.services.data import datasets
 from app.services.data.exports.pairs import pairs
+from app.services.data.exports.records import Record, some_records
 from app.services.data.exports.schema import Reading
-
-AT_ONCE = 2_000
-
-Record = Mapping[str, Any]
-"""A line of a version's file, as `DemonstrationRecord` has it."""
 
 
 async def demonstrations(reading: Reading) -> AsyncGenerator[list[Record]]:
@@ -27,7 +20,7 @@ async def demonstrations(reading: Reading) -> AsyncGenerator[list[Record]]:
     if reading.filters.split not in (None, "train"):
         return
     with file.open("rb") as lines:
-        while records := await asyncio.to_thread(_some, lines):
+        while records := await asyncio.to_thread(some_records, lines):
             yield records
 
 
@@ -48,7 +41,3 @@ async def _records(reading: Reading) -> AsyncGenerator[list[Record]]:
         return
     async for some in pairs(reading):
         yield [pair.record for pair in some]
-
-
-def _some(lines: BinaryIO) -> list[Record]:
-    return [json.loads(line) for line in islice(lines, AT_ONCE)]

@@ -34,8 +34,11 @@ class FileFormat:
     open: Callable[[Path, Sequence[Column]], Writer]
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder for each call
+
+
 def json_line(row: Json) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return _as_json(row) + "\n"
 
 
 class JsonLines:
@@ -66,10 +69,6 @@ class Csv:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _as_it_is(value: object) -> object:

@@ -1,16 +1,14 @@
 """The pairs of a dataset version, one for each vote or one for all votes on the same two responses."""
 
 import asyncio
-import json
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import select
 
@@ -20,12 +18,8 @@ from app.errors import Conflict
 from app.services.data import datasets, judged_pairs
 from app.services.data.exports.annotations import Annotation, annotations_from, pseudonyms
 from app.services.data.exports.filters import narrowed
+from app.services.data.exports.records import AT_ONCE, Record, some_records
 from app.services.data.exports.schema import Reading
-
-AT_ONCE = 2_000
-
-Record = Mapping[str, Any]
-"""A line of a version's file, as `PreferenceRecord` has it; what says nothing isn't there."""
 
 
 class Pair(NamedTuple):
@@ -146,7 +140,7 @@ class _Source:
 
     async def _written(self) -> AsyncIterator[list[Record]]:
         with self._file.open("rb") as lines:
-            while records := await asyncio.to_thread(_some, lines):
+            while records := await asyncio.to_thread(some_records, lines):
                 yield records
 
     async def _said(self) -> AsyncIterator[list[Record]]:
@@ -160,10 +154,6 @@ class _Source:
         async with aclosing(judged_pairs.counted(db, [Judgement.id.in_(held)], weights, None)) as found:
             async for pairs in found:
                 yield [pair.record.to_json() for pair in pairs]
-
-
-def _some(lines: BinaryIO) -> list[Record]:
-    return [json.loads(line) for line in islice(lines, AT_ONCE)]
 
 
 async def _kept(reading: Reading) -> Sequence[int]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from app.db.base import Json
 from app.phrases import phrase
-from app.services.data.exports.demonstrations import Record, demonstrations, prompts
+from app.services.data.exports.demonstrations import demonstrations, prompts
 from app.services.data.exports.messages import reply
+from app.services.data.exports.records import Record
 from app.services.data.exports.said import Said, said
 from app.services.data.exports.schema import SPLIT, Column, Schema
 from app.services.judging.desirable import desirable
