@@ -38,6 +38,8 @@ ASKED = {
     "app/jobs/hooks.py",
     "app/services/backups/manifest.py",
     "app/services/projects/unpacking.py",
+    "app/services/published/bucket.py",
+    "app/services/published/copies.py",
     "app/services/served/client.py",
     "app/web/rendering/render.py",
     "app/web/pages/preview.py",

@@ -19,7 +19,7 @@ from tests.jobs.loop import Loop
 INSTALLATION = {
     *("users", "sign_in_links", "sign_in_sessions", "api_tokens", "attempts", "projects"),
     *("passkeys", "passkey_challenges", "known_browsers", "external_identities"),
-    *("groups", "group_members", "audit_entries", "backups", "kept_answers"),
+    *("groups", "group_members", "audit_entries", "backups", "kept_answers", "sites"),
 }
 """Tables that belong to no project."""
 

@@ -1,7 +1,6 @@
 """How large a request may be: files on the routes that take them, little everywhere else."""
 
 import re
-from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
@@ -10,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web.serving import errors
 
+TOO_LARGE = "Content Too Large"
 # Enough for the longest rationale or edited response.
 MOST_BYTES = 1_048_576
 # What a form adds to the file in it.
@@ -29,7 +29,7 @@ class BodyLimit:
         is_upload = scope["type"] == "http" and scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"])
         limited = self._of_uploads if is_upload else self._usual
         if scope["type"] == "http" and _announced_bytes(scope) > limited.max_body_size:
-            refused = errors.respond(Request(scope), 413, "HTTPError", HTTPStatus(413).phrase)
+            refused = errors.respond(Request(scope), 413, "HTTPError", TOO_LARGE)
             await refused(scope, receive, send)
         else:
             await limited(scope, receive, send)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.errors import Conflict, Invalid
@@ -16,10 +15,8 @@ from app.services.loop.archive import PIECE_BYTES, Archive, open_archive
 from app.services.loop.artifacts import ArtifactBroken
 from app.services.loop.pushing import Course, Destination, Interrupted
 from app.settings import Settings
-from tests.faults.backups.test_storage import s3, server
+from tests.object_storage import Stored
 from tests.services.loop.fake_hub import TOKEN, FakeHub, fake_hub
-
-__all__ = ["s3", "server"]
 
 FILES = {"config.json": b"{}", "model.safetensors": random.Random(0).randbytes(2 * PIECE_BYTES + 99)}
 CARD = "---\nlicense: mit\n---\n# A model\n"
@@ -99,19 +96,14 @@ def test_a_folder_that_can_not_be_written_is_one_line(archive: Archive, model: P
         push(archive, model, str(tmp_path / "file" / "out"))
 
 
-def test_a_storage_gets_every_file(
-    archive: Archive, model: Path, s3: dict[str, str], server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
-    assert push(archive, model, "s3://bucket/models") == "s3://bucket/models/p-policy-1"
+def test_a_storage_gets_every_file(archive: Archive, model: Path, stored: Stored) -> None:
+    assert push(archive, model, f"{stored.url}/models") == f"{stored.url}/models/p-policy-1"
     for name, content in expected(model).items():
-        assert httpx.get(f"{server}/bucket/models/p-policy-1/{name}").content == content, name
+        assert stored.read(f"models/p-policy-1/{name}") == content, name
     (model / "model.safetensors").write_bytes(b"\0" * len(FILES["model.safetensors"]))
     with pytest.raises(ArtifactBroken):
-        push(archive, model, "s3://bucket/others")
-    assert httpx.get(f"{server}/bucket/others/p-policy-1/manifest.json").status_code == 404
-    assert httpx.get(f"{server}/bucket/others/p-policy-1/model.safetensors").status_code == 404
+        push(archive, model, f"{stored.url}/others")
+    assert not {"others/p-policy-1/manifest.json", "others/p-policy-1/model.safetensors"} & set(stored.names())
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub against its own client

@@ -235,7 +235,8 @@ def test_adapters_that_can_not_be_opened_are_refused_in_a_line(
 
     def said_of(change: dict[str, object]) -> str:
         (adapter / "adapter_config.json").write_text(json.dumps(config | change))
-        return refused("generate", tmp_path / "out", capfd, policy=adapter, prompts=world / "prompts.jsonl")
+        out = tmp_path / next(iter(change))  # another model's run goes into another folder
+        return refused("generate", out, capfd, policy=adapter, prompts=world / "prompts.jsonl")
 
     assert "plain low-rank" in said_of({"use_dora": True})
     assert "no model at" in said_of({"base_model_name_or_path": "/nowhere"})

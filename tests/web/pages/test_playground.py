@@ -59,7 +59,7 @@ async def test_it_says_what_it_waits_for_and_shows_what_is_written_so_far(
     await db.commit()
     html = await read(owner, f"{PLAYGROUND}/{errand.id}/state")
     assert "One response is written." in words(html)
-    assert "Reward 0.5 by reward model 2 · 1 token · 0.4 s" in words(html)
+    assert "Reward 0.50 by reward model 2 · 1 token · 0.4 s" in words(html)
     assert "no prompt leaves room" in words(html)
     assert "hx-trigger" not in html, "what is over asks no more"
     assert "Make a task" not in html

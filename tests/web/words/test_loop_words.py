@@ -206,7 +206,7 @@ async def test_a_report_of_one_evaluation_draws_no_curve_and_tells_what_it_saw_i
     said = words(html)
     assert "One detector raised an alarm." in said
     assert "The reward model is taken in by small changes: praise 5 0.4 0.2" in said
-    assert "Highest reward: one response to judge by eye How &lt;so&gt;? Reward 2.5 So." in said
+    assert "Highest reward: one response to judge by eye How &lt;so&gt;? Reward 2.50 So." in said
     assert "Highest above" not in said
     german = await doors["reviewer"].send("GET", f"{PROJECT}/runs/{seeded.ppo.id}", headers={"Accept-Language": "de"})
     assert "small changes" not in german.text
