@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def save_language_model(language_model: LanguageModel, folder: Path) -> None:
-    """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open."""
-    save_weights(language_model.model, folder, language_model.dtype)
+def save_language_model(language_model: LanguageModel, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+    """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` open, with these weights if there are any."""
+    save_weights(language_model.model, folder, language_model.dtype, weights)
     language_model.tokenizer.save_pretrained(folder)
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from training.algorithms.choices import DirectLoss
 from training.config.by_model import power, step
-from training.config.learning import LearningConfig
+from training.config.learning import ShardableConfig
 from training.config.values import ConfigError, Count, Fraction, LabelNoise, NonNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoConfig(LearningConfig):
+class DpoConfig(ShardableConfig):
     """Direct preference optimisation: the policy learns from pairs, without a reward model. Rafailov et al. 2023."""
 
     policy: str

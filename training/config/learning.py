@@ -43,6 +43,20 @@ class LearningConfig(StageConfig):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardableConfig(LearningConfig):
+    """Settings of a stage that can learn in parts."""
+
+    shard_weights: bool = False
+    """Each process holds its part of weights, gradients and the optimiser's moments (Rajbhandari et al. 2020, stage 3),
+    for a model that doesn't fit one device. All of it learns, without adapters, in `processes` that are several."""
+
+
+def is_sharded(config: object) -> bool:
+    """Whether settings have a model's weights shared out over processes."""
+    return isinstance(config, ShardableConfig) and config.shard_weights
+
+
 def can_quantise() -> bool:
     """Whether the package that quantises is installed."""
     return find_spec("bitsandbytes") is not None

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from models.architecture import Architecture
 from training.config.by_model import power, step
-from training.config.learning import LearningConfig
+from training.config.learning import ShardableConfig
 from training.config.values import ConfigError, Count, Fraction, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftConfig(LearningConfig):
+class SftConfig(ShardableConfig):
     """Supervised fine-tuning on demonstrations, EOS included."""
 
     demonstrations: Path

@@ -12,7 +12,7 @@ from models.reward import RewardModel, load_reward_model
 from models.template_settings import set_template
 from training.config import InputError
 from training.config.by_model import ModelFacts, chosen, settled
-from training.config.learning import LearningConfig, held_in
+from training.config.learning import LearningConfig, held_in, is_sharded
 from training.config.sampling import SamplingConfig
 from training.memory.shape import folder_of, read_shape
 from training.records import PreferenceRecord, Record, Split, read_records
@@ -50,7 +50,8 @@ def open_language_model(
 ) -> LanguageModel:
     """A verified policy, on the device. Raises `InputError`, also for a model that was made to judge: with tied
     embeddings it lacks no weight, but it never learnt to write. In what it is `held` (see `load_language_model`) the
-    settings say, if nobody does."""
+    settings say, if nobody does. What these have shared out stays on the host, mapped from its file as far as it can
+    be: no device may have room for it."""
     return open_probed(location, config, held=held)[0]
 
 
@@ -63,7 +64,8 @@ def open_probed(
     kind = kind_of(location)
     if kind not in (None, "policy"):
         raise InputError(f"{location} is a {kind} model, and a policy is needed")
-    way = held or will_hold(location, config)
+    shared_out = is_sharded(config)
+    way = held or ("bfloat16" if shared_out else will_hold(location, config))
     try:
         language_model = load_language_model(location, held=way is not None)
         report = probe(language_model) if kind is None else None
@@ -72,7 +74,8 @@ def open_probed(
     write_template(language_model.tokenizer, config)
     if way in QUANTISED:  # before the device would have to hold all of it
         hold_trunk(language_model.model.base_model, way)
-    placed(language_model.model)
+    if not shared_out:
+        placed(language_model.model)
     return language_model, report
 
 

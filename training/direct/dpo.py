@@ -22,9 +22,8 @@ from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
 from training.runtime.metrics import Measures, merge
 from training.runtime.optimisation import Batch, Learner
-from training.runtime.ranks import ranks
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Work
+from training.runtime.steps import Each, Work
 from training.runtime.throughput import training_flop
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class JudgedPairs:
         return [self.pairs[item] for item in items]
 
 
-def summary(judged: JudgedPairs, reference_2N: Tensor) -> dict[str, object]:
+def summary(judged: JudgedPairs, reference_2N: Tensor, *, each: Each) -> dict[str, object]:
     """What was trained on, and the figures on the validation split."""
     config, train = judged.config, judged.preferences.train
     return {
@@ -109,18 +108,18 @@ def summary(judged: JudgedPairs, reference_2N: Tensor) -> dict[str, object]:
         "pairs_dropped": judged.preferences.dropped,
         "loss_kind": config.loss,
         "beta": config.beta,
-        **_held_out(judged, reference_2N),
+        **_held_out(judged, reference_2N, each),
     }
 
 
 @torch.no_grad()
-def _held_out(judged: JudgedPairs, reference_2N: Tensor) -> dict[str, object]:
+def _held_out(judged: JudgedPairs, reference_2N: Tensor, each: Each) -> dict[str, object]:
     config, validation = judged.config, judged.preferences.validation
     first, end = len(judged.preferences.train), len(judged.pairs)
     parts: list[Measures] = []
     reward_2N = torch.zeros_like(reference_2N)
     batches = judged.micro_batches(range(first, end))
-    said = ranks().each(lambda batch: judged.log_probabilities(judged.policy.model, batch).to(HOST), batches)
+    said = each(lambda batch: judged.log_probabilities(judged.policy.model, batch).to(HOST), batches)
     for batch, there_2P in zip(batches, said, strict=True):
         log_probability_2P = moved(there_2P, reference_2N.device)
         reward_2N[:, batch] = config.beta * (log_probability_2P - reference_2N[:, batch])

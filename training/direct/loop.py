@@ -31,7 +31,8 @@ from training.runtime.publishing import finish
 from training.runtime.ranks import ranks
 from training.runtime.run import Run
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Steps, Stretch, Work
+from training.runtime.sharding import each_of, learner_of
+from training.runtime.steps import Each, Steps, Stretch, Work
 from training.runtime.throughput import Meter
 
 REFERENCE = "reference"
@@ -77,16 +78,11 @@ class Judgements(Protocol):
 
 def learn(
     config: DirectConfig, run: Run, policy: LanguageModel, judgements: Judgements, *, shown: Sequence[Prompt]
-) -> Tensor:
+) -> tuple[Learner, Tensor]:
     """Go through both stretches; at their end the policy is what will be published. `shown` are answered after the last
-    step. Returns the reference's log-probabilities."""
+    step. Returns what has learnt, and the reference's log-probabilities."""
     prepare(policy.model, config)
-    learner = Learner(
-        policy.model,
-        epsilon=config.adam_epsilon,
-        gradient_clip=config.gradient_clip,
-        weight_decay=config.weight_decay,
-    )
+    learner = learner_of(policy.model, config)
     first = len(_reference_batches(judgements))
     steps = Steps(
         run,
@@ -99,10 +95,10 @@ def learn(
     if checkpoint is not None:
         checkpoint.require_layout(judgements.layout)
     # Before the checkpoint's weights are set: the reference may be the policy as it started.
-    reference = moved(_reference_values(config, run, policy, judgements, steps, checkpoint), policy.device)
+    reference = moved(_reference_values(config, run, policy, learner, judgements, steps, checkpoint), policy.device)
     done = first
     if checkpoint is not None and checkpoint.phase != REFERENCE:
-        learner.restore(checkpoint.tensors)
+        learner.go_on(checkpoint)
         done = checkpoint.step
     plan = Plan(
         steps=len(judgements.batches),
@@ -116,7 +112,7 @@ def learn(
         lambda: (learner.tensors(), {"layout": judgements.layout}),
     )
     finish(policy, config, config.policy)
-    return reference
+    return learner, reference
 
 
 def _reference_batches(judgements: Judgements) -> list[list[int]]:
@@ -127,6 +123,7 @@ def _reference_values(
     config: DirectConfig,
     run: Run,
     policy: LanguageModel,
+    learner: Learner,
     judgements: Judgements,
     steps: Steps,
     checkpoint: Checkpoint | None,
@@ -146,7 +143,9 @@ def _reference_values(
     if kept is not None and kept.shape == judgements.shape:
         return kept
     reference = policy if is_policy else _opened(config, location, policy)
-    scored = _score(reference, judgements, steps, checkpoint)
+    ask = judgements.scorer(reference)  # which may try the model out, as long as it is whole
+    each = learner.each if is_policy else each_of(reference.model, config)
+    scored = _score(ask, judgements, steps, checkpoint, each)
     if ranks().first:
         keep(folder, key, scored)
     return scored
@@ -160,8 +159,13 @@ def _opened(config: DirectConfig, location: str, policy: LanguageModel) -> Langu
 
 
 @torch.no_grad()
-def _score(reference: LanguageModel, judgements: Judgements, steps: Steps, checkpoint: Checkpoint | None) -> Tensor:
-    log_probabilities_of = judgements.scorer(reference)
+def _score(
+    log_probabilities_of: Callable[[Sequence[int]], Tensor],
+    judgements: Judgements,
+    steps: Steps,
+    checkpoint: Checkpoint | None,
+    each: Each,
+) -> Tensor:
     batches = _reference_batches(judgements)
     scored, done = torch.zeros(judgements.shape), 0
     if checkpoint is not None and checkpoint.phase == REFERENCE:
@@ -176,5 +180,6 @@ def _score(reference: LanguageModel, judgements: Judgements, steps: Steps, check
         lambda step: log_probabilities_of(batches[step]).to(HOST),
         take,
         lambda: ({"scored": scored}, {"layout": judgements.layout}),
+        each=each,
     )
     return scored

@@ -91,6 +91,15 @@ class _Given:
     threads: int
 
     @property
+    def in_parts(self) -> bool:
+        return bool(self.settings.get("shard_weights", False))
+
+    @property
+    def processes(self) -> int:
+        """Between which a model in parts is shared out: two, if nobody says."""
+        return int(self.settings.get("processes") or 2)
+
+    @property
     def rank(self) -> int:
         return int(self.settings.get("lora_rank", 0))
 
@@ -98,6 +107,8 @@ class _Given:
     def held(self) -> Holding | None:
         shape = self.shape
         weights = self.settings.get("weights", "float32")
+        if self.in_parts:  # until it is shared out
+            return "bfloat16" if shape.in_bfloat16 else None
         if "lora_rank" not in self.settings:  # nothing learns
             return "bfloat16" if shape.in_bfloat16 and weights == "bfloat16" else None
         return held_in(weights, self.rank, parameters=shape.parameters, in_bfloat16=shape.in_bfloat16)
@@ -113,8 +124,8 @@ class _Given:
 
     def rows_at_once(self, rows: float, micro_tokens: float, row_tokens: float) -> float:
         """Of a step's rows, which are shared out between halves and cut by tokens."""
-        halves = min(parts.HALVES, self.threads)
-        return halves * min(ceil(min(rows, self.texts.rows) / parts.HALVES), max(1.0, micro_tokens // row_tokens))
+        halves, all_halves = (1, self.processes) if self.in_parts else (min(parts.HALVES, self.threads), parts.HALVES)
+        return halves * min(ceil(min(rows, self.texts.rows) / all_halves), max(1.0, micro_tokens // row_tokens))
 
 
 def _with_engine(given: _Given, found: Estimate) -> Estimate:
@@ -152,6 +163,8 @@ def _learning(
 ) -> tuple[Moment, ...]:
     """Gradients of a step, and what follows it: a checkpoint, and passes forward over `measured` tokens of responses at
     once. `trained` are parameters of other models that learn, too."""
+    if given.in_parts:
+        return _learning_in_parts(given, tokens, predicted, measured)
     shape = given.shape
     whole = given.learnt >= shape.parameters
     learnt = given.learnt + trained
@@ -182,6 +195,35 @@ def _learning(
             heap=left,
         ),
         _moment("measuring", **state, logits=parts.logits(shape, measured, copies=parts.ASKED_LOGITS), heap=left),
+    )
+
+
+def _learning_in_parts(given: _Given, tokens: float, predicted: float, measured: float) -> tuple[Moment, ...]:
+    """The same of each process where a model is shared out between them. The first has all of it once, to publish."""
+    shape, part = given.shape, given.learnt / given.processes
+    block = min(parts.logit_block(shape, predicted), parts.LOGIT_BYTES)
+    heap = parts.kept_by_the_heap(block or parts.FLOAT * tokens * shape.intermediate, 1)
+    recomputed = bool(given.settings.get("gradient_checkpointing", False))
+    state = {"weights": parts.FLOAT * part, "optimiser": parts.optimiser(part)}
+    return (
+        _moment(
+            "learning",
+            **state,
+            gradients=parts.FLOAT * part,
+            whole=parts.whole_at_once(shape, learning=True),
+            activations=parts.activations(shape, tokens, adapters=False, recomputed=recomputed),
+            logits=parts.logits(shape, predicted, copies=parts.LEARNING_LOGITS),
+            heap=heap,
+        ),
+        _moment("checkpoint", **state, copies=3 * parts.FLOAT * part, heap=heap),
+        _moment(
+            "measuring",
+            **state,
+            whole=parts.whole_at_once(shape, learning=False),
+            logits=parts.logits(shape, measured, copies=parts.ASKED_LOGITS),
+            heap=heap,
+        ),
+        _moment("publishing", **state, gathered=parts.published(shape), heap=heap),
     )
 
 

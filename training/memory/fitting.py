@@ -77,6 +77,8 @@ def _nearest_first(settings: Settings, ways: Sequence[str]) -> Iterator[dict[str
     for name, usual, less in _LESS:
         if settings.get(name) != usual or (name == "weights" and less not in ways):
             continue
+        if settings.get("shard_weights") and name != "gradient_checkpointing":  # all of it learns, in float32
+            continue
         if name == "publish_as" and base.get("weights", settings.get("weights")) not in QUANTISED:
             continue
         base |= {name: less}

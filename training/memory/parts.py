@@ -92,12 +92,24 @@ def merged(shape: ModelShape) -> float:
     return (HALF if shape.in_bfloat16 else FLOAT) * shape.trunk + FLOAT * (shape.parameters - shape.trunk)
 
 
+def whole_at_once(shape: ModelShape, *, learning: bool) -> float:
+    """Of a model in parts: what no layer has and one layer, as they are gathered and as they are used; where it learns
+    their gradients too, as they are made and as they are sent."""
+    outside = shape.parameters - shape.trunk
+    return FLOAT * (outside + shape.trunk / max(1, shape.layers)) * (4 if learning else 2)
+
+
+def published(shape: ModelShape) -> float:
+    """All of a model in its file's format."""
+    return (HALF if shape.in_bfloat16 else FLOAT) * shape.parameters
+
+
 def gradients(learnt: int) -> float:
     """Each replica has its own."""
     return FLOAT * learnt * HALVES
 
 
-def optimiser(learnt: int) -> float:
+def optimiser(learnt: float) -> float:
     """Two averages of AdamW."""
     return 2 * FLOAT * learnt
 

@@ -19,6 +19,7 @@ from training.runtime.artifact import file_sha256, write_json
 
 ValuesT = TypeVar("ValuesT")
 
+TENSORS = "tensors.safetensors"
 _KEPT = 2
 """The newest, and the one before it in case the newest cannot be read."""
 
@@ -31,6 +32,8 @@ class Checkpoint:
     phase: str
     tensors: Mapping[str, Tensor]
     values: Mapping[str, object]
+    folder: Path | None = None
+    """Where it was read."""
 
     def require_layout(self, layout: int) -> None:
         """Refuse a checkpoint that says it is laid out otherwise: raises `InputError`."""
@@ -46,6 +49,9 @@ class Checkpoint:
 class CheckpointStore:
     """Checkpoints of one run in one folder; `identity` ties them to the run's configuration and inputs."""
 
+    by_all = False
+    """Whether every process of the run saves its part, and not the first one all of it."""
+
     def __init__(self, folder: Path, identity: str) -> None:
         self._folder = folder
         self._identity = identity
@@ -53,15 +59,21 @@ class CheckpointStore:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write durably, then drop all but the newest two."""
-        final = self._folder_of(checkpoint.step)
-        temporary = self._folder / f".{final.name}.part"
+        path = self._begun(checkpoint) / TENSORS
+        save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, path)
+        sync(path)
+        self._complete(checkpoint, {TENSORS: file_sha256(path)})
+
+    def _begun(self, checkpoint: Checkpoint) -> Path:
+        """An empty folder, which nobody takes for a checkpoint."""
+        temporary = self._temporary(checkpoint)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        save_file(
-            {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()},
-            temporary / "tensors.safetensors",
-        )
-        sync(temporary / "tensors.safetensors")
+        return temporary
+
+    def _complete(self, checkpoint: Checkpoint, written: Mapping[str, str]) -> None:
+        """Make it one, of files whose checksums are given by name."""
+        temporary, final = self._temporary(checkpoint), self._folder_of(checkpoint.step)
         write_json(
             temporary / "state.json",
             {
@@ -71,8 +83,7 @@ class CheckpointStore:
                 "identity": self._identity,
             },
         )
-        files = {name: file_sha256(temporary / name) for name in ("tensors.safetensors", "state.json")}
-        write_json(temporary / "manifest.json", files)
+        write_json(temporary / "manifest.json", {**written, "state.json": file_sha256(temporary / "state.json")})
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
@@ -102,6 +113,9 @@ class CheckpointStore:
         shutil.rmtree(self._folder)
         self._folder.mkdir()
 
+    def _temporary(self, checkpoint: Checkpoint) -> Path:
+        return self._folder / f".{self._folder_of(checkpoint.step).name}.part"
+
     def _folder_of(self, step: int) -> Path:
         return self._folder / f"{step:08d}"
 
@@ -118,7 +132,7 @@ class CheckpointStore:
             return None
         if state["identity"] != self._identity:
             return None
-        return Checkpoint(state["step"], state["phase"], load_file(folder / "tensors.safetensors"), state["values"])
+        return Checkpoint(state["step"], state["phase"], load_file(folder / TENSORS), state["values"], folder)
 
 
 def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ from models.lora import POLICY, add_adapters
 from models.recomputation import recompute_layers
 from models.reward import RewardModel
 from training.config import InputError
-from training.config.learning import LearningConfig, held_in
+from training.config.learning import LearningConfig, held_in, is_sharded
 from training.runtime.device import device
+from training.runtime.ranks import ranks
 from training.runtime.seeds import derived_seed
 from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES
 
@@ -43,9 +44,13 @@ def prepare(model: "PreTrainedModel", config: LearningConfig, *, name: str = POL
 
 
 def hold(model: LanguageModel | RewardModel, config: LearningConfig) -> None:
-    """Hold a model as the settings say, before anything shares its weights; most are opened so. Raises `InputError`."""
+    """Hold a model as the settings say, before anything shares its weights; most are opened so. One that is to be
+    shared out stays as it was opened. Raises `InputError`."""
     if config.weights in HOLDINGS and not config.lora_rank:
         raise InputError("weights: without adapters (lora_rank) all weights learn, and they do so in float32")
+    if is_sharded(config):
+        _require_shardable(config)
+        return
     trunk = model.model.base_model
     parameters = parameter_count(model.model)
     in_bfloat16 = model.dtype == torch.bfloat16
@@ -58,6 +63,13 @@ def hold(model: LanguageModel | RewardModel, config: LearningConfig) -> None:
     except ValueError as error:
         if config.weights == "bfloat16":
             raise InputError(f"weights: {error}") from error
+
+
+def _require_shardable(config: LearningConfig) -> None:
+    if ranks().count == 1:
+        raise InputError("shard_weights: one process has nobody to share with; set processes")
+    if config.lora_rank:
+        raise InputError("shard_weights: beside adapters weights aren't shared out; set lora_rank to 0")
 
 
 def hold_trunk(trunk: nn.Module, way: Holding) -> None:

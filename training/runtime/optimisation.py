@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from models.lora import learnt_weights, set_learnt_weights
-from training.runtime.checkpoint import load_optimizer, optimizer_tensors, pack, unpack
+from training.runtime.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, pack, unpack
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import Trainer, cosine_schedule
+from training.runtime.ranks import ranks
 from training.runtime.replicas import Replicas
 from training.runtime.steps import Take, Work
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 RowT = TypeVar("RowT")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 Loss = Callable[["PreTrainedModel", Sequence[RowT]], tuple[Tensor, Measures]]
 """What some rows of a batch have in the loss of the whole, computed by a replica of the model, and what it measures."""
@@ -61,17 +65,34 @@ class Plan(Generic[RowT]):
 class Learner:
     """A model that learns: its replicas, its optimiser, and what a checkpoint holds of both."""
 
+    trainer_kind = Trainer
+
     def __init__(
         self, model: "PreTrainedModel", *, epsilon: float, gradient_clip: float, weight_decay: float = 0.0
     ) -> None:
         self.model = model
         self.replicas = Replicas(model)
-        self._new_trainer = partial(Trainer, epsilon=epsilon, gradient_clip=gradient_clip, weight_decay=weight_decay)
+        self._new_trainer = partial(
+            self.trainer_kind, epsilon=epsilon, gradient_clip=gradient_clip, weight_decay=weight_decay
+        )
         self.renew()
 
     def renew(self) -> None:
         """Forget the moments of gradients, which were of another loss."""
         self.trainer = self._new_trainer(self.model.parameters())
+
+    def accumulate(self, batch: Batch[RowT]) -> list[Measures]:
+        """Add a batch's gradients to those that are there; what its parts measured."""
+        return self.replicas.map(partial(_accumulate, batch), batch.rows)
+
+    def each(self, ask: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+        """What the model says of every item, which `ask` asks it without gradients, each by one process of the run."""
+        with torch.no_grad():
+            return ranks().each(ask, items)
+
+    def weights_to_publish(self, dtype: torch.dtype) -> dict[str, Tensor] | None:
+        """All weights in the format of the model's file where no process has them; None: the model has."""
+        return None
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and the optimiser's state."""
@@ -83,13 +104,17 @@ class Learner:
         set_learnt_weights(self.model, unpack("model", tensors))
         load_optimizer(self.trainer.optimizer, unpack("optimizer", tensors))
 
+    def go_on(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint whose state `tensors` gave."""
+        self.restore(checkpoint.tensors)
+
 
 def optimise(plan: Plan[RowT], learner: Learner) -> Take:
     """What takes a step of the plan: gradients of its batch on the replicas, then the optimiser's move."""
 
     def take(step: int) -> tuple[Measures, Work]:
         batch = plan.batch(step)
-        measures = batch.told(merge(*learner.replicas.map(partial(_accumulate, batch), batch.rows)))
+        measures = batch.told(merge(*learner.accumulate(batch)))
         rate = cosine_schedule(step, plan.steps, peak=plan.learning_rate, warmup_fraction=plan.warmup_fraction)
         norm = learner.trainer.step(rate)
         return {**measures, "learning_rate": mean_of(rate), "gradient_norm": mean_of(norm)}, batch.work

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from training.config import InputError
@@ -31,8 +31,7 @@ class Trainer:
 
         Raises `InputError` when it is not finite: nothing that could follow would be worth publishing.
         """
-        ranks().add_gradients(self._parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._gradient_clip))
+        norm = float(self._clipped())
         if not math.isfinite(norm):
             raise InputError("training diverged: a gradient is not finite (lower the learning rate)")
         for group in self.optimizer.param_groups:
@@ -40,6 +39,11 @@ class Trainer:
         self.optimizer.step()
         self.discard()
         return norm
+
+    def _clipped(self) -> Tensor:
+        """Add up all processes' gradients and cut them; their norm before that."""
+        ranks().add_gradients(self._parameters)
+        return torch.nn.utils.clip_grad_norm_(self._parameters, self._gradient_clip)
 
     def discard(self) -> None:
         """Forget the accumulated gradients."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from torch import Tensor
+
 from models.adapter_files import is_adapter, save_adapters
 from models.backbone import LanguageModel, load_language_model
 from models.holding import is_quantised, restore
@@ -75,14 +77,20 @@ def restore_weights(model: LanguageModel | RewardModel, base: str | None) -> Non
     restore(model.model.base_model, stored.base_model)
 
 
-def writer_of(learnt: LanguageModel | RewardModel, config: LearningConfig, base: str | None) -> Callable[[Path], None]:
-    """What writes the model into a folder; `base` is the location of the one that it began as."""
+def writer_of(
+    learnt: LanguageModel | RewardModel,
+    config: LearningConfig,
+    base: str | None,
+    weights: dict[str, Tensor] | None = None,
+) -> Callable[[Path], None]:
+    """What writes the model into a folder, a policy with these weights if there are any; `base` is the location of the
+    one that it began as."""
 
     def write(folder: Path) -> None:
         if config.publish_as == "adapter":
             _save_adapters(learnt, folder, str(base))
         elif isinstance(learnt, LanguageModel):
-            save_language_model(learnt, folder)
+            save_language_model(learnt, folder, weights)
         else:
             save_reward_model(learnt, folder)
 

@@ -58,7 +58,7 @@ class Ranks:
         if self.count == 1:
             return [own]
         found: list[ResultT | None] = [None] * self.count
-        with _answered():
+        with answered():
             distributed.all_gather_object(found, own)
         return cast(list[ResultT], found)
 
@@ -99,7 +99,7 @@ class Ranks:
         if self.count == 1:
             return make()
         held = [make() if self.first else None]
-        with _answered():
+        with answered():
             distributed.broadcast_object_list(held, src=0)
         return cast(ResultT, held[0])
 
@@ -108,7 +108,7 @@ class Ranks:
         if self.count == 1:
             return flags
         any_N = torch.tensor(flags, dtype=torch.uint8)
-        with _answered():
+        with answered():
             distributed.all_reduce(any_N, distributed.ReduceOp.MAX)
         return tuple(any_N.bool().tolist())
 
@@ -125,7 +125,7 @@ class Ranks:
         learning = self.agree(*(parameter.grad is not None for parameter in parameters))
         for bucket in _buckets([one for one, has in zip(parameters, learning, strict=True) if has]):
             flat = torch.cat([_gradient(parameter).flatten() for parameter in bucket])
-            with _answered():
+            with answered():
                 distributed.all_reduce(flat)
             for parameter, sums in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
                 parameter.grad = sums.view_as(parameter).clone()
@@ -165,7 +165,7 @@ def joined(found: Ranks, out: Path, *, device: torch.device, wait_seconds: float
         return
     store = _store_file(out)
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
-    with _answered():
+    with answered():
         distributed.init_process_group(
             backend,
             store=FileStore(str(store), found.count) if _on_one_machine() else None,
@@ -197,7 +197,8 @@ def _store_file(out: Path) -> Path:
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
+def answered() -> Iterator[None]:
+    """What is asked of the other processes in here fails with `RankLost` where one doesn't answer."""
     assert threading.current_thread() is threading.main_thread(), "threads would ask in another order"
     try:
         yield

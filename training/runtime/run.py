@@ -19,6 +19,7 @@ from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.device import finish_work
 from training.runtime.metrics import MetricsLog
 from training.runtime.ranks import RankLost, ranks
+from training.runtime.sharded_checkpoint import ShardedCheckpointStore
 from training.runtime.tensorboard import FOLDER as BOARD
 from training.runtime.tensorboard import Board
 
@@ -80,7 +81,8 @@ class Run:
         identity = _claimed_by_all(self.out / "run.json", lineage)
         told = lineage.config.get("tensorboard") and not self.finished and ranks().first
         self.metrics = MetricsLog(self.out / "metrics.jsonl", Board(out / BOARD) if told else None)
-        self.checkpoints = CheckpointStore(out / "checkpoints", identity)
+        store = ShardedCheckpointStore if lineage.config.get("shard_weights") else CheckpointStore
+        self.checkpoints = store(out / "checkpoints", identity)
         self._checkpoint_seconds = float(cast(float, lineage.config.get("checkpoint_seconds", math.inf)))
         self._saved = time.monotonic()
 
@@ -120,9 +122,10 @@ class Run:
     def end_of_step(self, done: int, *, every: int, phase: str, state: Callable[[], State]) -> None:
         """Save when due by steps or by seconds, or when cancelled, and raise `Cancelled` then. `done` counts steps from
         1."""
-        (cancelled,) = ranks().agree(self._cancellation.requested)
-        due = cancelled or done % every == 0 or time.monotonic() - self._saved >= self._checkpoint_seconds
-        if due and ranks().first:
+        is_old = ranks().first and time.monotonic() - self._saved >= self._checkpoint_seconds
+        cancelled, is_old = ranks().agree(self._cancellation.requested, is_old)
+        due = cancelled or done % every == 0 or is_old
+        if due and (ranks().first or self.checkpoints.by_all):
             tensors, values = state()
             self.checkpoints.save(Checkpoint(done, phase, tensors, values))
             self._saved = time.monotonic()

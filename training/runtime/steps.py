@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from training.runtime.device import finish_work
 from training.runtime.metrics import Measures, mean_of
@@ -27,6 +27,14 @@ class Work:
 
 
 MadeT = TypeVar("MadeT")
+ItemT = TypeVar("ItemT")
+
+
+class Each(Protocol):
+    """Has something made of every item, each by one process of the run, as `Ranks.each` does."""
+
+    def __call__(self, work: Callable[[ItemT], MadeT], items: Sequence[ItemT], /) -> list[MadeT]: ...
+
 
 Take = Callable[[int], tuple[Measures, Work]]
 """Takes a step, counted from 0 within its stretch, and says what it measured and what it computed."""
@@ -74,20 +82,25 @@ class Steps:
         make: Callable[[int], MadeT],
         take: Callable[[int, MadeT], tuple[Measures, Work]],
         state: Callable[[], State],
+        *,
+        each: Each | None = None,
     ) -> None:
-        """Take steps as `take` does, each of which begins with something that one process makes by itself."""
-        for step, made in self.made(stretch, make):
+        """Take steps as `take` does, each of which begins with something that one process makes by itself; `each` has
+        it made."""
+        for step, made in self.made(stretch, make, each=each):
             measures, work = take(step - stretch.first, made)
             pace = self.pace(tokens=work.tokens, flop=work.flop)
             self.end(step, stretch.phase, {**measures, **pace}, state)
 
-    def made(self, stretch: Stretch, make: Callable[[int], MadeT]) -> Iterator[tuple[int, MadeT]]:
+    def made(
+        self, stretch: Stretch, make: Callable[[int], MadeT], *, each: Each | None = None
+    ) -> Iterator[tuple[int, MadeT]]:
         """The steps of a stretch that are not done yet, with what `make` makes of each, counted within the stretch: of
         as many at once as there are processes, each by one. Each step is timed as its part of their time."""
         for start in range(stretch.start, stretch.end, ranks().count):
             began = time.perf_counter()
             steps = range(start, min(start + ranks().count, stretch.end))
-            found = ranks().each(lambda step: make(step - stretch.first), steps)
+            found = (each or ranks().each)(lambda step: make(step - stretch.first), steps)
             seconds = (time.perf_counter() - began) / len(steps)
             for step, one in zip(steps, found, strict=True):
                 self._began = time.perf_counter() - seconds

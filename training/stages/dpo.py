@@ -30,8 +30,10 @@ def run(config: DpoConfig, out: Path, cancellation: Cancellation) -> None:
     hold(policy, config)
     preferences = load_preferences(config.preferences, policy, max_length=config.max_length)
     records = load(config.preferences, PreferenceRecord)
-    shown = first_prompts(policy, [record for record in records if record.split == "validation"])
+    asked = [record for record in records if record.split == "validation" and not config.shard_weights]
     rehearse_policy(run, policy, config.policy)
     judged = JudgedPairs.of(config, policy, preferences)
-    reference_2N = learn(config, run, policy, judged, shown=shown)
-    run.finish(summary(judged, reference_2N), artifact=("policy", writer_of(policy, config, config.policy)))
+    learner, reference_2N = learn(config, run, policy, judged, shown=first_prompts(policy, asked))
+    result = summary(judged, reference_2N, each=learner.each)
+    weights = learner.weights_to_publish(policy.dtype)
+    run.finish(result, artifact=("policy", writer_of(policy, config, config.policy, weights)))

@@ -32,5 +32,5 @@ def run(config: KtoConfig, out: Path, cancellation: Cancellation) -> None:
     shown = first_prompts(policy, [record for record in records if record.split == "validation"])
     rehearse_policy(run, policy, config.policy)
     responses = JudgedResponses.of(config, policy, verdicts)
-    reference = learn(config, run, policy, responses, shown=shown)
+    _, reference = learn(config, run, policy, responses, shown=shown)
     run.finish(summary(responses, reference), artifact=("policy", writer_of(policy, config, config.policy)))

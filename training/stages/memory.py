@@ -14,6 +14,7 @@ from training.memory.fitting import CERTAIN, Fit, fit
 from training.memory.room import MEMORY_BYTES, free_bytes, told_bytes
 from training.memory.shape import folder_of, read_shape
 from training.runtime.device import device
+from training.runtime.ranks import by_environment
 
 LOOKED_AT = 500
 """Records of a file that say how long its texts are."""
@@ -58,6 +59,7 @@ def _fitted(stage: str, config: StageConfig, *, free: int, threads: int) -> Fit 
     if shape is None:
         return None
     settings = dataclasses.asdict(settled(config, chosen(vars(config), ModelFacts(shape.parameters))))
+    settings["processes"] = by_environment().count
     return fit(stage, shape, settings, free=free, texts=texts_of(settings), threads=threads)
 
 

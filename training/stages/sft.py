@@ -40,7 +40,8 @@ from training.runtime.publishing import finish, require_publishable, writer_of
 from training.runtime.ranks import ranks
 from training.runtime.run import Cancellation, Run
 from training.runtime.seeds import derived_seed
-from training.runtime.steps import Steps, Stretch, Work
+from training.runtime.sharding import learner_of
+from training.runtime.steps import Each, Steps, Stretch, Work
 from training.runtime.throughput import Meter, training_flop
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
     )
     planned = plan_batches(config, examples)
     rehearse_policy(run, policy, config.model)
-    _train(config, run, policy, examples, planned, shown=first_prompts(policy, held_out_records or records))
+    shown = [] if config.shard_weights else first_prompts(policy, held_out_records or records)
+    learner = _train(config, run, policy, examples, planned, shown=shown)
+    unigram = Unigram.of(examples, len(policy.tokenizer))
     result: dict[str, object] = {
         "steps": len(planned.batches),
         "tokens": planned.tokens,
@@ -96,9 +99,10 @@ def run(config: SftConfig, out: Path, cancellation: Cancellation) -> None:
         "parameters": parameter_count(policy.model),
         "from_nothing": config.model is None,
         **({"turns_rewritten": rewritten} if config.loss == "assistant" else {}),
-        **held_out_figures(policy, Unigram.of(examples, len(policy.tokenizer)), held_out, config.batch_tokens),
+        **held_out_figures(policy, unigram, held_out, config.batch_tokens, each=learner.each),
     }
-    run.finish(result, artifact=("policy", writer_of(policy, config, config.model)))
+    weights = learner.weights_to_publish(policy.dtype)
+    run.finish(result, artifact=("policy", writer_of(policy, config, config.model, weights)))
 
 
 def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Batches:
@@ -120,12 +124,17 @@ def plan_batches(config: SftConfig, examples: Sequence[Example]) -> Batches:
 
 
 def held_out_figures(
-    policy: LanguageModel, unigram: Unigram, held_out: Sequence[Example], batch_tokens: int
+    policy: LanguageModel,
+    unigram: Unigram,
+    held_out: Sequence[Example],
+    batch_tokens: int,
+    *,
+    each: Each | None = None,
 ) -> dict[str, object]:
     """The held-out loss, that of a unigram model, and by how much a token of a response is better known than by it."""
     if not held_out:
         return {"held_out_demonstrations": 0, "nll": None}
-    policy_nats = response_losses(policy, held_out, batch_tokens)
+    policy_nats = response_losses(policy, held_out, batch_tokens, each=each)
     unigram_nats = [unigram.nats(example) for example in held_out]
     lengths = [len(example.response_ids) for example in held_out]
     gains = [
@@ -148,7 +157,9 @@ def negative_log_likelihood(policy: LanguageModel, examples: Sequence[Example], 
 
 
 @torch.no_grad()
-def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_tokens: int) -> list[float]:
+def response_losses(
+    policy: LanguageModel, examples: Sequence[Example], batch_tokens: int, *, each: Each | None = None
+) -> list[float]:
     """Nats of each whole response."""
     losses = [0.0] * len(examples)
     lengths = [len(example) for example in examples]
@@ -160,7 +171,7 @@ def response_losses(policy: LanguageModel, examples: Sequence[Example], batch_to
         log_probability_N, _ = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
         return [-float(part_N.sum()) for part_N in log_probability_N.split([len(one) for one in responses])]
 
-    for batch, found in zip(batches, ranks().each(nats, batches), strict=True):
+    for batch, found in zip(batches, (each or ranks().each)(nats, batches), strict=True):
         for index, loss in zip(batch, found, strict=True):
             losses[index] = loss
     return losses
@@ -176,7 +187,8 @@ def _initial_model(config: SftConfig, records: Sequence[DemonstrationRecord]) ->
     texts += [record.response for record in records]
     tokenizer = train_tokenizer(texts, config.architecture.vocab_size)
     made = build_language_model(config.architecture, tokenizer, seed=derived_seed(config.seed, "weights"))
-    placed(made.model)
+    if not config.shard_weights:
+        placed(made.model)
     return made
 
 
@@ -188,15 +200,11 @@ def _train(
     planned: Batches,
     *,
     shown: Sequence[Prompt],
-) -> None:
-    """Take the steps of the plan; the policy is a plain model at their end. `shown` are answered after the last one."""
+) -> Learner:
+    """Take the steps of the plan; the policy is a plain model at their end. `shown` are answered after the last one,
+    unless the policy is shared out."""
     prepare(policy.model, config)
-    learner = Learner(
-        policy.model,
-        epsilon=config.adam_epsilon,
-        gradient_clip=config.gradient_clip,
-        weight_decay=config.weight_decay,
-    )
+    learner = learner_of(policy.model, config)
     plan = Plan(
         steps=len(planned.batches),
         batch=lambda step: _batch(config, policy, [examples[index] for index in planned.batches[step]]),
@@ -212,10 +220,11 @@ def _train(
     )
     checkpoint = run.resume()
     if checkpoint is not None:
-        learner.restore(checkpoint.tensors)
+        learner.go_on(checkpoint)
     done = checkpoint.step if checkpoint is not None else 0
     steps.take(Stretch(PHASE, 0, done, plan.steps), optimise(plan, learner), lambda: (learner.tensors(), {}))
     finish(policy, config, config.model)
+    return learner
 
 
 def _batch(config: SftConfig, policy: LanguageModel, examples: Sequence[Example]) -> Batch[Example]:

@@ -152,6 +152,9 @@ def test_each_term_moves_as_its_setting_says() -> None:
     assert taken("generate", engine="vllm") > taken("generate") + 4 * shape.parameters
     assert taken("sft", micro_batch_tokens=512) < taken("sft", micro_batch_tokens=2048)
     half = replace(shape, in_bfloat16=True)
+    in_parts = {"lora_rank": 0, "shard_weights": True}
+    assert taken("sft", half, **in_parts, processes=8) < taken("sft", half, **in_parts, processes=2)
+    assert taken("sft", half, **in_parts, processes=2) < taken("sft", half, lora_rank=0)
     held = {"lora_rank": 8, "weights": "bfloat16"}
     assert taken("dpo", half, lora_rank=8) == taken("dpo", half, **held) < taken("dpo", lora_rank=8)
     assert taken("dpo", half, lora_rank=8, weights="float32") > taken("dpo", half, **held)
