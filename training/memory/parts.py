@@ -93,8 +93,8 @@ def merged(shape: ModelShape) -> float:
 
 
 def whole_at_once(shape: ModelShape, *, learning: bool) -> float:
-    """Of a model in parts: what no layer has and one layer, as they are gathered and as they are used; where it learns
-    their gradients too, as they are made and as they are sent."""
+    """What each process has whole of a model in parts: what no layer has and one layer, as they are gathered and as
+    they are used; where it learns their gradients too, as they are made and as they are sent."""
     outside = shape.parameters - shape.trunk
     return FLOAT * (outside + shape.trunk / max(1, shape.layers)) * (4 if learning else 2)
 
