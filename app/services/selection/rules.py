@@ -15,13 +15,14 @@ from typing import Protocol
 import numpy as np
 
 from app.phrases import phrase
-from app.services.selection.arrays import Floats, Whole
+from app.services.selection.arrays import Floats, Truths, Whole
 from app.services.selection.pool import NONE, Pool
 from app.services.selection.posterior import Posterior, sigmoid
 
 DRAWS = 24  # Thompson's, shared by all prompts, each of which takes them in an order of its own
 PROMPTS_AT_ONCE = 1_024
 SAME_TEXT_AT_MOST = 2  # in one batch
+TOPIC_AT_MOST = 1.5
 OPTIMISM = 2.0  # deviations
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
@@ -55,7 +56,7 @@ def thompson_d_optimal(
     pool: Pool, posterior: Posterior, *, size: int, count: int, asked_T: Whole, rng: np.random.Generator
 ) -> list[Pick]:
     """What may be best of each prompt, by draws of theta; of these the comparisons that tell most about theta."""
-    return _most_informative(pool, posterior, _thompson(pool, posterior, size, rng), count)
+    return _most_informative(pool, posterior, _thompson(pool, posterior, size, rng), count, asked_T)
 
 
 def vcp(
@@ -175,12 +176,13 @@ def _winners(row_PK: Whole, score_PKS: Floats, size: int) -> Whole:
     return found_PC
 
 
-def _most_informative(pool: Pool, posterior: Posterior, row_PC: Whole, count: int) -> list[Pick]:
+def _most_informative(pool: Pool, posterior: Posterior, row_PC: Whole, count: int, asked_T: Whole) -> list[Pick]:
     """Greedily those that raise log det of the precision most. After each the others' variances fall by what it tells:
     rank-one downdates, O(P F) for each, in place of a refit. (1 - 1/e) of the best set's gain (Nemhauser 1978).
     """
     whole_P = np.flatnonzero((row_PC != NONE).all(axis=1))
     row_PC = row_PC[whole_P]
+    topics = _Topics(pool.topic_P, whole_P, asked_T, count)
     first_PF = pool.feature_NF[row_PC[:, 0]]
     difference_PDF = (first_PF[:, None, :] - pool.feature_NF[row_PC[:, 1:]]).astype(np.float32)
     root_FF = posterior.root().astype(np.float32)
@@ -192,11 +194,13 @@ def _most_informative(pool: Pool, posterior: Posterior, row_PC: Whole, count: in
     is_open_P = np.ones(len(row_PC), dtype=bool)
     picks: list[Pick] = []
     while len(picks) < count and is_open_P.any():
-        gain_P = np.where(is_open_P, np.log1p(weight_PD * variance_PD).sum(axis=1), -np.inf)
-        best = int(gain_P.argmax())
+        has_room_P = is_open_P & topics.have_room()
+        gain_P = np.log1p(weight_PD * variance_PD).sum(axis=1)
+        best = int(np.where(has_room_P if has_room_P.any() else is_open_P, gain_P, -np.inf).argmax())
         is_open_P[best] = False
         if not texts.take(row_PC[best]):
             continue
+        topics.take(best)
         picks.append(Pick(int(whole_P[best]), tuple(int(row) for row in row_PC[best])))
         for comparison_F, weight in zip(difference_PDF[best].astype(np.float64), weight_PD[best], strict=True):
             along_F = covariance_FF @ comparison_F
@@ -247,6 +251,34 @@ def _taken(pool: Pool, picks: Iterable[Pick], count: int) -> list[Pick]:
         if texts.take(pick.rows):
             taken.append(pick)
     return taken
+
+
+class _Topics:
+    """How often each topic may still be asked about: `TOPIC_AT_MOST` times what chance would, over prompts or over
+    topics, whichever is more.
+
+    What is rare and uncertain teaches most and would crowd out all else; a reward model that has hardly seen the usual
+    prompts then takes what holds for the rare ones to hold for them, too.
+    """
+
+    def __init__(self, topic_P: Whole, whole_P: Whole, asked_T: Whole, count: int) -> None:
+        """`whole_P`: the prompts that can be picked."""
+        self._topic_P = topic_P[whole_P]
+        prompts_T = np.bincount(topic_P, minlength=len(asked_T)).astype(np.float64)
+        self._asked_T = np.zeros(len(prompts_T))
+        self._asked_T[: len(asked_T)] = asked_T
+        prompts_T += self._asked_T  # those that were asked about may have left the pool
+        topics = max(1, int((prompts_T > 0).sum()))
+        share_T = np.maximum(prompts_T / max(1.0, prompts_T.sum()), 1 / topics)
+        self._most_T = np.maximum(1.0, TOPIC_AT_MOST * share_T * (self._asked_T.sum() + count))
+
+    def have_room(self) -> Truths:
+        """(P,): of the prompts that can be picked, those whose topics may be asked about once more."""
+        found: Truths = (self._asked_T + 1 <= self._most_T)[self._topic_P]
+        return found
+
+    def take(self, place: int) -> None:
+        self._asked_T[self._topic_P[place]] += 1
 
 
 class _Texts:

@@ -11,7 +11,7 @@ from app.services.selection import batch
 from app.services.selection.batch import Batch, choose
 from app.services.selection.pool import NONE, Pool, pool_of
 from app.services.selection.posterior import Judged, Posterior, fit, learn
-from app.services.selection.rules import RULES, SAME_TEXT_AT_MOST, Pick
+from app.services.selection.rules import RULES, SAME_TEXT_AT_MOST, TOPIC_AT_MOST, Pick
 from tests.services.selection.worlds import judge, make_pool
 
 NEVER = np.zeros(0, dtype=np.int64)
@@ -68,6 +68,23 @@ def test_greedy_picks_raise_the_information_most_each_time() -> None:
         x = (pool.feature_NF[a] - pool.feature_NF[b]).astype(float)
         variance = x @ posterior.covariance_FF @ x
         precision += posterior.information(np.array(x @ posterior.mean_F), np.array(variance)) * np.outer(x, x)
+
+
+def test_what_teaches_most_of_one_topic_does_not_crowd_out_the_others() -> None:
+    """Prompts of the first topic are of far more information than those of three others."""
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((160, 6)).astype(np.float32)
+    features[:40] *= 20
+    rows = [(row, row + 1) for row in range(0, 160, 2)]
+    pool = pool_of(features, rows, [prompt // 20 for prompt in range(80)], [f"text {row}" for row in range(160)])
+    posterior = fit(judge(20), strength=1.0)
+    picked = Counter(pick.prompt // 20 for pick in by_rule("thompson_d_optimal", pool, posterior, count=16))
+    assert picked[0] == TOPIC_AT_MOST * 16 / 4
+    assert sum(picked.values()) == 16
+    few = pool_of(
+        features[:60], rows[:30], [prompt // 20 for prompt in range(30)], [f"text {row}" for row in range(60)]
+    )
+    assert len(by_rule("thompson_d_optimal", few, posterior, count=30)) == 30, "nothing is left out for want of topics"
 
 
 def test_thompson_compares_what_may_be_best_and_drts_the_best_with_the_worst() -> None:
