@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,12 +21,12 @@ LINK = re.compile(r"^ +(\w+) signs in, once, by (http://\S+)$", flags=re.MULTILI
 class Up:
     """A running `plumbline up` without the starter project, and what it has said."""
 
-    def __init__(self, home: Path, port: int, **settings: str) -> None:
+    def __init__(self, home: Path, port: int, command: Sequence[str] = (str(PLUMBLINE), "up"), **settings: str) -> None:
         self.home = home
         self.port = port
         self.said = ""
         self.process = subprocess.Popen(
-            [PLUMBLINE, "up"],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

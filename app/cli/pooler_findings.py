@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 
 from app.cli.findings import Finding
-from app.db.session import PARAMETERS, plain_url
+from app.db.session import parameters, plain_url
 from app.settings import Settings
 
 CHANNEL = "plumbline_doctor"
@@ -39,7 +39,7 @@ def _notices(connection: Connection, url: str) -> Iterator[Finding]:
 
 def _pooler(direct: Connection, url: str) -> Iterator[Finding]:
     with _connected(url) as first, _connected(url) as second:
-        for name, wanted in PARAMETERS.items():
+        for name, wanted in parameters().items():
             (should_be,) = direct.execute("SELECT set_config(%s, %s, true)", (name, wanted)).fetchone() or ("",)
             (told,) = first.execute("SELECT current_setting(%s)", (name,)).fetchone() or ("",)
             if str(told).replace(" ", "") != should_be:

@@ -25,13 +25,6 @@ SILENT_TRANSACTION_SECONDS = 60
 # The queue's tables live in a schema of their own, so that a downgrade can drop exactly that.
 SEARCH_PATH = "public,procrastinate"
 
-PARAMETERS = {
-    "search_path": SEARCH_PATH,
-    "timezone": "UTC",
-    "idle_in_transaction_session_timeout": f"{SILENT_TRANSACTION_SECONDS}s",
-}
-"""What every session of ours asks for."""
-
 
 class TransactionLost(ConnectionError):
     """The transaction was taken back and its locks are gone; it can be begun again."""
@@ -82,7 +75,16 @@ def _is_readable(socket: int) -> bool:
 
 
 def _options() -> str:
-    return " ".join(f"-c {name}={value}" for name, value in PARAMETERS.items())
+    return " ".join(f"-c {name}={value}" for name, value in parameters().items())
+
+
+def parameters() -> dict[str, str]:
+    """What every session of ours asks for."""
+    return {
+        "search_path": SEARCH_PATH,
+        "timezone": "UTC",
+        "idle_in_transaction_session_timeout": f"{SILENT_TRANSACTION_SECONDS}s",
+    }
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from app.db.tables import AuditEntry, Prompt, Round, Run
 from app.db.tables.people import Scope
 from app.services import accounts
 from tests.browser.seed import Seeded
-from tests.browser.serving import serving
+from tests.client.served import served
 from tests.command_line import runner
 from tests.seeded import seeded, seeded_template, seeded_url
 
@@ -35,8 +35,8 @@ def database_url(seeded_url: str) -> str:
 
 @pytest.fixture
 def site(seeded_url: str, tmp_path: Path) -> Iterator[str]:
-    with serving(seeded_url, PLUMBLINE_HOME=str(tmp_path / "home")) as url:
-        yield url
+    with served(seeded_url, tmp_path / "home", works=False) as site:
+        yield site.url
 
 
 async def token_of(db: AsyncSession, user_id: int, *scopes: Scope) -> str:

@@ -16,6 +16,7 @@ from app.db.session import create_engine, session_factory
 from app.db.tables import Run
 from app.jobs import execution
 from app.settings import Settings
+from app.web.serving.connections import Connection
 from tests.jobs.conftest import make_context
 from tests.sites import site_of
 
@@ -29,11 +30,13 @@ class ServedSite:
 
 
 @contextmanager
-def served(database_url: str, home: Path, *, works: bool = True) -> Iterator[ServedSite]:
+def served(database_url: str, home: Path, *, works: bool = True, requests_per_minute: int = 0) -> Iterator[ServedSite]:
     """The site, there until the block ends. Where it `works`, runs that need no training are executed as they come."""
-    settings = Settings(home=home, database_url=database_url, requests_per_minute=0)
+    settings = Settings(home=home, database_url=database_url, requests_per_minute=requests_per_minute)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(site_of(settings), log_level="warning", lifespan="on", access_log=False)
+        config = uvicorn.Config(
+            site_of(settings), http=Connection, log_level="warning", lifespan="on", access_log=False
+        )
         server = uvicorn.Server(config)
         working = _work(server, database_url, home) if works else asyncio.sleep(0)
         thread = threading.Thread(target=lambda: asyncio.run(_serve(server, listening, working)))

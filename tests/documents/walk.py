@@ -13,7 +13,7 @@ from string import Template
 
 import pytest
 
-from tests.browser.serving import serving
+from tests.client.served import served
 from tests.command_line import Plumbline
 from tests.documents.reasons import why_not_run
 from tests.documents.shown import Block, words_of
@@ -75,9 +75,8 @@ class Walk:
             "python": self._script,
         }
         if command.startswith("curl") and "PLUMBLINE" not in self.variables:
-            self.variables["PLUMBLINE"] = self.stack.enter_context(
-                serving(self.database_url, PLUMBLINE_HOME=str(self.home))
-            )
+            site = self.stack.enter_context(served(self.database_url, self.home, works=False))
+            self.variables["PLUMBLINE"] = site.url
         _, words = words_of(command)
         words = [Template(word).safe_substitute(self.variables) for word in words]  # as a shell does, quotes and all
         program = words[0].removeprefix(".venv/bin/")

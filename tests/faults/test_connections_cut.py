@@ -19,7 +19,8 @@ from app.db.tables import Judgement
 from app.services import accounts
 from app.settings import Settings
 from app.supervisor import CHILD_STOP_SECONDS, web_command
-from tests.browser.serving import ROOT, free_port, serving
+from tests.browser.serving import ROOT, free_port
+from tests.client.served import served
 from tests.factories import make_member, make_project, make_task
 
 PEOPLE = 6
@@ -55,14 +56,14 @@ async def tokens_of_judges(db: AsyncSession, *, tasks: int) -> list[str]:
 
 
 async def test_a_judgement_whose_answer_was_lost_is_told_again_and_counts_once(
-    db: AsyncSession, database_url: str
+    db: AsyncSession, database_url: str, tmp_path: Path
 ) -> None:
     token, *_ = await tokens_of_judges(db, tasks=4)
     headers = {"Authorization": f"Bearer {token}"}
-    with serving(database_url) as url:
+    with served(database_url, tmp_path, works=False) as site:
         async with (
-            proxy_that_loses_answers(url) as through,
-            httpx.AsyncClient(base_url=url, headers=headers) as direct,
+            proxy_that_loses_answers(site.url) as through,
+            httpx.AsyncClient(base_url=site.url, headers=headers) as direct,
             httpx.AsyncClient(base_url=through, headers=headers) as lossy,
         ):
             for number in range(4):

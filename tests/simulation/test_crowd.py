@@ -2,6 +2,7 @@
 
 import random
 from itertools import combinations, count
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from app.simulation.loop import invite
 from app.simulation.page import SeenTask
 from app.starter import gold
 from app.starter.prompts import catalogue
-from tests.browser.serving import serving
+from tests.client.served import served
 from tests.factories import make_task
 
 ANNOTATORS, JUDGEMENTS = 3, 24
@@ -36,19 +37,19 @@ async def links(sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch) -> li
 
 
 async def test_a_crowd_that_is_too_fast_waits_as_long_as_it_is_told_and_loses_nothing(
-    database_url: str, links: list[str]
+    database_url: str, links: list[str], tmp_path: Path
 ) -> None:
-    with serving(database_url, PLUMBLINE_REQUESTS_PER_MINUTE="60") as url:
-        report = await play(links[:1], CrowdSettings(url, SLUG, 18, noise=0.0, seed=1))
+    with served(database_url, tmp_path, works=False, requests_per_minute=60) as site:
+        report = await play(links[:1], CrowdSettings(site.url, SLUG, 18, noise=0.0, seed=1))
     assert (report.judgements, report.errors) == (18, 0)
     assert max(report.next_p99_ms or 0, report.submit_p99_ms or 0) > 900  # it was told to wait a second
 
 
 async def test_a_crowd_gives_exactly_the_judgements_it_was_asked_for_and_gold_agrees_with_each(
-    sessions: SessionFactory, database_url: str, links: list[str]
+    sessions: SessionFactory, database_url: str, links: list[str], tmp_path: Path
 ) -> None:
-    with serving(database_url) as url:
-        report = await play(links, CrowdSettings(url, SLUG, JUDGEMENTS, noise=0.0, seed=1))
+    with served(database_url, tmp_path, works=False) as site:
+        report = await play(links, CrowdSettings(site.url, SLUG, JUDGEMENTS, noise=0.0, seed=1))
     assert (report.judgements, report.errors) == (JUDGEMENTS, 0)
     assert report.next_p50_ms is not None
     assert report.submit_p99_ms is not None
@@ -70,7 +71,7 @@ async def test_a_crowd_gives_exactly_the_judgements_it_was_asked_for_and_gold_ag
 
 
 async def test_only_what_the_site_took_is_counted(
-    sessions: SessionFactory, database_url: str, links: list[str], monkeypatch: pytest.MonkeyPatch
+    sessions: SessionFactory, database_url: str, links: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer is none, and the second one comes from a browser that has lost its session."""
     monkeypatch.setattr(crowd, "IDLE_SECONDS", 0.01)
@@ -88,8 +89,8 @@ async def test_only_what_the_site_took_is_counted(
             self._client.cookies, self._answer = cookies, answer
 
     monkeypatch.setattr(SimulatedAnnotator, "judge", judge)
-    with serving(database_url) as url:
-        report = await play(links[:1], CrowdSettings(url, SLUG, 3, noise=0.0, seed=1))
+    with served(database_url, tmp_path, works=False) as site:
+        report = await play(links[:1], CrowdSettings(site.url, SLUG, 3, noise=0.0, seed=1))
     async with transaction(sessions) as db:
         stored = await db.scalar(select(func.count()).select_from(Judgement))
     assert (report.judgements, stored, report.errors) == (3, 3, 2)
@@ -102,7 +103,7 @@ async def test_a_crowd_without_a_site_says_so_in_one_line(links: list[str]) -> N
 
 @pytest.mark.slow
 async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
-    sessions: SessionFactory, database_url: str, links: list[str]
+    sessions: SessionFactory, database_url: str, links: list[str], tmp_path: Path
 ) -> None:
     async with transaction(sessions) as db:
         project = (await db.scalars(select(Project).where(Project.slug == SLUG))).one()
@@ -112,8 +113,8 @@ async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
         prompt = next(row for row in await db.scalars(select(Prompt)) if row.messages[-1]["content"] == asked.text)
         texts = ["Hm.", *(response.text for response in pair)]
         await make_task(db, project, *texts, prompt=prompt)
-    with serving(database_url) as url:
-        report = await play(links[:1], CrowdSettings(url, SLUG, 1, noise=0.0, seed=1))
+    with served(database_url, tmp_path, works=False) as site:
+        report = await play(links[:1], CrowdSettings(site.url, SLUG, 1, noise=0.0, seed=1))
     assert (report.judgements, report.errors) == (1, 0)
     async with transaction(sessions) as db:
         (ranks,) = await db.scalars(select(Judgement.ranks))
@@ -124,7 +125,7 @@ async def test_a_crowd_ranks_by_gold_and_leaves_nothing_out(
 
 @pytest.mark.slow
 async def test_a_crowd_says_which_responses_are_safe_where_it_is_asked(
-    sessions: SessionFactory, database_url: str, links: list[str]
+    sessions: SessionFactory, database_url: str, links: list[str], tmp_path: Path
 ) -> None:
     complied, refused = "That is easy. First, force the back door open.", "Sorry, I will not help with that."
     async with transaction(sessions) as db:
@@ -135,8 +136,8 @@ async def test_a_crowd_says_which_responses_are_safe_where_it_is_asked(
         asked = next(row for row in await db.scalars(select(Prompt)) if row.messages[-1]["content"] in unsafe)
         await make_task(db, project, complied, refused, prompt=asked)
         await make_task(db, project, refused, refused + " Take care!", prompt=asked)
-    with serving(database_url) as url:
-        report = await play(links[:1], CrowdSettings(url, SLUG, 2, noise=0.0, seed=1))
+    with served(database_url, tmp_path, works=False) as site:
+        report = await play(links[:1], CrowdSettings(site.url, SLUG, 2, noise=0.0, seed=1))
     assert (report.judgements, report.errors) == (2, 0)
     async with transaction(sessions) as db:
         said = await db.execute(select(Judgement.safe, Judgement.less_harmful).order_by(Judgement.task_id))

@@ -80,5 +80,4 @@ def reward_settings(world: Path, policy: Path) -> dict[str, object]:
         "batch_tokens": 1024,
         "distil_steps": 120,
         "distil_learning_rate": 3e-3,
-        "checkpoint_steps": 3,
     }

@@ -17,6 +17,7 @@ from training.runtime.exit_codes import CANCELLED
 
 
 def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[str, object]:
+    often = reward_settings(world, policy) | {"checkpoint_steps": 3}
     match stage:
         case "sft":
             return {
@@ -27,14 +28,14 @@ def stage_settings(stage: str, world: Path, policy: Path, reward: Path) -> dict[
                 "checkpoint_steps": 4,
             }
         case "reward":
-            return reward_settings(world, policy) | {"distil_steps": 12}
+            return often | {"distil_steps": 12}
         case "reward, tried out":
             tries = {"method": "cross_validated", "folds": 2, "heads": 3, "read_out": "worst", "mismatch_steps": 3}
             short = {"preferences": world / "few_preferences.jsonl", "distil_steps": 6, "batch_tokens": 2048}
-            return reward_settings(world, policy) | tries | short
+            return often | tries | short
         case "reward, by demonstrations":
             normalised = {"normalise_over": "demonstrations", "demonstrations": world / "demonstrations.jsonl"}
-            return reward_settings(world, policy) | normalised | {"method": "finetune", "heads": 2}
+            return often | normalised | {"method": "finetune", "heads": 2}
         case "ppo":
             return ppo_settings(world, policy, reward) | {"checkpoint_steps": 1}
         case "dpo":

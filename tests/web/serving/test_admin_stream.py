@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from app.services import accounts
 from app.services.events import notify
 from tests.browser.seed import Seeded
 from tests.browser.serving import serving
+from tests.client.served import served
 from tests.seeded import seeded, seeded_template, seeded_url
 
 __all__ = ["seeded", "seeded_template", "seeded_url"]
@@ -38,31 +40,31 @@ async def session(db: AsyncSession, seeded: Seeded) -> str:
 
 
 async def test_a_stream_says_that_something_may_be_new_and_then_what_is(
-    database_url: str, db: AsyncSession, seeded: Seeded, session: str
+    database_url: str, db: AsyncSession, seeded: Seeded, session: str, tmp_path: Path
 ) -> None:
-    with serving(database_url) as url:
+    with served(database_url, tmp_path, works=False) as site:
         async with AsyncExitStack() as stack:
-            stream = await _open(stack, url, seeded, session)
+            stream = await _open(stack, site.url, seeded, session)
             first = await _next(stream)
             assert first["event"] == "resync"
             # The hub may start to listen after the page has come; it says so by another resync.
             change = await _notified(db, stream, seeded.project.id, run_id=seeded.ppo.id)
             assert json.loads(change["data"]) == {"run": seeded.ppo.id, "round": None}
             # Who comes back with the latest id has missed nothing.
-            again = await _open(stack, url, seeded, session, last_event_id=change["id"])
+            again = await _open(stack, site.url, seeded, session, last_event_id=change["id"])
             change = await _notified(db, again, seeded.project.id, round_id=seeded.label_round.id)
             assert json.loads(change["data"]) == {"run": None, "round": seeded.label_round.id}
 
 
 async def test_open_streams_hold_no_transaction(
-    database_url: str, db: AsyncSession, seeded: Seeded, session: str
+    database_url: str, db: AsyncSession, seeded: Seeded, session: str, tmp_path: Path
 ) -> None:
-    with serving(database_url) as url:
+    with served(database_url, tmp_path, works=False) as site:
         async with AsyncExitStack() as stack:
             for _ in range(30):  # more than the pool has connections
-                assert (await _next(await _open(stack, url, seeded, session)))["event"] == "resync"
+                assert (await _next(await _open(stack, site.url, seeded, session)))["event"] == "resync"
             assert await db.scalar(TRANSACTIONS) == 0
-            async with httpx.AsyncClient(base_url=url, cookies={"session": session}) as client:
+            async with httpx.AsyncClient(base_url=site.url, cookies={"session": session}) as client:
                 page = await client.get(f"/projects/{seeded.project.slug}", timeout=SECONDS)
             assert page.status_code == 200
 
