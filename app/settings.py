@@ -325,9 +325,20 @@ class Settings(BaseModel):
         Field(ge=1, description="Runs that a worker has on the cluster at once; one where some stages run beside it."),
     ] = 4
     ray_cpus: Annotated[
-        int, Field(ge=1, description="Cores that a run asks the cluster for; threads are as many, unless told.")
+        int,
+        Field(
+            ge=1,
+            description="Cores that a run asks the cluster for, as many at least as it has processes; threads are as "
+            "many as this, unless told, and its processes share them.",
+        ),
     ] = 1
-    ray_gpus: Annotated[int, Field(ge=0, description="GPUs that a run asks the cluster for.")] = 0
+    ray_gpus: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="GPUs that a run asks the cluster for, if any, as many at least as it has processes.",
+        ),
+    ] = 0
     cluster_patience_seconds: Annotated[
         float,
         Field(
