@@ -213,6 +213,14 @@ class Settings(BaseModel):
         float,
         Field(ge=0, description="How long a run that broke waits for its second attempt; twice that for its third."),
     ] = 10
+    run_hang_minutes: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="How long a training run may tell no step before its process is ended as one that hangs, which "
+            "counts as an attempt: well above the longest step, loading included; 0: as long as it likes.",
+        ),
+    ] = 0
     disk_reserve_megabytes: Annotated[
         int,
         Field(
