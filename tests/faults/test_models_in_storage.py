@@ -161,7 +161,8 @@ async def test_a_backup_takes_models_from_the_storage_once_and_they_come_back(
     assert (first.code, "Not in it" in first.out) == (0, False), first
     assert second.code == 0
     assert not (home / folder).exists()
-    assert (await there("restore", place)).code == 0
+    restored = await there("restore", place, **environment)
+    assert (restored.code, "`plumbline storage move` puts them" in restored.out) == (0, True)
     assert (other_home / folder / "weights.txt").read_bytes() == weights
     doctor = runner(monkeypatch, capsys)
     healthy = doctor("doctor", "--all-files", DATABASE_URL=database_url, PLUMBLINE_HOME=str(home), **environment)

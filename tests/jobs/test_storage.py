@@ -11,6 +11,7 @@ from zipfile import ZipFile
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import StreamingResponse
 
 from app.db.session import SessionFactory
 from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Run
@@ -20,12 +21,14 @@ from app.services.data import datasets
 from app.services.erasure.targets import Target
 from app.services.loop import erasing, leases, project_files, runs
 from app.services.loop.artifacts import ArtifactBroken, require_in_place
+from app.services.loop.stages import model_card
 from app.services.projects import packing
 from app.services.published import shelf
 from app.services.published.copies import FOLDER
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import of_model
 from app.settings import Settings, settings
+from app.web.serving import archives
 from tests.factories import make_user, principal
 from tests.jobs.conftest import Command, InProcess, StartWorker, make_context
 from tests.jobs.loop import Loop
@@ -123,6 +126,21 @@ async def test_a_project_taken_in_from_a_file_is_in_the_storage_and_so_on_every_
     await require_in_place(other.context.home, policy.folder, policy.manifest_sha256)
     for version in await loop.do(dataset_versions):
         assert datasets.verify(version, other.context.home).is_file()
+
+
+async def test_a_download_keeps_its_copy_however_long_it_takes(stored: Stored, loop: Loop, home: Path) -> None:
+    project = await loop.make_project()
+    await loop.execute(await loop.queue_sft(project))
+    policy = await in_use(loop, project)
+    archive = await loop.do(lambda db: model_card.archive_of(db, project, policy, home))
+    answer = archives.answer(archive, {})
+    assert isinstance(answer, StreamingResponse)
+    pieces = aiter(answer.body_iterator)
+    await anext(pieces)
+    copy, watch = of_model(policy.folder, policy.manifest_sha256), shelf_of(home).copies
+    assert not watch.drop(copy)
+    assert [piece async for piece in pieces]
+    assert watch.drop(copy)
 
 
 async def bring(db: AsyncSession, home: Path, content: bytes) -> tuple[Project, Run]:

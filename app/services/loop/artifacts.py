@@ -6,6 +6,7 @@ A folder is trusted by its manifest alone: the sha256 of every file, nothing mis
 import asyncio
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -81,6 +82,12 @@ def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
         return shelf_of(home).bring(of_model(folder, manifest_sha256))
     except Broken as error:
         raise ArtifactBroken(error.template, **error.named) from error
+
+
+def in_use(home: Path, folder: str, manifest_sha256: str) -> AbstractContextManager[None]:
+    """Within it nobody takes the model's copy out of the home to make room."""
+    shelf = shelf_of(home)
+    return nullcontext() if shelf.bucket is None else shelf.copies.in_use(of_model(folder, manifest_sha256))
 
 
 async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
