@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 from training import ending
 from training.config import ConfigError, StageConfig
+from training.config.stage import WHOLE
 from training.disk import NO_ROOM
 from training.ending import BEGUN, JOB, Ending
 from training.memory.room import NO_MEMORY
 from training.runtime.exit_codes import BAD_INPUT, FAILED
-from training.stages.registry import WHOLE
 
 STOP_SECONDS = 3600
 """For steps to end and a checkpoint to be written; whoever asked them to stop has less patience."""

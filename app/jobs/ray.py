@@ -22,8 +22,8 @@ from app.jobs.launch import Child, EngineAway, Executor, Launch, Living, LocalPr
 from app.jobs.pausing import pause
 from app.services import cluster
 from app.services.served.client import trusted
+from training.config.stage import WHOLE
 from training.ending import JOB
-from training.stages.registry import WHOLE
 
 CODE = Path(__file__).parents[2]
 REQUEST_SECONDS = 5.0

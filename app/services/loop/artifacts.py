@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.errors import Invalid
+from app.services.published import beside
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import Broken, of_model
 from training.records import sync
@@ -76,10 +77,11 @@ def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
 def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
     """The folder of a registered model, copied from the storage where it isn't in the home.
 
-    Raises ArtifactBroken for what the storage has in its place, Away, NoRoom; what is nowhere is left to the reader.
+    Raises ArtifactBroken for what the storage has in its place, Away, NoRoom, and in a request Coming; what is nowhere
+    is left to the reader.
     """
     try:
-        return shelf_of(home).bring(of_model(folder, manifest_sha256))
+        return beside.bring(shelf_of(home), of_model(folder, manifest_sha256))
     except Broken as error:
         raise ArtifactBroken(error.template, **error.named) from error
 
