@@ -28,7 +28,7 @@ class Person:
 
 
 async def page(db: AsyncSession, project: Project, text: str, *, size: int, before: int | None = None) -> list[Person]:
-    """Those whose name or address holds `text`, the accounts made last first; those made before the account `before`
+    """People whose name or address holds `text`, the accounts made last first; those made before the account `before`
     if it is given."""
     wanted = (
         directory.holding(select(User.id), text)

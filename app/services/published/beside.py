@@ -24,8 +24,8 @@ class Coming(Conflict):
 
 
 def bring(shelf: Shelf, thing: Published) -> Path:
-    """`Shelf.bring`, for a request as long as that may wait: the copy is gone on with all the same. Raises Coming then,
-    and the next request waits for the same copy, or hears what became of it."""
+    """Do as `Shelf.bring`, for a request as long as that may wait: the copy is gone on with all the same. Raises Coming
+    then, and the next request waits for the same copy, or hears what became of it."""
     actor = acting.current()
     if shelf.bucket is None or actor is None or actor.door not in ("page", "api"):
         return shelf.bring(thing)
