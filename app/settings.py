@@ -213,6 +213,14 @@ class Settings(BaseModel):
         float,
         Field(ge=0, description="How long a run that broke waits for its second attempt; twice that for its third."),
     ] = 10
+    run_hang_minutes: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="How long a training run may tell no step before its process is ended as one that hangs, which "
+            "counts as an attempt: well above the longest step, loading included; 0: as long as it likes.",
+        ),
+    ] = 0
     disk_reserve_megabytes: Annotated[
         int,
         Field(
@@ -325,9 +333,20 @@ class Settings(BaseModel):
         Field(ge=1, description="Runs that a worker has on the cluster at once; one where some stages run beside it."),
     ] = 4
     ray_cpus: Annotated[
-        int, Field(ge=1, description="Cores that a run asks the cluster for; threads are as many, unless told.")
+        int,
+        Field(
+            ge=1,
+            description="Cores that a run asks the cluster for, as many at least as it has processes; threads are as "
+            "many as this, unless told, and its processes share them.",
+        ),
     ] = 1
-    ray_gpus: Annotated[int, Field(ge=0, description="GPUs that a run asks the cluster for.")] = 0
+    ray_gpus: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="GPUs that a run asks the cluster for, if any, as many at least as it has processes.",
+        ),
+    ] = 0
     cluster_patience_seconds: Annotated[
         float,
         Field(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 JOB = "PLUMBLINE_JOB"
 """The variable by which a process is told its own name; without one it leaves no file."""
+BEGUN = "PLUMBLINE_BEGUN"
+"""Set for the processes of a run whose launcher began it: what came while they load is meant for them."""
 ENDING = "exit.json"
 STOP = "stop"
 """An empty file that asks a run to stop, as SIGTERM does, where no signal gets to: looked for at the end of a step."""
@@ -27,7 +29,7 @@ class Ending:
 
 def begin(folder: Path) -> None:
     """Nothing that was asked or told of an earlier process of this folder is left."""
-    for name in (ENDING, STOP) if _is_first() else ():
+    for name in (ENDING, STOP) if _is_first() and BEGUN not in os.environ else ():
         (folder / name).unlink(missing_ok=True)
 
 

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 from training import ending
 from training.config import ConfigError, StageConfig
+from training.config.stage import WHOLE
 from training.disk import NO_ROOM
-from training.ending import JOB, Ending
+from training.ending import BEGUN, JOB, Ending
 from training.memory.room import NO_MEMORY
 from training.runtime.exit_codes import BAD_INPUT, FAILED
-from training.stages.registry import WHOLE
 
 STOP_SECONDS = 3600
 """For steps to end and a checkpoint to be written; whoever asked them to stop has less patience."""
@@ -37,6 +37,7 @@ def run_several(count: int, arguments: Sequence[str], out: Path, *, threads: int
     """Run `python -m training` with these arguments in so many processes at once, which share the threads; returns the
     exit code of the first, whose word counts."""
     job = os.environ.setdefault(JOB, uuid.uuid4().hex)
+    os.environ[BEGUN] = "1"
     share = max(1, (threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)) // count)
     os.environ["OMP_NUM_THREADS"] = str(share)
     codes = _launched(count, [*arguments, "--threads", str(share)])

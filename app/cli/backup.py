@@ -18,6 +18,8 @@ from app.settings import settings
 
 TELL_SECONDS = 1.0
 
+MOVE = "Models and datasets lie in this home alone: `plumbline storage move` puts them into the storage."
+
 
 @app.command(short_help="Back everything up while the site works.", rich_help_panel=SITE)
 def backup(
@@ -96,6 +98,7 @@ def _restored(opened: Opened) -> list[str]:
         *(f"It was made without {path}, which was missing." for path in held.missing),
         *(f"{path} was damaged already." for path in held.damaged),
         *(f"There {name} was {value}." for name, value in differing.items()),
+        *([MOVE] if settings().storage_url else []),
         "Everybody signs in again. Put secret.key of there into the home, or give the keys of served models again.",
     ]
 

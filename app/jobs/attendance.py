@@ -1,12 +1,14 @@
 """A stage from its start to its end, watched beside its run: it is asked to stop, ended, or left at work."""
 
 import asyncio
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from app.jobs.context import WorkerContext
+from app.jobs.fence import newest
 from app.jobs.held_lease import HeldLease
 from app.jobs.launch import Child, EngineAway, Launch
 from app.services.loop.leases import LeaseLost
@@ -14,6 +16,8 @@ from training import ending
 from training.ending import Ending
 
 STOPPING = "stopping"
+METRICS = "metrics.jsonl"
+FAILED = 1
 
 # Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
 STOP_GRACE_SECONDS = 4.0
@@ -30,22 +34,54 @@ async def attend(context: WorkerContext, lease: HeldLease, launch: Launch) -> En
     executor = context.executor_of(launch.stage)
     child = await executor.start(launch)
     ended = asyncio.create_task(child.wait())
+    hung = asyncio.Event()
+    watching = asyncio.create_task(_tell_hung(context, launch, hung))
     try:
-        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room)
+        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room, hung)
         if lease.lost.is_set():
             raise LeaseLost
         is_left = executor.outlives_worker and context.stopping.is_set() and not lease.cancel_requested.is_set()
         if not ended.done() and not is_left:
-            await _stop(context, lease, launch, child, ended)
+            await _stop(context, lease, launch, child, ended, is_hung=hung.is_set())
         if not ended.done():
             return None
         code = await ended
-        return await asyncio.to_thread(ending.read, launch.out, launch.job) or Ending(code)
+        told = await asyncio.to_thread(ending.read, launch.out, launch.job) or Ending(code)
+        return Ending(FAILED, _hung_for(context)) if hung.is_set() and told.code else told
     finally:
+        watching.cancel()
         if not ended.done():
             child.leave()
             with suppress(EngineAway):
                 await ended
+
+
+async def _tell_hung(context: WorkerContext, launch: Launch, hung: asyncio.Event) -> None:
+    """Set `hung` once the stage, after it began or was found at work, has told no step for as long as it may take."""
+    size, since = -1, time.monotonic()
+    while context.hang_seconds and time.monotonic() - since < context.hang_seconds:
+        await asyncio.sleep(min(context.pulse_seconds, context.hang_seconds))
+        found = await asyncio.to_thread(_told_bytes, launch)
+        if found != size or found is None:
+            size, since = found or 0, time.monotonic()
+    if context.hang_seconds:
+        log.warning("stage_hung", stage=launch.stage)
+        hung.set()
+
+
+def _told_bytes(launch: Launch) -> int | None:
+    """None before it began: it may wait for room in a cluster."""
+    if newest(launch.out) < launch.token:
+        return None
+    try:
+        return (launch.out / METRICS).stat().st_size
+    except OSError:
+        return 0
+
+
+def _hung_for(context: WorkerContext) -> str:
+    minutes = f"{context.hang_seconds / 60:g}"
+    return f"The training process told no step for {minutes} min and was ended (PLUMBLINE_RUN_HANG_MINUTES)."
 
 
 async def _first_of(ended: "asyncio.Task[int]", *events: asyncio.Event) -> None:
@@ -58,7 +94,13 @@ async def _first_of(ended: "asyncio.Task[int]", *events: asyncio.Event) -> None:
 
 
 async def _stop(
-    context: WorkerContext, lease: HeldLease, launch: Launch, child: Child, ended: "asyncio.Task[int]"
+    context: WorkerContext,
+    lease: HeldLease,
+    launch: Launch,
+    child: Child,
+    ended: "asyncio.Task[int]",
+    *,
+    is_hung: bool,
 ) -> None:
     """Let the stage write a checkpoint, if that doesn't take too long. One that outlives the worker may be at work
     still when this returns."""
@@ -68,7 +110,7 @@ async def _stop(
     with suppress(TimeoutError):
         async with asyncio.timeout(_grace_seconds(context, lease) + executor.lag_seconds):
             await _first_of(ended, *others)
-    if not ended.done():
+    if not ended.done() and not is_hung:
         await _stop_later(context, lease, ended, launch.out / STOPPING)
     if not ended.done():
         log.warning("stage_did_not_stop", stage=launch.stage)

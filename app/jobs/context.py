@@ -14,6 +14,7 @@ from app.jobs.transactions import Database
 class WorkerContext:
     """`stopping` is set when the worker was asked to stop: stages then write a checkpoint and are given back.
     `short_of_room` while less than `reserve_bytes` are free: those that fill disks are given back then, too.
+    `hang_seconds` is how long a stage may tell no step before it is ended, 0: as long as it likes.
     `elsewhere` has the stages that don't run beside the worker, `gpus` is how many each of those asks for.
     """
 
@@ -25,6 +26,7 @@ class WorkerContext:
     cancel_grace_seconds: float
     stopping: asyncio.Event
     retry_seconds: float = 0
+    hang_seconds: float = 0
     reserve_bytes: int = 0
     short_of_room: asyncio.Event = field(default_factory=asyncio.Event)
     storage_waits: BackOff = field(default_factory=BackOff)

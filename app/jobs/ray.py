@@ -5,6 +5,7 @@ The run's folder is shared: every machine of the cluster has it, the code and th
 """
 
 import asyncio
+import json
 import math
 import shlex
 import time
@@ -21,6 +22,7 @@ from app.jobs.launch import Child, EngineAway, Executor, Launch, Living, LocalPr
 from app.jobs.pausing import pause
 from app.services import cluster
 from app.services.served.client import trusted
+from training.config.stage import WHOLE
 from training.ending import JOB
 
 CODE = Path(__file__).parents[2]
@@ -49,8 +51,9 @@ log = structlog.get_logger(__name__)
 
 
 class RayJobs(Executor):
-    """Starts stages as `here` would, with `cpus` cores each. `stop_seconds` is how long one may take to write its
-    checkpoint before the cluster kills it, `patience_seconds` how long a cluster that doesn't answer is waited for."""
+    """Starts stages as `here` would, with `cpus` cores each, and one at least for each of its processes. `stop_seconds`
+    is how long one may take to write its checkpoint before the cluster kills it, `patience_seconds` how long a cluster
+    that doesn't answer is waited for."""
 
     outlives_worker: ClassVar[bool] = True
     lag_seconds: ClassVar[float] = 15.0
@@ -116,13 +119,14 @@ class RayJobs(Executor):
 
     async def _submit(self, launch: Launch) -> None:
         """A second one under the same name is refused as a broken request would be, so that it is looked for."""
+        processes = await asyncio.to_thread(_processes_of, launch, self._here.processes)
         body = {
             "submission_id": launch.job,
             "entrypoint": self.entrypoint(launch),
             "runtime_env": {"env_vars": self.environment(launch)},
-            "entrypoint_num_cpus": self._cpus,
+            "entrypoint_num_cpus": max(self._cpus, processes),
             # Asked for even where it is none: else the job sees all that its machine has.
-            "entrypoint_num_gpus": launch.gpus,
+            "entrypoint_num_gpus": max(launch.gpus, processes) if launch.gpus else 0,
         }
         try:
             answer = await self._ask("POST", "", json=body, seconds=SUBMISSION_SECONDS, fails=True)
@@ -238,6 +242,12 @@ def token_of(file: Path) -> str:
     if not token:
         raise EngineAway("The file of the cluster's token is empty.")
     return token
+
+
+def _processes_of(launch: Launch, usual: int) -> int:
+    """How many will share the work of a stage, which each need a core, and a GPU where there are any."""
+    said = json.loads(launch.config.read_bytes()).get("processes")
+    return 1 if launch.stage in WHOLE else said or usual
 
 
 async def _tried(asking: Coroutine[Any, Any, None]) -> None:

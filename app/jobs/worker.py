@@ -66,6 +66,7 @@ async def work(settings: Settings, database_url: str, *, executor: LocalProcess 
         cancel_grace_seconds=settings.cancel_grace_seconds,
         stopping=stopping,
         retry_seconds=settings.run_retry_seconds,
+        hang_seconds=60 * settings.run_hang_minutes,
         reserve_bytes=settings.disk_reserve_bytes,
         elsewhere=elsewhere,
         gpus=settings.ray_gpus,

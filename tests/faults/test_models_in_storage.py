@@ -2,6 +2,7 @@
 
 import asyncio
 import tarfile
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
@@ -16,7 +17,8 @@ from app.db.tables import ModelVersion, Project
 from app.jobs import worker
 from app.jobs.worker import CannotWork
 from app.services import accounts
-from app.services.published import shelf, standing
+from app.services.published import beside, shelf, standing
+from app.services.published.bucket import Heard, Held
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import of_model
 from app.settings import Settings, settings
@@ -106,6 +108,29 @@ async def test_a_model_is_downloaded_from_a_site_that_has_it_in_its_storage_alon
     assert "weights.txt doesn't match its manifest" in broken.json()["detail"]
 
 
+async def test_a_request_that_would_wait_long_for_a_copy_is_told_when_to_ask_again_and_the_copy_goes_on(
+    stored: Stored, project: Project, owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, begun, fill = threading.Event(), list[str](), Held.fill
+
+    def slow(held: Held, folder: Path, heard: Heard = lambda _: None) -> None:
+        begun.append(held.thing.path)
+        goes_on.wait(20)
+        fill(held, folder, heard)
+
+    monkeypatch.setattr(Held, "fill", slow)
+    monkeypatch.setattr(beside, "WAIT_SECONDS", 0.2)
+    model = f"/projects/{project.slug}/models/policy/1"
+    for asked in (owner.get(f"{model}/archive"), owner.post(f"{model}/promote", json={"reason": "It reads well."})):
+        answer = await asked
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+        assert "is being copied from the storage" in answer.json()["detail"]
+    goes_on.set()
+    while (answer := await owner.get(f"{model}/archive")).status_code == 503:  # noqa: ASYNC110 - as a client would
+        await asyncio.sleep(0.05)
+    assert (answer.status_code, len(begun)) == (200, 1)
+
+
 async def named(loop: Loop, project: Project) -> tuple[str, str]:
     policy = await policy_of(loop, project)
     return policy.folder, policy.manifest_sha256
@@ -161,7 +186,8 @@ async def test_a_backup_takes_models_from_the_storage_once_and_they_come_back(
     assert (first.code, "Not in it" in first.out) == (0, False), first
     assert second.code == 0
     assert not (home / folder).exists()
-    assert (await there("restore", place)).code == 0
+    restored = await there("restore", place, **environment)
+    assert (restored.code, "`plumbline storage move` puts them" in restored.out) == (0, True)
     assert (other_home / folder / "weights.txt").read_bytes() == weights
     doctor = runner(monkeypatch, capsys)
     healthy = doctor("doctor", "--all-files", DATABASE_URL=database_url, PLUMBLINE_HOME=str(home), **environment)

@@ -15,11 +15,13 @@ import app.cli.deployment
 import app.cli.worker
 import app.supervisor
 from app.figures_server import web_ports, worker_ports
+from app.jobs.ray import OTHERS
 from app.settings import load_settings
 from app.web.main import health
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
+WITH_RAY = ROOT / "deploy/kubernetes-ray"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 # Version 1.34, whose `preStop.sleep` is no longer an option; `make schemas` writes it.
 SCHEMAS = json.loads(Path(__file__).with_name("kubernetes-1.34.json").read_text())
@@ -29,8 +31,8 @@ CUSTOM = {"kustomize.config.k8s.io/v1beta1", "ray.io/v1"}
 Manifest = dict[str, Any]
 
 
-def manifests(*names: str) -> list[Manifest]:
-    paths = [FOLDER / name for name in names] or sorted(FOLDER.glob("*.yaml"))
+def manifests(*names: str, folder: Path = FOLDER) -> list[Manifest]:
+    paths = [folder / name for name in names] or sorted(folder.glob("*.yaml"))
     return [found for path in paths for found in yaml.safe_load_all(path.read_text())]
 
 
@@ -66,9 +68,9 @@ def test_a_misspelt_key_would_be_seen() -> None:
         validate(misspelt)
 
 
-def test_one_command_applies_all_but_the_cluster_of_ray() -> None:
+def test_one_command_applies_all() -> None:
     files = {path.name for path in FOLDER.glob("*.yaml")}
-    assert set(KUSTOMIZATION["resources"]) == files - {"kustomization.yaml", "ray.yaml"}
+    assert set(KUSTOMIZATION["resources"]) == files - {"kustomization.yaml"}
     assert sorted(WORKLOADS) == ["prepare", "trainer", "web", "worker"]
 
 
@@ -159,3 +161,50 @@ def test_a_pod_is_taken_out_of_the_round_before_its_server_stops() -> None:
     web = PODS["web"]
     waits = web["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert waits + app.supervisor.WEB_STOP_SECONDS < web["terminationGracePeriodSeconds"]
+
+
+def merged(under: Any, over: Any) -> Any:
+    """As a strategic merge patch does with what is used here: lists of things with names by these, or their places."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        return under | {key: merged(under.get(key), value) for key, value in over.items()}
+    if isinstance(under, list) and isinstance(over, list):
+        by_name = {entry.get("mountPath", entry["name"]): entry for entry in under}
+        new = {entry.get("mountPath", entry["name"]): entry for entry in over}
+        return list(merged(by_name, new).values())
+    return over
+
+
+def test_with_a_cluster_of_ray_the_trainer_is_told_where_it_is_and_can_read_its_token() -> None:
+    (overlay,) = manifests("kustomization.yaml", folder=WITH_RAY)
+    assert overlay["resources"] == ["../kubernetes", "ray.yaml"]
+    patches = manifests(*(patch["path"] for patch in overlay["patches"]), folder=WITH_RAY)
+    patched = {}
+    for patch in patches:
+        (under,) = (
+            found
+            for found in OURS
+            if (found["kind"], found["metadata"]["name"]) == (patch["kind"], patch["metadata"]["name"])
+        )
+        patched[patch["kind"]] = merged(under, patch)
+        validate(patched[patch["kind"]])
+    cluster, *policies = manifests("ray.yaml", folder=WITH_RAY)
+    for policy in policies:
+        validate(policy)
+    pod = patched["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    own = {entry["name"]: entry["value"] for entry in container["env"]}
+    told = load_settings(patched["ConfigMap"]["data"] | own)
+    (port,) = {
+        port["port"] for policy in policies for rule in policy["spec"]["egress"] for port in rule.get("ports", ())
+    }
+    assert told.ray_url == f"http://{cluster['metadata']['name']}-head-svc:{port}"
+    (token,) = (volume["secret"] for volume in pod["volumes"] if "secret" in volume)
+    assert (token["secretName"], token["items"][0]["key"]) == (cluster["metadata"]["name"], "auth_token")
+    assert not token["defaultMode"] & OTHERS
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "ray-token")
+    assert str(told.ray_token_file) == f"{mount['mountPath']}/{token['items'][0]['path']}"
+    (group,) = cluster["spec"]["workerGroupSpecs"]
+    has = group["template"]["spec"]["containers"][0]["resources"]
+    assert told.ray_cpus <= int(has["requests"]["cpu"])
+    assert told.ray_gpus <= has["limits"]["nvidia.com/gpu"]
+    assert 0.8 * GIBIBYTE < (told.memory_bytes or 0) / int(has["limits"]["memory"].removesuffix("Gi")) < GIBIBYTE

@@ -173,6 +173,21 @@ async def test_a_stage_that_is_killed_goes_on_from_its_checkpoint(loop: Loop, pl
     await assert_as_uninterrupted(loop, done, home)
 
 
+async def test_a_stage_that_hangs_is_ended_says_why_and_goes_on_from_its_checkpoint(
+    loop: Loop, another: Loop, place: Place, home: Path
+) -> None:
+    deaf = place.head is None
+    loop.context = replace(loop.context, hang_seconds=1.2, cancel_grace_seconds=0.2)
+    run = await loop.queue_sft(await loop.make_project(), **WAITS, deaf=deaf)
+    hung = await loop.execute(run)
+    assert (hung.state, hung.attempt, hung.launch) == ("queued", 1, 1)
+    assert hung.error == "The training process told no step for 0.02 min and was ended (PLUMBLINE_RUN_HANG_MINUTES)."
+    let_go(home, run)
+    done = await another.execute(run)
+    assert (done.state, done.attempt) == ("succeeded", 2)
+    await assert_as_uninterrupted(loop, done, home)
+
+
 async def test_a_worker_that_lost_its_run_publishes_nothing_and_takes_nothing_from_who_has_it(
     loop: Loop, another: Loop, place: Place, home: Path
 ) -> None:

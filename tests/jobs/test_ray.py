@@ -195,10 +195,11 @@ async def test_a_run_cancelled_while_the_head_is_away_is_over_and_its_job_is_swe
 async def test_a_job_asks_for_what_it_needs_and_is_told_nothing_that_opens_a_door(
     loop: Loop, head: FakeRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = await loop.queue_sft(await loop.make_project())
     for name in ("PLUMBLINE_SECRET", "HF_TOKEN", "ASKED_FOR", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "of the worker")
     monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:password@nowhere/x")
-    assert (await loop.execute(await loop.queue_sft(await loop.make_project()))).state == "succeeded"
+    assert (await loop.execute(run)).state == "succeeded"
     (body,) = head.submitted
     told = body["runtime_env"]["env_vars"]
     assert (body["entrypoint_num_cpus"], body["entrypoint_num_gpus"]) == (2, 1)
@@ -208,6 +209,36 @@ async def test_a_job_asks_for_what_it_needs_and_is_told_nothing_that_opens_a_doo
     assert told["ASKED_FOR"] == "of the worker"
     assert not told.keys() & {"PLUMBLINE_SECRET", "HF_TOKEN", "DATABASE_URL", "PATH", "HOME", "CUDA_VISIBLE_DEVICES"}
     assert "password" not in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("stage", "said", "usual", "gpus", "asked"),
+    [
+        ("sft", None, 1, 0, (2, 0)),
+        ("sft", None, 4, 0, (4, 0)),
+        ("sft", 3, 8, 1, (3, 3)),
+        ("sft", 1, 8, 4, (2, 4)),
+        ("embed", None, 8, 1, (2, 1)),
+    ],
+)
+async def test_a_job_asks_for_a_core_and_a_gpu_for_each_of_its_processes(
+    stage: str,
+    said: int | None,
+    usual: int,
+    gpus: int,
+    asked: tuple[int, int],
+    head: FakeRay,
+    token_file: Path,
+    tmp_path: Path,
+) -> None:
+    here = LocalProcess(("/bin/true",), processes=usual)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"processes": said} if said else {}))
+    launch = Launch(stage, config, tmp_path, 1, tmp_path / "log.txt", "job", gpus=gpus)
+    await RayJobs(head.url, token_file, here, cpus=2).start(launch)
+    (body,) = head.submitted
+    assert (body["entrypoint_num_cpus"], body["entrypoint_num_gpus"]) == asked
+    assert body["runtime_env"]["env_vars"]["PLUMBLINE_PROCESSES"] == str(usual)
 
 
 def test_no_path_is_read_by_a_shell_and_a_newer_job_waits_for_an_older_one_on_another_machine(

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
@@ -11,6 +11,7 @@ from zipfile import ZipFile
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import StreamingResponse
 
 from app.db.session import SessionFactory
 from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Run
@@ -18,16 +19,20 @@ from app.jobs import copies
 from app.jobs.models_in_use import ModelsInUse
 from app.services.data import datasets
 from app.services.erasure.targets import Target
-from app.services.loop import erasing, leases, runs
+from app.services.loop import erasing, leases, project_files, runs
 from app.services.loop.artifacts import ArtifactBroken, require_in_place
+from app.services.loop.stages import model_card
 from app.services.projects import packing
 from app.services.published import shelf
 from app.services.published.copies import FOLDER
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import of_model
-from app.settings import settings
+from app.settings import Settings, settings
+from app.web.serving import archives
+from tests.factories import make_user, principal
 from tests.jobs.conftest import Command, InProcess, StartWorker, make_context
 from tests.jobs.loop import Loop
+from tests.jobs.test_project_files import exported
 from tests.jobs.test_removal import ask
 from tests.object_storage import Between, Stored, between
 
@@ -97,6 +102,57 @@ async def test_a_round_turns_on_hosts_that_share_nothing_but_database_and_storag
     await loop.do(lambda db: packing.pack(db, project.id, tmp_path / "fourth", packed, with_models=True))
     with ZipFile(packed) as archive:
         assert f"files/{policy.folder}/weights.txt" in archive.namelist()
+
+
+async def test_a_project_taken_in_from_a_file_is_in_the_storage_and_so_on_every_host(
+    stored: Stored, loop: Loop, other: Loop, tmp_path: Path, away: Callable[[bool], None]
+) -> None:
+    project = await loop.make_project()
+    await loop.execute(await loop.queue_sft(project))
+    content = await exported(loop, project, with_models=True)
+    before = set(stored.names())
+    made, run = await loop.do(lambda db: bring(db, loop.context.home, content))
+    away(True)
+    waiting = await loop.execute(run)
+    assert (waiting.state, waiting.attempt) == ("queued", 0)
+    assert str(waiting.error).startswith("The storage of models and datasets can't be used now: ")
+    assert not list((loop.context.home / "models").glob(f"{made.slug}/*")), "the next attempt begins anew"
+    away(False)
+    await loop.do(lambda db: db.execute(update(Run).values(retry_at=None)))
+    done = await loop.execute(run)
+    assert (done.state, done.error) == ("succeeded", None)
+    policy = await in_use(loop, made)
+    assert {f"{policy.folder}/manifest.json"} < set(stored.names()) - before
+    await require_in_place(other.context.home, policy.folder, policy.manifest_sha256)
+    for version in await loop.do(dataset_versions):
+        assert datasets.verify(version, other.context.home).is_file()
+
+
+async def test_a_download_keeps_its_copy_however_long_it_takes(stored: Stored, loop: Loop, home: Path) -> None:
+    project = await loop.make_project()
+    await loop.execute(await loop.queue_sft(project))
+    policy = await in_use(loop, project)
+    archive = await loop.do(lambda db: model_card.archive_of(db, project, policy, home))
+    answer = archives.answer(archive, {})
+    assert isinstance(answer, StreamingResponse)
+    pieces = aiter(answer.body_iterator)
+    await anext(pieces)
+    copy, watch = of_model(policy.folder, policy.manifest_sha256), shelf_of(home).copies
+    assert not watch.drop(copy)
+    assert [piece async for piece in pieces]
+    assert watch.drop(copy)
+
+
+async def bring(db: AsyncSession, home: Path, content: bytes) -> tuple[Project, Run]:
+    """The file of a project sent in by an admin, and the run that is to take it in."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content
+
+    actor = principal(await make_user(db, is_admin=True))
+    kept = await project_files.keep(home, "bread.zip", chunks(), most_bytes=1 << 30, reserve_bytes=0)
+    file = await project_files.enter(db, actor, home, kept)
+    return await project_files.make(db, actor, Settings(home=home), file)
 
 
 async def test_a_storage_that_is_away_costs_no_attempt_and_is_asked_ever_more_rarely(

@@ -6,6 +6,9 @@ from typing import Literal
 
 from training.config.values import Count, Positive, Seed
 
+WHOLE = frozenset({"adopt", "embed"})
+"""Stages that one process does whole."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:

@@ -43,11 +43,12 @@ class Cancellation:
     """Whether the run was asked to stop: set by a signal handler or a file, read by the loops between two steps."""
 
     def __init__(self, heard: Path | None = None, stop: Path | None = None) -> None:
-        """`heard` is the file that says so until the run has stopped, `stop` the one that asks for it."""
+        """`heard` is the file that says so until the run has stopped, `stop` the one that asks for it,
+        which may have come while this process was loading."""
         self._requested = False
         self._heard = heard
         self._stop = stop
-        self.forget()
+        _remove(heard)
 
     @property
     def requested(self) -> bool:
@@ -59,10 +60,14 @@ class Cancellation:
             self._heard.touch()
 
     def forget(self) -> None:
-        """The run has stopped, or begins: nothing of an earlier request is left."""
-        for file in (self._heard, self._stop):
-            if file is not None and file.parent.is_dir():
-                file.unlink(missing_ok=True)
+        """The run has stopped: nothing of the request is left."""
+        _remove(self._heard)
+        _remove(self._stop)
+
+
+def _remove(file: Path | None) -> None:
+    if file is not None and file.parent.is_dir():
+        file.unlink(missing_ok=True)
 
 
 class Run:

@@ -16,6 +16,7 @@ import transformers
 from models.tokenization import TokenizerError
 from training import ending
 from training.config import ConfigError, InputError, StageConfig
+from training.config.stage import WHOLE
 from training.disk import is_full
 from training.ending import STOP, Ending
 from training.engines.opening import require_engine
@@ -27,7 +28,7 @@ from training.runtime.ranks import RankLost, Ranks, by_environment, joined
 from training.runtime.replicas import use_threads
 from training.runtime.run import RESULT, STOPPING, Cancellation, Cancelled, make_folder, own_folder
 from training.stages.memory import require_room, what_takes_less
-from training.stages.registry import WHOLE, runner_of
+from training.stages.registry import runner_of
 
 FIRST_SPEAKS_SECONDS = 30.0
 

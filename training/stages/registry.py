@@ -35,9 +35,6 @@ STAGES: Mapping[str, type[StageConfig]] = {
     "embed": EmbedConfig,
 }
 
-WHOLE = frozenset({"adopt", "embed"})
-"""Stages that one process does whole."""
-
 Runner = Callable[[StageConfig, Path, "Cancellation"], None]
 """From a stage's settings and the run's folder to what it publishes there. Raises `Cancelled` when asked to stop,
 `ConfigError` and `InputError` for what a person can mend."""

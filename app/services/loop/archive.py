@@ -6,7 +6,8 @@ is written anywhere before: its size is known from those of the files.
 
 import hashlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,12 +54,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Archive:
-    """`name` is that of the folder in it."""
+    """`name` is that of the folder in it; the files stay where they are while somebody reads within `in_use`."""
 
     name: str
     made_at: datetime
     card: str
     entries: tuple[Entry, ...]
+    in_use: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def size_bytes(self) -> int:
@@ -74,7 +76,10 @@ class Archive:
 
     def pieces(self, first: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes from `first` to before `end`, piece by piece. Raises ArtifactBroken."""
-        end = self.size_bytes if end is None else end
+        with self.in_use():
+            yield from self._pieces(first, self.size_bytes if end is None else end)
+
+    def _pieces(self, first: int, end: int) -> Iterator[bytes]:
         place = 0
         for entry in self.entries:
             head = self._head(entry)
@@ -94,7 +99,15 @@ class Archive:
         return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def open_archive(folder: Path, manifest_sha256: str, *, name: str, made_at: datetime, card: str) -> Archive:
+def open_archive(
+    folder: Path,
+    manifest_sha256: str,
+    *,
+    name: str,
+    made_at: datetime,
+    card: str,
+    in_use: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Archive:
     """The archive of a registered model; its files are compared as they are read. Raises ArtifactBroken.
 
     The card stands in the place of any that the directory has, and what is of this machine alone stays here.
@@ -108,7 +121,7 @@ def open_archive(folder: Path, manifest_sha256: str, *, name: str, made_at: date
         if path.is_symlink() or not path.is_file():
             raise _broken(path)
         entries.append(Entry(file, path.stat().st_size, sha256, path))
-    return Archive(name, made_at, card, tuple(entries))
+    return Archive(name, made_at, card, tuple(entries), in_use)
 
 
 def _part(content: bytes, first: int, end: int) -> Iterator[bytes]:

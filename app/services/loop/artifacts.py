@@ -6,11 +6,13 @@ A folder is trusted by its manifest alone: the sha256 of every file, nothing mis
 import asyncio
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.errors import Invalid
+from app.services.published import beside
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import Broken, of_model
 from training.records import sync
@@ -75,12 +77,19 @@ def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
 def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
     """The folder of a registered model, copied from the storage where it isn't in the home.
 
-    Raises ArtifactBroken for what the storage has in its place, Away, NoRoom; what is nowhere is left to the reader.
+    Raises ArtifactBroken for what the storage has in its place, Away, NoRoom, and in a request Coming; what is nowhere
+    is left to the reader.
     """
     try:
-        return shelf_of(home).bring(of_model(folder, manifest_sha256))
+        return beside.bring(shelf_of(home), of_model(folder, manifest_sha256))
     except Broken as error:
         raise ArtifactBroken(error.template, **error.named) from error
+
+
+def in_use(home: Path, folder: str, manifest_sha256: str) -> AbstractContextManager[None]:
+    """Within it nobody takes the model's copy out of the home to make room."""
+    shelf = shelf_of(home)
+    return nullcontext() if shelf.bucket is None else shelf.copies.in_use(of_model(folder, manifest_sha256))
 
 
 async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +26,8 @@ from app.services import accounts, audit
 from app.services.judging import releasing
 from app.services.people import groups, trust
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -37,7 +40,11 @@ class Listed:
 
 def found(text: str) -> Select[User]:
     """Accounts whose name or address holds `text`, erased ones and machines left out."""
-    wanted = select(User).where(User.erased_at.is_(None), ~User.is_machine)
+    return holding(select(User).where(User.erased_at.is_(None), ~User.is_machine), text)
+
+
+def holding(wanted: Select[T], text: str) -> Select[T]:
+    """Narrowed to accounts whose name or address holds each word of `text`."""
     for word in text.replace("\0", "").split():
         holds = f"%{word.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
         wanted = wanted.where(User.name.ilike(holds, escape="!") | User.email.ilike(holds, escape="!"))

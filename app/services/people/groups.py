@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Select, case, delete, exists, func, select, text
+from sqlalchemy import Select, case, delete, exists, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -68,6 +68,30 @@ async def given_to(db: AsyncSession, project_id: int) -> list[tuple[str, int]]:
         .order_by(Group.name, GroupMember.user_id)
     )
     return [(name, user_id) for name, user_id in rows]
+
+
+async def page(db: AsyncSession, *, size: int, after: int | None = None, only: int | None = None) -> list[GroupView]:
+    """Groups by name, those that come after the group `after` if it is given; or one alone."""
+    wanted = select(Group).order_by(Group.name, Group.id).limit(size)
+    if only is not None:
+        wanted = wanted.where(Group.id == only)
+    if after is not None:
+        last = await get(db, after)
+        wanted = wanted.where(tuple_(Group.name, Group.id) > (last.name, last.id))
+    return await views(db, list(await db.scalars(wanted)))
+
+
+async def count(db: AsyncSession) -> int:
+    """How many groups there are."""
+    return await db.scalar(select(func.count()).select_from(Group)) or 0
+
+
+async def people_before(db: AsyncSession, group: Group, *, size: int, before: int | None = None) -> list[User]:
+    """Who is in the group, the accounts made last first; those made before the account `before` if it is given."""
+    wanted = people_of(group).order_by(GroupMember.user_id.desc()).limit(size)
+    if before is not None:
+        wanted = wanted.where(GroupMember.user_id < before)
+    return list(await db.scalars(wanted))
 
 
 async def all_of(db: AsyncSession) -> list[tuple[GroupView, list[User]]]:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Group, GroupGrant, GroupMember, Judgement, Member, Project, SignInSession, User
@@ -12,7 +12,7 @@ from app.db.tables.projects import Role
 from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
 from app.services.judging import releasing
-from app.services.people import trust
+from app.services.people import directory, trust
 from app.services.projects import projects
 
 
@@ -25,6 +25,34 @@ class Person:
     judgements: int
     judged_at: datetime | None
     has_come: bool
+
+
+async def page(db: AsyncSession, project: Project, text: str, *, size: int, before: int | None = None) -> list[Person]:
+    """People whose name or address holds `text`, the accounts made last first; those made before the account `before`
+    if it is given."""
+    wanted = (
+        directory.holding(select(User.id), text)
+        .join(Member, Member.user_id == User.id)
+        .where(Member.project_id == project.id)
+    )
+    if before is not None:
+        wanted = wanted.where(User.id < before)
+    ids = (await db.scalars(wanted.order_by(User.id.desc()).limit(size))).all()
+    found = {person.user.id: person for person in await of_project(db, project, ids)}
+    return [found[user_id] for user_id in ids]
+
+
+async def count(db: AsyncSession, project: Project) -> tuple[int, int]:
+    """How many are in the project, and how many of them have judged."""
+    has_judged = exists().where(
+        Judgement.project_id == project.id,
+        Judgement.annotator_id == Member.user_id,
+        Judgement.superseded_by.is_(None),
+        ~Judgement.is_verdict,
+    )
+    counted = select(func.count(), func.count().filter(has_judged)).where(Member.project_id == project.id)
+    people, judged = (await db.execute(counted)).one()
+    return people, judged
 
 
 async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Person]:

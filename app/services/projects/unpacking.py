@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from app.errors import Conflict, Invalid
 from app.services.projects import addresses, checks, contents, packed_file, projects, question
 from app.services.projects.packed_file import Contents, Told
 from app.services.projects.packing import BATCH_ROWS, LEFT_BEHIND, OWN_COLUMNS
+from app.services.published.shelf import shelf_of
+from app.services.published.thing import Published, of_dataset, of_model
 
 # Names of ids in the settings and results of runs, beside the columns that the database knows as keys.
 JSON_IDS = {
@@ -44,6 +47,7 @@ JSON_IDS = {
     "judge_id": "judges",
 }
 MOST_PEOPLE = 20_000
+TELL_SECONDS = 1.0
 _SOURCE = re.compile(r"(\w+):(\d+)")
 
 
@@ -96,7 +100,7 @@ async def fill(
 
     `known_id`: the one account that a person of the file may be, None: whichever alone has the same e-mail address.
     `with_source`: policies start from the model that they started from. `told` hears of every byte twice: as it is
-    verified, and as it is taken in. Raises Invalid and Conflict; files that were written are gone then.
+    verified, and as it is taken in. Raises Invalid, Conflict and Away; files that were written are gone then.
     """
     told = told or _to_nobody
     said = await asyncio.to_thread(packed_file.look, file)
@@ -121,6 +125,7 @@ async def fill(
                     await _insert(db, archive, part.table, moved, digests, told)
             await db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
             await projects.add_member(db, project, owner_id, "owner")
+            await _publish(db, project, home, told)
         except BaseException as error:
             await asyncio.to_thread(_remove_files, home, moved)
             if isinstance(error, IntegrityError | DataError):
@@ -341,11 +346,48 @@ def _moved_record(record: Json, moved: Moved) -> bytes:
         return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
+async def _publish(db: AsyncSession, project: Project, home: Path, told: Told) -> None:
+    """Put what came in into the storage, where there is one, as runs do with what they make: other hosts look there.
+    Raises Taken, Broken, Away."""
+    shelf, is_over = shelf_of(home), threading.Event()
+    if shelf.bucket is None:
+        return
+
+    def heard(_size_bytes: int) -> None:
+        if is_over.is_set():
+            raise InterruptedError
+
+    for thing in await _published(db, project.id):
+        if not thing.is_in(home):  # the file came without models, or this one's was removed before it was made
+            continue
+        sending = asyncio.create_task(asyncio.to_thread(shelf.keep, thing, heard=heard))
+        try:
+            while not sending.done():
+                await asyncio.wait([sending], timeout=TELL_SECONDS)
+                await told(0)
+        finally:
+            is_over.set()
+            await asyncio.wait([sending])
+            is_over.clear()
+        sending.result()
+
+
+async def _published(db: AsyncSession, project_id: int) -> list[Published]:
+    of_project = select(ModelVersion.folder, ModelVersion.manifest_sha256).where(ModelVersion.project_id == project_id)
+    models = (await db.execute(of_project.order_by(ModelVersion.id))).all()
+    versions = select(DatasetVersion.path, DatasetVersion.sha256).where(
+        DatasetVersion.project_id == project_id, DatasetVersion.file_removed_at.is_(None)
+    )
+    datasets = (await db.execute(versions.order_by(DatasetVersion.id))).all()
+    return [*(of_model(*row) for row in models), *(of_dataset(*row) for row in datasets)]
+
+
 def _remove_files(home: Path, moved: Moved) -> None:
-    """Take back what was written before something failed."""
+    """Take back what was written before something failed, from the storage, too. Raises Away."""
     for entry in moved.contents.sha256:
         place = _place(entry, moved)
         if place is not None:
             (home / place).unlink(missing_ok=True)
     for folder in (f"datasets/{moved.slug}", f"models/{moved.slug}"):
         shutil.rmtree(home / folder, ignore_errors=True)
+        shelf_of(home).remove(folder)

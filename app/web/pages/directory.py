@@ -21,6 +21,7 @@ from app.web.serving.deps import Db, settings_of
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 50
+GROUPS = 20
 LINK_HOURS = 24
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -29,6 +30,14 @@ Name = Annotated[str, Field(max_length=200)]
 
 class Asked(BaseModel):
     text: Annotated[str, Field(max_length=200)] = ""
+    before: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
+
+
+class AskedGroups(BaseModel):
+    """The groups after one of them; or one `group` alone, with people from before an account on."""
+
+    after: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
+    group: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
     before: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
 
 
@@ -129,10 +138,25 @@ async def erase(user_id: Id, admin: CurrentAdmin, form: Annotated[Erasure, Form(
 
 
 @router.get("/groups")
-async def list_groups(request: Request, admin: CurrentAdmin, db: Db) -> Response:
-    """Shows admins each group with its people and projects."""
-    visible = list(await db.scalars(projects.visible_to(admin)))
-    return render.page(request, "groups/list.html", groups=await groups.all_of(db), projects=visible)
+async def list_groups(
+    request: Request, admin: CurrentAdmin, asked: Annotated[AskedGroups, Query()], db: Db
+) -> Response:
+    """Shows admins each group with its people and projects; of one group alone people who are further down."""
+    found = await groups.page(db, size=GROUPS + 1, after=asked.after, only=asked.group)
+    shown = [
+        (view, await groups.people_before(db, view.group, size=PAGE_SIZE + 1, before=asked.before))
+        for view in found[:GROUPS]
+    ]
+    return render.page(
+        request,
+        "groups/list.html",
+        asked=asked,
+        groups=shown,
+        count=await groups.count(db),
+        size=PAGE_SIZE,
+        next=shown[-1][0].group.id if len(found) > GROUPS else None,
+        projects=list(await db.scalars(projects.visible_to(admin))),
+    )
 
 
 @router.post("/groups")
@@ -189,7 +213,7 @@ async def withdraw_group(group_id: Id, project_id: Id, admin: CurrentAdmin, db: 
 
 
 def _to(group: Group) -> Response:
-    return render.redirect(f"/groups#group-{group.id}")
+    return render.redirect(f"/groups?group={group.id}#group-{group.id}")
 
 
 async def _account(

@@ -1,8 +1,9 @@
 """People of a project: who works here and as what, who is invited, and what one person does."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
@@ -22,10 +23,19 @@ from app.web.serving.deps import CurrentUser, Db, settings_of
 
 router = APIRouter(prefix="/projects/{slug}/people", include_in_schema=False)
 
+PAGE_SIZE = 50
 LINK_HOURS = 24
 INVITATION_DAYS = (1, 7, 30)
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+
+class Asked(BaseModel):
+    text: Annotated[str, Field(max_length=200)] = ""
+    before: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
+
+
+EVERYBODY = Asked()
 
 
 class Invite(BaseModel):
@@ -51,9 +61,9 @@ class Pause(BaseModel):
 
 
 @router.get("")
-async def list_people(request: Request, managed: ManagedProject, db: Db) -> Response:
+async def list_people(request: Request, managed: ManagedProject, asked: Annotated[Asked, Query()], db: Db) -> Response:
     """Shows owners and reviewers who works here, as what, how much each has judged, and who is invited."""
-    return await _page(request, managed, db)
+    return await _page(request, managed, db, asked=asked)
 
 
 @router.post("/invitations")
@@ -155,18 +165,26 @@ async def _page(
     managed: Managed,
     db: AsyncSession,
     *,
+    asked: Asked = EVERYBODY,
     made: list[Invited] | None = None,
     typed: Invite | None = None,
     problem: DomainError | None = None,
 ) -> Response:
     site = settings_of(request).site_url
+    found = await members.page(db, managed.project, asked.text, size=PAGE_SIZE + 1, before=asked.before)
+    shown = found[:PAGE_SIZE]
+    count, judged = await members.count(db, managed.project)
     links = [(one.invitation, f"{site}/invitations/{one.token}") for one in made or ()]
     return render.page(
         request,
         "people/list.html",
         status_code=problem.status if problem else 200,
         managed=managed,
-        people=await members.of_project(db, managed.project),
+        people=shown,
+        count=count,
+        judged=judged,
+        asked=asked,
+        older=urlencode({"text": asked.text, "before": shown[-1].user.id}) if len(found) > PAGE_SIZE else None,
         invited=list(await db.scalars(invitations.open_in(managed.project).limit(1_000))) if managed.is_owner else [],
         links=links,
         typed=typed,

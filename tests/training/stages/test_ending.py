@@ -11,7 +11,7 @@ import pytest
 from tests.training import toy
 from tests.training.stages.test_crashes import weights
 from training import ending
-from training.ending import ENDING, JOB, STOP, Ending
+from training.ending import BEGUN, ENDING, JOB, STOP, Ending
 from training.runtime.artifact import placeless
 from training.runtime.exit_codes import BAD_INPUT, CANCELLED
 
@@ -73,6 +73,19 @@ def test_a_second_process_of_a_run_tells_nothing(tmp_path: Path, monkeypatch: py
     ending.begin(tmp_path)
     assert ending.leave(tmp_path, Ending(3)) == 3
     assert [path.name for path in tmp_path.iterdir()] == [STOP]
+
+
+def test_what_came_while_processes_load_is_kept_if_their_launcher_began_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / STOP).touch()
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(BEGUN, "1")
+    ending.begin(tmp_path)
+    assert (tmp_path / STOP).exists()
+    monkeypatch.delenv(BEGUN)  # as `torchrun` by hand starts them
+    ending.begin(tmp_path)
+    assert not (tmp_path / STOP).exists()
 
 
 @pytest.mark.parametrize(

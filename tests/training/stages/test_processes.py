@@ -15,7 +15,7 @@ import pytest
 from tests.training import ranks, toy
 from training import ending
 from training.config import ConfigError, read_config
-from training.ending import Ending
+from training.ending import ENDING, STOP, Ending
 from training.processes import processes_of
 from training.stages.execution import run_stage
 from training.stages.registry import STAGES
@@ -245,6 +245,15 @@ def test_the_command_is_cancelled_and_goes_on_and_refuses_as_that_of_one_process
     settings = settings_of("sft", world, policy, reward) | {"epochs": 6}
     assert alone("sft", tmp_path / "whole", **settings) == 0
     config, out = toy.write_config(tmp_path / "run.json", **settings), tmp_path / "out"
+    out.mkdir()
+    (out / ENDING).touch()
+    early = command(config, out)
+    while (out / ENDING).exists():
+        time.sleep(0.01)
+    (out / STOP).touch()  # torch is loading
+    early.communicate()
+    assert early.returncode == 3
+    assert len(toy.metrics_lines(out)) <= 1
     launcher = command(config, out)
     wait_for_steps(out, 2, launcher)
     launcher.terminate()

@@ -1,12 +1,13 @@
 """Pages whose lists grow all the years that a project lasts: each shows the newest, and leads to those before."""
 
 import re
+from html import unescape
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
-from app.db.tables import DatasetVersion, ModelVersion, Project
+from app.db.tables import DatasetVersion, Group, GroupMember, Member, ModelVersion, Project, User
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
@@ -14,7 +15,7 @@ from app.services.reports import reports
 from tests.browser.conversations import PROSE, SHORT
 from tests.browser.people import arrange
 from tests.browser.seed import Seeded
-from tests.factories import make_member
+from tests.factories import make_member, make_user, principal
 from tests.seeded import seeded, seeded_template, seeded_url, site
 from tests.web.conftest import SignIn
 from tests.web.doors import Door, database_url, doors
@@ -28,7 +29,7 @@ MANY = 120
 def older(html: str) -> str:
     """Where older ones go on."""
     (address,) = re.findall(r'href="([^"]+)" rel="next"', html)
-    return str(address)
+    return unescape(address)
 
 
 async def every_page(door: Door, first: str) -> list[str]:
@@ -95,6 +96,49 @@ async def test_the_page_of_datasets_shows_some_versions_and_leads_to_the_rest(
     # Which is the newest is said on each, not which heads the page.
     newest = f"Preferences {100 + MANY} holds"
     assert all(newest in page for page in pages)
+
+
+async def test_the_page_of_a_projects_people_shows_some_and_finds_the_rest(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    there = len(list(await db.scalars(select(Member.user_id).where(Member.project_id == seeded.project.id))))
+    people = [User(name=f"Guest {number}", email=f"guest{number}@example.org") for number in range(MANY)]
+    db.add_all(people)
+    await db.flush()
+    db.add_all(Member(project_id=seeded.project.id, user_id=user.id, role="annotator") for user in people)
+    await db.commit()
+    pages = await every_page(doors["reviewer"], f"{PROJECT}/people")
+    shown = [re.findall(r'<th scope="row"><a href="[^"]+/people/(\d+)"', page) for page in pages]
+    assert [len(ids) for ids in shown] == [50, 50, MANY + there - 100]
+    assert len({user_id for ids in shown for user_id in ids}) == MANY + there
+    assert all(f"{MANY + there} people are in this project" in page for page in pages)
+    found = await read(doors["reviewer"], f"{PROJECT}/people?text=guest77@example")
+    assert re.findall(r"<bdi>(Guest \d+)</bdi>", found) == ["Guest 77"]
+    assert "Nobody has this name" in await read(doors["reviewer"], f"{PROJECT}/people?text=100%25")
+
+
+async def test_the_page_of_groups_shows_some_and_some_of_their_people_and_leads_to_the_rest(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
+    admin = await sign_in(principal(await make_user(db, is_admin=True)))
+    groups = [Group(name=f"Group {number:03}") for number in range(30)]
+    people = [User(name=f"Guest {number}") for number in range(MANY)]
+    db.add_all([*groups, *people])
+    await db.flush()
+    db.add_all(GroupMember(group_id=groups[0].id, user_id=user.id) for user in people)
+    await db.commit()
+    first = (await admin.get("/groups")).text
+    assert "There are 30 groups." in first
+    assert re.findall(r"<h2 id=[^>]+><bdi>Group (\d+)", first) == [f"{number:03}" for number in range(20)]
+    of_group, following = (unescape(address) for address in re.findall(r'href="([^"]+)" rel="next"', first))
+    second = (await admin.get(following)).text
+    assert re.findall(r"<h2 id=[^>]+><bdi>Group (\d+)", second) == [f"{number:03}" for number in range(20, 30)]
+    names = re.findall(r"<bdi>(Guest \d+)</bdi>", first)
+    for _ in range(2):
+        html = (await admin.get(of_group)).text
+        names += re.findall(r"<bdi>(Guest \d+)</bdi>", html)
+        of_group = unescape("".join(re.findall(r'href="([^"]+)" rel="next"', html)))
+    assert (of_group, len(names), len(set(names))) == ("", MANY, MANY)
 
 
 async def test_tasks_that_would_make_good_gold_are_suggested_once_a_worker_has_looked(

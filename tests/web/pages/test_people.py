@@ -477,7 +477,7 @@ async def test_a_group_brings_its_people_into_its_projects_and_takes_them_along(
     homes = []
     for name in ("Strong", "Weak"):
         made = await root.post("/groups", data={"name": name})
-        homes.append(made.headers["location"].replace("#group-", "/"))
+        homes.append(f"/groups/{made.headers['location'].rpartition('-')[2]}")
         for person in ("Ada", "Bob"):
             await root.post(f"{homes[-1]}/people", data={"person": person})
     strong, weak = homes
@@ -512,7 +512,8 @@ async def test_two_admins_who_change_groups_at_once_leave_what_both_say(
     first, second = [await sign_in(principal(await make_user(db, is_admin=True))) for _ in range(2)]
     await make_user(db, "Ada")
     await db.commit()
-    home = (await first.post("/groups", data={"name": "All"})).headers["location"].replace("#group-", "/")
+    made = await first.post("/groups", data={"name": "All"})
+    home = f"/groups/{made.headers['location'].rpartition('-')[2]}"
     await asyncio.gather(
         first.post(f"{home}/people", data={"person": "Ada"}),
         second.post(f"{home}/projects", data={"project": "tea"}),

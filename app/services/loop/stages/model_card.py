@@ -102,6 +102,7 @@ async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, 
         name=name_of(project, version),
         made_at=version.created_at,
         card=card,
+        in_use=lambda: artifacts.in_use(home, version.folder, version.manifest_sha256),
     )
 
 

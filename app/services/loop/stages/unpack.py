@@ -14,6 +14,7 @@ from app.services.loop.stages.pack import ALIVE_SECONDS
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 from app.services.people import trust
 from app.services.projects import packed_file, projects, unpacking
+from app.services.published.bucket import Away
 
 
 async def _perform(work: Work, watch: Watch) -> End:
@@ -23,6 +24,8 @@ async def _perform(work: Work, watch: Watch) -> End:
     try:
         async with work.db.begin_nested():
             rows = await _fill(work, watch, came, work.home / file)
+    except Away:
+        raise
     except (Invalid, Conflict) as error:
         await work.db.refresh(came)
         await work.db.refresh(work.project)
