@@ -214,7 +214,7 @@ async def test_two_runs_of_one_judge_at_a_time_say_everything_once(
     judge = await bench.add(project, endpoint)
     queued = [await bench.queue(judge), await bench.queue(judge)]
     done = await asyncio.gather(*(loop.execute(run) for run in queued))
-    assert [run.state for run in done] == ["succeeded", "succeeded"]
+    assert [(run.state, run.error) for run in done] == [("succeeded", None)] * 2
     assert len(await bench.judgements(judge)) == len(await bench.answers(judge)) == 8
 
 

@@ -107,7 +107,8 @@ async def test_the_owner_of_one_project_who_opened_somebodys_account_does_not_re
         added = await client.post("/api/v1/projects/coffee/people", json={"person": "Ada"}, headers=bearer)
         assert added.status_code == 201
     elif door == "group":
-        home = (await root.post("/groups", data={"name": "Drinkers"})).headers["location"].replace("#group-", "/")
+        made = (await root.post("/groups", data={"name": "Drinkers"})).headers["location"]
+        home = f"/groups/{made.rpartition('-')[2]}"
         await root.post(f"{home}/people", data={"person": "ada@example.org"})
         await root.post(f"{home}/projects", data={"project": "coffee"})
     elif door == "invitation":
