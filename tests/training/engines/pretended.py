@@ -10,8 +10,9 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from models.backbone import LanguageModel
-from models.generation import Response, sample_responses
+from models.generation import Response
 from training.engines.engine import Sampling
+from training.engines.own import OwnEngine
 from training.engines.weights import whole_weights
 
 
@@ -27,6 +28,7 @@ class PretendedEngine:
         self.hand_overs = 0
         self._takes = takes
         self._off = off
+        self._decoding = OwnEngine()
         self._copy: LanguageModel | None = None
 
     def load(self, language_model: LanguageModel, version: int) -> None:
@@ -37,20 +39,12 @@ class PretendedEngine:
             plain.eval()
             plain.generation_config = language_model.model.generation_config
             self._copy = replace(language_model, model=plain)
+            self._decoding.load(self._copy, version)
         if self._takes(self.hand_overs):
             self._copy.model.load_state_dict(dict(whole_weights(language_model.model)))
 
     def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, seed: int) -> list[Response]:
-        assert self._copy is not None
-        sampled = sample_responses(
-            self._copy,
-            prompts,
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            seed=seed,
-            batch_size=sampling.batch_size,
-            filters=sampling.filters,
-        )
+        sampled = self._decoding.sample(prompts, sampling, seed=seed)
         return [
             replace(one, log_probabilities=tuple(each + self._off for each in one.log_probabilities)) for one in sampled
         ]
