@@ -20,6 +20,7 @@ import httpx
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.back_off import BackOff
 from app.db import migrate
 from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.db.session import create_engine, session_factory, transaction
@@ -38,8 +39,6 @@ WEB_STOP_SECONDS = 5  # what uvicorn gives open requests; streams end at once
 WEB_KEEP_ALIVE_SECONDS = 75  # longer than most pairs take to judge, and than nginx keeps its connections to us (60)
 CHILD_STOP_SECONDS = 6  # with the database's own stop this stays under 10
 WEB_START_SECONDS = 180  # imports take seconds; a busy or slow machine may need a minute
-FIRST_BACKOFF_SECONDS = 0.5
-LONGEST_BACKOFF_SECONDS = 30
 STEADY_SECONDS = 60  # a child that has lived this long starts its next restarts without delay again
 DATABASE_CHECK_SECONDS = 5
 LOG_CHECK_SECONDS = 5
@@ -61,7 +60,7 @@ class Child:
     inherited: tuple[int, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     _started: float = 0
-    _backoff_seconds: float = FIRST_BACKOFF_SECONDS
+    _back_off: BackOff = field(default_factory=lambda: BackOff(0.5, 30))
     _start_again: float = field(default=0)
 
     @property
@@ -88,10 +87,10 @@ class Child:
 
     def _plan_restart(self, code: int) -> None:
         if time.monotonic() - self._started > STEADY_SECONDS:
-            self._backoff_seconds = FIRST_BACKOFF_SECONDS
-        say(f"The {self.name} ended (exit code {code}) and starts again in {self._backoff_seconds:g} s: see {self.log}")
-        self._start_again = time.monotonic() + self._backoff_seconds
-        self._backoff_seconds = min(2 * self._backoff_seconds, LONGEST_BACKOFF_SECONDS)
+            self._back_off.end()
+        wait_seconds = self._back_off.next_seconds()
+        say(f"The {self.name} ended (exit code {code}) and starts again in {wait_seconds:g} s: see {self.log}")
+        self._start_again = time.monotonic() + wait_seconds
         self.process = None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.jobs.back_off import BackOff
+from app.back_off import BackOff
 from app.jobs.launch import Executor
 from app.jobs.transactions import Database
 
@@ -29,7 +29,7 @@ class WorkerContext:
     hang_seconds: float = 0
     reserve_bytes: int = 0
     short_of_room: asyncio.Event = field(default_factory=asyncio.Event)
-    storage_waits: BackOff = field(default_factory=BackOff)
+    storage_waits: BackOff = field(default_factory=lambda: BackOff(5, 300))
     elsewhere: Mapping[str, Executor] = field(default_factory=dict)
     gpus: int = 0
 
