@@ -180,6 +180,8 @@ async def _everything(db: AsyncSession, sign_in: SignIn, answer_type: str, size:
         await confirm(page)  # so that there is something to undo
     await page.locator("#more summary").click()
     await expect(page.locator("[name=rationale]")).to_be_visible()
+    # A formula that is drawn late would change the text of a stop.
+    await expect(page.locator(".tex:not(:has(.katex))")).to_have_count(0)
     return page
 
 

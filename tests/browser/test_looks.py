@@ -127,7 +127,7 @@ async def test_the_next_pair_comes_in_within_120_ms(db: AsyncSession, sign_in: S
 
 async def test_the_panes_are_equal_in_place_and_size(db: AsyncSession, sign_in: SignIn) -> None:
     _, annotator = await arrange(db, [LONG, CODE_AND_TABLE, SHORT])
-    page = await sign_in(annotator)
+    page = await sign_in(annotator, reduced_motion="reduce")
     await page.goto("/")
     for _ in range(3):
         boxes = [await page.locator(f"#pane-{side}").bounding_box() for side in "ab"]
@@ -148,7 +148,7 @@ async def test_prompt_panes_and_scale_stand_on_one_grid_and_the_scale_is_near_sh
 ) -> None:
     _, annotator = await arrange(db, [SHORT])
     for width in (1280, 1440, 2560):
-        page = await sign_in(annotator, viewport={"width": width, "height": 900})
+        page = await sign_in(annotator, viewport={"width": width, "height": 900}, reduced_motion="reduce")
         await page.goto("/")
         names = (".conversation", "#pane-a .model-text", ".scale", ".next", "#pane-b")
         boxes = [box for name in names if (box := await page.locator(name).bounding_box())]
