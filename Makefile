@@ -63,11 +63,11 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 	@.ci/install dev
 	@$(PYTHON_BIN) .ci/lock.py
 
-audit: ## Look up vulnerabilities and licences of what is shipped, and write bills of materials to build/audit
+audit: ## Vulnerabilities, licences and bills of materials of what is shipped: make audit [ADVISORIES=FOLDER]
 	@.ci/install dev
 	@[ -x build/audit/bin/pip ] || python3 -m venv build/audit
 	@build/audit/bin/pip install -qq --no-compile --disable-pip-version-check pip-audit==2.10.1 pip-licenses==5.5.5 cyclonedx-bom==7.5.0
-	@$(PYTHON_BIN) .ci/audit.py
+	@$(PYTHON_BIN) .ci/audit.py $(ADVISORIES)
 
 proof: ## The slow proofs: slow tests, the whole loop on five seeds, and a site under blows (about 100 minutes)
 	@.ci/install dev

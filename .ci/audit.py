@@ -2,7 +2,7 @@
 
 Its tools are in build/audit, so that nothing of them is in the lock; what they say stays there as JSON. Exits 1 for a
 known vulnerability or a licence that can't be shipped. Where no database of vulnerabilities answers it says so and goes
-on: that is no answer, and certainly not a good one.
+on: that is no answer, and certainly not a good one. A folder of advisories in OSV's form does in its place.
 """
 
 import json
@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from advisories import look_up
+
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build" / "audit"
 TOOLS = OUT / "bin"
@@ -20,18 +22,18 @@ IMAGES = {"web": ("web",), "trainer": ("web", "docs", "train")}
 
 SOURCES = ("osv", "pypi")
 SECONDS = 300
+SHOWN = 200  # characters of what went wrong
 # The copyleft of the (Affero) GPL would reach what is shipped with it; that of the Lesser GPL and of MPL does not.
 COPYLEFT = re.compile(r"(?<![A-Z])A?GPL|(?<!Lesser )General Public License|Affero", re.IGNORECASE)
 UNKNOWN = "UNKNOWN"
 
 
-def main() -> int:
+def main(advisories: str = "") -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     locks = {image: _write_lock(image) for image in IMAGES}
-    mistakes = [
-        *vulnerabilities(_look_up(locks["trainer"])),
-        *licences(_licences(names_of(locks["trainer"].read_text()))),
-    ]
+    everything = locks["trainer"].read_text()
+    told = look_up(pins_of(everything), Path(advisories)) if advisories else _look_up(everything)
+    mistakes = [*vulnerabilities(told), *licences(_licences(names_of(everything)))]
     for image, lock in locks.items():
         _write_bill(image, lock)
     for mistake in mistakes:
@@ -46,9 +48,14 @@ def lock_of(image: str, lock: str) -> str:
     return "".join(sections[section] for section in IMAGES[image]) + torch
 
 
+def pins_of(lock: str) -> list[tuple[str, str]]:
+    """Names and versions of the packages of a part of the lock; some have one version for older Pythons, too."""
+    return re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", lock, flags=re.MULTILINE)
+
+
 def names_of(lock: str) -> list[str]:
     """The packages of a part of the lock."""
-    return re.findall(r"^([A-Za-z0-9][\w.-]*)==", lock, flags=re.MULTILINE)
+    return [name for name, _ in pins_of(lock)]
 
 
 def vulnerabilities(told: dict[str, Any] | None) -> list[str]:
@@ -56,9 +63,11 @@ def vulnerabilities(told: dict[str, Any] | None) -> list[str]:
     packages = [] if told is None else told["dependencies"]
     asked = [package for package in packages if "skip_reason" not in package]
     if not asked:
-        print("Vulnerabilities NOT looked up: neither api.osv.dev nor pypi.org answers here. Run this where they do.")
+        print("Vulnerabilities NOT looked up: neither api.osv.dev nor pypi.org answers here. Run this where they do,")
+        print("or with ADVISORIES=FOLDER, a checkout of PyPA's advisory database.")
     else:
-        print(f"Vulnerabilities looked up of {len(asked)} packages out of {len(packages)}.")
+        of_day = f", in advisories up to {told['modified'][:10]}" if told and "modified" in told else ""
+        print(f"Vulnerabilities looked up of {len(asked)} packages out of {len(packages)}{of_day}.")
     return [
         f"{package['name']} {package['version']} has {known['id']}, mended in {', '.join(known['fix_versions']) or '-'}"
         for package in asked
@@ -82,19 +91,44 @@ def _write_lock(image: str) -> Path:
     return path
 
 
-def _look_up(lock: Path) -> dict[str, Any] | None:
+def _write_pins(lock: str) -> list[Path]:
+    """As pip-audit reads it: without hashes, as torch has none, and each package once in what it is asked at once."""
+    files, left = [], pins_of(lock)
+    while left:
+        of_this = dict(left)
+        files.append(OUT / f"pins-{len(files)}.txt")
+        files[-1].write_text("".join(f"{name}=={version}\n" for name, version in of_this.items()))
+        left = [pin for pin in left if pin not in of_this.items()]
+    return files
+
+
+def _look_up(lock: str) -> dict[str, Any] | None:
     """What the first database that knows of any package says; None where none does."""
+    files = _write_pins(lock)
     for source in SOURCES:
-        command = [str(TOOLS / "pip-audit"), "-r", str(lock), "--disable-pip", "--no-deps", "-s", source, "-f", "json"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-            told = json.loads(done.stdout)
-        except (subprocess.TimeoutExpired, json.JSONDecodeError):
+            packages = [package for file in files for package in _ask(source, file)]
+        except subprocess.TimeoutExpired:
+            print(f"{source}: no answer in {SECONDS} s.")
             continue
-        if any("skip_reason" not in package for package in told["dependencies"]):
+        except ChildProcessError as wrong:
+            print(f"{source}: {wrong}")
+            continue
+        if any("skip_reason" not in package for package in packages):
+            told = {"dependencies": packages}
             (OUT / "vulnerabilities.json").write_text(json.dumps(told, indent=1))
-            return dict(told)
+            return told
     return None
+
+
+def _ask(source: str, file: Path) -> list[dict[str, Any]]:
+    """Raises TimeoutExpired, and ChildProcessError with the last of what pip-audit said."""
+    command = [str(TOOLS / "pip-audit"), "-r", str(file), "--disable-pip", "--no-deps", "-s", source, "-f", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    try:
+        return list(json.loads(done.stdout)["dependencies"])
+    except json.JSONDecodeError:
+        raise ChildProcessError(done.stderr.strip().rpartition("\n")[2][:SHOWN]) from None
 
 
 def _licences(names: list[str]) -> list[dict[str, str]]:
@@ -117,4 +151,4 @@ def _write_bill(image: str, lock: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

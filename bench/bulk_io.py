@@ -355,6 +355,12 @@ def _backend_megabytes(home: Path) -> float:
     return most
 
 
+def _told(taken: Taken) -> Taken:
+    """It itself, once it is told: a run of an hour that breaks off has said what it measured."""
+    print(taken, file=sys.stderr, flush=True)
+    return taken
+
+
 def _heading(kind: type[Point] | type[Taken]) -> None:
     print(f"| {' | '.join(field.name for field in fields(kind))} |")
     print("|---" * len(fields(kind)) + "|")
@@ -386,12 +392,10 @@ def main() -> None:
                 else:
                     points.append(bench.point(rows))
                     _line(points[-1])
-                for taken in bench.taken(rows):
-                    exports.append(taken)
-                    print(taken, file=sys.stderr, flush=True)
+                exports += map(_told, bench.taken(rows))
     if asked.label_studio:
         with running_label_studio() as peer:
-            exports += [exported_by(peer, int(rows), "JSON") for rows in asked.label_studio.split(",")]
+            exports += [_told(exported_by(peer, int(rows), "JSON")) for rows in asked.label_studio.split(",")]
     _heading(Taken)
     for taken in exports:
         _line(taken)
