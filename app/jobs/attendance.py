@@ -8,7 +8,6 @@ from pathlib import Path
 import structlog
 
 from app.jobs.context import WorkerContext
-from app.jobs.fence import newest
 from app.jobs.held_lease import HeldLease
 from app.jobs.launch import Child, EngineAway, Launch
 from app.services.loop.leases import LeaseLost
@@ -35,7 +34,7 @@ async def attend(context: WorkerContext, lease: HeldLease, launch: Launch) -> En
     child = await executor.start(launch)
     ended = asyncio.create_task(child.wait())
     hung = asyncio.Event()
-    watching = asyncio.create_task(_tell_hung(context, launch, hung))
+    watching = asyncio.create_task(_tell_hung(context, launch, child, hung))
     try:
         await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room, hung)
         if lease.lost.is_set():
@@ -56,23 +55,20 @@ async def attend(context: WorkerContext, lease: HeldLease, launch: Launch) -> En
                 await ended
 
 
-async def _tell_hung(context: WorkerContext, launch: Launch, hung: asyncio.Event) -> None:
+async def _tell_hung(context: WorkerContext, launch: Launch, child: Child, hung: asyncio.Event) -> None:
     """Set `hung` once the stage, after it began or was found at work, has told no step for as long as it may take."""
     size, since = -1, time.monotonic()
     while context.hang_seconds and time.monotonic() - since < context.hang_seconds:
         await asyncio.sleep(min(context.pulse_seconds, context.hang_seconds))
         found = await asyncio.to_thread(_told_bytes, launch)
-        if found != size or found is None:
-            size, since = found or 0, time.monotonic()
+        if found != size or child.is_waiting:
+            size, since = found, time.monotonic()
     if context.hang_seconds:
         log.warning("stage_hung", stage=launch.stage)
         hung.set()
 
 
-def _told_bytes(launch: Launch) -> int | None:
-    """None before it began: it may wait for room in a cluster."""
-    if newest(launch.out) < launch.token:
-        return None
+def _told_bytes(launch: Launch) -> int:
     try:
         return (launch.out / METRICS).stat().st_size
     except OSError:

@@ -27,7 +27,6 @@ async def keep_watch(context: WorkerContext) -> None:
     for too long."""
     if shelf_of(context.home).bucket is None:
         return await _nothing(context)
-    await asyncio.to_thread(shelf_of(context.home).copies.sweep)
     swept_at = -SWEEP_SECONDS
     while not context.stopping.is_set():
         await look(context)
@@ -38,11 +37,16 @@ async def keep_watch(context: WorkerContext) -> None:
 
 
 async def look(context: WorkerContext) -> None:
-    """Once: copies of what is gone go, and so many others that the bound holds."""
+    """Once: what was begun by who was killed goes, copies of what is gone, and so many others that the bound holds."""
     named = await context.database.run(_named)
     shelf = shelf_of(context.home)
-    gone = await asyncio.to_thread(shelf.drop_unnamed, named)
-    gone += await asyncio.to_thread(shelf.make_room)
+    try:
+        await asyncio.to_thread(shelf.copies.sweep)
+        gone = await asyncio.to_thread(shelf.drop_unnamed, named)
+        gone += await asyncio.to_thread(shelf.make_room)
+    except OSError as error:  # of a disk that is full or away: the next look finds it again
+        log.warning("copies_not_looked_at", reason=error.strerror)
+        return
     if gone:
         log.info("copies_dropped", count=gone)
 
@@ -50,12 +54,12 @@ async def look(context: WorkerContext) -> None:
 async def _sweep(context: WorkerContext) -> bool:
     """Whether the storage was there."""
     try:
-        count = await asyncio.to_thread(shelf_of(context.home).remove_unfinished)
+        gone = await asyncio.to_thread(shelf_of(context.home).remove_unfinished)
     except Away as away:
         log.warning("storage_away", reason=away.message)
         return False
-    if count:
-        log.info("storage_swept", folders=count)
+    if gone:
+        log.info("storage_swept", folders=len(gone))
     return True
 
 

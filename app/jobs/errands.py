@@ -211,7 +211,7 @@ async def _scores(context: WorkerContext, resident: Resident, errand: Errand) ->
 async def _folder(context: WorkerContext, version_id: int) -> str:
     """Raises ArtifactBroken; whoever opens it compares its files."""
     version = await context.database.run(lambda db: db.get_one(ModelVersion, version_id))
-    folder = await asyncio.to_thread(at_hand, context.home, version.folder, version.manifest_sha256)
+    folder = await at_hand(context.home, version.folder, version.manifest_sha256)
     await asyncio.to_thread(require_registered, folder, version.manifest_sha256)
     return str(folder)
 
@@ -220,7 +220,7 @@ async def _in_use(context: WorkerContext, project_id: int) -> Scorer | None:
     version = await context.database.run(lambda db: models.promoted(db, project_id, "reward"))
     if version is None:
         return None
-    folder = await asyncio.to_thread(at_hand, context.home, version.folder, version.manifest_sha256)
+    folder = await at_hand(context.home, version.folder, version.manifest_sha256)
     return Scorer("reward", version.number, str(folder))
 
 

@@ -193,26 +193,21 @@ async def _train(context: WorkerContext, claimed: Claimed) -> None:
         await _leave(context, claimed, lease)
     except BrokenOutcome as error:
         reason = error.message
-        await context.database.run(lambda db: _throw_away(db, context, claimed, reason))
+        await context.database.run(at_length(lambda db: _throw_away(db, context, claimed, reason)))
 
 
 async def _take_over(context: WorkerContext, claimed: Claimed, lease: HeldLease, outcome: Outcome) -> None:
-    """Raises LeaseLost, BrokenOutcome, Away."""
+    """Raises LeaseLost, BrokenOutcome, Unwanted, Away."""
     await lease.catch_up()
-    await asyncio.to_thread(outcomes.publish, context.home, outcome)
-    if outcome.manifest is not None:
-        context.storage_waits.end()
+    await asyncio.to_thread(outcomes.publish, context.home, outcome, needed.while_wanted(context, lease))
     await context.database.run(lambda db: outcomes.take_over(db, context.home, claimed.run.id, claimed.token, outcome))
 
 
 async def _leave(context: WorkerContext, claimed: Claimed, lease: HeldLease) -> None:
-    """What becomes of a run that wasn't to go on before its stage began. Raises LeaseLost."""
-    if lease.cancel_requested.is_set():
-        await _finish(context, claimed, "cancelled")
-    elif context.stopping.is_set():
-        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
-    else:
+    """What becomes of a run that wasn't to go on while no process of it was at work. Raises LeaseLost."""
+    if not (lease.cancel_requested.is_set() or context.stopping.is_set()):
         raise LeaseLost
+    await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
 
 
 async def _made(
@@ -229,11 +224,11 @@ async def _made(
     try:
         ending = await attend(context, lease, launch)
     except EngineAway as away:
-        await _let_go(context, claimed, lease, str(away), wait_seconds=WAIT_SECONDS)
+        await _give_back(context, claimed, error=str(away), counts=False, wait_seconds=WAIT_SECONDS)
         return None
     await lease.catch_up()
-    if ending is None:
-        await _let_go(context, claimed, lease, STOPPED_WORKER)
+    if ending is None:  # who claims the run next finds its process by its name, and if nobody may, it is swept
+        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
         return None
     if ending.code != DONE:
         await asyncio.to_thread(_sweep, folder)
@@ -252,17 +247,6 @@ async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed
     await asyncio.to_thread(outcomes.discard, context.home, claimed.project, claimed.run)
     wait_seconds = context.wait_after(claimed.run.attempt)
     await leases.give_back(db, claimed.run.id, claimed.token, error=reason, has_ended=True, wait_seconds=wait_seconds)
-
-
-async def _let_go(
-    context: WorkerContext, claimed: Claimed, lease: HeldLease, reason: str, *, wait_seconds: float = 0
-) -> None:
-    """Let go of a run whose process may work on: who claims it next finds that by its name, and if nobody may, it is
-    swept."""
-    if lease.cancel_requested.is_set():
-        await _finish(context, claimed, "cancelled")
-    else:
-        await _give_back(context, claimed, error=reason, counts=False, wait_seconds=wait_seconds)
 
 
 async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, ending: Ending, log_start: int) -> None:

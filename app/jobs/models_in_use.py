@@ -106,7 +106,11 @@ async def _note(db: AsyncSession, version_id: int, fault: str | None) -> None:
 
 
 def _looks_in(folder: Path) -> Looks:
-    found = ((path, path.lstat()) for path in folder.rglob("*"))
+    """None of a folder that can't be looked at, or goes meanwhile: a copy may have to make room."""
+    try:
+        found = [(path, path.lstat()) for path in folder.rglob("*")]
+    except OSError:
+        return frozenset()
     return frozenset((path.as_posix(), look.st_size, look.st_mtime_ns, look.st_ino) for path, look in found)
 
 

@@ -16,6 +16,7 @@ from app.services.loop.artifacts import ArtifactBroken, Manifest
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import Outcome, TrainingStage
 from app.services.loop.storable import storable
+from app.services.published.bucket import Heard
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import of_model
 from training.records import Record, RecordError, read_records
@@ -42,13 +43,13 @@ async def take_over(db: AsyncSession, home: Path, run_id: int, token: int, outco
     await leases.finish(db, run_id, token, "succeeded", result=outcome.result)
 
 
-def publish(home: Path, outcome: Outcome) -> None:
+def publish(home: Path, outcome: Outcome, heard: Heard) -> None:
     """Put the model into the storage, where there is one; done twice it is done once. Before the run is finished,
-    outside of every transaction: it takes as long as the model is large. Raises Taken, Away."""
+    outside of every transaction: it takes as long as the model is large. Raises Taken, Away, and what `heard` does."""
     if outcome.manifest is not None:
         place = outcome.target if outcome.target.exists() else outcome.source
         thing = of_model(outcome.target.relative_to(home).as_posix(), outcome.manifest.sha256)
-        shelf_of(home).keep(thing, place)
+        shelf_of(home).keep(thing, place, heard)
 
 
 def discard(home: Path, project: Project, run: Run) -> None:

@@ -3,7 +3,6 @@
 A folder is trusted by its manifest alone: the sha256 of every file, nothing missing and nothing beside them.
 """
 
-import asyncio
 import hashlib
 import json
 from contextlib import AbstractContextManager, nullcontext
@@ -74,14 +73,18 @@ def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
     return {**manifest["files"], MANIFEST: digest}
 
 
-def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
+async def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
     """The folder of a registered model, copied from the storage where it isn't in the home.
 
     Raises ArtifactBroken for what the storage has in its place, Away, NoRoom, and in a request Coming; what is nowhere
     is left to the reader.
     """
+    return await beside.done(_brought, home, folder, manifest_sha256)
+
+
+def _brought(home: Path, folder: str, manifest_sha256: str) -> Path:
     try:
-        return beside.bring(shelf_of(home), of_model(folder, manifest_sha256))
+        return shelf_of(home).bring(of_model(folder, manifest_sha256))
     except Broken as error:
         raise ArtifactBroken(error.template, **error.named) from error
 
@@ -93,22 +96,22 @@ def in_use(home: Path, folder: str, manifest_sha256: str) -> AbstractContextMana
 
 
 async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
-    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds. A copy of what is in the
-    storage that was changed is made anew. Raises Away and NoRoom, too."""
-    await asyncio.to_thread(_require_in_place, home, folder, manifest_sha256)
+    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds, and a request that would wait
+    long is told to come again. A copy of what is in the storage that was changed is made anew. Raises as `at_hand`."""
+    await beside.done(_require_in_place, home, folder, manifest_sha256)
 
 
 def _require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
-    place = at_hand(home, folder, manifest_sha256)
+    place = _brought(home, folder, manifest_sha256)
     try:
         require_intact(place, manifest_sha256)
     except ArtifactBroken:
-        if not is_mended(home, folder, manifest_sha256):
+        if not _is_mended(home, folder, manifest_sha256):
             raise
 
 
-def is_mended(home: Path, folder: str, manifest_sha256: str) -> bool:
-    """Whether the storage has the model, whose files then lie in the home as they were. Raises as `at_hand`."""
+def _is_mended(home: Path, folder: str, manifest_sha256: str) -> bool:
+    """Whether the storage has the model, whose files then lie in the home as they were."""
     try:
         return shelf_of(home).heal(of_model(folder, manifest_sha256))
     except Broken as error:

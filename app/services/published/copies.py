@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO
 
 from app.services.published.thing import Published, digest_of
@@ -46,7 +47,7 @@ class Copies:
         """From now on what lies in the thing's place is a copy."""
         told = {"path": thing.path, "sha256": thing.sha256, "is_folder": thing.is_folder, "size_bytes": size_bytes}
         self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._folder / f".{self._key(thing)}.{os.getpid()}.part"
+        draft = self._folder / f".{self._key(thing)}.{token_hex(4)}.part"
         draft.write_text(json.dumps(told), encoding="utf-8")
         draft.replace(self._file(thing, "json"))
 
@@ -115,7 +116,7 @@ class Copies:
             lock = draft.with_suffix(".lock")
             if draft.name.startswith(".") or not lock.exists():
                 continue
-            with lock.open("rb") as file, suppress(BlockingIOError):
+            with lock.open("r+b") as file, suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(draft, ignore_errors=True)
 
@@ -132,8 +133,9 @@ class Copies:
         self.forget(thing)
 
     def _open(self, thing: Published, suffix: str) -> BinaryIO:
+        """To be read, without which a network's file system has no shared lock, and written, without which no other."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        return self._file(thing, suffix).open("ab")
+        return self._file(thing, suffix).open("a+b")
 
     def _file(self, thing: Published, suffix: str) -> Path:
         return self._folder / f"{self._key(thing)}.{suffix}"

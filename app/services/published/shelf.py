@@ -116,15 +116,16 @@ class Shelf:
         old = [copy for copy in self.copies.all() if copy.thing.path not in named]
         return sum(self.copies.drop(copy.thing) for copy in old if copy.idle_seconds > SETTLED_SECONDS)
 
-    def remove_unfinished(self) -> int:
-        """Remove from the storage what writers left that never got as far as their manifest; how many folders.
+    def remove_unfinished(self) -> dict[str, int]:
+        """Remove from the storage what writers left that never got as far as their manifest: folders, and their bytes.
 
         Raises Away."""
         assert self.bucket is not None
-        found = self.bucket.unfinished()
-        for folder in found:
+        found = {}
+        for folder, size_bytes in self.bucket.unfinished():
             self.bucket.remove(folder)
-        return len(found)
+            found[folder] = size_bytes
+        return found
 
     def _with_bases(self, thing: Published, *, anew: bool = False, heard: Heard) -> Iterator[Published]:
         if self.bucket is None:

@@ -97,7 +97,7 @@ async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, 
     card = await write(db, project, version, home)
     return await asyncio.to_thread(
         open_archive,
-        await asyncio.to_thread(artifacts.at_hand, home, version.folder, version.manifest_sha256),
+        await artifacts.at_hand(home, version.folder, version.manifest_sha256),
         version.manifest_sha256,
         name=name_of(project, version),
         made_at=version.created_at,
@@ -108,7 +108,7 @@ async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, 
 
 async def write(db: AsyncSession, project: Project, version: ModelVersion, home: Path) -> str:
     """The card as Markdown, beginning with what the hub reads. Raises ArtifactBroken."""
-    folder = await asyncio.to_thread(artifacts.at_hand, home, version.folder, version.manifest_sha256)
+    folder = await artifacts.at_hand(home, version.folder, version.manifest_sha256)
     directory = await asyncio.to_thread(_directory, folder, version.manifest_sha256)
     made = await _made(db, project, version, directory)
     return "\n".join(_lines(made, directory)) + "\n"

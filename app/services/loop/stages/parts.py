@@ -1,6 +1,5 @@
 """What the files of the stages share."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -73,7 +72,7 @@ async def model_folders(work: Work, *roles: str) -> dict[str, Any]:
         folders[role] = None
         if version_id is not None:
             version = await work.db.get_one(ModelVersion, version_id)
-            folder = await asyncio.to_thread(artifacts.at_hand, work.home, version.folder, version.manifest_sha256)
+            folder = await artifacts.at_hand(work.home, version.folder, version.manifest_sha256)
             artifacts.require_registered(folder, version.manifest_sha256)
             folders[role] = str(folder)
     return folders
