@@ -15,7 +15,7 @@ from app.db.session import POOL_SIZE
 from app.jobs.site_figures import WAITING, WORKERS
 from app.services.backups.standing import LATE, age_statement, scheduled_place
 from app.services.health import SILENT_SECONDS
-from app.services.loop.artifacts import ArtifactBroken, require_intact, require_registered
+from app.services.loop.artifacts import require_intact, require_registered
 from app.services.published.bucket import Away
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import Broken, Published, of_dataset, of_model
@@ -135,7 +135,7 @@ def _artifacts(connection: Connection, home: Path, *, all_files: bool) -> Iterat
     for slug, kind, number, folder, digest in models:
         try:
             _check(shelf, of_model(str(folder), str(digest)), all_files=all_files)
-        except (ArtifactBroken, Broken) as broken:
+        except Broken as broken:
             yield Finding("problem", f"{kind} {number} of {slug}: {broken.message}", mend)
         except Away:
             return  # which is a finding of its own
@@ -157,7 +157,7 @@ def _not_moved(shelf: Shelf, paths: list[str]) -> Iterator[Finding]:
 
 
 def _check(shelf: Shelf, thing: Published, *, all_files: bool) -> None:
-    """In the home and in the storage, where it has to be in one of them. Raises ArtifactBroken, Broken, Away."""
+    """In the home and in the storage, where it has to be in one of them. Raises Broken, Away."""
     held = shelf.held(thing)
     if held is not None and all_files:
         held.verify()

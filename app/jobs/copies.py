@@ -26,14 +26,13 @@ async def keep_watch(context: WorkerContext) -> None:
     """Look until the worker is asked to stop, where there is a storage. Raises one of AWAY when the database is gone
     for too long."""
     if shelf_of(context.home).bucket is None:
-        return await _nothing(context)
+        await context.stopping.wait()
     swept_at = -SWEEP_SECONDS
     while not context.stopping.is_set():
         await look(context)
         if time.monotonic() - swept_at > SWEEP_SECONDS and await _sweep(context):
             swept_at = time.monotonic()
         await pause(context.stopping, LOOK_SECONDS)
-    return None
 
 
 async def look(context: WorkerContext) -> None:
@@ -68,7 +67,3 @@ async def _named(db: AsyncSession) -> set[str]:
     models = await db.scalars(select(ModelVersion.folder))
     datasets = await db.scalars(select(DatasetVersion.path).where(DatasetVersion.file_removed_at.is_(None)))
     return {*models, *datasets}
-
-
-async def _nothing(context: WorkerContext) -> None:
-    await context.stopping.wait()

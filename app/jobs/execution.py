@@ -128,13 +128,10 @@ async def _do(db: AsyncSession, context: WorkerContext, claimed: Claimed, stage:
 
 
 async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedStage) -> None:
-    assert claimed.run.folder is not None
-    progress = context.home / claimed.run.folder / "metrics.jsonl"
-    progress.parent.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(progress))
+    lease = _lease_of(context, claimed)
     try:
         async with lease.kept(), needed.at_hand(context, claimed.run.id, lease):
-            watch = Watched(context, lease, progress, fills_disk=stage.fills_disk)
+            watch = Watched(context, lease, lease.tail.path, fills_disk=stage.fills_disk)
             work = at_length(lambda db: _do_in_view(db, context, claimed, stage, watch))
             end = await context.database.run(work)
         for leftover in end.leftovers:
@@ -145,6 +142,14 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
             await _wait_for_room(context, claimed, WAITING)
         else:
             await _leave(context, claimed, lease)
+
+
+def _lease_of(context: WorkerContext, claimed: Claimed) -> HeldLease:
+    """On a run in its folder, which is there from here on."""
+    assert claimed.run.folder is not None
+    folder = context.home / claimed.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    return HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
 
 
 async def _do_in_view(
@@ -161,10 +166,7 @@ async def _do_in_view(
 
 async def _do_for_long(context: WorkerContext, claimed: Claimed, stage: LongStage) -> None:
     """Over many transactions, each of which moves the run on for good."""
-    assert claimed.run.folder is not None
-    folder = context.home / claimed.run.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
+    lease = _lease_of(context, claimed)
     try:
         async with lease.kept(), needed.at_hand(context, claimed.run.id, lease):
             hold = RunHold(context, claimed.run, claimed.token, lease)
@@ -178,15 +180,12 @@ async def _do_for_long(context: WorkerContext, claimed: Claimed, stage: LongStag
 
 
 async def _train(context: WorkerContext, claimed: Claimed) -> None:
-    assert claimed.run.folder is not None
-    folder = context.home / claimed.run.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
+    lease = _lease_of(context, claimed)
     try:
         async with lease.kept(), AsyncExitStack() as held:
             # An earlier attempt may have got as far as the result and no further.
             found = await outcomes.read(context.home, claimed.project, claimed.run)
-            found = found or await _made(context, claimed, lease, folder, held)
+            found = found or await _made(context, claimed, lease, held)
             if found is not None:
                 await _take_over(context, claimed, lease, found)
     except Unwanted:
@@ -210,10 +209,9 @@ async def _leave(context: WorkerContext, claimed: Claimed, lease: HeldLease) -> 
     await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
 
 
-async def _made(
-    context: WorkerContext, claimed: Claimed, lease: HeldLease, folder: Path, held: AsyncExitStack
-) -> Outcome | None:
+async def _made(context: WorkerContext, claimed: Claimed, lease: HeldLease, held: AsyncExitStack) -> Outcome | None:
     """What the stage left, None where it didn't do what it was for and that is settled. Raises BrokenOutcome."""
+    folder = lease.tail.folder
     await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))
     config = await inputs.prepare(context, claimed.run, claimed.token)
     await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))  # what was cut by now
@@ -252,7 +250,7 @@ async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed
 async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, ending: Ending, log_start: int) -> None:
     """What becomes of a run whose process didn't do what it was for."""
     code = ending.code
-    said = storable(ending.error) if ending.error else _last_words(context, claimed, log_start)
+    said = storable(ending.error) if ending.error else _last_words(lease.tail.folder / LOG, log_start)
     if lease.cancel_requested.is_set():
         await _finish(context, claimed, "cancelled")
     elif context.stopping.is_set():
@@ -296,10 +294,9 @@ def _announce_attempt(path: Path, run: Run) -> int:
         return file.tell()
 
 
-def _last_words(context: WorkerContext, claimed: Claimed, log_start: int) -> str:
+def _last_words(log: Path, log_start: int) -> str:
     """The last line that the attempt printed."""
-    assert claimed.run.folder is not None
-    with (context.home / claimed.run.folder / LOG).open("rb") as file:
+    with log.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(log_start, end - LAST_WORDS_BYTES))
         lines = [line for line in file.read().splitlines() if line.strip()]

@@ -12,13 +12,13 @@ from app.db.tables import Project, Run
 from app.errors import Invalid
 from app.jobs.work import work_of
 from app.services.loop import artifacts, leases, starting
-from app.services.loop.artifacts import ArtifactBroken, Manifest
+from app.services.loop.artifacts import Manifest
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import Outcome, TrainingStage
 from app.services.loop.storable import storable
 from app.services.published.bucket import Heard
 from app.services.published.shelf import shelf_of
-from app.services.published.thing import of_model
+from app.services.published.thing import Broken, of_model
 from training.records import Record, RecordError, read_records
 
 RESULT = "result.json"
@@ -98,7 +98,7 @@ def _records(folder: Path, stage: TrainingStage) -> tuple[Record, ...]:
 def _verified(folder: Path) -> Manifest:
     try:
         return artifacts.verify(folder)
-    except ArtifactBroken as error:
+    except Broken as error:
         raise BrokenOutcome(error.message) from error
 
 

@@ -29,6 +29,7 @@ from app.services.backups.places import place_at
 from app.services.loop import artifacts, base_models
 from app.services.places.place import Content
 from app.services.projects import packed_file, packing
+from app.services.published.thing import Broken
 from app.services.served import client as served_client
 from app.services.served.protocol import Again, Answer, NoAnswer, Refused, answer_in, said_in
 from app.settings import Settings
@@ -92,7 +93,7 @@ def test_a_trained_model_is_whole_or_broken(seed: int, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_bytes(content)
         try:
             artifacts.verify(tmp_path)
-        except artifacts.ArtifactBroken:
+        except Broken:
             continue
         assert json.loads(content)["files"] == {}, "a folder without files is whole to whom names none"
 

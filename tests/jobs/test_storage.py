@@ -21,7 +21,7 @@ from app.jobs.models_in_use import ModelsInUse
 from app.services.data import datasets
 from app.services.erasure.targets import Target
 from app.services.loop import erasing, leases, project_files, runs
-from app.services.loop.artifacts import ArtifactBroken, require_in_place
+from app.services.loop.artifacts import require_in_place
 from app.services.loop.stages import model_card
 from app.services.loop.stages.stage import Outcome
 from app.services.projects import packing
@@ -29,7 +29,7 @@ from app.services.published import shelf
 from app.services.published.bucket import Heard
 from app.services.published.copies import FOLDER
 from app.services.published.shelf import shelf_of
-from app.services.published.thing import of_model
+from app.services.published.thing import Broken, of_model
 from app.settings import Settings, settings
 from app.web.serving import archives
 from tests.factories import make_user, principal
@@ -235,7 +235,7 @@ async def test_a_flipped_byte_in_the_storage_is_seen_while_the_model_is_in_use_a
     fresh = ModelsInUse(loop.context)  # or the old one, some minutes later
     await fresh.look()
     assert f"-run-{policy.run_id}/weights.txt doesn't match" in str((await in_use(loop, project)).fault)
-    with pytest.raises(ArtifactBroken, match=r"weights\.txt doesn't match"):
+    with pytest.raises(Broken, match=r"weights\.txt doesn't match"):
         await require_in_place(other.context.home, policy.folder, policy.manifest_sha256)
 
 
@@ -310,6 +310,19 @@ async def test_an_installation_moves_into_a_storage_and_back_by_a_command(
     assert not [name for name in stored.names() if name.endswith("manifest.json")]
     assert not list((home / FOLDER).glob("*.json"))
     assert (await command("storage", "sweep"))[0] == 0
+
+
+async def test_a_worker_that_is_to_stop_waits_for_no_copy_that_another_process_brings(
+    stored: Stored, loop: Loop, other: Loop
+) -> None:
+    run = await pairs_to_write(loop)
+    (policy,) = await loop.do(lambda db: db.scalars(select(ModelVersion)))
+    with shelf_of(other.context.home).copies.alone(of_model(policy.folder, policy.manifest_sha256)):
+        executing = asyncio.create_task(other.execute(run))
+        await loop.until(run, lambda run: run.state == "running")
+        other.context.stopping.set()
+        given_back = await executing
+    assert (given_back.state, given_back.attempt, given_back.error) == ("queued", 0, "The worker was stopped.")
 
 
 async def test_a_worker_that_is_to_stop_leaves_a_publication_that_it_has_begun(

@@ -110,7 +110,7 @@ async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round)
 
 async def override(db: AsyncSession, actor: Principal | None, round_: Round, reason: str, *, home: Path) -> None:
     """Go on from a gate's refusal, whose figures stay as they are. Raises Conflict elsewhere and while another round is
-    active, Invalid without a reason, ArtifactBroken for a reward model whose files were changed.
+    active, Invalid without a reason, Broken for a reward model whose files were changed.
     """
     await _require_owner(db, actor, round_)
     _require_refused(round_)

@@ -20,7 +20,7 @@ import pytest
 
 from app.errors import NoRoom
 from app.services.published import bucket, moving
-from app.services.published.bucket import Away, Disobedient, Taken
+from app.services.published.bucket import Away, Bucket, Disobedient, Taken
 from app.services.published.copies import FOLDER
 from app.services.published.shelf import Shelf
 from app.services.published.thing import Broken, Published, of_dataset, of_model
@@ -369,6 +369,25 @@ def test_a_disk_that_fills_up_half_way_leaves_nothing_of_a_copy(stored: Stored, 
     assert not (elsewhere / NAME).exists()
     assert not list((elsewhere / FOLDER).glob("*.part"))
     assert there.bring(thing).is_dir()
+
+
+def test_a_storage_that_is_away_is_asked_about_one_copy_and_not_about_all(
+    stored: Stored, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = stored.shelf(home, most_bytes=0)
+    things = [make_model(home, f"models/demo/policy-run-{number}") for number in range(3)]
+    for thing in things:
+        shelf.keep(thing)
+        age(shelf, thing, 3600)
+    asked: list[Published] = []
+
+    def away(_: Bucket, thing: Published) -> None:
+        asked.append(thing)
+        raise Away
+
+    monkeypatch.setattr(Bucket, "find", away)
+    assert (shelf.make_room(), len(asked)) == (0, 1)
+    assert all(thing.is_in(home) for thing in things)
 
 
 def test_a_storage_that_is_away_is_told_as_that_and_what_is_here_goes_on(

@@ -191,7 +191,7 @@ async def put_into_use(
     work: Work, version: ModelVersion, *, reason: str | None = None, actor_id: int | None = None
 ) -> None:
     """A version that passed its gate, or for somebody's `reason`; nothing where it is in use already. Raises
-    ArtifactBroken where its files aren't those that were registered."""
+    Broken where its files aren't those that were registered."""
     current = await models.promoted(work.db, version.project_id, "reward" if version.kind == "reward" else "policy")
     if current is None or current.id != version.id:
         said = reason or "Passed its gate."
