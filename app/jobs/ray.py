@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 import httpx
 import structlog
 
+from app.certificates import trusted
 from app.db.base import Json
 from app.jobs.child_environment import OF_THIS_MACHINE
 from app.jobs.launch import Child, EngineAway, Executor, Launch, Living, LocalProcess
 from app.jobs.pausing import pause
 from app.services import cluster
-from app.services.served.client import trusted
 from training.config.stage import WHOLE
 from training.ending import JOB
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import httpx
 
-from app.services.served.client import trusted
+from app.certificates import trusted
 
 Standing = Literal["closed", "open", "away"]
 

@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from app.certificates import trusted
 from app.errors import Invalid
 from app.services.served import addresses
 from app.services.served.addresses import Unreachable
-from app.services.served.client import Client, Endpoint, trusted
+from app.services.served.client import Client, Endpoint
 from app.services.served.protocol import NoAnswer, Refused
 from app.services.served.settings import Limits, Sampling
 from tests.served_endpoint import Reply, ServedEndpoint, endpoint
