@@ -72,7 +72,11 @@ class HeldLease:
         if newest(self.tail.folder) > self._token:
             self.lost.set()
             return
-        look = self.tail.look()
+        try:
+            look = self.tail.look()
+        except OSError as error:  # of the network, away for a moment: whether it stays so is found out by who ends
+            log.warning("folder_away", run_id=self._run_id, reason=error.strerror)
+            look = self.tail.nothing
         try:
             async with asyncio.timeout(PULSE_TIMEOUT_SECONDS):
                 standing = await self._context.database.once(lambda db: self._beat(db, look))

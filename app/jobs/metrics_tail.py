@@ -40,6 +40,11 @@ class MetricsTail:
         """The run's."""
         return self.path.parent
 
+    @property
+    def nothing(self) -> Look:
+        """A look that found no step."""
+        return Look((), self._offset)
+
     def look(self) -> Look:
         """New lines since the last one that was accepted; half a line is left for the next look."""
         content = self._read()
