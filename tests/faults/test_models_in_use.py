@@ -16,7 +16,7 @@ from app.db.session import SessionFactory
 from app.db.tables import ModelVersion, Promotion
 from app.jobs.models_in_use import ModelsInUse
 from app.services import accounts
-from app.services.loop import artifacts
+from app.services.loop.models import artifacts
 from app.services.published import beside
 from tests.browser.people import session_token
 from tests.browser.seed import Seeded

@@ -17,7 +17,7 @@ from app.errors import Conflict
 from app.services.backups import database
 from app.services.backups.database import Connection
 from app.services.backups.manifest import Table
-from app.services.loop.runs import LOG
+from app.services.loop.runs.runs import LOG
 from app.services.places.place import Content
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import MANIFEST, Broken, Published, of_dataset, of_model

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from app.db.tables.lineage import ModelKind
 from app.services import audit
-from app.services.loop import models, pushing, starting
+from app.services.loop.models import models, pushing
+from app.services.loop.runs import starting
 from app.services.loop.stages import model_card
 from app.services.published.thing import Broken
 from app.web.locales import translated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services.loop.archive import PIECE_BYTES, Archive, open_archive
+from app.services.loop.models.archive import PIECE_BYTES, Archive, open_archive
 from app.services.published.thing import Broken
 
 MADE_AT = datetime(2026, 11, 30, tzinfo=UTC)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services.loop import artifacts
+from app.services.loop.models import artifacts
 from app.services.published.thing import Broken
 
 
