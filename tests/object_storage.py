@@ -115,6 +115,8 @@ class Between:
     def __init__(self, server: str) -> None:
         self.asked: list[str] = []
         self.forgets_conditions = False
+        self.loses_answers = 0
+        """How many of the next requests to write are passed on and get no answer."""
         self.stalls_at = ("none", "")
         """Requests of this method for names that end so: writing gets no answer and isn't passed on, reading stops
         half-way."""
@@ -154,6 +156,10 @@ class Between:
                     self.close_connection = True
                     return
                 answer = httpx.request(self.command, f"{between._server}{self.path}", content=body, headers=headers)
+                if between.loses_answers and self.command == "PUT":
+                    between.loses_answers -= 1
+                    self.close_connection = True
+                    return
                 content = answer.content
                 self.send_response(answer.status_code)
                 for name, value in answer.headers.items():

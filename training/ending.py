@@ -30,7 +30,8 @@ class Ending:
 def begin(folder: Path) -> None:
     """Nothing that was asked or told of an earlier process of this folder is left."""
     for name in (ENDING, STOP) if _is_first() and BEGUN not in os.environ else ():
-        (folder / name).unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # which is told in words later
+            (folder / name).unlink(missing_ok=True)
 
 
 def leave(folder: Path, ending: Ending) -> int:

@@ -27,8 +27,8 @@ def processes_of(stage: str, config: StageConfig, usual: int) -> int:
         if config.processes not in (None, 1):
             raise ConfigError("processes", "%(stage)s has one", stage=stage)
         return 1
-    count, cores = config.processes or usual, len(os.sched_getaffinity(0))
-    if count > cores:
+    count = config.processes or usual
+    if count > 1 and count > (cores := len(os.sched_getaffinity(0))):  # which not every system tells
         raise ConfigError("processes", "%(count)s would take turns on %(cores)s cores", count=count, cores=cores)
     return count
 

@@ -98,8 +98,8 @@ def _restored(opened: Opened) -> list[str]:
         *(f"It was made without {path}, which was missing." for path in held.missing),
         *(f"{path} was damaged already." for path in held.damaged),
         *(f"There {name} was {value}." for name, value in differing.items()),
-        *([MOVE] if settings().storage_url else []),
         "Everybody signs in again. Put secret.key of there into the home, or give the keys of served models again.",
+        *([MOVE] if settings().storage_url else []),
     ]
 
 

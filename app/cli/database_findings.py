@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from app.db.session import POOL_SIZE
 from app.jobs.site_figures import WAITING, WORKERS
 from app.services.backups.standing import LATE, age_statement, scheduled_place
 from app.services.health import SILENT_SECONDS
-from app.services.loop.models.artifacts import ArtifactBroken, require_intact, require_registered
+from app.services.loop.models.artifacts import require_intact, require_registered
 from app.services.published.bucket import Away
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import Broken, Published, of_dataset, of_model
@@ -130,21 +131,33 @@ def _backups(connection: Connection, settings: Settings) -> Iterator[Finding]:
 def _artifacts(connection: Connection, home: Path, *, all_files: bool) -> Iterator[Finding]:
     shelf = shelf_of(home)
     mend = "Restore it from a backup (docs/backups.md), or archive the model; what is in use is refused until then."
-    for slug, kind, number, folder, digest in connection.execute(MODELS).fetchall():
+    models, versions = (connection.execute(statement).fetchall() for statement in (MODELS, DATASETS))
+    for slug, kind, number, folder, digest in models:
         try:
             _check(shelf, of_model(str(folder), str(digest)), all_files=all_files)
-        except (ArtifactBroken, Broken) as broken:
+        except Broken as broken:
             yield Finding("problem", f"{kind} {number} of {slug}: {broken.message}", mend)
         except Away:
             return  # which is a finding of its own
-    for slug, kind, number, path, digest in connection.execute(DATASETS).fetchall():
+    for slug, kind, number, path, digest in versions:
         if not _is_there(shelf, of_dataset(str(path), str(digest))):
             what = f"Version {number} of the {kind} of {slug} has no file: {home / str(path)}."
             yield Finding("problem", what, "Restore it from a backup (docs/backups.md), or cut a new version.")
+    yield from _not_moved(shelf, [str(path) for _, _, _, path, _ in (*models, *versions)])
+
+
+def _not_moved(shelf: Shelf, paths: list[str]) -> Iterator[Finding]:
+    """What a backup brought back into the home, or was there before there was a storage."""
+    with suppress(Away):  # a finding of its own
+        stored = set(paths) if shelf.bucket is None else shelf.bucket.paths()
+        here = [path for path in paths if path not in stored and (shelf.home / path).exists()]
+        if here:
+            what = f"{len(here):,} models and dataset versions lie in this home alone: other hosts don't have them."
+            yield Finding("warning", what, "Run `plumbline storage move` (docs/operations.md, Models in a storage).")
 
 
 def _check(shelf: Shelf, thing: Published, *, all_files: bool) -> None:
-    """In the home and in the storage, where it has to be in one of them. Raises ArtifactBroken, Broken, Away."""
+    """In the home and in the storage, where it has to be in one of them. Raises Broken, Away."""
     held = shelf.held(thing)
     if held is not None and all_files:
         held.verify()

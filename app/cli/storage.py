@@ -46,9 +46,7 @@ def sweep(
     """Remove files from the storage whose model or dataset version was never finished, a day ago or longer. A worker
     does it daily. What is whole and unknown to the database is named and stays."""
     shelf, bucket = _shelf()
-    unfinished = bucket.unfinished()
-    if not dry_run:
-        shelf.remove_unfinished()
+    unfinished = dict(bucket.unfinished()) if dry_run else shelf.remove_unfinished()
     for folder, size_bytes in sorted(unfinished.items()):
         print(f"{'Would remove' if dry_run else 'Removed'} {folder}, {size_bytes / 1e6:,.1f} MB, never finished.")
     known = {thing.path for thing in in_transaction(_things)}

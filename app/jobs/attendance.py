@@ -8,15 +8,14 @@ from pathlib import Path
 import structlog
 
 from app.jobs.context import WorkerContext
-from app.jobs.fence import newest
 from app.jobs.held_lease import HeldLease
 from app.jobs.launch import Child, EngineAway, Launch
+from app.jobs.pausing import first_of
 from app.services.loop.runs.leases import LeaseLost
 from training import ending
 from training.ending import Ending
 
 STOPPING = "stopping"
-METRICS = "metrics.jsonl"
 FAILED = 1
 
 # Whoever stops the worker waits 6 s for it, database work included; a stage that is slower goes back to its checkpoint.
@@ -35,9 +34,9 @@ async def attend(context: WorkerContext, lease: HeldLease, launch: Launch) -> En
     child = await executor.start(launch)
     ended = asyncio.create_task(child.wait())
     hung = asyncio.Event()
-    watching = asyncio.create_task(_tell_hung(context, launch, hung))
+    watching = asyncio.create_task(_tell_hung(context, lease.tail.path, child, hung))
     try:
-        await _first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room, hung)
+        await first_of(ended, lease.lost, lease.cancel_requested, context.stopping, context.short_of_room, hung)
         if lease.lost.is_set():
             raise LeaseLost
         is_left = executor.outlives_worker and context.stopping.is_set() and not lease.cancel_requested.is_set()
@@ -56,25 +55,22 @@ async def attend(context: WorkerContext, lease: HeldLease, launch: Launch) -> En
                 await ended
 
 
-async def _tell_hung(context: WorkerContext, launch: Launch, hung: asyncio.Event) -> None:
+async def _tell_hung(context: WorkerContext, told: Path, child: Child, hung: asyncio.Event) -> None:
     """Set `hung` once the stage, after it began or was found at work, has told no step for as long as it may take."""
     size, since = -1, time.monotonic()
     while context.hang_seconds and time.monotonic() - since < context.hang_seconds:
         await asyncio.sleep(min(context.pulse_seconds, context.hang_seconds))
-        found = await asyncio.to_thread(_told_bytes, launch)
-        if found != size or found is None:
-            size, since = found or 0, time.monotonic()
+        found = await asyncio.to_thread(_size_of, told)
+        if found != size or child.is_waiting:
+            size, since = found, time.monotonic()
     if context.hang_seconds:
-        log.warning("stage_hung", stage=launch.stage)
+        log.warning("stage_hung")
         hung.set()
 
 
-def _told_bytes(launch: Launch) -> int | None:
-    """None before it began: it may wait for room in a cluster."""
-    if newest(launch.out) < launch.token:
-        return None
+def _size_of(told: Path) -> int:
     try:
-        return (launch.out / METRICS).stat().st_size
+        return told.stat().st_size
     except OSError:
         return 0
 
@@ -82,15 +78,6 @@ def _told_bytes(launch: Launch) -> int | None:
 def _hung_for(context: WorkerContext) -> str:
     minutes = f"{context.hang_seconds / 60:g}"
     return f"The training process told no step for {minutes} min and was ended (PLUMBLINE_RUN_HANG_MINUTES)."
-
-
-async def _first_of(ended: "asyncio.Task[int]", *events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait([ended, *waits], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 async def _stop(
@@ -107,24 +94,20 @@ async def _stop(
     child.terminate()
     executor = context.executor_of(launch.stage)
     others = (lease.lost, context.stopping) if executor.outlives_worker else ()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_grace_seconds(context, lease) + executor.lag_seconds):
-            await _first_of(ended, *others)
+    await first_of(ended, *others, seconds=_grace_seconds(context, lease) + executor.lag_seconds)
     if not ended.done() and not is_hung:
         await _stop_later(context, lease, ended, launch.out / STOPPING)
     if not ended.done():
         log.warning("stage_did_not_stop", stage=launch.stage)
         child.kill()
-        await _first_of(ended, *others)
+        await first_of(ended, *others)
 
 
 async def _stop_later(context: WorkerContext, lease: HeldLease, ended: "asyncio.Task[int]", heard: Path) -> None:
     """Let a stage that says that it heard end its step, unless the worker has to stop or the run is another's."""
     if context.stopping.is_set() or not await asyncio.to_thread(heard.exists):
         return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(HEARD_GRACE_SECONDS):
-            await _first_of(ended, lease.lost, context.stopping)
+    await first_of(ended, lease.lost, context.stopping, seconds=HEARD_GRACE_SECONDS)
 
 
 def _grace_seconds(context: WorkerContext, lease: HeldLease) -> float:

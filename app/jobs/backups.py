@@ -15,7 +15,7 @@ from app.db.away import AWAY
 from app.db.session import plain_url
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
-from app.jobs.pausing import pause
+from app.jobs.pausing import first_of, pause
 from app.processes import bound_to_us, give_way, open_log
 from app.services.backups import making, standing
 from app.services.backups.places import place_at
@@ -60,11 +60,10 @@ async def _back_up(context: WorkerContext, settings: Settings, database_url: str
             env=os.environ | own | {"PLUMBLINE_BACKUPS_KEPT": str(settings.backups_kept)},
             start_new_session=True,
         )
-    ended, stopped = asyncio.create_task(child.wait()), asyncio.create_task(context.stopping.wait())
+    ended = asyncio.create_task(child.wait())
     try:
-        await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await first_of(ended, context.stopping)
     finally:
-        stopped.cancel()
         if not ended.done():
             child.kill()
     return await ended

@@ -26,23 +26,26 @@ async def keep_watch(context: WorkerContext) -> None:
     """Look until the worker is asked to stop, where there is a storage. Raises one of AWAY when the database is gone
     for too long."""
     if shelf_of(context.home).bucket is None:
-        return await _nothing(context)
-    await asyncio.to_thread(shelf_of(context.home).copies.sweep)
+        await context.stopping.wait()
     swept_at = -SWEEP_SECONDS
     while not context.stopping.is_set():
         await look(context)
         if time.monotonic() - swept_at > SWEEP_SECONDS and await _sweep(context):
             swept_at = time.monotonic()
         await pause(context.stopping, LOOK_SECONDS)
-    return None
 
 
 async def look(context: WorkerContext) -> None:
-    """Once: copies of what is gone go, and so many others that the bound holds."""
+    """Once: what was begun by who was killed goes, copies of what is gone, and so many others that the bound holds."""
     named = await context.database.run(_named)
     shelf = shelf_of(context.home)
-    gone = await asyncio.to_thread(shelf.drop_unnamed, named)
-    gone += await asyncio.to_thread(shelf.make_room)
+    try:
+        await asyncio.to_thread(shelf.copies.sweep)
+        gone = await asyncio.to_thread(shelf.drop_unnamed, named)
+        gone += await asyncio.to_thread(shelf.make_room)
+    except OSError as error:  # of a disk that is full or away: the next look finds it again
+        log.warning("copies_not_looked_at", reason=error.strerror)
+        return
     if gone:
         log.info("copies_dropped", count=gone)
 
@@ -50,12 +53,12 @@ async def look(context: WorkerContext) -> None:
 async def _sweep(context: WorkerContext) -> bool:
     """Whether the storage was there."""
     try:
-        count = await asyncio.to_thread(shelf_of(context.home).remove_unfinished)
+        gone = await asyncio.to_thread(shelf_of(context.home).remove_unfinished)
     except Away as away:
         log.warning("storage_away", reason=away.message)
         return False
-    if count:
-        log.info("storage_swept", folders=count)
+    if gone:
+        log.info("storage_swept", folders=len(gone))
     return True
 
 
@@ -64,7 +67,3 @@ async def _named(db: AsyncSession) -> set[str]:
     models = await db.scalars(select(ModelVersion.folder))
     datasets = await db.scalars(select(DatasetVersion.path).where(DatasetVersion.file_removed_at.is_(None)))
     return {*models, *datasets}
-
-
-async def _nothing(context: WorkerContext) -> None:
-    await context.stopping.wait()

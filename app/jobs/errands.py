@@ -13,6 +13,7 @@ from app.db.base import Json
 from app.db.tables import Errand, ModelVersion, ServedModel
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
+from app.jobs.pausing import first_of
 from app.jobs.resident import Resident
 from app.services.loop.chores import errands
 from app.services.loop.comparisons.writers import Writer
@@ -69,7 +70,7 @@ async def perform(context: WorkerContext, resident: Resident, errand_id: int) ->
         return
     board = Board(context, errand, [dict(answer) for answer in errand.answers])
     work = asyncio.create_task(_do(context, resident, board))
-    await _first_of(work, context.stopping, seconds=errands.LONGEST.total_seconds() - SPARE_SECONDS)
+    await first_of(work, context.stopping, seconds=errands.LONGEST.total_seconds() - SPARE_SECONDS)
     error: str | None = errands.LOST
     if work.done():
         error = _error_of(work)
@@ -77,14 +78,6 @@ async def perform(context: WorkerContext, resident: Resident, errand_id: int) ->
         work.cancel()
         await asyncio.wait([work])
     await context.database.run(lambda db: errands.end(db, errand, board.answers, error))
-
-
-async def _first_of(work: "asyncio.Task[None]", stopping: asyncio.Event, *, seconds: float) -> None:
-    asked = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait([work, asked], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        asked.cancel()
 
 
 def _error_of(work: "asyncio.Task[None]") -> str | None:
@@ -210,9 +203,9 @@ async def _scores(context: WorkerContext, resident: Resident, errand: Errand) ->
 
 
 async def _folder(context: WorkerContext, version_id: int) -> str:
-    """Raises ArtifactBroken; whoever opens it compares its files."""
+    """Raises Broken; whoever opens it compares its files."""
     version = await context.database.run(lambda db: db.get_one(ModelVersion, version_id))
-    folder = await asyncio.to_thread(at_hand, context.home, version.folder, version.manifest_sha256)
+    folder = await at_hand(context.home, version.folder, version.manifest_sha256)
     await asyncio.to_thread(require_registered, folder, version.manifest_sha256)
     return str(folder)
 
@@ -221,7 +214,7 @@ async def _in_use(context: WorkerContext, project_id: int) -> Scorer | None:
     version = await context.database.run(lambda db: models.promoted(db, project_id, "reward"))
     if version is None:
         return None
-    folder = await asyncio.to_thread(at_hand, context.home, version.folder, version.manifest_sha256)
+    folder = await at_hand(context.home, version.folder, version.manifest_sha256)
     return Scorer("reward", version.number, str(folder))
 
 

@@ -128,13 +128,10 @@ async def _do(db: AsyncSession, context: WorkerContext, claimed: Claimed, stage:
 
 
 async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedStage) -> None:
-    assert claimed.run.folder is not None
-    progress = context.home / claimed.run.folder / "metrics.jsonl"
-    progress.parent.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(progress))
+    lease = _lease_of(context, claimed)
     try:
         async with lease.kept(), needed.at_hand(context, claimed.run.id, lease):
-            watch = Watched(context, lease, progress, fills_disk=stage.fills_disk)
+            watch = Watched(context, lease, lease.tail.path, fills_disk=stage.fills_disk)
             work = at_length(lambda db: _do_in_view(db, context, claimed, stage, watch))
             end = await context.database.run(work)
         for leftover in end.leftovers:
@@ -145,6 +142,14 @@ async def _do_watched(context: WorkerContext, claimed: Claimed, stage: WatchedSt
             await _wait_for_room(context, claimed, WAITING)
         else:
             await _leave(context, claimed, lease)
+
+
+def _lease_of(context: WorkerContext, claimed: Claimed) -> HeldLease:
+    """On a run in its folder, which is there from here on."""
+    assert claimed.run.folder is not None
+    folder = context.home / claimed.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    return HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
 
 
 async def _do_in_view(
@@ -161,10 +166,7 @@ async def _do_in_view(
 
 async def _do_for_long(context: WorkerContext, claimed: Claimed, stage: LongStage) -> None:
     """Over many transactions, each of which moves the run on for good."""
-    assert claimed.run.folder is not None
-    folder = context.home / claimed.run.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
+    lease = _lease_of(context, claimed)
     try:
         async with lease.kept(), needed.at_hand(context, claimed.run.id, lease):
             hold = RunHold(context, claimed.run, claimed.token, lease)
@@ -178,47 +180,38 @@ async def _do_for_long(context: WorkerContext, claimed: Claimed, stage: LongStag
 
 
 async def _train(context: WorkerContext, claimed: Claimed) -> None:
-    assert claimed.run.folder is not None
-    folder = context.home / claimed.run.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = HeldLease(context, claimed.run.id, claimed.token, MetricsTail(folder / METRICS))
+    lease = _lease_of(context, claimed)
     try:
         async with lease.kept(), AsyncExitStack() as held:
             # An earlier attempt may have got as far as the result and no further.
             found = await outcomes.read(context.home, claimed.project, claimed.run)
-            found = found or await _made(context, claimed, lease, folder, held)
+            found = found or await _made(context, claimed, lease, held)
             if found is not None:
                 await _take_over(context, claimed, lease, found)
     except Unwanted:
         await _leave(context, claimed, lease)
     except BrokenOutcome as error:
         reason = error.message
-        await context.database.run(lambda db: _throw_away(db, context, claimed, reason))
+        await context.database.run(at_length(lambda db: _throw_away(db, context, claimed, reason)))
 
 
 async def _take_over(context: WorkerContext, claimed: Claimed, lease: HeldLease, outcome: Outcome) -> None:
-    """Raises LeaseLost, BrokenOutcome, Away."""
+    """Raises LeaseLost, BrokenOutcome, Unwanted, Away."""
     await lease.catch_up()
-    await asyncio.to_thread(outcomes.publish, context.home, outcome)
-    if outcome.manifest is not None:
-        context.storage_waits.end()
+    await asyncio.to_thread(outcomes.publish, context.home, outcome, needed.while_wanted(context, lease))
     await context.database.run(lambda db: outcomes.take_over(db, context.home, claimed.run.id, claimed.token, outcome))
 
 
 async def _leave(context: WorkerContext, claimed: Claimed, lease: HeldLease) -> None:
-    """What becomes of a run that wasn't to go on before its stage began. Raises LeaseLost."""
-    if lease.cancel_requested.is_set():
-        await _finish(context, claimed, "cancelled")
-    elif context.stopping.is_set():
-        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
-    else:
+    """What becomes of a run that wasn't to go on while no process of it was at work. Raises LeaseLost."""
+    if not (lease.cancel_requested.is_set() or context.stopping.is_set()):
         raise LeaseLost
+    await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
 
 
-async def _made(
-    context: WorkerContext, claimed: Claimed, lease: HeldLease, folder: Path, held: AsyncExitStack
-) -> Outcome | None:
+async def _made(context: WorkerContext, claimed: Claimed, lease: HeldLease, held: AsyncExitStack) -> Outcome | None:
     """What the stage left, None where it didn't do what it was for and that is settled. Raises BrokenOutcome."""
+    folder = lease.tail.folder
     await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))
     config = await inputs.prepare(context, claimed.run, claimed.token)
     await held.enter_async_context(needed.at_hand(context, claimed.run.id, lease))  # what was cut by now
@@ -229,11 +222,11 @@ async def _made(
     try:
         ending = await attend(context, lease, launch)
     except EngineAway as away:
-        await _let_go(context, claimed, lease, str(away), wait_seconds=WAIT_SECONDS)
+        await _give_back(context, claimed, error=str(away), counts=False, wait_seconds=WAIT_SECONDS)
         return None
     await lease.catch_up()
-    if ending is None:
-        await _let_go(context, claimed, lease, STOPPED_WORKER)
+    if ending is None:  # who claims the run next finds its process by its name, and if nobody may, it is swept
+        await _give_back(context, claimed, error=STOPPED_WORKER, counts=False)
         return None
     if ending.code != DONE:
         await asyncio.to_thread(_sweep, folder)
@@ -254,21 +247,10 @@ async def _throw_away(db: AsyncSession, context: WorkerContext, claimed: Claimed
     await leases.give_back(db, claimed.run.id, claimed.token, error=reason, has_ended=True, wait_seconds=wait_seconds)
 
 
-async def _let_go(
-    context: WorkerContext, claimed: Claimed, lease: HeldLease, reason: str, *, wait_seconds: float = 0
-) -> None:
-    """Let go of a run whose process may work on: who claims it next finds that by its name, and if nobody may, it is
-    swept."""
-    if lease.cancel_requested.is_set():
-        await _finish(context, claimed, "cancelled")
-    else:
-        await _give_back(context, claimed, error=reason, counts=False, wait_seconds=wait_seconds)
-
-
 async def _settle(context: WorkerContext, claimed: Claimed, lease: HeldLease, ending: Ending, log_start: int) -> None:
     """What becomes of a run whose process didn't do what it was for."""
     code = ending.code
-    said = storable(ending.error) if ending.error else _last_words(context, claimed, log_start)
+    said = storable(ending.error) if ending.error else _last_words(lease.tail.folder / LOG, log_start)
     if lease.cancel_requested.is_set():
         await _finish(context, claimed, "cancelled")
     elif context.stopping.is_set():
@@ -312,10 +294,9 @@ def _announce_attempt(path: Path, run: Run) -> int:
         return file.tell()
 
 
-def _last_words(context: WorkerContext, claimed: Claimed, log_start: int) -> str:
+def _last_words(log: Path, log_start: int) -> str:
     """The last line that the attempt printed."""
-    assert claimed.run.folder is not None
-    with (context.home / claimed.run.folder / LOG).open("rb") as file:
+    with log.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(log_start, end - LAST_WORDS_BYTES))
         lines = [line for line in file.read().splitlines() if line.strip()]

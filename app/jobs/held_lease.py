@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +12,7 @@ from app.db.away import AWAY
 from app.jobs.context import WorkerContext
 from app.jobs.fence import newest
 from app.jobs.metrics_tail import Look, MetricsTail
+from app.jobs.pausing import pause
 from app.services.loop.runs import leases
 from app.services.loop.runs.leases import LeaseLost, Standing
 
@@ -61,19 +62,21 @@ class HeldLease:
             self.tail.accept(look)
 
     async def _keep(self) -> None:
-        while not (self.lost.is_set() or await self._released_within(self._context.pulse_seconds)):
+        while not self.lost.is_set():
+            await pause(self._released, self._context.pulse_seconds)
+            if self._released.is_set():
+                return
             await self._pulse()
-
-    async def _released_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._released.wait(), timeout=seconds)
-        return self._released.is_set()
 
     async def _pulse(self) -> None:
         if newest(self.tail.folder) > self._token:
             self.lost.set()
             return
-        look = self.tail.look()
+        try:
+            look = self.tail.look()
+        except OSError as error:  # of the network, away for a moment: whether it stays so is found out by who ends
+            log.warning("folder_away", run_id=self._run_id, reason=error.strerror)
+            look = self.tail.nothing
         try:
             async with asyncio.timeout(PULSE_TIMEOUT_SECONDS):
                 standing = await self._context.database.once(lambda db: self._beat(db, look))

@@ -47,6 +47,9 @@ class Child(Protocol):
     """A stage at work. Exit codes are those of `python -m training`, or minus the signal that ended it; where the
     engine loses them, the stage's own file knows better."""
 
+    is_waiting: bool = False
+    """Whether it hasn't begun, for want of room in a cluster."""
+
     async def wait(self) -> int:
         """Raises EngineAway. Ends soon once this was left, with no meaning."""
 

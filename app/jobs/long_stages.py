@@ -1,6 +1,5 @@
 """Stages that the worker does by itself over many transactions."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Run
 from app.jobs.context import WorkerContext
 from app.jobs.held_lease import HeldLease
+from app.jobs.pausing import first_of
 from app.jobs.work import work_of
 from app.services.loop.runs import leases, starting
 from app.services.loop.runs.leases import StepMetrics
@@ -51,13 +51,7 @@ class RunHold:
             log.write(f"{storable(line)}\n")
 
     async def interrupted(self) -> None:
-        events = (self._lease.lost, self._lease.cancel_requested, self._context.stopping)
-        waits = [asyncio.create_task(event.wait()) for event in events]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first_of(self._lease.lost, self._lease.cancel_requested, self._context.stopping)
 
     async def end(self, ending: Ending) -> None:
         """Finish the run and start what follows: both or neither."""

@@ -30,7 +30,7 @@ class Look:
 
 class MetricsTail:
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._offset = 0
         self.slowest_step_seconds = 0.0
         """Of what was read so far; a process heeds a signal between two steps."""
@@ -38,7 +38,12 @@ class MetricsTail:
     @property
     def folder(self) -> Path:
         """The run's."""
-        return self._path.parent
+        return self.path.parent
+
+    @property
+    def nothing(self) -> Look:
+        """A look that found no step."""
+        return Look((), self._offset)
 
     def look(self) -> Look:
         """New lines since the last one that was accepted; half a line is left for the next look."""
@@ -55,7 +60,7 @@ class MetricsTail:
 
     def _read(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 file.seek(self._offset)
                 content = file.read(LOOK_BYTES)
                 while content and b"\n" not in content:

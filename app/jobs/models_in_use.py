@@ -18,7 +18,6 @@ from app.errors import NoRoom
 from app.jobs.context import WorkerContext
 from app.jobs.pausing import pause
 from app.services.loop.models import artifacts
-from app.services.loop.models.artifacts import ArtifactBroken
 from app.services.published.bucket import Away, Held
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import Broken, Published, digest_of, of_model
@@ -59,23 +58,23 @@ class ModelsInUse:
         self._stored: dict[int, tuple[Looks, float]] = {}
 
     async def look(self) -> None:
-        """At every version in use, once."""
+        """At every version in use, once, unless the storage is away."""
         for version in await self._context.database.run(_in_use):
             if self._context.stopping.is_set():
                 return
-            await self._look_at(version)
+            try:
+                await self._look_at(version)
+            except Away as away:
+                log.warning("model_not_looked_at", version_id=version.id, reason=away.message)
+                return
 
     async def _look_at(self, version: ModelVersion) -> None:
         shelf = shelf_of(self._context.home)
         known = self._read.get(version.id)
-        try:
-            looks = await asyncio.to_thread(self._looks_of, shelf, version)
-            if known is not None and known.looks == looks and time.monotonic() - known.at < READ_ANEW_SECONDS:
-                return
-            fault = await asyncio.to_thread(_fault_of, shelf, of_model(version.folder, version.manifest_sha256))
-        except Away as away:
-            log.warning("model_not_looked_at", version_id=version.id, reason=away.message)
+        looks = await asyncio.to_thread(self._looks_of, shelf, version)
+        if known is not None and known.looks == looks and time.monotonic() - known.at < READ_ANEW_SECONDS:
             return
+        fault = await asyncio.to_thread(_fault_of, shelf, of_model(version.folder, version.manifest_sha256))
         self._read[version.id] = Read(looks, time.monotonic())
         if fault != version.fault:
             await self._context.database.run(lambda db: _note(db, version.id, fault))
@@ -106,7 +105,11 @@ async def _note(db: AsyncSession, version_id: int, fault: str | None) -> None:
 
 
 def _looks_in(folder: Path) -> Looks:
-    found = ((path, path.lstat()) for path in folder.rglob("*"))
+    """None of a folder that can't be looked at, or goes meanwhile: a copy may have to make room."""
+    try:
+        found = [(path, path.lstat()) for path in folder.rglob("*")]
+    except OSError:
+        return frozenset()
     return frozenset((path.as_posix(), look.st_size, look.st_mtime_ns, look.st_ino) for path, look in found)
 
 
@@ -119,10 +122,8 @@ def _fault_of(shelf: Shelf, thing: Published) -> str | None:
             _read_stored(shelf, held)
         if held is None or thing.is_in(shelf.home):
             artifacts.require_intact(shelf.home / thing.path, thing.sha256)
-    except ArtifactBroken as error:
-        return None if _is_mended(shelf, thing) else error.message
     except Broken as error:
-        return error.message
+        return None if _is_mended(shelf, thing) else error.message
     except OSError as error:
         return f"{type(error).__name__}: {error.strerror}"
     return None

@@ -36,15 +36,20 @@ async def at_hand(context: WorkerContext, run_id: int, lease: HeldLease) -> Asyn
         yield
         return
     things = await context.database.run(lambda db: _named_by(db, run_id))
+    with ExitStack() as held:
+        await asyncio.to_thread(_bring, shelf, things, held, while_wanted(context, lease))
+        yield
+
+
+def while_wanted(context: WorkerContext, lease: HeldLease) -> Heard:
+    """Hears what passes to or from the storage for a run, and raises Unwanted when that isn't to go on."""
 
     def heard(_size_bytes: int) -> None:
         if lease.lost.is_set() or lease.cancel_requested.is_set() or context.stopping.is_set():
             raise Unwanted
         context.storage_waits.end()
 
-    with ExitStack() as held:
-        await asyncio.to_thread(_bring, shelf, things, held, heard)
-        yield
+    return heard
 
 
 def _bring(shelf: Shelf, things: list[Published], held: ExitStack, heard: Heard) -> None:

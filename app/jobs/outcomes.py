@@ -12,13 +12,14 @@ from app.db.tables import Project, Run
 from app.errors import Invalid
 from app.jobs.work import work_of
 from app.services.loop.models import artifacts
-from app.services.loop.models.artifacts import ArtifactBroken, Manifest
+from app.services.loop.models.artifacts import Manifest
 from app.services.loop.runs import leases, starting
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import Outcome, TrainingStage
 from app.services.loop.storable import storable
+from app.services.published.bucket import Heard
 from app.services.published.shelf import shelf_of
-from app.services.published.thing import of_model
+from app.services.published.thing import Broken, of_model
 from training.records import Record, RecordError, read_records
 
 RESULT = "result.json"
@@ -43,13 +44,13 @@ async def take_over(db: AsyncSession, home: Path, run_id: int, token: int, outco
     await leases.finish(db, run_id, token, "succeeded", result=outcome.result)
 
 
-def publish(home: Path, outcome: Outcome) -> None:
+def publish(home: Path, outcome: Outcome, heard: Heard) -> None:
     """Put the model into the storage, where there is one; done twice it is done once. Before the run is finished,
-    outside of every transaction: it takes as long as the model is large. Raises Taken, Away."""
+    outside of every transaction: it takes as long as the model is large. Raises Taken, Away, and what `heard` does."""
     if outcome.manifest is not None:
         place = outcome.target if outcome.target.exists() else outcome.source
         thing = of_model(outcome.target.relative_to(home).as_posix(), outcome.manifest.sha256)
-        shelf_of(home).keep(thing, place)
+        shelf_of(home).keep(thing, place, heard)
 
 
 def discard(home: Path, project: Project, run: Run) -> None:
@@ -98,7 +99,7 @@ def _records(folder: Path, stage: TrainingStage) -> tuple[Record, ...]:
 def _verified(folder: Path) -> Manifest:
     try:
         return artifacts.verify(folder)
-    except ArtifactBroken as error:
+    except Broken as error:
         raise BrokenOutcome(error.message) from error
 
 

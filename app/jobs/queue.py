@@ -16,7 +16,7 @@ from procrastinate.jobs import Status
 from app import traces
 from app.db.away import AWAY
 from app.db.session import SEARCH_PATH, plain_url
-from app.jobs.pausing import pause
+from app.jobs.pausing import first_of, pause
 from app.services.dispatch import (
     ERRAND_TASK,
     ERRANDS_QUEUE,
@@ -106,7 +106,7 @@ class Queue:
         while not stopping.is_set():
             worker = asyncio.create_task(self._work(queue), name=f"queue {queue}")
             try:
-                await _until(stopping, worker)
+                await first_of(stopping, worker)
             finally:
                 worker.cancel()  # which only asks it to take no more jobs
                 await asyncio.wait([worker])
@@ -133,11 +133,3 @@ class Queue:
                 for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
                     await jobs.finish_job(job=job, status=Status.FAILED, delete_job=True)
             await pause(stopping, TIDY_SECONDS)
-
-
-async def _until(stopping: asyncio.Event, worker: "asyncio.Task[None]") -> None:
-    asked = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait([worker, asked], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        asked.cancel()

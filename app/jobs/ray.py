@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 import httpx
 import structlog
 
+from app.certificates import trusted
 from app.db.base import Json
 from app.jobs.child_environment import OF_THIS_MACHINE
 from app.jobs.launch import Child, EngineAway, Executor, Launch, Living, LocalProcess
 from app.jobs.pausing import pause
 from app.services import cluster
-from app.services.served.client import trusted
 from training.config.stage import WHOLE
 from training.ending import JOB
 
@@ -184,7 +184,7 @@ class RayJobs(Executor):
         try:
             async with httpx.AsyncClient(verify=self._certificates, trust_env=False, follow_redirects=False) as client:
                 return await client.request(method, f"{self._url}{path}", json=json, headers=headers, timeout=seconds)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EngineAway(f"The cluster can't be reached ({type(error).__name__}).") from error
 
 
@@ -192,6 +192,7 @@ class _RayChild(Child):
     def __init__(self, engine: RayJobs, job: str) -> None:
         self._engine = engine
         self._job = job
+        self.is_waiting = True
         self._left = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -212,6 +213,7 @@ class _RayChild(Child):
                     raise EngineAway("The cluster had no room for the job, or couldn't begin it: it is given it again.")
                 if found.get("status") in OVER:
                     return _code(found)
+                self.is_waiting = found.get("status") == "PENDING"
             await pause(self._left, POLL_SECONDS)
         return UNKNOWN
 

@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 async def keep_watch(context: WorkerContext) -> None:
     """Look until the worker is asked to stop."""
     while not context.stopping.is_set():
-        look(context)
+        try:
+            look(context)
+        except OSError as error:  # a folder of the network may be away for a moment
+            log.warning("disk_not_looked_at", reason=error.strerror)
         await pause(context.stopping, LOOK_SECONDS)
 
 

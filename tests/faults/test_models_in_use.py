@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from app.db.session import SessionFactory
 from app.db.tables import ModelVersion, Promotion
 from app.jobs.models_in_use import ModelsInUse
 from app.services import accounts
+from app.services.loop.models import artifacts
+from app.services.published import beside
 from tests.browser.people import session_token
 from tests.browser.seed import Seeded
 from tests.command_line import runner
@@ -97,6 +100,40 @@ async def test_no_door_puts_a_broken_model_into_use_or_goes_back_to_one(
         assert "manifest" in done.refusal
     assert await in_use(db) == before
     assert await db.scalar(select(func.count()).select_from(Promotion)) == promotions
+
+
+async def test_a_model_that_takes_long_to_compare_is_put_into_use_by_who_asks_again_and_an_old_answer_is_none(
+    doors: dict[str, Door], site: FastAPI, db: AsyncSession, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, begun, require_intact = threading.Event(), list[Path](), artifacts.require_intact
+
+    def slow(folder: Path, digest: str) -> None:
+        begun.append(folder)
+        require_intact(folder, digest)
+        goes_on.wait(20)
+
+    monkeypatch.setattr(artifacts, "require_intact", slow)
+    monkeypatch.setattr(beside, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(beside, "FRESH_SECONDS", 0.0)
+
+    async def promote() -> httpx.Response:
+        return await doors["owner"].send("POST", f"{PROJECT}/models/policy/3/promote", REASON)
+
+    before = await in_use(db)
+    for _ in range(2):
+        answer = await promote()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+        assert "are being copied or compared" in answer.text
+    assert len(begun) == 1
+    goes_on.set()
+    (compared,) = (work.made for work in beside._begun.values())
+    await asyncio.to_thread(compared.exception)
+    flip_a_byte(home / "models" / "policy-3")
+    assert (await promote()).status_code == 422, "what was found a while ago needn't be so now"
+    assert await in_use(db) == before
+    flip_a_byte(home / "models" / "policy-3")
+    assert (await promote()).status_code == 303
+    assert await in_use(db) != before
 
 
 async def test_what_happens_to_the_files_of_a_model_in_use_is_seen_and_told_and_forgotten_when_it_is_mended(

@@ -44,6 +44,7 @@ class Job:
         self.body = body
         self.environment: dict[str, str] = body["runtime_env"]["env_vars"]
         self.told_to_stop = False
+        self.is_pending = False
         self.error_type: str | None = None
         self.process = subprocess.Popen(  # noqa: S602 - as Ray does
             body["entrypoint"],
@@ -59,7 +60,7 @@ class Job:
         return {
             "type": "SUBMISSION",
             "submission_id": self.body["submission_id"],
-            "status": status,
+            "status": "PENDING" if self.is_pending else status,
             "driver_exit_code": None if self.told_to_stop else code,
             "message": "…",
             "error_type": self.error_type,

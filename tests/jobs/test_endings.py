@@ -22,6 +22,7 @@ from app.services.loop.runs import leases, runs
 from app.settings import PREFIX
 from tests.jobs.conftest import Ended, InProcess
 from tests.jobs.loop import LEASE_SECONDS, Loop
+from tests.jobs.test_runs_on_one_worker import retry
 
 NEVER_DONE = 99
 MANIFEST = b'{"format": 1, "kind": "policy", "files": {}, "lineage": {}}'
@@ -97,6 +98,20 @@ async def test_every_exit_code_is_told_in_words_that_say_what_to_do(loop: Loop) 
         if state == "queued":
             last = await ended(loop, run, executor)
             assert (last.state, last.error) == ("failed", f"Tried 2 times. The last time: {error}"), executor
+
+
+async def test_a_run_that_is_cancelled_while_its_stage_fails_is_over_and_waits_for_nobody(loop: Loop) -> None:
+    run = await loop.queue_sft(await loop.make_project())
+
+    class Cancelled(Ends):
+        async def start(self, launch: Launch) -> Child:
+            await loop.do(lambda db: runs.request_cancel(db, None, run))  # its worker hasn't looked since
+            return await super().start(launch)
+
+    over = await ended(loop, run, Cancelled(1))
+    assert (over.state, over.attempt) == ("cancelled", 1)
+    await loop.do(lambda db: retry(db, run.id))
+    assert (await ended(loop, over, InProcess())).state == "succeeded"
 
 
 async def test_the_last_words_are_those_of_this_attempt(loop: Loop, home: Path) -> None:

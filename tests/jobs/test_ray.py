@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,10 @@ from tests.jobs.loop import LOOK_SECONDS, Loop
 from tests.jobs.test_executors import WAITS, at_work, let_go
 from tests.jobs.test_workers import assert_as_uninterrupted
 from tests.jobs.worker_program import FAKE_TRAINING
+from tests.services.served.test_addresses import certificate
 from tests.sites import site_of
+
+__all__ = ["certificate"]
 
 
 @pytest.fixture
@@ -95,6 +99,13 @@ async def test_a_token_that_is_refused_or_that_others_can_read_starts_nothing(
     write_token(token_file, "")
     await waiting_for(loop, "The file of the cluster's token is empty.")
     assert head.submitted == []
+
+
+async def test_an_address_that_is_none_spends_no_attempt_and_ends_no_watch(loop: Loop, token_file: Path) -> None:
+    nowhere = RayJobs("http://ray:none", token_file, LocalProcess())
+    loop.context = replace(loop.context, elsewhere={"sft": nowhere})
+    await waiting_for(loop, "The cluster can't be reached (InvalidURL)")
+    await orphans.look(loop.context)
 
 
 async def test_a_token_goes_nowhere_but_to_the_cluster(loop: Loop, head: FakeRay) -> None:
@@ -171,6 +182,26 @@ async def test_a_job_that_never_had_room_is_given_to_the_cluster_again(loop: Loo
     let_go(home, run)
     assert (await loop.execute(run)).state == "succeeded"
     assert len(head.submitted) == 2
+
+
+async def test_a_job_that_hangs_is_found_out_by_the_worker_that_took_it_over_and_one_that_waits_for_room_is_left(
+    loop: Loop, head: FakeRay, jobs: RayJobs, home: Path
+) -> None:
+    run = await loop.queue_sft(await loop.make_project(), **WAITS)
+    executing = await at_work(loop, run)
+    loop.context.stopping.set()
+    assert (await executing).state == "queued"
+    loop.context.stopping.clear()
+    loop.context = replace(loop.context, hang_seconds=0.4, cancel_grace_seconds=0.2)
+    (job,) = head.jobs.values()
+    job.is_pending = True
+    executing = asyncio.create_task(loop.execute(run))
+    done, _ = await asyncio.wait([executing], timeout=1.5)
+    assert not done
+    job.is_pending = False
+    hung = await asyncio.wait_for(executing, 20)
+    assert (hung.state, hung.attempt, len(head.submitted)) == ("queued", 1, 1)
+    assert "told no step" in (hung.error or "")
 
 
 async def test_a_run_cancelled_while_the_head_is_away_is_over_and_its_job_is_swept(
@@ -285,6 +316,15 @@ def test_all_stages_that_train_go_to_the_cluster_or_those_that_are_named(token_f
     }
     assert elsewhere_of(load_settings(given | {"PLUMBLINE_QUEUES": "steps"}), LocalProcess()) == {}
     assert elsewhere_of(load_settings({}), LocalProcess()) == {}
+
+
+async def test_a_cluster_behind_an_authority_of_ones_own_is_looked_at_as_it_is_worked_with(
+    head: FakeRay, certificate: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    head.socket = context.wrap_socket(head.socket, server_side=True)
+    assert await cluster.standing(f"https://localhost:{head.server_address[1]}") == "closed"
 
 
 async def test_admins_and_probes_see_whether_the_cluster_answers_and_asks_for_its_token(

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -15,19 +16,21 @@ from starlette.responses import StreamingResponse
 
 from app.db.session import SessionFactory
 from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Run
-from app.jobs import copies
+from app.jobs import copies, outcomes
 from app.jobs.models_in_use import ModelsInUse
 from app.services.data import datasets
 from app.services.erasure.targets import Target
 from app.services.loop.chores import erasing, project_files
-from app.services.loop.models.artifacts import ArtifactBroken, require_in_place
+from app.services.loop.models.artifacts import require_in_place
 from app.services.loop.runs import leases, runs
 from app.services.loop.stages import model_card
+from app.services.loop.stages.stage import Outcome
 from app.services.projects import packing
 from app.services.published import shelf
+from app.services.published.bucket import Heard
 from app.services.published.copies import FOLDER
 from app.services.published.shelf import shelf_of
-from app.services.published.thing import of_model
+from app.services.published.thing import Broken, of_model
 from app.settings import Settings, settings
 from app.web.serving import archives
 from tests.factories import make_user, principal
@@ -233,8 +236,30 @@ async def test_a_flipped_byte_in_the_storage_is_seen_while_the_model_is_in_use_a
     fresh = ModelsInUse(loop.context)  # or the old one, some minutes later
     await fresh.look()
     assert f"-run-{policy.run_id}/weights.txt doesn't match" in str((await in_use(loop, project)).fault)
-    with pytest.raises(ArtifactBroken, match=r"weights\.txt doesn't match"):
+    with pytest.raises(Broken, match=r"weights\.txt doesn't match"):
         await require_in_place(other.context.home, policy.folder, policy.manifest_sha256)
+
+
+async def test_a_copy_that_goes_while_it_is_looked_at_and_a_disk_that_is_away_end_no_watch(
+    stored: Stored, loop: Loop, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await loop.make_project()
+    await loop.execute(await loop.queue_sft(project))
+    policy = await in_use(loop, project)
+    lstat = Path.lstat
+
+    def gone_meanwhile(path: Path) -> os.stat_result:
+        if path.name == "weights.txt":
+            shelf_of(home).copies.drop(of_model(policy.folder, policy.manifest_sha256))
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", gone_meanwhile)
+    await ModelsInUse(loop.context).look()
+    assert (await in_use(loop, project)).fault is None
+    assert not (home / policy.folder).exists()
+    (home / FOLDER).rename(home / "aside")
+    (home / FOLDER).write_text("no folder")
+    await copies.look(loop.context)
 
 
 async def test_what_is_erased_or_removed_goes_from_the_storage_and_from_copies_elsewhere(
@@ -271,8 +296,10 @@ async def test_an_installation_moves_into_a_storage_and_back_by_a_command(
     assert "PLUMBLINE_STORAGE_URL" in said
     monkeypatch.setenv("PLUMBLINE_STORAGE_URL", stored.url)
     settings.cache_clear()
+    assert "2 models and dataset versions lie in this home alone" in " ".join((await command("doctor"))[1].split())
     code, said = await command("storage", "move")
     assert (code, said.split(",")[0]) == (0, f"2 moved to {stored.url}"), said
+    assert "in this home alone" not in " ".join((await command("doctor"))[1].split())
     assert (await command("storage", "move"))[1].startswith("0 moved")
     assert (await command("doctor", "--all-files"))[0] in (0, 1)
     (weights,) = (home / policy.folder).glob("weights.txt")
@@ -284,6 +311,37 @@ async def test_an_installation_moves_into_a_storage_and_back_by_a_command(
     assert not [name for name in stored.names() if name.endswith("manifest.json")]
     assert not list((home / FOLDER).glob("*.json"))
     assert (await command("storage", "sweep"))[0] == 0
+
+
+async def test_a_worker_that_is_to_stop_waits_for_no_copy_that_another_process_brings(
+    stored: Stored, loop: Loop, other: Loop
+) -> None:
+    run = await pairs_to_write(loop)
+    (policy,) = await loop.do(lambda db: db.scalars(select(ModelVersion)))
+    with shelf_of(other.context.home).copies.alone(of_model(policy.folder, policy.manifest_sha256)):
+        executing = asyncio.create_task(other.execute(run))
+        await loop.until(run, lambda run: run.state == "running")
+        other.context.stopping.set()
+        given_back = await executing
+    assert (given_back.state, given_back.attempt, given_back.error) == ("queued", 0, "The worker was stopped.")
+
+
+async def test_a_worker_that_is_to_stop_leaves_a_publication_that_it_has_begun(
+    stored: Stored, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await loop.queue_sft(await loop.make_project())
+    publish = outcomes.publish
+
+    def stopped_meanwhile(home: Path, outcome: Outcome, heard: Heard) -> None:
+        loop.context.stopping.set()
+        publish(home, outcome, heard)
+
+    monkeypatch.setattr(outcomes, "publish", stopped_meanwhile)
+    given_back = await loop.execute(run)
+    assert (given_back.state, given_back.attempt, given_back.error) == ("queued", 0, "The worker was stopped.")
+    assert not [name for name in stored.names() if name.startswith("models/") and name.endswith("manifest.json")]
+    monkeypatch.undo()
+    loop.context.stopping.clear()
 
 
 async def pairs_to_write(loop: Loop) -> Run:

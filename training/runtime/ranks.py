@@ -163,12 +163,11 @@ def joined(found: Ranks, out: Path, *, device: torch.device, wait_seconds: float
     if found.count == 1:
         yield
         return
-    store = _store_file(out)
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
     with answered():
         distributed.init_process_group(
             backend,
-            store=FileStore(str(store), found.count) if _on_one_machine() else None,
+            store=FileStore(str(_store_file(out)), found.count) if _on_one_machine() else None,
             rank=found.index,
             world_size=found.count,
             timeout=timedelta(seconds=wait_seconds),

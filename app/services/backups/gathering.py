@@ -17,11 +17,10 @@ from app.errors import Conflict
 from app.services.backups import database
 from app.services.backups.database import Connection
 from app.services.backups.manifest import Table
-from app.services.loop.models.artifacts import MANIFEST
 from app.services.loop.runs.runs import LOG
 from app.services.places.place import Content
 from app.services.published.shelf import Shelf, shelf_of
-from app.services.published.thing import Broken, Published, of_dataset, of_model
+from app.services.published.thing import MANIFEST, Broken, Published, of_dataset, of_model
 
 ASIDE = ".backup.part"
 # A file may go while its row still says that it is there, until the transaction ends that removes it.

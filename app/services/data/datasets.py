@@ -5,7 +5,6 @@ when or where they were written. Files lie in `home/datasets/PROJECT/KIND-NUMBER
 """
 
 import asyncio
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from app.services.data.drafts import Draft
 from app.services.data.judged_pairs import conversation
 from app.services.data.storing.loads import Watch
 from app.services.judging.machines.counted import counted as counted_judges
+from app.services.places.files import sha256_of
 from app.services.projects.review import Review
 from app.services.published.shelf import shelf_of
 from app.services.published.thing import Broken, of_dataset
@@ -322,9 +322,3 @@ def _free_number(draft: Draft, number: int) -> int:
 
 def _path_of(draft: Draft, number: int) -> str:
     return f"{draft.folder}/{draft.kind}-{number:04}.jsonl"
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

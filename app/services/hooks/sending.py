@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import httpx
 
+from app.certificates import trusted
 from app.errors import DomainError
 from app.services.served import addresses
 from app.services.served.addresses import Networks
-from app.services.served.client import asked_to_wait, trusted
+from app.services.served.client import asked_to_wait
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 15.0

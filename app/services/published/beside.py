@@ -1,57 +1,70 @@
-"""Copies that are made beside the request that needs them, so that neither it nor its transaction lasts as long."""
+"""What takes as long as a model is large, done beside the request that needs it, so that neither that nor its
+transaction lasts as long."""
 
+import asyncio
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple
 
 from app import acting
 from app.errors import Conflict
-from app.services.published.shelf import Shelf
-from app.services.published.thing import Published
 
 WAIT_SECONDS = 5.0
-"""A small model is here by then; a transaction that is silent for a minute is ended by the server."""
+"""A small model is done with by then; a transaction that is silent for a minute is ended by the server."""
+FRESH_SECONDS = 60.0
+"""So long what came of it is told to who asks again; then it is done anew."""
 
-_begun: dict[tuple[Path, Published], Future[Path]] = {}
-_one_at_a_time = threading.Lock()
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Coming(Conflict):
-    """This model is being copied from the storage to this host: ask again in a moment."""
+    """The model's files are being copied or compared: ask again in a moment."""
 
     status = 503
     retry_after_seconds = 10
 
 
-def bring(shelf: Shelf, thing: Published) -> Path:
-    """Do as `Shelf.bring`, for a request as long as that may wait: the copy is gone on with all the same. Raises Coming
-    then, and the next request waits for the same copy, or hears what became of it."""
-    actor = acting.current()
-    if shelf.bucket is None or actor is None or actor.door not in ("page", "api"):
-        return shelf.bring(thing)
-    key = (shelf.home, thing)
-    with _one_at_a_time:
-        copy = _begun.get(key) or _begun.setdefault(key, _begin(shelf, thing))
-    try:
-        return copy.result(WAIT_SECONDS)
-    except TimeoutError:
-        if copy.done():
-            raise
-        raise Coming from None
-    finally:
-        if copy.done():
-            _begun.pop(key, None)
+class _Work:
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.made: Future[Any] = Future()
+        self._fresh_until = float("inf")
+        # Ends with its process: what it has begun is swept, and begun anew.
+        threading.Thread(target=self._do, args=(work,), name="beside", daemon=True).start()
 
+    @property
+    def is_stale(self) -> bool:
+        return time.monotonic() > self._fresh_until
 
-def _begin(shelf: Shelf, thing: Published) -> Future[Path]:
-    copy: Future[Path] = Future()
-
-    def make() -> None:
+    def _do(self, work: Callable[[], Any]) -> None:
         try:
-            copy.set_result(shelf.bring(thing))
+            self.made.set_result(work())
         except BaseException as error:  # noqa: BLE001 - whoever waits is told
-            copy.set_exception(error)
+            self.made.set_exception(error)
+        self._fresh_until = time.monotonic() + FRESH_SECONDS
 
-    # Ends with its process: what it has begun is swept, and begun anew.
-    threading.Thread(target=make, name=f"copy of {thing.path}", daemon=True).start()
-    return copy
+
+_begun: dict[tuple[object, ...], _Work] = {}
+
+
+async def done(work: Callable[[*Arguments], T], *asked: *Arguments) -> T:
+    """What a function makes, in a thread. A request waits for as long as it may, and raises Coming then: the work is
+    gone on with all the same, and the next request that asks for it waits for it, too, or hears what came of it."""
+    actor = acting.current()
+    if actor is None or actor.door not in ("page", "api"):
+        return await asyncio.to_thread(partial(work, *asked))
+    for key in [key for key, begun in _begun.items() if begun.is_stale]:
+        del _begun[key]
+    key = (work, *asked)
+    begun = _begun.get(key) or _begun.setdefault(key, _Work(partial(work, *asked)))
+    waiting = asyncio.wrap_future(begun.made)
+    waiting.add_done_callback(asyncio.Future.exception)  # which nobody may hear of any more
+    await asyncio.wait([waiting], timeout=WAIT_SECONDS)
+    if not begun.made.done():
+        raise Coming
+    _begun.pop(key, None)
+    made: T = begun.made.result()
+    return made

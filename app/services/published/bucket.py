@@ -29,6 +29,7 @@ from app.services.published.thing import (
 ROOTS = ("models/", "datasets/")
 # An upload takes less.
 UNFINISHED_AGE = timedelta(days=1)
+KEPT_AGE = UNFINISHED_AGE / 2
 DIGEST_LETTERS = 16
 _DIGEST = re.compile(f"[0-9a-f]{{{DIGEST_LETTERS}}}")
 
@@ -61,7 +62,7 @@ class _Sent(Content):
     def pieces(self) -> Iterator[bytes]:
         digest = hashlib.sha256()
         left = self.size_bytes
-        for piece in super().pieces():
+        for piece in super().pieces() if left else (b"",):  # one that is empty is compared, too
             digest.update(piece)
             left -= len(piece)
             if not left and digest.hexdigest() != self.sha256_expected:
@@ -152,9 +153,10 @@ class Bucket:
             return
         name = f"checks/{secrets.token_hex(8)}"
         with _away():
-            first, second = (self._storage.create(name, b"plumbline\n") for _ in range(2))
+            self._storage.create(name, b"plumbline\n")  # False where its answer got lost and it was sent again
+            is_taken_twice = self._storage.create(name, b"plumbline\n")
             self._storage.remove(name)
-        if not first or second:
+        if is_taken_twice:
             raise Disobedient
         self._is_obedient = True
 
@@ -220,25 +222,23 @@ class Bucket:
                 if some:
                     self._storage.remove_all(some)
 
-    def unfinished(self) -> dict[str, int]:
+    def unfinished(self) -> Iterator[tuple[str, int]]:
         """Folders of files that no manifest names, and their bytes: of writers that were killed or were second, a day
-        ago or longer."""
-        manifests: dict[str, bytes] = {}
+        ago or longer. Each is looked at anew when it is asked for: a writer may have come back to it."""
         sizes: dict[str, int] = {}
-        young: set[str] = set()
         with _away():
             for root in ROOTS:
                 for found in self._storage.listed(root):
                     path, digest, name = _parts(found.name)
-                    if name is None:
-                        manifests[path] = self._storage.small(found.name) or b""
-                        continue
-                    folder = f"{path}/{digest}"
-                    sizes[folder] = sizes.get(folder, 0) + found.size_bytes
-                    if datetime.now(UTC) - found.changed_at < UNFINISHED_AGE:
-                        young.add(folder)
-        whole = {_folder(path, manifest).rstrip("/") for path, manifest in manifests.items()}
-        return {folder: size for folder, size in sizes.items() if folder not in whole | young}
+                    if name is not None and _is_old(found):
+                        folder = f"{path}/{digest}"
+                        sizes[folder] = sizes.get(folder, 0) + found.size_bytes
+        for folder, size_bytes in sizes.items():
+            path = folder.rpartition("/")[0]
+            manifest = self.manifest_of(path)
+            is_whole = manifest is not None and _folder(path, manifest) == f"{folder}/"
+            if not is_whole and all(map(_is_old, self.looks(folder))):
+                yield folder, size_bytes
 
     def paths(self) -> set[str]:
         """Where everything is that is whole. Raises Away."""
@@ -248,7 +248,8 @@ class Bucket:
 
     def _send(self, thing: Published, place: Path, manifest: bytes, heard: Heard) -> None:
         folder = _folder(thing.path, manifest)
-        sent = self._storage.names(folder)
+        # What is nearly old enough to be swept is sent anew: a sweep may be under way.
+        sent = {found.name: found.size_bytes for found in self._storage.listed(folder) if _age(found) < KEPT_AGE}
         for name, sha256 in files_in(thing, manifest).items():
             path = place / name if thing.is_folder else place
             try:
@@ -273,6 +274,14 @@ def _parts(name: str) -> tuple[str, str, str | None]:
             return "/".join(parts[:place]), part, "/".join(parts[place + 1 :])
     path = "/".join(parts[:-1])
     return path, "", None if parts[-1] == MANIFEST else parts[-1]
+
+
+def _age(found: Listed) -> timedelta:
+    return datetime.now(UTC) - found.changed_at
+
+
+def _is_old(found: Listed) -> bool:
+    return _age(found) >= UNFINISHED_AGE
 
 
 def _unlike(folder: str, name: str) -> Broken:

@@ -14,15 +14,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO
 
 from app.services.published.thing import Published, digest_of
 
 FOLDER = "cache/storage"
+LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Copies:
         """From now on what lies in the thing's place is a copy."""
         told = {"path": thing.path, "sha256": thing.sha256, "is_folder": thing.is_folder, "size_bytes": size_bytes}
         self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._folder / f".{self._key(thing)}.{os.getpid()}.part"
+        draft = self._folder / f".{self._key(thing)}.{token_hex(4)}.part"
         draft.write_text(json.dumps(told), encoding="utf-8")
         draft.replace(self._file(thing, "json"))
 
@@ -82,10 +84,13 @@ class Copies:
         return draft
 
     @contextmanager
-    def alone(self, thing: Published) -> Iterator[None]:
-        """One at a time brings it or takes it away; others wait. It ends with the process that holds it."""
+    def alone(self, thing: Published, heard: Callable[[int], None] = lambda _: None) -> Iterator[None]:
+        """One at a time brings it or takes it away; others wait, and hear now and then that nothing came. It ends with
+        the process that holds it."""
         with self._open(thing, "lock") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not _is_ours(file):
+                heard(0)
+                time.sleep(LOOK_SECONDS)
             yield
 
     @contextmanager
@@ -96,14 +101,12 @@ class Copies:
             yield
 
     def drop(self, thing: Published) -> bool:
-        """Take a copy away unless somebody uses it; whether it went."""
-        with self.alone(thing), self._open(thing, "use") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            self._take_away(thing)
-        return True
+        """Take a copy away unless somebody uses or brings it; whether it went."""
+        with self._open(thing, "lock") as bringing, self._open(thing, "use") as using:
+            is_free = _is_ours(bringing) and _is_ours(using)
+            if is_free:
+                self._take_away(thing)
+        return is_free
 
     def forget(self, thing: Published) -> None:
         """What lies in its place is no copy any more."""
@@ -115,9 +118,9 @@ class Copies:
             lock = draft.with_suffix(".lock")
             if draft.name.startswith(".") or not lock.exists():
                 continue
-            with lock.open("rb") as file, suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(draft, ignore_errors=True)
+            with lock.open("r+b") as file:
+                if _is_ours(file):
+                    shutil.rmtree(draft, ignore_errors=True)
 
     def _take_away(self, thing: Published) -> None:
         """The mark goes last: whoever breaks off half-way is gone on from, and half a copy has no manifest."""
@@ -132,14 +135,24 @@ class Copies:
         self.forget(thing)
 
     def _open(self, thing: Published, suffix: str) -> BinaryIO:
+        """To be read, without which a network's file system has no shared lock, and written, without which no other."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        return self._file(thing, suffix).open("ab")
+        return self._file(thing, suffix).open("a+b")
 
     def _file(self, thing: Published, suffix: str) -> Path:
         return self._folder / f"{self._key(thing)}.{suffix}"
 
     def _key(self, thing: Published) -> str:
         return digest_of(f"{thing.path} {thing.sha256}".encode())[:32]
+
+
+def _is_ours(file: BinaryIO) -> bool:
+    """Whether the file is locked for us alone from here on."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read(file: Path) -> Copy | None:

@@ -3,12 +3,12 @@
 What was moved is left alone by the next try: whoever breaks off begins again.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.services.published.bucket import Taken
+from app.services.places.files import sha256_of
+from app.services.published.bucket import Heard, Taken
 from app.services.published.shelf import Shelf
 from app.services.published.thing import Broken, Published, files_in, manifest_in
 
@@ -36,7 +36,6 @@ def to_home(shelf: Shelf, things: Sequence[Published], tell: Tell) -> Moved:
     return _moved(shelf, things, tell, _take)
 
 
-Heard = Callable[[int], None]
 _Step = Callable[[Shelf, Published, Heard], bool]
 
 
@@ -84,11 +83,6 @@ def _take(shelf: Shelf, thing: Published, heard: Heard) -> bool:
 def _is_whole(thing: Published, place: Path) -> bool:
     try:
         files = files_in(thing, manifest_in(thing, place))
-        return all(_sha256(place / name if thing.is_folder else place) == digest for name, digest in files.items())
+        return all(sha256_of(place / name if thing.is_folder else place) == digest for name, digest in files.items())
     except (Broken, OSError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

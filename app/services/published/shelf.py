@@ -101,13 +101,14 @@ class Shelf:
         went. What the storage has lost, or isn't there to be asked about, stays."""
         copies = self.copies.all()
         total, gone = sum(copy.size_bytes for copy in copies) + size_bytes, 0
-        for copy in copies:
-            fits = total <= self._most_bytes and not self._is_short_of(size_bytes)
-            if fits or copy.idle_seconds < SETTLED_SECONDS:
-                break
-            if self._is_stored(copy.thing) and self.copies.drop(copy.thing):
-                total -= copy.size_bytes
-                gone += 1
+        with suppress(Away):
+            for copy in copies:
+                fits = total <= self._most_bytes and not self._is_short_of(size_bytes)
+                if fits or copy.idle_seconds < SETTLED_SECONDS:
+                    break
+                if self._is_stored(copy.thing) and self.copies.drop(copy.thing):
+                    total -= copy.size_bytes
+                    gone += 1
         return gone
 
     def drop_unnamed(self, named: Collection[str]) -> int:
@@ -116,15 +117,16 @@ class Shelf:
         old = [copy for copy in self.copies.all() if copy.thing.path not in named]
         return sum(self.copies.drop(copy.thing) for copy in old if copy.idle_seconds > SETTLED_SECONDS)
 
-    def remove_unfinished(self) -> int:
-        """Remove from the storage what writers left that never got as far as their manifest; how many folders.
+    def remove_unfinished(self) -> dict[str, int]:
+        """Remove from the storage what writers left that never got as far as their manifest: folders, and their bytes.
 
         Raises Away."""
         assert self.bucket is not None
-        found = self.bucket.unfinished()
-        for folder in found:
+        found = {}
+        for folder, size_bytes in self.bucket.unfinished():
             self.bucket.remove(folder)
-        return len(found)
+            found[folder] = size_bytes
+        return found
 
     def _with_bases(self, thing: Published, *, anew: bool = False, heard: Heard) -> Iterator[Published]:
         if self.bucket is None:
@@ -141,7 +143,7 @@ class Shelf:
     def _bring_one(self, thing: Published, *, anew: bool = False, heard: Heard) -> None:
         if thing.is_in(self.home) and not anew:
             return
-        with self.copies.alone(thing):
+        with self.copies.alone(thing, heard):
             if thing.is_in(self.home) and not anew:  # somebody else was faster
                 return
             held = self.held(thing)
@@ -181,7 +183,7 @@ class Shelf:
     def _is_stored(self, thing: Published) -> bool:
         try:
             return self.held(thing) is not None
-        except (Away, Broken):
+        except Broken:
             return False
 
     def _is_short_of(self, size_bytes: int) -> bool:

@@ -3,17 +3,16 @@
 import asyncio
 import json
 import random
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from app.certificates import trusted
 from app.db.tables.served import Protocol
 from app.services.served import addresses
 from app.services.served.addresses import Networks, Place, Unreachable
@@ -191,14 +190,6 @@ class Client:
             if self._place is None:
                 self._place = await addresses.resolve(self._endpoint.address, allowed=self._endpoint.allowed)
             return self._place
-
-
-@lru_cache(maxsize=1)
-def trusted() -> ssl.SSLContext:
-    """Whose certificates are believed: the public authorities', this machine's, and those of SSL_CERT_FILE."""
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context
 
 
 def _after(tries: int, why: str) -> str:

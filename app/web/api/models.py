@@ -105,7 +105,8 @@ async def promote(
     request: Request, project: OwnedProject, kind: ModelKind, number: Id, body: PromoteIn, caller: Caller, db: Db
 ) -> ModelOut:
     """The version in use until now is archived; `roll-back` brings it back. 422 where its gate refused the version and
-    `reason` is blank, and where its files are not those that were registered.
+    `reason` is blank, and where its files are not those that were registered; 503 with `Retry-After` where comparing
+    them takes long, and whoever asks again hears what came of it.
     """
     version = await models.numbered(db, project.id, kind, number)
     await promoting.promote(db, caller.user_id, version, home=settings_of(request).home, reason=body.reason)
@@ -115,7 +116,9 @@ async def promote(
 
 @router.post("/projects/{slug}/roll-back", summary="Go back to the model version in use before")
 async def roll_back(request: Request, project: OwnedProject, body: RollBackIn, caller: Caller, db: Db) -> ModelOut:
-    """Puts the version that was in use before the present one back and returns it; 409 when there is none."""
+    """Puts the version that was in use before the present one back and returns it; 409 when there is none, 503 as for
+    `promote`.
+    """
     home = settings_of(request).home
     version = await promoting.roll_back(db, caller.user_id, project, home=home, kind=body.kind, reason=body.reason)
     await db.refresh(version)

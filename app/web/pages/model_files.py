@@ -9,9 +9,9 @@ from starlette.responses import Response
 from app.db.tables.lineage import ModelKind
 from app.services import audit
 from app.services.loop.models import models, pushing
-from app.services.loop.models.artifacts import ArtifactBroken
 from app.services.loop.runs import starting
 from app.services.loop.stages import model_card
+from app.services.published.thing import Broken
 from app.web.locales import translated
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -34,7 +34,7 @@ async def show_card(request: Request, kind: ModelKind, number: Number, managed: 
     archive, problem = None, None
     try:
         archive = await model_card.archive_of(db, managed.project, version, settings_of(request).home)
-    except ArtifactBroken as error:
+    except Broken as error:
         problem = translated(error)
     return render.page(
         request,
@@ -67,7 +67,7 @@ async def push(
 async def download_archive(
     request: Request, kind: ModelKind, number: Number, managed: ManagedProject, db: Db
 ) -> Response:
-    """Sends owners and reviewers a model's directory as one file. Raises ArtifactBroken."""
+    """Sends owners and reviewers a model's directory as one file. Raises Broken."""
     version = await models.numbered(db, managed.project.id, kind, number)
     archive = await model_card.archive_of(db, managed.project, version, settings_of(request).home)
     if archives.begins(request.headers):

@@ -205,7 +205,7 @@ async def promote(
     db: Db,
 ) -> Response:
     """Puts a version into use for an owner. Raises Conflict if another is in use by now than the page showed, Invalid
-    where its gate refused it and no reason is given, and ArtifactBroken if its files are not what was registered.
+    where its gate refused it and no reason is given, and Broken if its files are not what was registered.
     """
     version = await models.numbered(db, project.id, kind, number)
     await promoting.promote(

@@ -950,7 +950,8 @@ class AsyncOperations:
         """Put a model version to use.
 
         The version in use until now is archived; `roll-back` brings it back. 422 where its gate refused the version and
-        `reason` is blank, and where its files are not those that were registered.
+        `reason` is blank, and where its files are not those that were registered; 503 with `Retry-After` where comparing
+        them takes long, and whoever asks again hears what came of it.
         """
         return await self._transport.ask(
             Call(
@@ -968,7 +969,8 @@ class AsyncOperations:
     ) -> models.Model:
         """Go back to the model version in use before.
 
-        Puts the version that was in use before the present one back and returns it; 409 when there is none.
+        Puts the version that was in use before the present one back and returns it; 409 when there is none, 503 as for
+        `promote`.
         """
         return await self._transport.ask(
             Call(

@@ -939,7 +939,8 @@ class Operations:
         """Put a model version to use.
 
         The version in use until now is archived; `roll-back` brings it back. 422 where its gate refused the version and
-        `reason` is blank, and where its files are not those that were registered.
+        `reason` is blank, and where its files are not those that were registered; 503 with `Retry-After` where comparing
+        them takes long, and whoever asks again hears what came of it.
         """
         return self._transport.ask(
             Call(
@@ -955,7 +956,8 @@ class Operations:
     def roll_back(self, slug: str, body: models.RollBackIn, *, idempotency_key: str | None = None) -> models.Model:
         """Go back to the model version in use before.
 
-        Puts the version that was in use before the present one back and returns it; 409 when there is none.
+        Puts the version that was in use before the present one back and returns it; 409 when there is none, 503 as for
+        `promote`.
         """
         return self._transport.ask(
             Call(

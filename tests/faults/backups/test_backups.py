@@ -28,6 +28,7 @@ from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop.models import artifacts
 from app.services.places import folder
+from app.services.published.thing import MANIFEST
 from app.settings import Settings
 from tests.factories import make_member, make_task
 from tests.faults.backups.conftest import EMAIL, PASSWORD, Command, files_in, is_marked, kill_when
@@ -295,7 +296,7 @@ async def test_what_is_missing_or_damaged_is_told_and_the_rest_is_there(
     loop: Loop, project: Project, here: Command, there: Command, home: Path, other_home: Path, tmp_path: Path
 ) -> None:
     await loop.execute(await loop.queue_sft(project))
-    damaged, missing = [path for path in files_in(home / "models") if path.name != artifacts.MANIFEST][:2]
+    damaged, missing = [path for path in files_in(home / "models") if path.name != MANIFEST][:2]
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     missing.unlink()
     done = await here("backup", tmp_path / "backup.tar")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.services.loop.models.archive import PIECE_BYTES, Archive, open_archive
-from app.services.loop.models.artifacts import ArtifactBroken
+from app.services.published.thing import Broken
 
 MADE_AT = datetime(2026, 11, 30, tzinfo=UTC)
 FILES = {
@@ -86,23 +86,23 @@ def test_nobody_gets_the_whole_of_a_file_that_was_changed(folder: Path) -> None:
         for piece in archive.pieces():
             got.extend(piece)
 
-    with pytest.raises(ArtifactBroken, match=r"policy-1/model\.safetensors doesn't match its manifest"):
+    with pytest.raises(Broken, match=r"policy-1/model\.safetensors doesn't match its manifest"):
         read()
     assert len(got) == whole_before + PIECE_BYTES
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         b"".join(archive.pieces(whole_before + PIECE_BYTES + 1))
 
 
 def test_a_file_that_became_shorter_or_a_link_is_refused(folder: Path) -> None:
     archive = archive_of(folder)
     (folder / "whole.bin").write_bytes(bytes(100))
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         whole(archive)
     (folder / "whole.bin").unlink()
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         archive_of(folder)
     (folder / "whole.bin").symlink_to(folder / "config.json")
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         archive_of(folder)
 
 
@@ -111,5 +111,5 @@ def test_a_manifest_names_files_of_its_folder_alone(folder: Path) -> None:
     for name in ("../secret", "/etc/hostname"):
         manifest = {"format": 1, "kind": "policy", "files": {name: hashlib.sha256(b"s").hexdigest()}}
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(ArtifactBroken):
+        with pytest.raises(Broken):
             archive_of(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.services.loop.models import artifacts
-from app.services.loop.models.artifacts import ArtifactBroken
+from app.services.published.thing import Broken
 
 
 @pytest.fixture
@@ -32,30 +32,30 @@ def test_a_whole_artifact_is_known_by_its_manifest(artifact: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer/vocab.json"])
 def test_a_changed_or_missing_file_is_refused_by_name(artifact: Path, name: str) -> None:
     (artifact / name).write_bytes(b"other")
-    with pytest.raises(ArtifactBroken, match=name):
+    with pytest.raises(Broken, match=name):
         artifacts.verify(artifact)
     (artifact / name).unlink()
-    with pytest.raises(ArtifactBroken, match=name):
+    with pytest.raises(Broken, match=name):
         artifacts.verify(artifact)
 
 
 def test_a_file_beside_the_manifest_is_refused(artifact: Path) -> None:
     (artifact / "pickle.bin").write_bytes(b"surprise")
-    with pytest.raises(ArtifactBroken, match=r"pickle\.bin"):
+    with pytest.raises(Broken, match=r"pickle\.bin"):
         artifacts.verify(artifact)
 
 
 def test_a_link_to_the_right_content_is_refused(artifact: Path, tmp_path: Path) -> None:
     (artifact / "model.safetensors").rename(tmp_path / "elsewhere")
     (artifact / "model.safetensors").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ArtifactBroken, match=r"model\.safetensors"):
+    with pytest.raises(Broken, match=r"model\.safetensors"):
         artifacts.verify(artifact)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "files": {}, "kind": "policy"}'])
 def test_a_manifest_that_cannot_be_read_is_refused(artifact: Path, content: str) -> None:
     (artifact / "manifest.json").write_text(content)
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         artifacts.verify(artifact)
 
 

@@ -12,8 +12,8 @@ import pytest
 from app.errors import Conflict, Invalid
 from app.services.loop.models import pushing
 from app.services.loop.models.archive import PIECE_BYTES, Archive, open_archive
-from app.services.loop.models.artifacts import ArtifactBroken
 from app.services.loop.models.pushing import Course, Destination, Interrupted
+from app.services.published.thing import Broken
 from app.settings import Settings
 from tests.object_storage import Stored
 from tests.services.loop.fake_hub import TOKEN, FakeHub, fake_hub
@@ -69,7 +69,7 @@ def test_a_folder_gets_every_file(archive: Archive, model: Path, tmp_path: Path)
 
 def test_of_a_model_that_was_changed_nothing_looks_whole(archive: Archive, model: Path, tmp_path: Path) -> None:
     (model / "model.safetensors").write_bytes(b"\0" * len(FILES["model.safetensors"]))
-    with pytest.raises(ArtifactBroken, match=r"policy-1/model\.safetensors doesn't match its manifest"):
+    with pytest.raises(Broken, match=r"policy-1/model\.safetensors doesn't match its manifest"):
         push(archive, model, str(tmp_path / "out"))
     left = {path.name for path in (tmp_path / "out" / "p-policy-1").iterdir()}
     assert left == {"README.md", "config.json"}
@@ -101,7 +101,7 @@ def test_a_storage_gets_every_file(archive: Archive, model: Path, stored: Stored
     for name, content in expected(model).items():
         assert stored.read(f"models/p-policy-1/{name}") == content, name
     (model / "model.safetensors").write_bytes(b"\0" * len(FILES["model.safetensors"]))
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         push(archive, model, f"{stored.url}/others")
     assert not {"others/p-policy-1/manifest.json", "others/p-policy-1/model.safetensors"} & set(stored.names())
 
@@ -127,7 +127,7 @@ def test_a_hub_that_refuses_is_told_in_its_words_and_without_the_token(
 
 def test_nothing_that_was_changed_is_committed_to_a_hub(archive: Archive, model: Path, hub: FakeHub) -> None:
     (model / "model.safetensors").write_bytes(b"\0" * len(FILES["model.safetensors"]))
-    with pytest.raises(ArtifactBroken):
+    with pytest.raises(Broken):
         push(archive, model, "hf://lab", hub.address)
     assert hub.repositories == {"lab/p-policy-1": {}}
 

@@ -1,5 +1,7 @@
 """Models and dataset versions in a storage: whole or not at all there, compared on their way here, copied once."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -8,16 +10,17 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Barrier
+from typing import BinaryIO, Self
 
 import httpx
 import pytest
 
 from app.errors import NoRoom
-from app.services.published import moving
-from app.services.published.bucket import Away, Disobedient, Taken
+from app.services.published import bucket, moving
+from app.services.published.bucket import Away, Bucket, Disobedient, Taken
 from app.services.published.copies import FOLDER
 from app.services.published.shelf import Shelf
 from app.services.published.thing import Broken, Published, of_dataset, of_model
@@ -112,13 +115,40 @@ def test_without_a_manifest_there_is_no_model_and_what_was_left_goes_after_a_day
     assert there.held(thing) is None
     there.bring(thing)
     assert not (elsewhere / NAME).exists()
-    assert shelf.remove_unfinished() == 0, "somebody may be about to write the manifest"
+    assert shelf.remove_unfinished() == {}, "somebody may be about to write the manifest"
     monkeypatch.setattr("app.services.published.bucket.UNFINISHED_AGE", timedelta(days=-1))
     whole = make_model(home, "models/demo/policy-run-2", weights=b"others")
     shelf.keep(whole)
-    assert shelf.remove_unfinished() == 1
+    assert len(shelf.remove_unfinished()) == 1
     assert {key.split("/")[2] for key in stored.names()} == {"policy-run-2"}
     assert there.bring(whole).is_dir()
+
+
+def test_who_comes_back_to_an_old_publication_loses_nothing_to_a_sweep_that_is_under_way(
+    stored: Stored, home: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = stored.shelf(home)
+    things = [make_model(home, f"models/demo/policy-run-{number}") for number in (1, 2)]
+    for thing in things:
+        shelf.keep(thing)
+        stored.remove(f"{thing.path}/manifest.json")
+    days_later = datetime.now(UTC) + timedelta(days=2)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(days_later.timestamp(), tz)
+
+    monkeypatch.setattr(bucket, "datetime", Clock)
+    assert shelf.bucket is not None
+    sweep = shelf.bucket.unfinished()
+    first, _ = next(sweep)
+    shelf.bucket.remove(first)
+    for thing in things:  # where a sweep may have looked, and where it comes later
+        shelf.keep(thing)
+    assert list(sweep) == []
+    for thing in things:
+        assert contents(stored.shelf(elsewhere).bring(thing)) == contents(home / thing.path)
 
 
 def test_the_second_writer_of_a_name_is_refused_and_spoils_nothing(
@@ -174,6 +204,16 @@ def test_a_storage_that_lets_a_name_be_taken_twice_is_found_out_before_anything_
     assert stored.names() == []
 
 
+def test_an_answer_that_gets_lost_makes_no_storage_disobedient(
+    stored: Stored, between: Between, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between.loses_answers = 1
+    monkeypatch.setenv("AWS_ENDPOINT", between.url)
+    stored.shelf(home).keep(make_model(home))
+    assert between.loses_answers == 0
+    assert f"{NAME}/manifest.json" in stored.names()
+
+
 def test_a_flipped_byte_is_found_on_the_way_here_by_name_and_nothing_of_it_is_seen(
     stored: Stored, home: Path, elsewhere: Path
 ) -> None:
@@ -192,10 +232,14 @@ def test_a_flipped_byte_is_found_on_the_way_here_by_name_and_nothing_of_it_is_se
 
 def test_what_is_not_what_its_manifest_says_is_never_published(stored: Stored, home: Path) -> None:
     thing = make_model(home)
-    (home / NAME / "weights.bin").write_bytes(b"something else")
-    with pytest.raises(Broken, match="doesn't match its manifest"):
-        stored.shelf(home).keep(thing)
-    assert f"{NAME}/manifest.json" not in stored.names()
+    for content in (b"something else", b""):
+        (home / NAME / "weights.bin").write_bytes(content)
+        with pytest.raises(Broken, match="doesn't match its manifest"):
+            stored.shelf(home).keep(thing)
+        assert f"{NAME}/manifest.json" not in stored.names()
+    empty = make_model(home, "models/demo/policy-run-2", weights=b"")
+    stored.shelf(home).keep(empty)
+    assert stored.shelf(home).held(empty) is not None
 
 
 def test_two_that_want_the_same_model_at_once_copy_it_once(
@@ -272,6 +316,30 @@ def test_a_copy_that_a_run_works_on_stays_whatever_the_bound(stored: Stored, hom
     assert not (elsewhere / NAME).exists()
 
 
+def test_locks_are_taken_as_the_file_systems_of_networks_want_them(
+    stored: Stored, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def as_over_nfs(file: BinaryIO, how: int) -> None:
+        """Record locks in truth, by Linux: a shared one of who may read, the other of who may write."""
+        opened = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if opened == (os.O_WRONLY if how & fcntl.LOCK_SH else os.O_RDONLY):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_over_nfs)
+    thing = make_model(home)
+    shelf = stored.shelf(home)
+    shelf.keep(thing)
+    with shelf.using(thing):
+        assert not shelf.copies.drop(thing)
+    assert shelf.copies.drop(thing)
+    (home / FOLDER / f"{shelf.copies._key(thing)}.part").mkdir()
+    shelf.copies.sweep()
+    assert not list((home / FOLDER).glob("*.part"))
+
+
 def test_what_the_storage_has_lost_is_not_taken_away_here(stored: Stored, home: Path) -> None:
     thing = make_model(home)
     shelf = stored.shelf(home, most_bytes=0)
@@ -301,6 +369,25 @@ def test_a_disk_that_fills_up_half_way_leaves_nothing_of_a_copy(stored: Stored, 
     assert not (elsewhere / NAME).exists()
     assert not list((elsewhere / FOLDER).glob("*.part"))
     assert there.bring(thing).is_dir()
+
+
+def test_a_storage_that_is_away_is_asked_about_one_copy_and_not_about_all(
+    stored: Stored, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = stored.shelf(home, most_bytes=0)
+    things = [make_model(home, f"models/demo/policy-run-{number}") for number in range(3)]
+    for thing in things:
+        shelf.keep(thing)
+        age(shelf, thing, 3600)
+    asked: list[Published] = []
+
+    def away(_: Bucket, thing: Published) -> None:
+        asked.append(thing)
+        raise Away
+
+    monkeypatch.setattr(Bucket, "find", away)
+    assert (shelf.make_room(), len(asked)) == (0, 1)
+    assert all(thing.is_in(home) for thing in things)
 
 
 def test_a_storage_that_is_away_is_told_as_that_and_what_is_here_goes_on(

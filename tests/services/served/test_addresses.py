@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from app.certificates import trusted
 from app.errors import Invalid
 from app.services.served import addresses
 from app.services.served.addresses import Unreachable
-from app.services.served.client import Client, Endpoint, trusted
+from app.services.served.client import Client, Endpoint
 from app.services.served.protocol import NoAnswer, Refused
 from app.services.served.settings import Limits, Sampling
 from tests.served_endpoint import Reply, ServedEndpoint, endpoint
@@ -183,12 +184,13 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     """Certificate and key for models.example, by an authority that this machine believes."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "models.example")])
+    names = [x509.DNSName(host) for host in ("models.example", "localhost")]
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("models.example")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
     file = tmp_path / "models.example.pem"

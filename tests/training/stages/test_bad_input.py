@@ -68,9 +68,10 @@ def test_a_setting_that_is_missing(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert "demonstrations: missing" in refused("sft", tmp_path / "out", capfd)
 
 
-def test_a_config_that_is_not_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize("out", ["out", "run.json"])
+def test_a_config_that_is_not_json_wherever_the_output_is_to_go(tmp_path: Path, out: str) -> None:
     (tmp_path / "run.json").write_text("{")
-    with toy.command("sft", tmp_path / "run.json", tmp_path / "out") as process:
+    with toy.command("sft", tmp_path / "run.json", tmp_path / out) as process:
         _, message = process.communicate()
     assert process.returncode == BAD_INPUT
     assert message.startswith("config: cannot read")

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import DatasetVersion, Project
 from app.db.tables.lineage import DatasetKind
-from app.services.data.datasets import sha256_of
 from app.services.data.exports import registry
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.folder import Written, rows_of, write_file, write_folder
 from app.services.data.exports.packing import zip_files
 from app.services.data.exports.schema import AnySchema, Column, Reading
 from app.services.data.storing.loads import Watch
+from app.services.places.files import sha256_of
 
 PREVIEWED = 5
 

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion
 from app.errors import Conflict
-from app.services.data.datasets import sha256_of
 from app.services.data.exports import writing
 from app.services.data.exports.asked import Asked
 from app.services.data.storing.loads import Watch
+from app.services.places.files import sha256_of
 from training.records import Split
 
 SPLITS: tuple[Split, ...] = tuple(split for split in get_args(Split) if split != "held_out")

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.services.loop.models import artifacts
-from app.services.loop.models.artifacts import ArtifactBroken
+from app.services.published.thing import Broken
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 PIECE_BYTES = 1 << 20
@@ -35,7 +35,7 @@ class Entry:
         """The bytes from `first` to before `end`.
 
         A file is read from its beginning, and its last piece is kept back until its digest was compared: whoever has a
-        whole file has the one that was registered. Raises ArtifactBroken.
+        whole file has the one that was registered. Raises Broken.
         """
         if isinstance(self.content, bytes):
             yield self.content[first:end]
@@ -75,7 +75,7 @@ class Archive:
         return f'"{digest.hexdigest()[:32]}"'
 
     def pieces(self, first: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes from `first` to before `end`, piece by piece. Raises ArtifactBroken."""
+        """The bytes from `first` to before `end`, piece by piece. Raises Broken."""
         with self.in_use():
             yield from self._pieces(first, self.size_bytes if end is None else end)
 
@@ -108,7 +108,7 @@ def open_archive(
     card: str,
     in_use: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Archive:
-    """The archive of a registered model; its files are compared as they are read. Raises ArtifactBroken.
+    """The archive of a registered model; its files are compared as they are read. Raises Broken.
 
     The card stands in the place of any that the directory has, and what is of this machine alone stays here.
     """
@@ -133,6 +133,6 @@ def _padded(size_bytes: int) -> int:
     return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
-def _broken(path: Path) -> ArtifactBroken:
+def _broken(path: Path) -> Broken:
     file = f"{path.parent.name}/{path.name}"
-    return ArtifactBroken("%(file)s doesn't match its manifest: the model can't be used.", file=file)
+    return Broken("%(file)s doesn't match its manifest: the model can't be used.", file=file)

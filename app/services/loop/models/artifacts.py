@@ -3,27 +3,20 @@
 A folder is trusted by its manifest alone: the sha256 of every file, nothing missing and nothing beside them.
 """
 
-import asyncio
-import hashlib
 import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from app.errors import Invalid
+from app.services.places.files import sha256_of
 from app.services.published import beside
 from app.services.published.shelf import shelf_of
-from app.services.published.thing import Broken, of_model
+from app.services.published.thing import MANIFEST, Broken, Published, digest_of, of_model
 from training.records import sync
 
-MANIFEST = "manifest.json"
 BASE_PLACE = ".base_place"
 """Where the base of adapters lies on this machine: it leaves with nothing."""
-
-
-class ArtifactBroken(Invalid):
-    """The model's files don't match their manifest."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +29,12 @@ class Manifest:
 
 
 def verify(folder: Path) -> Manifest:
-    """Read every file of `folder` and compare. Raises ArtifactBroken naming what doesn't match."""
+    """Read every file of `folder` and compare. Raises Broken naming what doesn't match."""
     manifest, digest = _read(folder)
     named = set(manifest["files"]) | {MANIFEST}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if unexpected := sorted((present ^ named) - ({BASE_PLACE} & named)):
-        raise ArtifactBroken(
+        raise Broken(
             "%(file)s is missing or not in the manifest: the model can't be used.",
             file=f"{folder.name}/{unexpected[0]}",
         )
@@ -49,15 +42,13 @@ def verify(folder: Path) -> Manifest:
         path = folder / name
         if name == BASE_PLACE and not path.exists():
             continue
-        if path.is_symlink() or _sha256(path) != expected:
-            raise ArtifactBroken(
-                "%(file)s doesn't match its manifest: the model can't be used.", file=f"{folder.name}/{name}"
-            )
+        if path.is_symlink() or sha256_of(path) != expected:
+            raise Broken("%(file)s doesn't match its manifest: the model can't be used.", file=f"{folder.name}/{name}")
     return Manifest(kind=manifest["kind"], sha256=digest, lineage=manifest.get("lineage", {}))
 
 
 def require_intact(folder: Path, manifest_sha256: str) -> None:
-    """Read every file. Raises ArtifactBroken unless the folder is byte for byte the model that was registered."""
+    """Read every file. Raises Broken unless the folder is byte for byte the model that was registered."""
     require_registered(folder, manifest_sha256)
     verify(folder)
 
@@ -65,7 +56,7 @@ def require_intact(folder: Path, manifest_sha256: str) -> None:
 def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
     """The sha256 of every file of a registered model by its name in the folder, its manifest among them.
 
-    Raises ArtifactBroken unless the manifest is the one that was registered and names files of the folder alone.
+    Raises Broken unless the manifest is the one that was registered and names files of the folder alone.
     """
     manifest, digest = _read(folder)
     names = [PurePosixPath(name) for name in manifest["files"]]
@@ -74,16 +65,17 @@ def files_of(folder: Path, manifest_sha256: str) -> dict[str, str]:
     return {**manifest["files"], MANIFEST: digest}
 
 
-def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
+async def at_hand(home: Path, folder: str, manifest_sha256: str) -> Path:
     """The folder of a registered model, copied from the storage where it isn't in the home.
 
-    Raises ArtifactBroken for what the storage has in its place, Away, NoRoom, and in a request Coming; what is nowhere
+    Raises Broken for what the storage has in its place, Away, NoRoom, and in a request Coming; what is nowhere
     is left to the reader.
     """
-    try:
-        return beside.bring(shelf_of(home), of_model(folder, manifest_sha256))
-    except Broken as error:
-        raise ArtifactBroken(error.template, **error.named) from error
+    return await beside.done(_bring, home, of_model(folder, manifest_sha256))
+
+
+def _bring(home: Path, thing: Published) -> Path:
+    return shelf_of(home).bring(thing)
 
 
 def in_use(home: Path, folder: str, manifest_sha256: str) -> AbstractContextManager[None]:
@@ -93,30 +85,22 @@ def in_use(home: Path, folder: str, manifest_sha256: str) -> AbstractContextMana
 
 
 async def require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
-    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds. A copy of what is in the
-    storage that was changed is made anew. Raises Away and NoRoom, too."""
-    await asyncio.to_thread(_require_in_place, home, folder, manifest_sha256)
+    """Like `require_intact`, beside everything else: of many gigabytes it takes seconds, and a request that would wait
+    long is told to come again. A copy of what is in the storage that was changed is made anew. Raises as `at_hand`."""
+    await beside.done(_require_in_place, home, of_model(folder, manifest_sha256))
 
 
-def _require_in_place(home: Path, folder: str, manifest_sha256: str) -> None:
-    place = at_hand(home, folder, manifest_sha256)
+def _require_in_place(home: Path, thing: Published) -> None:
+    shelf = shelf_of(home)
     try:
-        require_intact(place, manifest_sha256)
-    except ArtifactBroken:
-        if not is_mended(home, folder, manifest_sha256):
+        require_intact(shelf.bring(thing), thing.sha256)
+    except Broken:
+        if not shelf.heal(thing):
             raise
 
 
-def is_mended(home: Path, folder: str, manifest_sha256: str) -> bool:
-    """Whether the storage has the model, whose files then lie in the home as they were. Raises as `at_hand`."""
-    try:
-        return shelf_of(home).heal(of_model(folder, manifest_sha256))
-    except Broken as error:
-        raise ArtifactBroken(error.template, **error.named) from error
-
-
 def require_registered(folder: Path, manifest_sha256: str) -> None:
-    """Raises ArtifactBroken unless the folder's manifest is the one that was registered.
+    """Raises Broken unless the folder's manifest is the one that was registered.
 
     Cheap; whoever loads the model goes on to compare its files.
     """
@@ -140,22 +124,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], str]:
         content = (folder / MANIFEST).read_bytes()
         manifest = json.loads(content)
         if manifest["format"] != 1 or not isinstance(manifest["files"], dict) or not isinstance(manifest["kind"], str):
-            raise ArtifactBroken(
-                "%(file)s is of a format that this version doesn't know.", file=f"{folder.name}/{MANIFEST}"
-            )
+            raise Broken("%(file)s is of a format that this version doesn't know.", file=f"{folder.name}/{MANIFEST}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactBroken(
+        raise Broken(
             "%(model)s has no readable manifest: its files are gone or were changed.", model=folder.name
         ) from error
-    return manifest, hashlib.sha256(content).hexdigest()
+    return manifest, digest_of(content)
 
 
-def _changed(folder: Path) -> ArtifactBroken:
-    return ArtifactBroken(
-        "%(model)s is not the model that was registered: its manifest was changed.", model=folder.name
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _changed(folder: Path) -> Broken:
+    return Broken("%(model)s is not the model that was registered: its manifest was changed.", model=folder.name)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from app.errors import Conflict, Invalid
 from app.services.loop.models.archive import Archive, Entry
-from app.services.loop.models.artifacts import MANIFEST
 from app.services.places.folder import Folder
 from app.services.places.hub import SCHEME, Repository
 from app.services.places.place import Content, Place
 from app.services.places.storage import SCHEMES, Storage
+from app.services.published.thing import MANIFEST
 from app.settings import Settings
 
 
@@ -70,7 +70,7 @@ def chosen(settings: Settings, called: str) -> Destination:
 def push(settings: Settings, destination: Destination, archive: Archive, card: Path, course: Course) -> str:
     """Send the files, the manifest last: what has none is no whole model. Where it is then.
 
-    `card` is the file of the archive's card. Raises Interrupted, ArtifactBroken, and DomainError where it can't be
+    `card` is the file of the archive's card. Raises Interrupted, Broken, and DomainError where it can't be
     sent.
     """
 

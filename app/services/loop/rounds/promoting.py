@@ -24,7 +24,7 @@ async def promote(
     instead_of: int | None = None,
 ) -> Promotion:
     """Put a version into use, as `models.promote` does, after its files were compared with its manifest, and let a
-    policy write. Raises ArtifactBroken, too."""
+    policy write. Raises Broken, too."""
     await models.require_reason(db, version, reason)
     await artifacts.require_in_place(home, version.folder, version.manifest_sha256)  # before anything is locked
     promotion = await models.promote(db, actor_id, version, reason=reason, instead_of=instead_of)

@@ -114,18 +114,19 @@ async def continue_now(db: AsyncSession, actor: Principal | None, round_: Round)
 
 async def override(db: AsyncSession, actor: Principal | None, round_: Round, reason: str, *, home: Path) -> None:
     """Go on from a gate's refusal, whose figures stay as they are. Raises Conflict elsewhere and while another round is
-    active, Invalid without a reason, ArtifactBroken for a reward model whose files were changed.
+    active, Invalid without a reason, Broken for a reward model whose files were changed.
     """
     await _require_owner(db, actor, round_)
-    await db.refresh(round_, with_for_update=True)
-    if round_.status != "stopped" or round_.step not in GATES:
-        raise Conflict("No gate has refused anything here.")
+    _require_refused(round_)
     if not reason.strip():
         raise Invalid("Say why the round is to go on all the same.")
-    actor_id = actor.user_id if actor is not None else None
-    if round_.step == "reward_gate":
-        version = await db.get_one(ModelVersion, round_.reward_id)
+    version = await db.get_one(ModelVersion, round_.reward_id) if round_.step == "reward_gate" else None
+    if version is not None:  # before anything is locked
         await artifacts.require_in_place(home, version.folder, version.manifest_sha256)
+    await db.refresh(round_, with_for_update=True)
+    _require_refused(round_)
+    actor_id = actor.user_id if actor is not None else None
+    if version is not None:
         await models.promote(db, actor_id, version, reason=reason)
     steps = steps_of(settings_of_round(round_))
     try:
@@ -234,6 +235,11 @@ async def _lock_active(db: AsyncSession, round_: Round) -> None:
     await db.refresh(round_, with_for_update=True)
     if round_.status != "active":
         raise Conflict(f"This round is {round_.status}.")
+
+
+def _require_refused(round_: Round) -> None:
+    if round_.status != "stopped" or round_.step not in GATES:
+        raise Conflict("No gate has refused anything here.")
 
 
 async def _require_owner(db: AsyncSession, actor: Principal | None, round_: Round) -> None:

@@ -163,7 +163,7 @@ async def give_back(
     wait_seconds: float = 0,
 ) -> bool:
     """Put the run back into the queue, for `wait_seconds` from now on, or fail it with `error` if this was its last
-    attempt.
+    attempt. One that was asked to end meanwhile has ended, since nobody would take it up again.
 
     `counts=False` where the attempt is not the run's fault: its worker was asked to stop, or the disk is full.
     `has_ended` where its process's end was seen: the next one has another name.
@@ -173,6 +173,8 @@ async def give_back(
     if run is None:
         return False
     await db.refresh(run)
+    if run.cancel_requested_at is not None:
+        return await finish(db, run_id, token, "cancelled")
     if run.attempt >= run.max_attempts:
         tries = "once" if run.attempt == 1 else f"{run.attempt} times"
         return await finish(db, run_id, token, "failed", error=f"Tried {tries}. The last time: {error}")

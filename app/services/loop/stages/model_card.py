@@ -18,6 +18,7 @@ from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Round, Ru
 from app.services.loop.models import artifacts
 from app.services.loop.models.archive import CARD, Archive, open_archive
 from app.services.loop.stages.figures import SHARED
+from app.services.published.thing import MANIFEST, Broken
 from training.memory.shape import HUB_ID, folder_of, licence_of
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -93,11 +94,11 @@ def name_of(project: Project, version: ModelVersion) -> str:
 
 
 async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, home: Path) -> Archive:
-    """The version with its card as one file. Raises ArtifactBroken, Away, NoRoom."""
+    """The version with its card as one file. Raises Broken, Away, NoRoom."""
     card = await write(db, project, version, home)
     return await asyncio.to_thread(
         open_archive,
-        await asyncio.to_thread(artifacts.at_hand, home, version.folder, version.manifest_sha256),
+        await artifacts.at_hand(home, version.folder, version.manifest_sha256),
         version.manifest_sha256,
         name=name_of(project, version),
         made_at=version.created_at,
@@ -107,8 +108,8 @@ async def archive_of(db: AsyncSession, project: Project, version: ModelVersion, 
 
 
 async def write(db: AsyncSession, project: Project, version: ModelVersion, home: Path) -> str:
-    """The card as Markdown, beginning with what the hub reads. Raises ArtifactBroken."""
-    folder = await asyncio.to_thread(artifacts.at_hand, home, version.folder, version.manifest_sha256)
+    """The card as Markdown, beginning with what the hub reads. Raises Broken."""
+    folder = await artifacts.at_hand(home, version.folder, version.manifest_sha256)
     directory = await asyncio.to_thread(_directory, folder, version.manifest_sha256)
     made = await _made(db, project, version, directory)
     return "\n".join(_lines(made, directory)) + "\n"
@@ -121,13 +122,13 @@ def body_of(card: str) -> str:
 
 def _directory(folder: Path, manifest_sha256: str) -> Directory:
     files = artifacts.files_of(folder, manifest_sha256)
-    manifest = json.loads((folder / artifacts.MANIFEST).read_bytes())
+    manifest = json.loads((folder / MANIFEST).read_bytes())
     try:
         own_card = (folder / CARD).read_text(encoding="utf-8") if CARD in files else ""
         told = json.loads((folder / ADAPTER_CONFIG).read_bytes()) if ADAPTER_CONFIG in files else {}
         base = told.get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError) as error:
-        raise artifacts.ArtifactBroken(
+        raise Broken(
             "%(model)s has no readable manifest: its files are gone or were changed.", model=folder.name
         ) from error
     return Directory(frozenset(files), manifest.get("lineage") or {}, base, own_card)

@@ -1,6 +1,5 @@
 """What the files of the stages share."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -75,7 +74,7 @@ async def model_folders(work: Work, *roles: str) -> dict[str, Any]:
         folders[role] = None
         if version_id is not None:
             version = await work.db.get_one(ModelVersion, version_id)
-            folder = await asyncio.to_thread(artifacts.at_hand, work.home, version.folder, version.manifest_sha256)
+            folder = await artifacts.at_hand(work.home, version.folder, version.manifest_sha256)
             artifacts.require_registered(folder, version.manifest_sha256)
             folders[role] = str(folder)
     return folders
@@ -194,7 +193,7 @@ async def put_into_use(
     work: Work, version: ModelVersion, *, reason: str | None = None, actor_id: int | None = None
 ) -> None:
     """A version that passed its gate, or for somebody's `reason`; nothing where it is in use already. Raises
-    ArtifactBroken where its files aren't those that were registered."""
+    Broken where its files aren't those that were registered."""
     current = await models.promoted(work.db, version.project_id, "reward" if version.kind == "reward" else "policy")
     if current is None or current.id != version.id:
         said = reason or "Passed its gate."
