@@ -60,12 +60,11 @@ def clustered_difference(
 
 
 def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable]) -> Interval:
-    """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where all values are equal: a
-    bootstrap knows no doubt then.
+    """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where a bootstrap knows no
+    doubt: all values are equal, there is one cluster, or all have one mean.
     """
-    if len(set(values)) > 1:
-        return clustered(values, clusters)
-    return wilson(values[0] * len(set(clusters)), len(set(clusters)))
+    found, count = clustered(values, clusters), len(set(clusters))
+    return found if found.low < found.high else wilson(found.mean * count, count)
 
 
 def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
