@@ -190,7 +190,7 @@ class RewardBuilder:
     def _centred_differences(self, pairs: Sequence[Pair]) -> list[float]:
         if self._reward_model.read_out.heads > 1:
             centre(self._reward_model, self._reference)
-        return score_differences(self._reward_model, pairs)
+        return score_differences(self._reward_model, pairs, of_cost=self._student.objective.of_cost)
 
     def _steps_of(self, method: Method, train: Sequence[Pair]) -> int:
         return sum(phase.steps(self._config, comparisons(train)) for phase in PHASES[method])

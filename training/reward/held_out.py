@@ -18,11 +18,12 @@ from training.reward.heads import by_criterion
 from training.reward.scoring import shared_scores, shared_scores_by_head
 
 
-def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
-    """Raw score of A minus that of B."""
+def score_differences(reward_model: RewardModel, pairs: Sequence[Pair], *, of_cost: bool = False) -> list[float]:
+    """By how much A is the better one: its raw score minus that of B, or what B costs more."""
     score_a_P = shared_scores(reward_model, [pair.a.token_ids for pair in pairs])
     score_b_P = shared_scores(reward_model, [pair.b.token_ids for pair in pairs])
-    return (score_a_P - score_b_P).tolist()
+    difference_P = score_b_P - score_a_P if of_cost else score_a_P - score_b_P
+    return difference_P.tolist()
 
 
 def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:

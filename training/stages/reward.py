@@ -80,9 +80,7 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts, demonstrations)
     builder.build()
-    differences = score_differences(reward_model, preferences.validation)
-    if kind == "cost":
-        differences = [-difference for difference in differences]
+    differences = score_differences(reward_model, preferences.validation, of_cost=kind == "cost")
     examination = examine(
         config, policy, reward_model, prompts, preferences.train, builder.samples, teacher=builder.teacher
     )
