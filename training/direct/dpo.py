@@ -17,7 +17,7 @@ from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example, Pair
 from training.direct.kept_reference import tokens_sha256
-from training.preferences.agreement import agreement
+from training.preferences.agreement import agreement, decided
 from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
 from training.runtime.metrics import Measures, merge
@@ -212,12 +212,9 @@ def _measures(reward_2P: Tensor, preference_P: Tensor) -> Measures:
 
 def _margin(pairs: Sequence[Pair], differences: Sequence[float]) -> Interval | None:
     """How much more reward the preferred response of a pair has, resampled by prompt."""
-    judged = [
-        (difference if pair.preference > 0.5 else -difference, pair.a.prompt_id)
-        for pair, difference in zip(pairs, differences, strict=True)
-        if pair.preference != 0.5
-    ]
-    return clustered([margin for margin, _ in judged], [prompt for _, prompt in judged]) if judged else None
+    judged = decided(pairs, differences)
+    margins = [difference if pair.preference > 0.5 else -difference for pair, difference in judged]
+    return clustered(margins, [pair.a.prompt_id for pair, _ in judged]) if judged else None
 
 
 def _plan(config: DpoConfig, pairs: Sequence[Pair]) -> list[list[int]]:
