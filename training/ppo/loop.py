@@ -32,7 +32,7 @@ from training.runtime.publishing import finish
 from training.runtime.run import PhaseTimer, Run, State
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
-from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
+from training.runtime.throughput import Meter
 
 PHASE = "ppo"
 CHECKPOINT_LAYOUT = 4
@@ -209,12 +209,11 @@ class PpoLoop:
         return not self._watch.acting, measures
 
     def _pace(self, rollout: Rollout, measures: Measures, timer: PhaseTimer) -> Measures:
-        passes = ADAPTER_PASSES if self._config.lora_rank else TRAINING_PASSES
         return {
             **{f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()},
             **self._meter.measures(
                 tokens=sum(sequence_lengths(rollout)),
-                flop=ppo_flop(self._models, rollout, measures, actor_passes=passes),
+                flop=ppo_flop(self._models, rollout, measures, self._config),
                 seconds=sum(timer.seconds.get(phase, 0.0) for phase in ("generate", "score", "train")),
             ),
         }

@@ -18,6 +18,7 @@ from tests.training import tiny
 from training.algorithms.choices import Estimator
 from training.algorithms.kl import ESTIMATORS
 from training.config import PpoConfig
+from training.ppo.flop import ppo_flop, sequence_lengths
 from training.ppo.learner import Learner, Step, learner_of
 from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
@@ -25,6 +26,7 @@ from training.ppo.rollout import Rollout, values
 from training.responses.likelihoods import log_probabilities
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.metrics import Measures
+from training.runtime.throughput import Arithmetic
 
 # With these a return is the sum of the rewards to come.
 EVERY_RETURN = {"gamma": 1.0, "gae_lambda": 1.0}
@@ -78,6 +80,20 @@ def test_a_rollout_is_what_a_slow_calculation_gives(models: PpoModels) -> None:
         assert rollout.advantage_BR[row, : len(expected)].tolist() == pytest.approx(whitened, abs=1e-4)
     per_response = [float(rollout.kl_BR[row].sum()) for row in EVERY_ROW]
     assert rollout.kl_per_response == pytest.approx(sum(per_response) / len(per_response))
+
+
+def test_layers_that_are_computed_again_are_arithmetic_too(models: PpoModels) -> None:
+    rollout = tiny.rollout(models, tiny.config(), kl_coefficient=0.3)
+    lengths, predicted = sequence_lengths(rollout), int(rollout.mask_BR.sum())
+    an_epoch: Measures = dict.fromkeys(("update_kl", "value_loss"), (0.0, predicted))
+    plain, again = (
+        ppo_flop(models, rollout, an_epoch, tiny.config(gradient_checkpointing=recomputed))
+        for recomputed in (False, True)
+    )
+    assert models.critic is not None
+    policy, critic = Arithmetic.of(models.policy.model), Arithmetic.of(models.critic.trunk)
+    once_more = policy.trunk_flop(lengths) + policy.logits_flop(predicted) + critic.trunk_flop(lengths)
+    assert again - plain == pytest.approx(once_more)
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
