@@ -64,12 +64,15 @@ def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable]) 
     doubt: all values are equal, there is one cluster, or all have one mean.
     """
     found, count = clustered(values, clusters), len(set(clusters))
-    return found if found.low < found.high else wilson(found.mean * count, count)
+    return found if count > 1 and found.low < found.high else wilson(found.mean * count, count)
 
 
 def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
-    """Each one's number, in the order of their first items."""
+    """Each one's number, in the order of their first items. In a single cluster each item has its own: nothing says how
+    others would differ, and too little doubt is nearer the truth than none."""
     positions = {cluster: position for position, cluster in enumerate(dict.fromkeys(clusters))}
+    if len(positions) == 1:
+        return np.arange(len(clusters))
     return np.array([positions[cluster] for cluster in clusters])
 
 

@@ -66,6 +66,12 @@ def test_many_answers_to_one_prompt_are_no_proof(clusters: list[str]) -> None:
     assert interval.low < 0.5 < interval.high
 
 
+def test_a_mean_of_one_prompt_alone_is_as_doubtful_as_its_answers() -> None:
+    interval = clustered([1.0, 2.0, 4.0, 3.0], ["p"] * 4)
+    assert interval == clustered([1.0, 2.0, 4.0, 3.0], range(4))
+    assert interval.low < interval.mean < interval.high
+
+
 def test_a_difference_of_means_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = random.Random(2)
     covered = 0
