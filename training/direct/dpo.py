@@ -148,7 +148,7 @@ def pair_log_probabilities(
     tokens = [token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids]
     hidden_ND = hidden_BTD[predicting_positions(rows, policy.device)]
     tokens_N = moved(torch.tensor(tokens), policy.device)
-    log_probability_N, _ = token_log_probabilities(policy.model, hidden_ND, tokens_N, temperature)
+    log_probability_N = token_log_probabilities(policy.model, hidden_ND, tokens_N, temperature)
     parts = log_probability_N.split([len(side.response_ids) for pair in pairs for side in (pair.a, pair.b)])
     return torch.stack([part_N.sum() for part_N in parts]).view(-1, 2).T
 

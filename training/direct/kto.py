@@ -296,7 +296,7 @@ def _of_several_prompts(examples: Sequence[Example]) -> bool:
 def log_probabilities(policy: LanguageModel, examples: Sequence[Example], temperature: float) -> Tensor:
     """(B,) log-probabilities of whole responses, EOS included, all in one pass."""
     responses = [example.response_ids for example in examples]
-    log_probability_N, _ = response_log_probabilities(
+    log_probability_N = response_log_probabilities(
         policy.model, [example.prompt_ids for example in examples], responses, policy.pad_id, temperature
     )
     return torch.stack([part_N.sum() for part_N in log_probability_N.split([len(ids) for ids in responses])])

@@ -168,7 +168,7 @@ def response_losses(
     def nats(batch: Sequence[int]) -> list[float]:
         prompts = [examples[index].prompt_ids for index in batch]
         responses = [examples[index].response_ids for index in batch]
-        log_probability_N, _ = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
+        log_probability_N = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
         return [-float(part_N.sum()) for part_N in log_probability_N.split([len(one) for one in responses])]
 
     for batch, found in zip(batches, (each or ranks().each)(nats, batches), strict=True):

@@ -141,7 +141,7 @@ def test_every_ratio_is_one_before_the_first_step(models: PpoModels) -> None:
     config = tiny.config()
     rollout = tiny.rollout(models, config)
     with torch.no_grad():
-        now, _ = response_log_probabilities(
+        now = response_log_probabilities(
             models.policy.model, *token_ids(rollout), models.policy.pad_id, config.temperature
         )
     ratio = (now - rollout.log_probability_BR[rollout.mask_BR]).exp()
@@ -293,7 +293,7 @@ def test_what_is_saved_is_what_is_loaded(family: str, tmp_path: Path) -> None:
     save_reward_model(reward_model, tmp_path / "reward")
     with torch.no_grad():
         before, after = (
-            response_log_probabilities(one.model, prompts, responses, one.pad_id, 0.7)[0] for one in (policy, reloaded)
+            response_log_probabilities(one.model, prompts, responses, one.pad_id, 0.7) for one in (policy, reloaded)
         )
         assert torch.equal(before, after)
         assert torch.equal(
