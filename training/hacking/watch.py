@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.placement import HOST, moved
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
@@ -192,11 +191,9 @@ class Watch:
 
     def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
         """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
-        reward = self._reward
-        if latent_BD is None or not isinstance(reward, RewardModelScorer):
+        if latent_BD is None or not isinstance(self._reward, RewardModelScorer):
             return None
-        score_BH = reward.reward_model.head(moved(latent_BD, reward.reward_model.device)).to(HOST)
-        score_BM = reward.reward_model.read_out.centred(score_BH)
+        score_BM = self._reward.by_member(latent_BD)
         return score_BM.std(-1) if score_BM.shape[-1] > 1 else None
 
 

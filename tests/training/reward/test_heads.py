@@ -220,9 +220,7 @@ def test_where_every_tool_gets_the_score_nothing_is_said(
     assert not (out / "artifact" / "README.md").exists()
 
 
-def test_what_each_member_says_is_told_in_deviations_from_its_own_mean(
-    world: Path, policy: Path, ensemble: Path
-) -> None:
+def test_what_each_member_says_is_told_from_its_own_mean(world: Path, policy: Path, ensemble: Path) -> None:
     language_model = load_language_model(str(policy))
     reward_model = load_reward_model(ensemble / "artifact")
     rows = read_records(world / "prompts.jsonl", PromptRecord)
@@ -230,7 +228,7 @@ def test_what_each_member_says_is_told_in_deviations_from_its_own_mean(
     asked = [prompt for prompt in prompts for _ in range(20)]
     responses = sample(language_model, asked)
     scorer = RewardModelScorer(reward_model, language_model)
-    member_BM = scorer.by_member(asked, responses)
+    member_BM = scorer.by_member(scorer.latents(asked, responses)) / reward_model.score_std
     assert member_BM.shape == (len(asked), 3)
     assert member_BM.mean(0).tolist() == pytest.approx([0.0] * 3, abs=0.2)
     penalty = 0.5 * member_BM.var(1, correction=0)
