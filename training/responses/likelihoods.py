@@ -62,6 +62,11 @@ def batch_hidden_states(
     return hidden_BTD[predicting_positions(rows, model.device)], tokens_N
 
 
+def summed_up(values_N: Tensor, responses: Sequence[Sequence[int]]) -> Tensor:
+    """(B,) sums over the tokens of each response, whose values come one after the other."""
+    return torch.stack([part_N.sum() for part_N in values_N.split([len(ids) for ids in responses])])
+
+
 def response_batches(
     prompt_ids: Sequence[Sequence[int]],
     response_ids: Sequence[Sequence[int]],
