@@ -20,12 +20,13 @@ from training.data.rehearsal import rehearse_reward_model
 from training.hacking.examination import Examination, examine
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
-from training.records import PreferenceRecord, PromptRecord, write_records
+from training.records import PromptRecord, write_records
 from training.reward.builder import RewardBuilder
 from training.reward.heads import read_out_of
 from training.reward.held_out import (
     head_figures,
     held_out_figures,
+    held_out_records,
     previous_differences,
     score_differences,
     scored_pairs,
@@ -76,11 +77,12 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     examination = examine(
         config, policy, reward_model, prompts, preferences.train, builder.samples, teacher=builder.teacher
     )
-    of_previous, previous = previous_differences(config, agreement(preferences.validation, differences))
+    of_previous: dict[str, object] = {}
     if kind == "reward":
-        records = load(config.preferences, PreferenceRecord)
-        scored = scored_pairs(reward_model, records, differences, previous, max_length=max_length)
-        write_records(run.out / SCORED_PAIRS, scored)
+        held_out = held_out_records(reward_model, config.preferences, max_length=max_length)
+        measured = agreement(preferences.validation, differences)
+        of_previous, previous = previous_differences(config, held_out, measured)
+        write_records(run.out / SCORED_PAIRS, scored_pairs(held_out, differences, previous))
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
