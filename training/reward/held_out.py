@@ -21,7 +21,7 @@ from training.reward.scoring import shared_scores, shared_scores_by_head
 
 
 def score_differences(reward_model: RewardModel, pairs: Sequence[Pair], *, of_cost: bool = False) -> list[float]:
-    """By how much A is the better one: its raw score minus that of B, or what B costs more."""
+    """How much better A is: its raw score minus that of B, or what B costs more."""
     score_a_P = shared_scores(reward_model, [pair.a.token_ids for pair in pairs])
     score_b_P = shared_scores(reward_model, [pair.b.token_ids for pair in pairs])
     difference_P = score_b_P - score_a_P if of_cost else score_a_P - score_b_P
@@ -69,7 +69,7 @@ class HeldOut:
 
 
 def held_out_records(model: RewardModel, path: Path, *, max_length: int) -> list[HeldOut]:
-    """Those of a file, in its order, which is that of `Preferences.validation`."""
+    """The validation pairs of a file in its order, which is that of `Preferences.validation`."""
     records = [record for record in load(path, PreferenceRecord) if record.split == "validation"]
     seen: Counter[str] = Counter()
     place_of: dict[int, int] = {}
