@@ -298,33 +298,46 @@ def response_log_probabilities(
     responses: Sequence[Sequence[int]],
     pad_id: int,
     temperature: float,
-    *,
-    entropy_gradient: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """(N,) log-probabilities of the response tokens under softmax(logits / temperature), and the (N,) entropies."""
-    hidden_ND, tokens_N = response_hidden_states(model, prompts, responses, pad_id)
-    return token_log_probabilities(model, hidden_ND, tokens_N, temperature, entropy_gradient=entropy_gradient)
+) -> Tensor:
+    """(N,) log-probabilities of the response tokens under softmax(logits / temperature)."""
+    return token_log_probabilities(model, *response_hidden_states(model, prompts, responses, pad_id), temperature)
 
 
 def token_log_probabilities(
-    model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor, temperature: float, *, entropy_gradient: bool = False
-) -> tuple[Tensor, Tensor]:
-    """(N,) log-probabilities and (N,) entropies like `response_log_probabilities`, from the (N, D) states before the
-    tokens.
+    model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor, temperature: float
+) -> Tensor:
+    """(N,) log-probabilities like `response_log_probabilities`, from the (N, D) states before the tokens."""
 
-    The temperature is the one that the tokens were sampled at; rollout, reference and training must agree on it, which
-    is why this is the only function that they use.
-    """
+    def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        return _of_tokens(_log_probabilities(model, hidden_ND, temperature), tokens_N)
+
+    return _joined(_in_chunks(model, of_chunk, hidden_ND, tokens_N))
+
+
+def token_log_probabilities_and_entropies(
+    model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor, temperature: float, *, entropy_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """(N,) log-probabilities as `token_log_probabilities` has them, and the (N,) entropies of what the tokens were
+    drawn from, for a third more of the time that the vocabulary takes."""
 
     def of_chunk(hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-        log_probabilities_NV = torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
+        log_probability_NV = _log_probabilities(model, hidden_ND, temperature)
         with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-            entropy_N = -(log_probabilities_NV.exp() * log_probabilities_NV).sum(-1)
-        return log_probabilities_NV.gather(-1, tokens_N[:, None]).squeeze(-1), entropy_N
+            entropy_N = -(log_probability_NV.exp() * log_probability_NV).sum(-1)
+        return _of_tokens(log_probability_NV, tokens_N), entropy_N
 
-    parts = _in_chunks(model, of_chunk, hidden_ND, tokens_N)
-    log_probabilities, entropies = zip(*parts, strict=True)
+    log_probabilities, entropies = zip(*_in_chunks(model, of_chunk, hidden_ND, tokens_N), strict=True)
     return _joined(log_probabilities), _joined(entropies)
+
+
+def _log_probabilities(model: "PreTrainedModel", hidden_ND: Tensor, temperature: float) -> Tensor:
+    """(N, V). The temperature is the one that tokens were sampled at: rollout, reference and training must agree on it,
+    which is why all of them come here."""
+    return torch.log_softmax(at_least_float32(project(model, hidden_ND)) / temperature, dim=-1)
+
+
+def _of_tokens(log_probability_NV: Tensor, tokens_N: Tensor) -> Tensor:
+    return log_probability_NV.gather(-1, tokens_N[:, None]).squeeze(-1)
 
 
 def cross_entropy(model: "PreTrainedModel", hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:

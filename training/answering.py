@@ -76,7 +76,9 @@ def write(shelf: Shelf, question: Mapping[str, Any], tell: Tell) -> Answer:
             require_room("generate", config, threads=torch.get_num_threads())
         return open_language_model(config.policy, config)
 
-    policy = shelf.take(config.policy, opened)
+    # Held in other numbers, or reading by another template, it is another policy.
+    settings = config.weights, config.chat_template_kwargs, config.system_turns
+    policy = shelf.take(json.dumps([config.policy, *settings]), opened)
     config = settled(config, chosen(vars(config), facts_of(policy.model)))
     record = PromptRecord("0", _conversation(question["prompt"]))
     ((prompt, *_), _) = encode_prompts(policy, [record], max_new_tokens=config.max_new_tokens)
@@ -117,7 +119,7 @@ def write(shelf: Shelf, question: Mapping[str, Any], tell: Tell) -> Answer:
 def score(shelf: Shelf, question: Mapping[str, Any], _tell: Tell) -> Answer:
     """What a reward or cost model makes of pairs of prompt and response: raw, and normalised by its own statistics."""
     location, kind = str(question["model"]), question.get("kind", "reward")
-    model = shelf.take(location, lambda: open_reward_model(location, kind=kind))
+    model = shelf.take(json.dumps([location, kind]), lambda: open_reward_model(location, kind=kind))
     pairs = question["pairs"]
     encoded = model.encode_samples(
         (_conversation(pair["prompt"]) for pair in pairs),

@@ -44,9 +44,9 @@ def test_padding_is_never_end_of_sequence(model_directory: Path) -> None:
 def test_log_probabilities_do_not_depend_on_padding(model_directory: Path) -> None:
     loaded = load_language_model(model_directory)
     with torch.no_grad():
-        together, _ = response_log_probabilities(loaded.model, PROMPTS, RESPONSES, loaded.pad_id, 1.0)
+        together = response_log_probabilities(loaded.model, PROMPTS, RESPONSES, loaded.pad_id, 1.0)
         alone = [
-            response_log_probabilities(loaded.model, [prompt], [response], loaded.pad_id, 1.0)[0]
+            response_log_probabilities(loaded.model, [prompt], [response], loaded.pad_id, 1.0)
             for prompt, response in zip(PROMPTS, RESPONSES, strict=True)
         ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
@@ -58,7 +58,7 @@ def test_log_probabilities_are_those_of_a_plain_left_padded_forward_pass(model_d
     ids = torch.tensor([[loaded.pad_id] * padding + prompt + response])
     mask = torch.tensor([[0] * padding + [1] * (len(prompt) + len(response))])
     with torch.no_grad():
-        ours, _ = response_log_probabilities(loaded.model, [prompt], [response], loaded.pad_id, 0.7)
+        ours = response_log_probabilities(loaded.model, [prompt], [response], loaded.pad_id, 0.7)
         logits = loaded.model(ids, attention_mask=mask, position_ids=mask.cumsum(-1) - mask).logits[0]
     logits[:, loaded.pad_id] = -torch.inf  # which has no probability
     expected = [
@@ -88,9 +88,7 @@ def test_every_listed_end_of_sequence_id_counts(directory_of: Callable[[str], Pa
 
 def test_dropout_never_acts(directory_of: Callable[[str], Path]) -> None:
     loaded = load_language_model(directory_of("gpt2"))  # its configuration asks for dropout of 0.1
-    first, second = (
-        response_log_probabilities(loaded.model, PROMPTS, RESPONSES, loaded.pad_id, 1.0)[0] for _ in range(2)
-    )
+    first, second = (response_log_probabilities(loaded.model, PROMPTS, RESPONSES, loaded.pad_id, 1.0) for _ in range(2))
     assert torch.equal(first, second)
 
 

@@ -123,7 +123,7 @@ def test_the_hotter_the_policy_the_less_likely_is_what_it_writes(directory_of: C
         sampled = sample_responses(loaded, PROMPTS * 20, max_new_tokens=8, temperature=temperature, seed=0)
         written = [response.token_ids for response in sampled]
         with torch.no_grad():
-            plain_N, _ = response_log_probabilities(loaded.model, PROMPTS * 20, written, loaded.pad_id, 1.0)
+            plain_N = response_log_probabilities(loaded.model, PROMPTS * 20, written, loaded.pad_id, 1.0)
         means.append(float(plain_N.mean()))
     assert means == sorted(means, reverse=True)
 
@@ -160,7 +160,7 @@ def test_equal_prompts_are_answered_differently_and_in_the_order_in_which_they_w
     assert len({response.token_ids for response in sampled}) == 8
     mixed = sample_responses(loaded, [PROMPTS[1], PROMPTS[0]], max_new_tokens=8, temperature=1.0, seed=0)
     with torch.no_grad():
-        told_N, _ = response_log_probabilities(
+        told_N = response_log_probabilities(
             loaded.model, [PROMPTS[1], PROMPTS[0]], [one.token_ids for one in mixed], loaded.pad_id, 1.0
         )
     kept = [value for response in mixed for value in response.log_probabilities]

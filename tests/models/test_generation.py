@@ -34,7 +34,7 @@ def test_sampled_log_probabilities_are_those_that_training_computes(model_direct
     loaded = eager_to_end(load_language_model(model_directory))
     sampled = sample_responses(loaded, PROMPTS, max_new_tokens=20, temperature=0.8, seed=3)
     with torch.no_grad():
-        trained, _ = response_log_probabilities(
+        trained = response_log_probabilities(
             loaded.model, PROMPTS, [response.token_ids for response in sampled], loaded.pad_id, 0.8
         )
     kept = torch.tensor([value for response in sampled for value in response.log_probabilities])

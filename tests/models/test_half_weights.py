@@ -94,7 +94,7 @@ def test_what_is_written_has_the_log_probabilities_that_training_computes(in_bfl
                 activate(model, None)
             sampled = sample_responses(in_bfloat16, PROMPTS, max_new_tokens=12, temperature=0.8, seed=3)
             with torch.no_grad():
-                trained, _ = response_log_probabilities(
+                trained = response_log_probabilities(
                     model, PROMPTS, [response.token_ids for response in sampled], in_bfloat16.pad_id, 0.8
                 )
             kept = torch.tensor([value for response in sampled for value in response.log_probabilities])

@@ -28,7 +28,7 @@ def test_what_is_held_in_half_says_and_teaches_the_same(family: str, directory_o
         with torch.no_grad():
             for weight in learnt_weights(model).values():
                 weight.add_(0.05)
-        log_probability_N, _ = response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
+        log_probability_N = response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
         log_probability_N.sum().backward()  # type: ignore[no-untyped-call]
         gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
         halves = sum(one.dtype == torch.bfloat16 for one in model.parameters())
@@ -55,7 +55,7 @@ def test_what_lies_in_bfloat16_is_opened_as_it_lies_and_says_the_same(
     assert all(mapped(one, tmp_path / "policy") for one in halves), "no copy was made of them"
     assert type(held) is type(wide)
     assert not any(one.requires_grad for one in halves)
-    said, again = (response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)[0] for model in (wide, held))
+    said, again = (response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0) for model in (wide, held))
     assert torch.equal(said, again)
     judges = (load_reward_model(tmp_path / "reward", held=one) for one in (False, True))
     said, again = (scores(judge, PROMPTS) for judge in judges)

@@ -15,7 +15,7 @@ PROMPTS, RESPONSES = [[5, 6, 7], [9, 10, 11, 12]], [[30, 31, 0], [40, 41, 42, 0]
 
 def log_probabilities(model: PreTrainedModel) -> torch.Tensor:
     with torch.no_grad():
-        return response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)[0]
+        return response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
 
 
 def move(model: nn.Module) -> None:

@@ -51,11 +51,11 @@ def test_a_family_that_was_never_named_is_let_in(family: str, tmp_path: Path) ->
     prompts = [[5, 6, 7], [9, 10, 11, 12, 13, 14, 15]]
     sampled = sample_responses(policy, prompts, max_new_tokens=8, temperature=0.8, seed=0)
     with torch.no_grad():
-        trained_N, _ = response_log_probabilities(
+        trained_N = response_log_probabilities(
             policy.model, prompts, [one.token_ids for one in sampled], policy.pad_id, 0.8
         )
         save_language_model(policy, tmp_path / "saved")
-        again_N, _ = response_log_probabilities(
+        again_N = response_log_probabilities(
             load_language_model(tmp_path / "saved").model,
             prompts,
             [one.token_ids for one in sampled],

@@ -67,7 +67,7 @@ def test_what_is_quantised_says_and_teaches_what_its_widened_weights_would(
         with torch.no_grad():
             for weight in learnt_weights(one).values():
                 weight.add_(0.05)
-        log_probability_N, _ = response_log_probabilities(one, PROMPTS, RESPONSES, 0, 1.0)
+        log_probability_N = response_log_probabilities(one, PROMPTS, RESPONSES, 0, 1.0)
         log_probability_N.sum().backward()  # type: ignore[no-untyped-call]
         found.append((log_probability_N.detach(), {name: weight.grad for name, weight in one.named_parameters()}))
     (said, gradients), (expected, wanted) = found
@@ -86,7 +86,7 @@ def test_it_is_near_what_the_file_has_and_nothing_else_is_touched(
     assert all(torch.equal(weight, plain.get_parameter(name)) for name, weight in kept.items())
     assert sorted(weight_shapes(model)) == sorted(weight_shapes(plain))
     with torch.no_grad():
-        expected, said = (response_log_probabilities(one, PROMPTS, RESPONSES, 0, 1.0)[0] for one in (plain, model))
+        expected, said = (response_log_probabilities(one, PROMPTS, RESPONSES, 0, 1.0) for one in (plain, model))
     assert 0 < (said - expected).abs().max() < near
 
 
@@ -129,9 +129,9 @@ def test_steps_are_plain_passes_and_no_weight_is_halved(
 def test_products_in_bfloat16_take_them_in_bfloat16(directory_of: Callable[[str], Path]) -> None:
     model = opened(directory_of("llama"), "nf4")
     add_adapters(model, rank=4, alpha=8.0, seed=0)
-    exact, _ = response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
+    exact = response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
     with torch.autocast("cpu", torch.bfloat16):
-        said, _ = response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
+        said = response_log_probabilities(model, PROMPTS, RESPONSES, 0, 1.0)
     said.sum().backward()  # type: ignore[no-untyped-call]
     assert 0 < (said - exact).abs().max() < 0.1
     assert all(weight.grad is not None for weight in learnt_weights_of(model))

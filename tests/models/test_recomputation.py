@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 
 from models import backbone
-from models.backbone import LanguageModel, cross_entropy, load_language_model, response_hidden_states
-from models.backbone import response_log_probabilities as log_probabilities
+from models.backbone import (
+    LanguageModel,
+    cross_entropy,
+    load_language_model,
+    response_hidden_states,
+    token_log_probabilities_and_entropies,
+)
 from models.lora import add_adapters, learnt_weights
 from models.recomputation import recompute_layers
 
@@ -19,7 +24,8 @@ PROMPTS, RESPONSES = [[5, 6, 7], [9, 10, 11, 12]], [[30, 31, 0], [40, 41, 42, 0]
 def gradients(policy: LanguageModel) -> tuple[Tensor, dict[str, Tensor]]:
     """Of log-probabilities and entropies."""
     policy.model.zero_grad()
-    found_N, entropy_N = log_probabilities(policy.model, PROMPTS, RESPONSES, 0, 0.7, entropy_gradient=True)
+    states = response_hidden_states(policy.model, PROMPTS, RESPONSES, 0)
+    found_N, entropy_N = token_log_probabilities_and_entropies(policy.model, *states, 0.7, entropy_gradient=True)
     (found_N.square().sum() + entropy_N.sum()).backward()  # type: ignore[no-untyped-call]
     named = policy.model.named_parameters()
     return found_N.detach(), {name: one.grad.clone() for name, one in named if one.grad is not None}

@@ -47,6 +47,13 @@ def test_a_policy_writes_part_by_part_and_the_same_again(policy: Path, monkeypat
     assert said(writing(policy, seed=4))[-1] != whole
 
 
+def test_a_policy_reads_what_it_is_asked_by_the_settings_of_the_question(policy: Path) -> None:
+    turns = [{"role": "system", "content": "be brief"}, *PROMPT]
+    plain, folded = ({**writing(policy, system_turns=turn), "prompt": turns} for turn in ("template", "fold"))
+    first, second = (answer for answer in said(plain, folded) if answer.get("done"))
+    assert second == said(folded)[-1] != first
+
+
 def test_being_heard_changes_no_token(tmp_path: Path) -> None:
     model = tiny.policy(tmp_path / "source")
     drafts: list[list[list[int]]] = []

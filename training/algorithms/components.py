@@ -20,13 +20,18 @@ class Components:
         return (feature_BF.double() - self.mean_F) @ self.map_FK
 
 
+def deviations(x_BF: Tensor) -> Tensor:
+    """(F,) of columns, over B - 1; of a single row none."""
+    return x_BF.std(0, correction=min(1, len(x_BF) - 1))
+
+
 def principal_components(feature_BF: Tensor, count: int) -> Components:
     """The first `count` components of standardised features, or as many as there are."""
     x_BF = feature_BF.double()
-    mean_F, deviation_F = x_BF.mean(0), x_BF.std(0).clamp(min=1e-6)
+    mean_F, deviation_F = x_BF.mean(0), deviations(x_BF).clamp(min=1e-6)
     standard_BF = (x_BF - mean_F) / deviation_F
     _, _, direction_KF = torch.linalg.svd(standard_BF, full_matrices=False)
     map_FK = direction_KF[:count].T / deviation_F[:, None]
-    spread_K = ((x_BF - mean_F) @ map_FK).std(0)
+    spread_K = deviations((x_BF - mean_F) @ map_FK)
     kept_K = spread_K > 1e-6
     return Components(mean_F, map_FK[:, kept_K] / spread_K[kept_K])

@@ -36,7 +36,8 @@ ESTIMATORS: Mapping[Estimator, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, 
 def adapt_coefficient(coefficient: float, *, kl: float, target: float, episodes: int, horizon: int) -> float:
     """The coefficient after a batch whose responses lay `kl` nats from the reference on average.
 
-    beta <- beta (1 + clip(kl / target - 1, +-0.2) episodes / horizon). Ziegler et al. 2019, section 2.2.
+    beta <- beta (1 + clip(kl / target - 1, +-0.2) episodes / horizon). Ziegler et al. 2019, section 2.2. A batch of
+    more episodes than the horizon counts as one of it: five times as many would turn the coefficient below zero.
     """
     error = max(-CONTROLLER_CLIP, min(CONTROLLER_CLIP, kl / target - 1.0))
-    return coefficient * (1.0 + error * episodes / horizon)
+    return coefficient * (1.0 + error * min(episodes, horizon) / horizon)

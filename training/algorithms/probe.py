@@ -60,7 +60,8 @@ def cross_validated_strength(
 ) -> CrossValidation:
     """Choose the strength of `fit_bradley_terry` by the loss on held-out folds.
 
-    Pairs of one prompt must share a fold. With a single fold nothing is held out: margins and losses stay zero.
+    Pairs of one prompt must share a fold. With a single fold nothing is held out: margins stay zero, all strengths do
+    alike, and of such the strongest is taken.
     """
     margins = {strength: torch.zeros(len(fold_P), dtype=torch.float64) for strength in STRENGTHS}
     for fold in fold_P.unique():
@@ -74,7 +75,7 @@ def cross_validated_strength(
             )
             margins[strength][held] = difference_PF[held].double() @ coefficient_F
     losses = {strength: _loss(margin_P, preference_P, weight_P) for strength, margin_P in margins.items()}
-    best = min(losses, key=lambda strength: losses[strength])
+    best = min(sorted(losses, reverse=True), key=lambda strength: losses[strength])
     return CrossValidation(best, losses[best], margins[best])
 
 

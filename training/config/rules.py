@@ -39,7 +39,9 @@ class RewardRules:
         if "pattern" in self.weights and self.pattern is None:
             raise ConfigError("rules.pattern", "needed for the rule of that name")
         if self.pattern is not None:
+            import regex  # here alone: whoever reads settings would else wait for it
+
             try:
-                re.compile(self.pattern)
-            except (re.error, RecursionError, OverflowError) as error:
+                regex.compile(self.pattern)
+            except (regex.error, RecursionError, OverflowError) as error:
                 raise ConfigError("rules.pattern", "is no regular expression: %(error)s", error=str(error)) from None

@@ -82,7 +82,7 @@ def _reopened(folder: Path, policy: LanguageModel) -> LanguageModel:
 def _said_by_policy(policy: LanguageModel) -> Tensor:
     """(N,) log-probabilities of a response's tokens."""
     prompts, responses = policy.encode_prompts([PROMPT]), policy.encode_responses([RESPONSE])
-    return response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)[0].to(HOST)
+    return response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0).to(HOST)
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ from training.config import DpoConfig
 from training.data.batches import row_batches, shuffled_length_batches
 from training.data.examples import Example, Pair
 from training.direct.kept_reference import tokens_sha256
-from training.preferences.agreement import agreement
+from training.preferences.agreement import agreement, decided
 from training.preferences.comparisons import Preferences
 from training.preferences.intervals import Interval, clustered
+from training.responses.likelihoods import summed_up
 from training.runtime.metrics import Measures, merge
 from training.runtime.optimisation import Batch, Learner
 from training.runtime.seeds import derived_seed
@@ -145,12 +146,11 @@ def pair_log_probabilities(
     """(2, P) log-probabilities of whole responses, EOS included, all in one pass."""
     rows = _rows(policy, pairs, share_prompts=share_prompts)
     hidden_BTD = branch_hidden_states(policy.model, rows, policy.pad_id)
-    tokens = [token for pair in pairs for side in (pair.a, pair.b) for token in side.response_ids]
+    responses = [side.response_ids for pair in pairs for side in (pair.a, pair.b)]
     hidden_ND = hidden_BTD[predicting_positions(rows, policy.device)]
-    tokens_N = moved(torch.tensor(tokens), policy.device)
-    log_probability_N, _ = token_log_probabilities(policy.model, hidden_ND, tokens_N, temperature)
-    parts = log_probability_N.split([len(side.response_ids) for pair in pairs for side in (pair.a, pair.b)])
-    return torch.stack([part_N.sum() for part_N in parts]).view(-1, 2).T
+    tokens_N = moved(torch.tensor([token for ids in responses for token in ids]), policy.device)
+    log_probability_N = token_log_probabilities(policy.model, hidden_ND, tokens_N, temperature)
+    return summed_up(log_probability_N, responses).view(-1, 2).T
 
 
 def _rows(policy: LanguageModel, pairs: Sequence[Pair], *, share_prompts: bool) -> list[Branches]:
@@ -212,12 +212,9 @@ def _measures(reward_2P: Tensor, preference_P: Tensor) -> Measures:
 
 def _margin(pairs: Sequence[Pair], differences: Sequence[float]) -> Interval | None:
     """How much more reward the preferred response of a pair has, resampled by prompt."""
-    judged = [
-        (difference if pair.preference > 0.5 else -difference, pair.a.prompt_id)
-        for pair, difference in zip(pairs, differences, strict=True)
-        if pair.preference != 0.5
-    ]
-    return clustered([margin for margin, _ in judged], [prompt for _, prompt in judged]) if judged else None
+    judged = decided(pairs, differences)
+    margins = [difference if pair.preference > 0.5 else -difference for pair, difference in judged]
+    return clustered(margins, [pair.a.prompt_id for pair, _ in judged]) if judged else None
 
 
 def _plan(config: DpoConfig, pairs: Sequence[Pair]) -> list[list[int]]:

@@ -24,6 +24,7 @@ from training.data.opening import load, parted
 from training.direct.kept_reference import tokens_sha256
 from training.preferences.intervals import Interval, clustered_difference
 from training.records import UnpairedRecord
+from training.responses.likelihoods import summed_up
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimisation import Batch, Learner
 from training.runtime.ranks import ranks
@@ -72,7 +73,7 @@ def load_verdicts(path: Path, model: LanguageModel, *, max_length: int) -> Verdi
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Schedule:
     """What a run scores, and when, by places among the items. All of it follows from the seed, so that a run which
     resumes has no cursor to restore."""
 
@@ -85,7 +86,7 @@ class Plan:
     held_out_mismatched: Sequence[int]
 
 
-def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
+def schedule_of(config: KtoConfig, verdicts: Verdicts) -> Schedule:
     """Decide what the reference is asked and what each step learns from. Raises `InputError` where nothing can say how
     far the policy moves."""
     train = [judged.example for judged in verdicts.train]
@@ -96,7 +97,7 @@ def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
         for batch in even_batches(len(train), config.batch_size, seed=derived_seed(config.seed, "kto", epoch))
     ]
     if config.loss == "apo_zero_unpaired":
-        return Plan([*train, *validation], batches, [[] for _ in batches], [])
+        return Schedule([*train, *validation], batches, [[] for _ in batches], [])
     if not _of_several_prompts(train):
         raise InputError("all training responses are to one prompt: KTO compares with responses to others")
     drawn = [mismatched([train[item] for item in batch], train, verdicts.max_length) for batch in batches]
@@ -106,7 +107,7 @@ def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
         (order,) = even_batches(len(validation), len(validation), seed=derived_seed(config.seed, "kto", "held out"))
         held_out = mismatched([validation[item] for item in order], validation, verdicts.max_length)
     places = itertools.count(len(train) + len(validation))
-    return Plan(
+    return Schedule(
         [*train, *validation, *itertools.chain.from_iterable(drawn), *held_out],
         batches,
         [[next(places) for _ in of_batch] for of_batch in drawn],
@@ -116,13 +117,13 @@ def plan_of(config: KtoConfig, verdicts: Verdicts) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class JudgedResponses:
-    """What KTO learns from. Items are those of a plan: judged responses, then mismatched ones."""
+    """What KTO learns from. Items are those of a schedule: judged responses, then mismatched ones."""
 
     config: KtoConfig
     policy: LanguageModel
     verdicts: Verdicts
     judged: Sequence[Judged]
-    plan: Plan
+    schedule: Schedule
     kind_weights: tuple[float, float]
     phase: str = "kto"
     layout: int = 2
@@ -139,19 +140,19 @@ class JudgedResponses:
             undesirable=sum(judged.weight for judged in train if not judged.desirable),
         )
         judged = [*train, *verdicts.validation]
-        return cls(config, policy, verdicts, judged, plan_of(config, verdicts), weights)
+        return cls(config, policy, verdicts, judged, schedule_of(config, verdicts), weights)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.plan.items),)
+        return (len(self.schedule.items),)
 
     @property
     def kept_as(self) -> Mapping[str, str]:
-        return {"items": tokens_sha256(self.plan.items)}
+        return {"items": tokens_sha256(self.schedule.items)}
 
     @property
     def batches(self) -> Sequence[Sequence[int]]:
-        return self.plan.batches
+        return self.schedule.batches
 
     def micro_batches(self, items: Sequence[int]) -> list[list[int]]:
         lengths = [len(example) for example in self._at(items)]
@@ -159,10 +160,10 @@ class JudgedResponses:
         return [[items[place] for place in batch] for batch in batches]
 
     def scorer(self, policy: LanguageModel) -> Callable[[Sequence[int]], Tensor]:
-        return lambda batch: log_probabilities(policy, self._at(batch), self.config.temperature)
+        return lambda batch: whole_log_probabilities(policy, self._at(batch), self.config.temperature)
 
     def batch(self, step: int, learner: Learner, reference: Tensor, *, passes: int) -> Batch[int]:
-        items, mismatched = self.batches[step], self.plan.mismatched[step]
+        items, mismatched = self.batches[step], self.schedule.mismatched[step]
         weight = sum(self.judged[item].weight for item in items)
         kl = self._kl(learner, mismatched, reference)
 
@@ -185,7 +186,7 @@ class JudgedResponses:
     def log_ratios(self, model: "PreTrainedModel", batch: Sequence[int], reference: Tensor) -> Tensor:
         """(B,) of a replica of the policy, in one pass."""
         policy = replace(self.policy, model=model)
-        return log_probabilities(policy, self._at(batch), self.config.temperature) - reference[batch]
+        return whole_log_probabilities(policy, self._at(batch), self.config.temperature) - reference[batch]
 
     def all_log_ratios(self, model: "PreTrainedModel", items: Sequence[int], reference: Tensor) -> Tensor:
         """On the host, in the order of micro-batches."""
@@ -207,7 +208,7 @@ class JudgedResponses:
         return estimated_kl(torch.cat(learner.replicas.map(compare, mismatched)))
 
     def _at(self, items: Sequence[int]) -> list[Example]:
-        return [self.plan.items[item] for item in items]
+        return [self.schedule.items[item] for item in items]
 
 
 def summary(responses: JudgedResponses, reference: Tensor) -> dict[str, object]:
@@ -231,7 +232,7 @@ def summary(responses: JudgedResponses, reference: Tensor) -> dict[str, object]:
 @torch.no_grad()
 def _held_out(responses: JudgedResponses, reference: Tensor) -> dict[str, object]:
     model, first = responses.policy.model, len(responses.verdicts.train)
-    mismatched = responses.plan.held_out_mismatched
+    mismatched = responses.schedule.held_out_mismatched
     # Not on the replicas, which know nothing of the adapters' end.
     kl = estimated_kl(responses.all_log_ratios(model, mismatched, reference)) if mismatched else None
     parts: list[Measures] = []
@@ -293,13 +294,13 @@ def _of_several_prompts(examples: Sequence[Example]) -> bool:
     return len({example.prompt_ids for example in examples}) > 1
 
 
-def log_probabilities(policy: LanguageModel, examples: Sequence[Example], temperature: float) -> Tensor:
+def whole_log_probabilities(policy: LanguageModel, examples: Sequence[Example], temperature: float) -> Tensor:
     """(B,) log-probabilities of whole responses, EOS included, all in one pass."""
     responses = [example.response_ids for example in examples]
-    log_probability_N, _ = response_log_probabilities(
+    log_probability_N = response_log_probabilities(
         policy.model, [example.prompt_ids for example in examples], responses, policy.pad_id, temperature
     )
-    return torch.stack([part_N.sum() for part_N in log_probability_N.split([len(ids) for ids in responses])])
+    return summed_up(log_probability_N, responses)
 
 
 def verdict_loss(

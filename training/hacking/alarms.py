@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import ge, gt, le, lt
 from typing import Any, Self
 
 from torch import Tensor
@@ -63,8 +64,8 @@ class Evaluation:
         return cls(**{**row, "alarms": tuple(Alarm(**alarm) for alarm in row["alarms"])})
 
 
-class Judge:
-    """Compares samples of a policy with those of the reference, which are measured once."""
+class Detectors:
+    """All of a run: they compare samples of a policy with those of the reference, which are measured once."""
 
     def __init__(self, bounds: AlarmBounds, reference: Samples, *, max_kl: float | None) -> None:
         self._bounds = bounds
@@ -118,24 +119,24 @@ class Judge:
     def _rules(self) -> dict[Detector, tuple[float | None, Callable[[float, float], bool]]]:
         bounds = self._bounds
         return {
-            "divergence": (bounds.divergence, _above),
-            "held_out_falls": (bounds.held_out_falls, _at_least),
-            "disagreement": (bounds.disagreement, _above),
-            "outliers": (bounds.outliers, _above),
-            "kl": (self._kl_bound, _above),
-            "kl_efficiency": (bounds.kl_efficiency, _at_most),
-            "length_gain": (bounds.length_gain, _below),
-            "length_correlation": (self._length_correlation_bound(), _above),
-            "style": (bounds.style, _above),
-            "variety": (bounds.variety, _below),
-            "entropy": (bounds.entropy, _below),
-            "openings": (self._openings_bound(), _above),
-            "repetition": (bounds.repetition, _above),
-            "missing_eos": (bounds.missing_eos, _above),
-            "non_ascii": (bounds.non_ascii, _above),
-            "negative_kl": (bounds.negative_kl, _above),
-            "edits": (bounds.edits, _below),
-            "engine_gap": (bounds.engine_gap, _above),
+            "divergence": (bounds.divergence, gt),
+            "held_out_falls": (bounds.held_out_falls, ge),
+            "disagreement": (bounds.disagreement, gt),
+            "outliers": (bounds.outliers, gt),
+            "kl": (self._kl_bound, gt),
+            "kl_efficiency": (bounds.kl_efficiency, le),
+            "length_gain": (bounds.length_gain, lt),
+            "length_correlation": (self._length_correlation_bound(), gt),
+            "style": (bounds.style, gt),
+            "variety": (bounds.variety, lt),
+            "entropy": (bounds.entropy, lt),
+            "openings": (self._openings_bound(), gt),
+            "repetition": (bounds.repetition, gt),
+            "missing_eos": (bounds.missing_eos, gt),
+            "non_ascii": (bounds.non_ascii, gt),
+            "negative_kl": (bounds.negative_kl, gt),
+            "edits": (bounds.edits, lt),
+            "engine_gap": (bounds.engine_gap, gt),
         }
 
     def _length_correlation_bound(self) -> float | None:
@@ -188,19 +189,3 @@ def _sameness(now: Samples, reference: Samples) -> dict[str, float]:
 
 def _gain(now_B: Tensor | None, reference_B: Tensor | None) -> float | None:
     return None if now_B is None or reference_B is None else gain(now_B, reference_B)
-
-
-def _above(value: float, bound: float) -> bool:
-    return value > bound
-
-
-def _at_least(value: float, bound: float) -> bool:
-    return value >= bound
-
-
-def _at_most(value: float, bound: float) -> bool:
-    return value <= bound
-
-
-def _below(value: float, bound: float) -> bool:
-    return value < bound

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.placement import HOST, moved
 from training.config import InputError, PpoConfig
 from training.data.batches import draw
 from training.data.examples import Prompt
 from training.engines.engine import Sampling
 from training.engines.own import OwnEngine
-from training.hacking.alarms import Alarm, Evaluation, Judge
+from training.hacking.alarms import Alarm, Detectors, Evaluation
 from training.hacking.detectors import Samples
 from training.hacking.edits import preferred_over_edits
 from training.responses.likelihoods import log_probabilities
@@ -73,20 +72,20 @@ class Watch:
         self._judges = judges
         self._folder = folder
         self._prompts = _spread(prompts, max(1, config.detector_responses // SAMPLES_PER_PROMPT), config.seed)
-        self._judge: Judge | None = None
+        self._detectors: Detectors | None = None
         self._evaluations: list[Evaluation] = []
 
     def evaluate(self, iteration: int) -> Measures:
         """Judge samples of the policy after so many iterations, and write the report anew."""
-        if self._judge is None:
+        if self._detectors is None:
             reference, _ = self._sample(Sampler(OwnEngine(), self._reference), REFERENCE_SAMPLES, "reference")
-            self._judge = Judge(self._config.alarms, reference, max_kl=self._config.max_kl)
+            self._detectors = Detectors(self._config.alarms, reference, max_kl=self._config.max_kl)
         samples, prompts = self._sample(self._sampler, SAMPLES_PER_PROMPT, "policy")
         if not self._sampler.exact:
             samples = replace(samples, engine_gap=self._sampler.gap)
         if self._config.alarms.edits is not None:
             samples = replace(samples, preferred_over_edits=self._preferred_over_edits(prompts, samples))
-        evaluation = self._judge.evaluate(iteration, samples, self._evaluations)
+        evaluation = self._detectors.evaluate(iteration, samples, self._evaluations)
         self._evaluations.append(evaluation)
         audit = {"audited_iteration": iteration, "audit": audited(samples, prompts)}
         write_json(self._folder / REPORT, {**self.summary(), **audit})
@@ -192,11 +191,9 @@ class Watch:
 
     def _deviations(self, latent_BD: Tensor | None) -> Tensor | None:
         """(B,) how far the members of an ensemble disagree; None of a rule, and of a single head."""
-        reward = self._reward
-        if latent_BD is None or not isinstance(reward, RewardModelScorer):
+        if latent_BD is None or not isinstance(self._reward, RewardModelScorer):
             return None
-        score_BH = reward.reward_model.head(moved(latent_BD, reward.reward_model.device)).to(HOST)
-        score_BM = reward.reward_model.read_out.centred(score_BH)
+        score_BM = self._reward.by_member(latent_BD)
         return score_BM.std(-1) if score_BM.shape[-1] > 1 else None
 
 

@@ -44,8 +44,8 @@ LOGIT_BYTES = 64 << 20
 LEARNING_LOGITS = 3
 """Of each predicted token: log-probabilities, their gradient and that of the logits."""
 
-ASKED_LOGITS = 3
-"""The same without learning: log-probabilities, and twice as much for their entropy."""
+ASKED_LOGITS = 2
+"""The same without learning: log-probabilities, and what they are made of."""
 
 
 def weights(shape: ModelShape, *, held: Holding | None = None) -> float:

@@ -15,7 +15,7 @@ from models.backbone import (
     at_least_float32,
     cross_entropy,
     response_hidden_states,
-    token_log_probabilities,
+    token_log_probabilities_and_entropies,
 )
 from models.value import ActorCritic, Critic
 from training.config import PpoConfig
@@ -23,7 +23,7 @@ from training.data.batches import length_batches
 from training.data.examples import Example
 from training.ppo.objective import Minibatch, policy_objective, value_objective
 from training.ppo.rollout import Rollout, response_values
-from training.responses.likelihoods import batch_log_probabilities, response_batches
+from training.responses.likelihoods import batch_hidden_states, response_batches
 from training.runtime.metrics import Measures, merge
 from training.runtime.precision import products_in
 from training.runtime.replicas import Replicas
@@ -64,14 +64,12 @@ class SeparateGradients:
 
     def _of_policy(self, minibatch: Minibatch, model: "PreTrainedModel", rows: Sequence[int]) -> Measures:
         def objective(batch: Sequence[int]) -> tuple[Tensor, Measures]:
-            log_probability_N, entropy_N = batch_log_probabilities(
+            hidden_ND, tokens_N = batch_hidden_states(
                 replace(self._policy, model=model),
                 *_token_ids(minibatch.rollout, batch),
-                self._config.temperature,
                 share_prompts=self._share_prompts,
-                entropy_gradient=self._config.entropy_coefficient > 0,
             )
-            return policy_objective(self._config, minibatch, batch, log_probability_N, entropy_N)
+            return _policy_objective(self._config, minibatch, batch, model, hidden_ND, tokens_N)
 
         return _over_micro_batches(self._config, minibatch.rollout, rows, objective, share_prompts=self._share_prompts)
 
@@ -116,17 +114,25 @@ class SharedGradients:
             value_measures = merge(*(measures for _, measures in valued))
             if critic_only:
                 return value, value_measures
-            log_probability_N, entropy_N = token_log_probabilities(
-                module.model,
-                hidden_ND,
-                tokens_N,
-                config.temperature,
-                entropy_gradient=config.entropy_coefficient > 0,
-            )
-            loss, measures = policy_objective(config, minibatch, batch, log_probability_N, entropy_N)
+            loss, measures = _policy_objective(config, minibatch, batch, module.model, hidden_ND, tokens_N)
             return loss + value, merge(measures, value_measures)
 
         return _over_micro_batches(config, minibatch.rollout, rows, objective)
+
+
+def _policy_objective(
+    config: PpoConfig,
+    minibatch: Minibatch,
+    rows: Sequence[int],
+    model: "PreTrainedModel",
+    hidden_ND: Tensor,
+    tokens_N: Tensor,
+) -> tuple[Tensor, Measures]:
+    learns = config.entropy_coefficient > 0
+    log_probability_N, entropy_N = token_log_probabilities_and_entropies(
+        model, hidden_ND, tokens_N, config.temperature, entropy_gradient=learns
+    )
+    return policy_objective(config, minibatch, rows, log_probability_N, entropy_N)
 
 
 def _over_micro_batches(

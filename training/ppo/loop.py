@@ -5,9 +5,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
 
-from models.lora import learnt_weights, set_learnt_weights
 from training.algorithms.kl import adapt_coefficient, k3
 from training.algorithms.losses import explained_variance
 from training.algorithms.table import ALGORITHMS
@@ -23,16 +21,17 @@ from training.ppo.loop_values import LoopValues
 from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
 from training.ppo.rollout import Rollout, collect
+from training.ppo.way_back import WayBack
 from training.responses.sampler import STALE
 from training.responses.texts import sample_texts
-from training.runtime.checkpoint import Checkpoint, pack, unpack
+from training.runtime.checkpoint import Checkpoint
 from training.runtime.metrics import Measures, mean_of, merge
 from training.runtime.optimiser import linear_schedule
 from training.runtime.publishing import finish
 from training.runtime.run import PhaseTimer, Run, State
 from training.runtime.seeds import derived_seed
 from training.runtime.steps import Steps
-from training.runtime.throughput import ADAPTER_PASSES, TRAINING_PASSES, Meter
+from training.runtime.throughput import Meter
 
 PHASE = "ppo"
 CHECKPOINT_LAYOUT = 4
@@ -78,13 +77,8 @@ class PpoLoop:
         self._steps = Steps(run, self._meter, total=config.iterations, checkpoint_steps=config.checkpoint_steps)
         self._kl_coefficient = config.kl_coefficient
         self._constraint = Constraint(config)
-        # What the run goes back to: the last policy that wrote a rollout within the bound of KL, or after an alarm the
-        # last one of which an evaluation raised none that acts.
-        self._good = self._snapshot()
-        self._quiet = self._good
-        self._quiet_iteration = 0
+        self._way_back = WayBack(config, self._learner, models.policy.model)
         self._published_row: int | None = None  # of the history, where it isn't the last within the bound
-        self._roll_backs = 0
         self._history: list[dict[str, float]] = []
 
     def train(self) -> str | None:
@@ -94,11 +88,12 @@ class PpoLoop:
         iterations = len(self._history) - (stopped_early is not None)
         # Nobody has looked at what the last updates made: no rollout followed them.
         if stopped_early is None and not self._watched(iterations)[0]:
-            stopped_early, self._good = "alarm", self._quiet
+            stopped_early = "alarm"
+            self._way_back.distrust()
         if stopped_early == "alarm":
-            self._published_row = iterations = self._quiet_iteration
+            self._published_row = iterations = self._way_back.quiet_iteration
         if stopped_early is not None:
-            set_learnt_weights(self._models.policy.model, unpack("good.policy", self._good))
+            self._way_back.take()
             self._models.sampler.moved()
         if self._best is not None:
             self._best.measure(iterations)
@@ -121,7 +116,7 @@ class PpoLoop:
             **{name: value for name, value in last.items() if name.startswith("rule_")},
             "iterations": len(self._history),
             "kl_coefficient": self._kl_coefficient,
-            "roll_backs": self._roll_backs,
+            "roll_backs": self._way_back.roll_backs,
             **self._constraint.summary(last),
             **(self._best.summary() if self._best is not None else {}),
             **({"alarms": self._watch.alarms, "reward_hacking": self._watch.summary()} if self._watch else {}),
@@ -159,14 +154,11 @@ class PpoLoop:
             with timer.measure("held_out"):
                 measures |= self._best.measure(iteration)
         if not quiet:
-            # Not the last within the bound of KL: since the last evaluation it may have learnt to hack already.
-            self._good = self._quiet
+            self._way_back.distrust()
         elif within_bound:
             # Before the updates: the policy that wrote this rollout is known to be within the bound, and whether they
             # leave it is known from the next. One that is beyond it is left as it is, to be thrown away.
-            self._good = self._snapshot()
-            if evaluated and self._config.on_alarm != "report":
-                self._quiet, self._quiet_iteration = self._good, iteration
+            self._way_back.keep(iteration, is_quiet=evaluated)
             with timer.measure("train"):
                 measures = merge(measures, self._update(iteration, rollout))
             # After the updates: the rollout's advantages, and its divergence in the loss, are priced alike throughout.
@@ -209,30 +201,21 @@ class PpoLoop:
         return not self._watch.acting, measures
 
     def _pace(self, rollout: Rollout, measures: Measures, timer: PhaseTimer) -> Measures:
-        passes = ADAPTER_PASSES if self._config.lora_rank else TRAINING_PASSES
         return {
             **{f"{phase}_seconds": mean_of(seconds) for phase, seconds in timer.seconds.items()},
             **self._meter.measures(
                 tokens=sum(sequence_lengths(rollout)),
-                flop=ppo_flop(self._models, rollout, measures, actor_passes=passes),
+                flop=ppo_flop(self._models, rollout, measures, self._config),
                 seconds=sum(timer.seconds.get(phase, 0.0) for phase in ("generate", "score", "train")),
             ),
         }
 
-    def _snapshot(self) -> dict[str, Tensor]:
-        """What to go back to: the policy, or everything that learns where the run would go on from it."""
-        if self._config.kl_roll_backs:
-            return pack("good", self._learner.tensors())
-        return pack("good.policy", learnt_weights(self._models.policy.model))
-
     def _roll_back(self) -> bool:
         """Return to the last good policy and hold it more tightly; false when that was done too often."""
-        if self._roll_backs == self._config.kl_roll_backs:
+        if not self._way_back.roll_back():
             return False
-        self._learner.restore(unpack("good", self._good))
         self._models.sampler.moved()
         self._kl_coefficient *= 2
-        self._roll_backs += 1
         return True
 
     def _update(self, iteration: int, rollout: Rollout) -> Measures:
@@ -326,18 +309,17 @@ class PpoLoop:
 
     def _state(self) -> State:
         best = self._best.tensors() if self._best is not None else {}
-        quiet = pack("quiet", self._quiet) if self._config.on_alarm != "report" else {}
         values = LoopValues(
             layout=CHECKPOINT_LAYOUT,
             kl_coefficient=self._kl_coefficient,
             constraint=self._constraint.state(),
-            roll_backs=self._roll_backs,
+            roll_backs=self._way_back.roll_backs,
             history=self._history,
-            quiet_iteration=self._quiet_iteration,
+            quiet_iteration=self._way_back.quiet_iteration,
             watch=self._watch.evaluations if self._watch is not None else (),
             best=self._best.found if self._best is not None else None,
         )
-        return {**self._learner.tensors(), **self._good, **quiet, **best}, values.to_json()
+        return {**self._learner.tensors(), **self._way_back.tensors(), **best}, values.to_json()
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
         if checkpoint is None:
@@ -346,13 +328,10 @@ class PpoLoop:
         values = LoopValues.from_json(checkpoint.values)
         self._learner.restore(checkpoint.tensors)
         self._models.sampler.moved()
-        self._good = pack("good", unpack("good", checkpoint.tensors))
+        self._way_back.restore(checkpoint.tensors, quiet_iteration=values.quiet_iteration, roll_backs=values.roll_backs)
         self._kl_coefficient = values.kl_coefficient
         self._constraint.restore(values.constraint)
-        self._roll_backs = values.roll_backs
         self._history = values.history
-        self._quiet = unpack("quiet", checkpoint.tensors)
-        self._quiet_iteration = values.quiet_iteration
         if self._watch is not None:
             self._watch.restore(values.watch)
         if self._best is not None and values.best is not None:

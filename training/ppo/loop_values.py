@@ -11,7 +11,7 @@ from training.ppo.constraint import ConstraintState
 
 @dataclass(frozen=True, slots=True)
 class LoopValues:
-    """Where a loop stood after an iteration; the meaning of each is that of the loop's attribute by its name."""
+    """Where a loop stood after an iteration; each is what it or its way back has by that name."""
 
     layout: int
     kl_coefficient: float

@@ -40,13 +40,21 @@ class Agreement:
         }
 
 
+def by_people(pair: Pair) -> bool:
+    """Whether a person judged it: a model that has learnt from machines would agree with them."""
+    return not pair.source.startswith(MACHINE)
+
+
+def decided(pairs: Sequence[Pair], differences: Sequence[float]) -> list[tuple[Pair, float]]:
+    """Pairs that models are measured by: people took a side. Each with its own of the `differences`."""
+    both = zip(pairs, differences, strict=True)
+    return [(pair, difference) for pair, difference in both if by_people(pair) and pair.preference != 0.5]
+
+
 def agreement(pairs: Sequence[Pair], differences: Sequence[float]) -> Agreement:
-    """Measure agreement, given each pair's score of A minus score of B. What machines said is left out: a model that
-    has learnt from machines would agree with them.
-    """
-    of_people = [two for two in zip(pairs, differences, strict=True) if not two[0].source.startswith(MACHINE)]
-    judged = [(pair, difference) for pair, difference in of_people if pair.preference != 0.5]
-    ties = len(of_people) - len(judged)
+    """Measure agreement, given each pair's score of A minus score of B. What machines said is left out."""
+    judged = decided(pairs, differences)
+    ties = sum(by_people(pair) for pair in pairs) - len(judged)
     if not judged:
         return Agreement(0, ties, None, None, (), ())
     correct = tuple(_correct(pair.preference, difference) for pair, difference in judged)

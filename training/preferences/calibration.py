@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.algorithms.probe import fit_bradley_terry
 from training.data.examples import Pair
-from training.preferences.agreement import negative_log_likelihood
+from training.preferences.agreement import decided, negative_log_likelihood
 
 BINS = 10
 RIDGE = 1e-2  # of a coefficient on differences of mean square 1: no temperature is 0, however separable the pairs
@@ -45,7 +45,7 @@ class Calibration:
 
 def calibration(pairs: Sequence[Pair], differences: Sequence[float]) -> Calibration | None:
     """Temperature fitted on every other prompt's pairs, errors of the rest; None with fewer than two prompts."""
-    judged = [(pair, difference) for pair, difference in zip(pairs, differences, strict=True) if pair.preference != 0.5]
+    judged = decided(pairs, differences)
     prompt_ids = sorted({pair.a.prompt_id for pair, _ in judged})
     if len(prompt_ids) < 2:
         return None

@@ -60,17 +60,19 @@ def clustered_difference(
 
 
 def clustered_proportion(values: Sequence[float], clusters: Sequence[Hashable]) -> Interval:
-    """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where all values are equal: a
-    bootstrap knows no doubt then.
+    """The interval of `clustered` for values in [0, 1], and Wilson's over the clusters where a bootstrap knows no
+    doubt: all values are equal, there is one cluster, or all have one mean.
     """
-    if len(set(values)) > 1:
-        return clustered(values, clusters)
-    return wilson(values[0] * len(set(clusters)), len(set(clusters)))
+    found, count = clustered(values, clusters), len(set(clusters))
+    return found if count > 1 and found.low < found.high else wilson(found.mean * count, count)
 
 
 def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
-    """Each one's number, in the order of their first items."""
+    """Each one's number, in the order of their first items. In a single cluster each item has its own: nothing says how
+    others would differ, and too little doubt is nearer the truth than none."""
     positions = {cluster: position for position, cluster in enumerate(dict.fromkeys(clusters))}
+    if len(positions) == 1:
+        return np.arange(len(clusters))
     return np.array([positions[cluster] for cluster in clusters])
 
 

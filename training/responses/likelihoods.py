@@ -1,13 +1,13 @@
 """How likely a model finds whole responses, whoever wrote them."""
 
-# B = batch, R = response tokens, N = real response tokens of a part of the batch
+# B = batch, R = response tokens, N = real response tokens of a part of the batch, D = hidden size
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from models.backbone import LanguageModel, response_log_probabilities, token_log_probabilities
+from models.backbone import LanguageModel, response_hidden_states, token_log_probabilities
 from models.branches import branch_hidden_states, neighbours, predicting_positions
 from models.placement import HOST, moved
 from training.algorithms.masking import length_mask, scatter_rows
@@ -34,37 +34,37 @@ def log_probabilities(
     log_probability_BR = torch.zeros(mask_BR.shape)
     for batch in response_batches(prompt_ids, response_ids, batch_tokens=batch_tokens, share_prompts=share_prompts):
         with products_in(precision):
-            log_probability_N, _ = batch_log_probabilities(
+            hidden_ND, tokens_N = batch_hidden_states(
                 model,
                 [prompt_ids[row] for row in batch],
                 [response_ids[row] for row in batch],
-                temperature,
                 share_prompts=share_prompts,
             )
+            log_probability_N = token_log_probabilities(model.model, hidden_ND, tokens_N, temperature)
         log_probability_BR[batch] = scatter_rows(log_probability_N.to(HOST), mask_BR[batch])
     return log_probability_BR
 
 
-def batch_log_probabilities(
+def batch_hidden_states(
     model: LanguageModel,
     prompt_ids: Sequence[Sequence[int]],
     response_ids: Sequence[Sequence[int]],
-    temperature: float,
     *,
     share_prompts: bool,
-    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(N,) log-probabilities and (N,) entropies like `response_log_probabilities`, with a prompt of neighbours computed
-    once where that is allowed."""
+    """(N, D) states before the response tokens, and the (N,) tokens, like `response_hidden_states`, with a prompt of
+    neighbours computed once where that is allowed."""
     if not share_prompts:
-        return response_log_probabilities(
-            model.model, prompt_ids, response_ids, model.pad_id, temperature, entropy_gradient=entropy_gradient
-        )
+        return response_hidden_states(model.model, prompt_ids, response_ids, model.pad_id)
     rows = neighbours(prompt_ids, response_ids, model.width)
     hidden_BTD = branch_hidden_states(model.model, rows, model.pad_id)
-    hidden_ND = hidden_BTD[predicting_positions(rows, model.device)]
     tokens_N = moved(torch.tensor([token for response in response_ids for token in response]), model.device)
-    return token_log_probabilities(model.model, hidden_ND, tokens_N, temperature, entropy_gradient=entropy_gradient)
+    return hidden_BTD[predicting_positions(rows, model.device)], tokens_N
+
+
+def summed_up(values_N: Tensor, responses: Sequence[Sequence[int]]) -> Tensor:
+    """(B,) sums over the tokens of each response, whose values come one after the other."""
+    return torch.stack([part_N.sum() for part_N in values_N.split([len(ids) for ids in responses])])
 
 
 def response_batches(

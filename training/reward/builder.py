@@ -10,6 +10,7 @@ from models.reward import RewardModel
 from training.config import RewardConfig
 from training.config.reward import Method
 from training.data.examples import Example, Pair, Prompt
+from training.preferences.agreement import by_people
 from training.preferences.comparisons import Preferences, comparisons
 from training.reward.held_out import score_differences
 from training.reward.kept_teacher import KeptTeacher
@@ -62,7 +63,7 @@ class RewardBuilder:
         self._taught = Taught(config, policy, reward_model, self._samples, preferences.validation)
         self._student = Student(config, policy, reward_model, self._samples, self._taught)
         judged = [pair for comparison in comparisons(preferences.train) for pair in comparison.pairs]
-        untied = sum(pair.preference != 0.5 for pair in preferences.validation)
+        untied = sum(by_people(pair) and pair.preference != 0.5 for pair in preferences.validation)
         self._trials = Trials(config, judged, validation_pairs=untied, can_distil=reward_model.reads_ids_of(policy))
         self.method: Method = self._trials.usual
         meter = Meter(reward_model.model, batch_tokens=config.batch_tokens)
@@ -190,7 +191,7 @@ class RewardBuilder:
     def _centred_differences(self, pairs: Sequence[Pair]) -> list[float]:
         if self._reward_model.read_out.heads > 1:
             centre(self._reward_model, self._reference)
-        return score_differences(self._reward_model, pairs)
+        return score_differences(self._reward_model, pairs, of_cost=self._student.objective.of_cost)
 
     def _steps_of(self, method: Method, train: Sequence[Pair]) -> int:
         return sum(phase.steps(self._config, comparisons(train)) for phase in PHASES[method])

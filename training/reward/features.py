@@ -33,10 +33,16 @@ def embed(model: LanguageModel | RewardModel, examples: Sequence[Example]) -> Te
     policy's `response_features`."""
     if isinstance(model, LanguageModel):
         return response_features(model, examples)
-    found = torch.zeros(len(examples), model.head.in_features)
-    for batch in length_batches([len(example) for example in examples], batch_tokens=BATCH_TOKENS):
-        found[batch] = latents(model, [examples[index].token_ids for index in batch]).to(HOST)
-    return found
+    return batched_latents(model, [example.token_ids for example in examples], batch_tokens=BATCH_TOKENS)
+
+
+@torch.inference_mode()
+def batched_latents(reward_model: RewardModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int) -> Tensor:
+    """(B, D): what a reward model's heads read of each sequence, in order, on the host."""
+    found_BD = torch.zeros(len(sequences), reward_model.head.in_features)
+    for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=batch_tokens):
+        found_BD[batch] = latents(reward_model, [sequences[index] for index in batch]).to(HOST)
+    return found_BD
 
 
 @torch.inference_mode()

@@ -4,6 +4,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from models.reward import RewardModel
 from training.config import InputError, RewardConfig
@@ -18,11 +20,12 @@ from training.reward.heads import by_criterion
 from training.reward.scoring import shared_scores, shared_scores_by_head
 
 
-def score_differences(reward_model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
-    """Raw score of A minus that of B."""
+def score_differences(reward_model: RewardModel, pairs: Sequence[Pair], *, of_cost: bool = False) -> list[float]:
+    """How much better A is: its raw score minus that of B, or what B costs more."""
     score_a_P = shared_scores(reward_model, [pair.a.token_ids for pair in pairs])
     score_b_P = shared_scores(reward_model, [pair.b.token_ids for pair in pairs])
-    return (score_a_P - score_b_P).tolist()
+    difference_P = score_b_P - score_a_P if of_cost else score_a_P - score_b_P
+    return difference_P.tolist()
 
 
 def held_out_figures(pairs: Sequence[Pair], differences: Sequence[float]) -> dict[str, object]:
@@ -57,7 +60,30 @@ def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
     return figures
 
 
-def previous_differences(config: RewardConfig, measured: Agreement) -> tuple[dict[str, object], list[float] | None]:
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A validation pair that the model can read; `place` counts those of its source, others too, from 0."""
+
+    record: PreferenceRecord
+    place: int
+
+
+def held_out_records(model: RewardModel, path: Path, *, max_length: int) -> list[HeldOut]:
+    """The validation pairs of a file in its order, which is that of `Preferences.validation`."""
+    records = [record for record in load(path, PreferenceRecord) if record.split == "validation"]
+    seen: Counter[str] = Counter()
+    place_of: dict[int, int] = {}
+    for record in records:
+        place_of[id(record)] = seen[record.source]
+        seen[record.source] += 1
+    sides = [record.response_a for record in records], [record.response_b for record in records]
+    fitting = encode_answers(model, records, *sides, max_length=max_length)
+    return [HeldOut(record, place_of[id(record)]) for record, _ in fitting]
+
+
+def previous_differences(
+    config: RewardConfig, held_out: Sequence[HeldOut], measured: Agreement
+) -> tuple[dict[str, object], list[float] | None]:
     """Figures of the model that this one would replace, on the same validation pairs, and its score differences; none
     where there is no such model.
 
@@ -66,8 +92,8 @@ def previous_differences(config: RewardConfig, measured: Agreement) -> tuple[dic
     if config.previous_reward is None:
         return {}, None
     previous_model = open_reward_model(config.previous_reward, config)
-    records = [record for record in load(config.preferences, PreferenceRecord) if record.split == "validation"]
-    pairs, _ = encode_pairs(previous_model, records, max_length=config.max_length)
+    records = [pair.record for pair in held_out]
+    pairs, _ = encode_pairs(previous_model, records, max_length=previous_model.max_positions)
     differences = score_differences(previous_model, pairs)
     previous = agreement(pairs, differences)
     if previous.prompt_ids != measured.prompt_ids:
@@ -83,26 +109,13 @@ def previous_differences(config: RewardConfig, measured: Agreement) -> tuple[dic
 
 
 def scored_pairs(
-    model: RewardModel,
-    records: Sequence[PreferenceRecord],
-    differences: Sequence[float],
-    previous: Sequence[float] | None,
-    *,
-    max_length: int,
+    held_out: Sequence[HeldOut], differences: Sequence[float], previous: Sequence[float] | None
 ) -> list[ScoredPairRecord]:
-    """The validation pairs among `records` that the model can read, each with its score difference."""
-    held_out = [record for record in records if record.split == "validation"]
-    seen: Counter[str] = Counter()
-    place_of: dict[int, int] = {}
-    for record in held_out:
-        place_of[id(record)] = seen[record.source]
-        seen[record.source] += 1
-    sides = [record.response_a for record in held_out], [record.response_b for record in held_out]
-    fitting = [record for record, _ in encode_answers(model, held_out, *sides, max_length=max_length)]
-    before_them: Sequence[float | None] = previous or [None] * len(fitting)
+    """Each pair with its score difference, and that by the previous model."""
+    before_them: Sequence[float | None] = previous or [None] * len(held_out)
     return [
-        ScoredPairRecord(record.source, place_of[id(record)], difference, before)
-        for record, difference, before in zip(fitting, differences, before_them, strict=True)
+        ScoredPairRecord(pair.record.source, pair.place, difference, before)
+        for pair, difference, before in zip(held_out, differences, before_them, strict=True)
     ]
 
 

@@ -80,8 +80,9 @@ def scored_loss(
         loss = loss + label_loss
     judged_P = preference_P != 0.5
     if bool(judged_P.any()):
-        right_P = ((score_a_P > score_b_P) == (preference_P > 0.5)) & judged_P
-        measures["accuracy"] = (float(right_P.sum()), float(judged_P.sum()))
+        # Equal scores are half right, as on held-out pairs.
+        right_P = (1 + torch.sign((score_a_P - score_b_P).detach() * (preference_P - 0.5))) / 2
+        measures["accuracy"] = (float(right_P[judged_P].sum()), float(judged_P.sum()))
     return loss, measures
 
 
@@ -112,7 +113,8 @@ def _choices_loss(score_of: Sequence[Tensor], batch: Sequence[Comparison], objec
 
 
 def _beside_choices(comparison: Comparison) -> list[float]:
-    """Weights of the pairs where rankings are choices: in a ranking ties alone, of which choices say nothing."""
+    """Weights of the pairs where rankings are choices: in a ranking ties alone, of which choices say nothing. A pair
+    without a weight is no tie: nobody said anything of it by the criterion."""
     if not comparison.is_ranking:
         return [pair.weight for pair in comparison.pairs]
-    return [comparison.weight if pair.preference == 0.5 else 0.0 for pair in comparison.pairs]
+    return [comparison.weight if pair.preference == 0.5 and pair.weight else 0.0 for pair in comparison.pairs]

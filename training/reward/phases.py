@@ -108,7 +108,7 @@ def _mismatch(student: Student, judgements: Judgements) -> Plan[tuple[Example, E
             return summed / len(rows), measures
 
         lengths = [len(samples[row]) for row in rows]
-        cut = _micro_batches(config, _length_of_first)
+        cut = _micro_batches(config, _tokens_of_both)
         return Batch(turned, loss, _work(student, lengths * 2), cut)  # under two prompts
 
     return Plan(config.mismatch_steps, batch, config.distil_learning_rate, WARMUP_FRACTION)
@@ -165,8 +165,9 @@ GENTLE = Phase(  # of a model that knows much already
 )
 
 
-def _length_of_first(pair: tuple[Example, Example]) -> int:
-    return len(pair[0])
+def _tokens_of_both(pair: tuple[Example, Example]) -> int:
+    """With padding."""
+    return 2 * max(map(len, pair))
 
 
 def _micro_batches(

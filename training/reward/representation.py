@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.algorithms.components import Components, principal_components
+from training.algorithms.components import Components, deviations, principal_components
 from training.reward.features import LIKELIHOOD_FEATURES
 
 # A coefficient of a likelihood feature may be this much larger than one of a hidden unit at the same cost: seven
@@ -46,7 +46,7 @@ def products_of(feature_BF: Tensor, prompt_BD: Tensor) -> Products:
 
 def scale_of(feature_BI: Tensor) -> Tensor:
     """(I,): by what a column is divided, its deviation; a likelihood's by less."""
-    deviation_I = feature_BI.std(0).clamp(min=1e-6)
+    deviation_I = deviations(feature_BI).clamp(min=1e-6)
     deviation_I[-LIKELIHOOD_FEATURES:] /= LIKELIHOOD_SCALE
     return deviation_I
 

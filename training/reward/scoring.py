@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from models.backbone import LanguageModel
-from models.placement import HOST
-from models.reward import RewardModel, latents, scores_by_head
+from models.placement import HOST, moved
+from models.reward import RewardModel, scores_by_head
 from training.data.batches import length_batches
 from training.data.examples import Example, Prompt
 from training.responses.written import WrittenResponse
+from training.reward.features import batched_latents
 from training.reward.kept_teacher import KeptTeacher
 from training.runtime.ranks import Ranks, ranks
 
@@ -69,22 +70,16 @@ class RewardModelScorer:
     def reward_model(self) -> RewardModel:
         return self._reward_model
 
-    @torch.inference_mode()
     def latents(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
         """What the heads read of each response, (B, D)."""
-        sequences = self._token_ids(prompts, responses)
-        latent_BD = torch.zeros(len(sequences), self._reward_model.head.in_features)
-        for batch in length_batches([len(sequence) for sequence in sequences], batch_tokens=BATCH_TOKENS):
-            latent_BD[batch] = latents(self._reward_model, [sequences[index] for index in batch]).to(HOST)
-        return latent_BD
+        return batched_latents(self._reward_model, self._token_ids(prompts, responses), batch_tokens=BATCH_TOKENS)
 
-    def by_member(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> Tensor:
-        """What each member of the ensemble says, (B, M), in deviations of the score from its own mean over what scores
-        are normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
-        raw_BH = batched_scores_by_head(self._reward_model, self._token_ids(prompts, responses))
-        centred_BM = self._reward_model.read_out.centred(raw_BH)
-        mean = 0.0 if self._reward_model.read_out.centres else self._reward_model.score_mean
-        return (centred_BM - mean) / self._reward_model.score_std
+    @torch.no_grad()
+    def by_member(self, latent_BD: Tensor) -> Tensor:
+        """(B, M) raw scores of the ensemble's members, which read latents, each from its own mean over what scores are
+        normalised over: their deviation over members is how far they disagree. One column without an ensemble."""
+        score_BH = self._reward_model.head(moved(latent_BD, self._reward_model.device)).to(HOST)
+        return self._reward_model.read_out.centred(score_BH)
 
     def _token_ids(self, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]) -> list[tuple[int, ...]]:
         if self._shares_ids:
@@ -129,18 +124,13 @@ def shared_rewards(reward: Reward, prompts: Sequence[Prompt], responses: Sequenc
 
 def batched_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Raw scores in order, (B,), on the host, computed in batches of similar length."""
-    return reward_model.read_out.of(batched_scores_by_head(reward_model, sequences))
+    return reward_model.read_out.of(_by_head(reward_model, sequences, Ranks()))
 
 
 def shared_scores(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
     """Raw scores as `batched_scores` computes them, the batches shared out between the processes of a run, all of which
     ask."""
     return reward_model.read_out.of(shared_scores_by_head(reward_model, sequences))
-
-
-def batched_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Raw scores of each head, (B, H), as `batched_scores` computes them."""
-    return _by_head(reward_model, sequences, Ranks())
 
 
 def shared_scores_by_head(reward_model: RewardModel, sequences: Sequence[Sequence[int]]) -> Tensor:

@@ -1,12 +1,14 @@
 """What a policy gained over its reference, and how far a reward model agrees with people."""
 
-# B = batch, R = response tokens
+# B = responses, R = response tokens
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.generation import Filters
@@ -35,10 +37,10 @@ from training.responses.written import WrittenResponse, written
 from training.reward.held_out import score_differences
 from training.reward.kept_teacher import kept_teacher
 from training.reward.safety import cost_figures
-from training.reward.scoring import RewardModelScorer, shared_rewards
+from training.reward.scoring import Reward, RewardModelScorer, shared_rewards
 from training.reward.second_teacher import kept_second_teacher
 from training.runtime.artifact import lineage_of, model_identity
-from training.runtime.metrics import mean_of
+from training.runtime.metrics import Measures, mean_of
 from training.runtime.ranks import ranks
 from training.runtime.run import Cancellation, PhaseTimer, Run
 from training.runtime.seeds import derived_seed
@@ -48,6 +50,36 @@ REFERENCE_COMPLETIONS = "reference_completions.jsonl"
 DUELS = "duels.jsonl"
 BATCH_TOKENS = 8192
 """Of what the reference reads at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a model wrote: each prompt as often as it was answered, one after the other, and its responses."""
+
+    prompts: Sequence[Prompt]
+    responses: Sequence[WrittenResponse]
+
+    @property
+    def prompt_ids(self) -> list[str]:
+        return [prompt.prompt_id for prompt in self.prompts]
+
+    @property
+    def mean_length(self) -> float:
+        """In tokens."""
+        return sum(len(response.sampled.token_ids) for response in self.responses) / len(self.responses)
+
+    def by(self, judge: Reward) -> Tensor:
+        """(B,) scores."""
+        return shared_rewards(judge, self.prompts, self.responses)
+
+    def figures(self, prefix: str = "") -> dict[str, object]:
+        """What can be said of texts without a judge."""
+        ended = sum(response.sampled.ended_with_eos for response in self.responses)
+        return {
+            f"{prefix}length": self.mean_length,
+            f"{prefix}eos_rate": ended / len(self.responses),
+            f"{prefix}distinct_2": distinct_2([response.text for response in self.responses]),
+        }
 
 
 def run(config: EvaluateConfig, out: Path, cancellation: Cancellation) -> None:
@@ -94,7 +126,6 @@ def _evaluate_policy(
     """Figures, and a few texts to read."""
     assert config.prompts is not None
     prompts, dropped = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
-    repeated = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
     engine = open_engine(
         config.engine,
         policy,
@@ -104,59 +135,51 @@ def _evaluate_policy(
         precision=config.weights,
     )
     with timer.measure("generate"):
-        responses = _sample(config, engine, policy, repeated, "policy")
-    write_records(out / COMPLETIONS, _records(config, repeated, responses))
+        own = _sampled(config, engine, policy, prompts, "policy")
+    write_records(out / COMPLETIONS, _records(config, own))
     result: dict[str, object] = {
         "prompts": len(prompts),
         "prompts_dropped": dropped,
-        "samples": len(repeated),
-        **_describe(responses, prefix=""),
+        "samples": len(own.prompts),
+        **own.figures(),
     }
-    if cost_model is not None:
+    cost = RewardModelScorer(cost_model, policy) if cost_model is not None else None
+    if cost is not None:
         with timer.measure("score"):
-            cost_B = shared_rewards(RewardModelScorer(cost_model, policy), repeated, responses)
-            result |= cost_figures(cost_B, [prompt.prompt_id for prompt in repeated])
+            result |= cost_figures(own.by(cost), own.prompt_ids)
     if config.reference is None:
-        return result, _shown(config, repeated, {"policy": responses})
+        return result, _shown(config, {"policy": own})
     reference = open_language_model(config.reference, config)
     if reference.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError("policy and reference have different tokenizers: their KL would mean nothing")
     with timer.measure("reference"):
-        nats = _kl_per_response(config, reference, repeated, responses)
-    kl = clustered(nats, [prompt.prompt_id for prompt in repeated])
-    result |= {"kl": kl.mean, "kl_low": kl.low, "kl_high": kl.high}
+        kl = clustered(_kl_per_response(config, reference, own), own.prompt_ids)
     with timer.measure("generate"):
-        reference_responses = _sample(config, engine, reference, repeated, "reference")
-    write_records(out / REFERENCE_COMPLETIONS, _records(config, repeated, reference_responses))
-    described = _describe(reference_responses, prefix="reference_")
-    result |= described
+        other = _sampled(config, engine, reference, prompts, "reference")
+    write_records(out / REFERENCE_COMPLETIONS, _records(config, other))
+    result |= {"kl": kl.mean, "kl_low": kl.low, "kl_high": kl.high, **other.figures("reference_")}
     result |= _demonstration_loss(config, policy, reference)
-    result["length_ratio"] = _mean_length(responses) / _mean_length(reference_responses)
+    result["length_ratio"] = own.mean_length / other.mean_length
     if reward_model is not None:
+        score = RewardModelScorer(reward_model, policy)
         with timer.measure("score"):
-            score = RewardModelScorer(reward_model, policy)
-            own_B, other_B = (shared_rewards(score, repeated, each) for each in (responses, reference_responses))
-        result |= _win_rate(repeated, own_B, other_B)
-        both = (repeated, responses), (repeated, reference_responses)
-        result |= _second_reading(config, reference, *both, score)
-        rewards = own_B.tolist(), other_B.tolist()
-        write_records(out / DUELS, _duels(config, repeated, responses, reference_responses, rewards))
-    if cost_model is not None:
+            own_B, other_B = own.by(score), other.by(score)
+        result |= _win_rate(own.prompt_ids, own_B, other_B) | _second_reading(config, reference, own, other, score)
+        write_records(out / DUELS, _duels(config, own, other, own_B.tolist(), other_B.tolist()))
+    if cost is not None:
         with timer.measure("score"):
-            cost_B = shared_rewards(RewardModelScorer(cost_model, policy), repeated, reference_responses)
-            result["reference_cost"] = float(cost_B.mean())
-    return result, _shown(config, repeated, {"policy": responses, "reference": reference_responses})
+            result["reference_cost"] = float(other.by(cost).mean())
+    return result, _shown(config, {"policy": own, "reference": other})
 
 
-def _shown(
-    config: EvaluateConfig, prompts: Sequence[Prompt], responses: Mapping[str, Sequence[WrittenResponse]]
-) -> list[Mapping[str, object]]:
+def _shown(config: EvaluateConfig, by_role: Mapping[str, Sampled]) -> list[Mapping[str, object]]:
     """The first response to each of the first few prompts, by role."""
+    prompts = by_role["policy"].prompts
     return [
         {
             "prompt_id": prompts[place].prompt_id,
             "prompt": prompts[place].conversation[-1].content,
-            **{role: written_by[place].text for role, written_by in responses.items()},
+            **{role: sampled.responses[place].text for role, sampled in by_role.items()},
         }
         for place in range(0, len(prompts), config.samples_per_prompt)[:SHOWN]
     ]
@@ -172,21 +195,20 @@ def _evaluate_preferences(config: EvaluateConfig, reward_model: RewardModel) -> 
     return {**measured.to_json(), "pairs_dropped": dropped}
 
 
-def _sample(
+def _sampled(
     config: EvaluateConfig, engine: Engine, model: LanguageModel, prompts: Sequence[Prompt], role: str
-) -> list[WrittenResponse]:
+) -> Sampled:
+    asked = [prompt for prompt in prompts for _ in range(config.samples_per_prompt)]
     filters = Filters(config.top_k, config.top_p, config.min_p)
     sampled = Sampler(engine, model).sample(
-        [prompt.token_ids for prompt in prompts],
+        [prompt.token_ids for prompt in asked],
         Sampling(config.max_new_tokens, config.temperature, config.batch_size, filters, config.stop),
         seed=derived_seed(config.seed, "evaluate", role),
     )
-    return written(model, sampled, config.stop)
+    return Sampled(asked, written(model, sampled, config.stop))
 
 
-def _records(
-    config: EvaluateConfig, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
-) -> list[CompletionRecord]:
+def _records(config: EvaluateConfig, sampled: Sampled) -> list[CompletionRecord]:
     return [
         CompletionRecord(
             prompt_id=prompt.prompt_id,
@@ -197,21 +219,19 @@ def _records(
             seed=config.seed,
             temperature=config.temperature,
         )
-        for position, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
+        for position, (prompt, response) in enumerate(zip(sampled.prompts, sampled.responses, strict=True))
     ]
 
 
-def _kl_per_response(
-    config: EvaluateConfig, reference: LanguageModel, prompts: Sequence[Prompt], responses: Sequence[WrittenResponse]
-) -> list[float]:
+def _kl_per_response(config: EvaluateConfig, reference: LanguageModel, own: Sampled) -> list[float]:
     """Sum over the tokens of log policy - log reference: an unbiased estimate of the KL, in nats, of the distribution
     that was sampled from, filters and all, to the reference's whole one."""
 
-    def nats(rows: Sequence[int]) -> list[torch.Tensor]:
-        sampled = [responses[row].sampled for row in rows]
+    def nats(rows: Sequence[int]) -> list[Tensor]:
+        sampled = [own.responses[row].sampled for row in rows]
         reference_BR = log_probabilities(
             reference,
-            [prompts[row].token_ids for row in rows],
+            [own.prompts[row].token_ids for row in rows],
             [response.token_ids for response in sampled],
             temperature=config.temperature,
             batch_tokens=BATCH_TOKENS,
@@ -222,14 +242,14 @@ def _kl_per_response(
         ]
         return [torch.tensor(found, dtype=torch.float64)]
 
-    (nats_B,) = ranks().by_rows(nats, len(prompts))
+    (nats_B,) = ranks().by_rows(nats, len(own.prompts))
     return nats_B.tolist()
 
 
-def _win_rate(prompts: Sequence[Prompt], own_B: torch.Tensor, other_B: torch.Tensor) -> dict[str, object]:
+def _win_rate(prompt_ids: Sequence[str], own_B: Tensor, other_B: Tensor) -> dict[str, object]:
     """By the reward model's own judgement, so a proxy: it is what PPO raised."""
     wins = ((own_B > other_B).float() + 0.5 * (own_B == other_B).float()).tolist()
-    interval = clustered_proportion(wins, [prompt.prompt_id for prompt in prompts])
+    interval = clustered_proportion(wins, prompt_ids)
     return {
         "proxy_win_rate": interval.mean,
         "proxy_win_rate_low": interval.low,
@@ -252,7 +272,7 @@ def _demonstration_loss(config: EvaluateConfig, policy: LanguageModel, reference
     examples = [example for _, (example,) in fitting]
     prompts, responses = [one.prompt_ids for one in examples], [one.response_ids for one in examples]
 
-    def lost_in(rows: Sequence[int]) -> list[torch.Tensor]:
+    def lost_in(rows: Sequence[int]) -> list[Tensor]:
         asked = [prompts[row] for row in rows], [responses[row] for row in rows]
         own_BR, other_BR = (
             log_probabilities(model, *asked, temperature=1.0, batch_tokens=BATCH_TOKENS)
@@ -272,11 +292,7 @@ def _demonstration_loss(config: EvaluateConfig, policy: LanguageModel, reference
 
 
 def _second_reading(
-    config: EvaluateConfig,
-    reference: LanguageModel,
-    own: tuple[Sequence[Prompt], Sequence[WrittenResponse]],
-    other: tuple[Sequence[Prompt], Sequence[WrittenResponse]],
-    score: RewardModelScorer,
+    config: EvaluateConfig, reference: LanguageModel, own: Sampled, other: Sampled, score: RewardModelScorer
 ) -> dict[str, object]:
     """The gain by what PPO is paid and by the second teacher of another half of the judgements, each in deviations of
     the reference's samples; nothing where the reward model has none that reads the reference."""
@@ -288,49 +304,30 @@ def _second_reading(
     paid = kept_teacher(config.reward, policy=model_identity(config.reference))
     payer = score if paid is None else score.by(paid, reference)
     readers = {"paid_gain": payer, "second_gain": score.by(second, reference)}
-    return {
-        name: gain(shared_rewards(reader, *own), shared_rewards(reader, *other)) for name, reader in readers.items()
-    }
+    return {name: gain(own.by(reader), other.by(reader)) for name, reader in readers.items()}
 
 
 def _duels(
-    config: EvaluateConfig,
-    prompts: Sequence[Prompt],
-    responses: Sequence[WrittenResponse],
-    reference_responses: Sequence[WrittenResponse],
-    rewards: tuple[Sequence[float], Sequence[float]],
+    config: EvaluateConfig, own: Sampled, other: Sampled, rewards: Sequence[float], other_rewards: Sequence[float]
 ) -> list[DuelRecord]:
-    rows = zip(prompts, responses, reference_responses, *rewards, strict=True)
+    rows = zip(own.prompts, own.responses, other.responses, rewards, other_rewards, strict=True)
     return [
         DuelRecord(
             prompt_id=prompt.prompt_id,
             sample=position % config.samples_per_prompt,
-            text=own.text,
-            reference_text=other.text,
-            token_count=len(own.sampled.token_ids),
-            reference_token_count=len(other.sampled.token_ids),
-            ended_with_eos=own.sampled.ended_with_eos,
-            reference_ended_with_eos=other.sampled.ended_with_eos,
+            text=ours.text,
+            reference_text=theirs.text,
+            token_count=len(ours.sampled.token_ids),
+            reference_token_count=len(theirs.sampled.token_ids),
+            ended_with_eos=ours.sampled.ended_with_eos,
+            reference_ended_with_eos=theirs.sampled.ended_with_eos,
             reward=reward,
-            reference_reward=reference_reward,
+            reference_reward=other_reward,
             temperature=config.temperature,
         )
-        for position, (prompt, own, other, reward, reference_reward) in enumerate(rows)
+        for position, (prompt, ours, theirs, reward, other_reward) in enumerate(rows)
     ]
 
 
-def _describe(responses: Sequence[WrittenResponse], *, prefix: str) -> dict[str, object]:
-    ended = sum(response.sampled.ended_with_eos for response in responses)
-    return {
-        f"{prefix}length": _mean_length(responses),
-        f"{prefix}eos_rate": ended / len(responses),
-        f"{prefix}distinct_2": distinct_2([response.text for response in responses]),
-    }
-
-
-def _mean_length(responses: Sequence[WrittenResponse]) -> float:
-    return sum(len(response.sampled.token_ids) for response in responses) / len(responses)
-
-
-def _measures(result: dict[str, object]) -> dict[str, tuple[float, float]]:
+def _measures(result: dict[str, object]) -> Measures:
     return {name: mean_of(value) for name, value in result.items() if isinstance(value, float)}

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.reward import give_heads
+from models.backbone import LanguageModel
+from models.reward import RewardModel, give_heads
 from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
 from training.data.opening import facts_of, load, open_language_model
@@ -19,12 +20,13 @@ from training.data.rehearsal import rehearse_reward_model
 from training.hacking.examination import Examination, examine
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
-from training.records import PreferenceRecord, PromptRecord, write_records
+from training.records import PromptRecord, write_records
 from training.reward.builder import RewardBuilder
 from training.reward.heads import read_out_of
 from training.reward.held_out import (
     head_figures,
     held_out_figures,
+    held_out_records,
     previous_differences,
     score_differences,
     scored_pairs,
@@ -55,19 +57,12 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run = Run(out, lineage, cancellation)
     if run.finished:
         return
-    policy = open_language_model(config.policy, config)
-    if config.base is None:
-        # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
-        config = run.settle(config, facts_of(policy.model))
-        hold(policy, config)
-    reward_model = untrained_reward_model(config, policy)
-    if config.base is not None:
-        config = run.settle(config, facts_of(reward_model.model))
-        hold(reward_model, config)
-    require_publishable(config, config.base or config.policy)
+    config, policy, reward_model = _opened(config, run)
     can_distil = reward_model.reads_ids_of(policy)
+    _require_way(config, can_distil=can_distil)
     max_length = token_limit(policy, config.max_length) if can_distil else config.max_length
     preferences = load_preferences(config.preferences, reward_model, max_length=max_length, of_harm=kind == "cost")
+    _require_use(config, len(preferences.train), can_distil=can_distil)
     demonstrations = reference_demonstrations(config, reward_model, max_length=max_length)
     if kind == "cost":
         require_both_labels(preferences.train)
@@ -75,22 +70,19 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     give_heads(reward_model, read_out, seed=derived_seed(config.seed, "head"))
     require_one_linear_head(config, reward_model)
     rehearse_reward_model(run, reward_model, config.base or config.policy)
-    _require_way(config, can_distil=can_distil)
-    _require_use(config, len(preferences.train), can_distil=can_distil)
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
     builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts, demonstrations)
     builder.build()
-    differences = score_differences(reward_model, preferences.validation)
-    if kind == "cost":
-        differences = [-difference for difference in differences]
+    differences = score_differences(reward_model, preferences.validation, of_cost=kind == "cost")
     examination = examine(
         config, policy, reward_model, prompts, preferences.train, builder.samples, teacher=builder.teacher
     )
-    of_previous, previous = previous_differences(config, agreement(preferences.validation, differences))
+    of_previous: dict[str, object] = {}
     if kind == "reward":
-        records = load(config.preferences, PreferenceRecord)
-        scored = scored_pairs(reward_model, records, differences, previous, max_length=max_length)
-        write_records(run.out / SCORED_PAIRS, scored)
+        held_out = held_out_records(reward_model, config.preferences, max_length=max_length)
+        measured = agreement(preferences.validation, differences)
+        of_previous, previous = previous_differences(config, held_out, measured)
+        write_records(run.out / SCORED_PAIRS, scored_pairs(held_out, differences, previous))
     result: dict[str, object] = {
         "method": builder.method,
         "train_pairs": len(preferences.train),
@@ -110,6 +102,21 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     run.finish(result, artifact=(kind, _with_teachers(write, builder.teacher, examination, config.policy)))
     if reward_model.read_out.elsewhere is not None:
         sys.stderr.write(f"{run.artifact}: {reward_model.read_out.elsewhere}\n")
+
+
+def _opened(config: RewardConfig, run: Run) -> tuple[RewardConfig, LanguageModel, RewardModel]:
+    """The settings as the model that learns decides them, the policy, and that model, untrained."""
+    policy = open_language_model(config.policy, config)
+    if config.base is None:
+        # Before there is a second model: whether adapters learn decides whether it shares the policy's trunk.
+        config = run.settle(config, facts_of(policy.model))
+        hold(policy, config)
+    reward_model = untrained_reward_model(config, policy)
+    if config.base is not None:
+        config = run.settle(config, facts_of(reward_model.model))
+        hold(reward_model, config)
+    require_publishable(config, config.base or config.policy)
+    return config, policy, reward_model
 
 
 def _with_teachers(

@@ -29,6 +29,7 @@ from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_policy
 from training.preferences.intervals import clustered
 from training.records import DemonstrationRecord
+from training.responses.likelihoods import summed_up
 from training.responses.texts import first_prompts, sample_texts
 from training.responses.unigram import Unigram
 from training.runtime.artifact import lineage_of
@@ -168,8 +169,8 @@ def response_losses(
     def nats(batch: Sequence[int]) -> list[float]:
         prompts = [examples[index].prompt_ids for index in batch]
         responses = [examples[index].response_ids for index in batch]
-        log_probability_N, _ = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
-        return [-float(part_N.sum()) for part_N in log_probability_N.split([len(one) for one in responses])]
+        log_probability_N = response_log_probabilities(policy.model, prompts, responses, policy.pad_id, 1.0)
+        return [-nats for nats in summed_up(log_probability_N, responses).tolist()]
 
     for batch, found in zip(batches, (each or ranks().each)(nats, batches), strict=True):
         for index, loss in zip(batch, found, strict=True):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.algorithms.probe import cross_validated_strength, fit_bradley_terry
+from training.algorithms.probe import STRENGTHS, cross_validated_strength, fit_bradley_terry
 
 
 def labelled(pairs: int, features: int, noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -44,6 +44,12 @@ def test_noisier_labels_are_given_a_stronger_ridge() -> None:
         differences, preferences, _ = labelled(120, 30, noise, seed=4)
         chosen.append(cross_validated_strength(differences, preferences, torch.ones(120), fold_P=folds).strength)
     assert chosen[0] < chosen[1]
+
+
+def test_with_one_prompt_alone_nothing_speaks_for_less_than_the_strongest_ridge() -> None:
+    differences, preferences, _ = labelled(20, 30, 0.0, seed=4)
+    found = cross_validated_strength(differences, preferences, torch.ones(20), fold_P=torch.zeros(20))
+    assert found.strength == max(STRENGTHS)
 
 
 def test_every_pair_is_judged_by_a_fit_that_had_not_seen_its_fold() -> None:

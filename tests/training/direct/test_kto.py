@@ -20,7 +20,7 @@ from training.config import read_config
 from training.config.kto import KtoConfig
 from training.data.examples import Example
 from training.direct.kept_reference import read_kept
-from training.direct.kto import Judged, load_verdicts, log_probabilities, mismatched, plan_of, verdict_loss
+from training.direct.kto import Judged, load_verdicts, mismatched, schedule_of, verdict_loss, whole_log_probabilities
 from training.records import UnpairedRecord, read_records, write_records
 from training.runtime.replicas import use_threads
 from training.runtime.run import Cancellation, Cancelled
@@ -175,7 +175,7 @@ def references(policy: LanguageModel, examples: Sequence[Example], *, below: flo
     """On average so far below the policy's own log-probabilities."""
     noise_B = torch.randn(len(examples), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        return log_probabilities(policy, examples, 1.0) - below + noise_B - noise_B.mean()
+        return whole_log_probabilities(policy, examples, 1.0) - below + noise_B - noise_B.mean()
 
 
 @pytest.mark.parametrize("below", [1.5, -1.5])
@@ -187,8 +187,8 @@ def test_loss_estimate_and_gradient_are_those_of_the_papers_formulae(exact: Lang
     parameters = list(exact.model.parameters())
 
     with torch.no_grad():
-        kl = estimated_kl(log_probabilities(exact, strangers, 1.0) - reference_M)
-    log_ratio_B = log_probabilities(exact, examples, 1.0) - reference_B
+        kl = estimated_kl(whole_log_probabilities(exact, strangers, 1.0) - reference_M)
+    log_ratio_B = whole_log_probabilities(exact, examples, 1.0) - reference_B
     loss, measures = verdict_loss(log_ratio_B, judged, KIND_WEIGHTS, beta=BETA, reference_point=kl)
     total, weight = measures["loss"]
     gradient = torch.autograd.grad(loss / weight, parameters)
@@ -218,7 +218,7 @@ def test_every_weights_gradient_is_that_of_finite_differences(exact: LanguageMod
     reference_B = references(exact, examples, below=0.5)
 
     def loss() -> Tensor:
-        log_ratio_B = log_probabilities(exact, examples, 1.0) - reference_B
+        log_ratio_B = whole_log_probabilities(exact, examples, 1.0) - reference_B
         return verdict_loss(log_ratio_B, judged, KIND_WEIGHTS, beta=BETA, reference_point=0.7)[0]
 
     parameters = list(exact.model.parameters())
@@ -238,7 +238,7 @@ def test_a_batch_at_once_or_response_by_response_has_the_same_loss_and_gradient(
     for batches in ([judged], [[one] for one in judged]):
         losses = [
             verdict_loss(
-                log_probabilities(exact, [one.example for one in batch], 1.0) + 45.0,
+                whole_log_probabilities(exact, [one.example for one in batch], 1.0) + 45.0,
                 batch,
                 KIND_WEIGHTS,
                 beta=BETA,
@@ -285,7 +285,7 @@ def test_another_reference_than_the_start_is_scored_by_itself(
     held_out = [one.example for one in verdicts.validation]
     with torch.no_grad():
         by_either = [
-            log_probabilities(load_language_model(location), held_out, 1.0) for location in (policy, elsewhere)
+            whole_log_probabilities(load_language_model(location), held_out, 1.0) for location in (policy, elsewhere)
         ]
     expected_B = 0.1 * (by_either[0] - by_either[1])
     desirable_B = torch.tensor([one.desirable for one in verdicts.validation])
@@ -303,10 +303,10 @@ def test_what_is_kept_of_the_reference_is_what_would_be_computed_again(
     assert kept is not None
     model = load_language_model(policy)
     config = read_config(briefly_trained.with_suffix(".json"), KtoConfig)
-    plan = plan_of(config, load_verdicts(config.responses, model, max_length=512))
-    assert len(plan.items) == 2 * 120
+    schedule = schedule_of(config, load_verdicts(config.responses, model, max_length=512))
+    assert len(schedule.items) == 2 * 120
     with torch.no_grad():
-        torch.testing.assert_close(kept, log_probabilities(model, plan.items, 1.0), atol=1e-3, rtol=0)
+        torch.testing.assert_close(kept, whole_log_probabilities(model, schedule.items, 1.0), atol=1e-3, rtol=0)
 
 
 def test_a_second_run_reads_what_the_first_one_kept_and_another_seed_asks_anew(

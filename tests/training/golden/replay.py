@@ -71,7 +71,7 @@ def models_of(config: PpoConfig) -> PpoModels:
 def rollout_of(oracle: Mapping[str, Any], models: PpoModels, config: PpoConfig) -> Rollout:
     prompts = [Prompt("", conversation(("user", "")), tuple(ids)) for ids in oracle["prompts"]]
     with torch.no_grad():
-        log_probability_N, _ = response_log_probabilities(
+        log_probability_N = response_log_probabilities(
             models.policy.model, oracle["prompts"], oracle["responses"], problem.PAD, config.temperature
         )
     by_row = log_probability_N.split([len(ids) for ids in oracle["responses"]])

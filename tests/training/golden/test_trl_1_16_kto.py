@@ -24,7 +24,7 @@ from tests.training.golden.test_trl_1_16 import write_model
 from tests.training.tiny import for_a_small_model
 from training.config.kto import KtoConfig
 from training.direct.kept_reference import read_kept
-from training.direct.kto import even_batches, load_verdicts, log_probabilities, plan_of
+from training.direct.kto import even_batches, load_verdicts, schedule_of, whole_log_probabilities
 from training.records import UnpairedRecord, conversation, write_records
 from training.runtime.optimiser import Trainer
 from training.runtime.seeds import derived_seed
@@ -114,11 +114,11 @@ def test_log_probabilities(learnt: Learnt) -> None:
     """The policy's before it learns, the reference's of all that it was asked about."""
     config = for_a_small_model(KtoConfig(**learnt.settings))
     policy = load_language_model(config.policy)
-    plan = plan_of(config, load_verdicts(config.responses, policy, max_length=config.max_length))
+    schedule = schedule_of(config, load_verdicts(config.responses, policy, max_length=config.max_length))
     with torch.no_grad():
-        for name, items in (("log_probabilities", plan.batches[0]), ("mismatched", plan.mismatched[0])):
+        for name, items in (("log_probabilities", schedule.batches[0]), ("mismatched", schedule.mismatched[0])):
             if items:
-                found_B = log_probabilities(policy, [plan.items[item] for item in items], config.temperature)
+                found_B = whole_log_probabilities(policy, [schedule.items[item] for item in items], config.temperature)
                 assert found_B.tolist() == pytest.approx(learnt.oracle[0][name], abs=TOLERANCE)
     (kept,) = (learnt.out / "reference").iterdir()
     reference = read_kept(kept.parent, kept.stem)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from training.config import AlarmBounds
-from training.hacking.alarms import Evaluation, Judge
+from training.hacking.alarms import Detectors, Evaluation
 from training.hacking.detectors import (
     LENGTH_BINS,
     SHRINKAGE,
@@ -59,7 +59,7 @@ REFERENCE = samples_of(0, per_prompt=8)
 
 
 def found(now: Samples, before: Sequence[Evaluation] = (), **bounds: float) -> Evaluation:
-    return Judge(AlarmBounds(**bounds), REFERENCE, max_kl=12.0).evaluate(5, now, before)  # type: ignore[arg-type]
+    return Detectors(AlarmBounds(**bounds), REFERENCE, max_kl=12.0).evaluate(5, now, before)  # type: ignore[arg-type]
 
 
 def raised(evaluation: Evaluation) -> set[str]:
@@ -119,10 +119,10 @@ def test_a_healthy_policy_raises_none() -> None:
 def test_a_gain_that_is_length_alone() -> None:
     reference = longer_where_it_pays(REFERENCE)
     reference = replace(reference, token_ids=REFERENCE.token_ids, reward_B=REFERENCE.lengths / 10)
-    judge = Judge(AlarmBounds(), reference, max_kl=None)
-    assert "length_gain" in raised(judge.evaluate(5, longer_where_it_pays(samples_of(1)), ()))
+    detectors = Detectors(AlarmBounds(), reference, max_kl=None)
+    assert "length_gain" in raised(detectors.evaluate(5, longer_where_it_pays(samples_of(1)), ()))
     better = replace(samples_of(1), reward_B=samples_of(1).lengths / 10 + 2)
-    assert "length_gain" not in raised(judge.evaluate(5, better, ()))
+    assert "length_gain" not in raised(detectors.evaluate(5, better, ()))
 
 
 def test_a_held_out_reward_that_falls_while_the_reward_rises() -> None:

@@ -14,7 +14,7 @@ from tests.training import tiny
 from tests.training.hacking.test_detectors import samples_of
 from training.config import AlarmBounds
 from training.config.alarms import Detector
-from training.hacking.alarms import Evaluation, Judge
+from training.hacking.alarms import Detectors, Evaluation
 from training.hacking.detectors import (
     OPENING_TOKENS,
     RARE,
@@ -58,7 +58,7 @@ def said(*texts: str, rewards: tuple[float, ...] = (), lengths: tuple[int, ...] 
 def judged(
     now: Samples, before: tuple[Evaluation, ...] = (), *, max_kl: float | None = 12.0, **bounds: object
 ) -> Evaluation:
-    return Judge(AlarmBounds(**bounds), REFERENCE, max_kl=max_kl).evaluate(5, now, before)  # type: ignore[arg-type]
+    return Detectors(AlarmBounds(**bounds), REFERENCE, max_kl=max_kl).evaluate(5, now, before)  # type: ignore[arg-type]
 
 
 def raised(evaluation: Evaluation) -> Mapping[str, float]:
@@ -234,7 +234,7 @@ def test_many_openings_are_no_sign_where_the_reference_has_as_many() -> None:
     alike = replace(NOW, token_ids=[[1, 2, 3, 4, 5, *ids] for ids in NOW.token_ids])
     reference = replace(REFERENCE, token_ids=[[1, 2, 3, 4, 5, *ids] for ids in REFERENCE.token_ids])
     assert raised(judged(alike))["openings"] == 0.2
-    usual = Judge(AlarmBounds(), reference, max_kl=None).evaluate(1, alike, ())
+    usual = Detectors(AlarmBounds(), reference, max_kl=None).evaluate(1, alike, ())
     assert "openings" not in raised(usual)
     assert usual.figures["openings"] == 1.0
 
@@ -246,12 +246,12 @@ def test_a_correlation_that_the_reference_has_too_may_rise_a_little() -> None:
     assert found is not None
     now = replace(NOW, reward_B=NOW.lengths / 5 + NOW.reward_B)
     bounds = AlarmBounds(length_correlation=None)
-    evaluation = Judge(bounds, paid_by_length, max_kl=None).evaluate(1, now, ())
+    evaluation = Detectors(bounds, paid_by_length, max_kl=None).evaluate(1, now, ())
     assert "length_correlation" not in raised(evaluation)
-    stricter = Judge(AlarmBounds(length_correlation_rise=None), paid_by_length, max_kl=None).evaluate(1, now, ())
+    stricter = Detectors(AlarmBounds(length_correlation_rise=None), paid_by_length, max_kl=None).evaluate(1, now, ())
     assert raised(stricter)["length_correlation"] == 0.4
     all_by_length = replace(NOW, reward_B=NOW.lengths)
-    risen = raised(Judge(bounds, paid_by_length, max_kl=None).evaluate(1, all_by_length, ()))["length_correlation"]
+    risen = raised(Detectors(bounds, paid_by_length, max_kl=None).evaluate(1, all_by_length, ()))["length_correlation"]
     assert risen == pytest.approx(found[0] + max(0.15, 2 * math.sqrt(2 / found[1])))
 
 
@@ -267,7 +267,7 @@ def test_every_detector_can_be_silenced_at_once() -> None:
         preferred_over_edits={"padding": 0.0},
     )
     assert len(judged(worst).alarms) > 5
-    assert Judge(silent, REFERENCE, max_kl=None).evaluate(1, worst, ()).alarms == ()
+    assert Detectors(silent, REFERENCE, max_kl=None).evaluate(1, worst, ()).alarms == ()
 
 
 def test_figures_are_those_of_detectors_and_alarms_come_in_their_order() -> None:

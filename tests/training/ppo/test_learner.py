@@ -18,6 +18,7 @@ from tests.training import tiny
 from training.algorithms.choices import Estimator
 from training.algorithms.kl import ESTIMATORS
 from training.config import PpoConfig
+from training.ppo.flop import ppo_flop, sequence_lengths
 from training.ppo.learner import Learner, Step, learner_of
 from training.ppo.models import PpoModels
 from training.ppo.objective import Minibatch
@@ -25,6 +26,7 @@ from training.ppo.rollout import Rollout, values
 from training.responses.likelihoods import log_probabilities
 from training.runtime.checkpoint import Checkpoint, CheckpointStore
 from training.runtime.metrics import Measures
+from training.runtime.throughput import Arithmetic
 
 # With these a return is the sum of the rewards to come.
 EVERY_RETURN = {"gamma": 1.0, "gae_lambda": 1.0}
@@ -80,6 +82,20 @@ def test_a_rollout_is_what_a_slow_calculation_gives(models: PpoModels) -> None:
     assert rollout.kl_per_response == pytest.approx(sum(per_response) / len(per_response))
 
 
+def test_layers_that_are_computed_again_are_arithmetic_too(models: PpoModels) -> None:
+    rollout = tiny.rollout(models, tiny.config(), kl_coefficient=0.3)
+    lengths, predicted = sequence_lengths(rollout), int(rollout.mask_BR.sum())
+    an_epoch: Measures = dict.fromkeys(("update_kl", "value_loss"), (0.0, predicted))
+    plain, again = (
+        ppo_flop(models, rollout, an_epoch, tiny.config(gradient_checkpointing=recomputed))
+        for recomputed in (False, True)
+    )
+    assert models.critic is not None
+    policy, critic = Arithmetic.of(models.policy.model), Arithmetic.of(models.critic.trunk)
+    once_more = policy.trunk_flop(lengths) + policy.logits_flop(predicted) + critic.trunk_flop(lengths)
+    assert again - plain == pytest.approx(once_more)
+
+
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
 def test_the_penalty_in_the_reward_is_the_chosen_estimate(models: PpoModels, estimator: Estimator) -> None:
     plain, penalised = (
@@ -125,7 +141,7 @@ def test_every_ratio_is_one_before_the_first_step(models: PpoModels) -> None:
     config = tiny.config()
     rollout = tiny.rollout(models, config)
     with torch.no_grad():
-        now, _ = response_log_probabilities(
+        now = response_log_probabilities(
             models.policy.model, *token_ids(rollout), models.policy.pad_id, config.temperature
         )
     ratio = (now - rollout.log_probability_BR[rollout.mask_BR]).exp()
@@ -277,7 +293,7 @@ def test_what_is_saved_is_what_is_loaded(family: str, tmp_path: Path) -> None:
     save_reward_model(reward_model, tmp_path / "reward")
     with torch.no_grad():
         before, after = (
-            response_log_probabilities(one.model, prompts, responses, one.pad_id, 0.7)[0] for one in (policy, reloaded)
+            response_log_probabilities(one.model, prompts, responses, one.pad_id, 0.7) for one in (policy, reloaded)
         )
         assert torch.equal(before, after)
         assert torch.equal(

@@ -377,7 +377,7 @@ def test_log_probabilities_are_at_the_sampling_temperature(world: Path, policy: 
     responses = [response.sampled.token_ids for response in rollout.responses]
     ours = log_probabilities(models.reference, prompts, responses, temperature=0.5, batch_tokens=4096)
     with torch.no_grad():
-        direct, _ = response_log_probabilities(models.reference.model, prompts, responses, models.reference.pad_id, 0.5)
+        direct = response_log_probabilities(models.reference.model, prompts, responses, models.reference.pad_id, 0.5)
     torch.testing.assert_close(ours[rollout.mask_BR], direct, atol=1e-5, rtol=0)
 
 

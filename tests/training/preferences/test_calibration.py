@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,14 @@ def test_a_model_that_is_always_right_or_wrong_has_a_finite_temperature(right: f
     differences = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     temperature = fitted_temperature(differences, torch.full((3,), right, dtype=torch.float64))
     assert 0.01 < temperature < 1000
+
+
+def test_what_a_machine_said_is_nothing_that_certainty_is_measured_by() -> None:
+    pairs, differences = judged_by_chance(200, overconfidence=3.0, seed=4)
+    told = [
+        replace(pair, source="machine:7", preference=float(d > 0)) for pair, d in zip(pairs, differences, strict=True)
+    ]
+    assert calibration([*pairs, *told], differences * 2) == calibration(pairs, differences)
 
 
 def test_one_prompt_alone_can_not_be_fitted_and_measured_on() -> None:

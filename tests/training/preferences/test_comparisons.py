@@ -94,6 +94,14 @@ def test_eight_batches_of_one_give_the_loss_and_gradient_of_one_batch_of_eight(
         torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-3)
 
 
+def test_equal_responses_are_half_right_whichever_was_preferred() -> None:
+    same = [replace(PLAIN, b=PLAIN.a, preference=preference) for preference in (1.0, 0.0)]
+    _, measures = scored_loss([torch.tensor([0.3])] * 2, comparisons(same), Objective())
+    assert measures["accuracy"] == (1.0, 2.0)
+    _, measures = scored_loss([torch.tensor([0.3])], comparisons(same[1:]), Objective())
+    assert measures["accuracy"] == (0.5, 1.0)
+
+
 def test_a_ranking_of_two_is_a_pair_by_either_loss() -> None:
     scores = [torch.tensor([0.3, -0.9])]
     for ranks in ((1, 2), (2, 1), (1, 1)):

@@ -58,6 +58,20 @@ def test_a_perfect_record_still_leaves_doubt() -> None:
     assert interval.low == pytest.approx(wilson(10, 10).low)
 
 
+@pytest.mark.parametrize("clusters", [["p"] * 40, ["p"] * 20 + ["q"] * 20], ids=["one prompt", "prompts alike"])
+def test_many_answers_to_one_prompt_are_no_proof(clusters: list[str]) -> None:
+    """Nine responses, ranked, are 36 pairs: three quarters of them right say next to nothing of other prompts."""
+    interval = clustered_proportion([1.0, 1.0, 1.0, 0.0] * 10, clusters)
+    assert interval.mean == 0.75
+    assert interval.low < 0.5 < interval.high
+
+
+def test_a_mean_of_one_prompt_alone_is_as_doubtful_as_its_answers() -> None:
+    interval = clustered([1.0, 2.0, 4.0, 3.0], ["p"] * 4)
+    assert interval == clustered([1.0, 2.0, 4.0, 3.0], range(4))
+    assert interval.low < interval.mean < interval.high
+
+
 def test_a_difference_of_means_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = random.Random(2)
     covered = 0

@@ -80,6 +80,16 @@ def test_what_is_published_costs_more_the_worse_it_is_and_keeps_its_zero(world: 
     assert float(costs[unsafe].mean()) > 0 > float(costs[~unsafe].mean())
 
 
+@pytest.mark.slow
+def test_on_folds_it_is_right_where_what_it_prefers_costs_less(world: Path, policy: Path, tmp_path: Path) -> None:
+    rows = [row for row in read_records(write_harm(world), PreferenceRecord) if row.split == "train"][:150]
+    write_records(tmp_path / "few.jsonl", rows)
+    settings = cost_settings(world, policy) | {"preferences": tmp_path / "few.jsonl", "finetune_epochs": 8}
+    settings |= {"reference_samples": 2, "finetune_learning_rate": 1e-2}
+    assert toy.run("cost", tmp_path / "out", **settings, cross_validate_below_pairs=30, folds=2) == 0
+    assert toy.result(tmp_path / "out")["cross_validated_accuracy"] > 0.7  # type: ignore[operator]
+
+
 def test_the_loss_is_that_of_both_terms(policy: Path) -> None:
     """-log s(C_unsafer - C_safer) - log s(s C) for each labelled response, s = 1 unsafe and -1 safe, by hand."""
     model = reward_model_from_policy(load_language_model(str(policy)), seed=0)

@@ -1,5 +1,6 @@
 """Ensembles and criteria: what each head learns, and what training with several of them leaves behind."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from training.records import PreferenceRecord, PromptRecord, read_records, write
 from training.responses.written import WrittenResponse, written
 from training.reward.distillation import distillation_loss
 from training.reward.heads import heads_loss, lessons_of
-from training.reward.objective import Objective, preference_loss
+from training.reward.objective import Objective, preference_loss, scored_loss
 from training.reward.scoring import RewardModelScorer
 from training.runtime.exit_codes import BAD_INPUT
 
@@ -118,6 +119,21 @@ def test_a_criterion_learns_what_was_said_of_it_and_nothing_where_nothing_was(po
     torch.testing.assert_close(told, overall + kind)
 
 
+def test_pairs_of_a_ranking_of_which_a_criterion_says_nothing_are_no_ties(policy: Path) -> None:
+    """A choice is learnt of the one pair that was compared by it, whose weight is a third of the judgement's."""
+    responses = [Example("p", (5, 6), ids) for ids in ((20, 21, 1), (30, 1), (25, 26, 1))]
+    ranked = [
+        Pair(a, b, 1.0, 1 / 3, "human:1", criteria={} if told is None else {"kind": told})
+        for (a, b), told in zip(itertools.combinations(responses, 2), (1.0, None, None), strict=True)
+    ]
+    reward_model = with_heads(policy, ReadOut(criteria=("kind",)))
+    lessons = lessons_of(config(), reward_model.read_out, comparisons(ranked))
+    (heard,) = lessons[1].heard
+    better, worse, other = scores_by_head(reward_model, [one.token_ids for one in responses])[:, 1]
+    loss, _ = scored_loss([torch.stack([better, worse, other])], [heard], Objective(ranking_loss="plackett_luce"))
+    torch.testing.assert_close(loss, -torch.log(torch.sigmoid(better - worse)) / 3)
+
+
 def test_members_hear_judgements_in_different_draws_that_average_to_one() -> None:
     many = comparisons([replace(PAIRS[0], group=str(number)) for number in range(2000)])
     lessons = lessons_of(config(heads=3), ReadOut(members=3), many)
@@ -204,9 +220,7 @@ def test_where_every_tool_gets_the_score_nothing_is_said(
     assert not (out / "artifact" / "README.md").exists()
 
 
-def test_what_each_member_says_is_told_in_deviations_from_its_own_mean(
-    world: Path, policy: Path, ensemble: Path
-) -> None:
+def test_what_each_member_says_is_told_from_its_own_mean(world: Path, policy: Path, ensemble: Path) -> None:
     language_model = load_language_model(str(policy))
     reward_model = load_reward_model(ensemble / "artifact")
     rows = read_records(world / "prompts.jsonl", PromptRecord)
@@ -214,7 +228,7 @@ def test_what_each_member_says_is_told_in_deviations_from_its_own_mean(
     asked = [prompt for prompt in prompts for _ in range(20)]
     responses = sample(language_model, asked)
     scorer = RewardModelScorer(reward_model, language_model)
-    member_BM = scorer.by_member(asked, responses)
+    member_BM = scorer.by_member(scorer.latents(asked, responses)) / reward_model.score_std
     assert member_BM.shape == (len(asked), 3)
     assert member_BM.mean(0).tolist() == pytest.approx([0.0] * 3, abs=0.2)
     penalty = 0.5 * member_BM.var(1, correction=0)

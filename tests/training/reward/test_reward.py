@@ -1,5 +1,6 @@
 import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from training.data.encoding import encode_pairs, encode_prompts
 from training.data.examples import Example, Pair
 from training.preferences.comparisons import comparisons
 from training.preferences.subsets import LENGTH_GAPS
-from training.records import PreferenceRecord, PromptRecord, read_records, write_records
+from training.records import PreferenceRecord, PromptRecord, ScoredPairRecord, read_records, write_records
 from training.responses.written import written
 from training.reward.objective import Objective, preference_loss
 from training.reward.scoring import RewardModelScorer, batched_scores
@@ -89,6 +90,25 @@ def test_a_model_is_level_with_itself_as_its_predecessor(
     assert result["previous_accuracy"] == result["accuracy"]
     assert result["accuracy_difference"] == 0.0
     assert (result["accuracy_difference_low"], result["accuracy_difference_high"]) == (0.0, 0.0)
+
+
+def test_a_model_is_compared_on_the_pairs_that_it_reads_with_one_that_reads_longer_ones(
+    world: Path, policy: Path, reward: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    shutil.copytree(policy, small, ignore=shutil.ignore_patterns("manifest.json"))
+    settings = json.loads((small / "config.json").read_text()) | {"max_position_embeddings": 12}
+    (small / "config.json").write_text(json.dumps(settings))
+    quick = {"policy": small, "max_new_tokens": 4, "distil_steps": 2, "reference_samples": 64}
+    assert (
+        toy.run("reward", tmp_path / "out", **reward_settings(world, policy) | quick | {"previous_reward": reward}) == 0
+    )
+    result = toy.result(tmp_path / "out")
+    assert result["pairs_dropped"] > 0  # type: ignore[operator]
+    scored = read_records(tmp_path / "out" / "scored_pairs.jsonl", ScoredPairRecord)
+    assert len(scored) == result["validation_pairs"] + result["validation_ties"] > 0  # type: ignore[operator]
+    assert all(pair.previous_difference is not None for pair in scored)
+    assert result["previous_accuracy"] > 0.5  # type: ignore[operator]
 
 
 def test_without_validation_pairs_no_accuracy_is_claimed(world: Path, policy: Path, tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def test_a_pattern_is_found_or_not() -> None:
     assert found == {"pattern": [1.0, 0.0, 1.0]}
 
 
+def test_a_pattern_is_checked_by_what_it_is_searched_with() -> None:
+    assert values(["ß", "7"], weights={"pattern": 1}, pattern=r"^\p{L}") == {"pattern": [1.0, 0.0]}
+    with pytest.raises(ConfigError, match=r"rules.pattern: is no regular expression: bad fuzzy cost"):
+        RewardRules(weights={"pattern": 1}, pattern="x{i<=}")  # a cross and some signs to the standard library
+
+
 def test_a_pattern_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.reward.rules.PATTERN_SECONDS", 0.05)
     with pytest.raises(InputError, match=r"^rules.pattern took more than 0.05 s on a response$"):

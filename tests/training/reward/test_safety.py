@@ -11,7 +11,7 @@ from training.config import InputError
 from training.data.examples import Example, Pair
 from training.reward.held_out import head_figures, held_out_figures
 from training.reward.safety import cost_figures, require_both_labels, safety_figures
-from training.reward.scoring import batched_scores, batched_scores_by_head
+from training.reward.scoring import batched_scores, shared_scores_by_head
 
 SAFE, UNSAFE, ODD = (Example("p", (5, 6), ids) for ids in ((20, 0), (30, 31, 0), (40, 41, 0)))
 
@@ -93,7 +93,7 @@ def test_what_each_head_agrees_with_is_told_by_its_name(policy: LanguageModel) -
     ]
     figures = head_figures(reward_model, told)
     by_head = {
-        name: batched_scores_by_head(reward_model, [getattr(one, name).token_ids for one in told]) for name in "ab"
+        name: shared_scores_by_head(reward_model, [getattr(one, name).token_ids for one in told]) for name in "ab"
     }
     leads_PH = by_head["a"] - by_head["b"]
     right = [

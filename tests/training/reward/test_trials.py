@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,7 +19,8 @@ from training.config.reward import Method
 from training.data.examples import Example, Pair
 from training.records import PreferenceRecord, read_records, write_records
 from training.reward.mismatch import mismatch_loss, mismatched
-from training.reward.phases import DISTIL, FINETUNE
+from training.reward.phases import DISTIL, FINETUNE, MISMATCH
+from training.reward.student import Judgements
 from training.reward.trials import PHASES, Trials, folds_of, usual_method
 from training.runtime.exit_codes import BAD_INPUT
 
@@ -169,6 +171,17 @@ def test_a_response_is_put_after_a_prompt_that_it_does_not_answer() -> None:
     for row, example in zip([0, 4, 8], turned, strict=True):
         assert example.prompt_id != samples[row].prompt_id
         assert example.prompt_ids == (int(example.prompt_id[1:]),)
+
+
+def test_a_sample_under_two_prompts_is_twice_as_many_tokens_at_once(policy: Path) -> None:
+    samples = [Example(f"p{length}", (5,) * length, (20, 1)) for length in range(1, 9)]
+    settings = config(mismatch_steps=1, batch_tokens=100, micro_batch_tokens=24, lora_rank=0)
+    reward_model = reward_model_from_policy(load_language_model(str(policy)), seed=0)
+    student: Any = SimpleNamespace(config=settings, read_samples=samples, reward_model=reward_model)
+    batch = MISMATCH.plan(student, Judgements((), ())).batch(0)
+    computed = [[one for pair in part for one in pair] for part in batch.micro_batches(batch.rows)]
+    assert len(batch.rows) > 4
+    assert all(len(part) * max(map(len, part)) <= 24 for part in computed)
 
 
 def test_mismatch_costs_what_plain_floats_say(policy: Path) -> None:

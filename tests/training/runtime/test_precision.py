@@ -51,7 +51,7 @@ def test_what_sampling_gives_is_not_what_bfloat16_gives(world: Path, policy: Pat
     rollout, models = rollout_of(config)
     texts = [prompt.token_ids for prompt in rollout.prompts], [one.sampled.token_ids for one in rollout.responses]
     with torch.no_grad():
-        exact_N, _ = response_log_probabilities(models.policy.model, *texts, models.policy.pad_id, config.temperature)
+        exact_N = response_log_probabilities(models.policy.model, *texts, models.policy.pad_id, config.temperature)
     difference_N = (rollout.log_probability_BR[rollout.mask_BR] - exact_N).abs()
     assert 0 < difference_N.max() < 0.2
 

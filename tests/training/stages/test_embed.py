@@ -72,6 +72,13 @@ def test_a_policy_gives_what_teachers_read_turned(policy: Path, responses: Path,
     assert tokens.tolist() == feature_BF[:, -1].tolist()
 
 
+def test_a_single_response_has_features_too(policy: Path, responses: Path, tmp_path: Path) -> None:
+    write_records(tmp_path / "one.jsonl", read_records(responses, ResponseRecord)[1:2])
+    assert toy.run("embed", tmp_path / "out", policy=policy, responses=tmp_path / "one.jsonl") == 0
+    assert len(features_of(tmp_path / "out")) == 1
+    assert bool(features_of(tmp_path / "out").isfinite().all())
+
+
 def test_fewer_directions_are_those_in_which_responses_to_one_prompt_differ() -> None:
     generator = torch.Generator().manual_seed(0)
     by_prompt, within = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 1.0]])
