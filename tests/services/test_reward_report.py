@@ -261,6 +261,11 @@ def test_intervals_are_those_of_prompts_and_not_of_pairs() -> None:
     assert (by_prompt.high - by_prompt.low) > 2 * (by_pair.high - by_pair.low)
     assert mean_interval(value[:10], clusters[:10]) is None
     assert share_interval(value[:0], clusters[:0]) is None
+    halves, pairs_of_two = np.tile([0.0, 1.0], 20), np.repeat(np.arange(20), 2)
+    for right, prompt in ((halves, pairs_of_two), (halves, np.zeros(40, dtype=np.int64))):
+        doubtful = share_interval(right, prompt)
+        assert doubtful is not None
+        assert doubtful.low < 0.4 < doubtful.mean < 0.6 < doubtful.high, "prompts that are all half right"
 
 
 def test_no_model_agrees_with_people_more_than_they_let_it() -> None:

@@ -36,11 +36,12 @@ def mean_interval(values: Numbers, clusters: Integers, *, seed: int = 0) -> Inte
 
 
 def share_interval(values: Numbers, clusters: Integers, *, seed: int = 0) -> Interval | None:
-    """Bootstrap of `mean_interval` for values in [0, 1], and Wilson's over the clusters where all are equal: a
-    bootstrap knows no doubt then."""
+    """Bootstrap of `mean_interval` for values in [0, 1], and Wilson's over the clusters where that knows no doubt: all
+    values are equal, all clusters have one mean, or there is one cluster."""
     if not len(values):
         return None
-    if (values != values[0]).any():
-        return mean_interval(values, clusters, seed=seed)
-    share = float(values[0])
+    found = mean_interval(values, clusters, seed=seed)
+    if found is not None and found.low < found.high:
+        return found
+    share = float(values.mean())
     return Interval(share, *wilson(share, len(np.unique(clusters))))
