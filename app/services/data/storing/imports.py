@@ -181,7 +181,7 @@ def open_file(home: Path, import_: Import, *, most_bytes: int | None = None) -> 
 def reading(home: Path, import_: Import, source: Source) -> Reading:
     """The source, read as what was chosen. Raises Conflict where nothing was."""
     if import_.format is None:
-        raise Conflict("Say first what the rows of the file are.")
+        raise Conflict("What the rows are wasn’t recognised. Say their format, and the columns of its fields.")
     return Reading(
         source,
         format_named(import_.format),
