@@ -32,3 +32,9 @@ async def test_a_table_of_unknown_columns_is_read_by_choosing_them_and_no_choice
     shown = (await browser.get(place)).text
     assert "Hang it." in shown
     assert "Not read: Nr." in shown
+    nothing = (await browser.post(page, data={"text": "hello there\nthis is no row"})).headers["location"]
+    shown = (await browser.get(nothing)).text
+    assert "No row of it can be read." in shown
+    assert 'name="format"' not in shown
+    refused = await browser.post(f"{nothing}/reading", data={"format": "prompts"})
+    assert (refused.status_code, "pasted.txt holds no row." in refused.text) == (422, True)

@@ -126,6 +126,8 @@ async def choose(
     await require_idle(db, import_)
     chosen = format_named(form)
     present = (await asyncio.to_thread(recognise, home, import_)).columns
+    if not present:
+        raise Invalid("%(name)s holds no row.", name=import_.file_name)
     kept = dict(columns_of(chosen, present, columns))
     asked = options_of(options)
     if (import_.format, import_.columns, import_.options) == (form, kept, asked.model_dump()):
