@@ -51,7 +51,7 @@ class RoundSettings(_OfStages):
     evaluate_prompts: int = Field(
         default=200,
         ge=1,
-        description="Drawn from the validation prompts, or from the training prompts where there are none.",
+        description="Drawn from the validation prompts.",
     )
     harmlessness: bool = Field(
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
