@@ -222,6 +222,9 @@ async def test_a_round_says_how_its_pairs_were_chosen_and_why_not_as_was_wanted(
     said = words(await read(doors["owner"], f"{PROJECT}/rounds/3"))
     assert "1 pair drawn at random, to measure by 2 pairs: What teaches most 1 pair: At random, topics alike." in said
     assert NOTHING_SAID in said
+    listed = words(await read(doors["owner"], f"{PROJECT}/browse/tasks"))
+    assert "What teaches most" in listed
+    assert "thompson_d_optimal" not in listed
 
 
 async def test_a_gate_shows_each_rule_with_its_figure_and_bound(doors: dict[str, Door]) -> None:

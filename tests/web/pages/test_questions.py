@@ -1,5 +1,8 @@
 """The page on which an owner says what annotators are asked."""
 
+import re
+from html import escape, unescape
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
@@ -49,6 +52,9 @@ async def test_what_is_typed_is_what_is_asked(doors: dict[str, Door], seeded: Se
     )
     assert (project.guidelines, project.guidelines_version) == ("Be kind.", before + 1)
     assert (project.overlap, project.lease_seconds) == (3, 1200)
+    (log,) = re.findall(r'href="([^"]+/log\?[^"]+)"', saved.text)
+    earlier = await doors["owner"].send("GET", unescape(log))
+    assert f"<bdi>{escape(seeded.project.guidelines[:100])}" in earlier.text, "what the version before said"
 
 
 async def test_the_same_guidelines_are_no_new_version(doors: dict[str, Door], seeded: Seeded, db: AsyncSession) -> None:
