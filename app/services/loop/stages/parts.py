@@ -96,9 +96,15 @@ async def preferences(work: Work) -> Path:
 
 
 async def prompts(work: Work, *splits: str) -> list[PromptRecord]:
+    """Those of splits, but for what was written for gold tasks."""
     rows = await work.db.execute(
         select(Prompt.id, Prompt.messages)
-        .where(Prompt.project_id == work.project.id, Prompt.split.in_(splits), Prompt.erased_at.is_(None))
+        .where(
+            Prompt.project_id == work.project.id,
+            Prompt.split.in_(splits),
+            Prompt.source != "gold",
+            Prompt.erased_at.is_(None),
+        )
         .order_by(Prompt.id)
     )
     return [
