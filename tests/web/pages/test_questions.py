@@ -64,6 +64,22 @@ async def test_the_same_guidelines_are_no_new_version(doors: dict[str, Door], se
     assert project.guidelines_version == seeded.project.guidelines_version + 1
 
 
+async def test_of_two_who_change_the_guidelines_the_second_is_told_and_then_may(
+    doors: dict[str, Door], seeded: Seeded, db: AsyncSession
+) -> None:
+    page = f"/projects/{seeded.project.slug}/question"
+    opened = (await doors["owner"].send("GET", page)).text
+    (seen,) = re.findall(r'name="guidelines_seen" value="(\d+)"', opened)
+    await doors["owner"].send("POST", page, {**RANKING, "guidelines_seen": seen})
+    mine = {**RANKING, "guidelines": "Be brief.", "guidelines_seen": seen}
+    refused = await doors["owner"].send("POST", page, mine)
+    assert (refused.status_code, "Somebody changed the guidelines" in refused.text) == (422, True)
+    assert "Be brief." in refused.text
+    (seen,) = re.findall(r'name="guidelines_seen" value="(\d+)"', refused.text)
+    assert (await doors["owner"].send("POST", page, {**mine, "guidelines_seen": seen})).status_code == 303
+    assert (await db.get_one(Project, seeded.project.id, populate_existing=True)).guidelines == "Be brief."
+
+
 async def test_what_can_not_be_asked_is_said_and_everything_typed_is_kept(
     doors: dict[str, Door], seeded: Seeded, db: AsyncSession
 ) -> None:
