@@ -96,7 +96,7 @@ async def preferences(work: Work) -> Path:
 
 
 async def prompts(work: Work, *splits: str) -> list[PromptRecord]:
-    """Those of splits, but for what was written for gold tasks."""
+    """Prompts of these splits, but for those that were written for gold tasks."""
     rows = await work.db.execute(
         select(Prompt.id, Prompt.messages)
         .where(
