@@ -16,7 +16,9 @@ from app.services.erasure.targets import Target
 from app.services.judging import labels
 from app.services.judging.machines import calibration, judges
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop import erasing, routing, runs
+from app.services.loop.asking import routing
+from app.services.loop.chores import erasing
+from app.services.loop.runs import runs
 from app.services.people import directory, members
 from app.services.projects import standing
 from app.services.reports.agreement import AGREEMENT

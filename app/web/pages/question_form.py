@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from app.db.tables import Project
 from app.errors import Invalid
-from app.services.loop import round_settings
+from app.services.loop.settings import round_settings
 from app.services.projects import projects
 from app.services.projects import question as questions
 from app.services.projects.question import Question, question_of
