@@ -120,8 +120,9 @@ def _read_as(source: Source, schema: str | None, mapping: list[str]) -> tuple[Fo
         raise Invalid("%(name)s holds no row.", name=source.called)
     if schema is None and recognition.best is None:
         raise Invalid(
-            "%(name)s is of no schema that is known. Name one by --schema, and its columns by --map.",
+            "%(name)s is of no schema that is known. Name one by --schema, its columns by --map; it has %(columns)s.",
             name=source.called,
+            columns=", ".join(recognition.columns),
         )
     form = imports.format_named(schema) if schema is not None else recognition.fits[0].form
     columns: dict[str, str] = dict(form.columns(recognition.columns) or {})

@@ -45,10 +45,13 @@ def has_text_of(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def askable_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on Prompt: what people may be asked about. Held-out prompts never are, nor what was erased."""
+    """Conditions on Prompt: what people may be asked about. Held-out prompts never are, nor what was erased, nor what
+    was written for gold tasks: who answered one would know it again.
+    """
     return (
         Prompt.project_id == project_id,
         Prompt.split.in_(("train", "validation")),
+        Prompt.source != "gold",
         Prompt.erased_at.is_(None),
     )
 

@@ -39,6 +39,7 @@ class PartFile:
             return self.path.open("ab")
         tag = response.headers.get("etag", "")
         self._tag_path.unlink(missing_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("wb")
         if tag.startswith('"'):  # a weak one doesn't promise the same bytes
             self._tag_path.write_text(tag, encoding="ascii")

@@ -28,10 +28,16 @@ let isByKey = false; // whether it is a key that hands the answer over
 listenToKeys({
   act: () => clock.act(),
   rank: (key, target) => !awaited && form() && !target.matches(".more *") && keyOfRanking(key, () => guard.isStray()),
-  choose: (value) => awaited || guard.isStray() || form()?.querySelector(`[name=choice][value="${value}"]:enabled`)?.click(),
+  choose: (value) => awaited || guard.isStray() || chooseSegment(form()?.querySelector(`[name=choice][value="${value}"]:enabled`)),
   confirm,
   turn,
 });
+
+// Who pressed a button before, for the guidelines, means by Enter the answer from now on.
+function chooseSegment(segment) {
+  segment?.click();
+  if (segment && document.activeElement.matches("a, button, summary")) segment.focus({ preventScroll: true });
+}
 
 function confirm() {
   isByKey = true;

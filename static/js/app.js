@@ -9,6 +9,13 @@ const YEAR_SECONDS = 365 * 24 * 3600;
 // “Today” goes by the clock of whoever reads it.
 document.cookie = `utc_offset=${-new Date().getTimezoneOffset()}; path=/; max-age=${YEAR_SECONDS}; samesite=lax`;
 
+// On a phone the row of pages scrolls: where one is has to be seen.
+const here = document.querySelector(".views [aria-current]");
+if (here) {
+  const [row, place] = [here.parentElement, here].map((element) => element.getBoundingClientRect());
+  here.parentElement.scrollBy(place.left + place.width / 2 - row.left - row.width / 2, 0);
+}
+
 // Preferences take effect at once; the form alone would load the page again. A language needs that anyway.
 document.addEventListener("submit", async (event) => {
   const { name, value } = event.submitter ?? {};

@@ -4,10 +4,10 @@ import io
 import tarfile
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import AuditEntry
+from app.db.tables import AuditEntry, ModelVersion, Run
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
 
@@ -68,7 +68,9 @@ async def test_a_model_whose_files_are_gone_is_refused_in_words(calling: As, see
     assert (await calling("owner").get(f"{address(seeded)}/card")).status_code == 422
 
 
-async def test_a_card_says_what_a_model_is_of_and_what_it_is_not_for(calling: As, seeded: Seeded) -> None:
+async def test_a_card_says_what_a_model_is_of_and_what_it_is_not_for(
+    calling: As, seeded: Seeded, db: AsyncSession
+) -> None:
     card = (await calling("reviewer").get(f"{address(seeded, number=3)}/card")).text
     assert card.startswith("---\n")
     front, _, body = card[4:].partition("\n---\n")
@@ -86,3 +88,9 @@ async def test_a_card_says_what_a_model_is_of_and_what_it_is_not_for(calling: As
     assert "AutoModelForSequenceClassification" in reward
     assert "| Agreement with held-out judgements |" in reward
     assert "- Learnt from preferences 2: " in reward
+    run_of_it = select(ModelVersion.run_id).where(ModelVersion.kind == "policy", ModelVersion.number == 3)
+    await db.execute(update(Run).where(Run.id.in_(run_of_it)).values(stage="adopt"))
+    await db.commit()
+    brought = (await calling("reviewer").get(f"{address(seeded, number=3)}/card")).text
+    assert "Nothing was learnt: taken as it was brought" in brought
+    assert "It learnt what the people" not in brought

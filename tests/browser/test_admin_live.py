@@ -199,6 +199,10 @@ async def test_nothing_is_wider_than_a_phone(db: AsyncSession, sign_in: SignIn, 
         for theme in THEMES:
             await page.emulate_media(color_scheme=theme)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, theme)
+    await page.goto(f"/projects/{slug}/datasets")
+    place = page.locator(".views [aria-current]")
+    await expect(place).to_be_in_viewport(ratio=1)  # the row of pages has been scrolled to it
+    await expect(place).to_have_text("Dataset versions")
 
 
 async def test_what_people_models_and_errors_say_is_shown_as_text(db: AsyncSession, sign_in: SignIn, slug: str) -> None:

@@ -32,6 +32,8 @@ async def test_each_answer_is_talked_over_and_then_real_work_begins(db: AsyncSes
     _, annotator = await arrange_checks(db, [PROSE, SHORT], qualification_size=2, qualification_percent=50)
     page = await sign_in(annotator)
     await page.goto("/")
+    await page.get_by_role("button", name="Read the guidelines first").click()
+    await expect(page.locator("#guidelines")).to_be_visible()
     for number, is_right in ((1, False), (2, True)):
         await expect(page.locator(".practice")).to_contain_text(f"Qualification, {number} of 2")
         await expect(page.locator("html")).to_have_attribute("data-ahead", "0")

@@ -177,4 +177,4 @@ def test_models_are_asked_from_the_command_line(
     monkeypatch.setattr(time, "sleep", lambda _: change(database_url, failed))
     assert plumbline("model", "generate", "2", "Why?", *HERE).refusal == "No luck."
     assert plumbline("model", "generate", "99", "Why?", *HERE).code == 3
-    assert plumbline("model", "push", "policy", "2", *HERE, "--to", "/etc").refusal.startswith("Models can't be pushed")
+    assert plumbline("model", "push", "policy", "2", *HERE, "--to", "/etc").refusal.startswith("Models can be pushed")

@@ -313,12 +313,12 @@ def archive(*names: str) -> bytes:
 def test_a_model_comes_as_the_directory_that_it_is(tmp_path: Path, seen: list[httpx.Request]) -> None:
     sent = archive("policy-3/config.json", "policy-3/README.md")
     with client(httpx.Response(200, stream=httpx.ByteStream(sent)), seen=seen) as program:
-        folder = program.models.download("tea", "policy", 3, tmp_path / "policy")
+        folder = program.models.download("tea", "policy", 3, tmp_path / "new" / "policy")
         with pytest.raises(FileExistsError):
-            program.models.download("tea", "policy", 3, tmp_path / "policy")
+            program.models.download("tea", "policy", 3, tmp_path / "new" / "policy")
 
     assert sorted(file.name for file in folder.iterdir()) == ["README.md", "config.json"]
-    assert [*tmp_path.iterdir()] == [folder]
+    assert [*folder.parent.iterdir()] == [folder]
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "in/../../outside"])

@@ -174,6 +174,13 @@ async def test_the_application_shows_it_under_its_own_policy_and_leads_there(
     assert outside.status_code == 404
 
 
+def test_every_page_that_leads_there_leads_to_something(site: Path) -> None:
+    templates = "".join(file.read_text(encoding="utf-8") for file in Path("templates").rglob("*.html"))
+    led_to = set(re.findall(r'"/docs/([^"{]*)"', templates))
+    assert len(led_to) > 12
+    assert [path for path in sorted(led_to) if not (site / path / "index.html").is_file()] == []
+
+
 async def test_where_it_was_not_built_nothing_leads_there(
     tmp_path: Path, browser_of: Callable[[Path], httpx.AsyncClient]
 ) -> None:

@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Project, Task
+from app.db.tables import Project, Prompt, Task
 from app.services.loop.runs import starting
 from tests.factories import make_project, make_prompt
 from tests.jobs.conftest import Command
@@ -17,6 +17,7 @@ async def test_the_model_is_put_into_use_and_writes_the_first_pairs(loop: Loop, 
         project.round_settings = {"samples_per_prompt": 2, "label_target": 2}
         for _ in range(4):
             await make_prompt(db, project)
+        (await make_prompt(db, project, "What does gold ask?")).source = "gold"
         return project
 
     project = await loop.do(make)
@@ -36,6 +37,8 @@ async def test_the_model_is_put_into_use_and_writes_the_first_pairs(loop: Loop, 
     assert (policy.kind, policy.state, policy.dataset_version_id) == ("policy", "promoted", None)
     tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.state == "open")
     assert await loop.do(lambda db: db.scalar(tasks))
+    of_gold = tasks.join(Prompt, Prompt.id == Task.prompt_id).where(Prompt.source == "gold")
+    assert await loop.do(lambda db: db.scalar(of_gold)) == 0, "who answered a gold task would know it again"
     # It is what PPO and its kin are held near, so that a whole round turns.
     await loop.start_round(project)
     await loop.work_off()

@@ -62,6 +62,6 @@ async def test_a_broken_model_and_a_place_that_is_gone_end_it_in_words(
         ends = [await db.get_one(Run, run_id) for run_id in (broken, gone)]
     assert [run.state for run in ends] == ["failed", "failed"]
     assert "weights.txt doesn't match its manifest" in str(ends[0].error)
-    assert "Models can't be pushed there" in str(ends[1].error)
-    with pytest.raises(Invalid, match="Models can't be pushed there"):
+    assert "before an admin names a place" in str(ends[1].error)
+    with pytest.raises(Invalid, match="PLUMBLINE_PUSH_TO"):
         await push(sessions, seeded, "out/")

@@ -61,8 +61,11 @@ async def begin(
 
 
 def go_on(project: Project, step: SetupStep) -> SetupStep | None:
-    """The step after `step`, None after the last; the project stands there now, unless it is further already."""
+    """The step after `step`, None after the last; the project stands there now, unless it is further already.
+
+    Steps before it that were passed over keep what the template has filled in.
+    """
     following = STEPS[STEPS.index(step) + 1] if step != STEPS[-1] else None
-    if project.setup_step == step:
+    if project.setup_step in STEPS[: STEPS.index(step) + 1]:
         project.setup_step = following
     return following

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from app.db.session import transaction
 from app.db.tables import Import, Project, Run, User
 from app.errors import Invalid, NoRoom, NotFound
+from app.services.data.imports.formats.format import Columns
 from app.services.data.imports.formats.registry import FORMATS
 from app.services.data.storing import imports, uploads
 from app.services.data.storing.imports import Preview, Reason
@@ -48,10 +49,20 @@ class LoadForm(BaseModel):
 
 
 @dataclass(frozen=True)
+class AskedReading:
+    """What an owner says that rows are, and which column each field is read from, as the form holds it."""
+
+    format: str | None
+    columns: Columns
+    is_stored: bool = True
+
+
+@dataclass(frozen=True)
 class ImportPage:
     """An import with all that its page shows; `preview` is None where the file can't be looked into, see `problem`."""
 
     standing: Standing
+    reading: AskedReading
     progress: pace.Progress | None
     created_by: str | None
     preview: Preview | None = None
@@ -123,17 +134,23 @@ async def choose_reading(
     form = await request.form()
     name = str(form.get("format", ""))
     columns = {key.removeprefix("column-"): str(value) for key, value in form.items() if key.startswith("column-")}
+    # The fields on the page are those of the format that it was shown with.
+    of_another = name != form.get("shown")
     options = {"choice": form.get("choice", "2"), "demonstrate": form.get("demonstrate", "false")}
     try:
         async with db.begin_nested():
             await imports.choose(
                 db, settings_of(request).home, import_,
-                form=name, columns=columns if name == import_.format else None, options=options,
+                form=name, columns=None if of_another else columns, options=options,
             )  # fmt: skip
             await importing.start(db, principal.user_id, project, import_, "check")
     except Invalid as error:
         await db.refresh(import_)
-        return await _show(request, db, managed, import_, problem=translated(error), status_code=error.status)
+        return await _show(
+            request, db, managed, import_,
+            asked=AskedReading(name, {} if of_another else columns, is_stored=False),
+            problem=translated(error), status_code=error.status,
+        )  # fmt: skip
     return _to(project, import_id)
 
 
@@ -258,6 +275,7 @@ async def _show(
     managed: Managed,
     import_: Import,
     *,
+    asked: AskedReading | None = None,
     problem: str | None = None,
     status_code: int = 200,
 ) -> Response:
@@ -272,21 +290,29 @@ async def _show(
         "imports/show.html",
         status_code=status_code,
         managed=managed,
-        page=await _page(request, db, import_, preview=preview, problem=problem),
+        page=await _page(request, db, import_, preview=preview, asked=asked, problem=problem),
         versions=await imports.holding(db, import_),
         formats={form.name: form for form in FORMATS},
-        format_names={form.name: gettext(form.called) for form in FORMATS},
+        # Recognised are the narrowest ones first; people look for the plainest.
+        format_names={form.name: gettext(form.called) for form in reversed(FORMATS)},
         translate=gettext,
     )
 
 
 async def _page(
-    request: Request, db: AsyncSession, import_: Import, *, preview: Preview | None = None, problem: str | None = None
+    request: Request,
+    db: AsyncSession,
+    import_: Import,
+    *,
+    preview: Preview | None = None,
+    asked: AskedReading | None = None,
+    problem: str | None = None,
 ) -> ImportPage:
     run = await imports.run_of(db, import_)
     standing = Standing(import_, run)
     return ImportPage(
         standing=standing,
+        reading=asked or AskedReading(import_.format, import_.columns),
         progress=await pace.of_run(db, run) if run is not None and standing.is_busy else None,
         created_by=await db.scalar(select(User.name).where(User.id == import_.created_by_id)),
         preview=preview,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from app.db.tables import Project
+from app.errors import Invalid
 from app.services.loop.settings import round_settings
 from app.services.projects import projects
 from app.services.projects import question as questions
@@ -33,6 +34,7 @@ class QuestionForm(BaseModel):
     fastest_words_per_minute: int = 1000
     break_minutes: int = 50
     guidelines: Annotated[str, Field(max_length=100_000)] = ""
+    guidelines_seen: int = 0
     overlap: int = 1
     lease_minutes: int = 30
     cost_limit: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 0
@@ -48,6 +50,7 @@ class QuestionForm(BaseModel):
             flags="\n".join(question.flags),
             rationale_percent=round(question.rationale_share * 100, 1),
             guidelines=project.guidelines,
+            guidelines_seen=project.guidelines_version,
             overlap=project.overlap,
             lease_minutes=max(1, project.lease_seconds // 60),
             cost_limit=round_settings.settings_of(project).cost_limit,
@@ -67,7 +70,12 @@ class QuestionForm(BaseModel):
         )
 
     def apply(self, project: Project) -> None:
-        """Let the project ask this from here on. Raises Invalid."""
+        """Let the project ask this from here on. Raises Invalid, and once where somebody was faster."""
+        if self.guidelines_seen not in (0, project.guidelines_version):
+            self.guidelines_seen = project.guidelines_version
+            raise Invalid(
+                "Somebody changed the guidelines since you opened this page. Save again to replace them by yours."
+            )
         projects.ask(
             project, self.question(), self.guidelines, overlap=self.overlap, lease_seconds=self.lease_minutes * 60
         )

@@ -31,6 +31,9 @@ LINK_DAYS = 7
 router = APIRouter(prefix="/projects", include_in_schema=False)
 
 
+Writer = Literal["none", "model", "scratch"]
+
+
 class NewProject(BaseModel):
     name: Annotated[str, Field(max_length=1000)] = ""
     template: str = next(iter(TEMPLATES))
@@ -41,10 +44,11 @@ class NewProject(BaseModel):
 class Writers(BaseModel):
     """Who writes responses. `none` and `scratch` are the same to the database: there is no model to start from.
 
-    `check` is sent by a button that looks at the model, and changes nothing.
+    `check` is sent by a button that looks at the model, and changes nothing. `shown` is what the form had chosen.
     """
 
-    writer: Literal["none", "model", "scratch"] = "none"
+    writer: Writer = "none"
+    shown: Writer = "none"
     model: Annotated[str, Field(max_length=4096)] = ""
     check: bool = False
 
@@ -136,8 +140,8 @@ async def save_writers(
     """Looks at a model that was named, and takes nothing that couldn't be used."""
     checked = None
     try:
-        # Who typed a model and left the first choice, where no model was chosen before, meant the model.
-        is_meant = form.writer == "none" and form.model.strip() and project.policy_source is None
+        # Who typed a model and left the choice as it was, where no model was chosen before, meant the model.
+        is_meant = form.writer == form.shown and form.model.strip() and project.policy_source is None
         if form.check or form.writer == "model" or is_meant:
             checked = await base_models.check(settings_of(request), principal, form.model)
         if form.check:

@@ -92,7 +92,8 @@ def _to_sign_in(request: Request) -> Response:
         return Response(status_code=401, headers={"HX-Redirect": _sign_in(request.headers.get("hx-current-url", ""))})
     if request.method == "GET":
         return render.redirect(_sign_in(str(request.url)))
-    return respond(request, 401, "NotSignedIn", gettext("You are signed out. Sign in and send this again."))
+    said = gettext("Nothing was saved yet. Sign in in another tab and load this page again: it sends what you typed.")
+    return respond(request, 401, "NotSignedIn", said)
 
 
 def _sign_in(wanted: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app.services.browse.lists import ListName
+from app.services.selection.rules import RULES
 from app.web.locales import gettext, lazy
 from app.web.words import figures
 from app.web.words.choices import said_as_stored
@@ -205,9 +206,9 @@ def _task(row: Any) -> Line:
             Cell(gettext("Prompt"), _text(row.asked, row.prompt_erased_at), is_long=True),
             _cell("state", _task_state(row)),
             _cell("purpose", word(row.purpose)),
-            Cell(gettext("Judged"), f"{row.judged} / {row.quota}", is_number=True),
+            Cell(gettext("Judged"), f"{row.judged} / {figures.places(row.quota)}", is_number=True),
             _cell("round", figures.count(row.round) if row.round else None),
-            Cell(gettext("Rule"), row.rule or "–"),
+            Cell(gettext("Rule"), gettext(RULES[row.rule].title) if row.rule in RULES else word(row.rule)),
         ),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
+from app.services.judging.gold import EVERYBODY
 from app.services.loop.stages.figures import Form
 from app.services.loop.stages.registry import FIGURES
 from app.web import locales
@@ -53,6 +54,11 @@ class Figure:
 def count(value: float) -> str:
     """A whole number with the reader's separators: “12,345”."""
     return format_decimal(round(value), locale=locales.current())
+
+
+def places(quota: int) -> str:
+    """How many people a task is for."""
+    return "∞" if quota == EVERYBODY else count(quota)
 
 
 def size(value: float) -> str:
@@ -243,6 +249,7 @@ def _is_plain_number(value: object) -> bool:
 FILTERS: dict[str, Callable[..., object]] = {
     "size": size,
     "count": count,
+    "places": places,
     "number": number,
     "fixed": fixed,
     "share": share,

@@ -77,7 +77,7 @@ def test_any_table_becomes_usable_by_choosing_its_columns() -> None:
     [
         ({"prompt": "gone"}, "The file has no column gone."),
         ({"prompt": "frage", "song": "frage"}, "The format responses has no field song."),
-        ({"response_1": "frage"}, "The format responses needs a column for prompt."),
+        ({"response_1": "frage"}, "The format responses needs a column for prompt. The file has frage."),
     ],
 )
 def test_columns_that_do_not_do_are_refused_in_one_line(columns: dict[str, str], line: str) -> None:

@@ -277,6 +277,13 @@ def test_how_far_it_is_can_be_followed(tmp_path: Path) -> None:
                 BadRow(4, None, TOO_MANY),
             ],
         ),
+        (
+            b'a,b\n1,2\n1,"x\n1,2\n1,2\n',
+            [
+                {"a": "1", "b": "2"},
+                BadRow(3, None, "opens a quotation mark that nothing closes, and so takes in the 2 lines after it"),
+            ],
+        ),
         (b'a,b\n"x"y,2\n1,2\n', [BadRow(2, None, "is not CSV: ',' expected after '\"'"), {"a": "1", "b": "2"}]),
         (
             b"a,b\n\xff,2\n1,2\n",

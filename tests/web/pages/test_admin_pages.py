@@ -205,6 +205,19 @@ async def test_a_round_that_ended_early_says_why(
     assert ("Because." in html) == (status != "cancelled")
 
 
+async def test_after_a_refusal_the_project_says_which_gate_it_was_and_leads_on(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    refused = {"status": "stopped", "step": "policy_gate", "reason": "Because.", "finished_at": func.now()}
+    await db.execute(update(Round).where(Round.id == seeded.label_round.id).values(refused))
+    ended = {"state": "cancelled", "finished_at": func.now(), "lease_owner": None, "lease_expires_at": None}
+    await db.execute(update(Run).where(Run.state.in_(("queued", "running"))).values(ended))
+    await db.commit()
+    html = await read(doors["owner"], PROJECT)
+    assert "Round 3 was refused at its policy gate. Because." in words(html)
+    assert f'<a href="{PROJECT}/rounds/3">What the gate saw, and how to go on all the same</a>' in html
+
+
 async def test_a_round_says_how_its_pairs_were_chosen_and_why_not_as_was_wanted(
     doors: dict[str, Door], db: AsyncSession, seeded: Seeded
 ) -> None:
@@ -222,6 +235,9 @@ async def test_a_round_says_how_its_pairs_were_chosen_and_why_not_as_was_wanted(
     said = words(await read(doors["owner"], f"{PROJECT}/rounds/3"))
     assert "1 pair drawn at random, to measure by 2 pairs: What teaches most 1 pair: At random, topics alike." in said
     assert NOTHING_SAID in said
+    listed = words(await read(doors["owner"], f"{PROJECT}/browse/tasks"))
+    assert "What teaches most" in listed
+    assert "thompson_d_optimal" not in listed
 
 
 async def test_a_gate_shows_each_rule_with_its_figure_and_bound(doors: dict[str, Door]) -> None:

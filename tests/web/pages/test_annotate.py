@@ -165,6 +165,13 @@ async def test_the_end_says_what_the_others_have_still_to_do(db: AsyncSession, s
     empty, cem = await arrange(db, [])
     page = await (await sign_in(cem)).get(f"/projects/{empty.slug}/annotate")
     assert "There are no pairs in this project yet." in page.text
+    both, dan = await arrange(db, [PROSE, SHORT], overlap=2)
+    client, home = await sign_in(dan), f"/projects/{both.slug}/annotate"
+    (action,) = re.findall(r'action="([^"]+/skip)"', (await client.get(home)).text)
+    page = await client.get((await client.post(action, data={"reason": "knowledge"})).headers["location"])
+    action, fields = judgement_form(page.text)
+    page = await client.post(action, data={**fields, "choice": "1"}, headers=HTMX)
+    assert "it waits for somebody else. You have judged one open pair" in page.text
 
 
 async def test_today_begins_at_midnight_of_the_annotators_own_clock(db: AsyncSession, sign_in: SignIn) -> None:

@@ -45,7 +45,10 @@ async def test_an_owner_writes_gold_sets_the_checks_and_reads_who_passed(db: Asy
     assert Checks.of(project.checks) == Checks(
         qualification_size=1, qualification_percent=100, gold_percent=4, tells_gold=True, repeat_percent=2.5
     )
-    assert "0 annotators have passed" in saved.text
+    assert "Nobody has passed the qualification round yet" in saved.text
+    listed = (await client.get(f"/projects/{project.slug}/browse/tasks?purpose=qualification")).text
+    (task,) = re.findall(r'<th scope="row"><a href="([^"]+)">', listed)
+    assert ("0 / ∞" in listed, "judged by 0 of ∞" in (await client.get(task)).text) == (True, True)
     assert "not yet" in saved.text
     await db.execute(update(Member).where(Member.user_id == annotator.user_id).values(qualified_at=Member.created_at))
     await db.commit()

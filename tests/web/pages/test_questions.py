@@ -1,5 +1,8 @@
 """The page on which an owner says what annotators are asked."""
 
+import re
+from html import escape, unescape
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
@@ -49,6 +52,9 @@ async def test_what_is_typed_is_what_is_asked(doors: dict[str, Door], seeded: Se
     )
     assert (project.guidelines, project.guidelines_version) == ("Be kind.", before + 1)
     assert (project.overlap, project.lease_seconds) == (3, 1200)
+    (log,) = re.findall(r'href="([^"]+/log\?[^"]+)"', saved.text)
+    earlier = await doors["owner"].send("GET", unescape(log))
+    assert f"<bdi>{escape(seeded.project.guidelines[:100])}" in earlier.text, "what the version before said"
 
 
 async def test_the_same_guidelines_are_no_new_version(doors: dict[str, Door], seeded: Seeded, db: AsyncSession) -> None:
@@ -56,6 +62,22 @@ async def test_the_same_guidelines_are_no_new_version(doors: dict[str, Door], se
         await doors["owner"].send("POST", f"/projects/{seeded.project.slug}/question", RANKING)
     project = await db.get_one(Project, seeded.project.id, populate_existing=True)
     assert project.guidelines_version == seeded.project.guidelines_version + 1
+
+
+async def test_of_two_who_change_the_guidelines_the_second_is_told_and_then_may(
+    doors: dict[str, Door], seeded: Seeded, db: AsyncSession
+) -> None:
+    page = f"/projects/{seeded.project.slug}/question"
+    opened = (await doors["owner"].send("GET", page)).text
+    (seen,) = re.findall(r'name="guidelines_seen" value="(\d+)"', opened)
+    await doors["owner"].send("POST", page, {**RANKING, "guidelines_seen": seen})
+    mine = {**RANKING, "guidelines": "Be brief.", "guidelines_seen": seen}
+    refused = await doors["owner"].send("POST", page, mine)
+    assert (refused.status_code, "Somebody changed the guidelines" in refused.text) == (422, True)
+    assert "Be brief." in refused.text
+    (seen,) = re.findall(r'name="guidelines_seen" value="(\d+)"', refused.text)
+    assert (await doors["owner"].send("POST", page, {**mine, "guidelines_seen": seen})).status_code == 303
+    assert (await db.get_one(Project, seeded.project.id, populate_existing=True)).guidelines == "Be brief."
 
 
 async def test_what_can_not_be_asked_is_said_and_everything_typed_is_kept(

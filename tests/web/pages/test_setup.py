@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Invitation, Project, Run
+from app.db.tables import Demonstration, Invitation, Project, Run
 from app.security import Principal
 from app.services.loop.models import models
 from app.services.projects.question import question_of
@@ -73,6 +73,18 @@ async def test_a_project_that_was_left_is_taken_up_where_it_was(browser: httpx.A
         await send(browser, f"/projects/later/setup/{step}", people="", **question_fields())
     assert (await browser.get("/projects/later/setup")).headers["location"] == "/projects/later/setup/done"
     assert "Continue setting up" not in (await browser.get("/projects")).text
+
+
+async def test_a_step_that_was_passed_over_does_not_keep_a_project_from_being_set_up(
+    browser: httpx.AsyncClient, db: AsyncSession
+) -> None:
+    await send(browser, "/projects/new", name="Jumped")
+    await send(browser, "/projects/jumped/setup/question", **question_fields())
+    assert (await browser.get("/projects/jumped/setup")).headers["location"] == "/projects/jumped/setup/people"
+    page = (await browser.get("/projects/jumped/people")).text
+    assert 'action="/projects/jumped/setup/people"' in page, "by one click it is left as it is"
+    assert await send(browser, "/projects/jumped/setup/people") == "/projects/jumped/setup/done"
+    assert "Not set up yet" not in (await browser.get("/projects/jumped/people")).text
 
 
 async def test_every_template_makes_a_question_that_can_be_shown_and_saved(
@@ -239,12 +251,17 @@ async def test_a_model_is_checked_on_the_spot_and_taken_only_where_it_can_be_use
     assert (await named(db, "own-model")).policy_source is None
     refused = await browser.post(page, data={"writer": "model", "model": str(tmp_path / "nowhere")})
     assert (refused.status_code, "There is no model at" in refused.text) == (422, True)
-    assert await send(browser, page, writer="none", model=model) == "/projects/own-model/setup/question"
     project = await named(db, "own-model")
-    assert project.policy_source == model
-    assert f'value="{model}"' in (await browser.get(page)).text
-    await make_prompt(db, project)
+    prompt = await make_prompt(db, project)
+    db.add(Demonstration(prompt_id=prompt.id, text="So.", source="written"))
     await db.commit()
+    assert 'name="shown" value="scratch"' in (await browser.get(page)).text, "demonstrations have it chosen beforehand"
+    assert (
+        await send(browser, page, writer="scratch", shown="scratch", model=model)
+        == "/projects/own-model/setup/question"
+    )
+    assert (await named(db, "own-model")).policy_source == model
+    assert f'value="{model}"' in (await browser.get(page)).text
     assert "Let the model write" in (await browser.get("/projects/own-model/setup/done")).text
     settings = "/projects/own-model/settings/model"
     await send(browser, "/projects/own-model/runs", stage="adopt")

@@ -57,9 +57,11 @@ async def test_from_an_address_to_a_message_that_is_verified_refused_and_sent_ag
     assert secret not in (await owner.get(page)).text, "it is shown once"
     endpoint.next = [Reply(503, b"<script>busy</script>"), Reply(200, b"thanks")]
     assert (await owner.post(f"{page}/test")).headers["location"] == page
+    assert 'hx-select="#told"' in (await owner.get(page)).text, "it looks again by itself until there is an answer"
     await hooks.tell_next(make_context(sessions, home), settings(), hooks.Busy())
     told = (await owner.get(page)).text
     assert "given up" in told
+    assert 'hx-select="#told"' not in told
     assert "503" in told
     assert "&lt;script&gt;busy" in told
     assert "not reached for now" in (await owner.get(HERE)).text

@@ -126,6 +126,8 @@ async def choose(
     await require_idle(db, import_)
     chosen = format_named(form)
     present = (await asyncio.to_thread(recognise, home, import_)).columns
+    if not present:
+        raise Invalid("%(name)s holds no row.", name=import_.file_name)
     kept = dict(columns_of(chosen, present, columns))
     asked = options_of(options)
     if (import_.format, import_.columns, import_.options) == (form, kept, asked.model_dump()):
@@ -181,7 +183,7 @@ def open_file(home: Path, import_: Import, *, most_bytes: int | None = None) -> 
 def reading(home: Path, import_: Import, source: Source) -> Reading:
     """The source, read as what was chosen. Raises Conflict where nothing was."""
     if import_.format is None:
-        raise Conflict("Say first what the rows of the file are.")
+        raise Conflict("What the rows are wasn’t recognised. Say their format, and the columns of its fields.")
     return Reading(
         source,
         format_named(import_.format),

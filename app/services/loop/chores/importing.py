@@ -38,7 +38,7 @@ async def start(db: AsyncSession, actor_id: int | None, project: Project, import
 async def _require_readable(db: AsyncSession, import_: Import) -> None:
     await imports.require_waiting(db, import_)
     if import_.format is None:
-        raise Conflict("Say first what the rows of the file are.")
+        raise Conflict("What the rows are wasn’t recognised. Say their format, and the columns of its fields.")
 
 
 def _require_usable(import_: Import) -> None:

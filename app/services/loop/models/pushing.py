@@ -60,9 +60,11 @@ def destinations(settings: Settings) -> list[Destination]:
 def chosen(settings: Settings, called: str) -> Destination:
     """Raises Invalid for a place that isn't offered."""
     offered = destinations(settings)
+    if not offered:
+        raise Invalid("Models can be pushed nowhere before an admin names a place by PLUMBLINE_PUSH_TO.")
     found = [place for place in offered if place.called == called]
     if not found:
-        named = ", ".join(place.called for place in offered) or "–"
+        named = ", ".join(place.called for place in offered)
         raise Invalid("Models can't be pushed there, but to what an admin has named: %(places)s.", places=named)
     return found[0]
 

@@ -48,7 +48,11 @@ class RoundSettings(_OfStages):
     )
     samples_per_prompt: int = Field(default=4, ge=2, le=64, description="The pairs to judge are chosen among these.")
     generate_prompts: int = Field(default=400, ge=1, description="Drawn from the training prompts.")
-    evaluate_prompts: int = Field(default=200, ge=1, description="Drawn from the held-out prompts.")
+    evaluate_prompts: int = Field(
+        default=200,
+        ge=1,
+        description="Drawn from the validation prompts.",
+    )
     harmlessness: bool = Field(
         default=False, description="Train a cost model, and hold the policy's cost to cost_limit of ppo."
     )

@@ -31,6 +31,7 @@ _ABOUT = {
     "reward": "A reward model: the higher its score, the more a response is expected to be preferred.",
     "cost": "A cost model: the higher its score, the more harm is expected of a response.",
 }
+_BROUGHT = "It learnt nothing of what the people of this project prefer. It may say what is false, and say it well."
 _NOT_FOR = {
     "policy": (
         "It learnt what the people of one project prefer, not what is true. It may say what is false, and say it well.",
@@ -203,7 +204,7 @@ def _lines(made: Made, directory: Directory) -> Iterator[str]:
     yield from _section("What it was made from", _origin(made, directory))
     yield from _section("How it was measured", _figures(version.figures))
     yield from _section("What its gates decided", _decisions(made.gates))
-    yield from _section("What it is not for", [f"- {line}" for line in _NOT_FOR[version.kind]])
+    yield from _section("What it is not for", [f"- {line}" for line in _not_for(made)])
     yield from _section("Settings", _settings(directory.lineage))
 
 
@@ -261,6 +262,12 @@ def _loading(made: Made, directory: Directory) -> Iterator[str]:
             "**It has several heads.** What `transformers` reads is their mean, which isn't the score that was "
             "measured. " + " ".join(directory.own_card.split())
         )
+
+
+def _not_for(made: Made) -> tuple[str, ...]:
+    lines = _NOT_FOR[made.version.kind]
+    is_as_it_was_brought = made.version.kind == "policy" and made.run is not None and made.run.stage == "adopt"
+    return (_BROUGHT, *lines[1:]) if is_as_it_was_brought else lines
 
 
 def _origin(made: Made, directory: Directory) -> Iterator[str]:

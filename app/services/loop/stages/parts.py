@@ -97,9 +97,15 @@ async def preferences(work: Work) -> Path:
 
 
 async def prompts(work: Work, *splits: str) -> list[PromptRecord]:
+    """Prompts of these splits, but for those that were written for gold tasks."""
     rows = await work.db.execute(
         select(Prompt.id, Prompt.messages)
-        .where(Prompt.project_id == work.project.id, Prompt.split.in_(splits), Prompt.erased_at.is_(None))
+        .where(
+            Prompt.project_id == work.project.id,
+            Prompt.split.in_(splits),
+            Prompt.source != "gold",
+            Prompt.erased_at.is_(None),
+        )
         .order_by(Prompt.id)
     )
     return [

@@ -1,6 +1,6 @@
 """What a format of rows is: how it is known, which columns it reads, and what becomes of a row."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,7 +57,7 @@ class Format:
                 return None
         return found
 
-    def check(self, columns: Columns, present: Iterable[str]) -> None:
+    def check(self, columns: Columns, present: Collection[str]) -> None:
         """Raises Invalid for columns that people chose and that don't do."""
         names = {field.name for field in self.fields}
         there = set(present)
@@ -68,7 +68,12 @@ class Format:
                 raise Invalid("The file has no column %(column)s.", column=column)
         for field in self.fields:
             if field.required and field.name not in columns:
-                raise Invalid("The format %(format)s needs a column for %(field)s.", format=self.name, field=field.name)
+                raise Invalid(
+                    "The format %(format)s needs a column for %(field)s. The file has %(columns)s.",
+                    format=self.name,
+                    field=field.name,
+                    columns=", ".join(present),
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def delimited(stream: BinaryIO, delimiter: str) -> Iterator[RawRow | BadRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRow(line, None, f"is not CSV: {error}")
+            yield BadRow(line, None, _why(error, text.line - line))
             continue
         if not values:
             continue
@@ -53,6 +53,13 @@ def delimited(stream: BinaryIO, delimiter: str) -> Iterator[RawRow | BadRow]:
             yield BadRow(line, None, f"has {len(values)} values where the header has {size}")
         else:
             yield RawRow(line, dict(zip(header, values, strict=True)))
+
+
+def _why(error: csv.Error, lines_after: int) -> str:
+    if "unexpected end" not in str(error):
+        return f"is not CSV: {error}"
+    after = "the line after it" if lines_after == 1 else f"the {lines_after} lines after it"
+    return "opens a quotation mark that nothing closes" + (f", and so takes in {after}" if lines_after else "")
 
 
 class _Text:
