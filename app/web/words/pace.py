@@ -42,7 +42,7 @@ async def of_labelling(db: AsyncSession, project_id: int, *, done: int, target: 
 
 
 async def of_run(db: AsyncSession, run: Run) -> Progress:
-    """Steps of a run, at the pace of its last metrics."""
+    """Steps of a run, at the pace of its last metrics; none for what it does after its last step."""
     last = (
         select(Metric.step, Metric.recorded_at)
         .where(Metric.run_id == run.id)
@@ -52,6 +52,7 @@ async def of_run(db: AsyncSession, run: Run) -> Progress:
     )
     seconds = func.extract("epoch", func.max(last.c.recorded_at) - func.min(last.c.recorded_at))
     steps, elapsed = (await db.execute(select(func.max(last.c.step) - func.min(last.c.step), seconds))).one()
-    if run.state != "running" or not steps or steps < FEWEST_STEPS or not elapsed:
+    left = run.total_steps - run.step
+    if run.state != "running" or left <= 0 or not steps or steps < FEWEST_STEPS or not elapsed:
         return Progress(run.step, run.total_steps)
-    return Progress(run.step, run.total_steps, max(0, run.total_steps - run.step) * float(elapsed) / steps)
+    return Progress(run.step, run.total_steps, left * float(elapsed) / steps)

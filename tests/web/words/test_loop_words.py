@@ -133,8 +133,9 @@ async def test_a_run_is_estimated_by_its_last_twenty_measured_steps_while_it_run
     # The first ones, which load and compile, are forgotten.
     await measure(*range(31, 51), seconds=10)
     assert (await pace.of_run(db, run)).seconds_left == pytest.approx(50 * 10)
-    run.total_steps = 40
-    assert (await pace.of_run(db, run)).seconds_left == 0, "a stage may take longer than it said"
+    for total in (50, 40):
+        run.total_steps = total
+        assert await pace.of_run(db, run) == Progress(50, total), "nobody knows what a stage does after its last step"
     run.state, run.lease_expires_at = "queued", None
     assert await pace.of_run(db, run) == Progress(50, 40)
 
