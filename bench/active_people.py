@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.services.loop.annotators import LEAST_WEIGHT
+from app.services.loop.asking.annotators import LEAST_WEIGHT
 from app.services.selection.arrays import Floats, Whole
 from app.services.selection.consensus import Pairs, agree, meant
 from app.services.selection.consensus import labels as labels_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.services.loop.features import read_tensor
+from app.services.loop.asking.features import read_tensor
 from app.services.selection.arrays import Floats, Truths, Whole
 from app.services.starter import DEMONSTRATIONS_PER_PROMPT
 from app.starter import gold

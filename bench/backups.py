@@ -22,7 +22,7 @@ from app.db.embedded import running
 from app.db.session import create_engine, session_factory
 from app.services.backups import making, restoring
 from app.services.backups.places import place_at
-from app.services.loop.artifacts import MANIFEST
+from app.services.loop.models.artifacts import MANIFEST
 from app.services.places.place import Content
 from app.settings import Settings
 from bench.lists import fill

@@ -11,7 +11,7 @@ from then on, which is the worst for who learnt to trust it.
 
 Which reward models and policies the gates before it refuse is the other half: bench/planted.py.
 
-Beside the certificate (app/services/loop/certificate.py) stands the e-process without predictions or budget,
+Beside the certificate (app/services/loop/gates/certificate.py) stands the e-process without predictions or budget,
 2^n B(s + 1/2, f + 1/2) / B(1/2, 1/2) of s wins and f losses. Prints tables in Markdown; `--json` keeps the figures.
 """
 
@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.services.loop import certificate
-from app.services.loop.certificate import Numbers
+from app.services.loop.gates import certificate
+from app.services.loop.gates.certificate import Numbers
 
 # R = rounds, T = votes, C = companions of a vote
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from app.errors import DomainError
-from app.services.loop import artifacts
+from app.services.loop.models import artifacts
 
 REAPED_WITHIN_SECONDS = 60
 """How long after its lease a run may stand as running: the reaper looks every 5 s once there is a worker."""

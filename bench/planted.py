@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from app import starter
-from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
-from app.services.loop.gate_rule import Rule
-from app.services.loop.gates import policy_rules, reward_rules
-from app.services.loop.resampling import mean_interval, share_interval
-from app.services.loop.scored_pairs import losses, right
+from app.services.loop.comparisons.resampling import mean_interval, share_interval
+from app.services.loop.comparisons.scored_pairs import losses, right
+from app.services.loop.gates.gate_bounds import PolicyBounds, RewardBounds
+from app.services.loop.gates.gate_rule import Rule
+from app.services.loop.gates.gates import policy_rules, reward_rules
 from app.starter import gold
 from models.backbone import LanguageModel
 from models.generation import sample_responses

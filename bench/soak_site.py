@@ -18,7 +18,7 @@ from app.db.base import Json
 from app.db.session import create_engine, session_factory, transaction
 from app.db.tables import Project, Round
 from app.errors import Conflict
-from app.services.loop import rounds
+from app.services.loop.rounds import rounds
 from app.services.starter import SLUG, ensure_starter
 from app.simulation.loop import add_simulated, sign_in_path
 from app.simulation.site import Site, running_site

@@ -18,8 +18,9 @@ from app.services.data.exports import registry, writing
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import FORMATS, Format
 from app.services.data.exports.schema import Votes
-from app.services.loop import annotators, exporting
-from app.services.loop.round_settings import settings_of
+from app.services.loop.asking import annotators
+from app.services.loop.chores import exporting
+from app.services.loop.settings.round_settings import settings_of
 from app.services.projects import projects
 from app.settings import settings
 

@@ -14,7 +14,7 @@ from app.db.session import POOL_SIZE
 from app.jobs.site_figures import WAITING, WORKERS
 from app.services.backups.standing import LATE, age_statement, scheduled_place
 from app.services.health import SILENT_SECONDS
-from app.services.loop.artifacts import ArtifactBroken, require_intact, require_registered
+from app.services.loop.models.artifacts import ArtifactBroken, require_intact, require_registered
 from app.services.published.bucket import Away
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import Broken, Published, of_dataset, of_model

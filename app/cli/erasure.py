@@ -11,7 +11,7 @@ from app.cli.imports import data_commands
 from app.db.tables import Run
 from app.services.erasure.targets import Kind, Target, reach_of
 from app.services.erasure.touched import Touched, look
-from app.services.loop import erasing
+from app.services.loop.chores import erasing
 from app.services.projects import projects
 
 

@@ -15,7 +15,7 @@ from app.db.tables.judges import Outcome
 from app.services.judging.machines import answered, judges
 from app.services.judging.machines.answered import Answered
 from app.services.judging.machines.calibration import Share
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from app.services.projects import projects
 from app.services.reports import reports
 from app.services.reports.judges import JUDGES, Entry

@@ -17,10 +17,13 @@ from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, Invalid, NotFound
 from app.phrases import Sentence
 from app.services.judging import labels
-from app.services.loop import first_policy, models, promoting, round_rows, rounds, runs, starting
-from app.services.loop.label_advice import Advice
+from app.services.loop import round_rows
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
+from app.services.loop.rounds import first_policy, promoting, rounds
+from app.services.loop.rounds.label_advice import Advice
+from app.services.loop.runs import runs, starting
 from app.services.loop.stages.registry import Startable
-from app.services.loop.writers import Writer
 from app.services.projects import projects
 from app.services.reports.advice import advice_on_labels
 from app.services.served import served_models

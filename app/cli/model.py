@@ -16,13 +16,15 @@ from app.db.tables import Errand, Run
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, Invalid
 from app.services import audit
-from app.services.loop import base_models, bringing, errands, models, starting
-from app.services.loop.archive import Archive
-from app.services.loop.base_models import CheckedModel
-from app.services.loop.errands import Pair, Writing
-from app.services.loop.needs import Need
+from app.services.loop.chores import bringing, errands
+from app.services.loop.chores.errands import Pair, Writing
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
+from app.services.loop.models.archive import Archive
+from app.services.loop.runs import base_models, starting
+from app.services.loop.runs.base_models import CheckedModel
+from app.services.loop.runs.needs import Need
 from app.services.loop.stages import model_card
-from app.services.loop.writers import Writer
 from app.services.projects import projects
 from app.settings import settings
 from training.records import Message

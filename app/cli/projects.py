@@ -14,7 +14,7 @@ from app.cli.output import say, show
 from app.db.tables import Project, User
 from app.security import Principal
 from app.services import accounts
-from app.services.loop import lifecycle
+from app.services.loop.chores import lifecycle
 from app.services.people import trust
 from app.services.projects import packing, projects, setup, unpacking
 from app.services.projects.packing import Packed

@@ -9,7 +9,8 @@ from app.cli import THINGS, app, output
 from app.cli.database import in_transaction
 from app.cli.output import Row, say
 from app.errors import Invalid
-from app.services.loop import models, settable
+from app.services.loop.models import models
+from app.services.loop.settings import settable
 from app.services.projects import projects
 
 ProjectName = Annotated[str, typer.Option("--project", "-p", help="The project's short name, as in its address.")]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.cli import SITE, app
 from app.cli.database import in_transaction
 from app.db.base import Json
-from app.services.loop.selection_settings import RuleName
+from app.services.loop.asking.selection_settings import RuleName
 from app.services.projects import projects
 from app.settings import settings
 from app.simulation.crowd import CrowdReport, CrowdSettings, play

@@ -11,7 +11,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.fence import newest
 from app.jobs.held_lease import HeldLease
 from app.jobs.launch import Child, EngineAway, Launch
-from app.services.loop.leases import LeaseLost
+from app.services.loop.runs.leases import LeaseLost
 from training import ending
 from training.ending import Ending
 

@@ -14,9 +14,10 @@ from app.db.tables import Errand, ModelVersion, ServedModel
 from app.errors import DomainError
 from app.jobs.context import WorkerContext
 from app.jobs.resident import Resident
-from app.services.loop import errands, models
-from app.services.loop.artifacts import at_hand, require_registered
-from app.services.loop.writers import Writer
+from app.services.loop.chores import errands
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
+from app.services.loop.models.artifacts import at_hand, require_registered
 from app.services.served import served_models
 from app.services.served.client import Client, Endpoint
 from training.records import Message

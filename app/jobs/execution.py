@@ -28,9 +28,9 @@ from app.jobs.room import WAIT_SECONDS, WAITING
 from app.jobs.transactions import at_length
 from app.jobs.watched import Unwanted, Watched
 from app.jobs.work import work_of
-from app.services.loop import launches, leases
-from app.services.loop.leases import LeaseLost
-from app.services.loop.runs import LOG
+from app.services.loop.runs import launches, leases
+from app.services.loop.runs.leases import LeaseLost
+from app.services.loop.runs.runs import LOG
 from app.services.loop.stages.registry import STAGES
 from app.services.loop.stages.stage import End, LongStage, Outcome, WatchedStage, WorkerStage
 from app.services.loop.storable import storable

@@ -12,8 +12,8 @@ from app.db.away import AWAY
 from app.jobs.context import WorkerContext
 from app.jobs.fence import newest
 from app.jobs.metrics_tail import Look, MetricsTail
-from app.services.loop import leases
-from app.services.loop.leases import LeaseLost, Standing
+from app.services.loop.runs import leases
+from app.services.loop.runs.leases import LeaseLost, Standing
 
 # A database that neither answers nor refuses must not keep the worker from noticing that it was asked to stop.
 PULSE_TIMEOUT_SECONDS = 5.0

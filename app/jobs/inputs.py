@@ -16,7 +16,7 @@ from app.db.tables import Run
 from app.jobs.context import WorkerContext
 from app.jobs.transactions import at_length
 from app.jobs.work import work_of
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import Inputs
 from training.records import write_records

@@ -11,9 +11,9 @@ from app.db.tables import Run
 from app.jobs.context import WorkerContext
 from app.jobs.held_lease import HeldLease
 from app.jobs.work import work_of
-from app.services.loop import leases, starting
-from app.services.loop.leases import StepMetrics
-from app.services.loop.runs import LOG
+from app.services.loop.runs import leases, starting
+from app.services.loop.runs.leases import StepMetrics
+from app.services.loop.runs.runs import LOG
 from app.services.loop.stages.stage import Ending, Measured, Work
 from app.services.loop.storable import storable
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from app.services.loop.leases import StepMetrics
+from app.services.loop.runs.leases import StepMetrics
 from app.services.loop.storable import storable
 
 # Bounds a transaction; what remains is read at the next look.

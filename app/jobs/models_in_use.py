@@ -17,8 +17,8 @@ from app.db.tables import ModelVersion
 from app.errors import NoRoom
 from app.jobs.context import WorkerContext
 from app.jobs.pausing import pause
-from app.services.loop import artifacts
-from app.services.loop.artifacts import ArtifactBroken
+from app.services.loop.models import artifacts
+from app.services.loop.models.artifacts import ArtifactBroken
 from app.services.published.bucket import Away, Held
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import Broken, Published, digest_of, of_model

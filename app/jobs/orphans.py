@@ -5,7 +5,7 @@ import structlog
 from app.jobs.context import WorkerContext
 from app.jobs.launch import EngineAway
 from app.jobs.pausing import pause
-from app.services.loop import launches
+from app.services.loop.runs import launches
 
 LOOK_SECONDS = 60.0
 

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project, Run
 from app.errors import Invalid
 from app.jobs.work import work_of
-from app.services.loop import artifacts, leases, starting
-from app.services.loop.artifacts import ArtifactBroken, Manifest
+from app.services.loop.models import artifacts
+from app.services.loop.models.artifacts import ArtifactBroken, Manifest
+from app.services.loop.runs import leases, starting
 from app.services.loop.stages.registry import TRAINING
 from app.services.loop.stages.stage import Outcome, TrainingStage
 from app.services.loop.storable import storable

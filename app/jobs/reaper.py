@@ -15,8 +15,11 @@ from app.jobs.pausing import pause
 from app.services import dispatch
 from app.services.data import following
 from app.services.judging import assignments
-from app.services.loop import errands, leases, lifecycle, round_rows, rounds, runs, triggering
-from app.services.loop.round_settings import settings_of
+from app.services.loop import round_rows
+from app.services.loop.chores import errands, lifecycle
+from app.services.loop.rounds import rounds, triggering
+from app.services.loop.runs import leases, runs
+from app.services.loop.settings.round_settings import settings_of
 from app.services.reports import reports
 from app.services.reports.loop import LOOP
 

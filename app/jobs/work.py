@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Run
-from app.services.loop.round_settings import settings_of
+from app.services.loop.settings.round_settings import settings_of
 from app.services.loop.stages.stage import Work
 
 

@@ -31,7 +31,7 @@ from app.jobs.resident import Resident
 from app.jobs.site_figures import site_figures_of
 from app.jobs.transactions import Database, at_length
 from app.services.dispatch import ERRANDS_QUEUE, TRAINING_QUEUE
-from app.services.loop import rounds
+from app.services.loop.rounds import rounds
 from app.services.loop.stages.registry import TRAINING
 from app.services.published import standing
 from app.services.published.bucket import Away, Disobedient

@@ -11,7 +11,7 @@ from app.db.base import Json
 from app.db.tables import Completion, Demonstration, Project, Prompt, Task, TaskCompletion
 from app.db.tables.content import Split
 from app.services import accounts, prompts
-from app.services.loop import base_models, starting
+from app.services.loop.runs import base_models, starting
 from app.services.projects import projects
 from app.services.prompts import NewPrompt
 from app.settings import settings

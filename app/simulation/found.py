@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Judgement, Project, Prompt, Task, TaskCompletion
 from app.services import conditions
-from app.services.loop import annotators
-from app.services.loop.annotators import Verdict
-from app.services.loop.said import pairs_of
+from app.services.loop.asking import annotators
+from app.services.loop.asking.annotators import Verdict
+from app.services.loop.asking.said import pairs_of
 from app.simulation.kinds import Kind, reliability_of
 from app.starter import gold
 

@@ -15,8 +15,11 @@ from app.db.session import SessionFactory, create_engine, session_factory, trans
 from app.db.tables import DatasetVersion, ModelVersion, Project, Prompt, Round, Run, Task, User
 from app.errors import DomainError
 from app.services import accounts
-from app.services.loop import models, round_rows, rounds, settable
-from app.services.loop.selection_settings import RuleName, SelectionSettings
+from app.services.loop import round_rows
+from app.services.loop.asking.selection_settings import RuleName, SelectionSettings
+from app.services.loop.models import models
+from app.services.loop.rounds import rounds
+from app.services.loop.settings import settable
 from app.services.projects import projects
 from app.services.starter import SLUG
 from app.simulation.crowd import CrowdReport, CrowdSettings, play

@@ -18,7 +18,7 @@ from app.db import pool_figures
 from app.db.migrate import require_head
 from app.db.session import create_engine, session_factory
 from app.services.health import Place
-from app.services.loop import archive
+from app.services.loop.models import archive
 from app.services.people.oidc import provider_of
 from app.settings import Settings, SettingsError
 from app.settings import settings as process_settings

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from math import inf
 
-from app.services.loop import settable
+from app.services.loop.settings import settable
 from app.services.loop.stages.registry import TRAINING
 from docs.made.markdown import entries, page
 from training.stages.settings import Setting

@@ -3,7 +3,7 @@
 import pytest
 
 from app.services.browse.lists import LISTS
-from app.services.loop import changing
+from app.services.loop.chores import changing
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
 from app.db.tables import Errand, Task
-from app.services.loop import errands
+from app.services.loop.chores import errands
 from tests.api.conftest import As
 from tests.browser.seed import Seeded
 

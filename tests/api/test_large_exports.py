@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory
 from app.db.tables import AuditEntry, DatasetVersion
 from app.jobs import execution
-from app.services.loop import exporting
+from app.services.loop.chores import exporting
 from tests.api.conftest import As, Client
 from tests.cutting import cut_what_waits
 from tests.jobs.conftest import make_context

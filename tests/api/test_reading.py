@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
 from app.db.tables import Member, ModelVersion, Project, Task
-from app.services.loop import models
+from app.services.loop.models import models
 from app.services.projects import projects
 from app.web.api import docs, routes
 from app.web.api.schemas import SIDES

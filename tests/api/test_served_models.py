@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory
 from app.db.tables import Run, ServedModel
 from app.jobs import execution
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from app.web.api import routes
 from tests.api.conftest import As, Client
 from tests.browser.seed import Seeded

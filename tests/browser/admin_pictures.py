@@ -9,7 +9,7 @@ from app.db.tables import User
 from app.jobs import execution
 from app.jobs.context import WorkerContext
 from app.security import Principal
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from app.services.reports import reports
 from app.services.reports.registry import REPORTS
 from tests.browser.conversations import PROSE

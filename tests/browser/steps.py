@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Judgement, Project
 from app.jobs import execution
 from app.jobs.context import WorkerContext
-from app.services.loop import leases
+from app.services.loop.runs import leases
 
 PATIENCE_SECONDS = 30
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.services.loop import settable
+from app.services.loop.settings import settable
 from app.services.loop.stages.registry import STAGES
 from app.settings import Settings
 from app.web.rendering import render

@@ -6,7 +6,7 @@ from sqlalchemy import func, select, update
 
 from app.db.tables import Run
 from app.jobs import reaper
-from app.services.loop import runs
+from app.services.loop.runs import runs
 from tests.jobs.conftest import context, home, loop
 from tests.jobs.loop import Loop
 

@@ -19,7 +19,7 @@ from app.jobs import reaper
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from tests.factories import make_scene
 from tests.jobs.conftest import context, home, loop
 from tests.jobs.loop import LEASE_SECONDS, Loop

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Import, Prompt, Run
 from app.jobs import execution, reaper, room
 from app.services import disk
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from app.settings import Settings
 from tests.browser.people import session_token
 from tests.factories import make_member, make_project, make_user, principal

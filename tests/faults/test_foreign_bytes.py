@@ -26,7 +26,8 @@ from app.services import accounts
 from app.services.backups import restoring
 from app.services.backups.manifest import path_of
 from app.services.backups.places import place_at
-from app.services.loop import artifacts, base_models
+from app.services.loop.models import artifacts
+from app.services.loop.runs import base_models
 from app.services.places.place import Content
 from app.services.projects import packed_file, packing
 from app.services.served import client as served_client

@@ -5,7 +5,7 @@ import pytest
 from app.db.tables import Project, Round
 from app.errors import Invalid
 from app.jobs import execution
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from tests.faults.test_models_in_use import flip_a_byte
 from tests.jobs.conftest import context, home, loop
 from tests.jobs.loop import Loop

@@ -14,7 +14,7 @@ from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.judging.machines import judges
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from app.services.served import served_models
 from app.services.served.served_models import Description
 from app.services.served.settings import Limits

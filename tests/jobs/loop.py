@@ -32,7 +32,9 @@ from app.services import dispatch
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import leases, round_rows, rounds, runs, starting
+from app.services.loop import round_rows
+from app.services.loop.rounds import rounds
+from app.services.loop.runs import leases, runs, starting
 from tests.factories import make_member, make_project, make_prompt
 
 LEASE_SECONDS = 2.0

@@ -4,7 +4,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Task
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from tests.factories import make_project, make_prompt
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop

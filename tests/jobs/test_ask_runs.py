@@ -18,8 +18,9 @@ from app.db.tables import Completion, Metric, Project, Prompt, Run, ServedModel,
 from app.errors import Invalid
 from app.jobs import execution
 from app.services.judging import assignments
-from app.services.loop import leases, models, runs, starting
-from app.services.loop.writers import Writer
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
+from app.services.loop.runs import leases, runs, starting
 from app.services.served import served_models
 from app.services.served.served_models import Description, Key
 from app.services.served.settings import Limits, Sampling

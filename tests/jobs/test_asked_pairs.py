@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import transaction
 from app.db.tables import Completion, Project, Round, Run, Task
 from app.jobs.context import WorkerContext
-from app.services.loop import rounds
-from app.services.loop.slots import NO_FEATURES
+from app.services.loop.asking.slots import NO_FEATURES
+from app.services.loop.rounds import rounds
 from app.services.selection.batch import NOTHING_SAID
 from tests.jobs.conftest import InProcess
 from tests.jobs.loop import Loop

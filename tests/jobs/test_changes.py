@@ -18,7 +18,8 @@ from app.services.browse.lists import LISTS, PromptFilters, TaskFilters
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import changing, leases, runs
+from app.services.loop.chores import changing
+from app.services.loop.runs import leases, runs
 from app.services.loop.stages import change as stage
 from app.services.loop.stages.stage import Hold
 from tests.factories import make_member, make_project, make_task

@@ -3,7 +3,8 @@
 from sqlalchemy import select
 
 from app.db.tables import Completion
-from app.services.loop import models, round_rows
+from app.services.loop import round_rows
+from app.services.loop.models import models
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Run
-from app.services.loop import models, starting
+from app.services.loop.models import models
+from app.services.loop.runs import starting
 from app.services.loop.stages import evaluate
 from tests.jobs.conftest import Command
 from tests.jobs.loop import Loop

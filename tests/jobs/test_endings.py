@@ -18,7 +18,7 @@ from app.jobs import reaper, worker
 from app.jobs.fence import SUPERSEDED
 from app.jobs.launch import Child, Executor, Launch, LocalProcess
 from app.jobs.transactions import Database
-from app.services.loop import leases, runs
+from app.services.loop.runs import leases, runs
 from app.settings import PREFIX
 from tests.jobs.conftest import Ended, InProcess
 from tests.jobs.loop import LEASE_SECONDS, Loop

@@ -38,7 +38,8 @@ from app.services.erasure.touched import Model, Version, look
 from app.services.judging import assignments, judgements, labels
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import erasing, exporting, folders, runs
+from app.services.loop.chores import erasing, exporting, folders
+from app.services.loop.runs import runs
 from app.services.projects import packing, standing
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.jobs.loop import Loop

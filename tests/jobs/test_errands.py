@@ -18,9 +18,11 @@ from app.jobs import errands as jobs
 from app.jobs.context import WorkerContext
 from app.jobs.resident import Resident
 from app.services import prompts
-from app.services.loop import errands, models, tasks_by_hand
-from app.services.loop.errands import Pair, Writing
-from app.services.loop.writers import Writer
+from app.services.loop.asking import tasks_by_hand
+from app.services.loop.chores import errands
+from app.services.loop.chores.errands import Pair, Writing
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
 from app.services.prompts import NewPrompt
 from tests.browser.seed import Seeded
 from tests.browser.seed.versions import write_models

@@ -16,7 +16,7 @@ from app.jobs import orphans, ray
 from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, Launch, LocalProcess
 from app.jobs.ray import RayJobs
-from app.services.loop import leases, runs
+from app.services.loop.runs import leases, runs
 from tests.jobs import fake_ray
 from tests.jobs.conftest import StartWorker, make_context
 from tests.jobs.fake_ray import FakeRay

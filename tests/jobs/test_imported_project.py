@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
-from app.services.loop import round_rows, starting
+from app.services.loop import round_rows
+from app.services.loop.runs import starting
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
 from app.simulation.loop import invite

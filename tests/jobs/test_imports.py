@@ -23,7 +23,7 @@ from app.security import Principal
 from app.services import accounts
 from app.services.data.storing import frames
 from app.services.data.storing.merging import Merged, Merging
-from app.services.loop import leases, runs, starting
+from app.services.loop.runs import leases, runs, starting
 from app.settings import Settings
 from tests.browser.people import session_token
 from tests.factories import make_member, make_project

@@ -19,7 +19,7 @@ from app.services.judging.agreement.intervals import wilson
 from app.services.judging.machines import calibration, judges
 from app.services.judging.machines.calibration import Calibration, Told
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop import cutting as cutting_runs
+from app.services.loop.chores import cutting as cutting_runs
 from app.services.reports.judges import JUDGES
 from app.services.reports.judges_figures import JUDGES_FIGURES
 from app.services.selection.label_worth import Worth
@@ -286,7 +286,7 @@ async def test_a_version_says_what_its_machines_are_worth_in_labels_of_people_or
         seen.append((len(people), len(machines), set(np.round(machines.weight_P, 3))))
         return Worth(12.4, -3.2, 40.1, 0.8, 0.75, 60, 31)
 
-    monkeypatch.setattr("app.services.loop.judge_worth.label_worth.worth_of", worth_of)
+    monkeypatch.setattr("app.services.loop.asking.judge_worth.label_worth.worth_of", worth_of)
     await bench.add_pairs(project, 1)
     await bench.people_judge(project, 1)
     told = await cut_by_hand(loop, project)

@@ -18,7 +18,9 @@ from app.services.judging import labels
 from app.services.judging.machines import answers, calibration, judges
 from app.services.judging.machines.asking import Read
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop import erasing, routing, runs
+from app.services.loop.asking import routing
+from app.services.loop.chores import erasing
+from app.services.loop.runs import runs
 from app.services.people import directory, members
 from app.services.projects import standing
 from app.services.reports.agreement import AGREEMENT

@@ -20,7 +20,7 @@ from app.jobs import reaper
 from app.security import Principal
 from app.services import accounts
 from app.services.data.storing.uploads import FILE
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from app.services.projects import packed_file
 from app.settings import Settings
 from tests.browser.people import session_token

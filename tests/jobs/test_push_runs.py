@@ -9,7 +9,8 @@ from app.db.tables import AuditEntry, Run
 from app.errors import Invalid
 from app.jobs import execution
 from app.jobs.context import WorkerContext
-from app.services.loop import models, starting
+from app.services.loop.models import models
+from app.services.loop.runs import starting
 from app.settings import Settings
 from tests.browser.seed import Seeded
 from tests.jobs.test_errands import context, database_url

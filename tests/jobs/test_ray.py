@@ -23,7 +23,7 @@ from app.jobs.launch import Launch, LocalProcess
 from app.jobs.ray import FENCE_SECONDS, RayJobs
 from app.jobs.worker import CannotWork, elsewhere_of
 from app.services import cluster
-from app.services.loop import runs
+from app.services.loop.runs import runs
 from app.services.loop.stages.registry import TRAINING
 from app.settings import Settings, load_settings
 from tests.browser.people import session_token

@@ -22,7 +22,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
 from app.jobs.ray import RayJobs
 from app.services import cluster
-from app.services.loop import launches, leases, runs
+from app.services.loop.runs import launches, leases, runs
 from tests.jobs import fake_ray
 from tests.jobs.conftest import ROOT, make_context
 from tests.jobs.loop import LEASE_SECONDS, Loop

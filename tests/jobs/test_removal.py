@@ -11,7 +11,8 @@ from app.jobs import reaper
 from app.services.hooks import webhooks
 from app.services.hooks.kinds import EVENTS
 from app.services.hooks.webhooks import Description
-from app.services.loop import lifecycle, runs
+from app.services.loop.chores import lifecycle
+from app.services.loop.runs import runs
 from app.services.projects import contents
 from tests.factories import make_project, make_prompt
 from tests.jobs.loop import Loop

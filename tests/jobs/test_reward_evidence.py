@@ -14,7 +14,8 @@ from app.security import Principal
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import label_advice, round_rows
+from app.services.loop import round_rows
+from app.services.loop.rounds import label_advice
 from tests.factories import make_member, make_prompt, make_task
 from tests.jobs.forked import Forked
 from tests.jobs.loop import Loop

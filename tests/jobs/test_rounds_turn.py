@@ -15,7 +15,10 @@ from app.jobs.context import WorkerContext
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import leases, models, round_rows, rounds, runs
+from app.services.loop import round_rows
+from app.services.loop.models import models
+from app.services.loop.rounds import rounds
+from app.services.loop.runs import leases, runs
 from app.services.projects import question
 from tests.factories import make_member, make_task
 from tests.jobs.conftest import InProcess, StartWorker

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Run
 from app.jobs import execution
-from app.services.loop import models, runs
+from app.services.loop.models import models
+from app.services.loop.runs import runs
 from app.services.loop.stages.stage import seed_of
 from tests.jobs.loop import Loop, uninterrupted
 

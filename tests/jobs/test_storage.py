@@ -19,8 +19,9 @@ from app.jobs import copies
 from app.jobs.models_in_use import ModelsInUse
 from app.services.data import datasets
 from app.services.erasure.targets import Target
-from app.services.loop import erasing, leases, project_files, runs
-from app.services.loop.artifacts import ArtifactBroken, require_in_place
+from app.services.loop.chores import erasing, project_files
+from app.services.loop.models.artifacts import ArtifactBroken, require_in_place
+from app.services.loop.runs import leases, runs
 from app.services.loop.stages import model_card
 from app.services.projects import packing
 from app.services.published import shelf

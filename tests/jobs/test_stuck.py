@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, Project, Prompt, Run, User
 from app.services.erasure.targets import Target
-from app.services.loop import erasing, lifecycle, runs
+from app.services.loop.chores import erasing, lifecycle
+from app.services.loop.runs import runs
 from app.services.projects import contents
 from tests.jobs.loop import Loop
 from tests.jobs.test_project_files import app, person

@@ -18,7 +18,8 @@ from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.judging.labels import labels_at_hand
-from app.services.loop import round_rows, rounds
+from app.services.loop import round_rows
+from app.services.loop.rounds import rounds
 from tests.factories import make_member
 from tests.jobs.conftest import InProcess
 from tests.jobs.loop import Loop, result_of

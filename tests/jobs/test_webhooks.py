@@ -20,7 +20,8 @@ from app.jobs.context import WorkerContext
 from app.services.hooks import deliveries, sending, webhooks
 from app.services.hooks.kinds import EVENTS, TEST
 from app.services.hooks.webhooks import Description
-from app.services.loop import leases, rounds, runs
+from app.services.loop.rounds import rounds
+from app.services.loop.runs import leases, runs
 from app.settings import Settings, settings
 from tests.jobs.conftest import InProcess, make_context
 from tests.jobs.loop import Loop

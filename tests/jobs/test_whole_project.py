@@ -16,7 +16,8 @@ from app.services.data import datasets
 from app.services.judging.machines import answers, judges
 from app.services.judging.machines.answers import Answer, Reply
 from app.services.judging.machines.asking import Read
-from app.services.loop import artifacts, models, runs, starting
+from app.services.loop.models import artifacts, models
+from app.services.loop.runs import runs, starting
 from app.services.projects import contents, packing
 from app.services.projects.unpacking import JSON_IDS
 from tests.exporting import exported

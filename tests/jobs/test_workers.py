@@ -10,7 +10,7 @@ import pytest
 
 from app.db.tables import Project, Run
 from app.jobs import reaper
-from app.services.loop import leases, runs
+from app.services.loop.runs import leases, runs
 from app.services.loop.stages.stage import seed_of
 from app.services.reports import reports
 from app.services.reports.dashboard import DASHBOARD

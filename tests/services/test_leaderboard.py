@@ -11,10 +11,10 @@ from app.security import Principal
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import duels, strengths
-from app.services.loop.gate_bounds import VoteBounds
-from app.services.loop.strengths import Votes
-from app.services.loop.writers import Writer
+from app.services.loop.comparisons import duels, strengths
+from app.services.loop.comparisons.strengths import Votes
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.gates.gate_bounds import VoteBounds
 from app.services.reports import loop_evidence, reports
 from app.services.reports.leaderboard import LEADERBOARD, Leaderboard, board
 from tests.factories import make_member, make_project, make_prompt

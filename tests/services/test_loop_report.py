@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from app.services.loop.features import Features
+from app.services.loop.asking.features import Features
 from app.services.reports.loop import LOOP, told
 from app.services.reports.loop_evidence import Evidence, Samples
 from app.services.selection.posterior import Judged

@@ -25,8 +25,8 @@ from app.security import Principal
 from app.services.judging import assignments, judgements, reviews
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import scored_pairs
-from app.services.loop.resampling import mean_interval, share_interval
+from app.services.loop.comparisons import scored_pairs
+from app.services.loop.comparisons.resampling import mean_interval, share_interval
 from app.services.reports import reports, reward_models
 from app.services.reports.ceiling import ceiling
 from app.services.reports.reward_models import REWARD_MODELS, RewardModels

@@ -110,7 +110,7 @@ async def test_a_start_that_is_interrupted_leaves_nothing_behind(
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.services.loop.starting.start", fail)
+        patch.setattr("app.services.loop.runs.starting.start", fail)
         with pytest.raises(ConnectionError):
             await start(sessions)
     assert [await count(db, table) for table in (Project, User, Prompt)] == [0, 0, 0]

@@ -18,11 +18,12 @@ class Project(Base):
     `question` is what annotators are asked (`app.services.projects.question.Question`), `checks` how they are checked
     (`app.services.projects.checks.Checks`), `review` how what divides them is decided
     (`app.services.projects.review.Review`), `round_settings` holds the defaults of a round
-    (`app.services.loop.round_settings.RoundSettings`), each only what differs from its defaults; `policy_source` is
-    null for a policy trained from scratch on the demonstrations, else a Hugging Face directory or hub id that SFT
-    starts from. `opens_next_round`: rounds may start by themselves at all. `setup_step` is where a new project's owner
-    goes on setting it up, null once that is done. `licence` is that of its datasets, as the
-    Hub calls it (`cc-by-4.0`). After `removal_asked_at` nobody sees the project any more, and a worker removes it.
+    (`app.services.loop.settings.round_settings.RoundSettings`), each only what differs from its defaults;
+    `policy_source` is null for a policy trained from scratch on the demonstrations, else a Hugging Face directory
+    or hub id that SFT starts from. `opens_next_round`: rounds may start by themselves at all. `setup_step` is
+    where a new project's owner goes on setting it up, null once that is done. `licence` is that of its datasets,
+    as the Hub calls it (`cc-by-4.0`). After `removal_asked_at` nobody sees the project any more, and a worker
+    removes it.
     """
 
     __tablename__ = "projects"

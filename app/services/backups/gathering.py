@@ -17,8 +17,8 @@ from app.errors import Conflict
 from app.services.backups import database
 from app.services.backups.database import Connection
 from app.services.backups.manifest import Table
-from app.services.loop.artifacts import MANIFEST
-from app.services.loop.runs import LOG
+from app.services.loop.models.artifacts import MANIFEST
+from app.services.loop.runs.runs import LOG
 from app.services.places.place import Content
 from app.services.published.shelf import Shelf, shelf_of
 from app.services.published.thing import Broken, Published, of_dataset, of_model

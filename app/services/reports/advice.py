@@ -3,8 +3,8 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
-from app.services.loop import label_advice
-from app.services.loop.label_advice import Advice
+from app.services.loop.rounds import label_advice
+from app.services.loop.rounds.label_advice import Advice
 from app.services.reports import reports
 from app.services.reports.loop import LOOP
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from app.phrases import phrase
-from app.services.loop import annotators
-from app.services.loop.annotators import Annotator, Known
+from app.services.loop.asking import annotators
+from app.services.loop.asking.annotators import Annotator, Known
 from app.services.people import groups
 from app.services.reports.report import Report
 from app.services.selection.arrays import Floats, Truths

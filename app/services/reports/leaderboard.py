@@ -16,10 +16,10 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from app.db.tables import Completion, Judgement, Project, Task, TaskCompletion
 from app.phrases import phrase
 from app.services import conditions
-from app.services.loop import strengths, writers
-from app.services.loop.comparisons import names_of, score
-from app.services.loop.strengths import Fit, Numbers, Votes
-from app.services.loop.writers import Writer
+from app.services.loop.comparisons import strengths, writers
+from app.services.loop.comparisons.comparisons import names_of, score
+from app.services.loop.comparisons.strengths import Fit, Numbers, Votes
+from app.services.loop.comparisons.writers import Writer
 from app.services.reports.report import Report
 
 MOST_VOTES = 10_000

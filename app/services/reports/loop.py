@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from app.phrases import phrase
-from app.services.loop import models
-from app.services.loop.triggers import Signs
+from app.services.loop.models import models
+from app.services.loop.settings.triggers import Signs
 from app.services.reports import loop_evidence
 from app.services.reports.loop_evidence import Evidence
 from app.services.reports.report import Report

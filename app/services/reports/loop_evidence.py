@@ -10,9 +10,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, DatasetJudgement, ModelVersion, Project, Prompt
-from app.services.loop import features as embedded
-from app.services.loop import models, said
-from app.services.loop.features import Features
+from app.services.loop.asking import features as embedded
+from app.services.loop.asking import said
+from app.services.loop.asking.features import Features
+from app.services.loop.models import models
 from app.services.reports.leaderboard import drawn_votes
 from app.services.selection.arrays import Floats, Whole
 from app.services.selection.posterior import Judged

@@ -24,9 +24,9 @@ from app.db.tables import (
     TaskCompletion,
 )
 from app.phrases import phrase
-from app.services.loop import scored_pairs
-from app.services.loop.resampling import Interval
-from app.services.loop.scored_pairs import Scored
+from app.services.loop.comparisons import scored_pairs
+from app.services.loop.comparisons.resampling import Interval
+from app.services.loop.comparisons.scored_pairs import Scored
 from app.services.people import groups as groups_of_people
 from app.services.reports.report import Report
 

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Round, Run
 from app.db.tables.judging import JudgementKind
-from app.services.loop import asked, label_need
-from app.services.loop.gate_bounds import RewardBounds
+from app.services.loop.asking import asked
+from app.services.loop.gates import label_need
+from app.services.loop.gates.gate_bounds import RewardBounds
 
 MOST_ROUNDS = 50
 FEWEST_PAIRS = 10

@@ -7,8 +7,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Gate, ModelVersion, Round, Run, Task, TaskCompletion
-from app.services.loop import label_need
-from app.services.loop.gate_bounds import RewardBounds
+from app.services.loop.gates import label_need
+from app.services.loop.gates.gate_bounds import RewardBounds
 
 MOST_VERSIONS = 200
 FEWEST_PAIRS = 10

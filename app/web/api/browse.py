@@ -12,7 +12,7 @@ from app.errors import Invalid
 from app.services.browse import changes
 from app.services.browse.kinds import CHANGES, ChangeName
 from app.services.browse.lists import LISTS, ListName
-from app.services.loop import changing
+from app.services.loop.chores import changing
 from app.services.projects.validation import validated
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.paging import Page, PageQuery, decode, encode

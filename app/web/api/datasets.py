@@ -9,7 +9,7 @@ from app.db.tables.lineage import DatasetKind
 from app.services.data import datasets
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import FORMATS
-from app.services.loop import cutting, exporting
+from app.services.loop.chores import cutting, exporting
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Read
 from app.web.api.paging import Page, Paging, read_page

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.erasure.targets import Kind, Target, reach_of
 from app.services.erasure.touched import look
-from app.services.loop import erasing
+from app.services.loop.chores import erasing
 from app.web.api.access import Caller, OwnedProject
 from app.web.api.schemas import RunOut, Text
 from app.web.serving.deps import Db

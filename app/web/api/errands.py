@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import look_up
 from app.db.tables import Errand, Project
-from app.services.loop import errands, models, tasks_by_hand
-from app.services.loop.errands import (
+from app.services.loop.asking import tasks_by_hand
+from app.services.loop.chores import errands
+from app.services.loop.chores.errands import (
     MOST_CHARACTERS,
     MOST_PAIRS,
     MOST_SAMPLES,
@@ -22,7 +23,8 @@ from app.services.loop.errands import (
     Pair,
     Writing,
 )
-from app.services.loop.writers import Writer
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.schemas import NO_NUL
 from app.web.serving.deps import Db, sessions_of

@@ -10,7 +10,8 @@ from app.db.session import transaction
 from app.db.tables import Import, Project
 from app.errors import Invalid, NotFound
 from app.services.data.storing import imports, uploads
-from app.services.loop import importing, runs
+from app.services.loop.chores import importing
+from app.services.loop.runs import runs
 from app.services.loop.stages.importing import Action
 from app.services.projects import projects
 from app.web.api.access import Caller, Credentials, Id, ManagedProject, OwnedProject, token_principal

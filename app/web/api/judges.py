@@ -10,7 +10,7 @@ from app.db.tables import Judge, JudgeAnswer, Project
 from app.db.tables.judges import ChosenAs, Outcome
 from app.services.judging.machines import answered, judges
 from app.services.judging.machines.calibration import Calibration
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from app.services.reports import reports
 from app.services.reports.judges import JUDGES
 from app.services.served import served_models

@@ -9,7 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Gate, Metric, Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
-from app.services.loop import hacking_report, rounds, runs, starting
+from app.services.loop.gates import hacking_report
+from app.services.loop.rounds import rounds
+from app.services.loop.runs import runs, starting
 from app.services.projects import projects
 from app.services.reports.advice import advice_on_labels
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject

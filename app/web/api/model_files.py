@@ -8,7 +8,8 @@ from starlette.responses import PlainTextResponse
 
 from app.db.tables.lineage import ModelKind
 from app.services import audit
-from app.services.loop import models, starting
+from app.services.loop.models import models
+from app.services.loop.runs import starting
 from app.services.loop.stages import model_card
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.schemas import RunOut

@@ -9,7 +9,10 @@ from sqlalchemy import select
 
 from app.db.tables import ModelVersion
 from app.db.tables.lineage import ModelKind
-from app.services.loop import base_models, bringing, models, promoting
+from app.services.loop.chores import bringing
+from app.services.loop.models import models
+from app.services.loop.rounds import promoting
+from app.services.loop.runs import base_models
 from app.services.reports import reports
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.ceiling import ceiling, said_alike

@@ -9,7 +9,7 @@ from app.db.session import transaction
 from app.db.tables import ProjectFile
 from app.security import Principal
 from app.services.data.storing import uploads
-from app.services.loop import project_files
+from app.services.loop.chores import project_files
 from app.settings import Settings
 from app.web.api.access import Caller, Credentials, Id, token_principal
 from app.web.api.project_schemas import MadeProjectOut, ProjectFileIn, ProjectFileOut

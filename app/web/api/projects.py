@@ -8,7 +8,8 @@ from starlette.responses import FileResponse, Response
 
 from app.db.tables import Project
 from app.security import Principal
-from app.services.loop import base_models, lifecycle
+from app.services.loop.chores import lifecycle
+from app.services.loop.runs import base_models
 from app.services.people import trust
 from app.services.projects import projects, setup, standing
 from app.web.api.access import Caller, Id, MemberProject, OwnedEvenArchived, OwnedProject

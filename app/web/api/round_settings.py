@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.loop import models, settable
-from app.services.loop.settable import Choice, Group
+from app.services.loop.models import models
+from app.services.loop.settings import settable
+from app.services.loop.settings.settable import Choice, Group
 from app.web.api.access import ManagedProject, OwnedProject
 from app.web.api.edits import Edit, Read
 from app.web.serving.deps import Db

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request, status
 from sqlalchemy import select
 
 from app.db.tables import ServedModel
-from app.services.loop import starting
-from app.services.loop.comparisons import comparisons
-from app.services.loop.writers import Writer, writers_of
+from app.services.loop.comparisons.comparisons import comparisons
+from app.services.loop.comparisons.writers import Writer, writers_of
+from app.services.loop.runs import starting
 from app.services.served import served_models
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Edit, Read

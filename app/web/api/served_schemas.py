@@ -7,8 +7,8 @@ from pydantic import Field
 
 from app.db.tables import ServedModel
 from app.db.tables.served import Protocol
-from app.services.loop.comparisons import Comparison
-from app.services.loop.writers import NamedWriter
+from app.services.loop.comparisons.comparisons import Comparison
+from app.services.loop.comparisons.writers import NamedWriter
 from app.services.served.served_models import Description, Key, changed, described
 from app.services.served.settings import Limits, Sampling
 from app.web.api.schemas import NO_NUL, In, Out

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from app.db.tables.lineage import DatasetKind
 from app.services.data import datasets, differences, manifests, notes
 from app.services.data.differences import Change
-from app.services.loop import folders
+from app.services.loop.chores import folders
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Edit
 from app.web.api.paging import Page, decode, encode

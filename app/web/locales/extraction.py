@@ -11,7 +11,7 @@ from typing import IO, Any
 from babel.messages.extract import extract_python
 
 from app import errors
-from app.services.loop import settable
+from app.services.loop.settings import settable
 
 Found = tuple[int, str | None, str, list[str]]
 KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.DomainError)}

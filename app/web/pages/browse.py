@@ -15,7 +15,7 @@ from app.services.browse.kinds import CHANGES, TAG_LENGTH, ChangeName
 from app.services.browse.listing import Filters
 from app.services.browse.lists import LISTS, ListName
 from app.services.judging import reservations
-from app.services.loop import changing
+from app.services.loop.chores import changing
 from app.services.projects.validation import validated
 from app.web.locales import gettext, ngettext
 from app.web.pages.access import Managed, ManagedProject, OwnedProject

@@ -14,7 +14,7 @@ from app.db.tables.lineage import DatasetKind
 from app.errors import DomainError, Invalid
 from app.services.data import datasets, differences, manifests, notes
 from app.services.data.differences import Change, Comparison, Difference
-from app.services.loop import folders
+from app.services.loop.chores import folders
 from app.web.locales import lazy, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render

@@ -16,7 +16,7 @@ from app.services.data import datasets
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import FORMATS
 from app.services.judging import reviews
-from app.services.loop import cutting
+from app.services.loop.chores import cutting
 from app.services.projects import standing
 from app.services.projects.review import Review
 from app.web.locales import gettext, lazy

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.errors import DomainError, Invalid
 from app.services.erasure.targets import Kind, Target, reach_of
 from app.services.erasure.touched import look
-from app.services.loop import erasing
+from app.services.loop.chores import erasing
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render

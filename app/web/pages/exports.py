@@ -16,7 +16,7 @@ from app.errors import DomainError
 from app.services.data import datasets
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.writing import Preview
-from app.services.loop import exporting
+from app.services.loop.chores import exporting
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render

@@ -20,7 +20,8 @@ from app.services.data.storing import imports, uploads
 from app.services.data.storing.imports import Preview, Reason
 from app.services.data.storing.loads import MOST_BAD_TOLD
 from app.services.data.storing.uploads import TooLarge, Upload
-from app.services.loop import importing, runs
+from app.services.loop.chores import importing
+from app.services.loop.runs import runs
 from app.services.loop.stages.importing import Action
 from app.services.projects import projects
 from app.web.locales import gettext, translated

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.db.tables.judges import Outcome
 from app.services.judging.machines import answered, judges
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from app.services.served import served_models
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render

@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import Project, Round
-from app.services.loop import asked, label_advice, models, triggering
-from app.services.loop.asked import Asked
-from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
-from app.services.loop.triggers import Signs, TriggerSettings
+from app.services.loop.asking import asked
+from app.services.loop.asking.asked import Asked
+from app.services.loop.models import models
+from app.services.loop.rounds import label_advice, triggering
+from app.services.loop.settings.round_settings import RoundSettings, settings_of, settings_of_round
+from app.services.loop.settings.triggers import Signs, TriggerSettings
 from app.services.reports import reports, turns
 from app.services.reports.loop import LOOP, Loop
 from app.services.reports.loop_figures import LOOP_FIGURES

@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from app.db.tables.lineage import ModelKind
 from app.services import audit
-from app.services.loop import models, pushing, starting
-from app.services.loop.artifacts import ArtifactBroken
+from app.services.loop.models import models, pushing
+from app.services.loop.models.artifacts import ArtifactBroken
+from app.services.loop.runs import starting
 from app.services.loop.stages import model_card
 from app.web.locales import translated
 from app.web.pages.access import ManagedProject, OwnedProject

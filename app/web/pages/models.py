@@ -15,10 +15,14 @@ from starlette.responses import Response
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
 from app.db.tables.lineage import ModelKind
 from app.errors import Conflict, DomainError, Invalid
-from app.services.loop import base_models, bringing, models, needs, promoting, side_by_side, writers
-from app.services.loop.base_models import CheckedModel
-from app.services.loop.needs import Need
-from app.services.loop.writers import Writer
+from app.services.loop.chores import bringing
+from app.services.loop.comparisons import side_by_side, writers
+from app.services.loop.comparisons.writers import Writer
+from app.services.loop.models import models
+from app.services.loop.rounds import promoting
+from app.services.loop.runs import base_models, needs
+from app.services.loop.runs.base_models import CheckedModel
+from app.services.loop.runs.needs import Need
 from app.services.reports import reports
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.leaderboard import LEADERBOARD

@@ -10,9 +10,10 @@ from starlette.responses import Response
 from app.db.tables import Errand, Project
 from app.errors import Conflict, DomainError, Invalid, NotFound, TooMany
 from app.services import dispatch
-from app.services.loop import errands, tasks_by_hand
-from app.services.loop.errands import MOST_CHARACTERS, MOST_TOKENS, MOST_WRITERS, Writing
-from app.services.loop.writers import Writer
+from app.services.loop.asking import tasks_by_hand
+from app.services.loop.chores import errands
+from app.services.loop.chores.errands import MOST_CHARACTERS, MOST_TOKENS, MOST_WRITERS, Writing
+from app.services.loop.comparisons.writers import Writer
 from app.services.projects.question import question_of
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject

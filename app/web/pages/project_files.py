@@ -15,7 +15,7 @@ from app.errors import Conflict, Invalid, NoRoom
 from app.security import Principal
 from app.services.data.storing import uploads
 from app.services.data.storing.uploads import TooLarge
-from app.services.loop import project_files
+from app.services.loop.chores import project_files
 from app.services.projects import addresses
 from app.web.locales import translated
 from app.web.rendering import render

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from app.db.tables import Member, ModelVersion, Project
 from app.db.tables.projects import Role
 from app.services.judging import labels
-from app.services.loop import lifecycle, models
+from app.services.loop.chores import lifecycle
+from app.services.loop.models import models
 from app.services.projects import projects, setup, standing
 from app.services.projects.standing import Glance
 from app.web.pages.projects import Now, now_of

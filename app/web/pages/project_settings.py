@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from app.db.tables import Project
 from app.errors import Conflict, DomainError, Invalid
-from app.services.loop import base_models, lifecycle
-from app.services.loop.base_models import CheckedModel
+from app.services.loop.chores import lifecycle
+from app.services.loop.runs import base_models
+from app.services.loop.runs.base_models import CheckedModel
 from app.services.projects import projects, setup, standing
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedEvenArchived, OwnedEvenArchived, OwnedProject

@@ -15,9 +15,13 @@ from starlette.responses import Response
 from app.db.tables import ModelVersion, Project, Round, Run
 from app.services.hooks import deliveries
 from app.services.judging import labels
-from app.services.loop import first_policy, models, needs, round_rows, round_settings, rounds, starting
-from app.services.loop.first_policy import Refused
-from app.services.loop.needs import Need
+from app.services.loop import round_rows
+from app.services.loop.models import models
+from app.services.loop.rounds import first_policy, rounds
+from app.services.loop.rounds.first_policy import Refused
+from app.services.loop.runs import needs, starting
+from app.services.loop.runs.needs import Need
+from app.services.loop.settings import round_settings
 from app.services.loop.stages.registry import Startable
 from app.services.projects import standing
 from app.services.projects.standing import ProjectOverview

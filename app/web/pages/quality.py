@@ -12,7 +12,7 @@ from app.services.judging import gold
 from app.services.judging import quality as conduct
 from app.services.judging.assignments import PANE_NAMES
 from app.services.judging.gold import Known, Suggestion
-from app.services.loop.round_settings import settings_of
+from app.services.loop.settings.round_settings import settings_of
 from app.services.projects import checks
 from app.services.projects.checks import Checks
 from app.services.reports import reports

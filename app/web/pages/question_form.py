@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from app.db.tables import Project
-from app.services.loop import round_settings
+from app.services.loop.settings import round_settings
 from app.services.projects import projects
 from app.services.projects import question as questions
 from app.services.projects.question import Question, question_of

@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.errors import Invalid
-from app.services.loop import models, settable
-from app.services.loop.settable import Group
+from app.services.loop.models import models
+from app.services.loop.settings import settable
+from app.services.loop.settings.settable import Group
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.rendering import render

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from app.db.tables import Project, Round
 from app.errors import NotFound
-from app.services.loop import asked as asked_in
-from app.services.loop import rounds
+from app.services.loop.asking import asked as asked_in
+from app.services.loop.rounds import rounds
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of

@@ -13,8 +13,9 @@ from app.db.tables import BulkChange, Gate, Metric, ModelVersion, Project, Round
 from app.errors import NotFound
 from app.services.browse import changes
 from app.services.browse.kinds import CHANGES, Kind
-from app.services.loop import hacking_report as reports
-from app.services.loop import models, runs
+from app.services.loop.gates import hacking_report as reports
+from app.services.loop.models import models
+from app.services.loop.runs import runs
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of

@@ -15,10 +15,10 @@ from app.errors import DomainError
 from app.phrases import phrase
 from app.services.judging.machines import judges
 from app.services.judging.machines.settings import settings_of as judge_settings_of
-from app.services.loop import starting
-from app.services.loop.comparisons import Comparison, comparisons
-from app.services.loop.round_settings import settings_of as round_settings_of
-from app.services.loop.writers import NamedWriter, Writer, writers_of
+from app.services.loop.comparisons.comparisons import Comparison, comparisons
+from app.services.loop.comparisons.writers import NamedWriter, Writer, writers_of
+from app.services.loop.runs import starting
+from app.services.loop.settings.round_settings import settings_of as round_settings_of
 from app.services.projects.question import question_of
 from app.services.reports import reports
 from app.services.reports.judges import JUDGES

@@ -12,8 +12,10 @@ from app.db.tables import Invitation, Project
 from app.db.tables.projects import SetupStep
 from app.errors import Conflict, DomainError, Forbidden, Invalid
 from app.security import new_token
-from app.services.loop import base_models, lifecycle, models
-from app.services.loop.base_models import CheckedModel
+from app.services.loop.chores import lifecycle
+from app.services.loop.models import models
+from app.services.loop.runs import base_models
+from app.services.loop.runs.base_models import CheckedModel
 from app.services.people import invitations, trust
 from app.services.projects import setup, standing
 from app.services.projects.templates import TEMPLATES

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response, StreamingResponse
 
-from app.services.loop.archive import MEDIA_TYPE, Archive
+from app.services.loop.models.archive import MEDIA_TYPE, Archive
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

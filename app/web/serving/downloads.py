@@ -16,7 +16,7 @@ from app.services.data.exports import writing
 from app.services.data.exports.asked import Asked
 from app.services.data.storing import imports
 from app.services.data.storing.loads import BAD_ROW_COLUMNS
-from app.services.loop import exporting, folders
+from app.services.loop.chores import exporting, folders
 
 
 async def dataset(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from app.services.loop.settable import Choice, group_named
+from app.services.loop.settings.settable import Choice, group_named
 from app.web.locales import gettext
 from app.web.words.figures import Figure
 from app.web.words.hacking_report import detectors

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Gate, ModelVersion, Project, Round, Run, User
 from app.db.tables.runs import RoundStep
 from app.services.judging import labels
-from app.services.loop import duels, rounds
-from app.services.loop.round_settings import RoundSettings, settings_of, settings_of_round
+from app.services.loop.comparisons import duels
+from app.services.loop.rounds import rounds
+from app.services.loop.settings.round_settings import RoundSettings, settings_of, settings_of_round
 from app.web.words import pace
 from app.web.words.charts import RingPlace, ring
 

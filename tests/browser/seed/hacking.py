@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.db.tables import Run
-from app.services.loop.hacking_report import REPORT
+from app.services.loop.gates.hacking_report import REPORT
 from tests.browser.seed.texts import POLICY, PROMPTS
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import Judgement, ModelVersion, Project
-from app.services.loop import scored_pairs
+from app.services.loop.comparisons import scored_pairs
 from app.services.reports import reports
 from app.services.reports.agreement import AGREEMENT
 from app.services.reports.reward_models import REWARD_MODELS

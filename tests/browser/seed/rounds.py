@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ModelVersion, Project, Round, User
-from app.services.loop import gates
-from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
+from app.services.loop.gates import gates
+from app.services.loop.gates.gate_bounds import PolicyBounds, RewardBounds
 from tests.browser.seed.curves import ppo_figures, reward_figures
 from tests.browser.seed.runs import hours_ago, make_metrics, make_run
 from tests.browser.seed.versions import make_dataset, make_gate, make_version, promote

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Promotion, Round, Run, User
-from app.services.loop import gates
+from app.services.loop.gates import gates
 from tests.browser.seed.runs import hours_ago, make_run
 
 

@@ -26,7 +26,7 @@ from app.services.backups.places import place_at
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import artifacts
+from app.services.loop.models import artifacts
 from app.services.places import folder
 from app.settings import Settings
 from tests.factories import make_member, make_task

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import embedded
 from app.db.session import SessionFactory
 from app.db.tables import Project, Run
-from app.services.loop import starting
+from app.services.loop.runs import starting
 from app.settings import Settings
 from tests.faults.backups.conftest import EMAIL, PASSWORD, files_in
 from tests.jobs.conftest import make_context

@@ -19,7 +19,7 @@ from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 from app.services.judging.gold import Known
 from app.services.judging.judgements import Submission
-from app.services.loop import selection
+from app.services.loop.asking import selection
 from app.services.projects import checks, standing
 from tests.factories import make_member, make_project, make_task
 

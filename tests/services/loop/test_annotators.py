@@ -12,7 +12,7 @@ from app.services.data import datasets
 from app.services.judging import gold
 from app.services.judging.answers import Answer
 from app.services.judging.gold import Known
-from app.services.loop import annotators
+from app.services.loop.asking import annotators
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.services.judging.test_quality import answer
 from training.records import PreferenceRecord, read_records

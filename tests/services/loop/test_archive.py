@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.services.loop.archive import PIECE_BYTES, Archive, open_archive
-from app.services.loop.artifacts import ArtifactBroken
+from app.services.loop.models.archive import PIECE_BYTES, Archive, open_archive
+from app.services.loop.models.artifacts import ArtifactBroken
 
 MADE_AT = datetime(2026, 11, 30, tzinfo=UTC)
 FILES = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.services.loop import artifacts
-from app.services.loop.artifacts import ArtifactBroken
+from app.services.loop.models import artifacts
+from app.services.loop.models.artifacts import ArtifactBroken
 
 
 @pytest.fixture

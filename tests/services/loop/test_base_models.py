@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.errors import Invalid
-from app.services.loop import base_models, needs
-from app.services.loop.base_models import look_at
+from app.services.loop.runs import base_models, needs
+from app.services.loop.runs.base_models import look_at
 from training.memory import parts
 from training.memory.shape import ModelShape
 

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from app.services.loop import certificate
-from app.services.loop.certificate import Duel, certify
+from app.services.loop.gates import certificate
+from app.services.loop.gates.certificate import Duel, certify
 from bench import gates
 from bench.gates import World
 

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Assignment, Completion, Judgement, Project, Task, TaskCompletion
-from app.services.loop.comparisons import Comparison, comparisons
-from app.services.loop.writers import Writer
+from app.services.loop.comparisons.comparisons import Comparison, comparisons
+from app.services.loop.comparisons.writers import Writer
 from tests.factories import make_member, make_project, make_prompt
 from tests.services.loop.test_selection import make_policy
 from tests.services.loop.test_writers import make_served
@@ -130,7 +130,7 @@ async def test_judgements_that_agree_on_a_task_are_worth_less_than_as_many_tasks
 
 
 async def test_only_the_newest_judgements_are_counted(db: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.loop.comparisons.MOST_JUDGEMENTS", 2)
+    monkeypatch.setattr("app.services.loop.comparisons.comparisons.MOST_JUDGEMENTS", 2)
     project = await make_project(db)
     one, two = await make_served(db, project, "one"), await make_served(db, project, "two")
     await judge(db, project, [one, two], 3, 3)

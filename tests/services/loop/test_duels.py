@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from app.services.loop import duels
-from app.services.loop.duels import Entry, Scale
-from app.services.loop.gate_bounds import VoteBounds
+from app.services.loop.comparisons import duels
+from app.services.loop.comparisons.duels import Entry, Scale
+from app.services.loop.gates.gate_bounds import VoteBounds
 from training.records import DuelRecord, PromptRecord, conversation
 
 BOUNDS = VoteBounds(votes=10, companions=2)

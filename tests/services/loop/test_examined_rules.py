@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
-from app.services.loop.gate_rule import Rule
-from app.services.loop.gates import policy_rules, reward_rules
+from app.services.loop.gates.gate_bounds import PolicyBounds, RewardBounds
+from app.services.loop.gates.gate_rule import Rule
+from app.services.loop.gates.gates import policy_rules, reward_rules
 from tests.services.loop.test_gates import GOOD_POLICY, GOOD_REWARD
 
 EXAMINED: dict[str, Any] = {

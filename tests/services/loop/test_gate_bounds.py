@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
-from app.services.loop.gate_rule import Rule
-from app.services.loop.gates import passed, policy_rules, refusal, reward_rules
+from app.services.loop.gates.gate_bounds import PolicyBounds, RewardBounds
+from app.services.loop.gates.gate_rule import Rule
+from app.services.loop.gates.gates import passed, policy_rules, refusal, reward_rules
 from tests.services.loop.test_gates import CROSS_VALIDATED, GOOD_POLICY, GOOD_REWARD, UNDECIDED
 
 

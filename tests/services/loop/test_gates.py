@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.services.loop.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds
-from app.services.loop.gates import first_policy_rules, passed, policy_rules, refusal, reward_rules
+from app.services.loop.gates.gate_bounds import FirstPolicyBounds, PolicyBounds, RewardBounds
+from app.services.loop.gates.gates import first_policy_rules, passed, policy_rules, refusal, reward_rules
 
 GOOD_REWARD: dict[str, Any] = {
     "validation_pairs": 80,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory, transaction
 from app.db.tables import ModelVersion, Project
 from app.errors import Conflict
-from app.services.loop import models
+from app.services.loop.models import models
 from tests.factories import make_project, make_user
 from tests.waiting import somebody_waits_for_a_lock
 

@@ -8,8 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Project, Task
-from app.services.loop import models, selection
-from app.services.loop.selection import Candidate, Selection
+from app.services.loop.asking import selection
+from app.services.loop.asking.selection import Candidate, Selection
+from app.services.loop.models import models
 from app.services.projects import question
 from tests.factories import make_project, make_prompt, make_task
 from tests.services.loop.test_selection import make_policy, tasks_of, texts_of, write

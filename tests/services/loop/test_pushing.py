@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from app.errors import Conflict, Invalid
-from app.services.loop import pushing
-from app.services.loop.archive import PIECE_BYTES, Archive, open_archive
-from app.services.loop.artifacts import ArtifactBroken
-from app.services.loop.pushing import Course, Destination, Interrupted
+from app.services.loop.models import pushing
+from app.services.loop.models.archive import PIECE_BYTES, Archive, open_archive
+from app.services.loop.models.artifacts import ArtifactBroken
+from app.services.loop.models.pushing import Course, Destination, Interrupted
 from app.settings import Settings
 from tests.object_storage import Stored
 from tests.services.loop.fake_hub import TOKEN, FakeHub, fake_hub

@@ -7,8 +7,8 @@ import pytest
 
 from app.db.tables import Project
 from app.errors import Invalid
-from app.services.loop import round_settings
-from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop.settings import round_settings
+from app.services.loop.settings.round_settings import RoundSettings, settings_of
 
 
 def project(question: dict[str, Any] | None = None, **settings: Any) -> Project:

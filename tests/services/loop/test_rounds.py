@@ -17,8 +17,9 @@ from app.services.data import datasets
 from app.services.judging import assignments, judgements, labels, recent_judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import round_rows, rounds
-from app.services.loop.round_settings import RoundSettings, settings_of
+from app.services.loop import round_rows
+from app.services.loop.rounds import rounds
+from app.services.loop.settings.round_settings import RoundSettings, settings_of
 from tests.factories import make_member, make_project, make_task
 from tests.waiting import somebody_waits_for_a_lock
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.db.tables import Run
-from app.services.loop import runs
-from app.services.loop.hacking_report import REPORT, report_of
-from app.services.loop.runs import LOG
+from app.services.loop.gates.hacking_report import REPORT, report_of
+from app.services.loop.runs import runs
+from app.services.loop.runs.runs import LOG
 from app.services.loop.storable import storable
 
 RUN = Run(folder="runs/7")

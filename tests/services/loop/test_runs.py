@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory, transaction
 from app.db.tables import Demonstration, Metric, Project, Run
 from app.errors import Conflict, Forbidden, NotFound
-from app.services.loop import leases, runs, starting
-from app.services.loop.leases import LeaseLost, StepMetrics
+from app.services.loop.runs import leases, runs, starting
+from app.services.loop.runs.leases import LeaseLost, StepMetrics
 from tests.factories import make_member, make_project, make_prompt
 from tests.waiting import somebody_waits_for_a_lock
 

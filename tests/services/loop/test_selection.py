@@ -7,8 +7,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, ModelVersion, Project, Task, TaskCompletion
-from app.services.loop import models, selection
-from app.services.loop.selection import Candidate, UniformRandom
+from app.services.loop.asking import selection
+from app.services.loop.asking.selection import Candidate, UniformRandom
+from app.services.loop.models import models
 from tests.factories import make_project, make_prompt
 
 

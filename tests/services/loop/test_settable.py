@@ -7,9 +7,9 @@ import pytest
 
 from app.db.tables import Project
 from app.errors import Invalid, NotFound
-from app.services.loop import settable
-from app.services.loop.round_settings import settings_of
-from app.services.loop.settable import Choice, Group, group_named
+from app.services.loop.settings import settable
+from app.services.loop.settings.round_settings import settings_of
+from app.services.loop.settings.settable import Choice, Group, group_named
 from app.services.loop.stages.registry import TRAINING
 from app.web.words.fields import fields_of
 from training.config.by_model import ModelFacts

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Run
 from app.db.tables.runs import RoundStep, StageName
-from app.services.loop.round_settings import RoundSettings
-from app.services.loop.round_steps import STAGE_OF_STEP
+from app.services.loop.rounds.round_steps import STAGE_OF_STEP
+from app.services.loop.settings.round_settings import RoundSettings
 from app.services.loop.stages.figures import SHARED
 from app.services.loop.stages.registry import FIGURES, STAGES, STARTABLE, TRAINING, queue_of
 from tests.factories import make_project

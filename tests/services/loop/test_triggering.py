@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
 from app.db.tables import ModelVersion, Project, Round
-from app.services.loop import models, round_rows, rounds, triggering
-from app.services.loop.triggers import Signs, TriggerSettings
+from app.services.loop import round_rows
+from app.services.loop.models import models
+from app.services.loop.rounds import rounds, triggering
+from app.services.loop.settings.triggers import Signs, TriggerSettings
 from tests.factories import make_member, make_project
 from tests.services.loop.test_rounds import judge
 

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, Project, Prompt, ServedModel, TaskCompletion
 from app.errors import Invalid
-from app.services.loop import selection, writers
-from app.services.loop.writers import Writer
+from app.services.loop.asking import selection
+from app.services.loop.comparisons import writers
+from app.services.loop.comparisons.writers import Writer
 from app.services.projects import question
 from tests.factories import make_project, make_prompt
 from tests.services.loop.test_selection import make_policy, tasks_of, texts_of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.services.loop.label_advice import worth_said
+from app.services.loop.rounds.label_advice import worth_said
 from app.services.selection import learning_curve, posterior
 from app.services.selection.arrays import Floats
 from app.services.selection.learning_curve import Worth

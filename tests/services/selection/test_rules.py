@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from app.services.loop.selection_settings import SelectionSettings
+from app.services.loop.asking.selection_settings import SelectionSettings
 from app.services.selection import batch
 from app.services.selection.batch import Batch, choose
 from app.services.selection.pool import NONE, Pool, pool_of

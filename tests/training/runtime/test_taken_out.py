@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from app.services.loop.archive import open_archive
+from app.services.loop.models.archive import open_archive
 from models.backbone import LanguageModel
 from models.reward import RewardModel, save_reward_model, scores
 from models.saving import save_language_model

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from app.services.loop import artifacts
-from app.services.loop.archive import open_archive
+from app.services.loop.models import artifacts
+from app.services.loop.models.archive import open_archive
 from models.backbone import load_language_model
 from models.backbone import response_log_probabilities as log_probabilities
 from models.reward import load_reward_model, scores

@@ -12,8 +12,8 @@ from typing import Any, cast, get_args
 import pytest
 
 from app.db.tables import Run
-from app.services.loop.gate_bounds import PolicyBounds, RewardBounds
-from app.services.loop.gates import policy_rules, reward_rules
+from app.services.loop.gates.gate_bounds import PolicyBounds, RewardBounds
+from app.services.loop.gates.gates import policy_rules, reward_rules
 from app.services.loop.stages.registry import STAGES as OF_THE_APPLICATION
 from app.services.loop.stages.stage import TrainingStage
 from app.web.words import figures as words

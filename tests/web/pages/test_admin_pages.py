@@ -14,7 +14,7 @@ from app.db.session import SessionFactory
 from app.db.tables import ApiToken, Metric, ModelVersion, Round, Run, Task
 from app.services.data.exports.pairs import Pair
 from app.services.data.exports.schema import Schema
-from app.services.loop import models
+from app.services.loop.models import models
 from app.services.projects import projects
 from app.services.selection.batch import NOTHING_SAID
 from tests.browser.seed import Seeded

@@ -25,8 +25,9 @@ from app.services.data import datasets
 from app.services.judging import check_tasks, gold
 from app.services.judging.answers import Answer
 from app.services.judging.gold import Known
-from app.services.loop import duels, routing
-from app.services.loop.gate_bounds import VoteBounds
+from app.services.loop.asking import routing
+from app.services.loop.comparisons import duels
+from app.services.loop.gates.gate_bounds import VoteBounds
 from app.services.projects import checks
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.services.judging.test_quality import answer as say

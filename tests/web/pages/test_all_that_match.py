@@ -13,7 +13,7 @@ from app.services.browse.lists import LISTS
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
-from app.services.loop import changing
+from app.services.loop.chores import changing
 from tests.browser.seed import Seeded
 from tests.factories import make_prompt, make_task, principal
 from tests.seeded import seeded, seeded_template, site

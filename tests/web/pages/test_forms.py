@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import ApiToken, DatasetVersion, Gate, Member, ModelVersion, Promotion, Round, Run, User
 from app.services import accounts
-from app.services.loop import settable
+from app.services.loop.settings import settable
 from app.services.projects import projects
 from tests.browser.seed import Seeded
 from tests.factories import make_member, make_project

@@ -6,8 +6,8 @@ from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Metric, Project, Round, Run
-from app.services.loop import models
-from app.services.loop.round_settings import settings_of
+from app.services.loop.models import models
+from app.services.loop.settings.round_settings import settings_of
 from app.services.projects.question import question_of
 from tests.browser.seed import Seeded
 from tests.seeded import seeded, seeded_template, site

@@ -11,7 +11,7 @@ from app.security import Principal
 from app.services.judging.machines import answers, judges
 from app.services.judging.machines.answers import Answer, Reply
 from app.services.judging.machines.asking import NO_VERDICT, Order, Read, Said
-from app.services.loop import routing
+from app.services.loop.asking import routing
 from app.services.selection.label_worth import TOO_FEW_OTHERS
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.web.conftest import SignIn, app, sign_in

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Completion, ModelVersion, Run, Task, TaskCompletion, WrittenReport
-from app.services.loop import models
+from app.services.loop.models import models
 from app.services.projects import projects
 from app.services.reports import reports
 from app.web.words import figures

@@ -4,7 +4,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Errand
-from app.services.loop import errands
+from app.services.loop.chores import errands
 from tests.browser.seed import Seeded
 from tests.seeded import seeded, seeded_template, site
 from tests.web.doors import Door, database_url, doors, seeded_url

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Member, Project, Run
-from app.services.loop import rounds
+from app.services.loop.rounds import rounds
 from app.services.projects.question import Question
 from tests.factories import make_member, make_project, make_prompt, make_scene, make_task
 from tests.web.conftest import SignIn

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
-from app.services.loop import settable, starting
-from app.services.loop.settable import group_named
+from app.services.loop.runs import starting
+from app.services.loop.settings import settable
+from app.services.loop.settings.settable import group_named
 from app.web import locales
 from tests.browser.seed import Seeded
 from tests.command_line import runner

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory
 from app.db.tables import Project, Run, ServedModel
 from app.jobs import execution
-from app.services.loop import leases
+from app.services.loop.runs import leases
 from app.services.served import keys
 from app.settings import Settings, settings
 from tests.factories import make_member, make_project, make_prompt

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Invitation, Project, Run
 from app.security import Principal
-from app.services.loop import models
+from app.services.loop.models import models
 from app.services.projects.question import question_of
 from app.services.projects.templates import TEMPLATES
 from tests.factories import make_member, make_project, make_prompt, make_task, make_user, principal

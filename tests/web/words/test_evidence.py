@@ -10,8 +10,9 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Demonstration, Gate, ModelVersion, Project, Run
-from app.services.loop import gates, models
-from app.services.loop.gate_bounds import FirstPolicyBounds
+from app.services.loop.gates import gates
+from app.services.loop.gates.gate_bounds import FirstPolicyBounds
+from app.services.loop.models import models
 from app.services.projects import projects
 from app.web.words.figures import beside, described, leading, other_figures
 from tests.browser.seed import Seeded

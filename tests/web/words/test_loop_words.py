@@ -9,7 +9,7 @@ from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Judgement, Metric, Round, Run
-from app.services.loop.hacking_report import REPORT
+from app.services.loop.gates.hacking_report import REPORT
 from app.web.rendering.render import environment
 from app.web.words import hacking_report, pace
 from app.web.words.pace import Progress

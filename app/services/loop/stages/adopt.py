@@ -8,7 +8,7 @@ from app.db.base import Json
 from app.db.tables import Project
 from app.errors import Conflict
 from app.phrases import phrase
-from app.services.loop import models
+from app.services.loop.models import models
 from app.services.loop.stages.parts import register, with_config
 from app.services.loop.stages.stage import Button, Inputs, Next, Outcome, Settings, TrainingStage, Work
 

@@ -14,12 +14,12 @@ from app.db.tables import Completion, Project, Prompt, Run, ServedModel, TaskCom
 from app.errors import Conflict, Invalid
 from app.phrases import phrase
 from app.services import conditions
-from app.services.loop import writers as pens
+from app.services.loop.comparisons import writers as pens
+from app.services.loop.comparisons.writers import Writer
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.parts import answerable, required, served_model, spent
 from app.services.loop.stages.stage import Button, Chart, Ending, Hold, LongStage, Measured, Next, Settings, Work
 from app.services.loop.storable import storable
-from app.services.loop.writers import Writer
 from app.services.projects.question import question_of
 from app.services.served import served_models
 from app.services.served.client import Client, Endpoint, Spent

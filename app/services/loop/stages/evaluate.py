@@ -10,8 +10,9 @@ from app.db.tables import ModelVersion, Project, Round
 from app.errors import Conflict
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import duels, models
-from app.services.loop.gate_bounds import VoteBounds
+from app.services.loop.comparisons import duels
+from app.services.loop.gates.gate_bounds import VoteBounds
+from app.services.loop.models import models
 from app.services.loop.stages.parts import answerable, model_folders, policy_in_use, prompts, required, sample, to_use
 from app.services.loop.stages.stage import TIME, Inputs, Next, Outcome, Settings, TrainingStage, Usual, Work
 from app.services.projects.question import question_of

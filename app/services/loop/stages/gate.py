@@ -3,8 +3,10 @@
 from app.db.base import Json
 from app.db.tables import ModelVersion
 from app.phrases import phrase
-from app.services.loop import duels, gates, models
-from app.services.loop.gate_bounds import PolicyBounds, RewardBounds, VoteBounds
+from app.services.loop.comparisons import duels
+from app.services.loop.gates import gates
+from app.services.loop.gates.gate_bounds import PolicyBounds, RewardBounds, VoteBounds
+from app.services.loop.models import models
 from app.services.loop.stages.parts import decide, put_into_use
 from app.services.loop.stages.stage import Work, WorkerStage
 

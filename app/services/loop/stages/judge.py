@@ -20,8 +20,8 @@ from app.services.judging.machines.answers import Answer, Reply
 from app.services.judging.machines.asking import Order, Pair
 from app.services.judging.machines.calibration import Calibration
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop import routing
-from app.services.loop.routing import Chosen, Wanted
+from app.services.loop.asking import routing
+from app.services.loop.asking.routing import Chosen, Wanted
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.parts import served_model, spent
 from app.services.loop.stages.stage import Chart, Ending, Hold, LongStage, Measured, Work

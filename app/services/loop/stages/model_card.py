@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Project, Round, Run
-from app.services.loop import artifacts
-from app.services.loop.archive import CARD, Archive, open_archive
+from app.services.loop.models import artifacts
+from app.services.loop.models.archive import CARD, Archive, open_archive
 from app.services.loop.stages.figures import SHARED
 from training.memory.shape import HUB_ID, folder_of, licence_of
 

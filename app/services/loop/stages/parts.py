@@ -13,8 +13,10 @@ from app.db.tables import DatasetVersion, Gate, Metric, ModelVersion, Project, P
 from app.errors import Conflict, Invalid
 from app.services import conditions
 from app.services.data import datasets
-from app.services.loop import annotators, artifacts, gates, models, selection
-from app.services.loop.gate_rule import Rule
+from app.services.loop.asking import annotators, selection
+from app.services.loop.gates import gates
+from app.services.loop.gates.gate_rule import Rule
+from app.services.loop.models import artifacts, models
 from app.services.loop.stages.stage import Next, Outcome, Settings, Work
 from app.services.served.client import Spent
 from app.services.served.settings import Limits

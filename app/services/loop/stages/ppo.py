@@ -8,7 +8,7 @@ from app.db.base import Json
 from app.db.tables import ModelVersion, Project, Run
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import models
+from app.services.loop.models import models
 from app.services.loop.stages.charts import PACE, PER_TOKEN
 from app.services.loop.stages.parts import add_candidate, model_folders, prompts, reference, required, sample, to_use
 from app.services.loop.stages.stage import TIME, Button, Chart, Inputs, Settings, TrainingStage, Usual, Work

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import Json
 from app.db.tables import ModelVersion, Project
 from app.phrases import phrase
-from app.services.loop import pushing
-from app.services.loop.archive import CARD, Archive
-from app.services.loop.pushing import Course, Destination, Interrupted
+from app.services.loop.models import pushing
+from app.services.loop.models.archive import CARD, Archive
+from app.services.loop.models.pushing import Course, Destination, Interrupted
 from app.services.loop.stages import model_card
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import Chart, Ending, Hold, LongStage, Measured, Work

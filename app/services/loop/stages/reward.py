@@ -8,7 +8,8 @@ from app.db.base import Json
 from app.db.tables import Project
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import models, scored_pairs
+from app.services.loop.comparisons import scored_pairs
+from app.services.loop.models import models
 from app.services.loop.stages.charts import COIN, GRADIENT_NORM, PACE, SAMPLE_LENGTH, TRAINING_ACCURACY
 from app.services.loop.stages.figures import CROSS_VALIDATED, HELD_OUT_PAIRS, JUDGED
 from app.services.loop.stages.parts import (

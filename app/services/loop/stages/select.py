@@ -5,12 +5,12 @@ from app.db.tables import Round
 from app.phrases import phrase
 from app.services import dispatch
 from app.services.judging import labels
-from app.services.loop import selection
-from app.services.loop.selection_settings import SelectionSettings
-from app.services.loop.slots import Filled, Slots
+from app.services.loop.asking import selection
+from app.services.loop.asking.selection_settings import SelectionSettings
+from app.services.loop.asking.slots import Filled, Slots
+from app.services.loop.comparisons.writers import Writer
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import Work, WorkerStage
-from app.services.loop.writers import Writer
 
 OVER = "The round asks for no more pairs."
 

@@ -8,8 +8,9 @@ from app.db.tables import Demonstration, Project, Prompt
 from app.errors import Conflict
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import gates, models
-from app.services.loop.gate_bounds import FirstPolicyBounds
+from app.services.loop.gates import gates
+from app.services.loop.gates.gate_bounds import FirstPolicyBounds
+from app.services.loop.models import models
 from app.services.loop.stages.charts import GRADIENT_NORM, PACE, PER_TOKEN
 from app.services.loop.stages.parts import decide, register, with_config
 from app.services.loop.stages.stage import (

@@ -4,7 +4,7 @@ from app.db.base import Json
 from app.db.tables import DatasetVersion
 from app.phrases import phrase
 from app.services.data import datasets
-from app.services.loop import annotators, judge_worth
+from app.services.loop.asking import annotators, judge_worth
 from app.services.loop.stages.figures import Words
 from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 

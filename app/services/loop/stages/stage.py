@@ -16,10 +16,10 @@ from app.db.tables import Project, Run
 from app.db.tables.lineage import ModelKind
 from app.phrases import phrase
 from app.services.judging.machines.settings import JudgeSettings
-from app.services.loop.artifacts import Manifest
-from app.services.loop.gate_bounds import FirstPolicyBounds, RewardBounds
-from app.services.loop.people_settings import PeopleSettings
-from app.services.loop.selection_settings import SelectionSettings
+from app.services.loop.asking.people_settings import PeopleSettings
+from app.services.loop.asking.selection_settings import SelectionSettings
+from app.services.loop.gates.gate_bounds import FirstPolicyBounds, RewardBounds
+from app.services.loop.models.artifacts import Manifest
 from app.services.loop.stages.figures import Words
 from training.records import Record
 

@@ -1,0 +1,1 @@
+"""What people are asked, why, and how far they are believed."""

@@ -1,0 +1,1 @@
+"""Writers side by side: policies and served models, by what people say of them."""

@@ -1,0 +1,1 @@
+"""Model versions: their rows, their files, and where they are sent."""

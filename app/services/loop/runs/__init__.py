@@ -1,0 +1,1 @@
+"""Runs: queued, held by workers, and what this machine has for them."""

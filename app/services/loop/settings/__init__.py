@@ -1,0 +1,1 @@
+"""What an owner can choose about rounds, gates and stages."""
