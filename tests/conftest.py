@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -17,13 +16,14 @@ from app.db import migrate, session
 from app.db.embedded import EmbeddedPostgres
 from app.db.session import SessionFactory, create_engine, session_factory
 from app.settings import PREFIX
+from tests.databases import Copies, url_of
 from tests.object_storage import storage_server, stored
 from tests.statements import compiled_once
 
 __all__ = ["storage_server", "stored"]
 
 TEMPLATE = "template"
-# A database is 10 MB in 300 files: in memory one is made in 20 ms of processor time, on ext4 in many times that.
+# A database is 10 MB in 600 files: in memory one is made in 20 ms of processor time, on ext4 in many times that.
 # Containers often have little of that memory, and what doesn't fit would fail half-way.
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
@@ -31,7 +31,6 @@ SLOW_TIMEOUT_SECONDS = 3600
 """Of a slow test: where other programs have most of the machine, one that takes four minutes may need twenty."""
 FEW_COLLECTIONS = (50_000, 20, 50)
 """Garbage is looked for this seldom: each look walks all that is loaded, and tests leave little behind."""
-numbers = count(1)
 gc.set_threshold(*FEW_COLLECTIONS)
 # Beside other tests, threads wait for each other more than they work; for what tests start, too. Before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -98,16 +97,25 @@ def template_database(postgres: EmbeddedPostgres) -> str:
     return TEMPLATE
 
 
-@pytest.fixture
-def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """URL of a database without a table, gone after the test."""
-    yield from copy_of(postgres, "template0")
+@pytest.fixture(scope="session")
+def copies(postgres: EmbeddedPostgres) -> Iterator[Copies]:
+    copies = Copies(postgres)
+    yield copies
+    copies.close()
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator[str]:
-    """URL of a migrated database of the test's own, gone after the test."""
-    yield from copy_of(postgres, template_database)
+def empty_database_url(copies: Copies) -> Iterator[str]:
+    """URL of a database without a table, the test's own."""
+    with copies.of("template0") as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(copies: Copies, template_database: str) -> Iterator[str]:
+    """URL of a migrated database, the test's own."""
+    with copies.of(template_database) as url:
+        yield url
 
 
 @pytest.fixture
@@ -128,23 +136,3 @@ async def db(sessions: SessionFactory) -> AsyncIterator[AsyncSession]:
     """One session; what the test doesn't commit is rolled back."""
     async with sessions() as session:
         yield session
-
-
-def url_of(postgres: EmbeddedPostgres, database: str) -> str:
-    return postgres.url.replace("@/plumbline?", f"@/{database}?")
-
-
-def copy_of(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    """URL of a copy of a database, which is dropped afterwards."""
-    name = f"test_{next(numbers)}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        names = sql.Identifier(name), sql.Identifier(template)
-        # Copied by file: a third of the work of copying by log, as nothing here outlives a crash.
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*names))
-        try:
-            yield url_of(postgres, name)
-        finally:
-            # Not by FORCE, which fails on autovacuum's process; a plain drop asks that one to go.
-            ours = "FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
-            connection.execute(f"SELECT pg_terminate_backend(pid) {ours}", [name])
-            connection.execute(sql.SQL("DROP DATABASE {}").format(names[0]))

@@ -61,8 +61,8 @@ OPTIONS = {
     "log_line_prefix": "%m [%p] ",
     "log_error_verbosity": "terse",  # a refused row stands in the details, with all of its texts
 }
-# For tests only: a crash of the machine may lose the database, a crash of the server may not.
-NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+# For tests only: a crash of the machine may lose the database, a crash of the server may not. Nothing comes in between.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 

@@ -22,20 +22,34 @@ const placeOf = (number, siblings) => {
   return number === siblings.length - 1 ? "last" : number % 2;
 };
 
-// By something else on the page, which names it, or by whoever is in it.
-const isNeeded = (element) =>
-  element.matches("label, [id]") || element.querySelector("label, [id]") || element.contains(document.activeElement);
+// Attributes by which one thing names another.
+const BY_ID = [
+  ...["for", "headers", "list", "form"],
+  ...["labelledby", "describedby", "details", "controls", "owns", "activedescendant"].map((name) => `aria-${name}`),
+];
+
+const idsNamedBy = (element) => BY_ID.flatMap((name) => element.getAttribute(name)?.split(/\s+/) ?? []);
+
+const namedIds = () =>
+  new Set([...document.querySelectorAll(BY_ID.map((name) => `[${name}]`).join())].flatMap(idsNamedBy));
+
+// By something else on the page, which names it or is labelled by it, or by whoever is in it.
+const isNeeded = (element, named) =>
+  element.contains(document.activeElement) ||
+  [element, ...element.querySelectorAll("label, [id]")].some(
+    (part) => named.has(part.id) || (part.control && !element.contains(part.control)),
+  );
 
 // Named by what is in them: without a part of it they would be other things.
 const WHOLE = "a, button, summary, label, legend, caption, th, option, h1, h2, h3, h4, h5, h6";
 
-const alikeIn = (parent, path, kinds, seen) =>
+const alikeIn = (parent, path, kinds, seen, named) =>
   [...parent.children].flatMap((child, number, siblings) => {
     const here = `${path} ${child.localName} ${child.className} ${placeOf(number, siblings)}`;
     const looks = `${here} ${kinds.get(child)}`;
-    if (seen.has(looks) && !isNeeded(child)) return [child];
+    if (seen.has(looks) && !isNeeded(child, named)) return [child];
     seen.add(looks);
-    return child.matches(WHOLE) ? [] : alikeIn(child, here, kinds, seen);
+    return child.matches(WHOLE) ? [] : alikeIn(child, here, kinds, seen, named);
   });
 
 let places = [];
@@ -45,7 +59,7 @@ window.alike = {
     if (document.body.querySelectorAll("*").length <= most) return;
     const kinds = new Map();
     kindOf(document.body, kinds);
-    places = alikeIn(document.body, "", kinds, new Set()).map((element) => [
+    places = alikeIn(document.body, "", kinds, new Set(), namedIds()).map((element) => [
       element,
       element.parentNode,
       element.nextSibling,

@@ -21,7 +21,7 @@ from app.security import Principal
 from tests.browser.people import session_token
 from tests.browser.seed.versions import write_models
 from tests.browser.serving import serving
-from tests.conftest import url_of
+from tests.databases import url_of
 from tests.served_endpoint import LOOPBACK
 
 # As .ci/install looks for it.

@@ -23,8 +23,8 @@ from tests.browser.seed import Seeded
 from tests.command_line import runner
 from tests.factories import make_user, principal
 from tests.jobs.conftest import make_context
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

@@ -1,6 +1,7 @@
 """Runs in which a served model judges pairs: in both orders, as a machine, cut short, lied to, and taken up again."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from app.db.tables import Assignment, Completion, Judge, Project, Run, ServedMod
 from app.errors import Conflict, Invalid
 from app.services.erasure.targets import Target
 from app.services.judging import labels
-from app.services.judging.machines import calibration, judges
+from app.services.judging.machines import answers, calibration, judges
+from app.services.judging.machines.asking import Read
 from app.services.judging.machines.settings import JudgeSettings
 from app.services.loop.asking import routing
 from app.services.loop.chores import erasing
@@ -28,7 +30,8 @@ from app.services.served import served_models
 from app.services.served.served_models import Key
 from tests.jobs.judging import BAD, GOOD, Judging, consistent, judging, shown, side_biased
 from tests.jobs.loop import Loop, result_of
-from tests.served_endpoint import ServedEndpoint, endpoint, loopback_allowed, of, says
+from tests.served_endpoint import Asked, Reply, ServedEndpoint, endpoint, loopback_allowed, of, says
+from tests.waiting import somebody_waits_for_a_lock
 
 __all__ = ["endpoint", "loopback_allowed"]
 
@@ -211,13 +214,40 @@ async def test_a_pair_with_one_reply_only_is_told_not_judged_and_asked_again_by_
 async def test_two_runs_of_one_judge_at_a_time_say_everything_once(
     bench: Judging, loop: Loop, endpoint: ServedEndpoint
 ) -> None:
-    endpoint.reply = judging(consistent)
+    both = threading.Event()
+
+    def once_both_have_begun(asked: Asked) -> Reply:
+        """Of one run alone no more than four requests wait: the one that comes late would find nothing to judge."""
+        if len(endpoint.asked) > 4:
+            both.set()
+        return replace(judging(consistent)(asked), waits=both)
+
+    endpoint.reply = once_both_have_begun
     project = await bench.project(8, judges=ALL)
-    judge = await bench.add(project, endpoint)
+    judge = await bench.add(project, endpoint, parallel=4)
     queued = [await bench.queue(judge), await bench.queue(judge)]
     done = await asyncio.gather(*(loop.execute(run) for run in queued))
     assert [(run.state, run.error) for run in done] == [("succeeded", None)] * 2
     assert len(await bench.judgements(judge)) == len(await bench.answers(judge)) == 8
+
+
+async def test_a_run_that_spares_people_pairs_gets_to_its_end_while_another_waits_to_say_the_same(
+    bench: Judging, loop: Loop, endpoint: ServedEndpoint
+) -> None:
+    project = await bench.project(2, judges=ALL)
+    judge = await bench.add(project, endpoint)
+    queued = [await bench.queue(judge), await bench.queue(judge)]
+    tasks = [task.id for task in await bench.tasks(project)]
+    reply = answers.Reply((0, 1), Read("A"), "VERDICT: A", 1)
+    said = [answers.Answer(task_id, "chance", None, (reply, replace(reply, order=(1, 0)))) for task_id in tasks]
+    async with loop.sessions() as one, loop.sessions() as other, loop.sessions() as looking:
+        stored = await answers.store(one, judge, queued[0].id, said, guidelines_version=1)
+        late = asyncio.create_task(answers.store(other, judge, queued[1].id, said[::-1], guidelines_version=1))
+        await somebody_waits_for_a_lock(looking)
+        await routing.put_back(one, [answer.task_id for answer in stored])
+        await one.commit()
+        assert await late == []
+    assert len(await bench.answers(judge)) == 2
 
 
 async def test_a_judge_that_was_stopped_judges_no_more_and_its_model_may_change_again(

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.db.embedded import EmbeddedPostgres
 from tests.browser.serving import serving
-from tests.conftest import copy_of
+from tests.databases import Copies
 
 pytestmark = pytest.mark.e2e
 
@@ -25,12 +24,14 @@ HEADER_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
-def site(postgres: EmbeddedPostgres, template_database: str) -> Iterator[str]:
+def site(copies: Copies, template_database: str) -> Iterator[str]:
     """Its process may open no more files than on many machines, a bit smaller."""
-    for database_url in copy_of(postgres, template_database):
-        with serving(database_url, files=FILES, PLUMBLINE_HEADER_SECONDS=str(HEADER_SECONDS)) as address:
-            httpx.post(f"{address}/sign-in", data={"email": "nobody", "password": "wrong"})  # loads what it needs
-            yield address
+    with (
+        copies.of(template_database) as database_url,
+        serving(database_url, files=FILES, PLUMBLINE_HEADER_SECONDS=str(HEADER_SECONDS)) as address,
+    ):
+        httpx.post(f"{address}/sign-in", data={"email": "nobody", "password": "wrong"})  # loads what it needs
+        yield address
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ from app.web.pages import (
 from app.web.serving import events
 from tests.browser.seed import Seeded
 from tests.factories import make_project
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

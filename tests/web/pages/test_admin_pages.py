@@ -23,8 +23,8 @@ from tests.browser.seed.versions import manifest_sha256
 from tests.cutting import cut_what_waits
 from tests.factories import make_task, principal_of_api_token
 from tests.more_schemas import lengths
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "lengths", "seeded", "seeded_template", "seeded_url", "site"]
 

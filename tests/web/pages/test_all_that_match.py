@@ -16,8 +16,8 @@ from app.services.judging.judgements import Submission
 from app.services.loop.chores import changing
 from tests.browser.seed import Seeded
 from tests.factories import make_prompt, make_task, principal
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

@@ -21,8 +21,8 @@ from app.services.erasure import rows
 from app.services.erasure.targets import Target, reach_of
 from tests.browser.seed import Seeded
 from tests.factories import make_project, make_prompt, make_task
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

@@ -15,8 +15,8 @@ from app.db.session import SessionFactory
 from app.db.tables import Judgement, Prompt, Task
 from tests.browser.seed import Seeded
 from tests.cutting import cut_what_waits, work_off
-from tests.seeded import LABELS, seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import LABELS, seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

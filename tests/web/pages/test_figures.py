@@ -13,8 +13,8 @@ from app.db.tables import User, WrittenReport
 from app.services.reports import reports
 from app.services.reports.registry import FIGURES
 from tests.browser.seed import Seeded
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

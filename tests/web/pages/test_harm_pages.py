@@ -10,8 +10,8 @@ from app.services.loop.models import models
 from app.services.loop.settings.round_settings import settings_of
 from app.services.projects.question import question_of
 from tests.browser.seed import Seeded
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_admin_pages import PROJECT, read, sentence, words
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]

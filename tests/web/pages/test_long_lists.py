@@ -16,9 +16,9 @@ from tests.browser.conversations import PROSE, SHORT
 from tests.browser.people import arrange
 from tests.browser.seed import Seeded
 from tests.factories import make_member, make_user, principal
-from tests.seeded import seeded, seeded_template, seeded_url, site
+from tests.seeded import seeded, seeded_template, site
 from tests.web.conftest import SignIn
-from tests.web.doors import Door, database_url, doors
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_admin_pages import PROJECT, read
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]

@@ -14,9 +14,9 @@ from app.services.reports import reports
 from app.settings import settings
 from tests.browser.seed import Seeded
 from tests.browser.seed.read import make_read
-from tests.seeded import seeded, seeded_template, seeded_url, site
+from tests.seeded import seeded, seeded_template, site
 from tests.web.conftest import app, sign_in
-from tests.web.doors import Door, database_url, doors
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_admin_pages import PROJECT, read, words
 
 __all__ = ["app", "database_url", "doors", "seeded", "seeded_template", "seeded_url", "sign_in", "site"]

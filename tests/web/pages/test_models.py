@@ -14,8 +14,8 @@ from app.services.projects import projects
 from app.services.reports import reports
 from app.web.words import figures
 from tests.browser.seed import Seeded
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_admin_pages import PROJECT, read, sentence, words
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]

@@ -14,8 +14,8 @@ from app.services.loop.settings.settable import group_named
 from app.web import locales
 from tests.browser.seed import Seeded
 from tests.command_line import runner
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 

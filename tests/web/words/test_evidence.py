@@ -18,8 +18,8 @@ from app.web.words.figures import beside, described, leading, other_figures
 from tests.browser.seed import Seeded
 from tests.browser.seed.versions import make_dataset
 from tests.factories import make_prompt
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_admin_pages import OVER, PROJECT, read, sentence, words
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]

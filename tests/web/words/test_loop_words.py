@@ -15,8 +15,8 @@ from app.web.words import hacking_report, pace
 from app.web.words.pace import Progress
 from tests.browser.seed import Seeded
 from tests.browser.seed.runs import make_run
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_admin_pages import OVER, PROJECT, read, sentence, words
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]

@@ -107,7 +107,9 @@ async def choose(
 
 async def put_back(db: AsyncSession, task_ids: Sequence[int]) -> None:
     """Show people these after the other pairs of their round: they stay open, and nothing tells them from others."""
-    tasks = select(Task.id).where(Task.id.in_(task_ids), Task.state == "open").order_by(Task.id).with_for_update()
+    is_open = (Task.id.in_(task_ids), Task.state == "open")
+    # Without the key: another run of the judge may hold it, and wait for what this one has said.
+    tasks = select(Task.id).where(*is_open).order_by(Task.id).with_for_update(key_share=True)
     await db.execute(
         update(Task)
         .where(Task.id.in_(list(await db.scalars(tasks))))

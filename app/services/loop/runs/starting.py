@@ -70,8 +70,9 @@ async def compare(
 
 
 async def judge(db: AsyncSession, actor_id: int | None, project: Project, judge_: Judge, *, pairs: int) -> Run:
-    """Queue the judging of at most so many open pairs by a machine, and of those it has to be measured by. Raises
-    Invalid, and Conflict while it judges.
+    """Queue the judging of at most so many open pairs by a machine, and of those it has to be measured by.
+
+    Raises Invalid. Where two are queued, the second judges what the first leaves.
     """
     inputs = await stage_judge.inputs_for(db, project, judge_, settings_of(project).judges, pairs=pairs)
     return await start(db, actor_id, project, "judge", inputs=inputs)
