@@ -17,6 +17,7 @@ from app.db.session import SessionFactory, look_up
 from app.db.tables import ModelVersion, Run
 from app.phrases import phrase
 from app.services import cluster, disk
+from app.services.loop.gates.written import beside
 from app.services.published import standing
 
 Name = Literal["database", "migrations", "queue", "disk", "artifacts", "storage", "cluster"]
@@ -127,7 +128,10 @@ def _disk(place: Place) -> Finding:
     except OSError as error:
         said = phrase("The disk of the home folder can't be looked at: %(reason)s.")
         return Finding("disk", "failing", said, {"reason": error.strerror})
-    named = {"free": _gigabytes(room.free_bytes), "reserve": _gigabytes(room.reserve_bytes)}
+    named = {
+        "free": beside(room.free_bytes / 1e9, room.reserve_bytes / 1e9, decimals=1),
+        "reserve": _gigabytes(room.reserve_bytes),
+    }
     if room.is_short:
         said = phrase("%(free)s GB are free, less than the %(reserve)s GB that are kept: training and imports wait.")
         return Finding("disk", "failing", said, named)
@@ -176,4 +180,5 @@ async def _cluster(url: str) -> Finding:
 
 
 def _gigabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f}"
+    whole, _, decimals = f"{size_bytes / 1e9:.9f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0') or '0'}"
