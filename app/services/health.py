@@ -67,8 +67,11 @@ def _of_cluster(url: str | None) -> list[Awaitable[Finding]]:
 async def _of_database(sessions: SessionFactory) -> list[Finding]:
     try:
         async with asyncio.timeout(LOOK_SECONDS), look_up(sessions) as db:
-            await db.execute(text("SELECT 1"))
+            is_read_only = await db.scalar(text("SHOW transaction_read_only")) == "on"
             answers = Finding("database", "ok", phrase("The database answers."))
+            if is_read_only:
+                said = phrase("The database answers, and takes no writes: is it a standby, or set to be read only?")
+                answers = Finding("database", "failing", said)
             return [answers, *[await check(db) for check in (_migrations, _queue, _artifacts)]]
     except Exception:  # noqa: BLE001 - whatever keeps the database away, the finding is the same
         away = Finding("database", "failing", phrase("The database doesn't answer."))
