@@ -46,15 +46,16 @@ class QuestionForm(BaseModel):
             size=question.size if question.size > 2 else USUAL_SIZE,
             criteria="\n".join(question.criteria),
             flags="\n".join(question.flags),
-            rationale_percent=round(question.rationale_share * 100, 1),
+            rationale_percent=_percent(question.rationale_share),
             guidelines=project.guidelines,
             overlap=project.overlap,
-            lease_minutes=max(1, project.lease_seconds // 60),
+            lease_minutes=_minutes(project.lease_seconds),
             cost_limit=round_settings.settings_of(project).cost_limit,
         )
 
-    def question(self) -> Question:
+    def question(self, project: Project) -> Question:
         """Raises Invalid. Of a pair there are two responses, whatever the number beside it says."""
+        share = question_of(project).rationale_share
         is_pairwise = self.answer_type in questions.PAIRWISE
         return questions.checked(
             {
@@ -62,16 +63,27 @@ class QuestionForm(BaseModel):
                 "size": 2 if is_pairwise else self.size,
                 "criteria": _lines(self.criteria),
                 "flags": _lines(self.flags),
-                "rationale_share": self.rationale_percent / 100,
+                # What a form shows rounded stays as it is until somebody types something else.
+                "rationale_share": share if self.rationale_percent == _percent(share) else self.rationale_percent / 100,
             }
         )
 
     def apply(self, project: Project) -> None:
         """Let the project ask this from here on. Raises Invalid."""
+        kept = self.lease_minutes == _minutes(project.lease_seconds)
+        lease_seconds = project.lease_seconds if kept else self.lease_minutes * 60
         projects.ask(
-            project, self.question(), self.guidelines, overlap=self.overlap, lease_seconds=self.lease_minutes * 60
+            project, self.question(project), self.guidelines, overlap=self.overlap, lease_seconds=lease_seconds
         )
         round_settings.limit_cost(project, self.cost_limit)
+
+
+def _percent(share: float) -> float:
+    return round(share * 100, 1)
+
+
+def _minutes(seconds: int) -> int:
+    return max(1, seconds // 60)
 
 
 def _lines(text: str) -> list[str]:

@@ -51,6 +51,20 @@ async def test_what_is_typed_is_what_is_asked(doors: dict[str, Door], seeded: Se
     assert (project.overlap, project.lease_seconds) == (3, 1200)
 
 
+async def test_what_a_form_shows_rounded_stays_as_it_is_until_somebody_types_something_else(
+    doors: dict[str, Door], seeded: Seeded, db: AsyncSession
+) -> None:
+    page = f"/projects/{seeded.project.slug}/question"
+    project = await db.get_one(Project, seeded.project.id)
+    project.lease_seconds = 90
+    project.question = {"rationale": "sampled", "rationale_share": 0.12345}
+    await db.commit()
+    form = {**RANKING, "rationale_percent": "12.3", "lease_minutes": "1"}
+    assert (await doors["owner"].send("POST", page, form)).status_code == 303
+    project = await db.get_one(Project, seeded.project.id, populate_existing=True)
+    assert (project.lease_seconds, question_of(project).rationale_share) == (90, 0.12345)
+
+
 async def test_the_same_guidelines_are_no_new_version(doors: dict[str, Door], seeded: Seeded, db: AsyncSession) -> None:
     for _ in range(2):
         await doors["owner"].send("POST", f"/projects/{seeded.project.slug}/question", RANKING)
