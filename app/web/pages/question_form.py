@@ -9,6 +9,7 @@ from app.services.loop.settings import round_settings
 from app.services.projects import projects
 from app.services.projects import question as questions
 from app.services.projects.question import Question, question_of
+from app.web.pages.seen import digest_of
 
 USUAL_SIZE = 4  # of several responses, until somebody chooses
 
@@ -37,11 +38,12 @@ class QuestionForm(BaseModel):
     lease_minutes: int = 30
     cost_limit: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 0
     preview: bool = False
+    seen: str = ""
 
     @classmethod
     def of(cls, project: Project) -> "QuestionForm":
         question = question_of(project)
-        return cls(
+        shown = cls(
             **question.model_dump(exclude={"size", "criteria", "flags", "rationale_share"}),
             size=question.size if question.size > 2 else USUAL_SIZE,
             criteria="\n".join(question.criteria),
@@ -52,6 +54,7 @@ class QuestionForm(BaseModel):
             lease_minutes=_minutes(project.lease_seconds),
             cost_limit=round_settings.settings_of(project).cost_limit,
         )
+        return shown.model_copy(update={"seen": digest_of(shown.model_dump())})
 
     def question(self, project: Project) -> Question:
         """Raises Invalid. Of a pair there are two responses, whatever the number beside it says."""
