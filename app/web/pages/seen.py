@@ -19,7 +19,7 @@ class ChangedMeanwhile(Conflict):
 
 
 def digest_of(shown: object) -> str:
-    """Of what a form shows before anybody types: whatever JSON can say of it."""
+    """A digest of what a form shows before anybody types, whatever JSON can say of that."""
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
