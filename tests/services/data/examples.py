@@ -111,6 +111,23 @@ EXAMPLES = [
         ],
     ),
     Example(
+        "scored-responses",
+        [
+            {
+                "instruction": ASKED,
+                "generations": ["Boil it.", "Hang it.", "Eat it."],
+                "ratings": [1, 4.5, None],
+                "generation_models": ["b", "a", ""],
+            }
+        ],
+        [
+            row(
+                responses=(Response("Boil it.", "b"), Response("Hang it.", "a"), Response("Eat it.")),
+                statements=(Statement((2, 1, None)),),
+            )
+        ],
+    ),
+    Example(
         "openai-preference",
         [
             {

@@ -53,6 +53,7 @@ FORMATS: tuple[Format, ...] = (
     preferences.FORMAT,
     unpaired.FORMAT,
     rankings.FORMAT,
+    rankings.SCORED,
     responses.JUDGED,
     responses.FORMAT,
     demonstrations.FORMAT,
