@@ -154,6 +154,21 @@ BAD = [
     ),
     ("unpaired", {"prompt": ASKED, "completion": "a", "label": "perhaps"}, "has neither true nor false under 'label'"),
     (
+        "scored-responses",
+        {"prompt": ASKED, "responses": ["a", "b"], "scores": [3, None]},
+        "has fewer than two scores under 'scores'",
+    ),
+    (
+        "scored-responses",
+        {"prompt": ASKED, "responses": ["a", "b"], "scores": [3]},
+        "has 1 entries under 'scores' for 2 responses",
+    ),
+    (
+        "scored-responses",
+        {"prompt": ASKED, "responses": ["a", "b"], "scores": [3, "x"]},
+        "has no number under 'scores'",
+    ),
+    (
         "safe-rlhf",
         {"prompt": ASKED, "response_0": "a", "response_1": "b", "better_response_id": 2},
         "has neither 0 nor 1 under 'better_response_id'",

@@ -37,6 +37,8 @@ def parse_scored(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[Impo
     scores = [_score(value, columns["scores"]) for value in _each(raw, columns, "scores", size)]
     levels = sorted({score for score in scores if score is not None}, reverse=True)
     order = [(place, levels.index(score)) for place, score in enumerate(scores) if score is not None]
+    if len(order) < 2:
+        raise RowError(columns["scores"], f"has fewer than two scores under {columns['scores']!r}")
     return (_row(raw, columns, line, ranked(order, size)),)
 
 
