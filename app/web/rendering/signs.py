@@ -9,13 +9,15 @@ import unicodedata
 from markdown_it.rules_inline import StateInline
 
 LONGEST_TEX = 2_000
+LONGEST_NUMBER = 12
+"""Characters, its indent included, of what may be the number of an item: more is never looked at."""
 TEX_DELIMITERS = {"$$": ("$$", True), "$": ("$", False), "\\[": ("\\]", True), "\\(": ("\\)", False)}
 
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]")
 # What Markdown or TeX gives a meaning to.
 _ESCAPED = "*_`#[]$~>|<+-!(){}"
 _LEADS_TO_A_NAME = "¯:"
-_NUMBER_OF_AN_ITEM = re.compile(r"(?:^|\n)\s*\d+\Z")
+_NUMBER_OF_AN_ITEM = re.compile(r"(?:^|\n) *\d+\Z")
 _NO_QUOTE = re.compile(r">(?:[=_:;<.)(^-]|>>(?: |$))")
 _ADDED = re.compile(r"\+\s+\d")
 _STARS = re.compile(r"\*+")
@@ -60,7 +62,7 @@ def backslash(state: StateInline, silent: bool) -> bool:
     if source[start] != "\\" or start + 1 >= state.posMax or source[start + 1] == "\n":
         return False
     escaped, before = source[start + 1], source[start - 1 : start]
-    if escaped == "." and _NUMBER_OF_AN_ITEM.search(source, 0, start):
+    if escaped == "." and _NUMBER_OF_AN_ITEM.search(source[max(0, start - LONGEST_NUMBER) : start]):
         return False
     is_of_a_name = bool(before) and before in _LEADS_TO_A_NAME
     if escaped in _ESCAPED and not is_of_a_name:
