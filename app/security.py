@@ -13,6 +13,7 @@ import argon2
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 TOKEN_PREFIX = "plumb_"  # noqa: S105 - what scanners for leaked secrets look for, no secret
+SHORTEST_FORM_KEY = 32
 _ALPHABET = string.ascii_letters + string.digits
 
 # A verification takes tens of milliseconds and tens of MiB; more than a few at once would starve a small server.
@@ -37,9 +38,22 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def new_api_token() -> str:
-    """An API token with a prefix that secret scanners can find."""
-    return TOKEN_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(43))
+def new_api_token(drawn: bytes | None = None) -> str:
+    """An API token with a prefix that secret scanners can find, of 256 bits that were drawn before or are now."""
+    number = int.from_bytes(drawn or secrets.token_bytes(32))
+    letters = []
+    for _ in range(43):
+        number, place = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[place])
+    return TOKEN_PREFIX + "".join(letters)
+
+
+def of_form(form_key: str, *said: object) -> bytes | None:
+    """256 bits that follow from the key of a form, which a page has drawn for it, and from what was said in it: sent
+    twice, it makes one thing. None for what is no such key."""
+    if len(form_key) < SHORTEST_FORM_KEY:
+        return None
+    return hashlib.sha256(repr((form_key, *said)).encode()).digest()
 
 
 def digest(token: str) -> bytes:

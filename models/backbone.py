@@ -6,6 +6,7 @@ same tokens always get the same log-probabilities.
 
 # B = batch, T = prompt and response tokens, N = response tokens of the whole batch, V = vocabulary, D = hidden size
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,6 +144,7 @@ def load_language_model(location: str | Path, *, held: bool = False) -> Language
     if info["missing_keys"]:
         raise ModelError(f"{location} lacks the weights of {sorted(info['missing_keys'])[0]}")
     require_shapes(info["mismatched_keys"], location)
+    require_whole(model, info["unexpected_keys"], location)
     require_numbers(model, location)
     try:
         return replace(_prepared(model, tokenizer), dtype=stored_dtype(config))
@@ -198,6 +200,19 @@ def require_shapes(mismatched: Collection[tuple[str, Sequence[int], Sequence[int
     """Raises `ModelError` where loading found weights of another shape than the configuration says."""
     for name, found, expected in mismatched:
         raise ModelError(f"{location}: {name} has shape {list(found)}, and its configuration asks for {list(expected)}")
+
+
+def require_whole(model: nn.Module, unexpected: Collection[str], location: str | Path) -> None:
+    """Raises `ModelError` where files hold more layers than the configuration tells of: what is loaded then is a part
+    of a model. Other weights that it doesn't need are no trouble."""
+    known = {_without_numbers(name) for name in model.state_dict()}
+    for name in sorted(unexpected):
+        if _without_numbers(name) in known:
+            raise ModelError(f"{location} holds {name}, and its configuration tells of fewer layers")
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def require_numbers(model: nn.Module, location: str | Path) -> None:
@@ -386,7 +401,7 @@ def _prepared(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") ->
         model.generation_config.eos_token_id = list(ends) if len(ends) > 1 else ends[0]
         # Padding that a model brings it has learnt not to write; what is chosen for it nobody has trained.
         spare = {cast(int, tokenizer.pad_token_id)} - {brought}
-        listed = model.generation_config.suppress_tokens or []
+        listed = [one for one in model.generation_config.suppress_tokens or [] if one < needed]
         unwritten = {*listed, *spare, *unused_rows(tokenizer, needed)}
         model.generation_config.suppress_tokens = sorted(unwritten) or None
         model.generation_config = _savable(model.generation_config)
@@ -421,9 +436,15 @@ def _savable(generation: "GenerationConfig") -> "GenerationConfig":
 
 
 def _listed_ends(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
-    """Every id that ends a response by the model's own files: some list several (Llama 3.1 does)."""
+    """Every id that ends a response by the model's own files: some list several (Llama 3.1 does). Raises
+    `TokenizerError`."""
     ids = {tokenizer.eos_token_id} - {None}
+    rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     for config in (model.config, model.generation_config):
         listed = getattr(config, "eos_token_id", None)
-        ids.update([listed] if isinstance(listed, int) else listed or [])
+        each = listed if isinstance(listed, list | tuple) else [] if listed is None else [listed]
+        if not all(isinstance(one, int) for one in each):
+            raise TokenizerError(f"eos_token_id is {listed!r}, and no number of a token")
+        # One that there is no token of, -1 or beyond the vocabulary, is never written.
+        ids.update(one for one in each if 0 <= one < rows)
     return cast(set[int], ids)

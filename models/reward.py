@@ -33,6 +33,7 @@ from models.backbone import (
     require_decoder,
     require_numbers,
     require_shapes,
+    require_whole,
     stored_dtype,
 )
 from models.branches import Branches, branch_hidden_states, last_positions, prompts_can_be_shared
@@ -256,6 +257,7 @@ def load_reward_model(location: str | Path, *, held: bool = False) -> RewardMode
     if model.config.num_labels != 1:
         raise ModelError(f"{location} has {model.config.num_labels} labels; a reward model has one")
     require_shapes(info["mismatched_keys"], location)
+    require_whole(model, info["unexpected_keys"], location)
     require_numbers(model, location)
     if not reads_pairs:
         try:

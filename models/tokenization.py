@@ -11,7 +11,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from models.control_tokens import ControlTokens
-from models.turns import ResponseForm, assistant_spans, end_of_turn, render
+from models.turns import ResponseForm, assistant_spans, end_of_turn, leaves_out_what_is_said, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,6 +89,7 @@ def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int,
     _require_rows(tokenizer, embedding_rows)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
+    _require_template(tokenizer)
     end = end_of_turn(tokenizer, ends)
     if end is not None and end != tokenizer.eos_token_id:
         # Special, so that no text shows it: those of some families are only added.
@@ -181,6 +182,19 @@ def _require_rows(tokenizer: "PreTrainedTokenizerBase", embedding_rows: int) -> 
         raise TokenizerError(
             f"the tokenizer has {max(beyond) + 1} tokens and the model {embedding_rows} rows: they are not of one model"
         )
+
+
+def _require_template(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raises `TokenizerError` for what can't be a template of conversations."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        if "default" not in template:
+            named = ", ".join(sorted(template))
+            raise TokenizerError(f"of the tokenizer's chat templates ({named}) none is the default")
+    elif not isinstance(template, str):
+        raise TokenizerError(f"the tokenizer's chat template is {template!r}, and no text")
+    if leaves_out_what_is_said(tokenizer):
+        raise TokenizerError("the tokenizer's chat template leaves out what people say")
 
 
 def _spare_special_token(tokenizer: "PreTrainedTokenizerBase", taken: Collection[int | None]) -> str | None:

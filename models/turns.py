@@ -37,15 +37,29 @@ _TEXT = "I am"
 def render(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True
 ) -> str:
-    """A conversation as the chat template writes it, a function of the conversation alone. Raises `TemplateError`."""
-    template = tokenizer.get_chat_template()
-    rendered = tokenizer.apply_chat_template(
-        list(messages),
-        chat_template=_TELLING_CLOCK + template if "strftime_now" in template else template,
-        add_generation_prompt=add_generation_prompt,
-        tokenize=False,
-    )
+    """A conversation as the chat template writes it, a function of the conversation alone. Raises `TemplateError` for
+    whatever the template does wrong."""
+    try:
+        template = tokenizer.get_chat_template()
+        rendered = tokenizer.apply_chat_template(
+            list(messages),
+            chat_template=_TELLING_CLOCK + template if "strftime_now" in template else template,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+        )
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise TemplateError(said) from error
     return cast(str, rendered)
+
+
+def leaves_out_what_is_said(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether all prompts are one to the template, as to one that is empty, or of another kind of messages."""
+    try:
+        one, other = (render(tokenizer, [{**_ASKED, "content": text}]) for text in ("Hello", "Goodbye"))
+    except TemplateError:  # some want a system's turn first
+        return False
+    return one == other
 
 
 def end_of_turn(tokenizer: "PreTrainedTokenizerBase", ends: Collection[int]) -> int | None:

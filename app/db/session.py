@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from psycopg import AsyncConnection
-from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from sqlalchemy import event
 from sqlalchemy.engine import URL, AdaptedConnection, make_url
 from sqlalchemy.exc import InternalError, InvalidatePoolError
@@ -117,4 +117,6 @@ async def transaction(sessions: SessionFactory) -> AsyncIterator[AsyncSession]:
     except InternalError as error:
         if isinstance(error.orig, IdleInTransactionSessionTimeout):
             raise TransactionLost("the database ended a transaction that had been silent for too long") from error
+        if isinstance(error.orig, ReadOnlySqlTransaction):  # a standby, for as long as another one takes its place
+            raise TransactionLost("the database takes no writes") from error
         raise

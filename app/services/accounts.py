@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import get_args
 
 from sqlalchemy import ColumnElement, LargeBinary, Select, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -18,7 +19,7 @@ from app.db.prepared import Prepared
 from app.db.tables import ApiToken, KnownBrowser, Passkey, SignInLink, SignInSession, User
 from app.db.tables.people import Scope
 from app.errors import Conflict, Invalid, NotFound, NotSignedIn
-from app.security import Principal, digest, new_api_token, new_token
+from app.security import Principal, digest, new_api_token, new_token, of_form
 from app.services import audit, passwords
 
 SESSION_IDLE = timedelta(days=14)
@@ -272,27 +273,27 @@ async def create_api_token(
     days: int = TOKEN_DAYS,
     scopes: Collection[Scope] = SCOPES,
     vouched_by_id: int | None = None,
+    form_key: str = "",
 ) -> str:
     """The token itself, which is shown once and stored nowhere. `vouched_by_id` is that of the session in which it is
-    made. Raises Invalid.
+    made. The same `form_key` makes one token, however often it comes. Raises Invalid.
     """
     if days not in range(1, LONGEST_TOKEN_DAYS + 1):
         raise Invalid("A token works for 1 to %(days)s days.", days=LONGEST_TOKEN_DAYS)
     if not scopes or not set(scopes) <= set(SCOPES):
         raise Invalid("Say what the token is for: reading, judging, managing.")
-    token = new_api_token()
-    db.add(
-        ApiToken(
-            user_id=user_id,
-            name=checked_name(name),
-            hint=token[:HINT_LENGTH],
-            token_digest=digest(token),
-            scopes=[scope for scope in SCOPES if scope in scopes],
-            vouched_by_id=vouched_by_id,
-            expires_at=func.now() + timedelta(days=days),
-        )
+    kept = [scope for scope in SCOPES if scope in scopes]
+    token = new_api_token(of_form(form_key, "api token", user_id, name, days, kept))
+    made = insert(ApiToken).values(
+        user_id=user_id,
+        name=checked_name(name),
+        hint=token[:HINT_LENGTH],
+        token_digest=digest(token),
+        scopes=kept,
+        vouched_by_id=vouched_by_id,
+        expires_at=func.now() + timedelta(days=days),
     )
-    await db.flush()
+    await db.execute(made.on_conflict_do_nothing(index_elements=[ApiToken.token_digest]))
     return token
 
 

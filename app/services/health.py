@@ -17,6 +17,7 @@ from app.db.session import SessionFactory, look_up
 from app.db.tables import ModelVersion, Run
 from app.phrases import phrase
 from app.services import cluster, disk
+from app.services.loop.gates.written import beside
 from app.services.published import standing
 
 Name = Literal["database", "migrations", "queue", "disk", "artifacts", "storage", "cluster"]
@@ -66,8 +67,11 @@ def _of_cluster(url: str | None) -> list[Awaitable[Finding]]:
 async def _of_database(sessions: SessionFactory) -> list[Finding]:
     try:
         async with asyncio.timeout(LOOK_SECONDS), look_up(sessions) as db:
-            await db.execute(text("SELECT 1"))
+            is_read_only = await db.scalar(text("SHOW transaction_read_only")) == "on"
             answers = Finding("database", "ok", phrase("The database answers."))
+            if is_read_only:
+                said = phrase("The database answers, and takes no writes: is it a standby, or set to be read only?")
+                answers = Finding("database", "failing", said)
             return [answers, *[await check(db) for check in (_migrations, _queue, _artifacts)]]
     except Exception:  # noqa: BLE001 - whatever keeps the database away, the finding is the same
         away = Finding("database", "failing", phrase("The database doesn't answer."))
@@ -127,7 +131,10 @@ def _disk(place: Place) -> Finding:
     except OSError as error:
         said = phrase("The disk of the home folder can't be looked at: %(reason)s.")
         return Finding("disk", "failing", said, {"reason": error.strerror})
-    named = {"free": _gigabytes(room.free_bytes), "reserve": _gigabytes(room.reserve_bytes)}
+    named = {
+        "free": beside(room.free_bytes / 1e9, room.reserve_bytes / 1e9, decimals=1),
+        "reserve": _gigabytes(room.reserve_bytes),
+    }
     if room.is_short:
         said = phrase("%(free)s GB are free, less than the %(reserve)s GB that are kept: training and imports wait.")
         return Finding("disk", "failing", said, named)
@@ -176,4 +183,5 @@ async def _cluster(url: str) -> Finding:
 
 
 def _gigabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f}"
+    whole, _, decimals = f"{size_bytes / 1e9:.9f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0') or '0'}"

@@ -13,6 +13,7 @@ import { Outbox } from "./outbox.js";
 import { arriveAtPanes, showUnseen } from "./panes.js";
 import { arriveAtRanking, countRanked, keyOfRanking, restartRanking, saidOfRanking } from "./ranking.js";
 import "./scrolling.js";
+import { keep } from "./shelf.js";
 import { arriveAtViews } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
@@ -64,7 +65,7 @@ for (const name of ["pointerdown", "wheel", "touchmove"]) {
 document.addEventListener(
   "toggle",
   ({ target, newState }) => {
-    if (target.id === "more" || target.id === "guidelines") localStorage.setItem(target.id, newState === "open" ? "open" : "");
+    if (target.id === "more" || target.id === "guidelines") keep(target.id, newState === "open" ? "open" : "");
   },
   { capture: true },
 );

@@ -1,6 +1,7 @@
 // A break is suggested after so many minutes of work, once.
 
 import { toast } from "./app.js";
+import { keep } from "./shelf.js";
 
 const WORKED = "worked";
 const REST_MS = 600_000; // so long away from the page is a break
@@ -13,5 +14,5 @@ export function suggestBreak(workedMs, limitMs, words) {
   const total = before + workedMs;
   const isDue = limitMs > 0 && total >= limitMs;
   if (isDue) toast(words);
-  sessionStorage.setItem(WORKED, JSON.stringify({ at: now, ms: isDue ? 0 : total }));
+  keep(WORKED, JSON.stringify({ at: now, ms: isDue ? 0 : total }), sessionStorage);
 }

@@ -1,5 +1,7 @@
 // What was filled in and not yet handed over outlives a reload, a sign-in and a closed tab: a draft of each task, the last few.
 
+import { keep } from "./shelf.js";
+
 const SHELF = "drafts";
 const KEPT = 20;
 const OF_THE_PAGE = [
@@ -10,8 +12,10 @@ const OF_THE_PAGE = [
 const drafts = () => JSON.parse(localStorage.getItem(SHELF) ?? "[]");
 const address = (form) => form.getAttribute("action");
 
-function keep(entries) {
-  localStorage.setItem(SHELF, JSON.stringify(entries.slice(-KEPT)));
+// As many as the browser has room for.
+function keepLast(entries) {
+  if (keep(SHELF, JSON.stringify(entries.slice(-KEPT))) || keep(SHELF, JSON.stringify(entries.slice(-1)))) return;
+  localStorage.removeItem(SHELF);
 }
 
 // What a person says in the form, as name and value.
@@ -20,11 +24,11 @@ export function saidIn(form) {
 }
 
 export function keepDraft(form) {
-  keep([...drafts().filter(([url]) => url !== address(form)), [address(form), saidIn(form)]]);
+  keepLast([...drafts().filter(([url]) => url !== address(form)), [address(form), saidIn(form)]]);
 }
 
 export function forgetDraft(form) {
-  keep(drafts().filter(([url]) => url !== address(form)));
+  keepLast(drafts().filter(([url]) => url !== address(form)));
 }
 
 export function restoreDraft(form) {

@@ -2,11 +2,14 @@
 // kbd as the server sends them; people can give it another. A keyboard that writes neither our letters nor our digits is read by
 // the places of its keys.
 
+import { keep } from "./shelf.js";
+
 const SHELF = "keys";
 const DIGITS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0"]; // segments of the scale, and ranks
 // In this order: where somebody gave a key of the last ones to another thing, it means that.
 const ACTIONS = ["Enter", "u", "Escape", "h", "m", "q", "w", "s", "p", "r", "d", "l", "g", "?", "c", "v", "b", ...DIGITS];
 const TURNED = { q: "acceptable_a", w: "acceptable_b", c: "safe_a", v: "safe_b", b: "less_harmful" };
+const UNTOLD = ["Dead", "Process", "Unidentified"]; // an accent to come, or an input method between, and no sign yet
 const SILENT = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Tab"];
 const TEXT_FIELDS = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
 
@@ -37,10 +40,11 @@ function valueOf(sign) {
 }
 
 function placeOf(sign, code = "", shiftKey) {
+  const isUntold = UNTOLD.includes(sign);
   const [, digit] = /^Digit(\d)$/.exec(code) ?? [];
-  if (digit && !shiftKey && [...sign].length === 1) return digit;
+  if (digit && !shiftKey && ([...sign].length === 1 || isUntold)) return digit;
   const [, letter] = /^Key([A-Z])$/.exec(code) ?? [];
-  return letter && /^\P{ASCII}+$/u.test(sign) ? letter.toLowerCase() : null;
+  return letter && (isUntold || /^\P{ASCII}+$/u.test(sign)) ? letter.toLowerCase() : null;
 }
 
 // page: act(), rank(key, target), choose(value), confirm(), turn(question); rank says whether the key meant something.
@@ -166,7 +170,7 @@ function assign(event) {
   if (key !== action && !/^\S$/u.test(key)) return say("unfit");
   if (owner && owner !== action) return say("taken", purposeOf($("help").querySelector(`dt [data-action="${owner}"]`)));
   chosen = { ...chosen, [action]: key };
-  localStorage.setItem(SHELF, JSON.stringify(chosen));
+  keep(SHELF, JSON.stringify(chosen));
   showKeys();
   leave("changed");
 }

@@ -2,6 +2,8 @@
 // under a key that makes a second sending harmless. They outlive a reload, a sign-in and a closed tab. They belong to who gave
 // them: nobody else who signs in to this browser sends or removes them, and they go out once that person is back.
 
+import { keep } from "./shelf.js";
+
 const SHELF = "outbox";
 const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
 const TIMEOUT_MS = 15_000;
@@ -13,6 +15,7 @@ export class Outbox {
   #isSending = false;
   #failures = 0;
   #retry = 0;
+  #unkept = new Map(); // answers that the browser has no room for, by key
   #afterwards = [];
 
   // answered(item, status, text), trouble(isThere)
@@ -24,7 +27,8 @@ export class Outbox {
   // Each answer lies under a name of its own, so that two tabs never write over one another's.
   get items() {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(this.#shelf));
-    return names.map((name) => JSON.parse(localStorage.getItem(name))).sort((one, other) => one.at - other.at);
+    const kept = names.map((name) => JSON.parse(localStorage.getItem(name)));
+    return [...kept, ...this.#unkept.values()].sort((one, other) => one.at - other.at);
   }
 
   get isEmpty() {
@@ -32,13 +36,14 @@ export class Outbox {
   }
 
   get isInTrouble() {
-    return this.#failures > 0;
+    return this.#failures > 0 || this.#unkept.size > 0;
   }
 
   // item: { key, url, body, … }; resolves to nothing: what comes of it is told to the handlers.
   push(item) {
     const last = this.items.at(-1)?.at ?? 0;
-    localStorage.setItem(this.#shelf + item.key, JSON.stringify({ ...item, at: Math.max(Date.now(), last + 1) }));
+    const dated = { ...item, at: Math.max(Date.now(), last + 1) };
+    if (!keep(this.#shelf + item.key, JSON.stringify(dated))) this.#unkept.set(item.key, dated);
     this.send();
   }
 
@@ -65,13 +70,15 @@ export class Outbox {
     this.#failures = 0;
     if (answer.status === 401) return this.#handlers.answered(item, 401, "");
     localStorage.removeItem(this.#shelf + item.key);
+    this.#unkept.delete(item.key);
     this.#handlers.answered(item, answer.status, answer.text);
     if (this.isEmpty) for (const callback of this.#afterwards.splice(0)) callback();
     this.send();
   }
 }
 
-// Null when no answer came: it may have been recorded or not.
+// Null when no answer came, or one of something in between, as of a network that asks to be signed in to: it may have been
+// recorded or not.
 async function post({ url, body }) {
   try {
     const response = await fetch(url, {
@@ -80,6 +87,7 @@ async function post({ url, body }) {
       headers: { "HX-Request": "true" },
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
+    if (!response.headers.has("X-Request-ID")) return null;
     return { status: response.status, text: await response.text() };
   } catch {
     return null;

@@ -1,11 +1,13 @@
 // Panes that scroll together, in proportion to their lengths. A switch; remembered.
 
+import { keep } from "./shelf.js";
+
 const SHELF = "linked-scrolling";
 const control = document.getElementById("linked");
 const placed = new WeakMap(); // where a pane was put by another: the event that follows is no wish of its reader
 
 control.checked = localStorage.getItem(SHELF) === "on";
-control.addEventListener("change", () => localStorage.setItem(SHELF, control.checked ? "on" : "off"));
+control.addEventListener("change", () => keep(SHELF, control.checked ? "on" : "off"));
 
 const room = (pane) => pane.scrollHeight - pane.clientHeight;
 

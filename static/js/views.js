@@ -3,6 +3,7 @@
 
 import { toast } from "./app.js";
 import { differences, mark, unmark } from "./diff.js";
+import { keep } from "./shelf.js";
 
 const SHELF = "view";
 const LINES = "p, h3, h4, h5, h6, pre, blockquote, ul, ol, li, table, tr, hr, br, [data-display=display]";
@@ -16,7 +17,7 @@ for (const button of buttons) {
   button.addEventListener("click", () => {
     const isOff = button.dataset.view === view && !$("differences").checked;
     view = isOff ? "rendered" : button.dataset.view;
-    localStorage.setItem(SHELF, view);
+    keep(SHELF, view);
     $("differences").checked = false;
     show();
   });

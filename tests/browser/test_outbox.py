@@ -148,15 +148,19 @@ async def test_the_next_pair_is_there_before_the_answer_has_arrived(db: AsyncSes
     await expect_choices(db, project, [1])
 
 
-async def test_a_server_that_fails_for_a_moment_loses_nothing(db: AsyncSession, sign_in: SignIn) -> None:
+async def test_a_server_that_fails_for_a_moment_and_whoever_answers_in_its_place_lose_nothing(
+    db: AsyncSession, sign_in: SignIn
+) -> None:
     project, annotator = await arrange(db, [PROSE, SHORT])
     page = await sign_in(annotator)
-    failures = 2
+    failures = [(200, "<h1>Café network: please sign in</h1>"), (502, "<h1>Bad gateway</h1>")]
 
     async def fail_twice(route: Route) -> None:
-        nonlocal failures
-        failures -= 1
-        await (route.fulfill(status=502, body="<h1>Bad gateway</h1>") if failures >= 0 else route.continue_())
+        if failures:
+            status, body = failures.pop()
+            await route.fulfill(status=status, body=body)
+        else:
+            await route.continue_()
 
     await page.route("**/judgement", fail_twice)
     await page.goto("/")
@@ -166,3 +170,23 @@ async def test_a_server_that_fails_for_a_moment_loses_nothing(db: AsyncSession, 
     await expect(page.get_by_text("Bad gateway")).to_have_count(0)
     await expect(page.locator(".conversation")).to_contain_text("capital of Australia")
     await expect_choices(db, project, [4])
+
+
+async def test_a_browser_without_room_for_answers_sends_them_all_the_same(db: AsyncSession, sign_in: SignIn) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT], rationale="optional")
+    page = await sign_in(annotator)
+    await page.goto("/")
+    await page.evaluate(
+        """() => {
+          for (let size = 2 ** 22, number = 0; size; )
+            try { localStorage.setItem(`filled${number++}`, "x".repeat(size)); } catch { size >>= 1; }
+        }"""
+    )
+    await page.keyboard.press("m")
+    await page.locator("[name=rationale]").fill("It names the three causes.")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("4")
+    await page.keyboard.press("Enter")
+    await expect_choices(db, project, [4])
+    (row,) = await judgements(db, project)
+    assert row.rationale == "It names the three causes."

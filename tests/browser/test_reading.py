@@ -276,6 +276,8 @@ DIGITS = [
     *(("&", "Digit1", False, "1"), ("è", "Digit7", False, "7"), ("(", "Digit5", False, "5")),  # AZERTY
     *(("+", "Digit1", False, "1"), ("ě", "Digit2", False, "2")),  # Czech
     *(("٣", "Digit3", False, "3"), ("۶", "Digit6", False, "6"), ("３", "", False, "3"), ("४", "", False, "4")),
+    *(("Dead", "Digit5", False, "5"), ("Dead", "Digit6", True, None), ("ă", "Digit1", False, "1")),  # Vietnamese
+    *(("Process", "Digit2", False, "2"), ("Unidentified", "Digit4", False, "4")),  # an input method, an odd driver
     *(("1", "Digit1", True, "1"), ("!", "Digit1", True, None), (",", "KeyM", False, None)),
 ]
 PRESS = """([key, code, shiftKey]) => document.activeElement.dispatchEvent(
@@ -293,7 +295,7 @@ async def test_keyboards_of_other_layouts_and_scripts_choose_by_value_and_by_pla
         await page.evaluate(PRESS, [key, code, shift])
         found = await page.locator("[name=choice]:checked").evaluate_all("radios => radios.map((radio) => radio.value)")
         assert found == ([chosen] if chosen else []), key
-    for key in ("ы", "с", "σ", "س"):
+    for key in ("ы", "с", "σ", "س", "Process"):
         await page.evaluate(PRESS, [key, "KeyS", False])
         await expect(page.locator("#skip")).to_be_visible()
         await page.keyboard.press("Escape")

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import structlog
 from fastapi import FastAPI
@@ -26,6 +27,9 @@ from tests.factories import make_member, make_project, make_task, make_user, pri
 PEOPLE = 8
 TASKS = 30
 PATIENCE_SECONDS = 60
+OTHERS_END = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user"
+)
 
 
 @pytest.fixture
@@ -116,6 +120,28 @@ async def test_every_judgement_that_was_acknowledged_is_there_once_and_whoever_w
     assert {line["event"] for line in told} == {"database_away"}
     assert len(told) <= 2, "one when it begins, and one each interval"
     assert not any(line.get("exc_info") for line in logged)
+
+
+async def test_a_database_that_takes_no_writes_is_one_that_is_away_for_whoever_writes(
+    server: EmbeddedPostgres, site: FastAPI, clients: list[Client], logged: list[Any]
+) -> None:
+    reading = await clients[0].insist("GET", "/api/v1/projects/eggs/next-task")
+    address = f"/api/v1/assignments/{reading.json()['assignment_id']}/judgements"
+    role = "ALTER ROLE CURRENT_USER SET default_transaction_read_only"
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"{role} = on")
+        connection.execute(OTHERS_END)
+    said = {"json": {"choice": 1}, "headers": {"Idempotency-Key": "1"}}
+    refused = await clients[0].http.post(address, **said)
+    assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+    red = await clients[0].http.get("/readyz")
+    assert (red.status_code, red.json()["failing"]) == (503, ["database"])
+    assert not any(line.get("exc_info") for line in logged)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(f"{role} = off")
+        connection.execute(OTHERS_END)
+    assert (await clients[0].insist("POST", address, **said)).status_code == 201
 
 
 async def test_pages_say_that_the_site_is_away_and_readiness_turns_red_and_green_again(

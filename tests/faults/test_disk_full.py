@@ -235,6 +235,9 @@ async def test_admins_are_told_on_every_page_and_probes_by_name_and_both_by_them
     assert (await browsers["annotator"].get("/readyz?exclude=disk")).status_code == 200
     page = (await browsers["admin"].get("/health")).text
     assert "0.5 GB are free, less than the 1.0 GB that are kept: training and imports wait." in page
+    a_disk.free_bytes = 999_999_900
+    site.state.readiness._fresh_until = 0
+    assert "0.9999999 GB are free, less than the 1.0 GB that are kept" in (await browsers["admin"].get("/health")).text
     assert (await browsers["owner"].get("/health")).status_code == 403
     a_disk.free_bytes = 10**12
     site.state.readiness._fresh_until = 0

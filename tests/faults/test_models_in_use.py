@@ -1,6 +1,7 @@
 """A model's files are compared with its manifest whenever it is put into use, and looked at while it is (P5)."""
 
 import asyncio
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -50,7 +51,13 @@ BREAKAGES: dict[str, Callable[[Path], None]] = {
     "a file too many": lambda folder: (folder / "code.py").write_text("1") and None,
     "a missing file": lambda folder: (folder / "weights.txt").unlink(),
     "a link in place of a file": lambda folder: _link(folder / "weights.txt"),
+    "a pipe in place of a file": lambda folder: _pipe(folder / "weights.txt"),
 }
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def _link(path: Path) -> None:

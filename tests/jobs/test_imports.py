@@ -304,6 +304,11 @@ async def test_what_no_reading_can_be_is_refused(site: Site, body: dict[str, Any
     assert refused.status_code == 422
 
 
+async def test_columns_whose_names_are_no_text_are_not_offered(site: Site) -> None:
+    page = await site.upload({"spare\ud83d": 1, "gap\0": 2, **PREFERENCE})
+    assert "Milk?" in await site.read(page)
+
+
 async def test_an_import_that_people_have_judged_stays_and_says_so(site: Site) -> None:
     page = await site.bring(*pairs(2))
     await site.loop.judge(site.project, 1)

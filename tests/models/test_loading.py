@@ -21,6 +21,7 @@ from models.reward import (
 from models.saving import save_language_model
 from models.value import ActorCritic, Critic
 from tests.models.encoders import write_encoder
+from training.records import conversation
 
 Family = Callable[[str], Path]
 
@@ -39,6 +40,11 @@ def reward_folder(directory_of: Family, tmp_path: Path) -> Path:
 
 def change_config(folder: Path, **change: object) -> None:
     path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+
+def change_tokenizer(folder: Path, **change: object) -> None:
+    path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
 
@@ -90,6 +96,70 @@ def test_a_weight_that_is_no_number_is_named(name: str, value: float, folder: Pa
 def test_weights_of_another_size_are_named_with_both(folder: Path) -> None:
     change_weights(folder, lambda weights: weights.update({"model.norm.weight": torch.ones(31)}))
     said = f"{folder}: model.norm.weight has shape [31], and its configuration asks for [32]"
+    assert refusal(load_language_model, folder) == said
+
+
+def test_more_layers_than_its_configuration_tells_of_are_no_model(folder: Path) -> None:
+    change_config(folder, num_hidden_layers=1)
+    said = f"{folder} holds model.layers.1.input_layernorm.weight, and its configuration tells of fewer layers"
+    assert refusal(load_language_model, folder) == said
+
+
+ANSWERED = "{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}<eos>{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("", "the tokenizer's chat template leaves out what people say"),
+        ("hello", "the tokenizer's chat template leaves out what people say"),
+        ("{% for turn in messages %}<eos>{% endfor %}", "the tokenizer's chat template leaves out what people say"),
+        (5, "the tokenizer's chat template is 5, and no text"),
+        (
+            [{"name": "rag", "template": "x"}, {"name": "tool_use", "template": "y"}],
+            "of the tokenizer's chat templates (rag, tool_use) none is the default",
+        ),
+    ],
+)
+def test_a_template_that_is_none_is_refused_with_the_model(template: object, why: str, folder: Path) -> None:
+    change_tokenizer(folder, chat_template=template)
+    assert refusal(load_language_model, folder) == f"cannot use {folder}: {why}"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages + 1 }}", 'can only concatenate list (not "int") to list'),
+        ("{{ messages[0].content.foo() }}", "'str object' has no attribute 'foo'"),
+        ("{{ messages | banana }}", "No filter named 'banana'."),
+    ],
+)
+def test_whatever_a_template_does_wrong_is_told_of_the_prompt(template: str, why: str, folder: Path) -> None:
+    change_tokenizer(folder, chat_template=template)
+    (found,) = load_language_model(folder).try_prompts([conversation(("user", "Hello"))])
+    assert str(found) == f"the tokenizer's chat template cannot render a prompt: {why}"
+
+
+def test_of_several_templates_the_default_is_taken(folder: Path) -> None:
+    change_tokenizer(
+        folder, chat_template=[{"name": "default", "template": ANSWERED}, {"name": "rag", "template": "x"}]
+    )
+    loaded = load_language_model(folder)
+    assert loaded.tokenizer.decode(loaded.encode_prompts([conversation(("user", "Hello"))])[0]) == "[user]Hello<eos>"
+
+
+@pytest.mark.parametrize("ends", [[0, 5000], -1, [], None, [0]])
+def test_ends_that_there_are_no_tokens_of_are_left_out(ends: object, folder: Path) -> None:
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends, "suppress_tokens": [10, 9999]}))
+    loaded = load_language_model(folder)
+    assert loaded.eos_ids == (0,)
+    assert loaded.model.generation_config.suppress_tokens == [10, loaded.pad_id]
+
+
+def test_an_end_that_is_no_number_is_refused(folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"eos_token_id": "0"}')
+    said = f"cannot use {folder}: eos_token_id is '0', and no number of a token"
     assert refusal(load_language_model, folder) == said
 
 

@@ -77,6 +77,8 @@ BOMBS = {
     "nested lists": "".join(" " * n + "- a\n" for n in range(400)),
     "tables": "|a" * 2_000 + "|\n" + "|-" * 2_000 + "|\n" + "|a" * 40_000,
     "backslashes": "\\(" * 40_000,
+    "backslashes before stops": "1\n\\." * 30_000,
+    "comments": "/* *" * 20_000,
     "less-than": "<" * 90_000,
     "entities": "&" * 90_000,
     "autolinks": "<a@" * 30_000,

@@ -132,15 +132,21 @@ def _scalar(value: object, kind: type, base: Path, key: str) -> object:
 
 def _bounded(value: object, bounds: Range, key: str) -> object:
     number = cast(float, value)
-    said = f"{number:g}"
+    said = _digits(number)
     if number <= bounds.above:
-        raise ConfigError(key, "must be above %(bound)s, not %(value)s", bound=f"{bounds.above:g}", value=said)
+        raise ConfigError(key, "must be above %(bound)s, not %(value)s", bound=_digits(bounds.above), value=said)
     if number < bounds.minimum and bounds.maximum == math.inf:
-        raise ConfigError(key, "must be at least %(minimum)s, not %(value)s", minimum=f"{bounds.minimum:g}", value=said)
+        least = _digits(bounds.minimum)
+        raise ConfigError(key, "must be at least %(minimum)s, not %(value)s", minimum=least, value=said)
     if not bounds.minimum <= number <= bounds.maximum:
-        low, high = f"{bounds.minimum:g}", f"{bounds.maximum:g}"
+        low, high = _digits(bounds.minimum), _digits(bounds.maximum)
         raise ConfigError(key, "must lie in [%(low)s, %(high)s], not %(value)s", low=low, high=high, value=said)
     return value
+
+
+def _digits(number: float) -> str:
+    """All of them: a number that is refused never looks like its bound."""
+    return f"{number:.15g}"
 
 
 def _located(key: str, value: object, base: Path) -> object:

@@ -61,6 +61,9 @@ def load_verdicts(path: Path, model: LanguageModel, *, max_length: int) -> Verdi
     train_records, validation_records = parted(load(path, UnpairedRecord))
     train, dropped_train = _encoded(model, train_records, max_length=max_length)
     validation, dropped_validation = _encoded(model, validation_records, max_length=max_length)
+    if not train_records:
+        kept = len(validation_records)
+        raise InputError(f"there is no response to train on: {kept} are to prompts kept for validation")
     if not train:
         raise InputError(
             f"none of {len(train_records)} responses to train on is short enough: with its prompt one may have "

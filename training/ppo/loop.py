@@ -258,7 +258,7 @@ class PpoLoop:
         if not total / count <= STALE:
             raise InputError(
                 f"engine: {self._config.engine} sampled from other weights than those that learn, or computes otherwise"
-                f" (first_ratio_error {total / count:.2g}, at most {STALE:g}); choose own"
+                f" (first_ratio_error {total / count:.6g}, at most {STALE:g}); choose own"
             )
 
     def _draw_prompts(self, iteration: int) -> list[Prompt]:

@@ -20,7 +20,8 @@ _SIGN = {True: 1.0, False: -1.0, None: 0.0}
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Pairs to learn from and pairs to measure on, of different prompts; and how many were too long."""
+    """Pairs to learn from and pairs to measure on, of different prompts; and how many were left out: too long, or of
+    equal responses, on which nothing can be measured."""
 
     train: Sequence[Pair]
     validation: Sequence[Pair]
@@ -78,6 +79,8 @@ def load_preferences(
         train_records, validation_records = by_harm(train_records), by_harm(validation_records)
     train, dropped_train = encode_pairs(model, train_records, max_length=max_length)
     validation, dropped_validation = encode_pairs(model, validation_records, max_length=max_length)
+    if not train_records:
+        raise InputError(f"there is no pair to train on: {len(validation_records)} are of prompts kept for validation")
     if not train:
         raise InputError(
             f"none of {len(train_records)} pairs to train on is short enough: a prompt with its response may have "
@@ -87,7 +90,10 @@ def load_preferences(
         raise InputError("all training pairs are ties: there is no preference to learn")
     if all(pair.a == pair.b for pair in train if pair.preference != 0.5):
         raise InputError("all judged training pairs are of equal responses: there is no preference to learn")
-    return Preferences(shared_out(train), validation, dropped_train + dropped_validation)
+    # To prefer one of two equal responses is nothing that a model could be right about.
+    measured = [pair for pair in validation if pair.a != pair.b or pair.preference == 0.5]
+    dropped = dropped_train + dropped_validation + len(validation) - len(measured)
+    return Preferences(shared_out(train), measured, dropped)
 
 
 def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:

@@ -65,7 +65,8 @@ def _fitted(stage: str, config: StageConfig, *, free: int, threads: int) -> Fit 
 
 def sentence(found: Fit) -> str:
     """What a stage takes, what there is, and what would fit."""
-    said = f"{found.stage} needs some {_size(found.bytes)} of memory with this model, and {_size(found.free)} are free"
+    needed, free = _sizes(found.bytes, found.free)
+    said = f"{found.stage} needs some {needed} of memory with this model, and {free} are free"
     if found.changes is None:
         return f"{said}: no setting makes it fit ({MEMORY_BYTES} says how much it may take)"
     return f"{said}: with {_changed(found.changes)} it would take {_size(found.changed_bytes)}"
@@ -111,5 +112,11 @@ def _letters(texts: Iterable[object]) -> int:
     return sum(len(str(text)) for text in texts)
 
 
-def _size(number: float) -> str:
-    return f"{number / 1e9:.1f} GB"
+def _size(number: float, decimals: int = 1) -> str:
+    return f"{number / 1e9:.{decimals}f} GB"
+
+
+def _sizes(one: float, other: float) -> tuple[str, str]:
+    """With as many decimals as it takes to tell them apart."""
+    decimals = next((places for places in range(1, 9) if _size(one, places) != _size(other, places)), 9)
+    return _size(one, decimals), _size(other, decimals)

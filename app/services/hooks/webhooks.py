@@ -3,6 +3,7 @@
 import base64
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Webhook
 from app.errors import Conflict, Invalid, NotFound
+from app.security import of_form
 from app.services.hooks.kinds import EVENTS
 from app.services.served import addresses, keys
 
@@ -64,13 +66,24 @@ async def get(db: AsyncSession, project_id: int | None, webhook_id: int) -> Webh
 
 
 async def create(
-    db: AsyncSession, actor_id: int | None, project_id: int | None, description: Description, *, home: Path
+    db: AsyncSession,
+    actor_id: int | None,
+    project_id: int | None,
+    description: Description,
+    *,
+    home: Path,
+    form_key: str = "",
 ) -> tuple[Webhook, str]:
-    """A new webhook and its secret, which is shown now and never again. Raises Conflict where there are too many."""
+    """A new webhook and its secret, which is shown now and never again. The same `form_key` makes one, however often it
+    comes. Raises Conflict where there are too many."""
+    drawn = of_form(form_key, "webhook", project_id, description)
+    secret = _new_secret(drawn)
+    made = await _made_by(db, project_id, secret, home) if drawn else None
+    if made is not None:
+        return made, secret
     count = await db.scalar(select(func.count()).select_from(Webhook).where(_of(project_id)))
     if (count or 0) >= MOST_OF_A_PROJECT:
         raise Conflict("There are %(most)s webhooks already: remove one first.", most=MOST_OF_A_PROJECT)
-    secret = _new_secret()
     webhook = Webhook(
         project_id=project_id,
         address=description.address,
@@ -135,8 +148,18 @@ def _seal(secret: str, project_id: int | None, home: Path) -> bytes:
     return keys.seal(secret, project_id=project_id or OF_THE_SITE, home=home, of=OF_A_WEBHOOK)
 
 
-def _new_secret() -> str:
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+def _new_secret(drawn: bytes | None = None) -> str:
+    return SECRET_PREFIX + base64.b64encode(drawn or secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+async def _made_by(db: AsyncSession, project_id: int | None, secret: str, home: Path) -> Webhook | None:
+    """The webhook with this secret. Of two forms that are sent at once the second waits here for the first."""
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"webhooks of {project_id}"))))
+    for webhook in await db.scalars(all_of(project_id)):
+        with suppress(Conflict):  # sealed by another installation
+            if unsealed(webhook.secret_sealed, project_id, home) == secret:
+                return webhook
+    return None
 
 
 def _tidy(typed: str) -> str:

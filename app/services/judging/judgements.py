@@ -156,8 +156,8 @@ def _place_taken(held: Held) -> Json:
 
 async def _demonstrate(db: AsyncSession, actor: Principal, held: Held, judgement_id: int, answer: Answer) -> None:
     """Keep the better response that came with the answer; one that changes nothing is none."""
-    text = answer.response.strip()
-    if not text:
+    text = answer.response.strip("\n").rstrip()  # the first line keeps its indent
+    if not text.strip():
         return
     origin = None
     if answer.response_of is not None:
@@ -171,7 +171,7 @@ async def _demonstrate(db: AsyncSession, actor: Principal, held: Held, judgement
                 )
             )
         ).one()
-        if origin.text.strip() == text:
+        if origin.text.strip() == text.strip():
             return
     db.add(
         Demonstration(

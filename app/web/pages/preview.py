@@ -56,7 +56,7 @@ async def preview_of(db: AsyncSession, project: Project, form: QuestionForm) -> 
     """The project's own first prompt and responses under the question of the form."""
     problem = None
     try:
-        question = form.question()
+        question = form.question(project)
     except Invalid as error:
         question, problem = question_of(project), translated(error)
     messages, texts, is_example = await _first_rows(db, project, question.size)

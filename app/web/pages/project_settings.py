@@ -15,6 +15,7 @@ from app.services.loop.runs.base_models import CheckedModel
 from app.services.projects import projects, setup, standing
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedEvenArchived, OwnedEvenArchived, OwnedProject
+from app.web.pages.seen import ChangedMeanwhile, digest_of, require_seen
 from app.web.rendering import render
 from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, settings_of
@@ -28,6 +29,7 @@ class Described(BaseModel):
     name: Annotated[str, Field(max_length=1000)] = ""
     description: Annotated[str, Field(max_length=100_000)] = ""
     licence: Annotated[str | None, Field(max_length=200)] = None
+    seen: str = ""
 
 
 class Copied(BaseModel):
@@ -67,8 +69,10 @@ async def describe(
 ) -> Response:
     """Renames the project and says what it is for. Its address stays."""
     try:
+        await require_seen(db, project, form.seen, lambda now: _described(now).seen)
         projects.describe(project, name=form.name, description=form.description, licence=form.licence)
-    except Invalid as error:
+    except (Invalid, ChangedMeanwhile) as error:
+        form.seen = _described(project).seen
         return await _page(request, db, managed, error, described=form)
     await db.flush()
     return render.redirect(f"/projects/{project.slug}/settings?saved=true")
@@ -165,7 +169,8 @@ async def delete_project(
 
 
 def _described(project: Project) -> Described:
-    return Described(name=project.name, description=project.description, licence=project.licence)
+    shown = Described(name=project.name, description=project.description, licence=project.licence)
+    return shown.model_copy(update={"seen": digest_of(shown.model_dump())})
 
 
 async def _page(

@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.errors import Invalid
+from app.db.tables import Project
+from app.errors import DomainError, Invalid
 from app.services.judging import gold
 from app.services.judging import quality as conduct
 from app.services.judging.assignments import PANE_NAMES
@@ -21,6 +22,7 @@ from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.services.reports.gold import GOLD
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.pages.seen import ChangedMeanwhile, digest_of, require_seen
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
 from app.web.words.reports import word
@@ -39,10 +41,16 @@ class ChecksForm(BaseModel):
     gold_percent: float = 0
     tells_gold: bool = False
     repeat_percent: float = 0
+    seen: str = ""
+
+    @classmethod
+    def of(cls, project: Project) -> "ChecksForm":
+        shown = Checks.of(project.checks).model_dump()
+        return cls(**shown, seen=digest_of(shown))
 
     def checks(self) -> Checks:
         """Raises Invalid."""
-        return checks.checked(self.model_dump())
+        return checks.checked(self.model_dump(exclude={"seen"}))
 
 
 class Saying(BaseModel):
@@ -88,8 +96,10 @@ async def change_checks(
 ) -> Response:
     """Keeps how people are checked; what can't be meant is said on the form, with all that was typed still in it."""
     try:
+        await require_seen(db, project, form.seen, lambda now: ChecksForm.of(now).seen)
         project.checks = form.checks().to_json()
-    except Invalid as error:
+    except (Invalid, ChangedMeanwhile) as error:
+        form.seen = ChecksForm.of(project).seen
         return await _page(request, managed, db, form=form, problem=error)
     await db.flush()
     return _saved(project.slug)
@@ -153,7 +163,7 @@ async def _page(
     *,
     form: ChecksForm | None = None,
     written: Written | None = None,
-    problem: Invalid | None = None,
+    problem: DomainError | None = None,
 ) -> Response:
     project = managed.project
     items = await gold.in_project(db, project)
@@ -163,7 +173,7 @@ async def _page(
         "quality/show.html",
         status_code=problem.status if problem else 200,
         managed=managed,
-        form=form or ChecksForm(**Checks.of(project.checks).model_dump()),
+        form=form or ChecksForm.of(project),
         written=written or Written(),
         problem=translated(problem) if problem else None,
         saved=request.query_params.get("saved") == "true",

@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from app.db.tables import Project
-from app.errors import Invalid
 from app.services.loop.settings import round_settings
 from app.services.projects import projects
 from app.services.projects import question as questions
 from app.services.projects.question import Question, question_of
+from app.web.pages.seen import digest_of
 
 USUAL_SIZE = 4  # of several responses, until somebody chooses
 
@@ -34,30 +34,31 @@ class QuestionForm(BaseModel):
     fastest_words_per_minute: int = 1000
     break_minutes: int = 50
     guidelines: Annotated[str, Field(max_length=100_000)] = ""
-    guidelines_seen: int = 0
     overlap: int = 1
     lease_minutes: int = 30
     cost_limit: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 0
     preview: bool = False
+    seen: str = ""
 
     @classmethod
     def of(cls, project: Project) -> "QuestionForm":
         question = question_of(project)
-        return cls(
+        shown = cls(
             **question.model_dump(exclude={"size", "criteria", "flags", "rationale_share"}),
             size=question.size if question.size > 2 else USUAL_SIZE,
             criteria="\n".join(question.criteria),
             flags="\n".join(question.flags),
-            rationale_percent=round(question.rationale_share * 100, 1),
+            rationale_percent=_percent(question.rationale_share),
             guidelines=project.guidelines,
-            guidelines_seen=project.guidelines_version,
             overlap=project.overlap,
-            lease_minutes=max(1, project.lease_seconds // 60),
+            lease_minutes=_minutes(project.lease_seconds),
             cost_limit=round_settings.settings_of(project).cost_limit,
         )
+        return shown.model_copy(update={"seen": digest_of(shown.model_dump())})
 
-    def question(self) -> Question:
+    def question(self, project: Project) -> Question:
         """Raises Invalid. Of a pair there are two responses, whatever the number beside it says."""
+        share = question_of(project).rationale_share
         is_pairwise = self.answer_type in questions.PAIRWISE
         return questions.checked(
             {
@@ -65,21 +66,27 @@ class QuestionForm(BaseModel):
                 "size": 2 if is_pairwise else self.size,
                 "criteria": _lines(self.criteria),
                 "flags": _lines(self.flags),
-                "rationale_share": self.rationale_percent / 100,
+                # What a form shows rounded stays as it is until somebody types something else.
+                "rationale_share": share if self.rationale_percent == _percent(share) else self.rationale_percent / 100,
             }
         )
 
     def apply(self, project: Project) -> None:
-        """Let the project ask this from here on. Raises Invalid, and once where somebody was faster."""
-        if self.guidelines_seen not in (0, project.guidelines_version):
-            self.guidelines_seen = project.guidelines_version
-            raise Invalid(
-                "Somebody changed the guidelines since you opened this page. Save again to replace them by yours."
-            )
+        """Let the project ask this from here on. Raises Invalid."""
+        kept = self.lease_minutes == _minutes(project.lease_seconds)
+        lease_seconds = project.lease_seconds if kept else self.lease_minutes * 60
         projects.ask(
-            project, self.question(), self.guidelines, overlap=self.overlap, lease_seconds=self.lease_minutes * 60
+            project, self.question(project), self.guidelines, overlap=self.overlap, lease_seconds=lease_seconds
         )
         round_settings.limit_cost(project, self.cost_limit)
+
+
+def _percent(share: float) -> float:
+    return round(share * 100, 1)
+
+
+def _minutes(seconds: int) -> int:
+    return max(1, seconds // 60)
 
 
 def _lines(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.pages.preview import preview_of, question_context
 from app.web.pages.question_form import QuestionForm
+from app.web.pages.seen import ChangedMeanwhile, require_seen
 from app.web.rendering import render
 from app.web.serving.deps import Db
 
@@ -31,8 +32,10 @@ async def change_question(
     if form.preview:
         return await _page(request, db, managed, form)
     try:
+        await require_seen(db, project, form.seen, lambda now: QuestionForm.of(now).seen)
         form.apply(project)
-    except Invalid as error:
+    except (Invalid, ChangedMeanwhile) as error:
+        form.seen = QuestionForm.of(project).seen
         return await _page(request, db, managed, form, problem=translated(error), status_code=error.status)
     await db.flush()
     return render.redirect(f"/projects/{project.slug}/question?saved=true")

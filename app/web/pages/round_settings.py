@@ -6,12 +6,14 @@ from fastapi import APIRouter, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from app.db.tables import Project
 from app.errors import Invalid
 from app.services.loop.models import models
 from app.services.loop.settings import settable
 from app.services.loop.settings.settable import Group
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.pages.seen import ChangedMeanwhile, digest_of, require_seen
 from app.web.rendering import render
 from app.web.serving.deps import Db
 from app.web.words.fields import fields_of
@@ -45,14 +47,20 @@ async def change_group(
         name = typed["reset"][-1]
         settable.reset(project, found, None if name == WHOLE_GROUP else name)
         return render.redirect(f"{here}?saved=true")
+    seen = typed.get("seen", [""])[-1]
     try:
+        await require_seen(db, project, seen, lambda now: _seen(now, found))
         values = {known.name: settable.read(known, typed.get(known.name, ())) for known in found.settings}
         settable.change(project, found, values)
-    except Invalid as error:
+    except (Invalid, ChangedMeanwhile) as error:
         problem = translated(error)
         return await _page(request, managed, db, found, typed=typed, problem=problem, status_code=error.status)
     await db.flush()
     return render.redirect(f"{here}?saved=true")
+
+
+def _seen(project: Project, group: Group) -> str:
+    return digest_of([(choice.setting.name, choice.value) for choice in settable.choices_of(project, group)])
 
 
 async def _typed(request: Request) -> dict[str, list[str]]:
@@ -81,6 +89,7 @@ async def _page(
         groups=settable.groups(),
         changed={known.name for known, choices in every if any(choice.is_changed for choice in choices)},
         group=group,
+        seen=_seen(managed.project, group),
         usual=[field for field in fields if field.is_usual],
         others=[field for field in fields if not field.is_usual],
         problem=problem,

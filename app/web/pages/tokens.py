@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.db.tables.people import Scope
 from app.errors import Invalid
-from app.security import Principal
+from app.security import Principal, new_token
 from app.services import accounts
 from app.web.locales import translated
 from app.web.rendering import render
@@ -24,6 +24,7 @@ class NewToken(BaseModel):
     name: Annotated[str, Field(max_length=200)]
     days: Literal["30", "90", "365"] = "90"
     scopes: list[Scope] = []
+    key: Annotated[str, Field(max_length=200)] = ""
 
 
 @router.get("")
@@ -46,6 +47,7 @@ async def create_token(
                 days=int(form.days),
                 scopes=form.scopes,
                 vouched_by_id=(await accounts.session_of(db, session)).vouched_by_id,
+                form_key=form.key,
             )
     except Invalid as problem:
         return await _page(request, principal, db, typed=form, problem=problem)
@@ -77,5 +79,6 @@ async def _page(
         typed=typed or NewToken(name="", scopes=["read"]),
         problem=translated(problem) if problem else None,
         lifetimes=LIFETIMES,
+        key=new_token(),
         site_url=settings_of(request).site_url,
     )

@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from app.db.tables import Project, Webhook
 from app.errors import DomainError
+from app.security import new_token
 from app.services.hooks import deliveries, webhooks
 from app.services.hooks.kinds import EVENTS, GATHERED
 from app.services.hooks.webhooks import Description
 from app.web.locales import translated
 from app.web.pages.access import CurrentAdmin, Managed, OwnedProject
+from app.web.pages.seen import digest_of
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
 
@@ -70,6 +72,7 @@ class WebhookForm(BaseModel):
     address: Annotated[str, Field(max_length=4000)] = ""
     events: list[Annotated[str, Field(max_length=40)]] = []
     pause_seconds: Annotated[str, Field(max_length=20)] = "60"
+    key: Annotated[str, Field(max_length=200)] = ""
 
     @classmethod
     def fresh(cls) -> "WebhookForm":
@@ -89,6 +92,12 @@ class Switch(BaseModel):
     on: bool
 
 
+class Rotate(BaseModel):
+    """`seen` is the digest of the secret that is to be replaced."""
+
+    seen: str = ""
+
+
 @router.get("")
 @of_site.get("")
 async def list_webhooks(request: Request, here: Here, db: Db) -> Response:
@@ -104,7 +113,9 @@ async def add_webhook(
     """Answers with its page and not with a redirect: the secret is in this answer and nowhere else."""
     try:
         home = settings_of(request).home
-        webhook, secret = await webhooks.create(db, principal.user_id, here.id, form.description(), home=home)
+        webhook, secret = await webhooks.create(
+            db, principal.user_id, here.id, form.description(), home=home, form_key=form.key
+        )
     except DomainError as error:
         return await _list(request, here, db, form, problem=error)
     return await _show(request, here, db, webhook, secret=secret)
@@ -142,9 +153,14 @@ async def switch_webhook(webhook_id: Number, here: Here, form: Annotated[Switch,
 
 @router.post("/{webhook_id}/secret")
 @of_site.post("/{webhook_id}/secret")
-async def rotate_secret(request: Request, webhook_id: Number, here: Here, db: Db) -> Response:
-    """Makes a new secret and shows it, once."""
+async def rotate_secret(
+    request: Request, webhook_id: Number, here: Here, form: Annotated[Rotate, Form()], db: Db
+) -> Response:
+    """Makes a new secret and shows it, once: the same form sent again makes no other."""
     webhook = await webhooks.get(db, here.id, webhook_id)
+    await db.refresh(webhook, with_for_update=True)
+    if form.seen and form.seen != _seen(webhook):
+        return _back(here, webhook)
     secret = await webhooks.rotate(db, webhook, home=settings_of(request).home)
     return await _show(request, here, db, webhook, secret=secret)
 
@@ -188,6 +204,7 @@ async def _list(
         form=form,
         problem=translated(problem) if problem else None,
         events=EVENTS,
+        key=new_token(),
     )
 
 
@@ -213,8 +230,13 @@ async def _show(
         form=form or WebhookForm.of(webhook),
         problem=translated(problem) if problem else None,
         secret=secret,
+        seen=_seen(webhook),
         events=EVENTS,
     )
+
+
+def _seen(webhook: Webhook) -> str:
+    return digest_of(webhook.secret_sealed.hex())
 
 
 def _back(here: Hooked, webhook: Webhook) -> Response:

@@ -12,7 +12,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml, unescapeAll
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_block import StateBlock, blockquote, list_block, table
 from markdown_it.rules_block.table import escapedSplit
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
@@ -90,9 +90,13 @@ class _OutwardLinks(MarkdownIt):
 def _parser() -> MarkdownIt:
     parser = _OutwardLinks("commonmark", {"html": False, "linkify": False, "breaks": True, "maxNesting": DEEPEST})
     parser.enable(["table", "strikethrough"])
-    parser.disable(["image", "html_block", "html_inline", "reference"])
+    # A line below another is a rule, not the sign of a heading; the name of a character is what was written.
+    parser.disable(["image", "html_block", "html_inline", "reference", "lheading", "entity"])
     parser.block.ruler.at("table", _whole_table, {"alt": ["paragraph", "reference"]})
+    parser.block.ruler.at("blockquote", _quote, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    parser.block.ruler.at("list", _list, {"alt": ["paragraph", "reference", "blockquote"]})
     parser.inline.ruler.before("escape", "tex", signs.tex)
+    parser.inline.ruler.before("escape", "backslash", signs.backslash)
     parser.inline.ruler.before("emphasis", "product", signs.product)
     parser.add_render_rule("tex", _render_tex)
     parser.add_render_rule("fence", _render_fence)
@@ -114,11 +118,22 @@ def _whole_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         elif token.type == "inline":
             cells.append(token)
         elif token.type == "tr_close" and cells:
-            source = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].strip()
-            written = escapedSplit(source.removeprefix("|"))
+            written = escapedSplit(_line(state, line).strip().removeprefix("|"))
             beyond = [cell.strip() for cell in written[len(cells) :]]
             cells[-1].content = " | ".join([cells[-1].content, *filter(None, beyond)])
     return True
+
+
+def _quote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    return signs.is_quote(_line(state, start)) and blockquote(state, start, end, silent)
+
+
+def _list(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    return signs.is_list(_line(state, start)) and list_block(state, start, end, silent)
+
+
+def _line(state: StateBlock, number: int) -> str:
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
 
 
 def _place_headings(tokens: list[Token]) -> None:

@@ -4,13 +4,22 @@ People judge what they read, so that a sign which could be either stays as it wa
 """
 
 import re
+import unicodedata
 
 from markdown_it.rules_inline import StateInline
 
 LONGEST_TEX = 2_000
+LONGEST_NUMBER = 12
+"""Characters, its indent included, of what may be the number of an item: more is never looked at."""
 TEX_DELIMITERS = {"$$": ("$$", True), "$": ("$", False), "\\[": ("\\]", True), "\\(": ("\\)", False)}
 
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]")
+# What Markdown or TeX gives a meaning to.
+_ESCAPED = "*_`#[]$~>|<+-!(){}"
+_LEADS_TO_A_NAME = "¯:"
+_NUMBER_OF_AN_ITEM = re.compile(r"(?:^|\n) *\d+\Z")
+_NO_QUOTE = re.compile(r">(?:[=_:;<.)(^-]|>>(?: |$))")
+_ADDED = re.compile(r"\+\s+\d")
 _STARS = re.compile(r"\*+")
 _NAME_IN_UNDERSCORES = re.compile(r"__[A-Za-z][A-Za-z0-9_]*__(?![A-Za-z0-9_])")
 _WORD_BY_A_SPACE = re.compile(r"[A-Za-z]{2,}[,;.]?\s|\s[A-Za-z]{2,}")
@@ -47,22 +56,66 @@ def tex(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def backslash(state: StateInline, silent: bool) -> bool:
+    """One that escapes nothing of a meaning here, as in `\\d+\\.\\d+` or `\\\\server\\share`: a sign like any other."""
+    source, start = state.src, state.pos
+    if source[start] != "\\" or start + 1 >= state.posMax or source[start + 1] == "\n":
+        return False
+    escaped, before = source[start + 1], source[start - 1 : start]
+    if escaped == "." and _NUMBER_OF_AN_ITEM.search(source[max(0, start - LONGEST_NUMBER) : start]):
+        return False
+    is_of_a_name = bool(before) and before in _LEADS_TO_A_NAME
+    if escaped in _ESCAPED and not is_of_a_name:
+        return False
+    written = f"\\{escaped}" if escaped == "\\" or is_of_a_name else "\\"
+    if not silent:
+        state.append_pending(written)
+    state.pos += len(written)
+    return True
+
+
+def is_quote(line: str) -> bool:
+    """Whether a line that begins with `>` is a quote: no comparison, no prompt of Python, no face."""
+    return not _NO_QUOTE.match(line)
+
+
+def is_list(line: str) -> bool:
+    """Whether a line that may begin a list does: no number that is added."""
+    return not _ADDED.match(line)
+
+
 def product(state: StateInline, silent: bool) -> bool:
-    """Stars within a word or after a bracket, as in `2*3*4`, and the underscores of `__init__`: signs, not emphasis."""
+    """Stars within a word, after a bracket or around a comment, as in `2*3*4` and `/* … */`, and the underscores of
+    `__init__`: signs, not emphasis."""
     source, start = state.src, state.pos
     if found := _NAME_IN_UNDERSCORES.match(source, start, state.posMax):
         if start and (_ASCII_WORD.match(source[start - 1]) or source[start - 1] == "_"):
             return False
     else:
         found = _STARS.match(source, start, state.posMax)
-        if not found or not start or not _ASCII_WORD.match(source, found.end(), state.posMax):
-            return False
-        if not (_ASCII_WORD.match(source[start - 1]) or source[start - 1] in ")]}"):
+        if not found or not _are_signs(source, start, found.end()):
             return False
     if not silent:
         state.append_pending(found.group())
     state.pos = found.end()
     return True
+
+
+def _are_signs(source: str, start: int, end: int) -> bool:
+    """Whether the stars from `start` to `end` are no emphasis."""
+    before, behind = source[start - 1 : start], source[end : end + 1]
+    if before == "/" and source.find("*/", end, end + LONGEST_TEX) >= 0:
+        return True
+    if behind == "/":
+        return not before.strip() or source.rfind("/*", max(0, start - LONGEST_TEX), start) >= 0
+    if before in tuple(")]}"):
+        return _is_of_word(behind) or behind in tuple("([{")
+    return _is_of_word(before) and _is_of_word(behind)
+
+
+def _is_of_word(sign: str) -> bool:
+    """A letter or digit of a script that parts its words by spaces."""
+    return sign.isalnum() and unicodedata.east_asian_width(sign) not in "WF"
 
 
 def _end(source: str, closing: str, first: int, last: int) -> int:

@@ -104,7 +104,21 @@ def share(value: float | None) -> str:
     """0.742 as “74 %”; near the ends with a decimal, where it makes a difference."""
     if value is None or not math.isfinite(value):
         return "–"
-    form = "#,##0.#%" if 0.98 <= value < 1 or 0 < value < 0.02 else "#,##0%"
+    if 0.98 <= value < 1 or 0 < value < 0.02:
+        # What isn't all never reads as all, nor what is something as nothing.
+        return _percent(min(max(value, 0.001), 0.999), "#,##0.#%")
+    return _percent(value, "#,##0%")
+
+
+def share_beside(value: float | None, bound: float) -> tuple[str, str]:
+    """A share and its bound as `beside` has numbers."""
+    if value is None or not math.isfinite(value):
+        return share(value), share(bound)
+    shown, limit = beside(100 * value, 100 * bound)
+    return f"{shown}%", f"{limit}%"
+
+
+def _percent(value: float, form: str) -> str:
     return format_percent(value, format=form, locale=locales.current())
 
 
@@ -258,6 +272,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "day": day,
     "moment": moment,
     "beside": beside,
+    "share_beside": share_beside,
     "described": described,
     "other_figures": other_figures,
     "headline": headline,

@@ -111,6 +111,92 @@ EXAMPLES = [
         ],
     ),
     Example(
+        "scored-responses",
+        [
+            {
+                "instruction": ASKED,
+                "generations": ["Boil it.", "Hang it.", "Eat it."],
+                "ratings": [1, 4.5, None],
+                "generation_models": ["b", "a", ""],
+            }
+        ],
+        [
+            row(
+                responses=(Response("Boil it.", "b"), Response("Hang it.", "a"), Response("Eat it.")),
+                statements=(Statement((2, 1, None)),),
+            )
+        ],
+    ),
+    Example(
+        "openai-preference",
+        [
+            {
+                "input": {"messages": [USER], "tools": [], "parallel_tool_calls": True},
+                "preferred_output": [GOOD],
+                "non_preferred_output": [BAD],
+            }
+        ],
+        [pair()],
+    ),
+    Example(
+        "safe-rlhf",
+        [
+            {
+                "prompt": ASKED,
+                "response_0": "Boil it.",
+                "response_1": "Hang it.",
+                "is_response_0_safe": False,
+                "is_response_1_safe": True,
+                "better_response_id": 1,
+                "safer_response_id": 1,
+            },
+            {"prompt": ASKED, "response_0": "Hang it.", "response_1": "Boil it.", "better_response_id": 0},
+        ],
+        [
+            row(responses=(BOIL, HANG), statements=(Statement((2, 1), safe=(False, True), less_harmful=-1),)),
+            pair(2),
+        ],
+    ),
+    Example(
+        "arena-table",
+        [
+            {
+                "id": 1,
+                "prompt": f'["Hello.", "{ASKED}"]',
+                "response_a": '["Hi.", "Hang it."]',
+                "response_b": '["Hi.", "Boil it."]',
+                "model_a": "a",
+                "model_b": "b",
+                "winner_model_a": 0,
+                "winner_model_b": 0,
+                "winner_tie": 1,
+            }
+        ],
+        [
+            row(
+                prompt=(("user", "Hello."), ("assistant", "Hi."), *PROMPT),
+                responses=(Response("Hang it.", "a"), Response("Boil it.", "b")),
+                statements=(Statement((1, 1)),),
+            )
+        ],
+    ),
+    Example(
+        "hh-rlhf-prompt",
+        [
+            {
+                "prompt": f"\n\nHuman: Hello.\n\nAssistant: Hi.\n\nHuman: {ASKED}\n\nAssistant:",
+                "chosen": " Hang it.",
+                "rejected": " So:\n\nHuman: a\n\nAssistant: b",
+            }
+        ],
+        [
+            pair(
+                prompt=(("user", "Hello."), ("assistant", "Hi."), *PROMPT),
+                responses=(HANG, Response("So:\n\nHuman: a\n\nAssistant: b")),
+            )
+        ],
+    ),
+    Example(
         "rankings",
         [
             {

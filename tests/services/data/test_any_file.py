@@ -65,7 +65,13 @@ def test_any_text_arrives_as_it_was_written(rows: list[dict[str, str]], write: A
 @given(TEXT.filter(str.strip), TEXT.filter(str.strip), TEXT.filter(str.strip), st.sampled_from(FORMATS))
 def test_any_text_goes_through_a_format_unchanged(asked: str, one: str, other: str, form: Any) -> None:
     """Wherever an example has one of these three texts, another one stays what it is."""
-    if one.strip() == other.strip() or form.name in ("hh-rlhf", "helpsteer3", "helpsteer2"):
+    if one.strip() == other.strip() or form.name in (
+        "hh-rlhf",
+        "hh-rlhf-prompt",
+        "helpsteer3",
+        "helpsteer2",
+        "arena-table",
+    ):
         return
     texts = {"How do I dry sage?": asked, "Hang it.": one, "Boil it.": other}
     for shown in (entry for entry in EXAMPLES if entry.form == form.name):

@@ -153,6 +153,38 @@ BAD = [
         "has a split 'autumn', which is none of train, validation and held_out",
     ),
     ("unpaired", {"prompt": ASKED, "completion": "a", "label": "perhaps"}, "has neither true nor false under 'label'"),
+    (
+        "scored-responses",
+        {"prompt": ASKED, "responses": ["a", "b"], "scores": [3, None]},
+        "has fewer than two scores under 'scores'",
+    ),
+    (
+        "scored-responses",
+        {"prompt": ASKED, "responses": ["a", "b"], "scores": [3]},
+        "has 1 entries under 'scores' for 2 responses",
+    ),
+    (
+        "scored-responses",
+        {"prompt": ASKED, "responses": ["a", "b"], "scores": [3, "x"]},
+        "has no number under 'scores'",
+    ),
+    (
+        "safe-rlhf",
+        {"prompt": ASKED, "response_0": "a", "response_1": "b", "better_response_id": 2},
+        "has neither 0 nor 1 under 'better_response_id'",
+    ),
+    (
+        "arena-table",
+        {
+            "prompt": '["a", "b"]',
+            "response_a": '["x"]',
+            "response_b": '["y"]',
+            "winner_model_a": 1,
+            "winner_model_b": 0,
+            "winner_tie": 0,
+        },
+        "has not one response of each model to each prompt",
+    ),
     ("responses", {"prompt": ASKED, "responses": ["a"]}, "has 1 responses where from 2 to 9 can be compared"),
     (
         "responses",
@@ -193,6 +225,38 @@ BAD = [
 @pytest.mark.parametrize(("name", "raw", "why"), BAD)
 def test_a_row_that_cannot_be_used_is_told_with_its_reason(name: str, raw: dict[str, Any], why: str) -> None:
     assert reason([raw], name) == why
+
+
+@pytest.mark.parametrize(
+    ("columns", "winner", "ranks"),
+    [
+        (("response_0", "response_1"), 0, (1, 2)),
+        (("response_0", "response_1"), 1, (2, 1)),
+        (("response_0", "response_1"), "1", (2, 1)),
+        (("response_0", "response_1"), "response_1", (2, 1)),
+        (("response_1", "response_2"), 1, (1, 2)),
+        (("response_1", "response_2"), 2.0, (2, 1)),
+        (("response_a", "response_b"), "B", (2, 1)),
+        (("response_a", "response_b"), "tie", (1, 1)),
+    ],
+)
+def test_a_winner_by_number_is_counted_as_the_responses_are(
+    columns: tuple[str, str], winner: object, ranks: tuple[int, ...]
+) -> None:
+    (found,) = as_read(
+        [{"prompt": ASKED, **dict(zip(columns, ("Hang it.", "Boil it."), strict=True)), "winner": winner}]
+    )
+    assert isinstance(found, ImportedRow)
+    assert found.statements[0].ranks == ranks
+
+
+@pytest.mark.parametrize(
+    ("label", "is_good"), [(1, True), (0.0, False), ("1.0", True), (-1, False), ("good", True), ("Undesirable", False)]
+)
+def test_a_label_says_good_or_not_in_the_words_that_files_have(label: object, is_good: bool) -> None:
+    (found,) = as_read([{"prompt": ASKED, "completion": "Hang it.", "label": label}])
+    assert isinstance(found, ImportedRow)
+    assert found.statements[0].acceptable == (is_good,)
 
 
 def test_a_message_in_parts_is_one_text_and_calls_of_tools_are_kept_as_json() -> None:

@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import lzma
+import zipfile
+import zlib
 from typing import Any
 
 import pytest
@@ -54,6 +56,7 @@ SAGE, RIVER = pair("Dry sage?", "Hang it.", "Boil it."), pair("A river?", "The O
 SAGE_READ, RIVER_READ = ("Dry sage?", "Hang it.", "Boil it."), ("A river?", "The Oder.", "Bread.")
 BOTH, BOTH_READ = json_lines([SAGE, RIVER]), [SAGE_READ, RIVER_READ]
 MARK = b"\xef\xbb\xbf"
+TABLE = b"prompt,chosen,rejected\nDry sage?,Hang it.,Boil it.\n"
 USER, GOOD, BAD = (
     {"role": role, "content": text}
     for role, text in (("user", "Dry sage?"), ("assistant", "Hang it."), ("assistant", "Boil it."))
@@ -82,6 +85,11 @@ REPORTED: dict[str, tuple[bytes, list[Any]]] = {
         one(said("\r\rHuman: a\r\rAssistant: b", "\r\rHuman: a\r\rAssistant: c")),
         ["has no 'Human:' and 'Assistant:' in 'chosen'"],
     ),
+    "a mark behind an empty line": (b"\r\n" + MARK + BOTH, BOTH_READ),
+    "a mark of a file that was empty": (MARK + MARK + BOTH, BOTH_READ),
+    "marks in a list": (MARK + b"[" + MARK + one(SAGE) + b"," + MARK + one(RIVER) + b"]", BOTH_READ),
+    "record separators": (b"".join(b"\x1e" + one(row) for row in (SAGE, RIVER)), BOTH_READ),
+    "tables with marks and headers, joined": ((MARK + TABLE) * 2, [SAGE_READ] * 2),
     "Latin-1": (json.dumps(pair("heiß?", "süß", "nie"), ensure_ascii=False).encode("latin-1"), [NOT_UTF8]),
     "half a surrogate pair": (
         json.dumps(pair("a", "ok \ud83d", "no")).encode() + b"\n" + one(RIVER),
@@ -175,7 +183,15 @@ REPORTED: dict[str, tuple[bytes, list[Any]]] = {
     "line ends within texts": (b'{"chosen": "\n\nHuman: a", "rejected": "b"}\n', [NO_JSON] * 2),
     "single quotes": (str(SAGE).encode(), [NO_JSON]),
     "more columns": (one({**SAGE, "id": 7, "margin": 1.5, "meta": {"a": [1]}}) + one(RIVER), BOTH_READ),
-    "a table": (b"prompt,chosen,rejected\nDry sage?,Hang it.,Boil it.\n", [SAGE_READ]),
+    "a table": (TABLE, [SAGE_READ]),
+    "a table that tells its delimiter": (b"sep=;\r\n" + TABLE.replace(b",", b";"), [SAGE_READ]),
+    "a table with a mark and quotes": (
+        MARK + b'"prompt","chosen","rejected"\n' + TABLE.partition(b"\n")[2],
+        [SAGE_READ],
+    ),
+    "a table with bars": (TABLE.replace(b",", b"|"), [SAGE_READ]),
+    "a table that counts its rows": (b",prompt,chosen,rejected\n0,Dry sage?,Hang it.,Boil it.\n", [SAGE_READ]),
+    "columns with names that are no text": (json.dumps({"a\0": 1, "b\ud83d": 2, **SAGE}).encode(), [SAGE_READ]),
     # Packings.
     "gzip, whatever it is called": (gzip.compress(BOTH), BOTH_READ),
     "gzip of two members": (gzip.compress(one(SAGE)) + gzip.compress(one(RIVER)), BOTH_READ),
@@ -244,6 +260,18 @@ REPORTED: dict[str, tuple[bytes, list[Any]]] = {
             )
         ],
     ),
+    "ShareGPT by a chatbot": (
+        one({"conversations": [{"from": "user", "value": "Dry sage?"}, {"from": "chatbot", "value": "Hang it."}]}),
+        [("Dry sage?", "Hang it.")],
+    ),
+    "a picture in a demonstration": (
+        one({"messages": [USER, {"role": "assistant", "content": [{"type": "image"}]}]}),
+        ["has a part of a message in 'messages' that is no text"],
+    ),
+    "instruction and context": (
+        one({"instruction": "Dry sage?", "context": "It is wet.", "response": "Hang it."}),
+        [("Dry sage?\nIt is wet.", "Hang it.")],
+    ),
     "Alpaca": (one({"instruction": "Dry sage?", "input": "", "output": "Hang it."}), [("Dry sage?", "Hang it.")]),
     # Preferences.
     "TRL, messages": (one({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}), [SAGE_READ]),
@@ -256,6 +284,24 @@ REPORTED: dict[str, tuple[bytes, list[Any]]] = {
     "TRL, instructions": (
         one({"prompt": [{"role": "system", "content": "s"}, USER], "chosen": [GOOD], "rejected": [BAD]}),
         [((("system", "s"), ("user", "Dry sage?")), "Hang it.", "Boil it.")],
+    ),
+    "a conversation beside both responses": (one({"messages": [USER], "chosen": GOOD, "rejected": BAD}), [SAGE_READ]),
+    "whole messages beside both conversations": (
+        one({"prompt": "Dry sage?", "messages": [USER, GOOD], "chosen": [USER, GOOD], "rejected": [USER, BAD]}),
+        [SAGE_READ],
+    ),
+    "responses counted from 0": (
+        one({"prompt": "Dry sage?", "response_0": "Hang it.", "response_1": "Boil it.", "response_2": "Eat it."}),
+        [(*SAGE_READ, "Eat it.")],
+    ),
+    "responses with ranks": (
+        one(
+            {
+                "prompt": talk("Dry sage?") + "\n\nAssistant: ",
+                "answers": [{"answer": text, "rank": rank} for rank, text in enumerate(SAGE_READ[1:], 1)],
+            }
+        ),
+        [SAGE_READ],
     ),
     "a raw export of before": (
         one(
@@ -282,8 +328,32 @@ def test_a_reported_file_is_read_as_it_should_be(name: str) -> None:
     assert whole(content) == expected
 
 
+def office() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("content.xml", "<a/>")
+    return file.getvalue()
+
+
 REFUSED = {
     "UTF-16": (BOTH.decode().encode("utf-16"), "file is UTF-16, which isn't read: save it as UTF-8."),
+    "UTF-16 from a spreadsheet": (
+        TABLE.decode().replace(",", "\t").encode("utf-16"),
+        "file is UTF-16, which isn't read: save it as UTF-8.",
+    ),
+    "a header in Latin-1": (
+        "prompt,réponse_1,réponse_2\na,b,c\n".encode("latin-1"),
+        "file has a header that is not UTF-8: save it as UTF-8.",
+    ),
+    "a table with CR alone": (
+        TABLE.replace(b"\n", b"\r"),
+        "file has no header that can be read: its lines end with CR alone.",
+    ),
+    "zlib": (zlib.compress(BOTH), "file is compressed with zlib alone, which isn't read: use gzip."),
+    "a spreadsheet": (
+        office(),
+        "file is a document of an office program, which isn't read: save its table as CSV.",
+    ),
     "cut": (gzip.compress(BOTH)[:-40], "file is damaged: its compressed data break off"),
     "cut before its last bytes": (gzip.compress(BOTH)[:-8], "file is damaged: its compressed data break off"),
     "followed by something else": (gzip.compress(BOTH) + b"garbage", "file is damaged: its compressed data break down"),

@@ -165,14 +165,15 @@ async def test_an_edited_response_becomes_a_demonstration_and_a_change_of_mind_t
     lease = await assignments.lease_next(db, ada, project)
     assert lease is not None
     gently = lease.shown_order.index(0)
-    said = Answer(2, response="Gently, for seven minutes.", response_of=gently)
+    said = Answer(2, response="    Gently,\nfor seven minutes.", response_of=gently)  # the indent is part of it
     await answer(db, ada, project, said)
     made = (await db.scalars(select(Demonstration))).one()
     assert (made.text, made.source, made.prompt_id) == (said.response, "edited", task.prompt_id)
     assert made.author_id == ada.user_id
     assert (await assignments.view(db, ada, lease.id)).answer == said
     version = await datasets.cut_demonstrations(db, project, home=tmp_path)
-    assert said.response in (tmp_path / version.path).read_text()
+    (row,) = [json.loads(line) for line in (tmp_path / version.path).read_text().splitlines()]
+    assert row["response"] == said.response
     await judgements.submit(db, ada, lease.id, Submission(Answer(2, response="Written anew."), "changed"))
     await db.commit()
     version = await datasets.cut_demonstrations(db, project, home=tmp_path)

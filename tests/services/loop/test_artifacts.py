@@ -1,6 +1,8 @@
 """A model is what its manifest says, or it is not loaded."""
 
+import errno
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +29,15 @@ def test_a_whole_artifact_is_known_by_its_manifest(artifact: Path) -> None:
     manifest = artifacts.verify(artifact)
     assert (manifest.kind, manifest.lineage) == ("policy", {"seed": 7})
     assert manifest.sha256 == sha256((artifact / "manifest.json").read_bytes()).hexdigest()
+
+
+def test_a_file_that_the_disk_cannot_read_is_told_by_name(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(artifacts, "sha256_of", broken)
+    with pytest.raises(Broken, match=r"model\.safetensors can't be read \(Input/output error\)"):
+        artifacts.verify(artifact)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer/vocab.json"])

@@ -166,5 +166,7 @@ def test_texts_and_values_are_typed_a_line_each_and_shown_as_they_were_meant(pro
     shown = {field.name: field.typed for field in fields_of(settable.choices_of(project, group))}
     assert shown["stop"] == ('"###"\n"a\\nb"',)
     assert shown["chat_template_kwargs"] == ('enable_thinking = false\neffort = "low"',)
+    with pytest.raises(Invalid, match=r"^chat_template_kwargs: effort stands there twice\.$"):
+        settable.read(group.named("chat_template_kwargs"), ["effort=low\neffort = high"])
     with pytest.raises(Invalid, match=r"^chat_template_kwargs: write a name, = and a value on each line\.$"):
         settable.read(group.named("chat_template_kwargs"), ["thinking off"])

@@ -126,4 +126,5 @@ def test_it_is_told_in_the_words_of_whoever_gives_judgements() -> None:
     assert str(worth_said(Worth("enough", 200, 0.001, 0, 0.003))).startswith(
         "More judgements of this kind no longer pay: 200 more"
     )
+    assert "(at most 0.49996)" in str(worth_said(Worth("enough", 200, 0.001, 0, 0.0049996)))
     assert "about 60 more until it can be said" in str(worth_said(Worth("too_few", 60)))

@@ -246,6 +246,7 @@ def test_a_table_of_settings_within_settings_is_read_by_its_full_name(tmp_path: 
     for value, word in (
         ({"outliers": True}, "alarms.outliers: must be a finite number, not True"),
         ({"negative_kl": -1}, "alarms.negative_kl: must be at least 0"),
+        ({"negative_kl": -1e-9}, "alarms.negative_kl: must be at least 0, not -1e-09"),
         ({"mood": 1}, "alarms.mood: unknown setting"),
         ([], "alarms: must be a JSON object"),
     ):

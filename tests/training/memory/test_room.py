@@ -11,10 +11,10 @@ from tests.training.stages.test_bad_input import refused
 from training.config.dpo import DpoConfig
 from training.memory import fitting
 from training.memory.estimate import Texts
-from training.memory.fitting import fit
+from training.memory.fitting import Fit, fit
 from training.memory.room import MEMORY_BYTES, free_bytes
 from training.memory.shape import ModelShape
-from training.stages.memory import texts_of
+from training.stages.memory import sentence, texts_of
 
 BILLION = ModelShape(10**9, 2 * 10**9, 24, 2048, 5632, 2048, 512, 32_000, gated=True, tied=True)
 GIGABYTE = 10**9
@@ -28,6 +28,11 @@ def test_what_cannot_fit_is_refused_in_one_line_and_nothing_is_loaded(
     assert said.startswith("dpo needs some 0.")
     assert "of memory with this model, and 0.1 GB are free: no setting makes it fit" in said
     assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
+def test_what_is_needed_never_looks_like_what_is_free() -> None:
+    said = sentence(Fit("sft", bytes=12_040_000_000, free=12_010_000_000, changes=None, changed_bytes=0))
+    assert "needs some 12.04 GB of memory with this model, and 12.01 GB are free" in said
 
 
 def test_what_might_fit_is_tried_and_told(

@@ -139,12 +139,42 @@ def test_responses_longer_than_the_model(
     assert "no prompt leaves room for 10000 new tokens" in said
 
 
+@pytest.mark.parametrize(("stage", "role"), [("reward", "preferences"), ("dpo", "preferences"), ("kto", "responses")])
+def test_a_file_of_validation_prompts_alone(
+    stage: str, role: str, settings: dict[str, dict[str, object]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "kept.jsonl"
+    rows = Path(str(settings[stage][role])).read_text().splitlines()
+    path.write_text("\n".join(json.dumps(json.loads(row) | {"split": "validation"}) for row in rows[:5]))
+    said = refused(stage, tmp_path / "out", capfd, **settings[stage] | {role: path})
+    assert "to train on: 5 are" in said
+    assert "kept for validation" in said
+
+
 def test_all_ties_teach_dpo_nothing(
     settings: dict[str, dict[str, object]], world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ties = preferences_of(world, tmp_path, preference=0.5)
     said = refused("dpo", tmp_path / "out", capfd, **settings["dpo"] | {"preferences": ties})
     assert "all training pairs are ties" in said
+
+
+def test_validation_pairs_of_equal_responses_measure_nothing(
+    settings: dict[str, dict[str, object]], world: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "equal.jsonl"
+    rows = [json.loads(line) for line in (world / "few_preferences.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["split"] == "validation":
+            row |= {"response_b": row["response_a"], "preference": 1.0}
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert toy.run("dpo", tmp_path / "out", **settings["dpo"] | {"preferences": path}) == 0
+    told = toy.result(tmp_path / "out")
+    assert (told["accuracy"], told["validation_pairs"], told["pairs_dropped"]) == (
+        None,
+        0,
+        sum(row["split"] == "validation" for row in rows),
+    )
 
 
 def test_all_ties_leave_nothing_to_agree_with(

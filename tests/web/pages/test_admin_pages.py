@@ -284,6 +284,17 @@ async def test_the_list_of_projects_says_what_each_is_doing(doors: dict[str, Doo
     assert "Open to you for judging." in await read(doors["annotator"], "/projects")
 
 
+async def test_a_page_with_a_token_that_is_loaded_again_makes_no_second_token(doors: dict[str, Door]) -> None:
+    door = doors["annotator"]
+    (key,) = re.findall(r'name="key" value="([^"]+)"', await read(door, "/tokens"))
+    form = {"name": "reloaded", "days": "30", "scopes": ["read"], "key": key}
+    made = [(await door.send("POST", "/tokens", form)).text for _ in range(2)]
+    assert len({token for page in made for token in re.findall(r"plumb_\w{43}", page)}) == 1
+    assert (await read(door, "/tokens")).count(">reloaded<") == 1
+    other = (await door.send("POST", "/tokens", form | {"name": "another"})).text
+    assert set(re.findall(r"plumb_\w{43}", other)) - set(re.findall(r"plumb_\w{43}", made[0]))
+
+
 async def test_a_token_is_shown_once_and_revoked_for_good(doors: dict[str, Door], db: AsyncSession) -> None:
     door = doors["annotator"]
     made = await door.send("POST", "/tokens", {"name": "notebook", "days": "30", "scopes": ["read"]})

@@ -144,7 +144,19 @@ async def test_four_pairs_of_which_one_is_skipped_are_three_and_the_end_says_why
         page = await client.get(answer.headers["location"])
     assert _bar(page.text) == (3, 3)
     assert "You skipped one open pair: it waits for somebody else." in page.text
-    assert "Every pair is judged" not in page.text
+    assert "Every pair is done" not in page.text
+
+
+@pytest.mark.parametrize("policy", ["count", "retire"])
+async def test_pairs_that_end_by_being_skipped_are_never_called_judged(
+    policy: str, db: AsyncSession, sign_in: SignIn
+) -> None:
+    project, annotator = await arrange(db, [PROSE], skip_policy=policy, retire_after=1)
+    client, home = await sign_in(annotator), f"/projects/{project.slug}/annotate"
+    (action,) = re.findall(r'action="([^"]+/skip)"', (await client.get(home)).text)
+    page = await client.get((await client.post(action, data={"reason": "knowledge"})).headers["location"])
+    assert "Every pair is done." in page.text
+    assert "is judged" not in page.text
 
 
 async def test_the_end_says_what_the_others_have_still_to_do(db: AsyncSession, sign_in: SignIn) -> None:
@@ -154,7 +166,7 @@ async def test_the_end_says_what_the_others_have_still_to_do(db: AsyncSession, s
     home = f"/projects/{project.slug}/annotate"
     for person, told in (
         (ada, "You have judged 2 open pairs, which wait for somebody else's judgement, too."),
-        (bob, "Every pair is judged."),
+        (bob, "Every pair is done."),
     ):
         client = await sign_in(person)
         page = await client.get(home)

@@ -132,7 +132,7 @@ async def test_the_question_is_shown_as_it_was_saved(db: AsyncSession, sign_in: 
     assert "Be kind.\n&lt;/textarea&gt;</textarea>" in html
     for shown in ('name="rationale_percent" type="number"', 'value="12.5"', 'name="answer_type" value="best" checked'):
         assert shown in html
-    # Sent back as it is, it stays as it is, but for a reservation of whole minutes.
+    # Sent back as it is, it stays as it is, also where the form shows whole minutes.
     form = {"answer_type": "best", "size": "5", "flags": "Made <up>\r\nRude", "rationale": "sampled"}
     form |= {"rationale_percent": "12.5", "skip_policy": "retire", "fastest_words_per_minute": "0", "overlap": "1"}
     form |= {"guidelines": "Be kind.\r\n</textarea>", "lease_minutes": "1"}
@@ -143,4 +143,4 @@ async def test_the_question_is_shown_as_it_was_saved(db: AsyncSession, sign_in: 
         before[0] | {"fastest_words_per_minute": 1000},
         "Be kind.\n</textarea>",
     )
-    assert (saved.guidelines_version, saved.lease_seconds) == (before[2], 60)
+    assert (saved.guidelines_version, saved.lease_seconds) == (before[2], 90)

@@ -140,3 +140,21 @@ async def test_one_that_was_given_up_is_said_on_the_projects_page_until_it_is_sw
     assert said not in (await owner.get("/projects/letters")).text, "the owner knows what they did"
     assert (await owner.post(f"{HERE}/1/remove")).headers["location"] == HERE
     assert "No other program is told" in (await owner.get(HERE)).text
+
+
+async def test_a_page_with_a_secret_that_is_loaded_again_makes_no_second_webhook_and_no_other_secret(
+    owner: httpx.AsyncClient,
+) -> None:
+    (key,) = re.findall(r'name="key" value="([^"]+)"', (await owner.get(HERE)).text)
+    form = {"address": "https://example.org/in", "events": ["run.ended"], "pause_seconds": "5", "key": key}
+    first, again = [await owner.post(HERE, data=form) for _ in range(2)]
+    secrets = [set(re.findall(r"whsec_[\w+/=]+", page.text)) for page in (first, again)]
+    assert len(secrets[0]) == 1
+    assert secrets[0] == secrets[1]
+    assert (await owner.get(f"{HERE}/2")).status_code == 404
+    (seen,) = re.findall(r'name="seen" value="([^"]+)"', first.text)
+    rotated = await owner.post(f"{HERE}/1/secret", data={"seen": seen})
+    assert set(re.findall(r"whsec_[\w+/=]+", rotated.text)) - secrets[0]
+    assert (await owner.post(f"{HERE}/1/secret", data={"seen": seen})).headers["location"] == f"{HERE}/1"
+    other = await owner.post(HERE, data=form | {"address": "https://example.org/other"})
+    assert set(re.findall(r"whsec_[\w+/=]+", other.text)) - secrets[0], "another webhook from the same page"

@@ -145,13 +145,34 @@ def test_tex_is_left_for_the_browser_as_it_was_written(text: str, tex: str, disp
             "$A_B:$C_D",
             "$5/a or 6$/b",
         ),
+        *("PHP: $x = 1; $y = 2;", "$this->foo($bar)", "$(CC) $(CFLAGS)", "${HOME} and ${PATH}", "価格は$5と$6です"),
         *("2*3*4", "a*b*c", "2**3**4", "(2*3)*4*(5)", "__init__ and __name__", "f(*args, **kwargs)"),
+        *("(a)*(b)*(c)", "é*a*é", "x²*y²*z²", "/* a */", "/** a */ and /** b */", "/*a*/", "5* and 4*", "~5 to ~6"),
+        *(r"\\server\share", r"\d+\.\d+", r"C:\_x", r"¯\_(ツ)_/¯", "50\\%", "&amp; is &"),
+        *(">= 5 items", ">>> print(1)", ">_<", "12\n+ 5\n= 17", "a\n===", "Name\n-"),
     ],
 )
 def test_prices_names_and_products_stay_as_they_were_written(text: str) -> None:
     html = render_markdown(text)
     assert "tex" not in html
     assert shown(html) == text.strip("`")
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("**Pros**/**Cons**", "<strong>Pros</strong>/<strong>Cons</strong>"),
+        ("*a*/*b*", "<em>a</em>/<em>b</em>"),
+        ("中*文*字", "中<em>文</em>字"),
+        (r"snake\_case, \*so\*", "snake_case, *so*"),
+        (r"1986\. A year", "1986. A year"),
+        ("above\n---\nbelow", "<p>above</p>\n<hr>\n<p>below</p>"),
+        (">> twice", "<blockquote>\n<blockquote>"),
+        ("+ a\n+ b", "<li>a</li>\n<li>b</li>"),
+    ],
+)
+def test_what_is_meant_as_markup_is(text: str, html: str) -> None:
+    assert html in render_markdown(text)
 
 
 def test_what_stands_far_apart_is_no_tex() -> None:

@@ -66,7 +66,7 @@ def test_times_that_are_not_there_are_nothing() -> None:
     ("value", "said"),
     [
         (0, "0%"),
-        (0.0004, "0%"),
+        (0.0004, "0.1%"),
         (0.0123, "1.2%"),
         (0.0199, "2%"),
         (0.02, "2%"),
@@ -76,12 +76,31 @@ def test_times_that_are_not_there_are_nothing() -> None:
         (0.9799, "98%"),
         (0.98, "98%"),
         (0.985, "98.5%"),
+        (0.9996, "99.9%"),
         (1, "100%"),
         (1.84, "184%"),
     ],
 )
 def test_a_share_has_a_decimal_only_near_its_ends(value: float, said: str) -> None:
     assert written(value, "share") == said
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "form", "said"),
+    [
+        (5.2, 5, "beside", "5.2 5"),
+        (5.0004, 5, "beside", "5.0004 5"),
+        (4.99996, 5, "beside", "4.99996 5"),
+        (0.1, 0.05, "share_beside", "10% 5%"),
+        (0.0504, 0.05, "share_beside", "5.04% 5%"),
+        (0.050004, 0.05, "share_beside", "5.0004% 5%"),
+        (None, 0.05, "share_beside", "– 5%"),
+    ],
+)
+def test_a_figure_never_looks_like_the_bound_that_it_passed(
+    value: float | None, bound: float, form: str, said: str
+) -> None:
+    assert written(value, f"{form}({bound})|join(' ')") == said
 
 
 @pytest.mark.parametrize(

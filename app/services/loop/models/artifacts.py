@@ -42,8 +42,16 @@ def verify(folder: Path) -> Manifest:
         path = folder / name
         if name == BASE_PLACE and not path.exists():
             continue
-        if path.is_symlink() or sha256_of(path) != expected:
-            raise Broken("%(file)s doesn't match its manifest: the model can't be used.", file=f"{folder.name}/{name}")
+        called = f"{folder.name}/{name}"
+        try:
+            # Whoever reads a pipe would wait for its other end.
+            is_the_same = path.is_file() and not path.is_symlink() and sha256_of(path) == expected
+        except OSError as error:
+            raise Broken(
+                "%(file)s can't be read (%(reason)s): the model can't be used.", file=called, reason=error.strerror
+            ) from error
+        if not is_the_same:
+            raise Broken("%(file)s doesn't match its manifest: the model can't be used.", file=called)
     return Manifest(kind=manifest["kind"], sha256=digest, lineage=manifest.get("lineage", {}))
 
 

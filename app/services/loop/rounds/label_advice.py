@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Project
 from app.phrases import Sentence, phrase
 from app.services.loop.gates.label_need import expected_need, measured, more_judgements, usual_rest
+from app.services.loop.gates.written import beside
 from app.services.loop.models import models
 from app.services.loop.settings.round_settings import settings_of
 from app.services.selection.learning_curve import Worth
@@ -48,8 +49,13 @@ def worth_said(worth: Worth) -> Sentence:
     if worth.verdict == "too_few":
         return Sentence(_TOO_FEW, {"more": worth.more})
     if worth.verdict == "enough":
-        return Sentence(_NO_LONGER, {"more": worth.more, "high": max(0.1, points["high"])})
+        return Sentence(_NO_LONGER, {"more": worth.more, "high": _below_half(100 * worth.high)})
     return Sentence(_ONE_POINT if points["gain"] == 1 else _POINTS, {"more": worth.more, **points})
+
+
+def _below_half(points: float) -> float:
+    """With as many digits as it takes to lie below half a point."""
+    return max(0.1, float(beside(points, 0.5, decimals=1)))
 
 
 _TOO_FEW = phrase(

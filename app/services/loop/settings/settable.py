@@ -2,7 +2,7 @@
 
 import json
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -117,9 +117,9 @@ def read(setting: Setting, typed: Sequence[str]) -> object:
     if setting.kind == "switch":
         return text == "true"
     if setting.kind == "weights":
-        return dict(_weights(setting, text))
+        return _each_once(setting, _weights(setting, text))
     if setting.kind == "values":
-        return dict(_values_by_name(setting, text))
+        return _each_once(setting, _values_by_name(setting, text))
     if setting.kind == "texts":
         return [str(_json(line)) if line.startswith('"') else line for line in text.splitlines() if line]
     if not text and setting.may_be_null:
@@ -181,6 +181,15 @@ def _values_by_name(setting: Setting, text: str) -> Iterator[tuple[str, object]]
         if not is_there:
             raise Invalid("%(name)s: write a name, = and a value on each line.", name=setting.name)
         yield name.strip(), _json(value.strip())
+
+
+def _each_once(setting: Setting, entries: Iterable[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in entries:
+        if name in found:
+            raise Invalid("%(name)s: %(entry)s stands there twice.", name=setting.name, entry=name)
+        found[name] = value
+    return found
 
 
 def _json(text: str) -> object:

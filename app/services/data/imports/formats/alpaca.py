@@ -10,7 +10,7 @@ from app.services.data.imports.formats.values import list_of, response_of, text_
 from app.services.data.imports.rows import Demonstration, ImportedRow, Raw, RowError, Turn
 
 INSTRUCTION = Field("instruction", phrase("Instruction"), "instruction", required=True)
-INPUT = Field("input", phrase("What the instruction is about"), "input")
+INPUT = Field("input", phrase("What the instruction is about"), "input", others=("context",))
 HISTORY = Field("history", phrase("Earlier turns"), "history")
 
 
@@ -73,7 +73,13 @@ PLAIN = Format(
     name="alpaca",
     called=phrase("Alpaca: instruction, input and output"),
     kind="demonstrations",
-    fields=(INSTRUCTION, INPUT, Field("output", phrase("Response"), "output", required=True), HISTORY, *ABOUT),
+    fields=(
+        INSTRUCTION,
+        INPUT,
+        Field("output", phrase("Response"), "output", required=True, others=("response",)),
+        HISTORY,
+        *ABOUT,
+    ),
     claims=claims_plain,
     parse=parse_plain,
     strips=_JOINS,

@@ -8,6 +8,7 @@ from app.services.data.imports.formats.comparisons import ABOUT, about
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.preferences import PROMPT
 from app.services.data.imports.formats.values import (
+    as_dict,
     list_of,
     prompt_of,
     text_of,
@@ -54,9 +55,10 @@ def claims(raw: Raw, columns: Columns) -> bool:
 
 
 def ends_with_the_assistant(messages: object) -> bool:
-    """Whether the last of the messages is a response."""
+    """Whether the last of the messages is a response, whatever its content is."""
     try:
-        return turn_of(list_of(messages, "")[-1], "")[0] == "assistant"
+        last = as_dict(list_of(messages, "")[-1])
+        return turn_of({**last, "content": ""}, "")[0] == "assistant"
     except (RowError, IndexError):
         return False
 

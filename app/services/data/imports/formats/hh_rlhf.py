@@ -1,4 +1,5 @@
-"""hh-rlhf transcripts: {"chosen", "rejected"}, two whole conversations that differ in their last response.
+"""hh-rlhf transcripts: {"chosen", "rejected"}, two whole conversations that differ in their last response; or what
+comes before it once, under "prompt", and the two responses.
 
 A paragraph that begins with the marker of whoever is speaking already is a part of what they say, marker and all:
 models write "Assistant:" themselves, and people quote it.
@@ -10,12 +11,13 @@ from collections.abc import Sequence
 from app.phrases import phrase
 from app.services.data.imports.formats.comparisons import SPLIT, about, pair
 from app.services.data.imports.formats.format import Columns, Field, Format
-from app.services.data.imports.formats.values import text_of
+from app.services.data.imports.formats.values import response_of, text_of
 from app.services.data.imports.rows import ImportedRow, Raw, RowError, Turn
 
 MARKER = re.compile(r"(\A|\n\n|\r\n\r\n)(Human|Assistant):")
 AFTER_LF = re.compile(r"\n\n(Human|Assistant):")
 BEGINNING = re.compile(r"\s*Human:")
+UP_TO_A_RESPONSE = re.compile(r"\s*Human:.*\n\r?\n?Assistant: *\Z", re.DOTALL)
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -32,6 +34,35 @@ def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow
 def claims(raw: Raw, columns: Columns) -> bool:
     value = raw.get(columns["chosen"])
     return isinstance(value, str) and BEGINNING.match(value) is not None
+
+
+def parse_prompted(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow, ...]:
+    """Raises RowError with the reason when the row can't be used."""
+    (raw,) = raws
+    name = columns["prompt"]
+    asked = text_of(raw.get(name), name)
+    after_marker = "" if asked.endswith(" ") else " "
+    chosen, rejected = (
+        response_of(raw.get(side), side).removeprefix(after_marker) for side in (columns["chosen"], columns["rejected"])
+    )
+    return (about(pair(line, prompt_in(asked, name), chosen, rejected), raw, columns),)
+
+
+def claims_prompted(raw: Raw, columns: Columns) -> bool:
+    asked = raw.get(columns["prompt"])
+    if not isinstance(asked, str) or not is_up_to_a_response(asked):
+        return False
+    return all(isinstance(raw.get(columns[name]), str) for name in ("chosen", "rejected"))
+
+
+def is_up_to_a_response(text: str) -> bool:
+    """Whether a text is a transcript that ends where the assistant is about to speak."""
+    return UP_TO_A_RESPONSE.match(text) is not None
+
+
+def prompt_in(text: str, name: str) -> tuple[Turn, ...]:
+    """The turns of such a transcript. Raises RowError."""
+    return tuple(_turns(f"{text}.", name)[:-1])
 
 
 def _turns(text: str, name: str) -> list[Turn]:
@@ -87,4 +118,18 @@ FORMAT = Format(
     claims=claims,
     parse=parse,
     strips=phrase("The words Human: and Assistant:, the empty line before each and one space after it."),
+)
+PROMPTED = Format(
+    name="hh-rlhf-prompt",
+    called=phrase("hh-rlhf transcripts up to the last response, and two responses"),
+    kind="judgements",
+    fields=(
+        Field("prompt", phrase("Conversation"), "prompt", required=True),
+        Field("chosen", phrase("Better response"), "chosen", required=True, others=("response",)),
+        Field("rejected", phrase("Worse response"), "rejected", required=True),
+        SPLIT,
+    ),
+    claims=claims_prompted,
+    parse=parse_prompted,
+    strips=FORMAT.strips,
 )

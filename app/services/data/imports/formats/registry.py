@@ -12,11 +12,13 @@ from app.services.data.imports.formats import (
     hh_rlhf,
     label_studio,
     oasst,
+    openai,
     plumbline,
     preferences,
     prompts,
     rankings,
     responses,
+    safe_rlhf,
     sharegpt,
     ultrafeedback,
     unpaired,
@@ -32,7 +34,11 @@ FORMATS: tuple[Format, ...] = (
     label_studio.FORMAT,
     argilla.FORMAT,
     hh_rlhf.FORMAT,
+    hh_rlhf.PROMPTED,
     arena.FORMAT,
+    arena.TABLE,
+    openai.FORMAT,
+    safe_rlhf.FORMAT,
     helpsteer.HELPSTEER3,
     helpsteer.HELPSTEER2,
     ultrafeedback.FORMAT,
@@ -47,6 +53,7 @@ FORMATS: tuple[Format, ...] = (
     preferences.FORMAT,
     unpaired.FORMAT,
     rankings.FORMAT,
+    rankings.SCORED,
     responses.JUDGED,
     responses.FORMAT,
     demonstrations.FORMAT,
@@ -62,11 +69,16 @@ def named(name: str) -> Format | None:
 
 def recognise(sample: Sequence[Raw]) -> Recognition:
     """Which formats a file may be of, by its first rows."""
-    columns = tuple(dict.fromkeys(column for raw in sample for column in raw))
+    columns = tuple(dict.fromkeys(column for raw in sample for column in raw if _is_text(column)))
     fits = [fit for form in FORMATS if (fit := _fit(form, columns, sample)) is not None]
     # Stable: of those that most rows are meant for, the more particular stays first.
     fits.sort(key=lambda fit: 2 * fit.count <= len(sample))
     return Recognition(len(sample), columns, tuple(fits))
+
+
+def _is_text(column: str) -> bool:
+    """Whether a column can be shown and chosen: no half a surrogate pair is in its name, and no NUL."""
+    return "\0" not in column and column.encode(errors="replace").decode() == column
 
 
 def _fit(form: Format, present: Sequence[str], sample: Sequence[Raw]) -> Fit | None:

@@ -32,10 +32,14 @@ LIST = Field(
     "responses",
     others=("completions", "answers", "outputs", "generations", "candidates"),
 )
-NUMBERED = range(1, MOST_RESPONSES + 1)
+# Some count from 0, most from 1.
+NUMBERED = range(MOST_RESPONSES + 1)
+FROM_ZERO = "response_0"
 
 
 def _columns_of(number: int) -> tuple[str, ...]:
+    if not number:
+        return tuple(f"{word}_0" for word in ("answer", "completion", "output", "candidate", "generation", "summary"))
     signs = (str(number), "abcdefghi"[number - 1])
     words = ("response", "answer", "completion", "output", "candidate", "generation", "summary")
     names = [f"{word}{gap}{sign}" for word in words for sign in signs for gap in ("_", "", "-")]
@@ -47,7 +51,12 @@ RESPONSES = tuple(
     for number in NUMBERED
 )
 MODELS = tuple(
-    Field(f"model_{number}", phrase("Who wrote it"), f"model_{number}", others=(f"model_{'abcdefghi'[number - 1]}",))
+    Field(
+        f"model_{number}",
+        phrase("Who wrote it"),
+        f"model_{number}",
+        others=(f"model_{'abcdefghi'[number - 1]}",) if number else (),
+    )
     for number in NUMBERED
 )
 WINNER = Field(
@@ -55,7 +64,17 @@ WINNER = Field(
     phrase("Which is better"),
     "winner",
     required=True,
-    others=("preferred", "choice", "better", "verdict", "label"),
+    others=(
+        "preferred",
+        "preference",
+        "preferred_response",
+        "choice",
+        "better",
+        "better_response",
+        "best",
+        "verdict",
+        "label",
+    ),
 )
 ANNOTATOR = Field(
     "annotator", phrase("Who said so"), "annotator", others=("annotator_id", "judge", "user_id", "rater", "worker_id")
@@ -80,6 +99,8 @@ def parse_judged(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[Impo
     models = [response.model for response in row.responses]
     if winner in models:
         winner = str(models.index(winner) + 1)
+    elif (number := _number(winner)) is not None:
+        winner = str(number + 1 if value_in(raw, columns, FROM_ZERO) is not None else number)
     said = verdict(winner, _names(raw, columns, row.responses), column)
     rationale = text_or_none(value_in(raw, columns, "rationale"), columns.get("rationale", ""))
     statement: Statement = replace(said, annotator=name_in(raw, columns, "annotator"), rationale=rationale)
@@ -96,7 +117,8 @@ def claims(raw: Raw, columns: Columns) -> bool:
 
 
 def claims_judged(raw: Raw, columns: Columns) -> bool:
-    return claims(raw, columns) and isinstance(value_in(raw, columns, "winner"), str | int)
+    winner = value_in(raw, columns, "winner")
+    return claims(raw, columns) and (isinstance(winner, str) or _number(winner) is not None)
 
 
 def _row(raw: Raw, columns: Columns, line: int) -> ImportedRow:
@@ -108,6 +130,15 @@ def _row(raw: Raw, columns: Columns, line: int) -> ImportedRow:
         responses = _in_columns(raw, columns)
         name = None
     return about(ImportedRow(line, prompt, counted(responses, name)), raw, columns)
+
+
+def _number(winner: object) -> int | None:
+    """A winner that is a whole number, which a table may have as 1.0 or as text."""
+    if isinstance(winner, bool):
+        return None
+    if isinstance(winner, str):
+        return int(winner) if winner.isascii() and winner.isdecimal() and len(winner) == 1 else None
+    return int(winner) if isinstance(winner, int | float) and winner in NUMBERED else None
 
 
 def _listed(value: object, name: str) -> Response:

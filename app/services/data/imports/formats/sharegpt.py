@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from app.phrases import phrase
 from app.services.data.imports.formats.comparisons import ABOUT, about, pair
-from app.services.data.imports.formats.demonstrations import demonstrated
+from app.services.data.imports.formats.demonstrations import demonstrated, ends_with_the_assistant
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.values import messages_in, response_of, truth_of, turns_of, whole_prompt
 from app.services.data.imports.rows import ImportedRow, Raw, Response, RowError, Statement
@@ -46,6 +46,12 @@ def claims(raw: Raw, columns: Columns) -> bool:
     return messages is not None and isinstance(messages[-1], dict) and "from" in messages[-1]
 
 
+def claims_ranked(raw: Raw, columns: Columns) -> bool:
+    """Messages by role and content, too, as long as they wait for a response: whole ones stand beside other schemas."""
+    messages = messages_in(raw, columns, "conversations")
+    return messages is not None and not ends_with_the_assistant(messages)
+
+
 def claims_plain(raw: Raw, columns: Columns) -> bool:
     if not claims(raw, columns):
         return False
@@ -74,7 +80,7 @@ RANKED = Format(
         Field("rejected", phrase("Worse response"), "rejected", required=True),
         *ABOUT,
     ),
-    claims=claims,
+    claims=claims_ranked,
     parse=parse_ranked,
     loses=phrase("Descriptions of tools."),
 )

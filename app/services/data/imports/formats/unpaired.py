@@ -38,7 +38,7 @@ def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow
 
 
 def claims(raw: Raw, columns: Columns) -> bool:
-    return isinstance(raw.get(columns["label"]), bool | int | str) and bool(raw.get(columns["completion"]))
+    return isinstance(raw.get(columns["label"]), bool | int | float | str) and bool(raw.get(columns["completion"]))
 
 
 FORMAT = Format(

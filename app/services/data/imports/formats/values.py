@@ -22,6 +22,8 @@ ROLES = {
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
     "function_call": "assistant",
     "tool": "tool",
     "function": "tool",
@@ -40,7 +42,10 @@ SPLITS: dict[str, Split] = {
     "held-out": "held_out",
     "holdout": "held_out",
 }
-TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+TRUTHS = {
+    **dict.fromkeys(("true", "yes", "1", "1.0", "+1", "good", "up", "desirable", "chosen"), True),
+    **dict.fromkeys(("false", "no", "0", "0.0", "-1", "-1.0", "bad", "down", "undesirable", "rejected"), False),
+}
 LONGEST_NAME = 200
 
 
@@ -194,7 +199,7 @@ def whole_number_of(value: object, name: str) -> int:
 
 
 def truth_of(value: object, name: str) -> bool:
-    """True or false, as such, as 1 or 0, or as a word."""
+    """True or false, as such, as 1 or 0, as 1 or −1, or as a word."""
     found = TRUTHS.get(str(value).strip().lower())
     if found is None:
         raise RowError(name, f"has neither true nor false under {name!r}")

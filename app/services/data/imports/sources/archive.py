@@ -15,7 +15,11 @@ MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 MOST_FILES = 10_000
 BREAKS_OFF = "%(name)s is damaged: its file %(file)s breaks off or breaks down after row %(line)s."
 # What is inside of files that are zip archives only to programs.
-_DISGUISED = {"xl/workbook.xml": refused.EXCEL, "xl/workbook.bin": refused.EXCEL}
+_DISGUISED = {
+    "xl/workbook.xml": refused.EXCEL,
+    "xl/workbook.bin": refused.EXCEL,
+    **dict.fromkeys(("content.xml", "word/document.xml", "Index/Document.iwa"), refused.OFFICE),
+}
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -10,15 +11,22 @@ from app.services.data.imports.rows import BadRow, RawRow
 from app.services.data.imports.sources.bytes import Damaged
 from app.services.data.imports.sources.json_lines import LONGEST_LINE, NOT_UTF8, lines, too_long
 
-DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV"}
+MARK = codecs.BOM_UTF8.decode()
+DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV", "|": "CSV"}
+# What spreadsheets write before the header, to tell one another the delimiter.
+TOLD = re.compile(r'"?sep=([,\t;|])"?')
 # Columns that make a table of a file without any delimiter.
 ALONE = ("prompt", "question", "instruction", "messages", "conversations")
 
 
 def delimiter_of(head: bytes) -> str | None:
     """The delimiter of a file that begins like this; None if its first line is no header."""
-    first = head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").partition(b"\n")[0]
+    first = head.lstrip(b"\r\n" + codecs.BOM_UTF8).partition(b"\n")[0]
     line = first.decode("utf-8", "replace").rstrip("\r")
+    if told := TOLD.fullmatch(line):
+        return told.group(1)
+    if line.startswith("|"):
+        return None  # a table of Markdown
     outside = "".join(line.split('"')[::2])
     found, count = max(((sign, outside.count(sign)) for sign in DELIMITERS), key=lambda pair: pair[1])
     if count:
@@ -31,7 +39,9 @@ def delimited(stream: BinaryIO, delimiter: str) -> Iterator[RawRow | BadRow]:
     csv.field_size_limit(LONGEST_LINE)
     text = _Text(stream)
     reader = csv.reader(text, delimiter=delimiter, strict=True)
-    header = _header(reader)
+    written, header = _header(reader)
+    if not text.is_utf8:
+        raise Damaged("%(name)s has a header that is not UTF-8: save it as UTF-8.")
     size = len(header)
     while True:
         text.is_utf8 = text.fits = True
@@ -43,8 +53,8 @@ def delimited(stream: BinaryIO, delimiter: str) -> Iterator[RawRow | BadRow]:
         except csv.Error as error:
             yield BadRow(line, None, _why(error, text.line - line))
             continue
-        if not values:
-            continue
+        if not values or [values[0].removeprefix(MARK), *values[1:]] == written:
+            continue  # the header again, where files were joined
         if not text.fits:
             yield BadRow(line, None, too_long())
         elif not text.is_utf8:
@@ -68,6 +78,7 @@ class _Text:
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = lines(stream)
         self.line = 0
+        self._is_beginning = True
         self.is_utf8 = self.fits = True
 
     def __iter__(self) -> "_Text":
@@ -79,8 +90,9 @@ class _Text:
         if content is None:
             self.fits = False
             return "\n"
-        if self.line == 1:
+        while self._is_beginning and content.startswith(codecs.BOM_UTF8):
             content = content.removeprefix(codecs.BOM_UTF8)
+        self._is_beginning = self._is_beginning and not content.strip()
         try:
             return content.decode()
         except UnicodeDecodeError:
@@ -88,13 +100,15 @@ class _Text:
             return content.decode("utf-8", "replace")
 
 
-def _header(reader: Iterator[list[str]]) -> list[str]:
+def _header(reader: Iterator[list[str]]) -> tuple[list[str], list[str]]:
+    """The header as it is written, and the columns' names. Raises Damaged."""
     try:
-        found = next((values for values in reader if values), [])
+        found = next((values for values in reader if values and not values[0].startswith("sep=")), [])
     except csv.Error as error:
-        raise Damaged("%(name)s has no header that can be read: %(why)s.", why=error) from None
+        why = "its lines end with CR alone" if "new-line" in str(error) else error
+        raise Damaged("%(name)s has no header that can be read: %(why)s.", why=why) from None
     header = [name.strip() or f"column {number}" for number, name in enumerate(found, 1)]
     twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
         raise Damaged("%(name)s has more than one column %(column)s.", column=twice[0])
-    return header
+    return found, header

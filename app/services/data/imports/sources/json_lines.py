@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -10,6 +11,7 @@ from pydantic_core import from_json
 from app.services.data.imports.rows import BadRow, RawRow
 
 LONGEST_LINE = 16 * 2**20
+MARKS = re.compile(rb"(?:[\s\x1e]|%s)+" % codecs.BOM_UTF8)
 NOT_UTF8 = "is not UTF-8 (Latin-1 or Windows-1252, perhaps)"
 
 
@@ -40,6 +42,13 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
+def after_marks(content: bytes) -> bytes:
+    """Without what may stand before a row and says nothing: blanks, byte order marks of files that were joined, and the
+    record separators of JSON text sequences."""
+    start = MARKS.match(content)
+    return content[start.end() :] if start else content
+
+
 def too_long() -> str:
     """Why a row isn't held."""
     return f"is longer than {LONGEST_LINE:,} bytes"
@@ -48,7 +57,7 @@ def too_long() -> str:
 def _unusual(line: int, content: bytes | None) -> RawRow | BadRow | None:
     if content is None:
         return BadRow(line, None, too_long())
-    content = content.strip().removeprefix(codecs.BOM_UTF8)
+    content = after_marks(content.strip())
     if not content:
         return None
     try:

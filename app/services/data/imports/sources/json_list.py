@@ -12,19 +12,19 @@ from typing import BinaryIO
 
 from app.services.data.imports.rows import BadRow, RawRow
 from app.services.data.imports.sources.bytes import CHUNK, Damaged
-from app.services.data.imports.sources.json_lines import LONGEST_LINE, NOT_UTF8
+from app.services.data.imports.sources.json_lines import LONGEST_LINE, NOT_UTF8, after_marks
 
 BREAKS_OFF = "%(name)s is damaged: its list breaks off after item %(line)s."
 # What such an object calls its list.
 WRAPPERS = ("data", "rows", "records", "items", "examples", "instances", "train", "results", "annotations")
 _WRAPPED = re.compile(rb'\s*\{\s*"(?:%s)"\s*:\s*(?=\[\s*[\]{])' % "|".join(WRAPPERS).encode())
-_BLANK = re.compile(r"[ \t\r\n\ufeff]*")
+_BLANK = re.compile(r"[ \t\r\n\x1e\ufeff]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_wrapped(head: bytes) -> bool:
     """Whether a file that begins like this is an object around a list."""
-    return _WRAPPED.match(head.removeprefix(codecs.BOM_UTF8)) is not None
+    return _WRAPPED.match(after_marks(head)) is not None
 
 
 def json_list(stream: BinaryIO, *, is_sequence: bool = False) -> Iterator[RawRow | BadRow]:

@@ -3,8 +3,11 @@
 import codecs
 
 from app.phrases import phrase
+from app.services.data.imports.sources.json_lines import after_marks
 
 EXCEL = phrase("%(name)s is an Excel workbook, which isn't read: save it as CSV.")
+OFFICE = phrase("%(name)s is a document of an office program, which isn't read: save its table as CSV.")
+ZLIB = (b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 TAR = phrase("%(name)s is a tar archive, which isn't read: give the files in it, or a zip.")
 
 _BY_MAGIC = (
@@ -17,6 +20,7 @@ _BY_MAGIC = (
     (b"\x04\x22\x4d\x18", phrase("%(name)s is compressed with LZ4, which isn't read: use zstd or gzip.")),
     (b"\x1f\x9d", phrase("%(name)s is compressed with compress, which isn't read: use gzip.")),
     (b"\x5d\x00\x00", phrase("%(name)s is compressed with LZMA alone, which isn't read: use xz.")),
+    *((magic, phrase("%(name)s is compressed with zlib alone, which isn't read: use gzip.")) for magic in ZLIB),
     (b"\xd0\xcf\x11\xe0", EXCEL),
     (b"%PDF", phrase("%(name)s is a PDF, which isn't read.")),
     (b"Obj\x01", phrase("%(name)s is an Avro file, which isn't read: write it as Parquet or JSON Lines.")),
@@ -42,7 +46,7 @@ def why_not(head: bytes) -> str | None:
         return _UTF_32
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return _UTF_16
-    start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    start = after_marks(head)[:1]
     if start == b"<":
         return _MARKUP
     return _of_zeros(head[:1_000])

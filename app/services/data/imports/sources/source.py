@@ -1,6 +1,5 @@
 """A file, a pipe or an upload as rows: what it is packed in and written as is found out from its first bytes."""
 
-import codecs
 import io
 import os
 import stat
@@ -18,7 +17,7 @@ from app.services.data.imports.sources import archive, json_list, parquet, refus
 from app.services.data.imports.sources.bytes import Damaged, Enough, bounded, buffered, looked_at, spooled
 from app.services.data.imports.sources.compression import compression_of, unpacked
 from app.services.data.imports.sources.delimited import DELIMITERS, delimited, delimiter_of
-from app.services.data.imports.sources.json_lines import json_lines
+from app.services.data.imports.sources.json_lines import after_marks, json_lines
 
 STANDARD_INPUT = Path("-")
 
@@ -193,7 +192,7 @@ def shown(name: str) -> str:
 
 def _text_rows(head: bytes, stream: BinaryIO) -> tuple[str, Rows]:
     """How a text is written, and its rows."""
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    text = after_marks(head)
     first = text.partition(b"\n")[0].strip()
     if text.startswith(b"[") or json_list.is_wrapped(head):
         return "JSON", json_list.json_list(stream)

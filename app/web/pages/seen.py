@@ -1,0 +1,30 @@
+"""Two people at one form: whoever saves second is told of the first, and nobody's change is overwritten unseen.
+
+A form takes along what of the project it was made from, as a digest; one without it, which no page of ours sends,
+overwrites.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.tables import Project
+from app.errors import Conflict
+
+
+class ChangedMeanwhile(Conflict):
+    """Somebody has changed this since you opened the page. What you typed is still here: save again to put it there."""
+
+
+def digest_of(shown: object) -> str:
+    """A digest of what a form shows before anybody types, whatever JSON can say of that."""
+    return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+async def require_seen(db: AsyncSession, project: Project, seen: str, now: Callable[[Project], str]) -> None:
+    """Lock the project as it is by now. Raises ChangedMeanwhile where a form would show something else of it."""
+    await db.refresh(project, with_for_update={"key_share": True})
+    if seen and seen != now(project):
+        raise ChangedMeanwhile
