@@ -201,7 +201,7 @@ async def test_nothing_is_wider_than_a_phone(db: AsyncSession, sign_in: SignIn, 
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, theme)
     await page.goto(f"/projects/{slug}/datasets")
     place = page.locator(".views [aria-current]")
-    await expect(place).to_be_in_viewport(ratio=1)  # the row of pages has been scrolled to it
+    await expect(place).to_be_in_viewport(ratio=0.99)  # the row of pages has been scrolled to it, by whole pixels
     await expect(place).to_have_text("Dataset versions")
 
 

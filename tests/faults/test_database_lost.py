@@ -49,7 +49,8 @@ def logged() -> Iterator[list[Any]]:
 class Client:
     """A program that judges all that it is given, and does what it is told when it is told to wait."""
 
-    def __init__(self, site: FastAPI, token: str) -> None:
+    def __init__(self, site: FastAPI, slug: str, token: str) -> None:
+        self.next_task = f"/api/v1/projects/{slug}/next-task"
         transport = httpx.ASGITransport(site)
         headers = {"Authorization": f"Bearer {token}"}
         self.http = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
@@ -65,8 +66,8 @@ class Client:
             self.refusals.append(answer)
             await asyncio.sleep(0.05)
 
-    async def judge_all(self, slug: str) -> None:
-        while (task := await self.insist("GET", f"/api/v1/projects/{slug}/next-task")).status_code == 200:
+    async def judge_all(self) -> None:
+        while (task := await self.insist("GET", self.next_task)).status_code == 200:
             self.key += 1
             address = f"/api/v1/assignments/{task.json()['assignment_id']}/judgements"
             headers = {"Idempotency-Key": str(self.key)}
@@ -77,14 +78,14 @@ class Client:
 
 @pytest.fixture
 async def clients(site: FastAPI, db: AsyncSession) -> AsyncIterator[list[Client]]:
-    project = await make_project(db, "eggs", overlap=PEOPLE)
+    project = await make_project(db, overlap=PEOPLE)
     for _ in range(TASKS):
         await make_task(db, project)
     people = [await make_member(db, project) for _ in range(PEOPLE)]
     tokens = [await accounts.create_api_token(db, person.user_id, name="test") for person in people]
     await db.commit()
     await db.close()
-    clients = [Client(site, token) for token in tokens]
+    clients = [Client(site, project.slug, token) for token in tokens]
     yield clients
     for client in clients:
         await client.http.aclose()
@@ -101,7 +102,7 @@ async def test_every_judgement_that_was_acknowledged_is_there_once_and_whoever_w
 ) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         for client in clients:
-            group.create_task(client.judge_all("eggs"))
+            group.create_task(client.judge_all())
         while sum(len(client.acknowledged) for client in clients) < TASKS:  # noqa: ASYNC110 - others do it
             await asyncio.sleep(0.01)
         kill(server)
@@ -125,7 +126,7 @@ async def test_every_judgement_that_was_acknowledged_is_there_once_and_whoever_w
 async def test_a_database_that_takes_no_writes_is_one_that_is_away_for_whoever_writes(
     server: EmbeddedPostgres, site: FastAPI, clients: list[Client], logged: list[Any]
 ) -> None:
-    reading = await clients[0].insist("GET", "/api/v1/projects/eggs/next-task")
+    reading = await clients[0].insist("GET", clients[0].next_task)
     address = f"/api/v1/assignments/{reading.json()['assignment_id']}/judgements"
     role = "ALTER ROLE CURRENT_USER SET default_transaction_read_only"
     with psycopg.connect(server.url, autocommit=True) as connection:

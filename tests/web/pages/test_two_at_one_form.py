@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
 from tests.browser.seed import Seeded
-from tests.seeded import seeded, seeded_template, seeded_url, site
-from tests.web.doors import Door, database_url, doors
+from tests.seeded import seeded, seeded_template, site
+from tests.web.doors import Door, database_url, doors, seeded_url
 from tests.web.pages.test_questions import RANKING
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
