@@ -91,6 +91,7 @@ def export(
 @dataset_commands.command()
 def cut(
     project: ProjectName,
+    kind: Annotated[DatasetKind, typer.Option(help="preferences or demonstrations.")] = "preferences",
     verdicts: Annotated[
         bool | None,
         typer.Option(
@@ -106,11 +107,13 @@ def cut(
         ),
     ] = None,
 ) -> None:
-    """Cut a version with all current judgements of a project; they can't be changed from then on."""
+    """Cut a version with all current judgements of a project, or demonstrations; it can't be changed from then on."""
 
     async def cut_now(db: AsyncSession) -> DatasetVersion:
         found = await projects.named(db, project)
         home = settings().home
+        if kind == "demonstrations":
+            return await datasets.cut_demonstrations(db, found, home=home)
         beliefs = await annotators.beliefs(db, found, home, settings_of(found).people.weigh)
         return await datasets.cut_preferences(
             db, found, home=home, prefers_verdicts=verdicts, takes_machines=machines, beliefs=beliefs
@@ -118,7 +121,8 @@ def cut(
 
     version = in_transaction(cut_now)
     counts = ", ".join(f"{count:,} {what}" for what, count in version.counts.items())
-    words = f"Dataset {version.number} of {project} holds {version.row_count:,} judgements ({counts}): {version.path}"
+    rows = "demonstrations" if kind == "demonstrations" else f"judgements ({counts})"
+    words = f"Dataset {version.number} of {project} holds {version.row_count:,} {rows}: {version.path}"
     say(words, {"number": version.number, "row_count": version.row_count, "counts": version.counts})
 
 

@@ -265,6 +265,8 @@ class Counts(values.Answer):
 
 
 class CutIn(values.Body):
+    kind: Literal["demonstrations", "preferences"] = "preferences"
+    """`demonstrations`: what training prompts have of them, without training on them; the other choices are of preferences."""
     prefers_verdicts: bool | None = None
     """Where a reviewer has decided, the verdict alone counts; false: no verdict does; null: as the project has it."""
     takes_machines: bool | None = None

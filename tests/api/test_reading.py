@@ -116,6 +116,8 @@ async def test_a_cut_of_nothing_is_refused_and_an_export_takes_what_its_switches
     owner = calling("owner")
     empty = await owner.post("/api/v1/projects/bare/datasets")
     assert (empty.status_code, "no judgement yet" in empty.json()["detail"]) == (409, True)
+    undemonstrated = await owner.post("/api/v1/projects/bare/datasets", json={"kind": "demonstrations"})
+    assert (undemonstrated.status_code, "no demonstration yet" in undemonstrated.json()["detail"]) == (409, True)
     asked = await owner.post(f"{PROJECT}/datasets")
     run = asked.json()["id"]
     assert (asked.status_code, (await owner.post(f"{PROJECT}/datasets")).status_code) == (202, 409)

@@ -31,6 +31,7 @@ from app.services.published.thing import Broken, of_dataset
 from training.records import DemonstrationRecord, PreferenceRecord, Split
 
 NOTHING_SAID = phrase("There is no judgement yet to make a dataset of.")
+NOTHING_DEMONSTRATED = phrase("There is no demonstration yet to make a dataset of.")
 
 
 class BrokenDataset(Conflict):
@@ -114,6 +115,12 @@ async def require_judgements(db: AsyncSession, project: Project) -> None:
         raise Conflict(NOTHING_SAID)
 
 
+async def require_demonstrations(db: AsyncSession, project: Project) -> None:
+    """Raises Conflict where no training prompt has one."""
+    if not await demonstrations(db, project.id, "train", most=1):
+        raise Conflict(NOTHING_DEMONSTRATED)
+
+
 async def cut_demonstrations(
     db: AsyncSession, project: Project, *, home: Path, run_id: int | None = None
 ) -> DatasetVersion:
@@ -121,7 +128,7 @@ async def cut_demonstrations(
     await _hold(db, project)
     records = await demonstrations(db, project.id, "train")
     if not records:
-        raise Conflict("There is no demonstration yet to make a dataset of.")
+        raise Conflict(NOTHING_DEMONSTRATED)
     with Draft(home, project.slug, "demonstrations") as draft:
         await asyncio.to_thread(draft.write, records)
         latest = await newest(db, project.id, "demonstrations")
@@ -131,7 +138,7 @@ async def cut_demonstrations(
 
 
 async def demonstrations(
-    db: AsyncSession, project_id: int, split: Split, *, last_id: int | None = None
+    db: AsyncSession, project_id: int, split: Split, *, last_id: int | None = None, most: int | None = None
 ) -> list[DemonstrationRecord]:
     """The demonstrations that count, in the order in which they came: not of a judgement that was changed."""
     until = true() if last_id is None else Demonstration.id <= last_id
@@ -149,6 +156,7 @@ async def demonstrations(
             until,
         )
         .order_by(Demonstration.id)
+        .limit(most)
     )
     return [DemonstrationRecord(str(prompt_id), conversation(messages), text) for prompt_id, messages, text in rows]
 

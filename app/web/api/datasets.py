@@ -49,8 +49,8 @@ async def list_datasets(
     summary="Cut a dataset version",
 )
 async def cut(project: OwnedProject, caller: Caller, db: Db, body: CutIn | None = None) -> RunOut:
-    """An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
-    of the newest version when it holds them all already. 409 while one is being cut."""
+    """An immutable snapshot of all current judgements, or demonstrations, which a worker writes. The run's `result` has
+    its `number`: that of the newest version when it holds them all already. 409 while one is being cut."""
     chosen = (body or CutIn()).model_dump()
     return RunOut.model_validate(await cutting.start(db, caller.user_id, project, **chosen))
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.tables import Judgement
 from app.db.tables.judging import AnswerType
-from app.db.tables.lineage import ModelKind
+from app.db.tables.lineage import DatasetKind, ModelKind
 from app.db.tables.runs import RoundTrigger
 from app.services.data.exports.schema import ColumnType
 from app.services.data.notes import LONGEST_NOTE, LONGEST_TAG, MOST_TAGS
@@ -365,6 +365,11 @@ class NewsOut(BaseModel):
 
 
 class CutIn(In):
+    kind: DatasetKind = Field(
+        "preferences",
+        description="`demonstrations`: what training prompts have of them, without training on them; the other choices"
+        " are of preferences.",
+    )
     prefers_verdicts: bool | None = Field(
         None,
         description="Where a reviewer has decided, the verdict alone counts; false: no verdict does; null: as the"

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from app.db.tables import DatasetVersion, Project, Run
+from app.db.tables.lineage import DatasetKind
 from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.services.data import datasets
 from app.services.data.exports.asked import Asked
@@ -58,6 +59,7 @@ class Cutting:
 class CutForm(BaseModel):
     """`verdicts`: where a reviewer has decided, the verdict counts `alone` or not at all (`none`)."""
 
+    kind: DatasetKind = "preferences"
     verdicts: Literal["alone", "none"] | None = None
 
 
@@ -97,6 +99,7 @@ async def list_datasets(
         counted=_counted,
         unused=overview.judgements_since_snapshot,
         judgements=overview.judgements,
+        demonstrations=overview.demonstrations,
         review=Review.of(managed.project.review),
         has_verdicts=await reviews.has_verdicts(db, managed.project),
         cutting=await _cutting(db, managed.project),
@@ -116,7 +119,7 @@ async def show_cutting(request: Request, managed: ManagedProject, db: Db) -> Res
 async def cut(project: OwnedProject, principal: CurrentUser, form: Annotated[CutForm, Form()], db: Db) -> Response:
     """Has a worker cut the next version for an owner; without new judgements it is the newest one again."""
     prefers = form.verdicts and form.verdicts == "alone"
-    await cutting.start(db, principal.user_id, project, prefers_verdicts=prefers)
+    await cutting.start(db, principal.user_id, project, kind=form.kind, prefers_verdicts=prefers)
     return render.redirect(f"/projects/{project.slug}/datasets")
 
 

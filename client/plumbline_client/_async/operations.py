@@ -308,8 +308,8 @@ class AsyncOperations:
     ) -> models.Run:
         """Cut a dataset version.
 
-        An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
-        of the newest version when it holds them all already. 409 while one is being cut.
+        An immutable snapshot of all current judgements, or demonstrations, which a worker writes. The run's `result` has
+        its `number`: that of the newest version when it holds them all already. 409 while one is being cut.
         """
         return await self._transport.ask(
             Call(

@@ -2,6 +2,7 @@
 """Dataset versions: cut, exported, and loaded into what a program works with."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -34,14 +35,15 @@ class Datasets:
         return self._api.list_datasets(project)
 
     def cut(self, project: str, choices: CutIn | None = None, *, timeout_seconds: float | None = None) -> Dataset:
-        """A version of all judgements that there are now, once a worker has written it; the newest one where nothing
-        has changed since. Raises RunFailed, TimeoutError."""
+        """A version of all judgements that there are now, or demonstrations, once a worker has written it; the newest
+        one where nothing has changed since. Raises RunFailed, TimeoutError."""
         run = self._runs.wait(self._api.cut(project, choices), timeout_seconds=timeout_seconds)
-        return self._api.read_dataset(project, int((run.result or {})["number"]))
+        kind = choices.kind if choices else None
+        return self._api.read_dataset(project, int((run.result or {})["number"]), kind=kind)
 
     def export(self, project: str, number: int | None = None, **asked: Any) -> Download:
         """The rows of a version as a file, to `.save(...)`; `asked` is what `client.api.export` takes."""
-        return self._api.export(project, number or self._newest(project), **asked)
+        return self._api.export(project, number or self._newest(project, asked), **asked)
 
     def save(
         self,
@@ -58,7 +60,7 @@ class Datasets:
         What is too large for the site to make at once is made by a worker first, and waited for. Raises RunFailed,
         ApiError, Unreachable.
         """
-        number = number or self._newest(project)
+        number = number or self._newest(project, asked)
         try:
             return self._api.export(project, number, **{"format": format, **asked}).save(to, progress=progress)
         except Conflict as refused:
@@ -95,7 +97,7 @@ class Datasets:
         are held in memory. Raises Missing where the library isn't installed.
         """
         frames.require(into)
-        number = number or self._newest(project)
+        number = number or self._newest(project, asked)
         with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
             file = Path(cache or folder) / _name(project, number, asked)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +105,12 @@ class Datasets:
                 self.save(project, file, number, progress=progress, **asked)
             return apart(frames.opened, file, into, Path(cache) if cache else None)
 
-    def _newest(self, project: str) -> int:
+    def _newest(self, project: str, asked: Mapping[str, Any]) -> int:
+        kind = asked.get("kind") or "preferences"
         for version in self._api.list_datasets(project):
-            if version.kind == "preferences":
+            if version.kind == kind:
                 return version.number
-        raise PlumblineError(f"{project} has no dataset version yet: cut one, client.datasets.cut({project!r}).")
+        raise PlumblineError(f"{project} has no dataset version yet that holds {kind}: cut one, client.datasets.cut.")
 
 
 def _name(project: str, number: int, asked: dict[str, Any]) -> str:

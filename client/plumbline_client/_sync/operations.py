@@ -303,8 +303,8 @@ class Operations:
     def cut(self, slug: str, body: models.CutIn | None = None, *, idempotency_key: str | None = None) -> models.Run:
         """Cut a dataset version.
 
-        An immutable snapshot of all current judgements, which a worker writes. The run's `result` has its `number`: that
-        of the newest version when it holds them all already. 409 while one is being cut.
+        An immutable snapshot of all current judgements, or demonstrations, which a worker writes. The run's `result` has
+        its `number`: that of the newest version when it holds them all already. 409 while one is being cut.
         """
         return self._transport.ask(
             Call(

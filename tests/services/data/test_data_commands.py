@@ -107,12 +107,15 @@ def test_chosen_responses_become_demonstrations_once_and_only_when_asked_for(
     plumbline(*importing)
     assert one(database_url, known) == 0
     assert "There is no demonstration" in plumbline("run", "start", "sft", "--project", "harmless").refusal
+    assert "no demonstration yet" in plumbline("dataset", "cut", "--kind", "demonstrations", "-p", "harmless").refusal
     plumbline(*importing, "--demonstrate")
     plumbline(*importing, "--demonstrate")
     chosen = "SELECT count(DISTINCT (c.prompt_id, c.text)) FROM judgements j JOIN task_completions t USING (task_id)"
     better = "WHERE (t.position = 0) = (j.preference > 0)"
     expected = one(database_url, f"{chosen} JOIN completions c ON c.id = t.completion_id {better}")
     assert one(database_url, known) == expected
+    cut = plumbline("dataset", "cut", "--kind", "demonstrations", "-p", "harmless")
+    assert " demonstrations: " in cut.out
     assert "is in the queue" in plumbline("run", "start", "sft", "--project", "harmless").out
 
 

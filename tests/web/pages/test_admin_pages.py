@@ -348,6 +348,24 @@ async def test_a_version_that_is_cut_can_be_downloaded(
         assert file.headers["content-disposition"].endswith(f'everyday-help-preferences-3.{form}"')
 
 
+async def test_demonstrations_are_cut_without_being_trained_on(
+    doors: dict[str, Door], sessions: SessionFactory, tmp_path: Path
+) -> None:
+    offered = await read(doors["owner"], f"{PROJECT}/datasets")
+    assert 'name="kind" value="demonstrations"' in offered
+    assert 'name="kind" value="demonstrations"' not in await read(doors["reviewer"], f"{PROJECT}/datasets")
+    before = len(re.findall(r'<tr id="demonstrations-', offered))
+    await doors["owner"].send("POST", f"{PROJECT}/datasets", {"kind": "demonstrations"})
+    await cut_what_waits(sessions, tmp_path / "home")
+    html = await read(doors["owner"], f"{PROJECT}/datasets")
+    versions = re.findall(r'<tr id="demonstrations-(\d+)', html)
+    assert len(versions) == before + 1
+    file = await doors["reviewer"].send(
+        "GET", f"{PROJECT}/datasets/{versions[0]}/export?kind=demonstrations&format=jsonl&schema=messages"
+    )
+    assert file.text.startswith('{"messages": [{"role": "user"')
+
+
 async def test_the_page_offers_every_schema_of_a_kind_of_dataset(
     doors: dict[str, Door], lengths: Schema[Pair], sessions: SessionFactory, tmp_path: Path
 ) -> None:

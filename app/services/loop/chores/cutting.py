@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project, Run
+from app.db.tables.lineage import DatasetKind
 from app.db.tables.runs import TERMINAL_RUN_STATES
 from app.errors import Conflict
 from app.services.data import datasets
@@ -15,11 +16,15 @@ async def start(
     actor_id: int | None,
     project: Project,
     *,
-    prefers_verdicts: bool | None,
+    kind: DatasetKind = "preferences",
+    prefers_verdicts: bool | None = None,
     takes_machines: bool | None = None,
 ) -> Run:
-    """Queue the next version of the preferences. Raises Conflict while one is cut, and where nothing was said yet."""
-    await datasets.require_judgements(db, project)
+    """Queue the next version. Raises Conflict while one is cut, and where there is nothing to put in.
+
+    What counts of verdicts and machines is asked of preferences alone."""
+    require = datasets.require_demonstrations if kind == "demonstrations" else datasets.require_judgements
+    await require(db, project)
     run = await latest(db, project)
     if run is not None and run.state not in TERMINAL_RUN_STATES:
         raise Conflict("A version is being cut already.")
@@ -27,7 +32,7 @@ async def start(
         db,
         project_id=project.id,
         stage="snapshot",
-        settings={"prefers_verdicts": prefers_verdicts, "takes_machines": takes_machines},
+        settings={"kind": kind, "prefers_verdicts": prefers_verdicts, "takes_machines": takes_machines},
         started_by_id=actor_id,
     )
 

@@ -1,4 +1,4 @@
-"""Snapshot: the judgements become an immutable dataset version."""
+"""Snapshot: the judgements, or the demonstrations, become an immutable dataset version."""
 
 from app.db.base import Json
 from app.db.tables import DatasetVersion
@@ -10,6 +10,8 @@ from app.services.loop.stages.stage import End, Watch, WatchedStage, Work
 
 
 async def _perform(work: Work, watch: Watch) -> End:
+    if work.run.settings.get("kind") == "demonstrations":
+        return End(_told(await datasets.cut_demonstrations(work.db, work.project, home=work.home, run_id=work.run.id)))
     weigh = work.run.settings.get("weigh") or work.settings.people.weigh
     version = await datasets.cut_preferences(
         work.db,
@@ -21,8 +23,11 @@ async def _perform(work: Work, watch: Watch) -> End:
         beliefs=await annotators.beliefs(work.db, work.project, work.home, weigh),
         watch=watch,
     )
-    result: Json = {"dataset_version_id": version.id, "number": version.number, "rows": version.row_count}
-    return End(result | await _worth(work, version))
+    return End(_told(version) | await _worth(work, version))
+
+
+def _told(version: DatasetVersion) -> Json:
+    return {"dataset_version_id": version.id, "number": version.number, "rows": version.row_count}
 
 
 async def _worth(work: Work, version: DatasetVersion) -> Json:
@@ -47,7 +52,7 @@ SNAPSHOT = WatchedStage(
     title=phrase("Snapshot"),
     perform=_perform,
     own_figures={
-        "rows": Words(phrase("Judgements written down"), "count"),
+        "rows": Words(phrase("Rows written"), "count"),
         "labels_saved": Words(phrase("Labels of people that machines saved"), "count"),
         "labels_saved_low": Words(phrase("Labels saved, at least"), "count"),
         "labels_saved_high": Words(phrase("Labels saved, at most"), "count"),
