@@ -1,9 +1,9 @@
 """What several processes of one run gain: 1 and N on the same cores, and what N could gain at most.
 
-    python -m bench.ranks [--processes 2] [--stages generate,reward,distil,ppo] [--repeats 3] [--scale 2] [--width 128]
+    python -m bench.ranks [--processes 2] [--stages generate,reward,distil,ppo] [--repeats 3] [--scale 16] [--width 128]
 
 Each run is the real command, with one thread a process. Timed is what follows its first step, to its end: loading is
-left out. The limit is that of N runs at the same time that have nothing in common: cores that share a memory, or are
+left out, and runs should take half a minute, or their ends weigh too much. The limit is that of N runs at the same time that have nothing in common: cores that share a memory, or are
 two threads of one, don't do N times the work. The runs take turns, and ratios are of medians, so that a neighbour
 disturbs all alike; where there is one, they still say little. Prints a table and a line of JSON.
 """
@@ -153,7 +153,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--stages", type=lambda text: text.split(","), default=list(STAGES))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--scale", type=int, default=16)
     parser.add_argument("--width", type=int, default=Architecture().hidden_size)
     parser.add_argument("--layers", type=int, default=Architecture().layers)
     return parser.parse_args()
