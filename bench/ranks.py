@@ -3,9 +3,10 @@
     python -m bench.ranks [--processes 2] [--stages generate,reward,distil,ppo] [--repeats 3] [--scale 16] [--width 128]
 
 Each run is the real command, with one thread a process. Timed is what follows its first step, to its end: loading is
-left out, and runs should take half a minute, or their ends weigh too much. The limit is that of N runs at the same time that have nothing in common: cores that share a memory, or are
-two threads of one, don't do N times the work. The runs take turns, and ratios are of medians, so that a neighbour
-disturbs all alike; where there is one, they still say little. Prints a table and a line of JSON.
+left out, and runs should take half a minute, or their ends weigh too much. The limit is that of N runs at the same
+time that have nothing in common: cores that share a memory, or are two threads of one, don't do N times the work. The
+runs take turns, and ratios are of medians, so that a neighbour disturbs all alike; where there is one, they still say
+little. Prints a table and a line of JSON.
 """
 
 import argparse
