@@ -90,10 +90,14 @@ def load_preferences(
         raise InputError("all training pairs are ties: there is no preference to learn")
     if all(pair.a == pair.b for pair in train if pair.preference != 0.5):
         raise InputError("all judged training pairs are of equal responses: there is no preference to learn")
-    # To prefer one of two equal responses is nothing that a model could be right about.
-    measured = [pair for pair in validation if pair.a != pair.b or pair.preference == 0.5]
+    measured = [pair for pair in validation if can_be_measured(pair.a, pair.b, pair.preference)]
     dropped = dropped_train + dropped_validation + len(validation) - len(measured)
     return Preferences(shared_out(train), measured, dropped)
+
+
+def can_be_measured(a: Example, b: Example, preference: float) -> bool:
+    """Whether a pair can be measured on: to prefer one of two equal responses is nothing to be right about."""
+    return a != b or preference == 0.5
 
 
 def by_harm(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:

@@ -14,6 +14,7 @@ from training.data.examples import Pair
 from training.data.opening import load, open_reward_model
 from training.preferences.agreement import Agreement, accuracy_difference, agreement
 from training.preferences.calibration import calibration
+from training.preferences.comparisons import can_be_measured
 from training.preferences.subsets import subset_figures
 from training.records import PreferenceRecord, ScoredPairRecord
 from training.reward.heads import by_criterion
@@ -62,7 +63,7 @@ def head_figures(reward_model: RewardModel, pairs: Sequence[Pair]) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A validation pair that the model can read; `place` counts those of its source, others too, from 0."""
+    """A validation pair that is measured on; `place` counts those of its source, others too, from 0."""
 
     record: PreferenceRecord
     place: int
@@ -78,7 +79,9 @@ def held_out_records(model: RewardModel, path: Path, *, max_length: int) -> list
         seen[record.source] += 1
     sides = [record.response_a for record in records], [record.response_b for record in records]
     fitting = encode_answers(model, records, *sides, max_length=max_length)
-    return [HeldOut(record, place_of[id(record)]) for record, _ in fitting]
+    return [
+        HeldOut(record, place_of[id(record)]) for record, (a, b) in fitting if can_be_measured(a, b, record.preference)
+    ]
 
 
 def previous_differences(

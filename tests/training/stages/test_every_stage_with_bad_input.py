@@ -159,8 +159,9 @@ def test_all_ties_teach_dpo_nothing(
     assert "all training pairs are ties" in said
 
 
+@pytest.mark.parametrize("stage", ["dpo", "reward"])
 def test_validation_pairs_of_equal_responses_measure_nothing(
-    settings: dict[str, dict[str, object]], world: Path, tmp_path: Path
+    stage: str, settings: dict[str, dict[str, object]], world: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "equal.jsonl"
     rows = [json.loads(line) for line in (world / "few_preferences.jsonl").read_text().splitlines()]
@@ -168,7 +169,7 @@ def test_validation_pairs_of_equal_responses_measure_nothing(
         if row["split"] == "validation":
             row |= {"response_b": row["response_a"], "preference": 1.0}
     path.write_text("\n".join(map(json.dumps, rows)))
-    assert toy.run("dpo", tmp_path / "out", **settings["dpo"] | {"preferences": path}) == 0
+    assert toy.run(stage, tmp_path / "out", **settings[stage] | {"preferences": path}) == 0
     told = toy.result(tmp_path / "out")
     assert (told["accuracy"], told["validation_pairs"], told["pairs_dropped"]) == (
         None,
