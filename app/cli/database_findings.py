@@ -148,8 +148,10 @@ def _artifacts(connection: Connection, home: Path, *, all_files: bool) -> Iterat
 
 def _not_moved(shelf: Shelf, paths: list[str]) -> Iterator[Finding]:
     """What a backup brought back into the home, or was there before there was a storage."""
+    if shelf.bucket is None:
+        return
     with suppress(Away):  # a finding of its own
-        stored = set(paths) if shelf.bucket is None else shelf.bucket.paths()
+        stored = shelf.bucket.paths()
         here = [path for path in paths if path not in stored and (shelf.home / path).exists()]
         if here:
             what = f"{len(here):,} models and dataset versions lie in this home alone: other hosts don't have them."

@@ -4,19 +4,15 @@ names."""
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import SITE, app
 from app.cli.backup import Progress
 from app.cli.database import in_transaction
-from app.db.tables import DatasetVersion, ModelVersion
 from app.errors import Conflict
-from app.services.published import moving
+from app.services.published import moving, registered
 from app.services.published.bucket import Bucket
 from app.services.published.moving import Moved
 from app.services.published.shelf import Shelf, shelf_of
-from app.services.published.thing import Published, of_dataset, of_model
 from app.settings import settings
 
 storage = typer.Typer(help="Models and datasets in a storage: moved, swept.", no_args_is_help=True)
@@ -32,7 +28,7 @@ def move(
     """Put every model and dataset version into the storage that isn't in it. Each is compared while it is sent; broken
     off, it goes on where it was. People and workers go on meanwhile."""
     shelf, _ = _shelf()
-    things = in_transaction(_things)
+    things = in_transaction(registered.things)
     done = (moving.to_home if back else moving.to_storage)(shelf, things, Progress())
     print("\n".join(_moved(done, shelf, back=back)))
     if done.problems:
@@ -49,7 +45,7 @@ def sweep(
     unfinished = dict(bucket.unfinished()) if dry_run else shelf.remove_unfinished()
     for folder, size_bytes in sorted(unfinished.items()):
         print(f"{'Would remove' if dry_run else 'Removed'} {folder}, {size_bytes / 1e6:,.1f} MB, never finished.")
-    known = {thing.path for thing in in_transaction(_things)}
+    known = {thing.path for thing in in_transaction(registered.things)}
     for path in sorted(bucket.paths() - known):
         print(f"{path} is whole, and this database doesn't know it: it stays.")
 
@@ -59,16 +55,6 @@ def _shelf() -> tuple[Shelf, Bucket]:
     if shelf.bucket is None:
         raise Conflict("No storage is set: name one by PLUMBLINE_STORAGE_URL=s3://BUCKET/FOLDER.")
     return shelf, shelf.bucket
-
-
-async def _things(db: AsyncSession) -> list[Published]:
-    models = await db.execute(select(ModelVersion.folder, ModelVersion.manifest_sha256).order_by(ModelVersion.id))
-    datasets = await db.execute(
-        select(DatasetVersion.path, DatasetVersion.sha256)
-        .where(DatasetVersion.file_removed_at.is_(None))
-        .order_by(DatasetVersion.id)
-    )
-    return [*(of_model(*row) for row in models), *(of_dataset(*row) for row in datasets)]
 
 
 def _moved(done: Moved, shelf: Shelf, *, back: bool) -> list[str]:

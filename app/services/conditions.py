@@ -17,6 +17,7 @@ from app.db.tables import (
     Task,
     TaskCompletion,
 )
+from app.db.tables.content import Split
 
 
 def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
@@ -44,13 +45,13 @@ def has_text_of(user_id: int | ColumnElement[int]) -> ColumnElement[bool]:
     )
 
 
-def askable_in(project_id: int) -> tuple[ColumnElement[bool], ...]:
-    """Conditions on Prompt: what people may be asked about. Held-out prompts never are, nor what was erased, nor what
-    was written for gold tasks: who answered one would know it again.
+def askable_in(project_id: int, splits: Collection[Split] = ("train", "validation")) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on Prompt: what people and models may be asked about. Held-out prompts never are, nor what was erased,
+    nor what was written for gold tasks: who answered one would know it again.
     """
     return (
         Prompt.project_id == project_id,
-        Prompt.split.in_(("train", "validation")),
+        Prompt.split.in_(splits),
         Prompt.source != "gold",
         Prompt.erased_at.is_(None),
     )

@@ -28,8 +28,8 @@ from app.errors import Conflict, Invalid
 from app.services.projects import addresses, checks, contents, packed_file, projects, question
 from app.services.projects.packed_file import Contents, Told
 from app.services.projects.packing import BATCH_ROWS, LEFT_BEHIND, OWN_COLUMNS
+from app.services.published import registered
 from app.services.published.shelf import shelf_of
-from app.services.published.thing import Published, of_dataset, of_model
 
 # Names of ids in the settings and results of runs, beside the columns that the database knows as keys.
 JSON_IDS = {
@@ -357,7 +357,7 @@ async def _publish(db: AsyncSession, project: Project, home: Path, told: Told) -
         if is_over.is_set():
             raise InterruptedError
 
-    for thing in await _published(db, project.id):
+    for thing in await registered.things(db, project.id):
         if not thing.is_in(home):  # the file came without models, or this one's was removed before it was made
             continue
         sending = asyncio.create_task(asyncio.to_thread(shelf.keep, thing, heard=heard))
@@ -370,16 +370,6 @@ async def _publish(db: AsyncSession, project: Project, home: Path, told: Told) -
             await asyncio.wait([sending])
             is_over.clear()
         sending.result()
-
-
-async def _published(db: AsyncSession, project_id: int) -> list[Published]:
-    of_project = select(ModelVersion.folder, ModelVersion.manifest_sha256).where(ModelVersion.project_id == project_id)
-    models = (await db.execute(of_project.order_by(ModelVersion.id))).all()
-    versions = select(DatasetVersion.path, DatasetVersion.sha256).where(
-        DatasetVersion.project_id == project_id, DatasetVersion.file_removed_at.is_(None)
-    )
-    datasets = (await db.execute(versions.order_by(DatasetVersion.id))).all()
-    return [*(of_model(*row) for row in models), *(of_dataset(*row) for row in datasets)]
 
 
 def _remove_files(home: Path, moved: Moved) -> None:

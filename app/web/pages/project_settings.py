@@ -15,7 +15,7 @@ from app.services.loop.runs.base_models import CheckedModel
 from app.services.projects import projects, setup, standing
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedEvenArchived, OwnedEvenArchived, OwnedProject
-from app.web.pages.seen import ChangedMeanwhile, digest_of, require_seen
+from app.web.pages.seen import ChangedMeanwhile, SeenForm, require_seen
 from app.web.rendering import render
 from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, settings_of
@@ -25,11 +25,10 @@ router = APIRouter(prefix="/projects/{slug}/settings", include_in_schema=False)
 RunId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
-class Described(BaseModel):
+class Described(SeenForm):
     name: Annotated[str, Field(max_length=1000)] = ""
     description: Annotated[str, Field(max_length=100_000)] = ""
     licence: Annotated[str | None, Field(max_length=200)] = None
-    seen: str = ""
 
 
 class Copied(BaseModel):
@@ -169,8 +168,7 @@ async def delete_project(
 
 
 def _described(project: Project) -> Described:
-    shown = Described(name=project.name, description=project.description, licence=project.licence)
-    return shown.model_copy(update={"seen": digest_of(shown.model_dump())})
+    return Described(name=project.name, description=project.description, licence=project.licence).as_shown()
 
 
 async def _page(

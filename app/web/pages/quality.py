@@ -22,7 +22,7 @@ from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
 from app.services.reports.gold import GOLD
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
-from app.web.pages.seen import ChangedMeanwhile, digest_of, require_seen
+from app.web.pages.seen import ChangedMeanwhile, SeenForm, require_seen
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db
 from app.web.words.reports import word
@@ -33,7 +33,7 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 LongText = Annotated[str, Field(max_length=gold.LONGEST_TEXT)]
 
 
-class ChecksForm(BaseModel):
+class ChecksForm(SeenForm):
     """An unticked box is not sent."""
 
     qualification_size: int = 0
@@ -41,12 +41,10 @@ class ChecksForm(BaseModel):
     gold_percent: float = 0
     tells_gold: bool = False
     repeat_percent: float = 0
-    seen: str = ""
 
     @classmethod
     def of(cls, project: Project) -> "ChecksForm":
-        shown = Checks.of(project.checks).model_dump()
-        return cls(**shown, seen=digest_of(shown))
+        return cls(**Checks.of(project.checks).model_dump()).as_shown()
 
     def checks(self) -> Checks:
         """Raises Invalid."""

@@ -2,19 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from app.db.tables import Project
 from app.services.loop.settings import round_settings
 from app.services.projects import projects
 from app.services.projects import question as questions
 from app.services.projects.question import Question, question_of
-from app.web.pages.seen import digest_of
+from app.web.pages.seen import SeenForm
 
 USUAL_SIZE = 4  # of several responses, until somebody chooses
 
 
-class QuestionForm(BaseModel):
+class QuestionForm(SeenForm):
     """The question as it is typed: names one a line, a share as per cent. An unticked box is not sent.
 
     `preview` is sent by a button that shows what annotators would see, and changes nothing.
@@ -38,12 +38,11 @@ class QuestionForm(BaseModel):
     lease_minutes: int = 30
     cost_limit: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 0
     preview: bool = False
-    seen: str = ""
 
     @classmethod
     def of(cls, project: Project) -> "QuestionForm":
         question = question_of(project)
-        shown = cls(
+        return cls(
             **question.model_dump(exclude={"size", "criteria", "flags", "rationale_share"}),
             size=question.size if question.size > 2 else USUAL_SIZE,
             criteria="\n".join(question.criteria),
@@ -53,8 +52,7 @@ class QuestionForm(BaseModel):
             overlap=project.overlap,
             lease_minutes=_minutes(project.lease_seconds),
             cost_limit=round_settings.settings_of(project).cost_limit,
-        )
-        return shown.model_copy(update={"seen": digest_of(shown.model_dump())})
+        ).as_shown()
 
     def question(self, project: Project) -> Question:
         """Raises Invalid. Of a pair there are two responses, whatever the number beside it says."""

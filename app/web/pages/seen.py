@@ -7,7 +7,9 @@ overwrites.
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Self
 
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Project
@@ -16,6 +18,16 @@ from app.errors import Conflict
 
 class ChangedMeanwhile(Conflict):
     """Somebody has changed this since you opened the page. What you typed is still here: save again to put it there."""
+
+
+class SeenForm(BaseModel):
+    """A form that takes the digest along, in a hidden field."""
+
+    seen: str = ""
+
+    def as_shown(self) -> Self:
+        """The form with the digest of what it holds."""
+        return self.model_copy(update={"seen": digest_of(self.model_dump())})
 
 
 def digest_of(shown: object) -> str:

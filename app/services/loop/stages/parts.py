@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import Json
 from app.db.tables import DatasetVersion, Gate, Metric, ModelVersion, Project, Prompt, ServedModel
+from app.db.tables.content import Split
 from app.errors import Conflict, Invalid
 from app.services import conditions
 from app.services.data import datasets
@@ -96,17 +97,10 @@ async def preferences(work: Work) -> Path:
     return datasets.verify(await dataset_of(work), work.home)
 
 
-async def prompts(work: Work, *splits: str) -> list[PromptRecord]:
-    """Prompts of these splits, but for those that were written for gold tasks."""
+async def prompts(work: Work, *splits: Split) -> list[PromptRecord]:
+    """Prompts of these splits that models may be asked about."""
     rows = await work.db.execute(
-        select(Prompt.id, Prompt.messages)
-        .where(
-            Prompt.project_id == work.project.id,
-            Prompt.split.in_(splits),
-            Prompt.source != "gold",
-            Prompt.erased_at.is_(None),
-        )
-        .order_by(Prompt.id)
+        select(Prompt.id, Prompt.messages).where(*conditions.askable_in(work.project.id, splits)).order_by(Prompt.id)
     )
     return [
         PromptRecord(str(prompt_id), tuple(Message.from_json(message) for message in messages))

@@ -98,7 +98,7 @@ def position_of(word: str, names: Sequence[str]) -> int | None:
     return position if position < len(names) else None
 
 
-def ranked(order: Iterable[tuple[int, int]], size: int) -> tuple[int | None, ...]:
+def ranked(order: Iterable[tuple[int, float]], size: int) -> tuple[int | None, ...]:
     """Ranks from 1 without gaps, of (position, any number that is smaller the better); the others are unranked."""
     given = dict(order)
     steps = {number: rank for rank, number in enumerate(sorted(set(given.values())), 1)}

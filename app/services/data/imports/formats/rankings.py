@@ -1,7 +1,6 @@
 """Rankings: two to nine responses and the rank of each, of which 1 is best, equal ones are ties and 0 is unranked; or
 the score of each, the higher the better."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from app.services.data.imports.formats.comparisons import ABOUT, about, counted,
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.responses import ANNOTATOR, PROMPT, RATIONALE
 from app.services.data.imports.formats.values import (
+    is_number,
     list_of,
     name_in,
     prompt_of,
@@ -35,8 +35,7 @@ def parse_scored(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[Impo
     (raw,) = raws
     size = len(list_of(raw.get(columns["responses"]), columns["responses"]))
     scores = [_score(value, columns["scores"]) for value in _each(raw, columns, "scores", size)]
-    levels = sorted({score for score in scores if score is not None}, reverse=True)
-    order = [(place, levels.index(score)) for place, score in enumerate(scores) if score is not None]
+    order = [(place, -score) for place, score in enumerate(scores) if score is not None]
     if len(order) < 2:
         raise RowError(columns["scores"], f"has fewer than two scores under {columns['scores']!r}")
     return (_row(raw, columns, line, ranked(order, size)),)
@@ -84,7 +83,7 @@ def _score(value: object, name: str) -> float | None:
     """None for what has none."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         raise RowError(name, f"has no number under {name!r}")
     return float(value)
 

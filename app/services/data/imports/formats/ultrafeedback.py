@@ -3,14 +3,21 @@ and lists like it (Nectar), whose responses have a rank of which 1 is best.
 
 Its binarised form is of the preference schema."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from app.phrases import phrase
 from app.services.data.imports.formats import hh_rlhf
 from app.services.data.imports.formats.comparisons import SPLIT, TAGS, about, counted, ranked
 from app.services.data.imports.formats.format import Columns, Field, Format
-from app.services.data.imports.formats.values import as_dict, list_of, prompt_of, response_of, short, value_in
+from app.services.data.imports.formats.values import (
+    as_dict,
+    is_number,
+    list_of,
+    prompt_of,
+    response_of,
+    short,
+    value_in,
+)
 from app.services.data.imports.rows import ImportedRow, Raw, Response, RowError, Statement
 
 SCORES = ("overall_score", "fine-grained_score", "fine_grained_score", "score", "rating", "reward")
@@ -26,9 +33,7 @@ def parse(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[ImportedRow
     prompt = hh_rlhf.prompt_in(str(asked), asked_in) if is_transcript else prompt_of(asked, asked_in)
     each = [as_dict(value) for value in list_of(raw.get(name), name)]
     responses = counted([_response(one, name) for one in each], name)
-    worth = [_worth(one, name) for one in each]
-    levels = sorted(set(worth), reverse=True)
-    statement = Statement(ranked(((place, levels.index(value)) for place, value in enumerate(worth)), len(worth)))
+    statement = Statement(ranked(enumerate(_order(one, name) for one in each), len(each)))
     return (about(ImportedRow(line, prompt, responses, (statement,)), raw, columns),)
 
 
@@ -42,11 +47,11 @@ def _response(one: Mapping[str, object], name: str) -> Response:
     return Response(response_of(text, name), short(one.get("model") or "", name) or None)
 
 
-def _worth(one: Mapping[str, object], name: str) -> float:
-    """A number that is the larger the better: a score, or a rank below zero. Raises RowError."""
+def _order(one: Mapping[str, object], name: str) -> float:
+    """A number that is the smaller the better: a rank, or a score below zero. Raises RowError."""
     score = next((one[key] for key in SCORES if one.get(key) is not None), None)
-    found, sign = (score, 1) if score is not None else (one.get("rank"), -1)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    found, sign = (score, -1) if score is not None else (one.get("rank"), 1)
+    if not is_number(found):
         raise RowError(name, f"has a completion without a score in {name!r}")
     return sign * float(found)
 

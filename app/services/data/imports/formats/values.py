@@ -4,8 +4,9 @@ Texts stay as they are, to the byte: nothing is stripped, and ends of lines are 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import TypeGuard, cast
 
 from app.db.tables.content import Split
 from app.services.data.imports.formats.format import Columns
@@ -196,6 +197,11 @@ def whole_number_of(value: object, name: str) -> int:
     except (ValueError, OverflowError):
         raise RowError(name, f"has no whole number under {name!r}") from None
     return int(number)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is one that can be compared with others."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def truth_of(value: object, name: str) -> bool:
