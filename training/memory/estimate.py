@@ -120,7 +120,8 @@ class _Given:
     @property
     def learnt(self) -> int:
         """Parameters of the model that learn."""
-        return self.shape.adapters(self.rank) if self.rank else self.shape.parameters
+        targets = self.settings.get("lora_targets", "all")
+        return self.shape.adapters(self.rank, targets) if self.rank else self.shape.parameters
 
     def rows_at_once(self, rows: float, micro_tokens: float, row_tokens: float) -> float:
         """Of a step's rows, which are shared out between halves and cut by tokens."""

@@ -10,6 +10,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from models.choices import AdapterTargets
+
 README_BYTES = 65_536
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 MAX_JSON_BYTES = 64 << 20  # an index, or the header of the largest models, and no more
@@ -49,14 +51,11 @@ class ModelShape:
         """Parameters of the layers."""
         return max(0, self.parameters - self.embedding * (1 if self.tied else 2))
 
-    def adapters(self, rank: int) -> int:
-        """Parameters of adapters of this rank on every linear layer."""
-        inputs_and_outputs = (
-            2 * self.hidden
-            + 2 * self.attention
-            + 2 * (self.hidden + self.key_value)
-            + (3 if self.gated else 2) * (self.hidden + self.intermediate)
-        )
+    def adapters(self, rank: int, targets: AdapterTargets = "all") -> int:
+        """Parameters of adapters of this rank on every linear layer, or on those of attention."""
+        inputs_and_outputs = 2 * (self.hidden + self.attention) + 2 * (self.hidden + self.key_value)
+        if targets == "all":
+            inputs_and_outputs += (3 if self.gated else 2) * (self.hidden + self.intermediate)
         return self.layers * rank * inputs_and_outputs
 
 

@@ -143,6 +143,7 @@ def test_each_term_moves_as_its_setting_says() -> None:
     adapted = taken("ppo", lora_rank=8, critic="adapter")
     assert taken("ppo", lora_rank=8, critic="shared") <= adapted < taken("ppo", lora_rank=8, critic="separate")
     assert taken("ppo", lora_rank=8) == adapted
+    assert taken("dpo", lora_rank=64, lora_targets="attention") < taken("dpo", lora_rank=64)
     large = {"lora_rank": 8, "micro_batch_tokens": 2048}
     assert taken("dpo", lora_rank=8) == taken("dpo", lora_rank=8, micro_batch_tokens=512) < taken("dpo", **large)
     assert taken("dpo", **large, gradient_checkpointing=True) < taken("dpo", **large)
