@@ -211,7 +211,11 @@ class Settings(BaseModel):
     ] = 3
     run_retry_seconds: Annotated[
         float,
-        Field(ge=0, description="How long a run that broke waits for its second attempt; twice that for its third."),
+        Field(
+            ge=0,
+            description="How long a run that broke waits for its second attempt; twice that for its third, and at most "
+            "32 times that.",
+        ),
     ] = 10
     run_hang_minutes: Annotated[
         float,

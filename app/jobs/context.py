@@ -43,8 +43,9 @@ class WorkerContext:
         return self.lease_seconds / 6
 
     def wait_after(self, attempt: int) -> float:
-        """Seconds to the next attempt, twice as long each time: what broke one may last."""
-        return self.retry_seconds * 2.0 ** (attempt - 1)
+        """Seconds to the next attempt, twice as long each time, for what broke one may last; five times at most, so that
+        a run of many attempts is never left alone for days."""
+        return self.retry_seconds * 2.0 ** min(attempt - 1, 5)
 
     @property
     def pulse_seconds(self) -> float:

@@ -41,6 +41,15 @@ async def test_each_attempt_waits_twice_as_long_as_the_one_before_and_the_queue_
     assert (over.state, over.error) == ("failed", "Tried 3 times. The last time: RuntimeError: poisoned")
 
 
+async def test_a_run_of_many_attempts_is_never_left_alone_for_days(loop: Loop) -> None:
+    loop.context = replace(loop.context, retry_seconds=10)
+    run = await loop.queue_sft(await loop.make_project(), crash_at=2)
+    tried = update(Run).where(Run.id == run.id).values(attempt=20, max_attempts=30)
+    await loop.do(lambda db: db.execute(tried))
+    assert (await loop.execute(run)).state == "queued"
+    assert 300 < await seconds_until_retry(loop, run) <= 320
+
+
 async def test_whoever_retries_by_hand_waits_for_nothing(loop: Loop) -> None:
     loop.context = replace(loop.context, retry_seconds=1_000)
     run = await loop.queue_sft(await loop.make_project(), crash_once_at=2)
