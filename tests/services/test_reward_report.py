@@ -49,7 +49,7 @@ async def make_version(
 
 async def judged_pairs(db: AsyncSession, *, ties: int = 0) -> tuple[Project, Principal, list[Task]]:
     """A project in which somebody prefers the first response of every task, which is the longer one in every second;
-    every third was drawn by chance."""
+    every third was drawn by chance, and every third is what a rule left over, of which chance drew some."""
     project = await make_project(db)
     policy = await make_version(db, project, 1, "policy")
     annotator = await make_member(db, project)
@@ -61,6 +61,8 @@ async def judged_pairs(db: AsyncSession, *, ties: int = 0) -> tuple[Project, Pri
         tasks.append(await make_task(db, project, *texts, prompt=prompt))
         if number % 3 == 0:
             tasks[-1].selection = {"slice": "random", "rule": "uniform", "propensity": 0.1}
+        elif number % 3 == 1:
+            tasks[-1].selection = {"slice": "chosen", "rule": "uniform", "propensity": None}
         of_task = select(TaskCompletion.completion_id).where(TaskCompletion.task_id == tasks[-1].id)
         written = {"source": "policy", "model_version_id": policy.id}
         await db.execute(update(Completion).where(Completion.id.in_(of_task)).values(written))
