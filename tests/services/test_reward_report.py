@@ -19,6 +19,7 @@ from app.db.tables import (
     ScoredPair,
     Task,
     TaskCompletion,
+    User,
 )
 from app.errors import Conflict, NotFound
 from app.security import Principal
@@ -235,6 +236,7 @@ async def test_a_task_that_nobody_disagrees_on_is_sent_to_review_once_and_comes_
     project, _, tasks = await judged_pairs(db)
     waiting = await make_task(db, project)
     reviewer = await make_member(db, project, "reviewer")
+    await say_as_a_machine(db, waiting)
     await db.commit()
     assert await reviews.claim(db, reviewer, project) is None
     assert await reviews.send(db, project, tasks[5].id) is True
@@ -251,6 +253,18 @@ async def test_a_task_that_nobody_disagrees_on_is_sent_to_review_once_and_comes_
     verdict = (await judgements.submit(db, reviewer, claimed, Submission(Answer(1), "verdict"))).judgement
     assert (verdict.task_id, verdict.is_verdict) == (tasks[5].id, True)
     assert await reviews.claim(db, reviewer, project) is None
+
+
+async def say_as_a_machine(db: AsyncSession, task: Task) -> None:
+    """What a judge that is a model says is nobody's judgement."""
+    machine = User(name="Vicuña", is_machine=True)
+    db.add(machine)
+    await db.flush()
+    said = {"kind": "machine", "answer_type": "ranking", "ranks": [1, 2], "shown_order": [0, 1]}
+    db.add(
+        Judgement(project_id=task.project_id, task_id=task.id, annotator_id=machine.id, guidelines_version=1, **said)
+    )
+    await db.flush()
 
 
 def test_intervals_are_those_of_prompts_and_not_of_pairs() -> None:
