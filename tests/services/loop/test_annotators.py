@@ -14,6 +14,8 @@ from app.services.judging.answers import Answer
 from app.services.judging.gold import Known
 from app.services.loop.asking import annotators
 from tests.factories import make_member, make_project, make_prompt, make_task
+from tests.jobs.judging import BAD, GOOD
+from tests.jobs.test_judge_calibration import leave_features
 from tests.services.judging.test_quality import answer
 from training.records import PreferenceRecord, read_records
 
@@ -116,3 +118,23 @@ async def test_one_person_ties_and_one_answer_can_be_weighed(
 async def test_nothing_said_is_nobody_known(db: AsyncSession, tmp_path: Path) -> None:
     project = await make_project(db)
     assert (await annotators.known(db, project, tmp_path)).people == ()
+
+
+async def test_what_models_are_measured_on_teaches_no_label_that_they_are_trained_on(
+    db: AsyncSession, tmp_path: Path
+) -> None:
+    """Only what is said of the validation prompts differs, by somebody who judged nothing else."""
+    learnt = []
+    for number, of_held_out in enumerate((FIRST, SECOND)):
+        project, home = await make_project(db), tmp_path / str(number)
+        ada, bob = await make_member(db, project), await make_member(db, project)
+        for place in range(16):
+            is_held_out = place % 2 == 1
+            prompt = await make_prompt(db, project, split="validation" if is_held_out else "train")
+            task = await make_task(db, project, GOOD, BAD, prompt=prompt)
+            said = Answer(of_held_out if is_held_out else FIRST)
+            await answer(db, bob if is_held_out else ada, task, [0, 1], said)
+        await leave_features(db, project, home, set())
+        records = records_of(await cut(db, project, home, "always"), home, 0, 1)
+        learnt.append([record.preference for record in records if record.split == "train"])
+    assert learnt[0] == learnt[1]

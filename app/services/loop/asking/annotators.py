@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Judgement, Project, Task
+from app.db.tables import Judgement, Project, Prompt, Task
 from app.services import conditions
 from app.services.data.beliefs import Belief, Beliefs, PairOfJudgement
 from app.services.data.exports.annotations import pseudonyms
@@ -127,9 +127,10 @@ async def _table(db: AsyncSession, project_id: int, features: Features | None, c
             select(
                 Judgement.id, Judgement.task_id, Judgement.annotator_id, Judgement.source_annotator,
                 Judgement.answer_type, Judgement.preference, Judgement.ranks, Judgement.shown_order,
-                Judgement.kind, Task.prompt_id, Task.selection["slice"].astext.label("slice"),
+                Judgement.kind, Task.prompt_id, Prompt.split, Task.selection["slice"].astext.label("slice"),
             )
             .join(Task, Task.id == Judgement.task_id)
+            .join(Prompt, Prompt.id == Task.prompt_id)
             .where(*conditions.labels_of(project_id))
             .order_by(Judgement.id.desc())
             .limit(MOST)
@@ -148,13 +149,15 @@ def _tabled(
     places: list[PairOfJudgement] = []
     groups: list[int] = []
     random_: list[bool] = []
+    teaches: list[bool] = []
     for row in said:
         author = authors.setdefault((row.annotator_id, row.source_annotator), len(authors))
         for a, b, choice, weight in pairs_of(row.answer_type, row.preference, row.ranks):
             pair = pairs.setdefault((row.task_id, a, b), len(pairs))
             if pair == len(groups):
                 groups.append(row.prompt_id)
-                random_.append(row.slice == "random")
+                teaches.append(row.split == "train")
+                random_.append(teaches[-1] and row.slice == "random")
             rows.append((author, pair, choice, _side(row, a, b), weight))
             places.append((row.id, a, b))
     person, pair_, choice_, side, weight_ = zip(*rows, strict=True) if rows else ((),) * 5
@@ -169,7 +172,10 @@ def _tabled(
         wrong,
     )
     compared = [(shown[task_id][a], shown[task_id][b]) for task_id, a, b in pairs]
-    read = Pairs(_differences(features, compared), np.array(groups, dtype=np.int64), np.array(random_, dtype=bool))
+    difference_PF = _differences(features, compared)  # noqa: N806 - its shape
+    # What models are measured on tells of people, and teaches nothing that they are trained on.
+    difference_PF[~np.array(teaches, dtype=bool)] = 0.0
+    read = Pairs(difference_PF, np.array(groups, dtype=np.int64), np.array(random_, dtype=bool))
     return Table(votes, read, list(authors), places)
 
 
