@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, and_, case, func, select
+from sqlalchemy import ScalarSelect, Subquery, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -22,10 +22,21 @@ COUNTS = (
 
 
 @dataclass(frozen=True)
+class Checked:
+    """How somebody does on checks: `right` of `checked` answers to gold tasks are what the project says, and `same` of
+    `repeated` tasks got the same side again, or a ranking in which most pairs did.
+    """
+
+    checked: int
+    right: int
+    repeated: int
+    same: int
+
+
+@dataclass(frozen=True)
 class Conduct:
-    """One member. `right` of `checked` answers to gold tasks are what the project says, `practice_…` those of the
-    qualification round; `same` of `repeated` tasks got the same side again, or a ranking in which most pairs did; of
-    `sided` choices between A and B, `first` fell on A. `active_ms` is a median.
+    """One member. `checked`, `right`, `repeated` and `same` are those of `Checked`, `practice_…` of the qualification
+    round; of `sided` choices between A and B, `first` fell on A. `active_ms` is a median.
     """
 
     user: User
@@ -46,13 +57,44 @@ class Conduct:
 
 async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Conduct]:
     """Everybody who judged or may have to qualify, or the members of these ids; those with most judgements first."""
+    work = _work(project, only)
+    has_conduct = (Member.role == "annotator") | work.c.user_id.is_not(None)
+    rows = await db.execute(
+        select(User, Member.role, Member.qualified_at, work)
+        .join(Member, Member.user_id == User.id)
+        .outerjoin(work, work.c.user_id == User.id)
+        .where(Member.project_id == project.id, has_conduct if only is None else User.id.in_(only))
+        .order_by(work.c.judgements.desc().nulls_last(), User.name)
+    )
+    return [_conduct(row._mapping) for row in rows]
+
+
+async def checked_in(db: AsyncSession, project: Project) -> dict[int, Checked]:
+    """How everybody did on checks, by id; those who have left the project, too, for what they judged stays."""
+    work = _work(project, None).c
+    rows = await db.execute(select(work.user_id, work.checked, work.right, work.repeated, work.same))
+    return {user_id: Checked(*numbers) for user_id, *numbers in rows}
+
+
+async def let_in(db: AsyncSession, project: Project, user_id: int) -> None:
+    """Have an annotator work without passing the qualification round. Raises NotFound."""
+    member = await db.get(Member, (project.id, user_id), with_for_update=True, populate_existing=True)
+    if member is None:
+        raise NotFound
+    if member.qualified_at is None:
+        member.qualified_at = func.now()
+    await db.flush()
+
+
+def _work(project: Project, only: Collection[int] | None) -> Subquery:
+    """What everybody did, or the people of these ids, whether they are still in the project or not."""
     original, earlier = aliased(Task), aliased(Judgement)
     is_practice, is_gold = Task.purpose == "qualification", Task.purpose == "gold"
     is_repeat = and_(Task.purpose == "repeat", earlier.id.is_not(None))
     said_alike = _said_alike(earlier)
     right = check_tasks.is_right()
     side = Judgement.preference * func.sign(0.5 - Judgement.shown_order[1])
-    work = (
+    return (
         select(
             Judgement.annotator_id.label("user_id"),
             func.count().filter(~Judgement.is_check).label("judgements"),
@@ -88,25 +130,6 @@ async def of_project(db: AsyncSession, project: Project, only: Collection[int] |
         .group_by(Judgement.annotator_id)
         .subquery()
     )
-    has_conduct = (Member.role == "annotator") | work.c.user_id.is_not(None)
-    rows = await db.execute(
-        select(User, Member.role, Member.qualified_at, work)
-        .join(Member, Member.user_id == User.id)
-        .outerjoin(work, work.c.user_id == User.id)
-        .where(Member.project_id == project.id, has_conduct if only is None else User.id.in_(only))
-        .order_by(work.c.judgements.desc().nulls_last(), User.name)
-    )
-    return [_conduct(row._mapping) for row in rows]
-
-
-async def let_in(db: AsyncSession, project: Project, user_id: int) -> None:
-    """Have an annotator work without passing the qualification round. Raises NotFound."""
-    member = await db.get(Member, (project.id, user_id), with_for_update=True, populate_existing=True)
-    if member is None:
-        raise NotFound
-    if member.qualified_at is None:
-        member.qualified_at = func.now()
-    await db.flush()
 
 
 def _said_alike(earlier: type[Judgement]) -> ScalarSelect[Any]:

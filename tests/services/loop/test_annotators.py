@@ -13,6 +13,7 @@ from app.services.judging import gold
 from app.services.judging.answers import Answer
 from app.services.judging.gold import Known
 from app.services.loop.asking import annotators
+from app.services.people import members
 from tests.factories import make_member, make_project, make_prompt, make_task
 from tests.jobs.judging import BAD, GOOD
 from tests.jobs.test_judge_calibration import leave_features
@@ -93,6 +94,8 @@ async def test_who_passes_the_checks_and_disagrees_keeps_their_word(
     project, people = await crowd(db, FIRST, FIRST, FIRST, SECOND)
     await check(db, project, people[3], right=right, wrong=wrong)
     assert verdicts(await annotators.known(db, project, tmp_path)) == ["reliable"] * 3 + [verdict]
+    await members.remove(db, None, project, people[3].user_id)
+    assert verdicts(await annotators.known(db, project, tmp_path))[3] == verdict, "of who has left, too"
     theirs = records_of(await cut(db, project, tmp_path, "always"), tmp_path, 3, 4)[:-2]
     kept = {(record.preference, record.weight) for record in theirs}
     assert (kept == {(0.0, 1.0)}) == (verdict == "different")
