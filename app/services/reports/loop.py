@@ -142,9 +142,10 @@ def told(found: tuple[Turn, ...], evidence: Evidence | None, votes: Votes, *, se
 
 
 def _by_reward_models(found: tuple[Turn, ...]) -> list[Learned]:
+    """Oldest first, so that of two that learnt from as many the newer one is told."""
     return [
         Learned(turn.judgements, reward_model=turn.accuracy)
-        for turn in found
+        for turn in reversed(found)
         if turn.judgements is not None and turn.accuracy is not None
     ]
 
