@@ -166,10 +166,10 @@ async def is_decided(db: AsyncSession, round_id: int, bounds: VoteBounds) -> boo
 
 
 async def close(db: AsyncSession, round_id: int) -> None:
-    """Ask nobody about the duels any more that nobody was given yet."""
+    """Give nobody a duel any more. Who has one may finish it; what they skip or leave lying comes to nobody else."""
     await db.execute(
         update(Task)
-        .where(*_of_round(round_id), Task.state == "open", Task.taken == 0)
+        .where(*_of_round(round_id), Task.state == "open")
         .values(state="retired")
         .execution_options(synchronize_session=False)
     )
