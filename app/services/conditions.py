@@ -98,9 +98,10 @@ def is_duel() -> ColumnElement[bool]:
 
 
 def is_drawn() -> ColumnElement[bool]:
-    """Condition on Task: chance alone chose what is compared, so that judgements tell how often somebody wins."""
-    is_of_the_slice: ColumnElement[bool] = Task.selection["slice"].astext == "random"
-    return is_of_the_slice | _chosen_by("uniform", "duel")
+    """Condition on Task: chance alone chose what is compared, so that judgements tell how often somebody wins. What it
+    drew of what a rule had left over is no sample of anything."""
+    slice_ = func.coalesce(Task.selection["slice"].astext, "")
+    return (slice_ == "random") | (_chosen_by("uniform", "duel") & (slice_ != "chosen"))
 
 
 def _chosen_by(*rules: str) -> ColumnElement[bool]:

@@ -73,9 +73,9 @@ class Judging:
 
         await self.loop.do(make)
 
-    async def add(self, project: Project, endpoint: ServedEndpoint, **limits: Any) -> Judge:
+    async def add(self, project: Project, endpoint: ServedEndpoint, *, name: str = "Vicuña", **limits: Any) -> Judge:
         async def make(db: AsyncSession) -> Judge:
-            description = Description("Vicuña", endpoint.address, "m", limits=Limits(**limits))
+            description = Description(name, endpoint.address, "m", limits=Limits(**limits))
             served = await served_models.create(db, project, description, key=KEY, home=self._home)
             return await judges.make(db, await db.get_one(Project, project.id), served)
 

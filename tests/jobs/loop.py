@@ -147,6 +147,15 @@ class Loop:
 
         return await self.do(read)
 
+    async def gates(self, round_: Round) -> list[Gate]:
+        """Decisions of a round's gates, in order."""
+
+        async def read(db: AsyncSession) -> list[Gate]:
+            of_round = select(Gate).join(Run, Run.id == Gate.run_id).where(Run.round_id == round_.id)
+            return list(await db.scalars(of_round.order_by(Gate.id)))
+
+        return await self.do(read)
+
     async def until(self, run: Run, is_so: Callable[[Run], bool]) -> Run:
         while not is_so(found := await self.read(run)):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(LOOK_SECONDS)

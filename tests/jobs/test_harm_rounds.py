@@ -62,7 +62,7 @@ async def runs_of(loop: Loop, round_: Round) -> dict[str, Run]:
 
 
 async def policy_gate(loop: Loop, round_: Round) -> Gate:
-    return (await loop.do(lambda db: round_rows.gates_of(db, round_)))[-1]
+    return (await loop.gates(round_))[-1]
 
 
 def config_of(loop: Loop, run: Run) -> dict[str, Any]:

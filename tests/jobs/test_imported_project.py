@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Completion, Judgement, Project, Prompt, Run, Task, TaskCompletion
 from app.jobs.context import WorkerContext
 from app.jobs.launch import LocalProcess
-from app.services.loop import round_rows
 from app.services.loop.runs import starting
 from app.settings import Settings
 from app.simulation.annotator import SimulatedAnnotator
@@ -105,7 +104,7 @@ async def test_imported_comparisons_end_in_new_pairs_by_a_policy_that_learned_fr
 
     ended = await loop.read_round(round_)
     assert (ended.status, ended.step) == ("finished", "done"), ended.reason
-    reward_gate, policy_gate = await loop.do(lambda db: round_rows.gates_of(db, round_))
+    reward_gate, policy_gate = await loop.gates(round_)
     assert [rule["name"] for rule in reward_gate.rules] == ["validation_pairs", "accuracy"]
     assert [rule["name"] for rule in policy_gate.rules if rule["figure"] is None] == []
     reward = await loop.do(lambda db: newest(db, "reward"))

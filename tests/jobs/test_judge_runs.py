@@ -296,11 +296,13 @@ async def test_the_rest_of_the_open_pairs_stays_for_people_however_often_a_machi
     bench: Judging, endpoint: ServedEndpoint
 ) -> None:
     endpoint.reply = judging(consistent)
-    project = await bench.project(10, judges={"off_share": 0.0, "open_share": 0.3})
-    judge = await bench.add(project, endpoint)
-    assert result_of(await bench.judge(judge))["pairs_judged"] == 3
+    project = await bench.project(20, judges={"off_share": 0.0, "open_share": 0.3})
+    judge, other = await bench.add(project, endpoint), await bench.add(project, endpoint, name="Alpaca")
+    assert result_of(await bench.judge(judge))["pairs_judged"] == 6
     again = await bench.judge(judge)
     assert (again.state, again.error) == ("failed", "There is no pair that this judge may judge and hasn't.")
+    await bench.judge(other)
+    assert [one.task_id for one in await bench.answers(other)] == [one.task_id for one in await bench.answers(judge)]
 
 
 async def test_nobody_signs_in_as_a_machine_and_no_list_of_people_names_it(

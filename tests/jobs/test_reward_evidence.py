@@ -69,7 +69,7 @@ async def test_random_judgements_stop_the_round_before_ppo_and_some_that_can_be_
     await loop.do(lambda db: ask_what_can_be_learnt(db, project))
     learnable = await turn(loop, project, kindly, ppo={"iterations": 0})  # which PPO refuses: it is not waited for
     assert (learnable.status, learnable.step) == ("active", "ppo"), learnable.reason
-    gate = (await loop.do(lambda db: round_rows.gates_of(db, learnable)))[-1]
+    gate = (await loop.gates(learnable))[-1]
     assert "Cross-validation: accuracy" in gate.rules[1]["sentence"]
 
 

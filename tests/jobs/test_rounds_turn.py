@@ -179,7 +179,7 @@ async def test_a_reward_model_that_is_no_better_than_a_coin_stops_the_round(loop
     )
     (reward,) = await loop.versions(project, "reward")
     assert reward.state == "candidate"
-    (gate,) = await loop.do(lambda db: round_rows.gates_of(db, round_))
+    (gate,) = await loop.gates(round_)
     assert (gate.passed, gate.model_version_id) == (False, reward.id)
 
 
@@ -265,7 +265,7 @@ async def test_a_step_that_broke_off_at_its_end_is_done_once(
     await loop.work_off()
     assert broken
     assert (await loop.read_round(round_)).status == "finished"
-    assert len(await loop.do(lambda db: round_rows.gates_of(db, round_))) == 2
+    assert len(await loop.gates(round_)) == 2
     promotions = await loop.do(lambda db: models.promotions(db, project.id))
     assert len(promotions) == 3, "the first policy, the reward model, the new policy"
     of_round = select(func.count()).where(Task.round_id == round_.id)

@@ -1,14 +1,23 @@
 """The report on the loop where what people said, or what they were asked, says nothing: a clear state, and no NaN."""
 
 import json
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.tables import Round
 from app.services.loop.asking.features import Features
+from app.services.loop.models import models
+from app.services.loop.settings.round_settings import settings_of
 from app.services.reports.loop import LOOP, told
 from app.services.reports.loop_evidence import Evidence, Samples
+from app.services.reports.turns import Turn, turns
+from app.services.reports.versions import versions_of
 from app.services.selection.posterior import Judged
+from tests.factories import make_project
 
 PROMPTS, SAMPLES, FEATURES = 60, 3, 6
 
@@ -66,3 +75,28 @@ def test_features_that_are_no_numbers_tell_nothing() -> None:
 def test_before_any_model_has_read_anything_nothing_is_told() -> None:
     document = LOOP.to_json(told((), None, {}, seed=1))
     assert (document["is_read"], document["worth"], document["learned"], document["gains"]) == (False, None, [], [])
+
+
+def test_of_two_reward_models_that_learnt_from_as_many_judgements_the_newer_one_is_told() -> None:
+    none: dict[str, Any] = dict.fromkeys(field.name for field in fields(Turn))
+    newest_first = [Turn(**{**none, "judgements": 200, "accuracy": accuracy}) for accuracy in (0.7, 0.6)]
+    (row,) = told(tuple(newest_first), None, {}, seed=1).learned
+    assert (row.labels, row.reward_model) == (200, 0.7)
+
+
+async def test_a_reward_model_is_told_by_the_pairs_that_its_gate_goes_by(db: AsyncSession) -> None:
+    project = await make_project(db)
+    project.round_settings = {"reward_gate": {"min_pairs": 100}}
+    figures = {
+        "validation_pairs": 50, "accuracy": 0.72, "accuracy_low": 0.6, "accuracy_high": 0.8,
+        "cross_validated_pairs": 400, "cross_validated_accuracy": 0.61,
+        "cross_validated_accuracy_low": 0.56, "cross_validated_accuracy_high": 0.66,
+    }  # fmt: skip
+    version = await models.register(
+        db, project_id=project.id, kind="reward", run_id=None, folder="f", manifest_sha256="0" * 64, figures=figures
+    )
+    settings = settings_of(project).to_json()
+    db.add(Round(project_id=project.id, number=1, label_target=0, settings=settings, reward_id=version.id))
+    await db.flush()
+    (turn,), (listed,) = await turns(db, project.id), await versions_of(db, project)
+    assert (turn.accuracy, turn.pairs) == (listed.accuracy, listed.pairs) == (0.61, 400)

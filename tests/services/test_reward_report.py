@@ -19,6 +19,7 @@ from app.db.tables import (
     ScoredPair,
     Task,
     TaskCompletion,
+    User,
 )
 from app.errors import Conflict, NotFound
 from app.security import Principal
@@ -49,7 +50,7 @@ async def make_version(
 
 async def judged_pairs(db: AsyncSession, *, ties: int = 0) -> tuple[Project, Principal, list[Task]]:
     """A project in which somebody prefers the first response of every task, which is the longer one in every second;
-    every third was drawn by chance."""
+    every third was drawn by chance, and every third is what a rule left over, of which chance drew some."""
     project = await make_project(db)
     policy = await make_version(db, project, 1, "policy")
     annotator = await make_member(db, project)
@@ -61,6 +62,8 @@ async def judged_pairs(db: AsyncSession, *, ties: int = 0) -> tuple[Project, Pri
         tasks.append(await make_task(db, project, *texts, prompt=prompt))
         if number % 3 == 0:
             tasks[-1].selection = {"slice": "random", "rule": "uniform", "propensity": 0.1}
+        elif number % 3 == 1:
+            tasks[-1].selection = {"slice": "chosen", "rule": "uniform", "propensity": None}
         of_task = select(TaskCompletion.completion_id).where(TaskCompletion.task_id == tasks[-1].id)
         written = {"source": "policy", "model_version_id": policy.id}
         await db.execute(update(Completion).where(Completion.id.in_(of_task)).values(written))
@@ -233,6 +236,7 @@ async def test_a_task_that_nobody_disagrees_on_is_sent_to_review_once_and_comes_
     project, _, tasks = await judged_pairs(db)
     waiting = await make_task(db, project)
     reviewer = await make_member(db, project, "reviewer")
+    await say_as_a_machine(db, waiting)
     await db.commit()
     assert await reviews.claim(db, reviewer, project) is None
     assert await reviews.send(db, project, tasks[5].id) is True
@@ -249,6 +253,18 @@ async def test_a_task_that_nobody_disagrees_on_is_sent_to_review_once_and_comes_
     verdict = (await judgements.submit(db, reviewer, claimed, Submission(Answer(1), "verdict"))).judgement
     assert (verdict.task_id, verdict.is_verdict) == (tasks[5].id, True)
     assert await reviews.claim(db, reviewer, project) is None
+
+
+async def say_as_a_machine(db: AsyncSession, task: Task) -> None:
+    """What a judge that is a model says is nobody's judgement."""
+    machine = User(name="Vicuña", is_machine=True)
+    db.add(machine)
+    await db.flush()
+    said = {"kind": "machine", "answer_type": "ranking", "ranks": [1, 2], "shown_order": [0, 1]}
+    db.add(
+        Judgement(project_id=task.project_id, task_id=task.id, annotator_id=machine.id, guidelines_version=1, **said)
+    )
+    await db.flush()
 
 
 def test_intervals_are_those_of_prompts_and_not_of_pairs() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ScalarSelect, Subquery, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -13,6 +13,7 @@ from app.db.tables import GoldAnswer, Judgement, Member, Project, Task, User
 from app.db.tables.projects import Role
 from app.errors import NotFound
 from app.services.judging import check_tasks
+from app.services.judging.agreement import sides
 
 COUNTS = (
     *("judgements", "practised", "practice_right", "checked", "right", "repeated", "same", "sided", "first"),
@@ -21,10 +22,21 @@ COUNTS = (
 
 
 @dataclass(frozen=True)
+class Checked:
+    """How somebody does on checks: `right` of `checked` answers to gold tasks are what the project says, and `same` of
+    `repeated` tasks got the same side again, or a ranking in which most pairs did.
+    """
+
+    checked: int
+    right: int
+    repeated: int
+    same: int
+
+
+@dataclass(frozen=True)
 class Conduct:
-    """One member. `right` of `checked` answers to gold tasks are what the project says, `practice_…` those of the
-    qualification round; `same` of `repeated` pairs got the same side again; of `sided` choices between A and B,
-    `first` fell on A. `active_ms` is a median.
+    """One member. `checked`, `right`, `repeated` and `same` are those of `Checked`, `practice_…` of the qualification
+    round; of `sided` choices between A and B, `first` fell on A. `active_ms` is a median.
     """
 
     user: User
@@ -45,12 +57,44 @@ class Conduct:
 
 async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Conduct]:
     """Everybody who judged or may have to qualify, or the members of these ids; those with most judgements first."""
+    work = _work(project, only)
+    has_conduct = (Member.role == "annotator") | work.c.user_id.is_not(None)
+    rows = await db.execute(
+        select(User, Member.role, Member.qualified_at, work)
+        .join(Member, Member.user_id == User.id)
+        .outerjoin(work, work.c.user_id == User.id)
+        .where(Member.project_id == project.id, has_conduct if only is None else User.id.in_(only))
+        .order_by(work.c.judgements.desc().nulls_last(), User.name)
+    )
+    return [_conduct(row._mapping) for row in rows]
+
+
+async def checked_in(db: AsyncSession, project: Project) -> dict[int, Checked]:
+    """How everybody did on checks, by id; those who have left the project, too, for what they judged stays."""
+    work = _work(project, None).c
+    rows = await db.execute(select(work.user_id, work.checked, work.right, work.repeated, work.same))
+    return {user_id: Checked(*numbers) for user_id, *numbers in rows}
+
+
+async def let_in(db: AsyncSession, project: Project, user_id: int) -> None:
+    """Have an annotator work without passing the qualification round. Raises NotFound."""
+    member = await db.get(Member, (project.id, user_id), with_for_update=True, populate_existing=True)
+    if member is None:
+        raise NotFound
+    if member.qualified_at is None:
+        member.qualified_at = func.now()
+    await db.flush()
+
+
+def _work(project: Project, only: Collection[int] | None) -> Subquery:
+    """What everybody did, or the people of these ids, whether they are still in the project or not."""
     original, earlier = aliased(Task), aliased(Judgement)
     is_practice, is_gold = Task.purpose == "qualification", Task.purpose == "gold"
     is_repeat = and_(Task.purpose == "repeat", earlier.id.is_not(None))
+    said_alike = _said_alike(earlier)
     right = check_tasks.is_right()
     side = Judgement.preference * func.sign(0.5 - Judgement.shown_order[1])
-    work = (
+    return (
         select(
             Judgement.annotator_id.label("user_id"),
             func.count().filter(~Judgement.is_check).label("judgements"),
@@ -58,10 +102,8 @@ async def of_project(db: AsyncSession, project: Project, only: Collection[int] |
             func.count().filter(is_practice, right).label("practice_right"),
             func.count().filter(is_gold).label("checked"),
             func.count().filter(is_gold, right).label("right"),
-            func.count().filter(is_repeat).label("repeated"),
-            func.count()
-            .filter(is_repeat, func.sign(earlier.preference) == func.sign(Judgement.preference))
-            .label("same"),
+            func.count().filter(is_repeat, said_alike.is_not(None)).label("repeated"),
+            func.count().filter(is_repeat, said_alike > 0.5).label("same"),
             func.count().filter(Judgement.preference != 0).label("sided"),
             func.count().filter(side > 0).label("first"),
             func.count().filter(Judgement.hurried).label("hurried"),
@@ -88,25 +130,16 @@ async def of_project(db: AsyncSession, project: Project, only: Collection[int] |
         .group_by(Judgement.annotator_id)
         .subquery()
     )
-    has_conduct = (Member.role == "annotator") | work.c.user_id.is_not(None)
-    rows = await db.execute(
-        select(User, Member.role, Member.qualified_at, work)
-        .join(Member, Member.user_id == User.id)
-        .outerjoin(work, work.c.user_id == User.id)
-        .where(Member.project_id == project.id, has_conduct if only is None else User.id.in_(only))
-        .order_by(work.c.judgements.desc().nulls_last(), User.name)
-    )
-    return [_conduct(row._mapping) for row in rows]
 
 
-async def let_in(db: AsyncSession, project: Project, user_id: int) -> None:
-    """Have an annotator work without passing the qualification round. Raises NotFound."""
-    member = await db.get(Member, (project.id, user_id), with_for_update=True, populate_existing=True)
-    if member is None:
-        raise NotFound
-    if member.qualified_at is None:
-        member.qualified_at = func.now()
-    await db.flush()
+def _said_alike(earlier: type[Judgement]) -> ScalarSelect[Any]:
+    """Of the pairs that a Judgement and an earlier one say something of, the share with the same side; null without
+    one."""
+    again, before = sides.of_two(), sides.of_two(earlier, "before")
+    is_same_pair = and_(again.c.first == before.c.first, again.c.second == before.c.second)
+    is_alike = func.sign(again.c.level) == func.sign(before.c.level)
+    of_pairs = again.join(before, is_same_pair)
+    return select(func.avg(case((is_alike, 1), else_=0))).select_from(of_pairs).scalar_subquery()
 
 
 def _conduct(row: Mapping[Any, Any]) -> Conduct:

@@ -93,7 +93,7 @@ async def send(db: AsyncSession, project: Project, task_id: int) -> bool:
     )
     if original is None:
         raise NotFound
-    if not await db.scalar(select(exists().where(Judgement.task_id == task_id, Judgement.superseded_by.is_(None)))):
+    if not await db.scalar(select(exists().where(Judgement.task_id == task_id, *conditions.labels_of(project.id)))):
         raise Conflict("Nobody has judged this task yet.")
     if await db.scalar(select(exists().where(Task.copy_of == task_id, Task.purpose == "review"))):
         return False

@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Gate, Project, Round, Run
+from app.db.tables import Project, Round, Run
 from app.errors import NotFound
 from app.security import Principal
 from app.services.projects import projects
@@ -40,12 +40,3 @@ async def step_runs(db: AsyncSession, round_id: int) -> dict[str, Run]:
     """The latest run of each step that has one, in the order they were queued."""
     found = await db.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.id))
     return {run.round_step: run for run in found if run.round_step is not None}
-
-
-async def gates_of(db: AsyncSession, round_: Round) -> list[Gate]:
-    """Decisions of the round's gates, in order."""
-    return list(
-        await db.scalars(
-            select(Gate).join(Run, Run.id == Gate.run_id).where(Run.round_id == round_.id).order_by(Gate.id)
-        )
-    )

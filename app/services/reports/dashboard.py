@@ -144,7 +144,7 @@ async def compute(db: AsyncSession, project: Project) -> Dashboard:
         weeks=await _weeks(db, project.id),
         splits=await _splits(db, project.id),
         tags=await _tags(db, project.id),
-        versions=await versions_of(db, project.id),
+        versions=await versions_of(db, project),
     )
 
 

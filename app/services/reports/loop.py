@@ -142,9 +142,10 @@ def told(found: tuple[Turn, ...], evidence: Evidence | None, votes: Votes, *, se
 
 
 def _by_reward_models(found: tuple[Turn, ...]) -> list[Learned]:
+    """Oldest first, so that of two that learnt from as many the newer one is told."""
     return [
         Learned(turn.judgements, reward_model=turn.accuracy)
-        for turn in found
+        for turn in reversed(found)
         if turn.judgements is not None and turn.accuracy is not None
     ]
 
@@ -248,9 +249,9 @@ def _looks(evidence: Evidence, strength: float) -> tuple[Look, ...]:
 def _signs(evidence: Evidence, seed: int) -> Signs:
     is_known_P = evidence.judgement_P <= evidence.learnt_up_to  # noqa: N806 - its shape
     is_new_P = ~is_known_P & evidence.judged.is_random_P  # noqa: N806 - its shape
-    oldest_first = np.flatnonzero(is_new_P)[::-1]
-    drift = signs.drift(evidence.judged.only(is_known_P), evidence.judged.only(oldest_first))
-    return Signs(drift, len(oldest_first), evidence.reward_id, _outlying(evidence, seed), evidence.in_use)
+    known_P, new_P = evidence.judgement_P[is_known_P], evidence.judgement_P[is_new_P]  # noqa: N806 - their shape
+    drift = signs.drift(evidence.judged.only(is_known_P), known_P, evidence.judged.only(is_new_P), new_P)
+    return Signs(drift, len(np.unique(new_P)), evidence.reward_id, _outlying(evidence, seed), evidence.in_use)
 
 
 def _outlying(evidence: Evidence, seed: int) -> float | None:

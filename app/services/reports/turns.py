@@ -1,16 +1,15 @@
 """Rounds as they turned out: what each asked, what was learnt, what its policy gained, what its gates said."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetVersion, Gate, ModelVersion, Round, Run
-from app.db.tables.judging import JudgementKind
 from app.services.loop.asking import asked
 from app.services.loop.gates import label_need
-from app.services.loop.gates.gate_bounds import RewardBounds
+from app.services.loop.models import models
+from app.services.loop.settings.round_settings import settings_of_round
 
 MOST_ROUNDS = 50
 FEWEST_PAIRS = 10
@@ -85,7 +84,8 @@ def _turn(
     gates: dict[str, str | None],
 ) -> Turn:
     figures = reward.figures if reward is not None else {}
-    agreed = label_need.measured(figures, RewardBounds().min_pairs) or label_need.held_out(figures)
+    few = settings_of_round(round_).reward_gate.min_pairs
+    agreed = label_need.measured(figures, few) or label_need.held_out(figures)
     is_told = agreed is not None and agreed.pairs >= FEWEST_PAIRS
     reference = references.get(policy.reference_id) if policy is not None else None
     gained = policy.figures if policy is not None else {}
@@ -123,9 +123,9 @@ async def _versions(db: AsyncSession, ids: set[int | None]) -> dict[int | None, 
 
 
 async def _judgements(db: AsyncSession, ids: set[int | None]) -> dict[int | None, int | None]:
-    """Of a dataset version, how many judgements it holds."""
+    """Of a dataset version, how many judgements of people it holds."""
     rows = await db.execute(select(DatasetVersion.id, DatasetVersion.counts).where(DatasetVersion.id.in_(ids - {None})))
-    return {key: sum(counts.get(kind, 0) for kind in get_args(JudgementKind)) or None for key, counts in rows}
+    return {key: models.judgements_in(counts) or None for key, counts in rows}
 
 
 async def _gates(db: AsyncSession, round_ids: list[int]) -> dict[tuple[int | None, str | None], str]:

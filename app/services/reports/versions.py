@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Completion, Gate, ModelVersion, Round, Run, Task, TaskCompletion
+from app.db.tables import Completion, Gate, ModelVersion, Project, Round, Run, Task, TaskCompletion
 from app.services.loop.gates import label_need
-from app.services.loop.gates.gate_bounds import RewardBounds
+from app.services.loop.settings.round_settings import RoundSettings, settings_of, settings_of_round
 
 MOST_VERSIONS = 200
 FEWEST_PAIRS = 10
@@ -34,7 +34,7 @@ class Version:
     judged_tasks: int
 
 
-async def versions_of(db: AsyncSession, project_id: int) -> tuple[Version, ...]:
+async def versions_of(db: AsyncSession, project: Project) -> tuple[Version, ...]:
     """The newest ones."""
     passed = (
         select(Gate.passed)
@@ -47,27 +47,31 @@ async def versions_of(db: AsyncSession, project_id: int) -> tuple[Version, ...]:
         select(Completion.model_version_id, func.count(Task.id.distinct()).label("tasks"))
         .join(TaskCompletion, TaskCompletion.completion_id == Completion.id)
         .join(Task, Task.id == TaskCompletion.task_id)
-        .where(Task.project_id == project_id, Task.purpose == "label", Task.judged > 0)
+        .where(Task.project_id == project.id, Task.purpose == "label", Task.judged > 0)
         .group_by(Completion.model_version_id)
         .subquery()
     )
     rows = await db.execute(
-        select(ModelVersion, Round.number, passed, func.coalesce(judged.c.tasks, 0))
+        select(ModelVersion, Round, passed, func.coalesce(judged.c.tasks, 0))
         .outerjoin(judged, judged.c.model_version_id == ModelVersion.id)
         .outerjoin(Run, Run.id == ModelVersion.run_id)
         .outerjoin(Round, Round.id == Run.round_id)
-        .where(ModelVersion.project_id == project_id)
+        .where(ModelVersion.project_id == project.id)
         .order_by(ModelVersion.id.desc())
         .limit(MOST_VERSIONS)
     )
-    return tuple(_version(*row) for row in rows)
+    by_hand = settings_of(project)
+    return tuple(_version(by_hand, *row) for row in rows)
 
 
-def _version(version: ModelVersion, round_number: int | None, is_passed: bool | None, judged_tasks: int) -> Version:
-    judged = label_need.measured(version.figures, RewardBounds().min_pairs) or label_need.held_out(version.figures)
+def _version(
+    by_hand: RoundSettings, version: ModelVersion, round_: Round | None, is_passed: bool | None, judged_tasks: int
+) -> Version:
+    few = (by_hand if round_ is None else settings_of_round(round_)).reward_gate.min_pairs
+    judged = label_need.measured(version.figures, few) or label_need.held_out(version.figures)
     win_rate = version.figures.get("proxy_win_rate")
     return Version(
-        round=round_number,
+        round=None if round_ is None else round_.number,
         kind=version.kind,
         number=version.number,
         state=version.state,

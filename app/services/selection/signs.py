@@ -1,11 +1,11 @@
 """Signs that what people want, or what the policy writes, is no longer what a model has learnt from."""
 
-# P = pairs, F = features, M, N = responses
+# P = pairs, J = judgements, F = features, M, N = responses
 
 import numpy as np
 
 from app.services.selection import posterior
-from app.services.selection.arrays import Floats
+from app.services.selection.arrays import Floats, Whole
 from app.services.selection.posterior import FOLDS, Judged, folds, said_at
 
 BLOCK = 10
@@ -20,29 +20,29 @@ USUAL_QUANTILE = 0.99
 SHRINKAGE = 0.1
 
 
-def drift(known: Judged, new: Judged) -> float | None:
-    """The largest cumulative sum of how much worse the head of what is `known` is on blocks of `new` pairs, in their
-    order, than it is elsewhere, in standard deviations (Page 1954); None where there is too little to go by.
+def drift(known: Judged, known_P: Whole, new: Judged, new_P: Whole) -> float | None:
+    """The largest cumulative sum of how much worse the head of what is `known` is on blocks of `new` judgements, in the
+    order of their numbers `new_P`, than it is elsewhere, in standard deviations (Page 1954); None where there is too
+    little to go by. Pairs of one judgement, which is a ranking, say one thing.
 
     Of a pair it expects the entropy of what it says. How much worse than that it is anyway, and how that varies, say
     the known pairs that were drawn at random, each by a head without its prompt.
     """
-    if known.is_random_P.sum() < FEWEST_KNOWN or len(new) < BLOCK:
+    if len(np.unique(known_P[known.is_random_P])) < FEWEST_KNOWN or len(np.unique(new_P)) < BLOCK:
         return None
     strength = posterior.suitable_strength(known)
     fold_P = folds(known.group_P)
-    usual_P = np.concatenate(
-        [
-            _excess(known.only(fold_P != fold), known.only((fold_P == fold) & known.is_random_P), strength)
-            for fold in range(FOLDS)
-        ]
-    )
-    deviation = float(usual_P.std())
+    unseen_P: Floats = np.zeros(len(known))
+    for fold in range(FOLDS):
+        asked_P = (fold_P == fold) & known.is_random_P
+        unseen_P[asked_P] = _excess(known.only(fold_P != fold), known.only(asked_P), strength)
+    usual_J = _by_judgement(unseen_P[known.is_random_P], known_P[known.is_random_P])
+    deviation = float(usual_J.std())
     if deviation <= 0 or not np.isfinite(deviation):
         return None
-    excess_P = (_excess(known, new, strength) - usual_P.mean()) / deviation
-    blocks = excess_P[: len(new) - len(new) % BLOCK].reshape(-1, BLOCK).sum(axis=1) / np.sqrt(BLOCK)
-    allowance = ALLOWANCE + ERRORS * (BLOCK / len(usual_P)) ** 0.5
+    excess_J = (_by_judgement(_excess(known, new, strength), new_P) - usual_J.mean()) / deviation
+    blocks = excess_J[: len(excess_J) - len(excess_J) % BLOCK].reshape(-1, BLOCK).sum(axis=1) / np.sqrt(BLOCK)
+    allowance = ALLOWANCE + ERRORS * (BLOCK / len(usual_J)) ** 0.5
     reached, highest = 0.0, 0.0
     for block in blocks - allowance:
         reached = max(0.0, reached + float(block))
@@ -57,6 +57,13 @@ def _excess(known: Judged, new: Judged, strength: float) -> Floats:
     said_P = said_at(head.margins(new.difference_PF), head.lapse)
     excess: Floats = (said_P - new.preference_P) * (np.log(said_P) - np.log1p(-said_P))
     return excess
+
+
+def _by_judgement(excess_P: Floats, judgement_P: Whole) -> Floats:
+    """The means of the pairs of each judgement, in the order of their numbers."""
+    _, place_P = np.unique(judgement_P, return_inverse=True)
+    mean_J: Floats = np.bincount(place_P.reshape(-1), weights=excess_P) / np.bincount(place_P.reshape(-1))
+    return mean_J
 
 
 def outlying(usual_NF: Floats, fresh_MF: Floats, *, seed: int) -> float | None:

@@ -86,6 +86,20 @@ async def test_the_figures_of_each_annotator_are_those_of_a_plain_count(db: Asyn
     assert sum(found.right + found.practice_right for found in conducts.values()) not in (0, 15)
 
 
+async def test_a_ranking_is_the_same_again_where_most_of_its_pairs_are(db: AsyncSession) -> None:
+    project = await make_project(db)
+    ada = await make_member(db, project)
+    before = Answer(answer_type="ranking", ranks=(1, 2, 3))
+    again = [before, Answer(answer_type="ranking", ranks=(1, 3, 2)), Answer(answer_type="ranking", ranks=(3, 2, 1))]
+    for said in again:
+        task = await make_task(db, project, "Gently.", "In a pan.", "In a shoe.")
+        await answer(db, ada, task, [0, 1, 2], before)
+        copy_id, _ = await check_tasks.copy(db, task, "repeat", quota=1)
+        await answer(db, ada, await db.get_one(Task, copy_id), [0, 1, 2], said)
+    (conduct,) = await quality.of_project(db, project)
+    assert (conduct.repeated, conduct.same) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("answer_type", "better", "right", "wrong"),
     [

@@ -13,7 +13,10 @@ from app.services.judging import gold
 from app.services.judging.answers import Answer
 from app.services.judging.gold import Known
 from app.services.loop.asking import annotators
+from app.services.people import members
 from tests.factories import make_member, make_project, make_prompt, make_task
+from tests.jobs.judging import BAD, GOOD
+from tests.jobs.test_judge_calibration import leave_features
 from tests.services.judging.test_quality import answer
 from training.records import PreferenceRecord, read_records
 
@@ -91,6 +94,8 @@ async def test_who_passes_the_checks_and_disagrees_keeps_their_word(
     project, people = await crowd(db, FIRST, FIRST, FIRST, SECOND)
     await check(db, project, people[3], right=right, wrong=wrong)
     assert verdicts(await annotators.known(db, project, tmp_path)) == ["reliable"] * 3 + [verdict]
+    await members.remove(db, None, project, people[3].user_id)
+    assert verdicts(await annotators.known(db, project, tmp_path))[3] == verdict, "of who has left, too"
     theirs = records_of(await cut(db, project, tmp_path, "always"), tmp_path, 3, 4)[:-2]
     kept = {(record.preference, record.weight) for record in theirs}
     assert (kept == {(0.0, 1.0)}) == (verdict == "different")
@@ -116,3 +121,23 @@ async def test_one_person_ties_and_one_answer_can_be_weighed(
 async def test_nothing_said_is_nobody_known(db: AsyncSession, tmp_path: Path) -> None:
     project = await make_project(db)
     assert (await annotators.known(db, project, tmp_path)).people == ()
+
+
+async def test_what_models_are_measured_on_teaches_no_label_that_they_are_trained_on(
+    db: AsyncSession, tmp_path: Path
+) -> None:
+    """Only what is said of the validation prompts differs, by somebody who judged nothing else."""
+    learnt = []
+    for number, of_held_out in enumerate((FIRST, SECOND)):
+        project, home = await make_project(db), tmp_path / str(number)
+        ada, bob = await make_member(db, project), await make_member(db, project)
+        for place in range(16):
+            is_held_out = place % 2 == 1
+            prompt = await make_prompt(db, project, split="validation" if is_held_out else "train")
+            task = await make_task(db, project, GOOD, BAD, prompt=prompt)
+            said = Answer(of_held_out if is_held_out else FIRST)
+            await answer(db, bob if is_held_out else ada, task, [0, 1], said)
+        await leave_features(db, project, home, set())
+        records = records_of(await cut(db, project, home, "always"), home, 0, 1)
+        learnt.append([record.preference for record in records if record.split == "train"])
+    assert learnt[0] == learnt[1]

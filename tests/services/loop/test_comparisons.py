@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, Completion, Judgement, Project, Task, TaskCompletion
+from app.db.tables import Assignment, Completion, Judgement, Project, Prompt, Task, TaskCompletion
 from app.services.loop.comparisons.comparisons import Comparison, comparisons
 from app.services.loop.comparisons.writers import Writer
 from tests.factories import make_member, make_project, make_prompt
@@ -19,9 +19,10 @@ async def judge(
     writers: list[Writer | None],
     *said: int | list[int | None],
     answer_type: str = "seven",
+    prompt: Prompt | None = None,
 ) -> None:
     """A task with a response by each of `writers`, and a judgement for each of `said`: a preference, or ranks."""
-    prompt = await make_prompt(db, project)
+    prompt = prompt or await make_prompt(db, project)
     task = Task(project_id=project.id, prompt_id=prompt.id, quota=9)
     completions = [Completion(prompt_id=prompt.id, text=str(n), **by(writer)) for n, writer in enumerate(writers)]
     db.add_all([task, *completions])
@@ -116,15 +117,20 @@ async def test_only_two_writers_are_compared_of_which_one_is_served(db: AsyncSes
     assert await comparisons(db, project) == []
 
 
-async def test_judgements_that_agree_on_a_task_are_worth_less_than_as_many_tasks(db: AsyncSession) -> None:
-    few, many = await make_project(db), await make_project(db)
-    for project, per_task in ((few, 5), (many, 1)):
+async def test_judgements_that_agree_on_a_task_or_a_prompt_are_worth_less_than_as_many_prompts(
+    db: AsyncSession,
+) -> None:
+    few, again, many = await make_project(db), await make_project(db), await make_project(db)
+    for project, judgements, tasks in ((few, 5, 1), (again, 1, 5), (many, 1, 1)):
         one, two = await make_served(db, project, "one"), await make_served(db, project, "two")
-        for number in range(40 // per_task):
-            said = [1 if number % 4 else -1] * per_task
-            await judge(db, project, [one, two], *said)
-    (by_few,), (by_many,) = await comparisons(db, few), await comparisons(db, many)
-    assert by_few.share == by_many.share == 0.75
+        for number in range(40 // (judgements * tasks)):
+            prompt = await make_prompt(db, project)
+            said = [1 if number % 4 else -1] * judgements
+            for _ in range(tasks):
+                await judge(db, project, [one, two], *said, prompt=prompt)
+    (by_few,), (by_again,), (by_many,) = [await comparisons(db, project) for project in (few, again, many)]
+    assert by_few.share == by_again.share == by_many.share == 0.75
+    assert (by_again.tasks, by_again.low, by_again.high) == (40, by_few.low, by_few.high)
     assert by_many.high - by_many.low < by_few.high - by_few.low
     assert (by_many.low, by_many.high) == (pytest.approx(0.598, abs=0.002), pytest.approx(0.858, abs=0.002))
 

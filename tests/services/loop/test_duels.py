@@ -1,12 +1,19 @@
-"""What is drawn for duels, and what is known of one before anybody votes."""
+"""What is drawn for duels, what is known of one before anybody votes, and what counts as a vote."""
 
 import random
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.tables import ModelVersion, Project, Round
+from app.security import Principal
+from app.services.judging import assignments, judgements, releasing
+from app.services.judging.answers import Answer
+from app.services.judging.judgements import Submission
 from app.services.loop.comparisons import duels
 from app.services.loop.comparisons.duels import Entry, Scale
 from app.services.loop.gates.gate_bounds import VoteBounds
+from tests.factories import make_member, make_project, make_prompt
 from training.records import DuelRecord, PromptRecord, conversation
 
 BOUNDS = VoteBounds(votes=10, companions=2)
@@ -64,3 +71,45 @@ def test_the_chance_of_a_prompt_to_be_asked_about_is_known() -> None:
     assert duels.propensity(40, BOUNDS) == pytest.approx(10 / 40)
     assert duels.propensity(1, BOUNDS) == 1.0
     assert duels.propensity(20, BOUNDS) == pytest.approx(1 - 0.95**10)
+
+
+async def test_a_duel_that_is_judged_again_stays_one_vote(db: AsyncSession) -> None:
+    """Two people's votes on one duel go together: the second would be bet on with its winner known."""
+    project, round_ = await voting(db, 6)
+    ada, bob = await make_member(db, project), await make_member(db, project)
+    for _ in range(3):
+        await vote_for_new(db, project, ada)
+    assert await releasing.reopen(db, project, ada.user_id) == 3
+    for _ in range(3):
+        await vote_for_new(db, project, bob)
+    found = await duels.certify(db, round_.id, BOUNDS)
+    assert (found.votes, found.budget, found.share) == (3, 6, 1.0)
+
+
+async def voting(db: AsyncSession, count: int) -> tuple[Project, Round]:
+    """A round that waits for votes on so many duels."""
+    project = await make_project(db)
+    policies = [
+        ModelVersion(project_id=project.id, kind="policy", number=n, folder="f", manifest_sha256="0" * 64)
+        for n in (1, 2)
+    ]
+    db.add_all(policies)
+    await db.flush()
+    round_ = Round(project_id=project.id, number=1, label_target=0, step="vote", policy_id=policies[1].id)
+    db.add(round_)
+    await db.flush()
+    prompt = await make_prompt(db, project, split="validation")
+    await duels.make_tasks(
+        db, project, round_, [written(str(prompt.id), f"New {n}", f"Old {n}") for n in range(count)],
+        VoteBounds(votes=10, companions=0), policies=(policies[1].id, policies[0].id), run_id=None, propensity=1.0,
+        rng=random.Random(1),
+    )  # fmt: skip
+    return project, round_
+
+
+async def vote_for_new(db: AsyncSession, project: Project, annotator: Principal) -> None:
+    leased = await assignments.lease_next(db, annotator, project)
+    assert leased is not None
+    seen = await assignments.view(db, annotator, leased.id)
+    choice = 1 if seen.panes[0][1].startswith("New") else 7
+    await judgements.submit(db, annotator, leased.id, Submission(Answer(choice), f"{leased.id}"))

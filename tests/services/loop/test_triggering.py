@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
-from app.db.tables import ModelVersion, Project, Round
+from app.db.tables import DatasetVersion, ModelVersion, Project, Round
 from app.services.loop import round_rows
 from app.services.loop.models import models
 from app.services.loop.rounds import rounds, triggering
@@ -50,6 +50,22 @@ def why(round_: Round | None) -> tuple[str | None, float | None, float | None] |
 def test_as_many_new_labels_are_enough_as_the_default_says(learnt: int, enough: int) -> None:
     assert TriggerSettings().enough_labels(learnt) == enough
     assert TriggerSettings(labels=30).enough_labels(learnt) == 30
+
+
+async def test_what_people_said_is_what_new_labels_are_held_against_and_neither_pairs_nor_machines(
+    db: AsyncSession,
+) -> None:
+    project = await watching(db, on_labels=True)
+    counts = {"train": 9_000, "validation": 1_000, "human": 1_500, "imported": 500, "machine": 4_000}
+    version = DatasetVersion(
+        project_id=project.id, kind="preferences", number=1, path="p", sha256="0" * 64, row_count=10_000, counts=counts
+    )
+    db.add(version)
+    await db.flush()
+    assert await triggering.enough_labels(db, project, TriggerSettings()) == 300
+    learnt = await in_use(db, project, "reward")
+    learnt.dataset_version_id = version.id
+    assert await models.judgements_of(db, learnt) == 2_000
 
 
 async def test_the_projects_number_of_new_labels_starts_a_round_and_one_less_does_not(db: AsyncSession) -> None:

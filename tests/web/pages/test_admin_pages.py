@@ -226,6 +226,7 @@ async def test_a_round_says_how_its_pairs_were_chosen_and_why_not_as_was_wanted(
         {"rule": "balanced", "slice": "chosen", "why": NOTHING_SAID},
         {"rule": "thompson_d_optimal", "slice": "chosen"},
         {"rule": "thompson_d_optimal", "slice": "chosen"},
+        {"rule": "duel", "slice": "random", "propensity": 0.1},  # which asks about a policy, not for the next one
     ]
     await db.execute(update(Task).where(Task.round_id == seeded.label_round.id).values(round_id=None))
     for reason in reasons:
@@ -234,6 +235,7 @@ async def test_a_round_says_how_its_pairs_were_chosen_and_why_not_as_was_wanted(
     await db.commit()
     said = words(await read(doors["owner"], f"{PROJECT}/rounds/3"))
     assert "1 pair drawn at random, to measure by 2 pairs: What teaches most 1 pair: At random, topics alike." in said
+    assert said.count("drawn at random") == 1
     assert NOTHING_SAID in said
     listed = words(await read(doors["owner"], f"{PROJECT}/browse/tasks"))
     assert "What teaches most" in listed

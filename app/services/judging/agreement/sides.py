@@ -6,12 +6,12 @@ from app.db.tables import Judgement, Task
 from app.services import conditions
 
 
-def of_two() -> TableValuedAlias:
+def of_two(judgement: type[Judgement] = Judgement, name: str = "sides") -> TableValuedAlias:
     """For each judgement a row (`first`, `second`, `level`) of each two responses that it says something of; a level
     from −4 to 4, above 0 where the first is better. Joined to Judgement on true.
     """
-    return func.sides_of(Judgement.preference, Judgement.ranks, cast(Judgement.answer_type, Text)).table_valued(
-        column("first", Integer), column("second", Integer), column("level", Integer), name="sides"
+    return func.sides_of(judgement.preference, judgement.ranks, cast(judgement.answer_type, Text)).table_valued(
+        column("first", Integer), column("second", Integer), column("level", Integer), name=name
     )
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Judgement, Project, Task
+from app.db.tables import Judgement, Project, Prompt, Task
 from app.services import conditions
 from app.services.data.beliefs import Belief, Beliefs, PairOfJudgement
 from app.services.data.exports.annotations import pseudonyms
 from app.services.judging import quality
-from app.services.judging.quality import Conduct
+from app.services.judging.quality import Checked
 from app.services.loop.asking import features as embedded
 from app.services.loop.asking.features import Features
 from app.services.loop.asking.said import pairs_of, responses_of
@@ -104,9 +104,9 @@ async def known(db: AsyncSession, project: Project, home: Path) -> Known:
     """Read what was said and learn from it, which takes a worker some seconds where there is much."""
     folder = await embedded.folder_of_latest(db, project.id)
     found = None if folder is None else await asyncio.to_thread(embedded.read_features, home / folder)
-    conducts = {one.user.id: one for one in await quality.of_project(db, project)}
-    table = await _table(db, project.id, found, conducts)
-    return await asyncio.to_thread(_learn, table, conducts)
+    checked = await quality.checked_in(db, project)
+    table = await _table(db, project.id, found, checked)
+    return await asyncio.to_thread(_learn, table, checked)
 
 
 async def beliefs(db: AsyncSession, project: Project, home: Path, weigh: str) -> Beliefs | None:
@@ -121,26 +121,27 @@ async def beliefs(db: AsyncSession, project: Project, home: Path, weigh: str) ->
     return await asyncio.to_thread(_believed, learnt, names)
 
 
-async def _table(db: AsyncSession, project_id: int, features: Features | None, conducts: dict[int, Conduct]) -> Table:
+async def _table(db: AsyncSession, project_id: int, features: Features | None, checked: dict[int, Checked]) -> Table:
     said = (
         await db.execute(
             select(
                 Judgement.id, Judgement.task_id, Judgement.annotator_id, Judgement.source_annotator,
                 Judgement.answer_type, Judgement.preference, Judgement.ranks, Judgement.shown_order,
-                Judgement.kind, Task.prompt_id, Task.selection["slice"].astext.label("slice"),
+                Judgement.kind, Task.prompt_id, Prompt.split, Task.selection["slice"].astext.label("slice"),
             )
             .join(Task, Task.id == Judgement.task_id)
+            .join(Prompt, Prompt.id == Task.prompt_id)
             .where(*conditions.labels_of(project_id))
             .order_by(Judgement.id.desc())
             .limit(MOST)
         )
     ).all()  # fmt: skip
     shown = await responses_of(db, {row.task_id for row in said})
-    return await asyncio.to_thread(_tabled, list(reversed(said)), shown, features, conducts)
+    return await asyncio.to_thread(_tabled, list(reversed(said)), shown, features, checked)
 
 
 def _tabled(
-    said: Sequence[Any], shown: dict[int, list[int]], features: Features | None, conducts: dict[int, Conduct]
+    said: Sequence[Any], shown: dict[int, list[int]], features: Features | None, checked: dict[int, Checked]
 ) -> Table:
     authors: dict[Author, int] = {}
     pairs: dict[tuple[int, int, int], int] = {}
@@ -148,17 +149,19 @@ def _tabled(
     places: list[PairOfJudgement] = []
     groups: list[int] = []
     random_: list[bool] = []
+    teaches: list[bool] = []
     for row in said:
         author = authors.setdefault((row.annotator_id, row.source_annotator), len(authors))
         for a, b, choice, weight in pairs_of(row.answer_type, row.preference, row.ranks):
             pair = pairs.setdefault((row.task_id, a, b), len(pairs))
             if pair == len(groups):
                 groups.append(row.prompt_id)
-                random_.append(row.slice == "random")
+                teaches.append(row.split == "train")
+                random_.append(teaches[-1] and row.slice == "random")
             rows.append((author, pair, choice, _side(row, a, b), weight))
             places.append((row.id, a, b))
     person, pair_, choice_, side, weight_ = zip(*rows, strict=True) if rows else ((),) * 5
-    right, wrong = _gold(list(authors), conducts)
+    right, wrong = _gold(list(authors), checked)
     votes = Votes(
         np.array(person, dtype=np.int64),
         np.array(pair_, dtype=np.int64),
@@ -169,7 +172,10 @@ def _tabled(
         wrong,
     )
     compared = [(shown[task_id][a], shown[task_id][b]) for task_id, a, b in pairs]
-    read = Pairs(_differences(features, compared), np.array(groups, dtype=np.int64), np.array(random_, dtype=bool))
+    difference_PF = _differences(features, compared)  # noqa: N806 - its shape
+    # What models are measured on tells of people, and teaches nothing that they are trained on.
+    difference_PF[~np.array(teaches, dtype=bool)] = 0.0
+    read = Pairs(difference_PF, np.array(groups, dtype=np.int64), np.array(random_, dtype=bool))
     return Table(votes, read, list(authors), places)
 
 
@@ -180,11 +186,11 @@ def _side(row: Any, a: int, b: int) -> float:
     return 1.0 if row.shown_order.index(a) < row.shown_order.index(b) else -1.0
 
 
-def _gold(authors: Sequence[Author], conducts: dict[int, Conduct]) -> tuple[Floats, Floats]:
+def _gold(authors: Sequence[Author], checked: dict[int, Checked]) -> tuple[Floats, Floats]:
     right, wrong = np.zeros(len(authors)), np.zeros(len(authors))
     for number, (user_id, _) in enumerate(authors):
-        if user_id in conducts:
-            conduct = conducts[user_id]
+        if user_id in checked:
+            conduct = checked[user_id]
             right[number], wrong[number] = conduct.right, conduct.checked - conduct.right
     return right, wrong
 
@@ -202,13 +208,13 @@ def _differences(features: Features | None, compared: Sequence[tuple[int, int]])
     return difference
 
 
-def _learn(table: Table, conducts: dict[int, Conduct]) -> Known:
+def _learn(table: Table, checked: dict[int, Checked]) -> Known:
     """Once with everybody; again without those who differ, so that they are not taken for others' mistakes."""
     consensus = agree(table.votes, table.pairs)
     count = np.bincount(table.votes.person_V, minlength=table.votes.people)
     highest = consensus.by_votes.bounds()[1]
     verdicts = tuple(
-        _verdict(int(count[number]), float(highest[number]), None if user_id is None else conducts.get(user_id))
+        _verdict(int(count[number]), float(highest[number]), None if user_id is None else checked.get(user_id))
         for number, (user_id, _) in enumerate(table.authors)
     )
     people = _annotators(table.authors, count.tolist(), verdicts, consensus)
@@ -220,7 +226,7 @@ def _learn(table: Table, conducts: dict[int, Conduct]) -> Known:
     return Known(people, said, table, consensus, verdicts)
 
 
-def _verdict(votes: int, high: float, conduct: Conduct | None) -> Verdict:
+def _verdict(votes: int, high: float, conduct: Checked | None) -> Verdict:
     """Who says something else than the others and passes the checks differs; who fails them doesn't look. `high`: the
     upper bound of how often they say what others make likely."""
     if votes < FEWEST_VOTES:

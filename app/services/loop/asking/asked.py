@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Task
+from app.services import conditions
 from app.services.selection.rules import RULES
 
 
@@ -22,11 +23,14 @@ class Asked:
 
 
 async def in_rounds(db: AsyncSession, round_ids: Sequence[int]) -> dict[int, tuple[Asked, ...]]:
-    """Pairs by id of the round: those drawn at random first, then the most. A round that asked nothing isn't there."""
+    """Pairs by id of the round: those drawn at random first, then the most. A round that asked nothing isn't there.
+
+    Duels, which ask whether a policy may be promoted, are none of them.
+    """
     rule, slice_, why = (Task.selection[key].astext for key in ("rule", "slice", "why"))
     rows = await db.execute(
         select(Task.round_id, rule, slice_, why, func.count())
-        .where(Task.round_id.in_(round_ids), Task.purpose == "label")
+        .where(Task.round_id.in_(round_ids), Task.purpose == "label", ~conditions.is_duel())
         .group_by(Task.round_id, rule, slice_, why)
     )
     found: defaultdict[int, list[Asked]] = defaultdict(list)

@@ -5,8 +5,9 @@ A coin says of every task, before anything is looked at, whether machines may ju
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +100,21 @@ async def choose(
     # What chance drew is measured on: people are to judge all of it.
     is_chosen = func.coalesce(Task.selection["slice"].astext, "") != "random"
     untouched = await _ids(db, project.id, judge, *is_for_anybody, is_chosen)
-    # Those that a machine has taken already count, too: the rest stays for people, however often this is asked.
+    # Those that any machine has taken already count, too: the rest stays for people, however often this is asked.
     taken = await _taken(db, project.id)
-    most = min(wanted.open, int(wanted.open_share * (len(untouched) + taken)) - taken)
-    return chosen + (await _open(db, project, home, untouched, most, rng) if most > 0 else [])
+    left = int(wanted.open_share * len(taken.union(untouched))) - len(taken)
+    if left <= 0:
+        untouched = [task_id for task_id in untouched if task_id in taken]
+    ranked = await _open(db, project, home, untouched, rng)
+    return chosen + list(islice(_within(ranked, taken, left), wanted.open))
+
+
+def _within(ranked: Iterable[Chosen], taken: Collection[int], left: int) -> Iterator[Chosen]:
+    """At most `left` that no machine has taken yet."""
+    for one in ranked:
+        if one.task_id in taken or left > 0:
+            left -= one.task_id not in taken
+            yield one
 
 
 async def put_back(db: AsyncSession, task_ids: Sequence[int]) -> None:
@@ -119,13 +131,13 @@ async def put_back(db: AsyncSession, task_ids: Sequence[int]) -> None:
 
 
 async def _open(
-    db: AsyncSession, project: Project, home: Path, untouched: Sequence[int], most: int, rng: np.random.Generator
+    db: AsyncSession, project: Project, home: Path, untouched: Sequence[int], rng: np.random.Generator
 ) -> list[Chosen]:
     """The surest first where a head can be asked, else by chance."""
     probabilities = await _probabilities(db, project.id, home, untouched)
     if not probabilities:
-        return [Chosen(int(task_id), "chance") for task_id in rng.permutation(untouched)[:most]]
-    surest = sorted(probabilities, key=lambda task_id: (-abs(probabilities[task_id] - 0.5), task_id))[:most]
+        return [Chosen(int(task_id), "chance") for task_id in rng.permutation(untouched)]
+    surest = sorted(probabilities, key=lambda task_id: (-abs(probabilities[task_id] - 0.5), task_id))
     return [Chosen(task_id, "sure", probabilities[task_id]) for task_id in surest]
 
 
@@ -190,8 +202,8 @@ def _by_people(project_id: int) -> ColumnElement[bool]:
     return exists().where(Judgement.task_id == Task.id, *conditions.labels_of(project_id))
 
 
-async def _taken(db: AsyncSession, project_id: int) -> int:
+async def _taken(db: AsyncSession, project_id: int) -> set[int]:
     """Open pairs that nobody judged and a machine did."""
     answered = exists().where(JudgeAnswer.task_id == Task.id, JudgeAnswer.chosen_as != "shared")
     of_project = (Task.project_id == project_id, Task.purpose == "label", Task.state == "open", Task.taken == 0)
-    return await db.scalar(select(func.count()).select_from(Task).where(*of_project, answered)) or 0
+    return set(await db.scalars(select(Task.id).where(*of_project, answered)))

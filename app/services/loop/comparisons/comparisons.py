@@ -21,7 +21,7 @@ class Comparison:
     """Two writers, and the share of judgements that prefers the first, a tie counting half for each.
 
     A ranking is a judgement between each two of its responses. `low` and `high` are a Wilson interval of 95 %, for as
-    many judgements as those of one task are worth together when people agree on it.
+    many judgements as those of one prompt are worth together when people agree on it.
     """
 
     first: NamedWriter
@@ -47,13 +47,13 @@ async def comparisons(db: AsyncSession, project: Project) -> list[Comparison]:
         share = row.preferred / row.judgements
         if share < 0.5:
             first, second, share = second, first, 1 - share
-        low, high = wilson(share, _worth(share, row.judgements, row.tasks, row.spread))
+        low, high = wilson(share, _worth(share, row.judgements, row.prompts, row.spread))
         found.append(Comparison(first, second, row.judgements, row.tasks, share, low, high))
     return sorted(found, key=lambda one: (-one.judgements, str(one.first.writer), str(one.second.writer)))
 
 
 def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
-    """Per two writers: judgements, tasks, the sum of what they said, and how it spreads over tasks.
+    """Per two writers: judgements, tasks, prompts, the sum of what they said, and how it spreads over prompts.
 
     Which of two writers stands first is settled by their ids, so that both orders of a task come together.
     """
@@ -64,13 +64,13 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
     newest = select(Judgement).where(*labels).order_by(Judgement.id.desc()).limit(MOST_JUDGEMENTS)
     judgement = aliased(Judgement, newest.subquery())
     said = score(judgement, at_one.position, at_other.position)
-    by_task = (
+    by_prompt = (
         select(
             one.model_version_id.label("first_policy"),
             one.served_model_id.label("first_served"),
             other.model_version_id.label("second_policy"),
             other.served_model_id.label("second_served"),
-            judgement.task_id,
+            func.count(judgement.task_id.distinct()).label("tasks"),
             func.sum(said).label("said"),
             func.count(said).label("count"),
         )
@@ -88,23 +88,24 @@ def _counted(project_id: int) -> Select[*tuple[int | float | None, ...]]:
             one.served_model_id,
             other.model_version_id,
             other.served_model_id,
-            judgement.task_id,
+            one.prompt_id,
         )
         .subquery()
     )
-    two = (by_task.c.first_policy, by_task.c.first_served, by_task.c.second_policy, by_task.c.second_served)
-    judgements, said = func.sum(by_task.c.count), func.sum(by_task.c.said)
+    two = (by_prompt.c.first_policy, by_prompt.c.first_served, by_prompt.c.second_policy, by_prompt.c.second_served)
+    judgements, said = func.sum(by_prompt.c.count), func.sum(by_prompt.c.said)
     share = said / judgements
-    # Σ (said − share · count)² over tasks, multiplied out so that one pass is enough.
+    # Σ (said − share · count)² over prompts, multiplied out so that one pass is enough.
     spread = (
-        func.sum(by_task.c.said * by_task.c.said)
-        - 2 * share * func.sum(by_task.c.said * by_task.c.count)
-        + share * share * func.sum(by_task.c.count * by_task.c.count)
+        func.sum(by_prompt.c.said * by_prompt.c.said)
+        - 2 * share * func.sum(by_prompt.c.said * by_prompt.c.count)
+        + share * share * func.sum(by_prompt.c.count * by_prompt.c.count)
     )
     return select(
         *two,
         cast(judgements, BigInteger).label("judgements"),
-        func.count().label("tasks"),
+        cast(func.sum(by_prompt.c.tasks), BigInteger).label("tasks"),
+        func.count().label("prompts"),
         said.label("preferred"),
         spread.label("spread"),
     ).group_by(*two)
@@ -146,13 +147,13 @@ async def names_of(db: AsyncSession, project: Project) -> dict[Writer, NamedWrit
     return {entry.writer: entry for entry in named}
 
 
-def _worth(share: float, judgements: int, tasks: int, spread: float) -> float:
-    """As many independent judgements as these are worth: never more than there are, nor fewer than tasks.
+def _worth(share: float, judgements: int, prompts: int, spread: float) -> float:
+    """As many independent judgements as these are worth: never more than there are, nor fewer than prompts.
 
-    The ratio of the variance by task to the one that independent judgements would have is the design effect.
+    The ratio of the variance by prompt to the one that independent judgements would have is the design effect.
     """
     independent = judgements * share * (1 - share)
-    if tasks < 2 or independent <= 0 or spread <= 0:
-        return float(tasks)
-    effect = spread * tasks / (tasks - 1) / independent
-    return min(float(judgements), max(float(tasks), judgements / effect))
+    if prompts < 2 or independent <= 0 or spread <= 0:
+        return float(prompts)
+    effect = spread * prompts / (prompts - 1) / independent
+    return min(float(judgements), max(float(prompts), judgements / effect))

@@ -166,21 +166,22 @@ async def is_decided(db: AsyncSession, round_id: int, bounds: VoteBounds) -> boo
 
 
 async def close(db: AsyncSession, round_id: int) -> None:
-    """Ask nobody about the duels any more that nobody was given yet."""
+    """Give nobody a duel any more. Who has one may finish it; what they skip or leave lying comes to nobody else."""
     await db.execute(
         update(Task)
-        .where(*_of_round(round_id), Task.state == "open", Task.taken == 0)
+        .where(*_of_round(round_id), Task.state == "open")
         .values(state="retired")
         .execution_options(synchronize_session=False)
     )
 
 
 async def _votes(db: AsyncSession, round_id: int) -> list[Duel]:
-    """In the order in which they were given; a ranking is the mean of what it says of each two that are opponents."""
+    """In the order in which they were given, of each duel the first; a ranking is the mean of what it says of each two
+    that are opponents."""
     own, other = aliased(Completion), aliased(Completion)
     at_own, at_other = aliased(TaskCompletion), aliased(TaskCompletion)
     rows = await db.execute(
-        select(Task.selection, func.avg(score(Judgement, at_own.position, at_other.position)).label("vote"))
+        select(Task.id, Task.selection, func.avg(score(Judgement, at_own.position, at_other.position)).label("vote"))
         .join(Round, Round.id == Task.round_id)
         .join(Judgement, Judgement.task_id == Task.id)
         .join(at_own, at_own.task_id == Task.id)
@@ -199,7 +200,11 @@ async def _votes(db: AsyncSession, round_id: int) -> list[Duel]:
         .group_by(Task.id, Judgement.id)
         .order_by(Judgement.id)
     )
-    return [_duel(selection, vote) for selection, vote in rows if vote is not None]
+    found: dict[int, Duel] = {}
+    for task_id, selection, vote in rows:
+        if vote is not None:
+            found.setdefault(task_id, _duel(selection, vote))
+    return list(found.values())
 
 
 def _duel(selection: Json, vote: float) -> Duel:

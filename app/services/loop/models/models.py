@@ -113,11 +113,15 @@ async def newest(db: AsyncSession, project_id: int, kind: ModelKind) -> ModelVer
 
 
 async def judgements_of(db: AsyncSession, version: ModelVersion) -> int | None:
-    """How many judgements a version was learnt from and measured on; None where it is not known which."""
+    """How many judgements of people a version was learnt from and measured on; None where it is not known which."""
     if version.dataset_version_id is None:
         return None
-    dataset = await db.get_one(DatasetVersion, version.dataset_version_id)
-    return sum(dataset.counts.get(kind, 0) for kind in get_args(JudgementKind)) or None
+    return judgements_in((await db.get_one(DatasetVersion, version.dataset_version_id)).counts) or None
+
+
+def judgements_in(counts: Json) -> int:
+    """How many judgements of people a dataset version with these counts holds."""
+    return sum(counts.get(kind, 0) for kind in get_args(JudgementKind) if kind != "machine")
 
 
 async def reference_policy(db: AsyncSession, project_id: int) -> ModelVersion | None:

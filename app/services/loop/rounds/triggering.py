@@ -94,14 +94,15 @@ async def new_labels(db: AsyncSession, project: Project, last: Round | None) -> 
 
 
 async def enough_labels(db: AsyncSession, project: Project, wanted: TriggerSettings) -> int:
-    """New labels that start a round: the project's number, or a share of what the last dataset version holds."""
+    """New labels that start a round: the project's number, or a share of what people said in the last dataset
+    version."""
     held = await db.scalar(
-        select(DatasetVersion.row_count)
+        select(DatasetVersion.counts)
         .where(DatasetVersion.project_id == project.id, DatasetVersion.kind == "preferences")
         .order_by(DatasetVersion.number.desc())
         .limit(1)
     )
-    return wanted.enough_labels(held or 0)
+    return wanted.enough_labels(models.judgements_in(held or {}))
 
 
 async def _by_labels(db: AsyncSession, project: Project, wanted: TriggerSettings, last: Round | None) -> Trigger | None:
