@@ -295,16 +295,24 @@ def _has_users(url: str) -> bool:
 async def test_what_is_missing_or_damaged_is_told_and_the_rest_is_there(
     loop: Loop, project: Project, here: Command, there: Command, home: Path, other_home: Path, tmp_path: Path
 ) -> None:
-    await loop.execute(await loop.queue_sft(project))
+    for _ in range(2):
+        await loop.execute(await loop.queue_sft(project))
     damaged, missing = [path for path in files_in(home / "models") if path.name != MANIFEST][:2]
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     missing.unlink()
+    (home / "secret.key").write_text("00" * 32)
+    missing.symlink_to(home / "secret.key")
+    changed = sorted((home / "models").rglob(MANIFEST))[-1]
+    changed.write_text('{"format": 1, "files": ["../../../secret.key"]}')
     done = await here("backup", tmp_path / "backup.tar")
     assert done.code == 0
     assert f"Not in it, because it is missing: {missing.relative_to(home)}" in done.out
-    assert f"In it as it is, but damaged: {damaged.relative_to(home)}" in done.out
+    for one in (damaged, changed):
+        assert f"In it as it is, but damaged: {one.relative_to(home)}" in done.out
     assert (await there("restore", tmp_path / "backup.tar")).code == 0
     assert (other_home / damaged.relative_to(home)).read_bytes() == damaged.read_bytes()
+    assert {path.name for path in files_in(other_home / changed.parent.relative_to(home))} >= {MANIFEST, damaged.name}
+    assert not [path for path in files_in(other_home) if path.read_bytes() == b"00" * 32]
 
 
 async def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(
