@@ -83,12 +83,14 @@ async def invite(
 ) -> list[Invited]:
     """A link for each of `invitees`. The same `form_key` gives the same links, however often it comes.
 
-    Raises Invalid, and Conflict where the key came before for other people.
+    Raises Invalid, Forbidden for who doesn't own the project, and Conflict where the key came before for other people.
     """
     if days not in DAYS:
         raise Invalid("A link works for 1 to 90 days.")
     if len(form_key) < SHORTEST_FORM_KEY:
         raise Invalid("The key of the form is too short.")
+    if actor is not None:
+        await trust.hold_rights(db, actor, project.id)
     tokens = [_token(form_key, project.id, position) for position in range(len(invitees))]
     # Of two that send the form at once, the second waits here and then finds what the first made.
     await db.execute(
@@ -158,9 +160,7 @@ async def offer_of(db: AsyncSession, token: str) -> Offer:
 
 
 async def accept_as_somebody_new(db: AsyncSession, token: str, *, name: str, email: str, device: str = "") -> str:
-    """The token of a session of the account that this makes. Raises NotFound, Invalid, and Conflict for an address
-    that another account has.
-    """
+    """The token of a session of the account that this makes. Raises NotFound, Invalid."""
     # Before it is used up, so that what is wrong with the form can be put right.
     user = await accounts.create_user(db, name=name, email=email.strip() or None)
     invitation = await _use(db, token, user.id)
@@ -174,6 +174,7 @@ async def accept(db: AsyncSession, actor: Principal, token: str, *, session_toke
     The session that accepts goes on: whoever holds it was given the link. Raises NotFound.
     """
     invitation = await _use(db, token, actor.user_id)
+    await trust.lock(db, actor.user_id)
     await accounts.vouch_for_way_in(db, digest(session_token), invitation.vouched_by_id)
     await _let_in(db, invitation, actor.user_id)
     return await db.get_one(Project, invitation.project_id)

@@ -175,7 +175,7 @@ async def reopen(project: OwnedProject, user_id: Id, db: Db) -> CountOut:
 async def create_member_link(request: Request, project: OwnedProject, user_id: Id, caller: Caller, db: Db) -> LinkOut:
     """For 24 hours; 403 for who can do more than you."""
     user = await members.get(db, project, user_id)
-    await members.require_may_sign_in(db, caller, user)
+    await members.require_may_sign_in(db, caller, project, user)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS, vouched_by_id=trust.voucher(caller))
     return LinkOut(link=f"{settings_of(request).site_url}/sign-in/link/{token}")
 

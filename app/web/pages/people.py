@@ -124,7 +124,7 @@ async def create_link(
 ) -> Response:
     """A link that signs this person in once. Shown in this answer and never again."""
     user = await members.get(db, project, user_id)
-    await members.require_may_sign_in(db, principal, user)
+    await members.require_may_sign_in(db, principal, project, user)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS, vouched_by_id=trust.voucher(principal))
     return await _person(request, managed, user, db, link=f"{settings_of(request).site_url}/sign-in/link/{token}")
 
