@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Project, ServedModel, Webhook
+from app.db.tables import DatasetVersion, Project, ServedModel, Webhook
 from tests.browser.seed import Seeded
 from tests.seeded import seeded, seeded_template, site
 from tests.web.doors import Door, database_url, doors, seeded_url
@@ -22,6 +22,7 @@ FORMS = [
     ("quality", {"qualification_size": "3", "gold_percent": "5"}, {"qualification_size": "7"}),
     ("round-settings/policy_gate", {"kl": "20"}, {"kl": "30"}),
     ("served-models/{served}", SERVED, {"name": "Another", "key": "a-newer-key"}),
+    ("datasets/1?kind=demonstrations", {"note": "First.", "tags": "old"}, {"note": "Second."}),
     ("webhooks/{webhook}", {"address": "https://a.example/in", "events": "run.ended"}, {"pause_seconds": "77"}),
 ]
 
@@ -43,6 +44,7 @@ async def test_the_second_is_told_of_the_first_and_keeps_what_they_typed(
     if place.startswith("round"):  # its other fields have to be sent, too
         first = _typed(opened) | first
     seen = {"seen": seen_in(opened)}
+    page = page.replace("?", "/notes?")
     assert (await owner.send("POST", page, first | seen)).status_code == 303
     late = first | second
     told = await owner.send("POST", page, late | seen)
@@ -73,4 +75,5 @@ async def _state(db: AsyncSession, seeded: Seeded) -> tuple[object, ...]:
     served = await db.get_one(ServedModel, seeded.served.id, populate_existing=True)
     pause = await db.scalar(select(Webhook.pause_seconds))
     of_project = project.guidelines, project.description, project.checks, project.round_settings
-    return *of_project, served.name, served.key_sealed, pause
+    note = await db.scalar(select(DatasetVersion.note).where(DatasetVersion.kind == "demonstrations"))
+    return *of_project, served.name, served.key_sealed, pause, note
