@@ -41,7 +41,7 @@ def of_machine(settings: Settings) -> Iterator[Finding]:
     """Everything that can be seen without the database."""
     yield from _libraries(settings)
     yield from _storage(settings)
-    yield from _disk(settings.home)
+    yield from _disk(settings.home, settings.disk_reserve_bytes)
     yield from _permissions(settings)
     yield from _addresses(settings)
     yield from _ports(settings)
@@ -83,10 +83,13 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield Finding("problem", what, "Take another one, or unset PLUMBLINE_STORAGE_URL. Nothing is put into it.")
 
 
-def _disk(home: Path) -> Iterator[Finding]:
+def _disk(home: Path, reserve_bytes: int) -> Iterator[Finding]:
     free = shutil.disk_usage(existing(home)).free
     mend = "Make room, or remove runs and archived models that nobody needs: training and imports write here."
-    if free < NO_SPACE_BYTES:
+    if free < reserve_bytes:
+        what = f"{free / 1e9:.1f} GB are free where {home} is, and PLUMBLINE_DISK_RESERVE_MEGABYTES keeps "
+        yield Finding("problem", f"{what}{reserve_bytes / 1e9:g} GB: training and imports wait.", mend)
+    elif free < NO_SPACE_BYTES:
         yield Finding("problem", f"{free / 1e9:.1f} GB are free where {home} is.", mend)
     elif free < LITTLE_SPACE_BYTES:
         yield Finding("warning", f"{free / 1e9:.1f} GB are free where {home} is.", mend)

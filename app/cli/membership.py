@@ -74,6 +74,33 @@ def invite(
     show(in_transaction(make), {"person": "person", "link": "link"}, empty="Nobody was named.")
 
 
+@people.command("invitations")
+def list_invitations(project: Slug) -> None:
+    """Print the invitations that nobody has accepted yet, and until when their links work."""
+
+    async def read(db: AsyncSession) -> list[Row]:
+        found = await db.scalars(invitations.open_in(await projects.named(db, project)))
+        return [{name: getattr(one, name) for name in ("id", "name", "email", "role", "expires_at")} for one in found]
+
+    columns = {"id": "number", "name": "name", "email": "address", "role": "role", "expires_at": "works until"}
+    show(in_transaction(read), columns, empty="There is no open invitation.")
+
+
+@people.command("renew")
+def renew_invitation(
+    project: Slug,
+    invitation: Annotated[int, typer.Argument(min=1, help="Number, as `plumbline people invitations` says it.")],
+    days: Annotated[int, typer.Option(min=1, max=90, help="How long the new link works.")] = 7,
+) -> None:
+    """Print another link for an invitation whose link is lost or over; that one lets nobody in any more."""
+
+    async def renew(db: AsyncSession) -> str:
+        in_project = await projects.named(db, project)
+        return (await invitations.renew(db, None, in_project, invitation, days=days)).token
+
+    say(link := f"{settings().site_url}/invitations/{in_transaction(renew)}", {"link": link})
+
+
 @people.command()
 def add(project: Slug, who: Who, role: AsWhat = "annotator") -> None:
     """Put an account into a project, or give a member another role."""

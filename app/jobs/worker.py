@@ -22,7 +22,7 @@ from app.db import migrate, pool_figures
 from app.db.away import AWAY
 from app.db.session import create_engine, session_factory
 from app.errors import DomainError
-from app.jobs import backups, copies, errands, execution, hooks, models_in_use, orphans, reading, reaper, room
+from app.jobs import backups, copies, errands, execution, hooks, models_in_use, orphans, reading, reaper, room, uploads
 from app.jobs.context import WorkerContext
 from app.jobs.launch import EngineAway, Executor, LocalProcess
 from app.jobs.queue import Queue
@@ -172,6 +172,7 @@ async def _serve(context: WorkerContext, database_url: str, settings: Settings) 
                 room.keep_watch(context),
                 models_in_use.keep_watch(context),
                 copies.keep_watch(context),
+                uploads.keep_watch(context),
                 resident.keep_watch(context.stopping),
             ):
                 group.create_task(_stopping_all(part, context.stopping))

@@ -185,6 +185,8 @@ async def sign_in_link_name(db: AsyncSession, token: str) -> str:
 
 async def use_sign_in_link(db: AsyncSession, token: str, *, device: str = "") -> str:
     """Use the link up and return the token of a new session. Raises NotFound if unknown, used or expired."""
+    owner = select(SignInLink.user_id).where(*_usable(token)).scalar_subquery()
+    await db.execute(held(User.id == owner))
     # One statement: of two that open the same link at once, the second finds it used.
     used = (
         await db.execute(
@@ -215,6 +217,19 @@ async def principal_of_session(db: AsyncSession, token: str) -> Principal | None
             .values(last_seen_at=func.now())
         )
     return owner.principal(token)
+
+
+def held(*which: ColumnElement[bool]) -> Select[User]:
+    """The account, whose ways in nobody ends until this transaction does. What was read of it before is to be looked at
+    once more behind it.
+    """
+    return select(User).where(*which).with_for_update(read=True).execution_options(populate_existing=True)
+
+
+async def held_session_of(db: AsyncSession, token: str) -> SignInSession:
+    """The session with this token, which doesn't end before another way in was made by it. Raises NotSignedIn."""
+    await db.execute(held(User.id == (await session_of(db, token)).user_id))
+    return await session_of(db, token)
 
 
 async def session_of(db: AsyncSession, token: str) -> SignInSession:

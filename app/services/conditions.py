@@ -1,10 +1,11 @@
 """Conditions that queries of several rooms share: which judgements are labels, which tasks somebody may be given."""
 
 from collections.abc import Collection, Iterator
+from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import Boolean, ColumnElement, and_, cast, exists, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONPATH
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.sql import SQLColumnExpression
 
 from app.db.tables import (
@@ -18,6 +19,21 @@ from app.db.tables import (
     TaskCompletion,
 )
 from app.db.tables.content import Split
+
+
+def between(
+    column: InstrumentedAttribute[datetime], since: date | None, until: date | None
+) -> Iterator[ColumnElement[bool]]:
+    """Conditions on a moment: of whole days, UTC, both included."""
+    if since is not None:
+        yield column >= datetime.combine(since, time(), UTC)
+    if until is not None:
+        yield column < end_of(until)
+
+
+def end_of(day: date) -> datetime:
+    """When the day after it begins, UTC; no day comes after the calendar's last one, which never ends."""
+    return datetime.combine(min(day, date.max - timedelta(days=1)) + timedelta(days=1), time(), UTC)
 
 
 def eligible_for(user_id: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:

@@ -30,7 +30,7 @@ async def by_password(
     for subject, limit in subjects.items():
         await attempts.count(db, subject, limit=limit)
     user, matches = await passwords.whose(db, email=email, password=password, user_id=known_as)
-    if user is None or not matches or user.disabled_at is not None:
+    if user is None or not matches or not await _is_still(db, user):
         await audit.note_failure(db, user.id if user else None, by="password", network=network)
         raise NotSignedIn(WRONG_SIGN_IN)
     await attempts.forgive(db, tuple(subjects))
@@ -38,6 +38,13 @@ async def by_password(
     return await accounts.new_session(
         db, user.id, device=device, by_password=True, vouched_by_id=user.password_vouched_by_id, is_proved=True
     )
+
+
+async def _is_still(db: AsyncSession, user: User) -> bool:
+    """Whether what was compared is the password by now, too: comparing takes long."""
+    compared = user.password_hash
+    await db.execute(accounts.held(User.id == user.id))
+    return user.password_hash == compared and user.disabled_at is None
 
 
 async def _known_as(db: AsyncSession, email: str, browser: str) -> int | None:

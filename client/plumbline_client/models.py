@@ -1194,6 +1194,11 @@ class Question(values.Answer):
     """Whether an answer without a rationale is refused."""
 
 
+class RenewalIn(values.Body):
+    days: int = 7
+    """How long the new link works."""
+
+
 class Response(values.Answer):
     id: int
     text: str

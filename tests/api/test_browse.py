@@ -72,7 +72,8 @@ async def test_a_program_gives_tasks_to_a_person_who_is_given_them_next(calling:
     (task, *_) = (await owner.get(f"{HERE}/tasks?state=open&purpose=label")).json()["items"]
     asked = {"change": "give", "value": str(seeded.reviewer.id), "ids": [task["id"]]}
     assert (await owner.post(f"{HERE}/changes", json=asked)).json()["changed"] == 1
-    (given,) = (await owner.get(f"{HERE}/tasks", params={"given_to": seeded.reviewer.name})).json()["items"]
+    for_them = {"given_to": seeded.reviewer.name, "until": "9999-12-31"}
+    (given,) = (await owner.get(f"{HERE}/tasks", params=for_them)).json()["items"]
     assert (given["id"], given["given_to"]) == (task["id"], seeded.reviewer.name)
     assert (await owner.get(f"{HERE}/people/{seeded.reviewer.id}")).json()["kept"] == 1
     served = (await calling("reviewer").get(f"{HERE}/next-task")).json()

@@ -210,6 +210,7 @@ CALLS = {
     f"GET {P}/log/export": "export_project_log",
     f"GET {P}/people": "list_people",
     f"POST {P}/people/invitations": "invite",
+    f"POST {P}/people/invitations/{{invitation_id}}/renew": "renew_invitation",
     f"POST {P}/people/invitations/{{invitation_id}}/revoke": "revoke_invitation",
     f"POST {P}/people/add": "add_person",
     f"GET {P}/people/{{user_id}}": "read_person",

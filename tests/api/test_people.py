@@ -25,7 +25,12 @@ async def test_people_are_invited_once_by_a_key_however_often_it_is_sent(db: Asy
     listed = (await owner.get(f"{HERE}/invitations")).json()["items"]
     assert [one["email"] for one in listed] == ["bob@example.org", "ada@example.org"]
     assert "link" not in listed[0]
+    renewed = await owner.post(f"{HERE}/invitations/{listed[0]['id']}/renew", json={"days": 30})
+    assert (renewed.status_code, renewed.json()["email"]) == (201, "bob@example.org")
+    assert renewed.json()["expires_at"] > listed[0]["expires_at"]
+    assert renewed.json()["link"] not in first
     assert (await owner.delete(f"{HERE}/invitations/{listed[0]['id']}")).status_code == 204
+    assert (await owner.post(f"{HERE}/invitations/{listed[0]['id']}/renew", json={})).status_code == 404
     assert (await owner.delete(f"{HERE}/invitations/{listed[0]['id']}")).status_code == 404
     for wrong in ({"people": []}, {"people": [{"email": "nobody"}]}, {"people": [{}], "days": 91}, {"people": 1}):
         assert (await owner.post(f"{HERE}/invitations", json=wrong)).status_code == 422

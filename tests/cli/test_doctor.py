@@ -113,15 +113,17 @@ def test_what_others_can_read_or_write_is_named(doctor: Ask, tmp_path: Path) -> 
     assert f"chmod go-w {tmp_path / 'home'}" in said(done)
 
 
-@pytest.mark.parametrize(("free", "code"), [(0.5e9, 1), (3e9, 0)])
-def test_a_disk_that_fills_up_is_named(doctor: Ask, monkeypatch: pytest.MonkeyPatch, free: float, code: int) -> None:
+@pytest.mark.parametrize(("free", "reserve", "code"), [(0.5e9, "0", 1), (3e9, "1000", 0), (9e9, "20000", 1)])
+def test_a_disk_that_fills_up_is_named(
+    doctor: Ask, monkeypatch: pytest.MonkeyPatch, free: float, reserve: str, code: int
+) -> None:
     class Usage:
         pass
 
     usage = Usage()
     usage.free = free  # type: ignore[attr-defined]
     monkeypatch.setattr(findings.shutil, "disk_usage", lambda _: usage)
-    done = doctor()
+    done = doctor(PLUMBLINE_DISK_RESERVE_MEGABYTES=reserve)
     assert (done.code, f"{free / 1e9:.1f} GB are free" in said(done)) == (code, True)
 
 

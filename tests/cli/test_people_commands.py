@@ -1,5 +1,6 @@
 """People and groups from the command line, on one database from the first invitation to the erasure."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def test_people_are_invited_from_words_and_from_a_file(plumbline: Plumbline, dat
     assert [line.split("\t")[0] for line in lines] == ["Ada", "Bob", "Eve"]
     assert all("/invitations/" in line for line in lines)
     assert rows(database_url, "SELECT count(*), min(role) FROM invitations") == [(3, "reviewer")]
+    listed = json.loads(plumbline("people", "invitations", "-p", "tea", "--json").out)
+    assert [one["name"] for one in listed] == ["Eve", "Bob", "Ada"]
+    renewed = plumbline("people", "renew", "-p", "tea", str(listed[0]["id"])).out
+    assert "/invitations/" in renewed
+    assert renewed not in "\n".join(lines)
+    assert plumbline("people", "renew", "-p", "tea", "99").refusal
     assert plumbline("people", "invite", "-p", "tea").refusal == "Write a name or an e-mail address in each line."
     assert plumbline("people", "invite", "-p", "tea", "Ada", "--role", "king").refusal.startswith("A role is one of")
 

@@ -37,6 +37,7 @@ ASKED = {
     "app/cli/database_findings.py",
     "app/jobs/hooks.py",
     "app/services/backups/manifest.py",
+    "app/services/data/storing/uploads.py",
     "app/services/projects/unpacking.py",
     "app/services/published/bucket.py",
     "app/services/published/copies.py",

@@ -243,6 +243,8 @@ async def test_who_is_no_admin_takes_nobody_along_and_what_is_no_projects_file_m
     assert "can&#39;t be one of a project" in await refusal(row_of("prompts", split="dreamt"))
     assert "prompts.hats" in await refusal(row_of("prompts", hats=3))
     with monkeypatch.context() as patch:
+        patch.setattr(packed_file, "MOST_VALUES", 5_000)
+        assert damaged in await refusal(manifest(more=[{}] * 6_000))
         patch.setattr(packed_file, "SMALL_BYTES", 1_000_000)
         patch.setattr(packed_file, "MOST_UNPACKED_TIMES", 20)
         assert "unpacks to 50 MB" in await refusal(lambda entries: entries.update({"people.jsonl": b" " * 50_000_000}))

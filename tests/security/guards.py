@@ -27,6 +27,7 @@ from app.db.tables import Project
 from app.security import Principal
 from app.services import accounts, audit
 from app.services.judging import judgements, reviews
+from app.services.people import trust
 from app.services.projects import projects
 from app.web.api import access as api_access
 from app.web.api import errands
@@ -82,6 +83,7 @@ class Guards:
             patch.setattr(api_access, "scopes_of", self._scopes(api_access.scopes_of))
             for module in (projects, judgements, reviews):
                 patch.setattr(module, "require_role", self._roles(module.require_role))
+            patch.setattr(trust, "hold_rights", self._rights(trust.hold_rights))
             for guard, door in (
                 ("signed in", deps.require_principal),
                 ("signed in", api_access.token_principal),
@@ -110,6 +112,14 @@ class Guards:
             return await require_role(db, actor, project, *roles)
 
         return role
+
+    def _rights(self, hold_rights: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def hold(*given: Any) -> None:
+            """Asked after the guards, by what they let through: it is none, and stands in for none."""
+            if self.gone is None or self.gone.route != self.at:
+                await hold_rights(*given)
+
+        return hold
 
     def _scopes(self, scopes_of: Callable[[str, str], frozenset[accounts.Scope]]) -> Callable[..., frozenset[str]]:
         def scopes(call: str, method: str) -> frozenset[str]:

@@ -4,8 +4,6 @@ Files are linked into a folder of the home, which takes neither time nor room, a
 """
 
 import errno
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +18,7 @@ from app.services.backups.manifest import Table
 from app.services.loop.runs.runs import LOG
 from app.services.places.place import Content
 from app.services.published.shelf import Shelf, shelf_of
-from app.services.published.thing import MANIFEST, Broken, Published, of_dataset, of_model
+from app.services.published.thing import MANIFEST, Broken, Published, files_in, of_dataset, of_model
 
 ASIDE = ".backup.part"
 # A file may go while its row still says that it is there, until the transaction ends that removes it.
@@ -104,15 +102,18 @@ def _set_aside(home: Path, wanted: Iterable[Wanted]) -> dict[str, Content]:
         if one.stored is not None:
             files[one.path] = one.stored
             continue
+        source = home / one.path
         with suppress(FileNotFoundError):
-            files[one.path] = _linked(home / one.path, home / ASIDE / "files" / one.path)
+            if _is_plain(source):  # whoever put a link there may mean a file that no backup is to hold
+                files[one.path] = _linked(source, home / ASIDE / "files" / one.path)
     return files
 
 
 def _wanted(connection: Connection, home: Path) -> Iterator[Wanted]:
     shelf = shelf_of(home)
     for folder, manifest_sha256 in connection.execute(_MODELS).fetchall():
-        yield from _in_storage(shelf, of_model(folder, manifest_sha256)) or _of_model(home, folder)
+        model = of_model(folder, manifest_sha256)
+        yield from _in_storage(shelf, model) or _of_model(home, model)
     for path, sha256 in connection.execute(_DATASETS).fetchall():
         yield from _in_storage(shelf, of_dataset(path, sha256)) or [Wanted(path, sha256)]
     for (folder,) in connection.execute(_CAME).fetchall():
@@ -135,17 +136,15 @@ def _in_storage(shelf: Shelf, thing: Published) -> list[Wanted]:
     return [Wanted(one.path.as_posix(), one.digest, one.unchecked()) for one in files]
 
 
-def _of_model(home: Path, folder: str) -> Iterator[Wanted]:
-    """The files that its manifest names; of one without, whatever is there."""
+def _of_model(home: Path, model: Published) -> Iterator[Wanted]:
+    """The files that its manifest names; where that isn't the one that was registered, whatever is there."""
+    manifest, files = f"{model.path}/{MANIFEST}", dict[str, str]()
     try:
-        content = (home / folder / MANIFEST).read_bytes()
-        files: dict[str, str] = json.loads(content)["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        yield Wanted(f"{folder}/{MANIFEST}", sha256="")
-        yield from _below(home, folder)
-        return
-    yield Wanted(f"{folder}/{MANIFEST}", hashlib.sha256(content).hexdigest())
-    yield from (Wanted(f"{folder}/{name}", sha256) for name, sha256 in files.items())
+        files.update(files_in(model, (home / manifest).read_bytes()))
+    except (OSError, Broken):
+        yield from _below(home, model.path)
+    yield Wanted(manifest, model.sha256)
+    yield from (Wanted(f"{model.path}/{name}", sha256) for name, sha256 in files.items())
 
 
 def _left_by(home: Path, folder: str, is_over: bool) -> Iterator[Wanted]:

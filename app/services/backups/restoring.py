@@ -169,6 +169,10 @@ def _fill(connection: Connection, database_url: str, home: Path, backup: Opened,
     migrate.upgrade(database_url)
     # Where the original goes on, this is a copy beside it.
     connection.execute("DELETE FROM sites")
+    # One that was used or revoked since would let somebody in again. Its owner makes a new link.
+    connection.execute(
+        "UPDATE invitations SET expires_at = created_at WHERE accepted_at IS NULL AND revoked_at IS NULL"
+    )
     connection.execute("ANALYZE")
     told = {"name": backup.name, "made_at": backup.manifest.made_at, "version": backup.manifest.version}
     connection.execute(

@@ -1,5 +1,6 @@
 """What can be done to many prompts or tasks at once. A new one is what it does to a row, and a row of `CHANGES`."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -123,13 +124,13 @@ def state_of(task: Task) -> str:
 
 
 def _whole(value: str, least: int, most: int) -> int:
-    if not value.lstrip("-").isdecimal() or not least <= int(value[:20]) <= most:
+    if not re.fullmatch(r"-?[0-9]{1,18}", value) or not least <= int(value) <= most:
         raise Invalid("Give a whole number from %(least)s to %(most)s.", least=least, most=most)
     return int(value)
 
 
 def _person(value: str) -> int:
-    if not value.isdecimal() or int(value[:20]) >= 2**63:
+    if not re.fullmatch(r"[0-9]{1,18}", value):
         raise Invalid("Say who is to have these tasks.")
     return int(value)
 

@@ -6,7 +6,7 @@ Nothing is counted for a page: it costs the same whether a thousand rows match o
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -161,16 +161,6 @@ def tagged(tag: str, *, is_rare: bool) -> Iterator[ColumnElement[bool]]:
 async def _is_rare(db: AsyncSession, tag: str) -> bool:
     some = select(Prompt.id).where(*tagged(tag, is_rare=True)).limit(RARE).subquery()
     return (await db.scalar(select(func.count()).select_from(some)) or 0) < RARE
-
-
-def between(
-    column: InstrumentedAttribute[datetime], since: date | None, until: date | None
-) -> Iterator[ColumnElement[bool]]:
-    """Whole days."""
-    if since is not None:
-        yield column >= datetime.combine(since, time(), UTC)
-    if until is not None:
-        yield column < datetime.combine(until, time(), UTC) + timedelta(days=1)
 
 
 def matches(document: Document, words: str) -> ColumnElement[bool]:

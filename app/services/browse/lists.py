@@ -30,7 +30,6 @@ from app.services.browse.listing import (
     Number,
     Text,
     Yes,
-    between,
     matches,
     policy_of,
     round_of,
@@ -62,7 +61,7 @@ class PromptFilters(Filters):
             yield Prompt.source == self.source
         if self.excluded:
             yield Prompt.excluded == (self.excluded == "yes")
-        yield from between(Prompt.created_at, self.since, self.until)
+        yield from conditions.between(Prompt.created_at, self.since, self.until)
 
 
 class ResponseFilters(Filters):
@@ -87,7 +86,7 @@ class ResponseFilters(Filters):
             yield func.length(Completion.text) > self.longer_than
         if self.shorter_than:
             yield func.length(Completion.text) < self.shorter_than
-        yield from between(Completion.created_at, self.since, self.until)
+        yield from conditions.between(Completion.created_at, self.since, self.until)
 
 
 class TaskFilters(Filters):
@@ -136,7 +135,7 @@ class TaskFilters(Filters):
         if self.round:
             yield Task.round_id == round_of(Task.project_id, self.round)
         yield from _of_prompt(self.split, self.tag, known)
-        yield from between(Task.created_at, self.since, self.until)
+        yield from conditions.between(Task.created_at, self.since, self.until)
 
 
 class JudgementFilters(Filters):
@@ -178,7 +177,7 @@ class JudgementFilters(Filters):
         if self.search:
             yield Judgement.rationale.is_not(None)
             yield Judgement.rationale.icontains(self.search, autoescape=True)
-        yield from between(Judgement.submitted_at, self.since, self.until)
+        yield from conditions.between(Judgement.submitted_at, self.since, self.until)
 
 
 class DemonstrationFilters(Filters):
@@ -197,7 +196,7 @@ class DemonstrationFilters(Filters):
         if self.author:
             yield Demonstration.author_id.in_(known.people["author"])
         yield from _of_prompt(self.split, self.tag, known)
-        yield from between(Demonstration.created_at, self.since, self.until)
+        yield from conditions.between(Demonstration.created_at, self.since, self.until)
 
 
 def _of_prompt(split: Split | None, tag: str | None, known: Known) -> Iterator[ColumnElement[bool]]:

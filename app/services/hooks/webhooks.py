@@ -78,6 +78,8 @@ async def create(
     comes. Raises Conflict where there are too many."""
     drawn = of_form(form_key, "webhook", project_id, description)
     secret = _new_secret(drawn)
+    # Of two at once the second waits here, and then finds what the first made.
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"webhooks of {project_id}"))))
     made = await _made_by(db, project_id, secret, home) if drawn else None
     if made is not None:
         return made, secret
@@ -153,8 +155,7 @@ def _new_secret(drawn: bytes | None = None) -> str:
 
 
 async def _made_by(db: AsyncSession, project_id: int | None, secret: str, home: Path) -> Webhook | None:
-    """The webhook with this secret. Of two forms that are sent at once the second waits here for the first."""
-    await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"webhooks of {project_id}"))))
+    """The webhook with this secret."""
     for webhook in await db.scalars(all_of(project_id)):
         with suppress(Conflict):  # sealed by another installation
             if unsealed(webhook.secret_sealed, project_id, home) == secret:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    or_,
     select,
     update,
 )
@@ -29,7 +30,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from app.db.base import Json
 from app.db.prepared import Prepared
-from app.db.tables import Assignment, Completion, Judgement, Member, Project, Prompt, Round, Task, TaskCompletion
+from app.db.tables import Assignment, Completion, Judgement, Member, Project, Prompt, Round, Task, TaskCompletion, User
 from app.db.tables.judging import LEASE_SLOTS, TaskPurpose
 from app.services import conditions
 from app.services.judging.columns import SAID
@@ -75,6 +76,17 @@ _texts = (
     .where(TaskCompletion.task_id == Assignment.task_id)
     .scalar_subquery()
 )
+# One's own, in a project that one may still see.
+_is_ones_own = (
+    Assignment.id == ASSIGNMENT,
+    Assignment.annotator_id == ACTOR,
+    Project.archived_at.is_(None),
+    or_(
+        exists().where(Member.project_id == Assignment.project_id, Member.user_id == ACTOR),
+        exists().where(User.id == ACTOR, User.is_admin),
+    ),
+)
+
 VIEW = Prepared(
     Seen,
     select(
@@ -95,7 +107,7 @@ VIEW = Prepared(
     .join(Task, Task.id == Assignment.task_id)
     .join(Prompt, Prompt.id == Task.prompt_id)
     .join(Project, Project.id == Assignment.project_id)
-    .where(Assignment.id == ASSIGNMENT, Assignment.annotator_id == ACTOR),
+    .where(*_is_ones_own),
 )
 
 
@@ -168,7 +180,7 @@ LOCK = Prepared(
     )
     .join(Assignment, Assignment.task_id == Task.id)
     .join(Project, Project.id == Assignment.project_id)
-    .where(Assignment.id == ASSIGNMENT, Assignment.annotator_id == ACTOR)
+    .where(*_is_ones_own)
     .with_for_update(of=(Task, Assignment)),
 )
 

@@ -242,7 +242,7 @@ async def _follow(db: AsyncSession) -> None:
             index_elements=["project_id", "user_id"], set_={"role": added.excluded.role}, where=differs
         ).returning(Member.project_id, Member.user_id)
     )
-    for project_id, user_id in changed.all():
+    for project_id, user_id in sorted(changed.all(), key=lambda row: row.user_id):  # all lock accounts in one order
         if before.get((project_id, user_id)) == "owner":
             await trust.end_what_owner_made(db, user_id, project_id)
         await trust.end_what_others_vouch_for(db, user_id, project_id=project_id)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.tables import Invitation, Member, Project, User
 from app.db.tables.projects import Role
 from app.errors import Conflict, Invalid, NotFound
-from app.security import Principal, digest
+from app.security import Principal, digest, new_token, of_form
 from app.services import accounts
 from app.services.people import trust
 
@@ -83,12 +83,13 @@ async def invite(
 ) -> list[Invited]:
     """A link for each of `invitees`. The same `form_key` gives the same links, however often it comes.
 
-    Raises Invalid, and Conflict where the key came before for other people.
+    Raises Invalid, Forbidden for who doesn't own the project, and Conflict where the key came before for other people.
     """
-    if days not in DAYS:
-        raise Invalid("A link works for 1 to 90 days.")
+    _require_days(days)
     if len(form_key) < SHORTEST_FORM_KEY:
         raise Invalid("The key of the form is too short.")
+    if actor is not None:
+        await trust.hold_rights(db, actor, project.id)
     tokens = [_token(form_key, project.id, position) for position in range(len(invitees))]
     # Of two that send the form at once, the second waits here and then finds what the first made.
     await db.execute(
@@ -125,16 +126,50 @@ async def invite(
 
 
 def open_in(project: Project) -> Select[Invitation]:
-    """Invitations that still let somebody in, newest first."""
-    wanted = select(Invitation).where(Invitation.project_id == project.id, *_is_open())
-    return wanted.order_by(Invitation.id.desc())
+    """Invitations that nobody has accepted or revoked, newest first. Those whose link is over are among them: they can
+    have a new one.
+    """
+    return select(Invitation).where(Invitation.project_id == project.id, *_is_unused()).order_by(Invitation.id.desc())
+
+
+async def renew(
+    db: AsyncSession,
+    actor: Principal | None,
+    project: Project,
+    invitation_id: int,
+    *,
+    days: int = 7,
+    form_key: str = "",
+) -> Invited:
+    """Another link for an open invitation; the one before lets nobody in any more. The same `form_key` gives the same
+    link, however often it comes. Raises NotFound for an invitation that is used, revoked or of another project,
+    Invalid, and Forbidden.
+    """
+    _require_days(days)
+    if actor is not None:
+        await trust.hold_rights(db, actor, project.id)
+    open_one = open_in(project).where(Invitation.id == invitation_id).with_for_update()
+    invitation = await db.scalar(open_one.execution_options(populate_existing=True))
+    if invitation is None:
+        raise NotFound
+    drawn = of_form(form_key, "invitation", invitation.id)
+    token = new_token() if drawn is None else _written(drawn)
+    if invitation.token_digest != digest(token):
+        invitation.token_digest = digest(token)
+        invitation.expires_at = func.now() + timedelta(days=days)
+        # Whoever makes a link could open it.
+        invitation.created_by_id = actor.user_id if actor else None
+        invitation.vouched_by_id = trust.voucher(actor)
+        await db.flush()
+        await db.refresh(invitation)
+    return Invited(invitation, token)
 
 
 async def revoke(db: AsyncSession, project: Project, invitation_id: int) -> None:
-    """Have the link let nobody in any more. Raises NotFound for one that is used, over or of another project."""
+    """Have the link let nobody in any more. Raises NotFound for one that is used, revoked or of another project."""
     revoked = await db.scalar(
         update(Invitation)
-        .where(Invitation.id == invitation_id, Invitation.project_id == project.id, *_is_open())
+        .where(Invitation.id == invitation_id, Invitation.project_id == project.id, *_is_unused())
         .values(revoked_at=func.now())
         .returning(Invitation.id)
     )
@@ -158,9 +193,7 @@ async def offer_of(db: AsyncSession, token: str) -> Offer:
 
 
 async def accept_as_somebody_new(db: AsyncSession, token: str, *, name: str, email: str, device: str = "") -> str:
-    """The token of a session of the account that this makes. Raises NotFound, Invalid, and Conflict for an address
-    that another account has.
-    """
+    """The token of a session of the account that this makes. Raises NotFound, Invalid."""
     # Before it is used up, so that what is wrong with the form can be put right.
     user = await accounts.create_user(db, name=name, email=email.strip() or None)
     invitation = await _use(db, token, user.id)
@@ -174,6 +207,7 @@ async def accept(db: AsyncSession, actor: Principal, token: str, *, session_toke
     The session that accepts goes on: whoever holds it was given the link. Raises NotFound.
     """
     invitation = await _use(db, token, actor.user_id)
+    await trust.lock(db, actor.user_id)
     await accounts.vouch_for_way_in(db, digest(session_token), invitation.vouched_by_id)
     await _let_in(db, invitation, actor.user_id)
     return await db.get_one(Project, invitation.project_id)
@@ -204,13 +238,25 @@ async def _use(db: AsyncSession, token: str, user_id: int) -> Invitation:
 
 
 def _is_open() -> tuple[ColumnElement[bool], ...]:
-    return (Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None), Invitation.expires_at > func.now())
+    return (*_is_unused(), Invitation.expires_at > func.now())
+
+
+def _is_unused() -> tuple[ColumnElement[bool], ...]:
+    return Invitation.accepted_at.is_(None), Invitation.revoked_at.is_(None)
+
+
+def _require_days(days: int) -> None:
+    if days not in DAYS:
+        raise Invalid("A link works for 1 to 90 days.")
 
 
 def _token(form_key: str, project_id: int, position: int) -> str:
     """Follows from the key, so that a form sent twice shows the same links; neither is in the database."""
-    made = hashlib.sha256(f"invitation {project_id} {position} {form_key}".encode()).digest()
-    return base64.urlsafe_b64encode(made).decode().rstrip("=")
+    return _written(hashlib.sha256(f"invitation {project_id} {position} {form_key}".encode()).digest())
+
+
+def _written(drawn: bytes) -> str:
+    return base64.urlsafe_b64encode(drawn).decode().rstrip("=")
 
 
 def _invitee(line: str) -> Invitee:

@@ -11,6 +11,7 @@ from app.db.tables import Group, GroupGrant, GroupMember, Judgement, Member, Pro
 from app.db.tables.projects import Role
 from app.errors import Conflict, Forbidden, NotFound
 from app.security import Principal
+from app.services import accounts
 from app.services.judging import releasing
 from app.services.people import directory, trust
 from app.services.projects import projects
@@ -89,7 +90,9 @@ async def get(db: AsyncSession, project: Project, user_id: int) -> User:
 
 
 async def change_role(db: AsyncSession, actor: Principal | None, project: Project, user_id: int, role: Role) -> None:
-    """Give a member another role. Raises Conflict where owners would take their own ownership away."""
+    """Give a member another role. Raises Forbidden, and Conflict where owners would take their own ownership away."""
+    if actor is not None:
+        await trust.hold_rights(db, actor, project.id)
     await get(db, project, user_id)
     if actor and user_id == actor.user_id and role != "owner" and not actor.is_admin:
         raise Conflict("You can't take your own ownership away; another owner can.")
@@ -159,10 +162,12 @@ async def pause(db: AsyncSession, project: Project, user_id: int, *, paused: boo
         await releasing.release(db, user_id, project=project)
 
 
-async def require_may_sign_in(db: AsyncSession, actor: Principal, user: User) -> None:
+async def require_may_sign_in(db: AsyncSession, actor: Principal, project: Project, user: User) -> None:
     """A sign-in link is the whole account. So an owner makes one only for people who can do nothing beyond the owner's
     own projects; for admins, and for people of other projects, an admin has to. Raises Forbidden.
     """
+    await trust.hold_rights(db, actor, project.id)
+    await db.execute(accounts.held(User.id == user.id))  # who comes to another project just now waits, or is there
     if actor.is_admin:
         return
     own = select(Member.project_id).where(Member.user_id == actor.user_id, Member.role == "owner")

@@ -157,8 +157,7 @@ async def _signer(
     challenge = await ceremonies.use_challenge(db, signed, browser=browser)
     wanted = Passkey.credential_id == signed.raw_id
     # The person first, as whoever changes an account does: otherwise two of them would wait for each other.
-    owner = select(User).join(Passkey, Passkey.user_id == User.id).where(wanted)
-    user = await db.scalar(owner.with_for_update(read=True, key_share=True, of=User))
+    user = await db.scalar(accounts.held(User.id == select(Passkey.user_id).where(wanted).scalar_subquery()))
     passkey = await db.scalar(select(Passkey).where(wanted).with_for_update())
     if user is None or passkey is None:
         raise PasskeyRefused

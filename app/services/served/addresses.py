@@ -124,7 +124,8 @@ def _is_in(ip: Address, networks: Networks) -> bool:
 
 def _is_public(ip: Address) -> bool:
     plain = _plain(ip)
-    return plain.is_global and not plain.is_multicast and not plain.is_reserved
+    is_of_a_site = isinstance(plain, IPv6Address) and plain.is_site_local  # retired by RFC 3879, and still routed
+    return plain.is_global and not (plain.is_multicast or plain.is_reserved or is_of_a_site)
 
 
 def _plain(ip: Address) -> Address:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.db.tables import Group, User
 from app.db.tables.projects import Role
 from app.services import accounts
-from app.services.people import directory, groups
+from app.services.people import directory, groups, trust
 from app.services.people.groups import GroupView
 from app.services.projects import projects
 from app.web.api.access import Admin, Id
@@ -90,6 +90,7 @@ async def change_account(user_id: Id, admin: Admin, asked: AccountIn, db: Db, ed
     directory.require_not_oneself(admin, user)
     await edit.require_current(db, user)
     if asked.is_admin is not None:
+        await trust.hold_rights(db, admin)
         await directory.set_admin(db, user, is_admin=asked.is_admin)
     if asked.disabled is not None:
         await (directory.disable(db, user) if asked.disabled else directory.enable(db, user))
@@ -111,6 +112,7 @@ async def erase_person(user_id: Id, admin: Admin, db: Db) -> Response:
 async def create_link(request: Request, user_id: Id, admin: Admin, db: Db) -> LinkOut:
     """For 24 hours."""
     user = await directory.get(db, user_id)
+    await trust.hold_rights(db, admin)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS)
     return LinkOut(link=f"{settings_of(request).site_url}/sign-in/link/{token}")
 

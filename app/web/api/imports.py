@@ -13,6 +13,7 @@ from app.services.data.storing import imports, uploads
 from app.services.loop.chores import importing
 from app.services.loop.runs import runs
 from app.services.loop.stages.importing import Action
+from app.services.people import trust
 from app.services.projects import projects
 from app.web.api.access import Caller, Credentials, Id, ManagedProject, OwnedProject, token_principal
 from app.web.api.paging import Page, Paging, read_page
@@ -47,7 +48,8 @@ async def upload(
     """
     principal = await token_principal(request, credentials)
     async with transaction(sessions_of(request)) as db:
-        await projects.require_role(db, principal, await projects.get(db, principal, slug), "owner")
+        project = await projects.get(db, principal, slug)
+        await projects.require_role(db, principal, project, "owner")
     settings = settings_of(request)
     stored = await uploads.keep(
         settings.home,
@@ -56,10 +58,11 @@ async def upload(
         most_bytes=settings.upload_bytes,
         reserve_bytes=settings.disk_reserve_bytes,
     )
-    async with transaction(sessions_of(request)) as db:
-        project = await projects.get(db, principal, slug)
-        import_ = await imports.create(db, settings.home, project, principal.user_id, stored)
-        return ImportOut.model_validate(import_)
+    with uploads.unless_entered(settings.home, stored):
+        async with transaction(sessions_of(request)) as db:
+            await trust.hold_rights(db, principal, project.id)
+            import_ = await imports.create(db, settings.home, project, principal.user_id, stored)
+            return ImportOut.model_validate(import_)
 
 
 @router.get("/projects/{slug}/imports/{import_id}", summary="Read an import")

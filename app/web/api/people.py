@@ -83,6 +83,10 @@ class InvitationsIn(In):
     days: Annotated[int, Field(ge=1, le=90, description="How long the links work.")] = 7
 
 
+class RenewalIn(In):
+    days: Annotated[int, Field(ge=1, le=90, description="How long the new link works.")] = 7
+
+
 class InvitationOut(Out):
     id: int
     name: str
@@ -175,14 +179,14 @@ async def reopen(project: OwnedProject, user_id: Id, db: Db) -> CountOut:
 async def create_member_link(request: Request, project: OwnedProject, user_id: Id, caller: Caller, db: Db) -> LinkOut:
     """For 24 hours; 403 for who can do more than you."""
     user = await members.get(db, project, user_id)
-    await members.require_may_sign_in(db, caller, user)
+    await members.require_may_sign_in(db, caller, project, user)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS, vouched_by_id=trust.voucher(caller))
     return LinkOut(link=f"{settings_of(request).site_url}/sign-in/link/{token}")
 
 
 @router.get("/projects/{slug}/invitations", summary="List open invitations")
 async def list_invitations(project: OwnedProject, db: Db, paging: Paging) -> Page[InvitationOut]:
-    """Invitations that still let somebody in, newest first."""
+    """Invitations that nobody has accepted or revoked, newest first. After `expires_at` one has to be renewed."""
     still = invitations.open_in(project)
     return await read_page(db, still, Invitation.id, paging=paging, out=InvitationOut.model_validate)
 
@@ -217,6 +221,20 @@ async def invite(
     )
     site = settings_of(request).site_url
     return [InvitedOut(**_invitation(one.invitation), link=f"{site}/invitations/{one.token}") for one in made]
+
+
+@router.post(
+    "/projects/{slug}/invitations/{invitation_id}/renew",
+    status_code=status.HTTP_201_CREATED,
+    summary="Renew an invitation",
+)
+async def renew_invitation(
+    request: Request, project: OwnedProject, invitation_id: Id, body: RenewalIn, caller: Caller, db: Db
+) -> InvitedOut:
+    """Another link for one that is lost or over; the link before lets nobody in any more. 404 once it is used."""
+    made = await invitations.renew(db, caller, project, invitation_id, days=body.days)
+    link = f"{settings_of(request).site_url}/invitations/{made.token}"
+    return InvitedOut(**_invitation(made.invitation), link=link)
 
 
 @router.delete("/projects/{slug}/invitations/{invitation_id}", status_code=204, summary="Revoke an invitation")

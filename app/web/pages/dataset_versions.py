@@ -5,7 +5,7 @@ from typing import Annotated, Any, cast
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 
@@ -17,6 +17,7 @@ from app.services.data.differences import Change, Comparison, Difference
 from app.services.loop.chores import folders
 from app.web.locales import lazy, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.pages.seen import ChangedMeanwhile, SeenForm, require_seen
 from app.web.rendering import render
 from app.web.serving import downloads
 from app.web.serving.deps import CurrentUser, Db, settings_of
@@ -48,9 +49,13 @@ REASONS: dict[differences.Reason, str] = {
 }
 
 
-class NotesForm(BaseModel):
+class NotesForm(SeenForm):
     note: Annotated[str, Field(max_length=20_000)] = ""
     tags: Annotated[str, Field(max_length=5_000)] = ""
+
+    @classmethod
+    def of(cls, version: DatasetVersion) -> "NotesForm":
+        return cls(note=version.note, tags=", ".join(version.tags)).as_shown()
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,12 @@ async def note_version(
     """Changes what people note about a version."""
     version = await datasets.get_version(db, project, number, kind)
     try:
+        await require_seen(db, version, form.seen, lambda now: NotesForm.of(now).seen)
         async with db.begin_nested():
             notes.note(version, text=form.note, tags=notes.split_tags(form.tags))
-    except Invalid as error:
+    except (Invalid, ChangedMeanwhile) as error:
         await db.refresh(version)
+        form.seen = NotesForm.of(version).seen
         return await _page(request, db, managed, version, error, form)
     return render.redirect(f"{_place(project.slug, version, saved='true')}")
 
@@ -179,7 +186,7 @@ async def _page(
         managed=managed,
         version=version,
         manifest=await manifests.manifest(db, managed.project, version),
-        form=form or NotesForm(note=version.note, tags=", ".join(version.tags)),
+        form=form or NotesForm.of(version),
         run=run,
         is_written=await _is_written(request, db, version, run),
         of_kind=_of_kind(version),

@@ -12,7 +12,7 @@ from app.db.tables import Group, User
 from app.db.tables.projects import Role
 from app.errors import Conflict
 from app.services import accounts
-from app.services.people import directory, groups
+from app.services.people import directory, groups, trust
 from app.services.projects import projects
 from app.web.pages.access import CurrentAdmin
 from app.web.rendering import render
@@ -94,6 +94,7 @@ async def show_account(request: Request, user_id: Id, admin: CurrentAdmin, db: D
 async def create_link(request: Request, user_id: Id, admin: CurrentAdmin, db: Db) -> Response:
     """A link that signs this person in once. Shown in this answer and never again."""
     user = await directory.get(db, user_id)
+    await trust.hold_rights(db, admin)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS)
     link = f"{settings_of(request).site_url}/sign-in/link/{token}"
     return await _account(request, user, admin.user_id, db, link=link)
@@ -104,6 +105,7 @@ async def set_admin(user_id: Id, admin: CurrentAdmin, form: Annotated[Admin, For
     """Has somebody run the site, or no more."""
     user = await directory.get(db, user_id)
     directory.require_not_oneself(admin, user)
+    await trust.hold_rights(db, admin)
     await directory.set_admin(db, user, is_admin=form.is_admin)
     return render.redirect(f"/people/{user_id}?said=saved")
 

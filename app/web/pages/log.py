@@ -1,7 +1,7 @@
 """The log of changes: of a project for its owners, of the whole site for its admins."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from app.db.tables import AuditEntry
 from app.services import audit
 from app.services.audit import Search
+from app.services.conditions import end_of
 from app.web.pages.access import CurrentAdmin, Managed, ManagedProject, OwnedProject
 from app.web.rendering import render
 from app.web.serving.deps import Db, sessions_of
@@ -134,13 +135,7 @@ async def _search(db: AsyncSession, asked: Asked, project_id: int | None) -> Sea
         project_id=project_id,
         actor_ids=await audit.called(db, asked.person) if asked.person.strip() else None,
         kind=asked.kind or None,
-        since=_midnight(asked.since),
-        until=_midnight(asked.until, days=1),
+        since=datetime.combine(asked.since, time(), UTC) if asked.since else None,
+        until=end_of(asked.until) if asked.until else None,
         text=asked.text,
     )
-
-
-def _midnight(day: date | str, *, days: int = 0) -> datetime | None:
-    if not isinstance(day, date):
-        return None
-    return datetime.combine(day + timedelta(days=days), time.min, UTC)

@@ -5,10 +5,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from app.db.tables import User
+from app.db.tables import Invitation, User
 from app.db.tables.projects import Role
 from app.errors import DomainError, Forbidden
 from app.security import new_token
@@ -45,6 +46,10 @@ class Invite(BaseModel):
     role: Role = "annotator"
     days: Literal["1", "7", "30"] = "7"
     key: Annotated[str, Field(min_length=invitations.SHORTEST_FORM_KEY, max_length=100)]
+
+
+class Renewed(BaseModel):
+    key: Annotated[str, Field(max_length=100)] = ""
 
 
 class Added(BaseModel):
@@ -86,6 +91,21 @@ async def invite(
     return await _page(request, managed, db, made=made)
 
 
+@router.post("/invitations/{invitation_id}/renew")
+async def renew_invitation(
+    request: Request,
+    invitation_id: Id,
+    managed: ManagedProject,
+    project: OwnedProject,
+    form: Annotated[Renewed, Form()],
+    principal: CurrentUser,
+    db: Db,
+) -> Response:
+    """Makes another link for an open invitation, whose link of before ends; answers as `invite` does."""
+    made = await invitations.renew(db, principal, project, invitation_id, form_key=form.key)
+    return await _page(request, managed, db, made=[made])
+
+
 @router.post("/invitations/{invitation_id}/revoke")
 async def revoke_invitation(invitation_id: Id, project: OwnedProject, db: Db) -> Response:
     """Has an open invitation let nobody in any more."""
@@ -124,7 +144,7 @@ async def create_link(
 ) -> Response:
     """A link that signs this person in once. Shown in this answer and never again."""
     user = await members.get(db, project, user_id)
-    await members.require_may_sign_in(db, principal, user)
+    await members.require_may_sign_in(db, principal, project, user)
     token = await accounts.create_sign_in_link(db, user.id, hours=LINK_HOURS, vouched_by_id=trust.voucher(principal))
     return await _person(request, managed, user, db, link=f"{settings_of(request).site_url}/sign-in/link/{token}")
 
@@ -174,6 +194,8 @@ async def _page(
     found = await members.page(db, managed.project, asked.text, size=PAGE_SIZE + 1, before=asked.before)
     shown = found[:PAGE_SIZE]
     count, judged = await members.count(db, managed.project)
+    is_over = (Invitation.expires_at <= func.now()).label("is_over")
+    invited = invitations.open_in(managed.project).add_columns(is_over).limit(1_000)
     links = [(one.invitation, f"{site}/invitations/{one.token}") for one in made or ()]
     return render.page(
         request,
@@ -185,7 +207,7 @@ async def _page(
         judged=judged,
         asked=asked,
         older=urlencode({"text": asked.text, "before": shown[-1].user.id}) if len(found) > PAGE_SIZE else None,
-        invited=list(await db.scalars(invitations.open_in(managed.project).limit(1_000))) if managed.is_owner else [],
+        invited=(await db.execute(invited)).all() if managed.is_owner else [],
         links=links,
         typed=typed,
         problem=translated(problem) if problem else None,

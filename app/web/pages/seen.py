@@ -1,19 +1,21 @@
 """Two people at one form: whoever saves second is told of the first, and nobody's change is overwritten unseen.
 
-A form takes along what of the project it was made from, as a digest; one without it, which no page of ours sends,
+A form takes along what it was made from, as a digest; one without it, which no page of ours sends,
 overwrites.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Project
+from app.db.base import Base
 from app.errors import Conflict
+
+Row = TypeVar("Row", bound=Base)
 
 
 class ChangedMeanwhile(Conflict):
@@ -35,8 +37,8 @@ def digest_of(shown: object) -> str:
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-async def require_seen(db: AsyncSession, project: Project, seen: str, now: Callable[[Project], str]) -> None:
-    """Lock the project as it is by now. Raises ChangedMeanwhile where a form would show something else of it."""
-    await db.refresh(project, with_for_update={"key_share": True})
-    if seen and seen != now(project):
+async def require_seen(db: AsyncSession, row: Row, seen: str, now: Callable[[Row], str]) -> None:
+    """Lock the row as it is by now. Raises ChangedMeanwhile where a form would show something else of it."""
+    await db.refresh(row, with_for_update={"key_share": True})
+    if seen and seen != now(row):
         raise ChangedMeanwhile

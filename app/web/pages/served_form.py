@@ -9,6 +9,7 @@ from app.db.tables import ServedModel
 from app.db.tables.served import Protocol
 from app.services.served.served_models import Description, Key, described
 from app.services.served.settings import Limits, Sampling, limits_of, sampling_of
+from app.web.pages.seen import SeenForm, digest_of
 
 # Empty is a value of its own: it isn't sent, and the endpoint's own default holds.
 MAY_BE_EMPTY = ("temperature", "top_p")
@@ -16,7 +17,7 @@ MAY_BE_EMPTY = ("temperature", "top_p")
 Typed = Annotated[str, Field(max_length=2000)]
 
 
-class ServedForm(BaseModel):
+class ServedForm(SeenForm):
     """Everything as text, so that what can't be used is shown again as it was typed. The key is never among it."""
 
     name: Typed = ""
@@ -47,7 +48,7 @@ class ServedForm(BaseModel):
         """The form as it is filled in for one that there is."""
         now = described(served)
         settings = {**now.sampling.model_dump(), **now.limits.model_dump()}
-        return cls(
+        form = cls(
             name=now.name,
             address=now.address,
             model=now.model,
@@ -59,6 +60,7 @@ class ServedForm(BaseModel):
             },
             stop="\n".join(text.replace("\n", "\\n") for text in now.sampling.stop),
         )
+        return form.model_copy(update={"seen": digest_of([form.model_dump(), served.key_sealed])})
 
     def description(self) -> Description:
         """Raises Invalid."""

@@ -26,6 +26,7 @@ from app.services.served import served_models
 from app.services.served.protocol import Answer
 from app.web.locales import gettext, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
+from app.web.pages.seen import require_seen
 from app.web.pages.served_form import ServedForm
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
@@ -152,8 +153,10 @@ async def change_served_model(
     served = await served_models.get(db, project, served_model_id)
     try:
         home = settings_of(request).home
+        await require_seen(db, served, form.seen, lambda now: ServedForm.of(now).seen)
         await served_models.change(db, project, served, form.description(), form.new_key(), home=home)
     except DomainError as error:
+        form.seen = ServedForm.of(served).seen
         return await _show(request, managed, db, served, form, problem=translated(error), status_code=error.status)
     return render.redirect(f"/projects/{project.slug}/served-models/{served.id}?saved=true")
 

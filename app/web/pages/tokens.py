@@ -46,7 +46,7 @@ async def create_token(
                 name=form.name,
                 days=int(form.days),
                 scopes=form.scopes,
-                vouched_by_id=(await accounts.session_of(db, session)).vouched_by_id,
+                vouched_by_id=(await accounts.held_session_of(db, session)).vouched_by_id,
                 form_key=form.key,
             )
     except Invalid as problem:

@@ -18,7 +18,7 @@ from app.services.hooks.kinds import EVENTS, GATHERED
 from app.services.hooks.webhooks import Description
 from app.web.locales import translated
 from app.web.pages.access import CurrentAdmin, Managed, OwnedProject
-from app.web.pages.seen import digest_of
+from app.web.pages.seen import SeenForm, digest_of, require_seen
 from app.web.rendering import render
 from app.web.serving.deps import CurrentUser, Db, settings_of
 
@@ -66,11 +66,11 @@ Here = Annotated[Hooked, Depends(_hooked)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
-class WebhookForm(BaseModel):
+class WebhookForm(SeenForm):
     """What was typed, so that what can't be used is shown again."""
 
     address: Annotated[str, Field(max_length=4000)] = ""
-    events: list[Annotated[str, Field(max_length=40)]] = []
+    events: list[Annotated[str, Field(max_length=40)]] = Field(default_factory=list)
     pause_seconds: Annotated[str, Field(max_length=20)] = "60"
     key: Annotated[str, Field(max_length=200)] = ""
 
@@ -80,7 +80,8 @@ class WebhookForm(BaseModel):
 
     @classmethod
     def of(cls, webhook: Webhook) -> "WebhookForm":
-        return cls(address=webhook.address, events=webhook.events, pause_seconds=str(webhook.pause_seconds))
+        form = cls(address=webhook.address, events=webhook.events, pause_seconds=str(webhook.pause_seconds))
+        return form.as_shown()
 
     def description(self) -> Description:
         """Raises Invalid."""
@@ -136,8 +137,10 @@ async def change_webhook(
     """Changes where one is and what it is told of. What can't be used is said on the form."""
     webhook = await webhooks.get(db, here.id, webhook_id)
     try:
+        await require_seen(db, webhook, form.seen, lambda now: WebhookForm.of(now).seen)
         await webhooks.change(db, webhook, form.description())
     except DomainError as error:
+        form.seen = WebhookForm.of(webhook).seen
         return await _show(request, here, db, webhook, form=form, problem=error)
     return _back(here, webhook)
 

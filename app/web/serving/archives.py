@@ -7,7 +7,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.services.loop.models.archive import MEDIA_TYPE, Archive
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def answer(archive: Archive, asked: Mapping[str, str]) -> Response:

@@ -2149,7 +2149,7 @@ class AsyncOperations:
     ) -> AsyncPages[models.Invitation]:
         """List open invitations.
 
-        Invitations that still let somebody in, newest first.
+        Invitations that nobody has accepted or revoked, newest first. After `expires_at` one has to be renewed.
         """
         return AsyncPages(
             self._transport,
@@ -2173,6 +2173,24 @@ class AsyncOperations:
                 is_keyed=True,
             ),
             list[models.Invited],
+        )
+
+    async def renew_invitation(
+        self, slug: str, invitation_id: int, body: models.RenewalIn, *, idempotency_key: str | None = None
+    ) -> models.Invited:
+        """Renew an invitation.
+
+        Another link for one that is lost or over; the link before lets nobody in any more. 404 once it is used.
+        """
+        return await self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/invitations/{place(invitation_id)}/renew",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Invited,
         )
 
     async def revoke_invitation(self, slug: str, invitation_id: int) -> None:

@@ -2122,7 +2122,7 @@ class Operations:
     ) -> Pages[models.Invitation]:
         """List open invitations.
 
-        Invitations that still let somebody in, newest first.
+        Invitations that nobody has accepted or revoked, newest first. After `expires_at` one has to be renewed.
         """
         return Pages(
             self._transport,
@@ -2146,6 +2146,24 @@ class Operations:
                 is_keyed=True,
             ),
             list[models.Invited],
+        )
+
+    def renew_invitation(
+        self, slug: str, invitation_id: int, body: models.RenewalIn, *, idempotency_key: str | None = None
+    ) -> models.Invited:
+        """Renew an invitation.
+
+        Another link for one that is lost or over; the link before lets nobody in any more. 404 once it is used.
+        """
+        return self._transport.ask(
+            Call(
+                "POST",
+                f"/api/v1/projects/{place(slug)}/invitations/{place(invitation_id)}/renew",
+                headers={"Idempotency-Key": idempotency_key},
+                body=body,
+                is_keyed=True,
+            ),
+            models.Invited,
         )
 
     def revoke_invitation(self, slug: str, invitation_id: int) -> None:

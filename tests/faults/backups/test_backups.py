@@ -19,14 +19,17 @@ from sqlalchemy import func, select, update
 from app.cli.backup import Progress
 from app.db import migrate
 from app.db.session import create_engine, session_factory, transaction
-from app.db.tables import Backup, Completion, Judgement, ModelVersion, Project, Run, User
+from app.db.tables import Backup, Completion, Invitation, Judgement, ModelVersion, Project, Run, User
 from app.jobs import reaper
+from app.security import new_token
 from app.services.backups import database, gathering, making, one_file
 from app.services.backups.places import place_at
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from app.services.loop.models import artifacts
+from app.services.people import invitations
+from app.services.people.invitations import Invitee
 from app.services.places import folder
 from app.services.published.thing import MANIFEST
 from app.settings import Settings
@@ -293,18 +296,38 @@ def _has_users(url: str) -> bool:
 
 
 async def test_what_is_missing_or_damaged_is_told_and_the_rest_is_there(
-    loop: Loop, project: Project, here: Command, there: Command, home: Path, other_home: Path, tmp_path: Path
+    loop: Loop,
+    project: Project,
+    here: Command,
+    there: Command,
+    home: Path,
+    other_home: Path,
+    empty_database_url: str,
+    tmp_path: Path,
 ) -> None:
-    await loop.execute(await loop.queue_sft(project))
+    for _ in range(2):
+        await loop.execute(await loop.queue_sft(project))
     damaged, missing = [path for path in files_in(home / "models") if path.name != MANIFEST][:2]
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     missing.unlink()
+    (home / "secret.key").write_text("00" * 32)
+    async with transaction(loop.sessions) as db:
+        there_since = await db.get_one(Project, project.id)
+        kim = Invitee("Kim", None)
+        await invitations.invite(db, None, there_since, [kim], "annotator", days=7, form_key=new_token())
+    missing.symlink_to(home / "secret.key")
+    changed = sorted((home / "models").rglob(MANIFEST))[-1]
+    changed.write_text('{"format": 1, "files": ["../../../secret.key"]}')
     done = await here("backup", tmp_path / "backup.tar")
     assert done.code == 0
     assert f"Not in it, because it is missing: {missing.relative_to(home)}" in done.out
-    assert f"In it as it is, but damaged: {damaged.relative_to(home)}" in done.out
+    for one in (damaged, changed):
+        assert f"In it as it is, but damaged: {one.relative_to(home)}" in done.out
     assert (await there("restore", tmp_path / "backup.tar")).code == 0
     assert (other_home / damaged.relative_to(home)).read_bytes() == damaged.read_bytes()
+    assert {path.name for path in files_in(other_home / changed.parent.relative_to(home))} >= {MANIFEST, damaged.name}
+    assert not [path for path in files_in(other_home) if path.read_bytes() == b"00" * 32]
+    assert await rows(empty_database_url, select(Invitation.expires_at <= func.now())) == [True]
 
 
 async def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import gzip
 import json
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from app.services.projects import standing
 from app.services.prompts import split_of
 from tests.factories import make_project
 from tests.importing import import_file
+from tests.services.data.examples import LOSSLESS
 from training.records import PreferenceRecord, read_records
 
 HH_RLHF = Path(__file__).parents[4] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
@@ -190,6 +192,23 @@ async def test_two_people_who_said_the_same_are_two_judgements_where_a_file_tell
     report = await import_file(db, project, file, schema="preference")
     assert (report.new, report.duplicates) == (2, 1)
     assert await rows_of(db, Judgement) == [2]
+
+
+async def test_a_moment_is_read_however_a_file_writes_it(db: AsyncSession, file: Path) -> None:
+    project = await make_project(db)
+    moments = ("2026-11-28T10:00:00", "2026-11-28\t10:00:00", "2026-W48-6T10:00:00", "2026-11-29T09:00:00+23:00")
+    write(
+        file,
+        b"".join(
+            json.dumps(LOSSLESS | {"annotator": f"annotator-{number}", "submitted_at": moment}).encode() + b"\n"
+            for number, moment in enumerate(moments)
+        ),
+    )
+    assert (await import_file(db, project, file, schema="plumbline")).judgements == len(moments)
+    assert set(await db.scalars(select(Judgement.submitted_at))) == {datetime(2026, 11, 28, 10, tzinfo=UTC)}
+    write(file, json.dumps(LOSSLESS | {"submitted_at": "0001-01-01T00:00:00+12:00"}).encode() + b"\n")
+    with pytest.raises(HasBadRows):
+        await import_file(db, project, file, schema="plumbline")
 
 
 async def test_two_of_one_row_who_said_the_same_are_two_judgements_and_stay_so(db: AsyncSession, file: Path) -> None:

@@ -67,6 +67,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: Sequence[str]) -> list[
         "[2002:7f00:1::]",
         "[fe80::1]",
         "[fd00::1]",
+        "[fec0::1]",
         "[ff02::1]",
     ],
 )

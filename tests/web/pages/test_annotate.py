@@ -330,6 +330,17 @@ async def test_a_submission_by_script_is_answered_with_the_next_region_alone(db:
     assert "Saved: B is slightly better" in answer.text
 
 
+@pytest.mark.parametrize("shown", ["²", "9" * 5000])
+async def test_what_a_page_says_it_shows_is_left_aside_where_it_is_no_number(
+    db: AsyncSession, sign_in: SignIn, shown: str
+) -> None:
+    project, annotator = await arrange(db, [PROSE, SHORT])
+    client = await sign_in(annotator)
+    action, fields = judgement_form((await client.get(f"/projects/{project.slug}/annotate")).text)
+    answer = await client.post(action, data={**fields, "choice": "5", "shown": shown}, headers=HTMX)
+    assert (answer.status_code, await _choices(db, project)) == (200, [5])
+
+
 async def test_nothing_that_an_annotator_is_sent_tells_where_a_response_came_from(
     db: AsyncSession, sign_in: SignIn
 ) -> None:

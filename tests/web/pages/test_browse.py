@@ -257,7 +257,15 @@ async def test_rows_of_another_project_are_not_there(
 
 
 @pytest.mark.parametrize(
-    ("change", "value"), [("quota", "many"), ("quota", "0"), ("tag", "  "), ("split", "elsewhere"), ("priority", "1e9")]
+    ("change", "value"),
+    [
+        ("quota", "many"),
+        ("quota", "0"),
+        ("tag", "  "),
+        ("split", "elsewhere"),
+        ("priority", "1e9"),
+        ("priority", "--5"),
+    ],
 )
 async def test_a_value_that_can_not_be_is_refused(change: str, value: str, doors: dict[str, Door]) -> None:
     name = "tasks" if change in ("quota", "priority") else "prompts"

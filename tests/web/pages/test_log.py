@@ -76,6 +76,7 @@ async def test_it_is_searched_by_form_and_says_so_when_nothing_fits(
         ({"text": "gold_perc"}, 1),
         ({"person": "ada", "kind": "projects"}, 1),
         ({"since": "2020-01-01", "until": "2020-12-31"}, 0),
+        ({"since": "0001-01-01", "until": "9999-12-31"}, 3),
         ({"kind": "members"}, 1),
     ):
         page = await client.get("/projects/tea/log", params=everything | asked)

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory
-from app.db.tables import ApiToken, Assignment, Invitation, Member, Project, Task, User
+from app.db.tables import ApiToken, Assignment, Invitation, Judgement, Member, Project, Task, User
 from app.security import new_token
 from app.services import accounts
 from app.services.judging import assignments
@@ -145,7 +145,29 @@ async def test_a_revoked_link_and_one_that_is_over_let_nobody_in(
     for link in (revoked, over):
         assert (await client.get(link)).status_code == 404
         assert (await client.post(link, data={"name": "Ada"})).status_code == 404
+    listed = words((await owner.get(PEOPLE)).text)
+    assert "One open invitation" in listed
+    assert " over " in listed
+    assert (await owner.post(f"{PEOPLE}/invitations/{ids[1]}/revoke")).status_code == 303
     assert "open invitation" not in words((await owner.get(PEOPLE)).text)
+
+
+async def test_an_invitation_whose_link_is_over_or_lost_gets_another_one_and_the_one_before_ends(
+    db: AsyncSession, owner: Client, client: Client, sign_in: SignIn, tea: Project
+) -> None:
+    (over,) = await invite(owner, "Bob")
+    invitation_id = await db.scalar(update(Invitation).values(expires_at=func.now()).returning(Invitation.id))
+    renew = f"{PEOPLE}/invitations/{invitation_id}/renew"
+    form = {"key": new_token()}
+    another = await sign_in(await make_member(db, tea, "owner"))
+    sent = [await another.post(renew, data=form) for _ in range(2)]
+    ((lost,), (same,)) = [links(answer.text) for answer in sent]
+    assert lost == same, "a page that is loaded again shows what it made"
+    (last,) = links((await owner.post(renew)).text)
+    assert [(await client.get(link)).status_code for link in (over, lost, last)] == [404, 404, 200]
+    assert (await client.post(last, data={"name": "Bob"})).status_code == 303
+    assert (await owner.post(renew)).status_code == 404
+    assert await db.scalar(select(func.count()).select_from(Invitation)) == 1
 
 
 async def test_who_has_an_account_joins_with_it_and_the_link_signs_nobody_in(
@@ -316,6 +338,37 @@ async def test_who_is_removed_is_out_at_once_and_what_they_judged_stays(
     assert (await browser.get("/projects/tea/annotate")).status_code == 404
     assert (await owner.get(page)).status_code == 404
     assert await db.scalar(select(Task.judged)) == 1
+
+
+@pytest.mark.parametrize("end", ["removed", "archived"])
+async def test_who_is_out_reads_nothing_by_the_number_of_a_task_and_changes_no_answer(
+    db: AsyncSession, tea: Project, owner: Client, client: Client, sign_in: SignIn, end: str
+) -> None:
+    for _ in range(2):
+        await make_task(db, tea)
+    ada = await make_member(db, tea)
+    browser = await sign_in(ada)
+    answered, fields = judgement_form((await browser.get("/projects/tea/annotate")).text)
+    assert (await browser.post(answered, data={**fields, "choice": "2"})).status_code == 303
+    on_screen, others = judgement_form((await browser.get("/projects/tea/annotate")).text)
+    token = await accounts.create_api_token(db, ada.user_id, name="kept")
+    await db.commit()
+    bearer = {"Authorization": f"Bearer {token}", "Idempotency-Key": "late"}
+    calls = [f"/api/v1/assignments/{action.split('/')[-2]}" for action in (answered, on_screen)]
+    assert [(await client.get(call, headers=bearer)).status_code for call in calls] == [200, 200]
+    if end == "removed":
+        await owner.post(f"{PEOPLE}/{ada.user_id}/remove")
+    else:
+        await owner.post("/projects/tea/settings/archive")
+    for action, form in ((answered, fields), (on_screen, others)):
+        sent = await browser.post(action, data={**form, "idempotency_key": new_token(), "choice": "1"})
+        assert sent.status_code == 404
+    for call in calls:
+        assert (await client.get(call, headers=bearer)).status_code == 404
+        said = await client.post(f"{call}/judgements", json={"choice": 1}, headers=bearer)
+        assert said.status_code == 404
+        assert (await client.post(f"{call}/skip", json={}, headers=bearer)).status_code == 404
+    assert list(await db.scalars(select(Judgement.choice))) == [2]
 
 
 async def test_a_project_keeps_an_owner_when_two_remove_each_other_at_once(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -81,16 +81,7 @@ async def narrowed(db: AsyncSession, version: DatasetVersion, filters: Filters) 
         found.append(and_(*conditions.flagged(filters.flag)))
     if filters.flagged:
         found.append(Judgement.flags != {} if filters.flagged == "yes" else Judgement.flags == {})
-    return [*found, *_between(filters.since, filters.until)]
-
-
-def _between(since: date | None, until: date | None) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if since is not None:
-        found.append(Judgement.submitted_at >= datetime.combine(since, time(), UTC))
-    if until is not None:
-        found.append(Judgement.submitted_at < datetime.combine(until, time(), UTC) + timedelta(days=1))
-    return found
+    return [*found, *conditions.between(Judgement.submitted_at, filters.since, filters.until)]
 
 
 async def _named(db: AsyncSession, project_id: int, asked: str) -> _People:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from app.services.data.imports.rows import Circumstances, RowError, Statement
 from app.services.judging.columns import MOST_VISITS
@@ -53,8 +53,7 @@ def require_fit(statement: Statement, size: int) -> None:
         if number is not None and not 0 <= number <= LARGEST_NUMBER:
             raise RowError(None, "has a time or a count that is out of range")
     for moment in (told.served_at, told.submitted_at):
-        if moment is not None:
-            _require_moment(moment)
+        moment_of(moment)
     if statement.annotator is not None and len(statement.annotator) > LONGEST_NAME:
         raise RowError(None, f"has an annotator's name of more than {LONGEST_NAME} characters")
     if statement.acceptable is not None and len(statement.acceptable) != size:
@@ -118,8 +117,12 @@ def _segment(scale: str, towards_a: int) -> int:
             return 5 - towards_a if towards_a > 0 else 4 - towards_a
 
 
-def _require_moment(text: str) -> None:
+def moment_of(text: str | None) -> str | None:
+    """A moment as the database reads it, which knows less of ISO 8601 than files may. Raises RowError."""
+    if text is None:
+        return None
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return (moment.astimezone(UTC) if moment.tzinfo else moment).isoformat()
+    except (ValueError, OverflowError):
         raise RowError(None, f"has a time that isn't one: {text!r}") from None

@@ -3,10 +3,13 @@
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterable
+import time
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.db.away import is_away
 from app.errors import DomainError
 from app.services import disk
 from app.services.data.imports.sources.source import shown
@@ -64,6 +67,29 @@ async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_byte
         remove(home, folder)
         raise
     return Upload(escaped(name), folder, size_bytes, digest.hexdigest())
+
+
+@contextmanager
+def unless_entered(home: Path, upload: Upload) -> Iterator[None]:
+    """Around what enters the file into the database: whatever keeps it from that takes the file away, which nothing
+    would name.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_away(error):  # it may be entered, of which we weren't told: a worker looks a day later
+            remove(home, upload.folder)
+        raise
+
+
+def untouched(home: Path, seconds: float) -> set[str]:
+    """Folders whose files nobody has written to for so long."""
+    before = time.time() - seconds
+    return {
+        f"{FOLDER}/{folder.name}"
+        for folder in (home / FOLDER).glob("*")
+        if all(path.stat().st_mtime < before for path in (folder, *folder.glob("*")))
+    }
 
 
 def remove(home: Path, folder: str) -> None:

@@ -1,5 +1,6 @@
 """The annotator's page: one comparison at a time, judged by one key and Enter, and the next ones fetched ahead."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,6 +23,8 @@ from app.web.rendering import render
 from app.web.serving.deps import CurrentProject, CurrentUser, Db, sessions_of, utc_offset_of
 
 router = APIRouter(prefix="/projects/{slug}", include_in_schema=False)
+
+NUMBER = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ async def submit(request: Request, slug: str, assignment_id: int, principal: Cur
     if saved.shows_verdict:
         return await _show_verdict(request, slug, principal, assignment_id)
     form = await request.form()
-    shown = [int(text) for text in form.getlist("shown") if isinstance(text, str) and text.isdigit()]
+    shown = [int(text) for text in form.getlist("shown") if isinstance(text, str) and NUMBER.fullmatch(text)]
     if shown:
         return await _go_on_from(request, slug, principal, saved.judgement, shown)
     return await board.go_on(request, ROOM, slug, principal, assignment_id, Done(submission.answer))
