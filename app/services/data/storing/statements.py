@@ -33,7 +33,8 @@ def stated(said: Statement, size: int, choice: int) -> Stated:
     if is_plain(said):
         return _plain(said.ranks, said.strength, said.answer_type, size, choice)
     answers.require_fit(said, size)
-    submitted_at = said.circumstances.submitted_at if said.circumstances else None
+    told = said.circumstances or answers.NOTHING_TOLD
+    submitted_at = told.submitted_at and answers.moment_of(told.submitted_at)
     return Stated(answers.key_of(said), _answer(answers.stored(said, size, choice)) + _more(said), submitted_at)
 
 
@@ -77,6 +78,6 @@ def _more(said: Statement) -> str:
         told.active_ms,
         answers.visits_of(told),
         told.hurried,
-        told.served_at,
+        told.served_at and answers.moment_of(told.served_at),
     )
     return "".join(f"\t{or_null(value)}" for value in columns) + f"\t{array(said.acceptable)}\t{array(said.safe)}"
