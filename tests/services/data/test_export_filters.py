@@ -1,15 +1,16 @@
 """What an export can be narrowed to, and what becomes of several votes on one pair."""
 
+import json
 from collections import Counter
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, DatasetVersion, Judgement, Project, Round, Task
+from app.db.tables import Assignment, DatasetVersion, Judgement, Project, Prompt, Round, Task
 from app.errors import Conflict, Invalid
 from app.services.data import datasets
 from app.services.data.beliefs import Belief, Beliefs
@@ -18,6 +19,7 @@ from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from tests.exporting import exported
 from tests.factories import make_member, make_project, make_prompt, make_task
+from tests.importing import import_file
 from tests.services.data.exports import judged_version, say, shown_version
 
 
@@ -64,6 +66,7 @@ async def test_rows_are_narrowed_to_days_and_a_round(db: AsyncSession, tmp_path:
     assert said_at is not None
     day, days_after = (said_at.astimezone(UTC).date() + timedelta(days=days) for days in (0, 2))
     assert len(await exported(db, version, tmp_path, since=day, until=days_after)) == 6
+    assert len(await exported(db, version, tmp_path, since="0001-01-01", until="9999-12-31")) == 6
     assert await exported(db, version, tmp_path, since=days_after) == []
     assert await exported(db, version, tmp_path, until=day - timedelta(days=1)) == []
     assert await exported(db, version, tmp_path, round=5) == []
@@ -106,6 +109,50 @@ async def test_votes_on_one_pair_are_rows_each_or_one_row(db: AsyncSession, tmp_
     assert [*margin] == ["prompt", "chosen", "rejected", "margin", "split", "votes", "probability"]
     for form in ("jsonl", "parquet"):
         assert await exported(db, version, tmp_path, votes="soft", format=form) == [soft]
+
+
+async def test_votes_on_one_pair_are_counted_together_whatever_order_it_stands_in(
+    db: AsyncSession, tmp_path: Path
+) -> None:
+    """As where a file brings in what several people said, with the better response on a side that is drawn."""
+    project = await make_project(db, overlap=1)
+    prompt = await make_prompt(db, project, "How?")
+    for texts, vote in (
+        (("Gently.", "In a shoe."), 3),
+        (("In a shoe.", "Gently."), -2),
+        (("In a shoe.", "Gently."), 3),
+    ):
+        await vote_for(db, project, await make_task(db, project, *texts, prompt=prompt), vote)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    (majority,) = await exported(db, version, tmp_path, votes="majority")
+    assert (majority["chosen"][0]["content"], majority["votes"]) == ("Gently.", 3)
+    (soft,) = await exported(db, version, tmp_path, votes="soft", schema="preference-margin")
+    assert (soft["chosen"][0]["content"], soft["votes"], soft["probability"]) == ("Gently.", 3, round(2 / 3, 6))
+    assert soft["margin"] == pytest.approx((1 + 0.5 - 1) / 3)
+
+
+async def test_a_split_is_that_of_then_for_rows_and_filters_alike(db: AsyncSession, tmp_path: Path) -> None:
+    version = await judged_version(db, tmp_path)
+    await db.execute(update(Prompt).where(Prompt.project_id == version.project_id).values(split="train"))
+    for more in ({}, {"flagged": "no"}):
+        for schema in ("preference", "judgements"):
+            rows = await exported(db, version, tmp_path, schema=schema, split="validation", **more)
+            assert {row["split"] for row in rows} == {"validation"}, (schema, more)
+
+
+async def test_whom_a_file_names_and_whom_it_does_not_can_be_asked_for(db: AsyncSession, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{who}?", "chosen": "b", "rejected": "c", "annotator": who} for who in ("", "Ada")]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps({**row, "split": "train"}) + "\n" for row in rows))
+    project = await make_project(db)
+    await import_file(db, project, file, schema="preference")
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    for people, expected in (
+        ("imported", ["?"]),
+        ("imported:Ada", ["Ada?"]),
+        ("imported, imported:Ada", ["?", "Ada?"]),
+    ):
+        assert [*asked_about(await exported(db, version, tmp_path, people=people))] == expected
 
 
 async def test_the_annotator_model_s_posterior_is_told_where_the_version_was_cut_with_it(
