@@ -14,6 +14,8 @@ from app.db.tables import Assignment, DatasetVersion, Judgement, Project, Prompt
 from app.errors import Conflict, Invalid
 from app.services.data import datasets
 from app.services.data.beliefs import Belief, Beliefs
+from app.services.data.exports import writing
+from app.services.data.exports.asked import Asked
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
@@ -138,6 +140,18 @@ async def test_a_split_is_that_of_then_for_rows_and_filters_alike(db: AsyncSessi
         for schema in ("preference", "judgements"):
             rows = await exported(db, version, tmp_path, schema=schema, split="validation", **more)
             assert {row["split"] for row in rows} == {"validation"}, (schema, more)
+
+
+async def test_a_folder_holds_the_files_of_the_last_export_alone(db: AsyncSession, tmp_path: Path) -> None:
+    version = await judged_version(db, tmp_path)
+    folder = tmp_path / "rows"
+    for asked, names in (
+        ({}, {"train.jsonl", "validation.jsonl"}),
+        ({"split": "train", "format": "csv"}, {"train.csv"}),
+        ({"people": "annotator-1"}, {"train.jsonl", "validation.jsonl"}),
+    ):
+        written = await writing.write_splits(db, version, tmp_path, Asked.model_validate(asked), folder)
+        assert {file.name for file in written.files} == {file.name for file in folder.iterdir()} == names
 
 
 async def test_whom_a_file_names_and_whom_it_does_not_can_be_asked_for(db: AsyncSession, tmp_path: Path) -> None:
