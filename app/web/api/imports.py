@@ -56,10 +56,13 @@ async def upload(
         most_bytes=settings.upload_bytes,
         reserve_bytes=settings.disk_reserve_bytes,
     )
-    async with transaction(sessions_of(request)) as db:
-        project = await projects.get(db, principal, slug)
-        import_ = await imports.create(db, settings.home, project, principal.user_id, stored)
-        return ImportOut.model_validate(import_)
+    with uploads.noted(settings.home, stored):
+        async with transaction(sessions_of(request)) as db:
+            project = await projects.get(db, principal, slug)
+            await projects.require_role(db, principal, project, "owner")  # who may have left while the file came in
+            import_ = await imports.create(db, settings.home, project, principal.user_id, stored)
+            out = ImportOut.model_validate(import_)
+    return out
 
 
 @router.get("/projects/{slug}/imports/{import_id}", summary="Read an import")

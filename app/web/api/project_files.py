@@ -49,9 +49,11 @@ async def send_project_file(
         most_bytes=settings.upload_bytes,
         reserve_bytes=settings.disk_reserve_bytes,
     )
-    async with transaction(sessions_of(request)) as db:
-        file = await project_files.enter(db, caller, settings.home, stored)
-        return await _out(settings, caller, file)
+    with uploads.noted(settings.home, stored):
+        async with transaction(sessions_of(request)) as db:
+            file = await project_files.enter(db, caller, settings.home, stored)
+            out = await _out(settings, caller, file)
+    return out
 
 
 @router.get("/project-files/{file_id}", summary="Look at the file of a project")

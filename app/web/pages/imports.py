@@ -93,10 +93,11 @@ async def upload(request: Request, slug: str, principal: CurrentUser) -> Respons
         async with request.form(max_files=1, max_fields=10, max_part_size=LONGEST_PASTE_BYTES) as form:
             stored = await _stored(request, form)
             return_to = _return_to(str(form.get("next", "")))
-        async with transaction(sessions_of(request)) as db:
-            import_ = await imports.create(db, home, project, principal.user_id, stored, return_to=return_to)
-            if import_.format is not None:
-                await importing.start(db, principal.user_id, project, import_, "check")
+        with uploads.noted(home, stored):
+            async with transaction(sessions_of(request)) as db:
+                import_ = await imports.create(db, home, project, principal.user_id, stored, return_to=return_to)
+                if import_.format is not None:
+                    await importing.start(db, principal.user_id, project, import_, "check")
     except (Invalid, TooLarge, NoRoom) as error:
         async with transaction(sessions_of(request)) as db:
             return await _list(request, db, Managed(project, role), problem=translated(error), status_code=error.status)

@@ -76,8 +76,9 @@ async def send_project_file(request: Request, principal: Maker) -> Response:
             )
     except (Invalid, TooLarge, NoRoom) as error:
         return _form(request, problem=translated(error), status_code=error.status)
-    async with transaction(sessions_of(request)) as db:
-        file = await project_files.enter(db, principal, settings.home, stored)
+    with uploads.noted(settings.home, stored):
+        async with transaction(sessions_of(request)) as db:
+            file = await project_files.enter(db, principal, settings.home, stored)
     return render.redirect(f"/projects/new/file/{file.id}")
 
 

@@ -62,7 +62,7 @@ async def create(
 ) -> Import:
     """A row for a file that was stored, to be read as what it most likely is; `format` is None where it is of none.
 
-    Raises Invalid for a file that isn't read, which is removed then.
+    Raises Invalid for a file that isn't read.
     """
     import_ = Import(
         project_id=project.id,
@@ -73,11 +73,7 @@ async def create(
         return_to=return_to,
         created_by_id=actor_id,
     )
-    try:
-        best = (await asyncio.to_thread(recognise, home, import_)).best
-    except Invalid:
-        uploads.remove(home, upload.folder)
-        raise
+    best = (await asyncio.to_thread(recognise, home, import_)).best
     if best is not None:
         import_.format, import_.columns = best.form.name, dict(best.columns)
         import_.options = Options().model_dump()

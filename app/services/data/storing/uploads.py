@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,16 @@ async def keep(home: Path, name: str, chunks: AsyncIterable[bytes], *, most_byte
         remove(home, folder)
         raise
     return Upload(escaped(name), folder, size_bytes, digest.hexdigest())
+
+
+@contextmanager
+def noted(home: Path, upload: Upload) -> Iterator[None]:
+    """Within the block a row is made for what was stored, and committed; where that fails, nothing is left of it."""
+    try:
+        yield
+    except BaseException:
+        remove(home, upload.folder)
+        raise
 
 
 def remove(home: Path, folder: str) -> None:
