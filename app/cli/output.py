@@ -123,7 +123,8 @@ def _document(text: str) -> object:
     except ValueError:
         pass
     try:
-        return [json.loads(line) for line in text.splitlines()]
+        # Texts may hold what Unicode calls the end of a line.
+        return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
     except ValueError:
         return {"message": text.strip()}
 

@@ -16,11 +16,13 @@ class Unreachable(PlumblineError):
 
 
 class RunFailed(PlumblineError):
-    """A run ended without success. `run` has its state and, as `error`, why."""
+    """A run ended without success. `run` has its state and, as `error`, why; `bad_rows` is, of a file that was refused,
+    the table of its rows that can't be used, as CSV."""
 
     def __init__(self, run: Any) -> None:
         super().__init__(f"Run {run.id} ({run.stage}) {run.state}" + (f": {run.error}" if run.error else "."))
         self.run = run
+        self.bad_rows = ""
 
 
 class Missing(PlumblineError):

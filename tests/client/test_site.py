@@ -15,6 +15,7 @@ from plumbline_client import (
     NotSignedIn,
     PlumblineError,
     Retries,
+    RunFailed,
 )
 from plumbline_client.models import ExportIn, ImportIn, InvitationsIn
 
@@ -67,6 +68,17 @@ def test_rows_come_in_once(owner: Client) -> None:
     assert (first.state, first.format, first.counts["tasks"]) == ("imported", "responses", len(PAIRS))
     assert again.counts.get("tasks", 0) == 0
     assert said[-1][0] == said[-1][1] == first.size_bytes
+
+
+def test_of_what_is_refused_nothing_stays_and_why_is_told(owner: Client) -> None:
+    same = {"prompt": "Green or black?", "chosen": "Green.", "rejected": "Green."}
+    with pytest.raises(RunFailed) as failed:
+        owner.imports.bring(PROJECT, [same])
+    with pytest.raises(Invalid, match="no format"):
+        owner.imports.bring(PROJECT, [same], read_as=ImportIn(format="tea-leaves"))
+
+    assert failed.value.bad_rows == "line,field,reason\r\n1,,holds the same response twice\r\n"
+    assert owner.imports.list(PROJECT).all() == []
 
 
 def test_a_file_is_read_as_it_is_told_to_be(owner: Client, tmp_path: Path) -> None:

@@ -69,6 +69,33 @@ def test_a_busy_site_is_asked_again_with_the_same_key(seen: list[httpx.Request])
     assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
+def test_a_row_ends_where_its_line_does_and_not_within_a_text(seen: list[httpx.Request]) -> None:
+    rows = [{"text": "one\u2028two\x85three"}, {"text": "four"}]
+    content = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
+    with client(httpx.Response(200, content=content), seen=seen) as program:
+        assert [*program.api.export("tea", 1).rows()] == rows
+
+
+def test_what_a_worker_has_to_write_is_asked_for_and_fetched_as_what_it_is(
+    seen: list[httpx.Request], tmp_path: Path
+) -> None:
+    run = {"id": 7, "stage": "export", "state": "succeeded", "step": 1, "total_steps": 1, "attempt": 1}
+    run |= {"queued_at": "2026-01-01T00:00:00Z"}
+    run |= dict.fromkeys(("round_id", "round_step", "phase", "result", "error", "started_at", "finished_at"))
+    too_large = httpx.Response(409, json={"type": "/api/docs#error-TooLarge", "title": "Conflict"})
+    answers = (
+        too_large,
+        *(httpx.Response(200, json=run) for _ in range(2)),
+        httpx.Response(200, stream=httpx.ByteStream(b"x")),
+    )
+    with client(*answers, seen=seen) as program:
+        program.datasets.save("tea", tmp_path / "rows", 2, kind="demonstrations", since=date(2026, 1, 1))
+
+    assert json.loads(seen[1].content) == {"format": "parquet", "kind": "demonstrations", "since": "2026-01-01"}
+    assert seen[3].url.path.endswith("/datasets/2/exports/7")
+    assert seen[3].url.params["kind"] == "demonstrations"
+
+
 def test_an_edit_names_what_was_read_or_that_it_holds_whatever_was_changed_since(seen: list[httpx.Request]) -> None:
     group = {"id": 1, "name": "Bakers", "people": 0, "projects": []}
     read = httpx.Response(200, json=group, headers={"ETag": '"7"'})

@@ -73,9 +73,10 @@ async def versions(
 ) -> tuple[DatasetVersion | None, DatasetVersion]:
     """The two that are meant, the earlier one first. Raises NotFound."""
     after = await datasets.get_version(db, project, number)
-    if since is None and number == 1:
-        return None, after
-    return await datasets.get_version(db, project, number - 1 if since is None else since), after
+    if since is not None:
+        return await datasets.get_version(db, project, since), after
+    earlier = datasets.in_project(project.id).where(DatasetVersion.kind == after.kind, DatasetVersion.number < number)
+    return await db.scalar(earlier.order_by(DatasetVersion.number.desc()).limit(1)), after
 
 
 async def differences(

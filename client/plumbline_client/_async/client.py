@@ -51,7 +51,7 @@ class AsyncClient:
         self._transport = AsyncTransport(self._http, retries or Retries())
         self.api = AsyncOperations(self._transport)
         self.runs = AsyncRuns(self.api)
-        self.datasets = AsyncDatasets(self.api, self.runs, self._transport)
+        self.datasets = AsyncDatasets(self.api, self.runs)
         self.imports = AsyncImports(self.api, self.runs)
         self.models = AsyncModels(self.api, self._transport)
 

@@ -11,10 +11,9 @@ from plumbline_client._async.ground import apart
 from plumbline_client._async.operations import AsyncOperations
 from plumbline_client._async.pages import AsyncPages
 from plumbline_client._async.runs import AsyncRuns
-from plumbline_client._async.transport import AsyncTransport
-from plumbline_client.calls import Call, Progress, place
+from plumbline_client.calls import Progress
 from plumbline_client.errors import Conflict, PlumblineError
-from plumbline_client.models import CutIn, Dataset, Run
+from plumbline_client.models import CutIn, Dataset, DatasetExportIn
 
 if TYPE_CHECKING:
     import datasets
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
 class AsyncDatasets:
     """`client.datasets`. `number` is that of a version; None is the newest."""
 
-    def __init__(self, api: AsyncOperations, runs: AsyncRuns, transport: AsyncTransport) -> None:
+    def __init__(self, api: AsyncOperations, runs: AsyncRuns) -> None:
         self._api = api
         self._runs = runs
-        self._transport = transport
 
     def list(self, project: str) -> AsyncPages[Dataset]:
         """All of a project, newest first."""
@@ -65,10 +63,12 @@ class AsyncDatasets:
         except Conflict as refused:
             if refused.kind != "TooLarge":
                 raise
-        path = f"/api/v1/projects/{place(project)}/datasets/{number}/exports"
         wanted = {"format": format, **{name: value for name, value in asked.items() if value is not None}}
-        run = await self._runs.wait(await self._transport.ask(Call("POST", path, body=wanted), Run))
-        return await AsyncDownload(self._transport, Call("GET", f"{path}/{run.id}")).save(to, progress=progress)
+        run = await self._api.start_export(project, number, DatasetExportIn.model_validate(wanted))
+        run = await self._runs.wait(run)
+        return await self._api.download_export(project, number, run.id, kind=asked.get("kind")).save(
+            to, progress=progress
+        )
 
     @overload
     async def load(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from plumbline_client._async.operations import AsyncOperations
 from plumbline_client._async.pages import AsyncPages
 from plumbline_client._async.runs import AsyncRuns
 from plumbline_client.calls import Progress
+from plumbline_client.errors import ApiError, RunFailed
 from plumbline_client.models import Import, ImportIn, LoadIn
 
 Rows = Iterable[Mapping[str, Any]]
@@ -50,20 +52,31 @@ class AsyncImports:
         """A file or rows, uploaded and stored: all rows that are new, or none where some can't be used, unless those
         are to be skipped. `counts` says what came in. Without `read_as` it is read as the site recognises it.
 
-        Raises RunFailed, TimeoutError, ApiError.
+        Raises RunFailed, whose `bad_rows` says why where rows are to blame, and ApiError: nothing of the file stays on
+        the site then. Raises TimeoutError while a worker is at it still.
         """
         import_ = await self.upload(project, source, name=name, progress=progress)
-        if read_as is not None:
-            import_ = await self._api.check_import(project, import_.id, read_as)
-            await self._over(import_, timeout_seconds)
-        import_ = await self._api.load_import(project, import_.id, LoadIn(skip_bad=skip_bad))
-        await self._over(import_, timeout_seconds)
+        try:
+            await self._store(project, import_.id, read_as, LoadIn(skip_bad=skip_bad), timeout_seconds)
+        except (ApiError, RunFailed) as refusal:
+            if isinstance(refusal, RunFailed):
+                refusal.bad_rows = (await self._api.read_bad_rows(project, import_.id).content()).decode()
+            with suppress(ApiError):
+                await self._api.discard_import(project, import_.id)
+            raise
         return await self._api.read_import(project, import_.id)
 
     async def undo(self, project: str, import_id: int, *, timeout_seconds: float | None = None) -> Import:
         """Take back all that an import brought, once a worker has. Raises RunFailed, TimeoutError, ApiError."""
         await self._over(await self._api.undo_import(project, import_id), timeout_seconds)
         return await self._api.read_import(project, import_id)
+
+    async def _store(
+        self, project: str, import_id: int, read_as: ImportIn | None, how: LoadIn, timeout_seconds: float | None
+    ) -> None:
+        if read_as is not None:
+            await self._over(await self._api.check_import(project, import_id, read_as), timeout_seconds)
+        await self._over(await self._api.load_import(project, import_id, how), timeout_seconds)
 
     async def _over(self, import_: Import, timeout_seconds: float | None) -> None:
         if import_.run_id is not None:

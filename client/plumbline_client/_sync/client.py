@@ -52,7 +52,7 @@ class Client:
         self._transport = Transport(self._http, retries or Retries())
         self.api = Operations(self._transport)
         self.runs = Runs(self.api)
-        self.datasets = Datasets(self.api, self.runs, self._transport)
+        self.datasets = Datasets(self.api, self.runs)
         self.imports = Imports(self.api, self.runs)
         self.models = Models(self.api, self._transport)
 

@@ -12,10 +12,9 @@ from plumbline_client._sync.ground import apart
 from plumbline_client._sync.operations import Operations
 from plumbline_client._sync.pages import Pages
 from plumbline_client._sync.runs import Runs
-from plumbline_client._sync.transport import Transport
-from plumbline_client.calls import Call, Progress, place
+from plumbline_client.calls import Progress
 from plumbline_client.errors import Conflict, PlumblineError
-from plumbline_client.models import CutIn, Dataset, Run
+from plumbline_client.models import CutIn, Dataset, DatasetExportIn
 
 if TYPE_CHECKING:
     import datasets
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
 class Datasets:
     """`client.datasets`. `number` is that of a version; None is the newest."""
 
-    def __init__(self, api: Operations, runs: Runs, transport: Transport) -> None:
+    def __init__(self, api: Operations, runs: Runs) -> None:
         self._api = api
         self._runs = runs
-        self._transport = transport
 
     def list(self, project: str) -> Pages[Dataset]:
         """All of a project, newest first."""
@@ -66,10 +64,10 @@ class Datasets:
         except Conflict as refused:
             if refused.kind != "TooLarge":
                 raise
-        path = f"/api/v1/projects/{place(project)}/datasets/{number}/exports"
         wanted = {"format": format, **{name: value for name, value in asked.items() if value is not None}}
-        run = self._runs.wait(self._transport.ask(Call("POST", path, body=wanted), Run))
-        return Download(self._transport, Call("GET", f"{path}/{run.id}")).save(to, progress=progress)
+        run = self._api.start_export(project, number, DatasetExportIn.model_validate(wanted))
+        run = self._runs.wait(run)
+        return self._api.download_export(project, number, run.id, kind=asked.get("kind")).save(to, progress=progress)
 
     @overload
     def load(

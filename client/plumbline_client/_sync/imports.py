@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from plumbline_client._sync.operations import Operations
 from plumbline_client._sync.pages import Pages
 from plumbline_client._sync.runs import Runs
 from plumbline_client.calls import Progress
+from plumbline_client.errors import ApiError, RunFailed
 from plumbline_client.models import Import, ImportIn, LoadIn
 
 Rows = Iterable[Mapping[str, Any]]
@@ -51,20 +53,31 @@ class Imports:
         """A file or rows, uploaded and stored: all rows that are new, or none where some can't be used, unless those
         are to be skipped. `counts` says what came in. Without `read_as` it is read as the site recognises it.
 
-        Raises RunFailed, TimeoutError, ApiError.
+        Raises RunFailed, whose `bad_rows` says why where rows are to blame, and ApiError: nothing of the file stays on
+        the site then. Raises TimeoutError while a worker is at it still.
         """
         import_ = self.upload(project, source, name=name, progress=progress)
-        if read_as is not None:
-            import_ = self._api.check_import(project, import_.id, read_as)
-            self._over(import_, timeout_seconds)
-        import_ = self._api.load_import(project, import_.id, LoadIn(skip_bad=skip_bad))
-        self._over(import_, timeout_seconds)
+        try:
+            self._store(project, import_.id, read_as, LoadIn(skip_bad=skip_bad), timeout_seconds)
+        except (ApiError, RunFailed) as refusal:
+            if isinstance(refusal, RunFailed):
+                refusal.bad_rows = (self._api.read_bad_rows(project, import_.id).content()).decode()
+            with suppress(ApiError):
+                self._api.discard_import(project, import_.id)
+            raise
         return self._api.read_import(project, import_.id)
 
     def undo(self, project: str, import_id: int, *, timeout_seconds: float | None = None) -> Import:
         """Take back all that an import brought, once a worker has. Raises RunFailed, TimeoutError, ApiError."""
         self._over(self._api.undo_import(project, import_id), timeout_seconds)
         return self._api.read_import(project, import_id)
+
+    def _store(
+        self, project: str, import_id: int, read_as: ImportIn | None, how: LoadIn, timeout_seconds: float | None
+    ) -> None:
+        if read_as is not None:
+            self._over(self._api.check_import(project, import_id, read_as), timeout_seconds)
+        self._over(self._api.load_import(project, import_id, how), timeout_seconds)
 
     def _over(self, import_: Import, timeout_seconds: float | None) -> None:
         if import_.run_id is not None:

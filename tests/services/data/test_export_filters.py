@@ -1,23 +1,27 @@
 """What an export can be narrowed to, and what becomes of several votes on one pair."""
 
+import json
 from collections import Counter
 from datetime import UTC, date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Assignment, DatasetVersion, Judgement, Project, Round, Task
+from app.db.tables import Assignment, DatasetVersion, Judgement, Project, Prompt, Round, Task
 from app.errors import Conflict, Invalid
 from app.services.data import datasets
 from app.services.data.beliefs import Belief, Beliefs
+from app.services.data.exports import writing
+from app.services.data.exports.asked import Asked
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
 from tests.exporting import exported
 from tests.factories import make_member, make_project, make_prompt, make_task
+from tests.importing import import_file
 from tests.services.data.exports import judged_version, say, shown_version
 
 
@@ -107,6 +111,62 @@ async def test_votes_on_one_pair_are_rows_each_or_one_row(db: AsyncSession, tmp_
     assert [*margin] == ["prompt", "chosen", "rejected", "margin", "split", "votes", "probability"]
     for form in ("jsonl", "parquet"):
         assert await exported(db, version, tmp_path, votes="soft", format=form) == [soft]
+
+
+async def test_votes_on_one_pair_are_counted_together_whatever_order_it_stands_in(
+    db: AsyncSession, tmp_path: Path
+) -> None:
+    """As where a file brings in what several people said, with the better response on a side that is drawn."""
+    project = await make_project(db, overlap=1)
+    prompt = await make_prompt(db, project, "How?")
+    for texts, vote in (
+        (("Gently.", "In a shoe."), 3),
+        (("In a shoe.", "Gently."), -2),
+        (("In a shoe.", "Gently."), 3),
+    ):
+        await vote_for(db, project, await make_task(db, project, *texts, prompt=prompt), vote)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    (majority,) = await exported(db, version, tmp_path, votes="majority")
+    assert (majority["chosen"][0]["content"], majority["votes"]) == ("Gently.", 3)
+    (soft,) = await exported(db, version, tmp_path, votes="soft", schema="preference-margin")
+    assert (soft["chosen"][0]["content"], soft["votes"], soft["probability"]) == ("Gently.", 3, round(2 / 3, 6))
+    assert soft["margin"] == pytest.approx((1 + 0.5 - 1) / 3)
+
+
+async def test_a_split_is_that_of_then_for_rows_and_filters_alike(db: AsyncSession, tmp_path: Path) -> None:
+    version = await judged_version(db, tmp_path)
+    await db.execute(update(Prompt).where(Prompt.project_id == version.project_id).values(split="train"))
+    for more in ({}, {"flagged": "no"}):
+        for schema in ("preference", "judgements"):
+            rows = await exported(db, version, tmp_path, schema=schema, split="validation", **more)
+            assert {row["split"] for row in rows} == {"validation"}, (schema, more)
+
+
+async def test_a_folder_holds_the_files_of_the_last_export_alone(db: AsyncSession, tmp_path: Path) -> None:
+    version = await judged_version(db, tmp_path)
+    folder = tmp_path / "rows"
+    for asked, names in (
+        ({}, {"train.jsonl", "validation.jsonl"}),
+        ({"split": "train", "format": "csv"}, {"train.csv"}),
+        ({"people": "annotator-1"}, {"train.jsonl", "validation.jsonl"}),
+    ):
+        written = await writing.write_splits(db, version, tmp_path, Asked.model_validate(asked), folder)
+        assert {file.name for file in written.files} == {file.name for file in folder.iterdir()} == names
+
+
+async def test_whom_a_file_names_and_whom_it_does_not_can_be_asked_for(db: AsyncSession, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{who}?", "chosen": "b", "rejected": "c", "annotator": who} for who in ("", "Ada")]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps({**row, "split": "train"}) + "\n" for row in rows))
+    project = await make_project(db)
+    await import_file(db, project, file, schema="preference")
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    for people, expected in (
+        ("imported", ["?"]),
+        ("imported:Ada", ["Ada?"]),
+        ("imported, imported:Ada", ["?", "Ada?"]),
+    ):
+        assert [*asked_about(await exported(db, version, tmp_path, people=people))] == expected
 
 
 async def test_the_annotator_model_s_posterior_is_told_where_the_version_was_cut_with_it(

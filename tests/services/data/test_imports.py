@@ -23,7 +23,7 @@ from app.services.projects import standing
 from app.services.prompts import split_of
 from tests.factories import make_project
 from tests.importing import import_file
-from tests.services.data.examples import LOSSLESS
+from tests.services.data.examples import EXAMPLES
 from training.records import PreferenceRecord, read_records
 
 HH_RLHF = Path(__file__).parents[4] / "shared" / "data" / "hh-rlhf-harmless-base-test.jsonl.gz"
@@ -266,6 +266,51 @@ async def test_a_damaged_archive_brings_nothing_in_even_when_bad_rows_are_skippe
     with pytest.raises(Invalid, match=r"pairs\.jsonl is damaged"):
         await import_file(db, project, file, skip_bad=True)
     assert await rows_of(db, Prompt, Judgement) == [0, 0]
+
+
+LOSSLESS = next(shown.rows[0] for shown in EXAMPLES if shown.form == "plumbline")
+OPINION = {"context": "Which?", "response1": "This.", "response2": "That.", "overall_preference": 1}
+
+
+@pytest.mark.parametrize(
+    ("schema", "row", "reason"),
+    [
+        ("plumbline", {**LOSSLESS, "submitted_at": "0001-01-01T00:00:00+10:00"}, "has a time that isn't one"),
+        ("plumbline", {**LOSSLESS, "safe": ["", ""]}, "says which response is less harmful and not which are safe"),
+        ("plumbline", {**LOSSLESS, "less_harmful": ""}, "says which response is less harmful and not which are safe"),
+        ("plumbline", {**LOSSLESS, "less_harmful": "second"}, "doesn't say that the one safe response is the less"),
+        ("rankings", {"prompt": "a", "responses": ["b", "c"], "ranks": [0, 0]}, "ranks none of its responses"),
+        ("helpsteer3", {**OPINION, "individual_preference": [{"score": 1}] * 32_768}, "has 32,768 judgements; a task"),
+    ],
+)
+async def test_what_no_table_takes_is_told_by_row(
+    db: AsyncSession, file: Path, schema: str, row: dict[str, Any], reason: str
+) -> None:
+    write(file, json.dumps(row).encode())
+    project = await make_project(db)
+    counts = await import_file(db, project, file, schema=schema, only_check=True)
+    assert counts.bad == 1
+    with pytest.raises(HasBadRows):
+        await import_file(db, project, file, schema=schema)
+    assert reason in file.with_suffix(".bad.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2026-W48-6", datetime(2026, 11, 28, tzinfo=UTC)),
+        ("2026-11-28T10:00:00,5", datetime(2026, 11, 28, 10, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-11-28T23:00:00+20:00", datetime(2026, 11, 28, 3, tzinfo=UTC)),
+        ("2026-11-28T10Z", datetime(2026, 11, 28, 10, tzinfo=UTC)),
+    ],
+)
+async def test_a_time_is_read_in_any_form_that_iso_8601_has(
+    db: AsyncSession, file: Path, written: str, moment: datetime
+) -> None:
+    write(file, json.dumps({**LOSSLESS, "submitted_at": written, "served_at": written}).encode())
+    await import_file(db, await make_project(db), file, schema="plumbline")
+    said = (await db.execute(select(Judgement.submitted_at, Judgement.served_at))).one()
+    assert tuple(said) == (moment, moment)
 
 
 async def test_an_overview_tells_imported_judgements_apart(db: AsyncSession, file: Path) -> None:

@@ -7,9 +7,12 @@ import json
 import lzma
 import zipfile
 import zlib
+from decimal import Decimal
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from app.errors import Invalid
 from app.services.data.imports.formats.registry import recognise
@@ -17,7 +20,7 @@ from app.services.data.imports.reading import read
 from app.services.data.imports.rows import BadRow, ImportedRow
 from app.services.data.imports.sources.json_lines import NOT_UTF8
 from app.services.data.imports.sources.source import Source
-from tests.services.data.packing import json_lines, json_list, parquet_of, pretty_list, zipped
+from tests.services.data.packing import delimited, json_lines, json_list, parquet_of, pretty_list, zipped
 
 NO_JSON, NO_OBJECT = "is not JSON", "is not a JSON object"
 NO_END = "does not end with a response in 'chosen'"
@@ -69,6 +72,14 @@ def parts(message: dict[str, Any]) -> dict[str, Any]:
 
 def one(row: Any) -> bytes:
     return json_lines([row])
+
+
+def in_parquet(**more: Any) -> bytes:
+    """A file with the columns of a pair, and others or the same anew."""
+    file = io.BytesIO()
+    row = {"prompt": ["Dry sage?"], "chosen": ["Hang it."], "rejected": ["Boil it."]}
+    parquet.write_table(pyarrow.table({**row, **more}), file)
+    return file.getvalue()
 
 
 REPORTED: dict[str, tuple[bytes, list[Any]]] = {
@@ -319,6 +330,37 @@ REPORTED: dict[str, tuple[bytes, list[Any]]] = {
         ),
         [SAGE_READ],
     ),
+    # Siblings of those above.
+    "calls of a function, as they were once": (
+        one({"messages": [USER, {"role": "assistant", "content": None, "function_call": {"name": "w"}}, GOOD]}),
+        [((("user", "Dry sage?"), ("assistant", '{"name": "w"}')), "Hang it.")],
+    ),
+    "a message for either response": (one({"prompt": "Dry sage?", "chosen": GOOD, "rejected": BAD}), [SAGE_READ]),
+    "instructions of blanks": (
+        one({"system": " ", "prompt": "Dry sage?", "chosen": "Hang it.", "rejected": "Boil it."}),
+        [SAGE_READ],
+    ),
+    "a score that no float holds": (
+        json.dumps({"prompt": "a", "responses": ["b", "c"], "scores": [10**400, 1]}).encode(),
+        ["has no number under 'scores'"],
+    ),
+    "a list of messages in a table": (
+        delimited([{"prompt": json.dumps([USER]), "chosen": json.dumps([GOOD]), "rejected": json.dumps([BAD])}]),
+        [SAGE_READ],
+    ),
+    "a list of other objects in a table": (
+        delimited([{"prompt": "Which?", "chosen": '[{"role": "cook"}]', "rejected": "[]"}]),
+        [("Which?", '[{"role": "cook"}]', "[]")],
+    ),
+    "a zip that explains itself": (
+        zipped(b"# Herbs", one(SAGE)),
+        [f"{NO_JSON} (row 1 of rows/0)", SAGE_READ],
+    ),
+    "times that Python has not": (in_parquet(when=pyarrow.array([2**62], pyarrow.timestamp("us"))), [SAGE_READ]),
+    "days that Python has not": (in_parquet(when=pyarrow.array([2**30], pyarrow.date32())), [SAGE_READ]),
+    "a zone that nobody knows": (in_parquet(when=pyarrow.array([0], pyarrow.timestamp("ns", "Moon/Sea"))), [SAGE_READ]),
+    "texts that aren't called so": (in_parquet(prompt=pyarrow.array([b"Dry sage?"])), [SAGE_READ]),
+    "pictures beside texts": (in_parquet(picture=pyarrow.array([b"\x89PNG"])), [SAGE_READ]),
 }
 
 
@@ -332,6 +374,12 @@ def office() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("content.xml", "<a/>")
+    return file.getvalue()
+
+
+def of_arrays(names: list[str]) -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array([name]) for name in names], names), file)
     return file.getvalue()
 
 
@@ -358,6 +406,10 @@ REFUSED = {
     "cut before its last bytes": (gzip.compress(BOTH)[:-8], "file is damaged: its compressed data break off"),
     "followed by something else": (gzip.compress(BOTH) + b"garbage", "file is damaged: its compressed data break down"),
     "packed twice": (gzip.compress(gzip.compress(BOTH)), "file is packed twice: unpack it once."),
+    "a column twice": (
+        of_arrays(["prompt", "chosen", "rejected", "chosen"]),
+        "file has more than one column chosen.",
+    ),
     "of another checksum": (gzip.compress(BOTH)[:-8] + bytes(8), "file is damaged: its compressed data break down"),
 }
 
@@ -368,3 +420,53 @@ def test_a_reported_file_is_refused_whole(name: str) -> None:
     with pytest.raises(Invalid) as refused:
         whole(content)
     assert str(refused.value).startswith(line)
+
+
+def test_a_decimal_says_whether_a_response_is_good() -> None:
+    table = pyarrow.table({"prompt": ["a"], "completion": ["b"], "label": [Decimal("1.0")]})
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    file.seek(0)
+    with Source(file, "file") as source:
+        best = recognise(source.sample(1)).best
+    assert best is not None
+    assert best.form.name == "unpaired", "and the label is not lost"
+
+
+def ranking(order: Any, *ids: str) -> dict[str, Any]:
+    items = [{"id": name, "body": f"{name}."} for name in ids]
+    said = [{"result": [{"type": "ranker", "value": {"ranker": order}}]}]
+    return {"id": 1, "data": {"prompt": "Which?", "items": items}, "annotations": said}
+
+
+@pytest.mark.parametrize(
+    ("row", "ranks"),
+    [
+        (ranking(["乙", "甲"], "甲", "乙"), (2, 1)),
+        (ranking(["v1.10", "v11.0"], "v11.0", "v1.10"), (2, 1)),
+        (ranking({"_": ["c"], "good": ["b", "a"]}, "a", "b", "c"), (2, 1, None)),
+        (ranking({"good": ["a"], "bad": ["b"]}, "a", "b"), None),
+        (ranking([], "a", "b"), None),
+        (ranking(["b", "x", "a"], "a", "b"), "has a ranking of something that is none of its responses, or of one"),
+        (ranking(["b", "b", "a"], "a", "b"), "has a ranking of something that is none of its responses, or of one"),
+        ({"prompt": "Which?", "response_a": "α.", "response_b": "β.", "winner": "β"}, "has a winner in 'winner' that"),
+    ],
+)
+def test_a_response_is_meant_by_its_whole_name_or_nothing_is_said(row: dict[str, Any], ranks: Any) -> None:
+    with Source(io.BytesIO(one(row)), "file") as source:
+        best = recognise(source.sample(1)).best
+        assert best is not None
+        (found,) = read(source.rows(), best.form, best.columns)
+    if isinstance(found, BadRow):
+        assert found.reason.startswith(ranks)
+    else:
+        assert [said.ranks for said in found.statements] == ([] if ranks is None else [ranks])
+
+
+def test_nothing_is_no_tag() -> None:
+    with Source(io.BytesIO(one({"prompt": "Which?", "tags": ["hard", None, " "]})), "file") as source:
+        best = recognise(source.sample(1)).best
+        assert best is not None
+        (row,) = read(source.rows(), best.form, best.columns)
+    assert isinstance(row, ImportedRow)
+    assert row.tags == ("hard",)

@@ -1,6 +1,7 @@
 """Our own exports, read back into another project, say what they said; and files of any projects load together."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from app.services.data import datasets
 from app.services.data.exports import writing
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import json_line
+from app.services.data.imports.formats import registry
+from app.services.data.imports.reading import read
+from app.services.data.imports.rows import ImportedRow
+from app.services.data.imports.sources.source import Source
 from app.services.judging import assignments, judgements
 from app.services.judging.answers import Answer
 from app.services.judging.judgements import Submission
@@ -219,3 +224,37 @@ def essence(row: dict[str, Any]) -> str:
         told = sorted(map(list, zip(row["responses"], row["models"], row["ranks"], strict=True)))
         return json.dumps([row["prompt"], told, row["split"]])
     return json.dumps(without(row, "margin"))
+
+
+TABLES = ("preference", "raw", "openrlhf", "unpaired", "rankings", "helpsteer3", "arena", "judgements", "plumbline")
+
+
+async def test_a_table_of_ours_is_read_as_the_lines_are(db: AsyncSession, tmp_path: Path) -> None:
+    """What stands as JSON in its cells is messages again, and no text in brackets. Formulas keep their apostrophe."""
+    project = await judged_project(db)
+    version = await datasets.cut_preferences(db, project, home=tmp_path)
+    for schema in TABLES:
+        read_back = []
+        for form in ("jsonl", "csv"):
+            file = tmp_path / f"rows.{form}"
+            await writing.write(db, version, tmp_path, Asked(schema=schema, format=form), file)
+            file.write_text(in_a_hurry(file.read_text(encoding="utf-8").replace("'=", "=")), encoding="utf-8")
+            read_back.append(what_stands_in(file))
+        lines, table = read_back
+        assert table == lines, schema
+
+
+def in_a_hurry(text: str) -> str:
+    """Of files that tell of it."""
+    if "hurried" not in text:
+        return text
+    return text.replace('"hurried": false', '"hurried": true').replace(",false,", ",true,")
+
+
+def what_stands_in(file: Path) -> list[ImportedRow]:
+    with Source.open(file) as source:
+        best = registry.recognise(source.sample(50)).best
+        assert best is not None
+        rows = list(read(source.rows(), best.form, best.columns))
+    assert rows
+    return [replace(row, line=0) for row in rows if isinstance(row, ImportedRow)]

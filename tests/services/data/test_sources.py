@@ -325,6 +325,16 @@ def test_a_line_that_no_memory_should_hold_is_a_bad_row(monkeypatch: pytest.Monk
     assert rows == [RawRow(1, {"a": 1}), BadRow(2, None, "is longer than 1,000 bytes"), RawRow(3, {"a": 1})]
 
 
+def test_a_line_of_a_table_that_no_memory_should_hold_is_a_bad_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines_of_json, "LONGEST_LINE", 1_000)
+    rows = rows_of(b"a,b\n1,2\n" + b"x" * 5_000 + b",2\n3,4\n")
+    assert rows == [
+        RawRow(2, {"a": "1", "b": "2"}),
+        BadRow(3, None, "is longer than 1,000 bytes"),
+        RawRow(4, {"a": "3", "b": "4"}),
+    ]
+
+
 def test_items_and_lines_are_read_whole_where_the_window_cuts_them() -> None:
     rows = [{"prompt": "ü" * (70_000 * number)} for number in range(1, 8)]
     for write in (*OF_ANY_VALUES, *OF_TEXTS):

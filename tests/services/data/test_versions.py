@@ -186,6 +186,21 @@ async def test_what_a_reviewer_decided_went_for_that(db: AsyncSession, tmp_path:
     assert (gone.judgement_id, gone.reasons) == (said[0].id, ("decided",))
 
 
+async def test_the_one_before_is_that_with_the_next_lower_number(
+    db: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a storage holds what came of a cut that was taken back, its number is passed over."""
+    project, ada, _ = await make_judged(db)
+    await cut(db, project, tmp_path)
+    await make_task(db, project)
+    await answer(db, ada, project)
+    monkeypatch.setattr(datasets, "_free_number", lambda draft, number: number + 1)
+    assert (await cut(db, project, tmp_path)).number == 3
+    found = await differences.compare(db, project, 3)
+    assert found.before is not None
+    assert (found.before.number, found.summary.added) == (1, 1)
+
+
 async def test_beside_nothing_everything_is_new_and_a_version_that_is_not_there_is_not_found(
     db: AsyncSession, tmp_path: Path
 ) -> None:

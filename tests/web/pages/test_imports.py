@@ -1,9 +1,15 @@
 """A file that isn't recognised, read as its owner says."""
 
 import re
+from secrets import token_hex
 
+import pytest
+from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.errors import Conflict
+from app.services.data.storing import uploads
+from app.services.loop.chores import importing
 from tests.factories import make_member, make_project
 from tests.web.conftest import SignIn
 
@@ -38,3 +44,19 @@ async def test_a_table_of_unknown_columns_is_read_by_choosing_them_and_no_choice
     assert 'name="format"' not in shown
     refused = await browser.post(f"{nothing}/reading", data={"format": "prompts"})
     assert (refused.status_code, "pasted.txt holds no row." in refused.text) == (422, True)
+
+
+async def test_of_a_file_that_no_row_tells_of_nothing_stays(
+    app: FastAPI, db: AsyncSession, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Conflict("Not now.")
+
+    project = await make_project(db)
+    browser = await sign_in(await make_member(db, project, "owner"))
+    folder = f"imports/{token_hex(8)}"
+    monkeypatch.setattr(uploads, "new_folder", lambda: folder)
+    monkeypatch.setattr(importing, "start", refuse)
+    answer = await browser.post(f"/projects/{project.slug}/imports", files={"file": ("a.csv", "prompt\nWhich?\n")})
+    assert answer.status_code == 409
+    assert not (app.state.settings.home / folder).exists()

@@ -6,10 +6,10 @@ from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import DatasetVersion, Judgement, Prompt, Round, Task
+from app.db.tables import DatasetJudgement, DatasetVersion, Judgement, Prompt, Round, Task
 from app.errors import Invalid
 from app.services import audit, conditions
 from app.services.data.exports.annotations import IMPORTED, pseudonyms
@@ -18,6 +18,8 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, p
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Yes = Literal["yes", "no"]
+SPLIT_THEN = func.coalesce(DatasetJudgement.split, Prompt.split)
+"""Of what a version holds, the split that it had when that was cut; of one from before it was kept, that of today."""
 
 
 class Filters(BaseModel):
@@ -52,23 +54,31 @@ class Filters(BaseModel):
 
 @dataclass(frozen=True)
 class _People:
-    """Who is meant: people of the site by id, and whoever a file names by the name that it has for them."""
+    """Who is meant: people of the site by id, whoever a file names by the name that it has for them, and with
+    `nameless` whom it doesn't name."""
 
     ids: Sequence[int]
     names: Sequence[str]
+    nameless: bool
+
+    @property
+    def said(self) -> ColumnElement[bool]:
+        """Of Judgement."""
+        by_nobody = and_(Judgement.kind == IMPORTED, Judgement.source_annotator.is_(None))
+        found = or_(Judgement.annotator_id.in_(self.ids), Judgement.source_annotator.in_(self.names))
+        return or_(found, by_nobody) if self.nameless else found
 
 
 async def narrowed(db: AsyncSession, version: DatasetVersion, filters: Filters) -> list[ColumnElement[bool]]:
-    """Conditions on Judgement, its Task and Prompt. Raises Invalid for a person whom nobody is called."""
+    """Conditions on DatasetJudgement, Judgement, Task and Prompt. Raises Invalid for a name that nobody has."""
     found: list[ColumnElement[bool]] = []
     if filters.split:
-        found.append(Prompt.split == filters.split)
+        found.append(SPLIT_THEN.in_([filters.split]))
     if filters.round:
         of_number = select(Round.id).where(Round.project_id == version.project_id, Round.number == filters.round)
         found.append(Task.round_id == of_number.scalar_subquery())
     if filters.people:
-        people = await _named(db, version.project_id, filters.people)
-        found.append(or_(Judgement.annotator_id.in_(people.ids), Judgement.source_annotator.in_(people.names)))
+        found.append((await _named(db, version.project_id, filters.people)).said)
     if filters.agreement:
         found.append(Task.division > 0 if filters.agreement == "divided" else Task.division == 0)
     if filters.least_agreement:
@@ -88,7 +98,8 @@ async def _named(db: AsyncSession, project_id: int, asked: str) -> _People:
     known = {name: user_id for user_id, name in (await pseudonyms(db, project_id)).items()}
     ids: list[int] = []
     names: list[str] = []
-    for called in filter(None, (part.strip() for part in asked.split(","))):
+    parts = {part.strip() for part in asked.split(",")}
+    for called in sorted(parts - {"", IMPORTED}):
         if called.startswith(f"{IMPORTED}:"):
             names.append(called.removeprefix(f"{IMPORTED}:"))
             continue
@@ -96,4 +107,4 @@ async def _named(db: AsyncSession, project_id: int, asked: str) -> _People:
         if not meant:
             raise Invalid("Nobody here is called %(name)s.", name=called)
         ids += meant
-    return _People(ids, names)
+    return _People(ids, names, IMPORTED in parts)

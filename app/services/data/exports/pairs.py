@@ -181,8 +181,8 @@ def _holds(ids: Sequence[int], number: int) -> bool:
 
 
 class _Counts:
-    """Votes by pair. Pairs are known by a digest, and what is counted of each lies in arrays, since there may be a
-    million.
+    """Votes by pair, in whatever order its responses stand in a task. Pairs are known by a digest, and what is counted
+    of each lies in arrays, since there may be a million.
     """
 
     def __init__(self) -> None:
@@ -200,7 +200,8 @@ class _Counts:
                 self._votes.append(0)
                 for sums in (self._weight, self._first, self._strength):
                     sums.append(0.0)
-            weight, preference = record.get("weight", 1.0), record["preference"]
+            weight = record.get("weight", 1.0)
+            preference = 1 - record["preference"] if _is_turned(record) else record["preference"]
             self._votes[place] += 1
             self._weight[place] += weight
             self._first[place] += weight * preference
@@ -224,6 +225,8 @@ class _Counts:
         if abs(preference - 0.5) < 1e-9:
             preference = 0.5
         strength = self._strength[place] / weight * (1 if preference >= 0.5 else -1)
+        if _is_turned(record):
+            preference = 1 - preference
         if is_hard and preference != 0.5:
             preference = float(preference > 0.5)
         return Pair(record, preference, max(strength, 0.0), votes, True)
@@ -231,5 +234,11 @@ class _Counts:
 
 def _key(record: Record) -> int:
     """Which pair it is: two that differ have the same with a probability of 10⁻⁷ among a million."""
-    told = f"{record['prompt_id']}\0{record['response_a']}\0{record['response_b']}"
+    told = "\0".join((record["prompt_id"], *sorted((record["response_a"], record["response_b"]))))
     return int.from_bytes(blake2b(told.encode(), digest_size=8).digest())
+
+
+def _is_turned(record: Record) -> bool:
+    """Whether its responses stand in the other order than that in which votes on them are counted."""
+    turned: bool = record["response_a"] > record["response_b"]
+    return turned

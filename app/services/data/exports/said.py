@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -25,7 +25,7 @@ from app.db.tables import (
 )
 from app.services.data import datasets
 from app.services.data.exports.annotations import called, pseudonyms
-from app.services.data.exports.filters import narrowed
+from app.services.data.exports.filters import SPLIT_THEN, narrowed
 from app.services.data.exports.schema import Reading
 from app.services.judging.answers import WITH_RESPONSE
 
@@ -132,9 +132,9 @@ def _one(row: Any, names: dict[int, str], responses: dict[int, tuple[Written, ..
 
 
 def _held(version_id: int) -> Select[*tuple[Any, ...]]:
-    """In the splits that they had when the version was cut; of one from before that was kept, in those of today."""
+    """In the splits that they had when the version was cut."""
     return (
-        _statement(func.coalesce(DatasetJudgement.split, Prompt.split))
+        _statement(SPLIT_THEN)
         .join(DatasetJudgement, DatasetJudgement.judgement_id == Judgement.id)
         .where(DatasetJudgement.dataset_version_id == version_id)
     )

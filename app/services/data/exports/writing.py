@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +16,15 @@ from app.db.tables.lineage import DatasetKind
 from app.services.data.exports import registry
 from app.services.data.exports.asked import Asked
 from app.services.data.exports.folder import Written, rows_of, write_file, write_folder
+from app.services.data.exports.formats import FORMATS
 from app.services.data.exports.packing import zip_files
 from app.services.data.exports.schema import AnySchema, Column, Reading
 from app.services.data.storing.loads import Watch
 from app.services.places.files import sha256_of
 
 PREVIEWED = 5
+SPLITS = ("train", "validation")
+"""That versions hold."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,17 @@ async def write(
 async def write_splits(
     db: AsyncSession, version: DatasetVersion, home: Path, asked: Asked, folder: Path, *, watch: Watch | None = None
 ) -> Written:
-    """A file for each split, in a folder that is made if need be: what `datasets.load_dataset(FOLDER)` takes."""
+    """A file for each split, in a folder that is made if need be: what `datasets.load_dataset(FOLDER)` takes. Those of
+    an earlier export go, which would be taken for a part of this one."""
     reading = Reading(db, version, home, asked, asked.votes)
     schema = schema_of(version, asked)
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    return await write_folder(reading, schema, folder, form=asked.form, watch=watch)
+    with TemporaryDirectory(prefix=".export-", dir=folder) as name:
+        written = await write_folder(reading, schema, Path(name), form=asked.form, watch=watch)
+        for split, form in product(SPLITS, FORMATS):
+            (folder / f"{split}.{form}").unlink(missing_ok=True)
+        files = [file.replace(folder / file.name) for file in written.files]
+    return Written(written.rows, files)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def stored(statement: Statement, size: int, choice: int) -> StoredAnswer:
     ranks = statement.ranks
     if len(ranks) != size or any(rank is not None and not 1 <= rank <= size for rank in ranks):
         raise RowError(None, f"has ranks that aren't from 1 to {size}, one for each response")
+    if size > 1 and not any(ranks):
+        raise RowError(None, "ranks none of its responses")
     scale = statement.answer_type or "seven"
     if size != 2 or scale not in LEVELS or None in ranks:
         is_best = scale == "best" and [rank for rank in ranks if rank is not None] == [1]
@@ -60,6 +62,7 @@ def require_fit(statement: Statement, size: int) -> None:
         raise RowError(None, "doesn't say of each response whether it is acceptable")
     if statement.safe is not None and size != 2:
         raise RowError(None, "says of other than two responses whether they are safe")
+    _require_whole_harm(statement)
 
 
 def visits_of(told: Circumstances) -> int | None:
@@ -117,12 +120,21 @@ def _segment(scale: str, towards_a: int) -> int:
             return 5 - towards_a if towards_a > 0 else 4 - towards_a
 
 
+def _require_whole_harm(statement: Statement) -> None:
+    safe, less_harmful = statement.safe, statement.less_harmful
+    if (safe is None) != (less_harmful is None):
+        raise RowError(None, "says which response is less harmful and not which are safe, or the other way round")
+    if safe is not None and safe[0] != safe[1] and less_harmful != (1 if safe[0] else -1):
+        raise RowError(None, "doesn't say that the one safe response is the less harmful one")
+
+
 def moment_of(text: str | None) -> str | None:
-    """A moment as the database reads it, which knows less of ISO 8601 than files may. Raises RowError."""
+    """A moment in ISO 8601 as the database takes it, which reads less than that; UTC without a zone. Raises RowError
+    for what is none, or none of the years 1 to 9999."""
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return (moment.astimezone(UTC) if moment.tzinfo else moment).isoformat()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         raise RowError(None, f"has a time that isn't one: {text!r}") from None

@@ -24,6 +24,7 @@ ROWS_A_FRAME = 5_000
 # A row may be as long as a line, so that rows alone bound nothing.
 LETTERS_A_FRAME = 16 * 2**20
 MOST_RESPONSES = 9
+MOST_JUDGEMENTS = 2**15 - 1
 LONGEST_TAG = 80
 
 Unit = Literal["judgements", "task", "demonstrations", "prompt"]
@@ -233,6 +234,8 @@ def _require_fit(row: ImportedRow, size: int) -> None:
         raise RowError(None, f"has {size} responses; a task holds {MOST_RESPONSES}")
     if size == 1 and not row.statements:
         raise RowError(None, "has one response, and nothing is said of it")
+    if len(row.statements) > MOST_JUDGEMENTS:
+        raise RowError(None, f"has {len(row.statements):,} judgements; a task holds {MOST_JUDGEMENTS:,}")
     for response in row.responses:
         if response.model is not None and len(response.model) > LONGEST_NAME:
             raise RowError(None, f"has a model's name of more than {LONGEST_NAME} characters")

@@ -48,7 +48,8 @@ def about(row: ImportedRow, raw: Raw, columns: Columns) -> ImportedRow:
     if columns.keys().isdisjoint(("system", "split", "topic", "tags")):
         return row
     system = value_in(raw, columns, "system")
-    prompt = row.prompt if system is None else (("system", text_of(system, columns["system"])), *row.prompt)
+    instructions = "" if system is None else text_of(system, columns["system"])
+    prompt = (("system", instructions), *row.prompt) if instructions.strip() else row.prompt
     return replace(
         row,
         prompt=prompt,
@@ -68,12 +69,13 @@ def said_by(row: ImportedRow, raw: Raw, columns: Columns) -> ImportedRow:
 
 def verdict(winner: object, names: Sequence[str], column: str) -> Statement:
     """What a winner's name says of two or more responses that have these names, or are called by letter or number."""
-    word = _bare(text_of(winner, column) if isinstance(winner, str) else str(winner))
+    called = text_of(winner, column) if isinstance(winner, str) else str(winner)
+    word = "" if called in names else _bare(called)
     if word in BOTH_BAD:
         return Statement((1,) * len(names), acceptable=(False,) * len(names))
     if word in TIES:
         return Statement((1,) * len(names))
-    best = position_of(word, names)
+    best = position_of(called, names)
     if best is None:
         raise RowError(column, f"has a winner in {column!r} that is none of its responses")
     if len(names) == 2:
@@ -82,12 +84,11 @@ def verdict(winner: object, names: Sequence[str], column: str) -> Statement:
     return Statement(ranks, answer_type="best")
 
 
-def position_of(word: str, names: Sequence[str]) -> int | None:
+def position_of(called: str, names: Sequence[str]) -> int | None:
     """Which response is meant: by its own name, by left or right, or by the letter or number at its end."""
-    word = _bare(word)
-    bare = [_bare(name) for name in names]
-    if word in bare:
-        return bare.index(word)
+    for word, known in ((called, list(names)), (_bare(called), [_bare(name) for name in names])):
+        if word and known.count(word) == 1:
+            return known.index(word)
     if word in SIDES and len(names) == 2:
         return SIDES[word]
     found = re.fullmatch(r"(?:model|response|answer|completion|option|output|text|assistant)?(?:([a-i])|([1-9]))", word)

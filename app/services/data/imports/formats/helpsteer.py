@@ -10,6 +10,7 @@ from app.services.data.imports.formats.comparisons import MOST_RESPONSES, SPLIT,
 from app.services.data.imports.formats.format import Columns, Field, Format
 from app.services.data.imports.formats.values import (
     as_dict,
+    list_of,
     prompt_of,
     response_of,
     text_of,
@@ -35,8 +36,8 @@ def parse_preference(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[
     names = columns["response1"], columns["response2"]
     responses = counted([Response(response_of(raw.get(name), name)) for name in names], None)
     each = value_in(raw, columns, "individual_preference")
-    if isinstance(each, list) and each:
-        said = [_said(as_dict(one), columns["individual_preference"]) for one in each]
+    if each is not None and (opinions := list_of(each, columns["individual_preference"])):
+        said = [_said(as_dict(one), columns["individual_preference"]) for one in opinions]
     else:
         reason = text_or_none(value_in(raw, columns, "reasoning"), columns.get("reasoning", ""))
         said = [_statement(raw.get(columns["overall_preference"]), columns["overall_preference"], reason)]

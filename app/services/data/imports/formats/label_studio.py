@@ -82,13 +82,8 @@ def _statement(result: Mapping[str, object], names: Sequence[str]) -> Statement 
             selected = value.get("selected")
             return Statement((1, 1)) if selected is None else verdict(selected, names, "selected")
         case "ranker":
-            lists = value.get("ranker")
-            order = next((ids for ids in as_dict(lists).values() if isinstance(ids, list)), lists)
-            if not isinstance(order, list):
-                return None
-            places = [position_of(str(name), names) for name in order]
-            ranks = ranked(((place, rank) for rank, place in enumerate(places) if place is not None), len(names))
-            return Statement(ranks, answer_type="ranking")
+            order = _order(value.get("ranker"))
+            return Statement(_ranks(order, names), answer_type="ranking") if order else None
         case "choices":
             chosen = value.get("choices")
             label = chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else None
@@ -96,6 +91,21 @@ def _statement(result: Mapping[str, object], names: Sequence[str]) -> Statement 
                 return None
             return verdict(label, names, "choices")
     return None
+
+
+def _order(given: object) -> list[object]:
+    """What a Ranker says: a list, or the one bucket that something was put into; `_` holds what was left over."""
+    if not isinstance(given, dict):
+        return given if isinstance(given, list) else []
+    buckets = [ids for name, ids in given.items() if name != "_" and isinstance(ids, list) and ids]
+    return buckets[0] if len(buckets) == 1 else []
+
+
+def _ranks(order: Sequence[object], names: Sequence[str]) -> tuple[int | None, ...]:
+    places = [position_of(str(name), names) for name in order]
+    if len(set(places)) < len(places) or None in places:
+        raise RowError("annotations", "has a ranking of something that is none of its responses, or of one twice")
+    return ranked(((place, rank) for rank, place in enumerate(places) if place is not None), len(names))
 
 
 def _texts(result: Mapping[str, object]) -> Iterator[str]:

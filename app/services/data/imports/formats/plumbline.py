@@ -45,7 +45,7 @@ def parse_judgement(raws: Sequence[Raw], columns: Columns, line: int) -> tuple[I
         Response(text, short(model, "models") if model else None) for text, model in zip(texts, models, strict=True)
     ]
     # What is said of a single response is whether it is acceptable.
-    is_single = len(given) == 1 and raw.get("acceptable") not in (None, [""])
+    is_single = len(given) == 1 and raw.get("acceptable") not in (None, [""], '[""]')
     responses = tuple(given) if is_single else counted(given, "responses")
     written = text_or_none(raw.get("better_response"), "better_response")
     shown = () if written is None else (Demonstration(written, _position(raw, "better_response_of", len(texts))),)
@@ -132,7 +132,7 @@ def _circumstances(raw: Raw, size: int) -> Circumstances:
         first_action_ms=_number(raw, "first_action_ms"),
         active_ms=_number(raw, "active_ms"),
         visits=_number(raw, "visits"),
-        hurried=raw.get("hurried") is True,
+        hurried=_truth(raw.get("hurried"), "hurried") or False,
         served_at=text_or_none(raw.get("served_at"), "served_at"),
         submitted_at=text_or_none(raw.get("submitted_at"), "submitted_at"),
     )

@@ -49,7 +49,7 @@ def compared(raw: Raw, columns: Columns, line: int) -> ImportedRow:
 
 def claims(raw: Raw, columns: Columns) -> bool:
     sides = raw.get(columns["chosen"]), raw.get(columns["rejected"])
-    return all(isinstance(side, str | list) for side in sides)
+    return all(isinstance(side, str | list | dict) for side in sides)
 
 
 def _of_messages(

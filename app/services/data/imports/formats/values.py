@@ -117,7 +117,7 @@ def turn_of(message: object, name: str) -> Turn:
     if role is None:
         raise RowError(name, f"has a message in {name!r} that no system, developer, user, assistant or tool says")
     content = message["content"] if "content" in message else message.get("value")
-    if type(content) is str and not message.get("tool_calls"):
+    if type(content) is str and not _calls(message):
         return role, text_of(content, name)
     return role, _of_parts(message, content, name)
 
@@ -135,7 +135,7 @@ def _of_parts(message: Mapping[str, object], content: object, name: str) -> str:
         if kind not in ("text", "input_text", "output_text"):
             raise RowError(name, f"has a part of a message in {name!r} that is no text")
         texts.append(text_of(part.get("text"), name))
-    calls = message.get("tool_calls")
+    calls = _calls(message)
     if not texts and not calls:
         raise RowError(name, f"has no text under {name!r}")
     text = "".join(texts)
@@ -143,6 +143,11 @@ def _of_parts(message: Mapping[str, object], content: object, name: str) -> str:
         return text
     written = text_of(json.dumps(calls, ensure_ascii=False), name)
     return f"{text}\n\n{written}" if text.strip() else written
+
+
+def _calls(message: Mapping[str, object]) -> object:
+    """Of tools, as a list or, as it was once, of one function."""
+    return message.get("tool_calls") or message.get("function_call")
 
 
 def list_of(value: object, name: str) -> list[object]:
@@ -201,7 +206,12 @@ def whole_number_of(value: object, name: str) -> int:
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether it is one that can be compared with others."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # more digits than any float
+        return False
 
 
 def truth_of(value: object, name: str) -> bool:
@@ -230,7 +240,8 @@ def tags_in(raw: Raw, columns: Columns) -> tuple[str, ...]:
         return ()
     column = columns["tags"]
     parts: Iterable[object] = value.split(",") if isinstance(value, str) else list_of(value, column)
-    return tuple(dict.fromkeys(tag for part in parts if (tag := short(part, column).strip())))
+    named = (short(part, column).strip() for part in parts if part is not None)
+    return tuple(dict.fromkeys(tag for tag in named if tag))
 
 
 def text_or_none(value: object, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ MARK = codecs.BOM_UTF8.decode()
 DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV", "|": "CSV"}
 # What spreadsheets write before the header, to tell one another the delimiter.
 TOLD = re.compile(r'"?sep=([,\t;|])"?')
+# What makes messages of the objects in a list.
+MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 # Columns that make a table of a file without any delimiter.
 ALONE = ("prompt", "question", "instruction", "messages", "conversations")
 
@@ -53,16 +56,30 @@ def delimited(stream: BinaryIO, delimiter: str) -> Iterator[RawRow | BadRow]:
         except csv.Error as error:
             yield BadRow(line, None, _why(error, text.line - line))
             continue
-        if not values or [values[0].removeprefix(MARK), *values[1:]] == written:
-            continue  # the header again, where files were joined
-        if not text.fits:
+        if not text.fits:  # its place is held by an empty line
             yield BadRow(line, None, too_long())
+        elif not values or [values[0].removeprefix(MARK), *values[1:]] == written:
+            continue  # the header again, where files were joined
         elif not text.is_utf8:
             yield BadRow(line, None, NOT_UTF8)
         elif len(values) != size:
             yield BadRow(line, None, f"has {len(values)} values where the header has {size}")
         else:
-            yield RawRow(line, dict(zip(header, values, strict=True)))
+            yield RawRow(line, dict(zip(header, map(_cell, values), strict=True)))
+
+
+def _cell(text: str) -> object:
+    """What is written; messages, which a table can hold as JSON alone, as the list that they are."""
+    if not text.startswith("[") or not ('"role"' in text or '"from"' in text):
+        return text
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    is_messages = found and all(
+        isinstance(one, dict) and any(keys <= one.keys() for keys in MESSAGE_KEYS) for one in found
+    )
+    return found if is_messages else text
 
 
 def _why(error: csv.Error, lines_after: int) -> str:

@@ -4,13 +4,15 @@ A column keeps a value that many rows share once, in its dictionary: a file of 5
 end. So how many rows are unpacked at once goes by the longest of these values.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from app.services.data.imports.rows import RawRow
 from app.services.data.imports.sources.bytes import Damaged, require_bounded
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
     from pyarrow.parquet import ParquetFile
 
 MAGIC = b"PAR1"
@@ -27,15 +29,16 @@ def parquet_rows(file: BinaryIO) -> Iterator[RawRow]:
     try:
         with parquet.ParquetFile(file, pre_buffer=False) as table:
             _require_bounded(table, file)
+            _require_different(table.schema_arrow.names)
             texts = _texts(table)
             with parquet.ParquetFile(file, pre_buffer=False, read_dictionary=texts) as shared:
                 for group in range(table.num_row_groups):
                     size = _rows_at_once(shared, group)
                     for batch in table.iter_batches(size, row_groups=[group], use_threads=False):
-                        for fields in batch.to_pylist():
+                        for fields in _as_texts(batch).to_pylist():
                             line += 1
                             yield RawRow(line, fields)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         why = " ".join(str(error).split())[:200].rstrip(".")
         raise Damaged("%(name)s is damaged after row %(line)s: %(why)s.", why=why) from None
 
@@ -44,6 +47,37 @@ def _require_bounded(table: "ParquetFile", file: BinaryIO) -> None:
     groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
     packed = file.seek(0, 2)
     require_bounded(packed, sum(group.total_byte_size for group in groups))
+
+
+def _require_different(columns: Sequence[str]) -> None:
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
+    if twice:
+        raise Damaged("%(name)s has more than one column %(column)s.", column=twice[0])
+
+
+def _as_texts(batch: "RecordBatch") -> "RecordBatch":
+    """With texts for times and decimals, of which Python holds fewer than a file may, and for texts that whoever wrote
+    the file didn't call so."""
+    from pyarrow import types
+
+    for number, field in enumerate(batch.schema):
+        kind = field.type
+        is_bytes = types.is_binary(kind) or types.is_large_binary(kind)
+        if is_bytes or types.is_decimal(kind) or (types.is_temporal(kind) and not types.is_duration(kind)):
+            batch = batch.set_column(number, field.name, _text(batch.column(number)))
+    return batch
+
+
+def _text(array: Any) -> Any:
+    import pyarrow
+
+    if pyarrow.types.is_timestamp(array.type) and array.type.tz:
+        # Where nobody knows its zone, it is a moment still.
+        array = array.cast(pyarrow.int64()).cast(pyarrow.timestamp(array.type.unit))
+    try:
+        return array.cast(pyarrow.string())
+    except pyarrow.ArrowInvalid:
+        return array  # bytes, a picture perhaps
 
 
 def _texts(table: "ParquetFile") -> list[str]:

@@ -146,10 +146,8 @@ class Source:
             last = 0
             for row in self._of_file(head, stream, compression or "zip"):
                 last = row.line
-                if not offset:
-                    yield row
-                elif isinstance(row, RawRow):
-                    yield RawRow(offset + last, row.fields)
+                if isinstance(row, RawRow):
+                    yield RawRow(offset + last, row.fields) if offset else row
                 else:
                     yield BadRow(offset + last, row.field, f"{row.reason} (row {last} of {shown(name)})")
             offset += last
