@@ -43,8 +43,8 @@ class WorkerContext:
         return self.lease_seconds / 6
 
     def wait_after(self, attempt: int) -> float:
-        """Seconds to the next attempt, twice as long each time, for what broke one may last; five times at most, so that
-        a run of many attempts is never left alone for days."""
+        """Seconds to the next attempt, twice as long each time, for what broke one may last; five times and no more, so
+        that a run of many attempts is never left alone for days."""
         return self.retry_seconds * 2.0 ** min(attempt - 1, 5)
 
     @property
