@@ -269,6 +269,7 @@ def drawn_votes(project_id: int) -> Select[*tuple[Any, ...]]:
                 one.served_model_id.is_distinct_from(other.served_model_id),
             ),
         )
+        .order_by(judgement.id.desc(), at_one.position, at_other.position)
         .limit(MOST_VOTES)
     )
 
