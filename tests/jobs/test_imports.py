@@ -29,6 +29,7 @@ from tests.browser.people import session_token
 from tests.factories import make_member, make_project
 from tests.jobs.conftest import StartWorker, make_context
 from tests.jobs.loop import Loop, result_of
+from tests.services.data.examples import EXAMPLES
 from tests.services.loop.test_selection import make_policy, write
 from tests.sites import new_site
 
@@ -316,6 +317,18 @@ async def test_an_import_that_people_have_judged_stays_and_says_so(site: Site) -
     assert refused.status_code == 409
     assert "People have worked on 1 of its tasks." in words(refused.text)
     assert await site.count(Task) == 2
+
+
+async def test_a_file_that_has_grown_adds_to_tasks_of_the_first_and_neither_goes_by_itself(site: Site) -> None:
+    first = next(shown.rows[0] for shown in EXAMPLES if shown.form == "plumbline")
+    more = {**first, "annotator": "annotator-3", "preference": -1, "ranks": [2, 1]}
+    pages = [await site.bring(first), await site.bring(first, more)]
+    assert (await site.count(Task), await site.count(Judgement)) == (1, 2)
+    for page in pages:
+        refused = await site.press(page, "undo")
+        assert refused.status_code == 409
+        assert "those of another import belong to the same tasks" in words(refused.text)
+    assert await site.count(Judgement) == 2
 
 
 async def test_a_version_that_holds_an_import_is_named_and_keeps_it(site: Site) -> None:

@@ -31,6 +31,8 @@ MOST = 500
 KEPT_SECONDS = 30 * 24 * 3600
 """How long a cursor can be gone on from; changes are kept a day longer."""
 LONGEST_CURSOR = 500
+KEEPING = 2
+"""Counted on where changes of before weren't all kept, so that cursors of then begin again."""
 
 # The oldest transaction that is still under way: what those before it did can be seen, or was taken back.
 _HORIZON = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
@@ -109,7 +111,7 @@ class _Counted:
         prefers_verdicts = Review.of(project.review).prefers_verdicts
         machines = sorted(machine.user_id for machine in await counted_judges(db, project))
         database = await db.scalar(select(_DATABASE))
-        said = json.dumps([database, project.id, prefers_verdicts, machines])
+        said = json.dumps([KEEPING, database, project.id, prefers_verdicts, machines])
         meaning = hashlib.sha256(said.encode()).hexdigest()[:16]
         counted = conditions.counted_in(project.id, prefers_verdicts=prefers_verdicts, machines=machines)
         return cls((*counted, Prompt.split != "held_out", ~Prompt.excluded, _has_a_pair() | _is_unpaired()), meaning)

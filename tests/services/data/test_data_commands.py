@@ -232,6 +232,14 @@ def test_judgements_are_followed_without_a_version(plumbline: Command, transcrip
     assert sum("row" in line for line in lines) == held
     again = plumbline("dataset", "follow", "-p", "harmless", "--once", "--after", last["cursor"])
     assert [list(json.loads(line)) for line in again.out.splitlines()] == [["cursor"]], "nothing new"
+    odd = {"prompt": "One\u2028two\x85three?", "chosen": "Yes.", "rejected": "No.", "split": "train"}
+    file = transcripts.with_name("odd.jsonl")
+    file.write_text(json.dumps(odd))
+    done = plumbline("import", str(file), "-p", "harmless")
+    assert done.code == 0, done.err
+    told = plumbline("dataset", "follow", "-p", "harmless", "--once", "--json", "--after", last["cursor"])
+    assert "row" in told.out, told
+    assert json.loads(told.out)[0]["row"]["prompt"][0]["content"] == odd["prompt"]
     assert one(database_url, "SELECT count(*) FROM dataset_versions") == 0
 
 

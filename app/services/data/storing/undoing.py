@@ -73,6 +73,10 @@ async def require_undoable(db: AsyncSession, import_: Import) -> None:
             "Dataset version %(numbers)s holds some of it. A version is never changed, so this import stays.",
             numbers=", ".join(map(str, numbers)),
         )
+    if await _judgements_in(db, import_) != import_.counts.get("judgements", 0):
+        raise Conflict(
+            "Its judgements and those of another import belong to the same tasks: neither goes by itself, so both stay."
+        )
     worked_on = await _tasks_worked_on(db, import_)
     if worked_on:
         raise Conflict(
@@ -101,6 +105,12 @@ async def versions_that_hold(db: AsyncSession, import_: Import) -> list[int]:
         )
     )
     return sorted(set(found))
+
+
+async def _judgements_in(db: AsyncSession, import_: Import) -> int:
+    """How many imported judgements its tasks have, whichever import brought them."""
+    found = select(func.count()).select_from(Judgement).join(Task, Task.id == Judgement.task_id)
+    return await db.scalar(found.where(Task.import_id == import_.id, Judgement.kind == "imported")) or 0
 
 
 async def _tasks_worked_on(db: AsyncSession, import_: Import) -> int:
