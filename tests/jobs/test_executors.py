@@ -17,6 +17,7 @@ from app.jobs.context import WorkerContext
 from app.jobs.launch import Executor, Launch, LocalProcess
 from app.jobs.ray import RayJobs
 from app.services.loop.runs import leases, runs
+from tests.faults.room import FULL
 from tests.jobs import fake_ray
 from tests.jobs.conftest import StartWorker, make_context
 from tests.jobs.fake_ray import FakeRay
@@ -94,6 +95,21 @@ async def test_a_stage_tells_its_progress_and_its_model_is_published(loop: Loop,
 async def test_bad_input_fails_in_the_words_of_the_stage(loop: Loop, place: Place) -> None:
     run = await loop.execute(await loop.queue_sft(await loop.make_project(), refuse=True))
     assert (run.state, run.error, run.attempt) == ("failed", "the config says no", 1)
+
+
+@pytest.mark.parametrize("unwritten", ["checkpoints/state.part", ".exit.json.part"])
+async def test_a_folder_that_is_full_lets_the_run_wait_even_if_the_stage_can_not_say_so(
+    loop: Loop, place: Place, home: Path, unwritten: str
+) -> None:
+    run = await loop.queue_sft(await loop.make_project(), steps=STEPS)
+    folder = home / f"runs/{run.id}"
+    for name in ("checkpoints/state.part", unwritten):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(FULL)
+    waiting = await loop.execute(run)
+    assert (waiting.state, waiting.attempt) == ("queued", 0), waiting.error
+    assert (waiting.error or "").startswith("No room on the disk")
 
 
 async def test_a_worker_that_is_stopped_spends_no_attempt_and_the_next_one_brings_the_run_to_its_end(
