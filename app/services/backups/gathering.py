@@ -138,10 +138,11 @@ def _in_storage(shelf: Shelf, thing: Published) -> list[Wanted]:
 
 def _of_model(home: Path, model: Published) -> Iterator[Wanted]:
     """The files that its manifest names; where that isn't the one that was registered, whatever is there."""
-    manifest, files = f"{model.path}/{MANIFEST}", dict[str, str]()
+    manifest = f"{model.path}/{MANIFEST}"
     try:
-        files.update(files_in(model, (home / manifest).read_bytes()))
+        files = files_in(model, (home / manifest).read_bytes())
     except (OSError, Broken):
+        files = {}
         yield from _below(home, model.path)
     yield Wanted(manifest, model.sha256)
     yield from (Wanted(f"{model.path}/{name}", sha256) for name, sha256 in files.items())

@@ -54,8 +54,6 @@ def require_fit(statement: Statement, size: int) -> None:
     for number in (told.first_action_ms, told.active_ms, told.visits):
         if number is not None and not 0 <= number <= LARGEST_NUMBER:
             raise RowError(None, "has a time or a count that is out of range")
-    for moment in (told.served_at, told.submitted_at):
-        moment_of(moment)
     if statement.annotator is not None and len(statement.annotator) > LONGEST_NAME:
         raise RowError(None, f"has an annotator's name of more than {LONGEST_NAME} characters")
     if statement.acceptable is not None and len(statement.acceptable) != size:
