@@ -117,6 +117,7 @@ async def _page(managed: Managed, db: AsyncSession) -> dict[str, Any]:
     return {
         "managed": managed,
         "turned": turned,
+        "learnt": next((one for one in turned if one.turn.accuracy is not None), None),
         "all_rounds": turned[0].turn.round if turned else 0,
         "next_round": NextRound.by(settings, labels, latest.content),
         "starts": await Starts.of(db, project, newest, latest.content),

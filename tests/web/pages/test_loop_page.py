@@ -8,7 +8,7 @@ from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
-from app.db.tables import Project, Round, Task
+from app.db.tables import ModelVersion, Project, Round, Task
 from app.services.projects import projects
 from app.services.reports import reports
 from app.settings import settings
@@ -35,6 +35,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def write(sessions: SessionFactory, project_id: int) -> None:
     async with transaction(sessions) as own:
         await reports.write(own, project_id, "loop")
+
+
+async def test_rounds_whose_reward_models_were_measured_on_too_little_are_told_without_a_figure(
+    doors: dict[str, Door], db: AsyncSession, seeded: Seeded
+) -> None:
+    await db.execute(update(ModelVersion).where(ModelVersion.kind == "reward").values(figures={}))
+    await db.commit()
+    page = words(await read(doors["reviewer"], LOOP))
+    assert "Round 3 is labelling." in page
+    assert "held-out judgements" not in page
 
 
 async def test_before_anything_was_read_rounds_are_told_as_they_turned_out(
