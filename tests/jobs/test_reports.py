@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.session import SessionFactory, transaction
 from app.db.tables import Project, Task, WrittenReport
 from app.jobs import reaper
+from app.jobs.transactions import Database, at_length
 from app.services import audit
 from app.services.reports import reports
 from app.services.reports.registry import REPORTS
@@ -62,8 +63,9 @@ class Desk:
     async def write(self) -> None:
         async with transaction(self.sessions) as db:
             await db.execute(text("DELETE FROM procrastinate_jobs"))
-        async with transaction(self.sessions) as db:
-            await reports.write(db, self.project.id, "tasks")
+        await Database(self.sessions, stopping=asyncio.Event()).once(
+            at_length(lambda db: reports.write(db, self.project.id, "tasks"))
+        )
 
     async def jobs(self) -> int:
         async with transaction(self.sessions) as db:
@@ -110,6 +112,24 @@ async def test_a_report_is_asked_for_once_written_once_and_again_only_after_a_ch
     await desk.rest()
     assert not (await desk.look()).is_awaited, "nothing has changed"
     assert await desk.jobs() == 0
+
+
+async def test_a_report_that_took_long_rests_ten_times_as_long(desk: Desk, sessions: SessionFactory) -> None:
+    await desk.look()
+    await desk.write()
+    await desk.change()
+
+    async def ended(seconds_ago: int, *, took_seconds: int) -> None:
+        end = func.now() - timedelta(seconds=seconds_ago)
+        moments = {"tried_at": end, "written_at": end - timedelta(seconds=took_seconds)}
+        async with transaction(sessions) as db:
+            await db.execute(update(WrittenReport).values(moments))
+
+    for seconds_ago, took_seconds in ((295, 30), (3590, 600)):
+        await ended(seconds_ago, took_seconds=took_seconds)
+        assert not (await desk.look()).is_awaited, took_seconds
+    await ended(3610, took_seconds=600)
+    assert (await desk.look()).is_awaited, "after an hour in any case"
 
 
 async def test_two_that_ask_at_once_make_one_job_and_neither_waits_for_who_computes(

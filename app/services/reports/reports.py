@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Generic
 
 import structlog
-from sqlalchemy import Select, func, or_, select, true
+from sqlalchemy import Select, case, func, or_, select, text, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +23,9 @@ from app.services.reports.report import Content, Report
 
 REST = timedelta(seconds=60)
 """From one computation to the next, at least; and the time after which a job that was not heard of is lost."""
+REST_FACTOR = 10
+LONGEST_REST = timedelta(hours=1)
+"""A report that takes long rests so many times as long as it took, up to this: a worker has other work."""
 FAILED = phrase("This could not be computed. The worker’s log says why.")
 
 log = structlog.get_logger(__name__)
@@ -43,14 +46,19 @@ class Latest(Generic[Content]):
 
 async def current(db: AsyncSession, project: Project, report: Report[Content]) -> Latest[Content]:
     """What is known, at once. A newer one is asked for where there is none, or where something has changed since the
-    last, which is a minute old: a judgement, or what the log tells of (files, runs, models, changes of many rows).
+    last, which has rested: a judgement, or what the log tells of (files, runs, models, changes of many rows).
     """
     seen = _known(project.id).subquery()
     is_changed = or_(
         WrittenReport.up_to.is_distinct_from(seen.c.judgement),
         WrittenReport.up_to_change.is_distinct_from(seen.c.entry),
     )
-    has_rested = WrittenReport.tried_at < func.now() - REST
+    # One that could not be computed stands as it was written before that.
+    took = case((WrittenReport.problem.is_(None), WrittenReport.tried_at - WrittenReport.written_at), else_=timedelta())
+    rest_seconds = func.greatest(
+        REST.total_seconds(), func.least(REST_FACTOR * func.extract("epoch", took), LONGEST_REST.total_seconds())
+    )
+    has_rested = func.extract("epoch", func.now() - WrittenReport.tried_at) > rest_seconds
     found = (
         await db.execute(
             select(
@@ -80,8 +88,8 @@ async def current(db: AsyncSession, project: Project, report: Report[Content]) -
 
 
 async def one_snapshot(db: AsyncSession) -> None:
-    """Have the transaction, whose first thing this is, see one state of the database, so that figures fit together."""
-    await db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    """Have the transaction, whose first query this is, see one state of the database, so that figures fit together."""
+    await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
 
 async def fresh(db: AsyncSession, project: Project, report: Report[Content]) -> Latest[Content]:
