@@ -1,12 +1,14 @@
 """A run that broke is left alone for a while before its next attempt, and for longer each time."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from sqlalchemy import func, select, update
 
 from app.db.tables import Run
 from app.jobs import reaper
-from app.services.loop.runs import runs
+from app.services.health import Finding, Place, examine
+from app.services.loop.runs import leases, runs
 from tests.jobs.conftest import context, home, loop
 from tests.jobs.loop import Loop
 
@@ -61,3 +63,20 @@ async def test_whoever_retries_by_hand_waits_for_nothing(loop: Loop) -> None:
 
     await loop.do(retry)
     assert (await loop.execute(run)).state == "succeeded"
+
+
+async def test_a_run_that_was_worked_on_and_is_handed_back_waits_from_then_on(loop: Loop, home: Path) -> None:
+    run = await loop.queue_sft(await loop.make_project())
+    hours_ago = func.now() - func.make_interval(0, 0, 0, 0, 3)
+    await loop.do(lambda db: db.execute(update(Run).where(Run.id == run.id).values(queued_at=hours_ago)))
+
+    async def looked_at() -> Finding:
+        found = await examine(Place(loop.sessions, home, reserve_bytes=0))
+        return next(finding for finding in found if finding.name == "queue")
+
+    assert (await looked_at()).state == "failing", "nobody has taken it for hours, and there is no worker"
+    token = await loop.do(lambda db: leases.claim(db, run.id, owner="one", lease_seconds=60))
+    assert token is not None
+    assert await loop.do(lambda db: leases.give_back(db, run.id, token, counts=False))
+    assert (await looked_at()).state == "ok", "whoever comes next has had no time yet"
+    assert await loop.do(lambda db: leases.claim(db, run.id, owner="two", lease_seconds=60)) is not None

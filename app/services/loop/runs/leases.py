@@ -248,8 +248,8 @@ def _released(state: str) -> dict[str, Any]:
 
 
 async def _requeue(db: AsyncSession, run: Run, error: str | None, wait_seconds: float = 0) -> None:
-    """A run that is to be left alone for a while is given its job by who watches over the queue."""
-    later = func.now() + timedelta(seconds=wait_seconds) if wait_seconds else None
+    """It waits from now on, or for a while not even that: then who watches over the queue gives it its job."""
+    later = func.now() + timedelta(seconds=wait_seconds)
     await db.execute(update(Run).where(Run.id == run.id).values(**_released("queued"), error=error, retry_at=later))
     if not wait_seconds:
         await runs.send(db, run)
