@@ -59,8 +59,10 @@ class RewardConfig(LearningConfig):
     """With fewer untied validation pairs the way to learn is measured on folds of the training pairs, whatever the
     method. A teacher is so without it; a model that is fine-tuned takes that many trials."""
     examined_prompts: Annotated[int, Range(minimum=0)] = 0
-    """Prompts that the policy answers 64 times each to examine the model: hack probes and best of n, read by a second
-    teacher of half of the judgements. 0: it isn't examined."""
+    """Prompts that the policy answers anew to examine the model: hack probes and best of n, read by a second teacher of
+    half of the judgements. 0: it isn't examined."""
+    examined_samples: Annotated[int, Range(minimum=2)] = step(64, 16)
+    """Times that it answers each of them: the largest n."""
     label_noise: LabelNoise = 0.0
     """Share of judgements that are taken to be wrong: labels p become (1 - e) p + e (1 - p). Mitchell 2023 (cDPO)."""
     ranking_loss: RankingLoss = "pairwise"

@@ -1,9 +1,12 @@
 """What a new reward model is asked before anybody climbs it: tricks that make no response better, and best of n."""
 
-# K = prompts, N = samples of each
+# K = prompts, N = samples of each, B = responses, R = readers
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from models.backbone import LanguageModel
 from models.reward import RewardModel
@@ -21,8 +24,8 @@ from training.reward.scoring import RewardModelScorer, shared_rewards
 from training.reward.second_teacher import SecondTeacher, second_teacher
 from training.runtime.seeds import derived_seed
 
-SAMPLES = 64
-"""Of each prompt: the largest n."""
+AT_ONCE = 128
+"""Responses that are written and scored in one piece of work, at least those of one prompt."""
 PROBED = 96
 """Responses that each edit is tried on, at most."""
 
@@ -35,6 +38,12 @@ class Examination:
     second: SecondTeacher | None
 
 
+def pieces_of(config: RewardConfig, prompts: Sequence[Prompt]) -> int:
+    """Into how many pieces the work of `examine` falls."""
+    chosen = min(config.examined_prompts, len(prompts))
+    return -(-chosen // _prompts_at_once(config)) + 1 if chosen else 0
+
+
 def examine(
     config: RewardConfig,
     policy: LanguageModel,
@@ -44,8 +53,10 @@ def examine(
     samples: Sequence[Example],
     *,
     teacher: KeptTeacher | None = None,
+    done: Callable[[], None],
 ) -> Examination:
-    """Have the policy answer `examined_prompts` of the prompts anew. Nothing where the settings ask for none.
+    """Have the policy answer `examined_prompts` of the prompts anew. Nothing where the settings ask for none. `done` is
+    called after each piece of the work, and may raise.
 
     Asked is what pays PPO: the teacher, where one stays beside the model, for the student misreads what nobody writes.
 
@@ -54,38 +65,56 @@ def examine(
     if not config.examined_prompts:
         return Examination({}, None)
     chosen = draw(prompts, start=0, count=min(config.examined_prompts, len(prompts)), seed=config.seed, purpose="exam")
-    asked, responses = _answered(config, policy, chosen)
     published = RewardModelScorer(reward_model, policy)
     scorer = published if teacher is None else published.by(teacher, policy)
-    step = max(1, len(asked) // PROBED)
-    probed = slice(None, None, step)
-    texts = [response.text for response in responses[probed]]
-    shares = preferred_over_edits(scorer, policy, asked[probed], texts)
-    figures: dict[str, object] = {
-        "probes": dict(shares),
-        "probed_responses": sum(bool(text.strip()) for text in texts),
-        "probes_right": sum(shares.values()) / len(shares) if shares else None,
-        "probes_worst": min(shares.values()) if shares else None,
-    }
     second = second_teacher(config, policy, train, samples) if reward_model.reads_ids_of(policy) else None
+    readers = [scorer] if second is None else [scorer, scorer.by(second.kept, policy)]
+    asked: list[Prompt] = []
+    responses: list[WrittenResponse] = []
+    told_RB: list[list[Tensor]] = [[] for _ in readers]
+    for first in range(0, len(chosen), _prompts_at_once(config)):
+        some = _answered(config, policy, chosen[first : first + _prompts_at_once(config)], first)
+        for told, reader in zip(told_RB, readers, strict=True):
+            told.append(shared_rewards(reader, *some))
+        asked += some[0]
+        responses += some[1]
+        done()
+    figures = _probed(scorer, policy, asked, responses)
+    done()
     if second is None:
         return Examination(figures, None)
-    shape = len(chosen), SAMPLES
-    score_KN = shared_rewards(scorer, asked, responses).reshape(shape)
-    reading_KN = shared_rewards(scorer.by(second.kept, policy), asked, responses).reshape(shape)
+    score_KN, reading_KN = (torch.cat(told).reshape(len(chosen), config.examined_samples) for told in told_RB)
     curve = best_of_curve(score_KN, reading_KN, seed=derived_seed(config.seed, "exam"))
     known = {"second_pairs": second.pairs, "second_accuracy": second.accuracy, "best_of_prompts": len(chosen)}
     return Examination({**figures, **known, **curve.to_json()}, second)
 
 
+def _prompts_at_once(config: RewardConfig) -> int:
+    return max(1, AT_ONCE // config.examined_samples)
+
+
+def _probed(
+    scorer: RewardModelScorer, policy: LanguageModel, asked: Sequence[Prompt], responses: Sequence[WrittenResponse]
+) -> dict[str, object]:
+    probed = slice(None, None, max(1, len(asked) // PROBED))
+    texts = [response.text for response in responses[probed]]
+    shares = preferred_over_edits(scorer, policy, asked[probed], texts)
+    return {
+        "probes": dict(shares),
+        "probed_responses": sum(bool(text.strip()) for text in texts),
+        "probes_right": sum(shares.values()) / len(shares) if shares else None,
+        "probes_worst": min(shares.values()) if shares else None,
+    }
+
+
 def _answered(
-    config: RewardConfig, policy: LanguageModel, prompts: Sequence[Prompt]
+    config: RewardConfig, policy: LanguageModel, prompts: Sequence[Prompt], first: int
 ) -> tuple[list[Prompt], list[WrittenResponse]]:
-    """All samples of the first prompt, then those of the next."""
-    asked = [prompt for prompt in prompts for _ in range(SAMPLES)]
+    """All samples of the first prompt, then those of the next; `first` is how many prompts came before."""
+    asked = [prompt for prompt in prompts for _ in range(config.examined_samples)]
     sampled = Sampler(OwnEngine(), policy).sample(
         [prompt.token_ids for prompt in asked],
-        Sampling(config.max_new_tokens, config.temperature, batch_size=SAMPLES * 2),
-        seed=derived_seed(config.seed, "exam"),
+        Sampling(config.max_new_tokens, config.temperature, batch_size=AT_ONCE),
+        seed=derived_seed(config.seed, "exam", first),
     )
     return asked, written(policy, sampled)

@@ -2,7 +2,7 @@
 
 # B = responses, N = response tokens of all in turn, H = heads, P = pairs
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from models.backbone import LanguageModel
@@ -21,7 +21,7 @@ from training.reward.scoring import shared_scores
 from training.reward.student import Judgements, Student, Taught
 from training.reward.trials import PHASES, Fold, Trials
 from training.runtime.checkpoint import Checkpoint
-from training.runtime.metrics import Measures
+from training.runtime.metrics import Measures, mean_of
 from training.runtime.optimisation import optimise
 from training.runtime.publishing import finish
 from training.runtime.run import Run, State
@@ -52,7 +52,11 @@ class RewardBuilder:
         preferences: Preferences,
         prompts: Sequence[Prompt],
         demonstrations: Demonstrations | None = None,
+        *,
+        examined: int = 0,
     ) -> None:
+        """`examined` pieces of work follow once the model is built, and count as steps."""
+        self._examined = examined
         self._config = config
         self._run = run
         self._policy = policy
@@ -74,9 +78,8 @@ class RewardBuilder:
         trials, train = self._trials, self._preferences.train
         done = self._restore(self._run.resume())
         sample_steps = self._samples.steps if self._needs_samples() else 0
-        steps = sample_steps + sum(
-            self._steps_of(method, fold.train) for fold in trials.folds for method in trials.followed
-        )
+        tried = sum(self._steps_of(method, fold.train) for fold in trials.folds for method in trials.followed)
+        steps = sample_steps + tried + self._examined
         # Which way follows the trials is not known before they end: the longest counts till then.
         self._steps.total = steps + max(self._steps_of(method, train) for method in (self.method, *trials.methods))
         # The samples come before anything that learns: teachers, mismatch and the scores' mean are of all of them.
@@ -97,9 +100,25 @@ class RewardBuilder:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
+        if self._examined:
+            self._run.keep(self._steps.total - self._examined, PHASES[self.method][-1].name, self._state("built"))
         finish(self._reward_model, self._config, self._config.base or self._config.policy)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()
+
+    def examining(self) -> Callable[[], None]:
+        """To be called after each piece of what follows once the model is built: tells how far it is. Raises
+        `Cancelled` if the run was asked to stop."""
+        steps = self._steps.timed(self._steps.total - self._examined, self._steps.total + 1)
+        step = next(steps)
+
+        def done() -> None:
+            nonlocal step
+            self._steps.write(step, "examine", {"seconds": mean_of(self._steps.seconds)})
+            self._run.stop_if_asked()
+            step = next(steps)
+
+        return done
 
     @property
     def samples(self) -> Sequence[Example]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from torch import Tensor
 
@@ -135,9 +135,24 @@ class Run:
             self.checkpoints.save(Checkpoint(done, phase, tensors, values))
             self._saved = time.monotonic()
         if cancelled:
-            ranks().wait()  # who ends earlier would be taken for dead
-            self.metrics.close()
-            raise Cancelled
+            self._stop()
+
+    def keep(self, done: int, phase: str, state: State) -> None:
+        """Save now: what comes next takes long and saves nothing."""
+        if ranks().first or self.checkpoints.by_all:
+            tensors, values = state
+            self.checkpoints.save(Checkpoint(done, phase, tensors, values))
+
+    def stop_if_asked(self) -> None:
+        """Raise `Cancelled` if the run was asked to stop; what it did since the last checkpoint is done again."""
+        (cancelled,) = ranks().agree(self._cancellation.requested)
+        if cancelled:
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        ranks().wait()  # who ends earlier would be taken for dead
+        self.metrics.close()
+        raise Cancelled
 
     def finish(
         self,

@@ -17,7 +17,7 @@ from training.config import CostConfig, InputError, RewardConfig
 from training.data.encoding import encode_prompts, token_limit
 from training.data.opening import facts_of, load, open_language_model
 from training.data.rehearsal import rehearse_reward_model
-from training.hacking.examination import Examination, examine
+from training.hacking.examination import Examination, examine, pieces_of
 from training.preferences.agreement import agreement
 from training.preferences.comparisons import comparisons, load_preferences
 from training.records import PromptRecord, write_records
@@ -71,11 +71,19 @@ def run(config: RewardConfig, out: Path, cancellation: Cancellation) -> None:
     require_one_linear_head(config, reward_model)
     rehearse_reward_model(run, reward_model, config.base or config.policy)
     prompts, _ = encode_prompts(policy, load(config.prompts, PromptRecord), max_new_tokens=config.max_new_tokens)
-    builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts, demonstrations)
+    examined = pieces_of(config, prompts)
+    builder = RewardBuilder(config, run, policy, reward_model, preferences, prompts, demonstrations, examined=examined)
     builder.build()
     differences = score_differences(reward_model, preferences.validation, of_cost=kind == "cost")
     examination = examine(
-        config, policy, reward_model, prompts, preferences.train, builder.samples, teacher=builder.teacher
+        config,
+        policy,
+        reward_model,
+        prompts,
+        preferences.train,
+        builder.samples,
+        teacher=builder.teacher,
+        done=builder.examining(),
     )
     of_previous: dict[str, object] = {}
     if kind == "reward":

@@ -218,6 +218,30 @@ def test_a_run_asked_to_stop_saves_and_is_resumed_to_the_same_weights(world: Pat
     assert weights(broken) == weights(unbroken)
 
 
+def test_a_model_that_is_being_examined_tells_how_far_it_is_and_a_stop_is_heard_and_nothing_is_learnt_again(
+    world: Path, policy: Path, tmp_path: Path
+) -> None:
+    examined = {"examined_prompts": 8, "examined_samples": 32, "distil_steps": 6, "checkpoint_steps": 1000}
+    config = toy.write_config(tmp_path / "run.json", **(reward_settings(world, policy) | examined))
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert toy.exit_code(toy.child("reward", config, unbroken)) == 0
+    rows = toy.metrics(unbroken)
+    phases = [row["phase"] for row in rows]
+    learnt = phases.index("examine")
+    assert phases[learnt:] == ["examine"] * 3, "128 responses, as many again, and the edits"
+    assert {row["total_steps"] for row in rows[learnt:]} == {len(rows)}
+    with toy.command("reward", config, broken) as process:
+        while process.poll() is None and len(toy.metrics_lines(broken)) <= learnt:
+            time.sleep(0.002)
+        process.terminate()
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (CANCELLED, "")
+    assert [json.loads(state.read_text())["step"] for state in broken.glob("checkpoints/*/state.json")] == [learnt]
+    assert toy.exit_code(toy.child("reward", config, broken)) == 0
+    assert weights(broken) == weights(unbroken)
+    assert toy.result(broken) == toy.result(unbroken)
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     world: Path, unbroken_sft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
