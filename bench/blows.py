@@ -1,7 +1,7 @@
 """What is done to a site: each blow heals what it does, so that what is left is the site's own to mend.
 
-Nothing here needs rights that the site's own account hasn't, and no clock is moved: processes that run have no seam for
-that (tests/faults/test_clocks.py moves a worker's own).
+Nothing here needs rights that the site's own account hasn't. The database's clock is not moved, nor are those that only
+count on.
 """
 
 import os
@@ -22,6 +22,8 @@ from bench.soak_site import LEASE_SECONDS, SoakedSite
 CHILD_SECONDS = 30
 """How long a blow waits for a training process to be there."""
 SMALL_FILE_BYTES = 20_000
+_HOUR, _DAY = 3_600, 86_400
+FAR = {"an hour on": _HOUR, "an hour back": -_HOUR, "forty days on": 40 * _DAY, "forty days back": -40 * _DAY}
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,16 @@ def _fill_disk(arm: Arm) -> str | None:
     return f"{len(pids)} processes for {seconds:.0f} s"
 
 
+def _move_clock(arm: Arm) -> str | None:
+    if arm.soaked.clock.file is None:
+        return None
+    far, seconds = arm.draw.choice(list(FAR)), arm.draw.uniform(8, 20)
+    with arm.soaked.clock.off_by(FAR[far]):
+        time.sleep(seconds)
+        date = arm.soaked.date()
+    return f"{far}, {date}, for {seconds:.0f} s"
+
+
 BLOWS: Mapping[str, Blow] = {
     "web killed": _killer("web"),
     "web paused": _pauser("web", 3, 15),
@@ -128,6 +140,7 @@ BLOWS: Mapping[str, Blow] = {
     "line cut": _cut_line,
     "disk short": _shorten_disk,
     "disk full": _fill_disk,
+    "clock moved": _move_clock,
 }
 
 

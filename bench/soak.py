@@ -33,8 +33,8 @@ from bench.invariants import History, Violation
 from bench.soak_crowd import Crowd, Line
 from bench.soak_site import SoakedSite, keep_turning, let_end, prepare, soaked_site
 
-WARM_UP_SECONDS = 600
-END_SECONDS = 600
+WARM_UP_SECONDS = 1800
+END_SECONDS = 1800
 PAUSE_SECONDS = (5.0, 25.0)
 ROUND_SECONDS = 5.0
 

@@ -22,6 +22,7 @@ from app.services.loop.rounds import rounds
 from app.services.starter import SLUG, ensure_starter
 from app.simulation.loop import add_simulated, sign_in_path
 from app.simulation.site import Site, running_site
+from bench.moved_clock import NO_CLOCK, Clock
 
 PEOPLE = 3
 OVERLAP = 2
@@ -54,7 +55,7 @@ ROUND_SETTINGS: Json = {
         "distinct_2_kept": 0.0,
     },
     "sft": {"epochs": 1, "max_tokens": 15_000, "checkpoint_steps": 10},
-    "reward": {"method": "distil", "reference_samples": 64, "distil_steps": 30, **_SHORT},
+    "reward": {"method": "distil", "reference_samples": 64, "distil_steps": 30, "checkpoint_steps": 5, **_SHORT},
     "ppo": {
         "iterations": 4,
         "batch_size": 16,
@@ -74,7 +75,9 @@ ROUND_SETTINGS: Json = {
 @dataclass(frozen=True)
 class SoakedSite:
     site: Site
-    ballast_bytes: int
+    ballast_bytes: int = 0
+    clock: Clock = NO_CLOCK
+    """Of all its processes but the database's."""
 
     @property
     def home(self) -> Path:
@@ -83,6 +86,12 @@ class SoakedSite:
     @property
     def url(self) -> str:
         return self.site.database_url
+
+    def date(self) -> str:
+        """What day it is by a web process's clock."""
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.site.url}/healthz", timeout=5).headers.get("date", "?")[5:16]
+        return "?"
 
     def is_ready(self) -> bool:
         with suppress(httpx.HTTPError):
@@ -130,8 +139,10 @@ def soaked_site(home: Path) -> Iterator[SoakedSite]:
         "PLUMBLINE_ASSIGNMENT_LEASE_SECONDS": "60",
         "TMPDIR": str(home / "tmp"),
     }
+    clock = Clock.made_in(home)
+    settings |= clock.environment
     with running_site(home, settings) as site, _second_worker(site, settings):
-        yield SoakedSite(site, int(BALLAST_SHARE * free_bytes))
+        yield SoakedSite(site, int(BALLAST_SHARE * free_bytes), clock)
 
 
 async def prepare(soaked: SoakedSite) -> dict[int, str]:
