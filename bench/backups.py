@@ -1,11 +1,10 @@
 """Backup and restore by size: `python -m bench.backups [--judgements 100000]`, with a model of half a gigabyte.
 
-On the database of `bench.lists`: one backup into a file, one into an empty folder, a second into the same one, and the
-restore of each kind. The goal is that a restore takes no longer than ten times as long as the backup.
+On the database of `bench.many_judgements`: one backup into a file, one into an empty folder, a second into the same
+one, and the restore of each kind. The goal is that a restore takes no longer than ten times as long as the backup.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import resource
@@ -15,17 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+import psycopg
 
 from app.db import migrate
 from app.db.embedded import running
-from app.db.session import create_engine, session_factory
 from app.services.backups import making, restoring
 from app.services.backups.places import place_at
 from app.services.loop.models.artifacts import MANIFEST
 from app.services.places.place import Content
 from app.settings import Settings
-from bench.lists import fill
+from bench.many_judgements import fill
 
 MODEL_BYTES = 500_000_000
 GOAL = 10
@@ -36,7 +34,7 @@ def measure(folder: Path, judgements: int) -> dict[str, Any]:
     home = folder / "home"
     with running(home) as url:
         migrate.upgrade(url)
-        asyncio.run(_fill(url, judgements))
+        _bring_model(url, fill(url, "backups", judgements))
         _write_model(home)
         settings = Settings(home=home)
         file, many = str(folder / "backup.tar"), f"{folder}/backups/"
@@ -71,18 +69,13 @@ def timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-async def _fill(url: str, judgements: int) -> None:
-    engine = create_engine(url)
-    async with session_factory(engine)() as db:
-        await fill(db, judgements)
-        await db.execute(
-            text(
-                "INSERT INTO model_versions (project_id, kind, number, folder, manifest_sha256)"
-                " VALUES (1, 'policy', 1, 'models/bench/policy', repeat('0', 64))"
-            )
-        )
-        await db.commit()
-    await engine.dispose()
+def _bring_model(url: str, project: int) -> None:
+    brought = (
+        "INSERT INTO model_versions (project_id, kind, number, folder, manifest_sha256)"
+        " VALUES (%s, 'policy', 1, 'models/bench/policy', repeat('0', 64))"
+    )
+    with psycopg.connect(url) as connection:
+        connection.execute(brought, [project])
 
 
 def _write_model(home: Path) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import migrate
@@ -22,37 +21,10 @@ from app.db.embedded import running
 from app.db.session import create_engine, session_factory
 from app.db.tables import Project
 from app.services.browse.lists import LISTS, ListName
+from bench.many_judgements import fill
 
 GOAL_MS = 200
 REPEATS = 5
-PEOPLE = 40
-SEED = """
-INSERT INTO users (name) SELECT 'Person ' || n FROM generate_series(1, {people}) n;
-INSERT INTO projects (slug, name) VALUES ('lists', 'Lists');
-INSERT INTO prompts (project_id, messages, digest, split, source, tags)
-  SELECT 1, jsonb_build_array(jsonb_build_object('role', 'user', 'content',
-    'How do I ' || md5(n::text) || ' a ' || md5((n % 5000)::text) || '?')),
-    sha256(n::text::bytea), CASE WHEN n % 10 = 0 THEN 'validation' ELSE 'train' END, 'bench',
-    CASE WHEN n % 100 = 0 THEN ARRAY['hard'] ELSE ARRAY[]::varchar[] END
-  FROM generate_series(1, {tasks}) n;
-INSERT INTO completions (prompt_id, text, source)
-  SELECT (n + 1) / 2, 'First ' || md5(n::text) || ', then ' || md5((n % 7000)::text) || repeat(' and so on', n % 9),
-    'imported'
-  FROM generate_series(1, 2 * {tasks}) n;
-INSERT INTO tasks (project_id, prompt_id, state, quota, taken, judged)
-  SELECT 1, n, 'closed', 2, 2, 2 FROM generate_series(1, {tasks}) n;
-INSERT INTO task_completions (task_id, position, completion_id)
-  SELECT (n + 1) / 2, (n + 1) % 2, n FROM generate_series(1, 2 * {tasks}) n;
-INSERT INTO assignments (project_id, task_id, annotator_id, state, shown_order, guidelines_version, lease_expires_at)
-  SELECT 1, (n + 1) / 2, 1 + (n * 7 + n / 2) % {people}, 'submitted', ARRAY[0, 1], 1, now()
-  FROM generate_series(1, 2 * {tasks}) n ON CONFLICT DO NOTHING;
-INSERT INTO judgements (project_id, task_id, assignment_id, annotator_id, kind, choice, preference, shown_order,
-    guidelines_version, idempotency_key, active_ms, submitted_at, rationale, flags)
-  SELECT 1, task_id, id, annotator_id, 'human', 1 + id % 7, 4 - (1 + id % 7), shown_order, 1, id::text, 9000,
-    now() - (id || ' seconds')::interval, CASE WHEN id % 50 = 0 THEN 'because ' || md5(id::text) END,
-    CASE WHEN id % 200 = 0 THEN '{{"0": ["Makes facts up"]}}'::jsonb ELSE '{{}}'::jsonb END
-  FROM assignments;
-"""
 ASKED: dict[ListName, list[dict[str, Any]]] = {
     "prompts": [{}, {"split": "validation"}, {"tag": "hard"}, {"search": "how"}, {"source": "bench"}],
     "responses": [{}, {"search": "first"}, {"longer_than": 120}, {"source": "imported"}],
@@ -77,8 +49,7 @@ async def measure(url: str, judgements: int) -> dict[str, Any]:
     engine = create_engine(url)
     try:
         async with session_factory(engine)() as db:
-            await fill(db, judgements)
-            project = await db.get_one(Project, 1)
+            project = await db.get_one(Project, fill(url, "lists", judgements))
             times: dict[str, list[float]] = {}
             for group in (ASKED, RARE):
                 for name, asked in group.items():
@@ -97,17 +68,6 @@ async def measure(url: str, judgements: int) -> dict[str, Any]:
         "judgements": judgements,
         "p99_ms": round(p99, 1),
     }
-
-
-async def fill(db: AsyncSession, judgements: int) -> None:
-    """One project with two judgements to each task."""
-    for statement in SEED.format(people=PEOPLE, tasks=judgements // 2).split(";\n"):
-        if statement.strip():
-            await db.execute(text(statement.replace(":", "\\:")))
-    await db.commit()
-    for table in ("prompts", "completions", "tasks", "task_completions", "judgements"):
-        await db.execute(text(f"ANALYZE {table}"))
-    await db.commit()
 
 
 async def pages(db: AsyncSession, project: Project, name: ListName, filters: dict[str, Any]) -> list[float]:

@@ -63,31 +63,31 @@ class LoadedSite:
 
 
 @contextmanager
-def loaded_site(home: Path, tasks: int) -> Iterator[LoadedSite]:
-    """A site with `tasks` open tasks or a few more, and its annotators."""
+def loaded_site(home: Path, tasks: int, people: int = PEOPLE) -> Iterator[LoadedSite]:
+    """A site with `tasks` open tasks or a few more, and `people` annotators for each way in."""
     # A lease outlives the benchmark.
     settings = {"PLUMBLINE_STARTER": "false", "PLUMBLINE_ASSIGNMENT_LEASE_SECONDS": "86400"}
     settings["PLUMBLINE_WEB_PROCESSES"] = str(load_settings().web_processes)
     with running_site(home, settings) as site:
-        yield LoadedSite(site, filled(site.database_url, tasks))
+        yield LoadedSite(site, filled(site.database_url, tasks, people))
 
 
-def filled(database_url: str, tasks: int) -> dict[str, tuple[Person, ...]]:
+def filled(database_url: str, tasks: int, people: int = PEOPLE) -> dict[str, tuple[Person, ...]]:
     """Brings a database to so many open tasks; the annotators of each way in, who are new."""
-    people = asyncio.run(_invite(database_url))
+    invited = asyncio.run(_invite(database_url, people))
     with psycopg.connect(database_url, autocommit=True) as connection:
         _fill(connection, tasks)
-    return people
+    return invited
 
 
-async def _invite(database_url: str) -> dict[str, tuple[Person, ...]]:
+async def _invite(database_url: str, people: int) -> dict[str, tuple[Person, ...]]:
     engine = create_engine(database_url, pool_size=1)
     async with transaction(session_factory(engine)) as db:
         project = await db.scalar(select(Project).where(Project.slug == SLUG))
         project = project or await projects.create(db, slug=SLUG, name="Load", owner_id=None, lease_seconds=86_400)
-        people = {way: tuple([await _person(db, project) for _ in range(PEOPLE)]) for way in WAYS_IN}
+        invited = {way: tuple([await _person(db, project) for _ in range(people)]) for way in WAYS_IN}
     await engine.dispose()
-    return people
+    return invited
 
 
 async def _person(db: AsyncSession, project: Project) -> Person:

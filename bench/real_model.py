@@ -112,10 +112,10 @@ class Doors:
             raise SystemExit(f"plumbline {' '.join(words)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def sign_in(self) -> None:
-        token = next(
-            word for word in self.run("token", "--user", OWNER, "--name", "bench").split() if word.startswith("plumb_")
-        )
+    def sign_in(self, user: str = OWNER) -> None:
+        scopes = [word for scope in ("read", "judge", "manage") for word in ("--scope", scope)]
+        said = self.run("token", "--user", user, "--name", "bench", *scopes)
+        token = next(word for word in said.split() if word.startswith("plumb_"))
         self.api.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str, **query: str | int) -> Any:
@@ -149,26 +149,37 @@ def main() -> None:
 
 def the_whole_way(doors: Doors, watch: Watch, model: Path, pairs: list[tuple[str, str, str]]) -> dict[str, object]:
     """Every step, in the order in which somebody with a model and pairs would take it."""
-    doors.run("create-user", OWNER, "--admin")
-    doors.run("project", "create", "Own model", "--owner", OWNER, "--slug", SLUG)
-    doors.sign_in()
-    print(doors.run("model", "add", str(model), "--project", SLUG, "--check"))
-    doors.run("model", "add", str(model), "--project", SLUG)
-    took = [finished(doors, watch, "adopt", time.monotonic())]
-    import_pairs(doors, pairs)
-    judge(doors, {(prompt, chosen) for prompt, chosen, _ in pairs}, len(pairs))
+    took = [adopt(doors, watch, model, pairs)]
     for stage, settings in SETTINGS.items():
         doors.run("settings", "set", stage, *settings, "--project", SLUG)
     for stage in ("reward", "ppo", "dpo", "generate"):
-        began = time.monotonic()
-        doors.run("run", "start", stage, "--project", SLUG)
-        took.append(finished(doors, watch, stage, began))
-        print(took[-1], flush=True)
+        took.append(train(doors, watch, stage))
         promote(doors, "reward" if stage == "reward" else "policy")
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
         doors.run("export", "--project", SLUG, "--out", file.name)
         exported = len(Path(file.name).read_text(encoding="utf-8").splitlines())
     return {"took": [asdict(one) for one in took], "exported_rows": exported, "texts": written(doors.home)}
+
+
+def adopt(doors: Doors, watch: Watch, model: Path, pairs: list[tuple[str, str, str]]) -> Took:
+    """A project with the model as its policy, and the pairs in it, judged."""
+    doors.run("create-user", OWNER, "--admin")
+    doors.run("project", "create", "Own model", "--owner", OWNER, "--slug", SLUG)
+    doors.sign_in()
+    print(doors.run("model", "add", str(model), "--project", SLUG, "--check"))
+    doors.run("model", "add", str(model), "--project", SLUG)
+    took = finished(doors, watch, "adopt", time.monotonic())
+    import_pairs(doors, pairs)
+    judge(doors, {(prompt, chosen) for prompt, chosen, _ in pairs}, len(pairs))
+    return took
+
+
+def train(doors: Doors, watch: Watch, stage: str) -> Took:
+    began = time.monotonic()
+    doors.run("run", "start", stage, "--project", SLUG)
+    took = finished(doors, watch, stage, began)
+    print(took, flush=True)
+    return took
 
 
 def pairs_of(path: Path | None) -> Iterator[tuple[str, str, str]]:
@@ -211,7 +222,7 @@ def judge(doors: Doors, better: set[tuple[str, str]], count: int) -> None:
 def finished(doors: Doors, watch: Watch, stage: str, began: float) -> Took:
     """The newest run of a stage once it has ended."""
     while True:
-        run = next(row for row in doors.get(f"/projects/{SLUG}/runs", limit=20)["items"] if row["stage"] == stage)
+        run = run_of(doors, stage)
         if run["state"] not in ("queued", "running"):
             break
         time.sleep(POLL_SECONDS)
@@ -220,6 +231,12 @@ def finished(doors: Doors, watch: Watch, stage: str, began: float) -> Took:
     peak, cpu = watch.of(stage)
     figures = {name: value for name, value in (run["result"] or {}).items() if isinstance(value, int | float | str)}
     return Took(stage, round(time.monotonic() - began, 1), round(cpu, 1), round(peak), run["state"], figures)
+
+
+def run_of(doors: Doors, stage: str) -> dict[str, Any]:
+    """The newest run of a stage, as the API tells it."""
+    found: list[dict[str, Any]] = doors.get(f"/projects/{SLUG}/runs", limit=20)["items"]
+    return next(row for row in found if row["stage"] == stage)
 
 
 def promote(doors: Doors, kind: str) -> None:
