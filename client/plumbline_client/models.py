@@ -262,6 +262,10 @@ class Counts(values.Answer):
     judgements_since_snapshot: int
     """Current judgements that no dataset version holds yet."""
     annotators: int
+    counted_at: datetime | None
+    """When a worker counted them, as it does in large projects; null where they hold now."""
+    are_whole: bool
+    """False while a large project is counted for the first time: these are the least that there is."""
 
 
 class CutIn(values.Body):
@@ -1008,7 +1012,7 @@ class Progress(values.Answer):
     """Your judgements since midnight, UTC."""
     total: int
     open_for_me: int
-    """Tasks that you can still judge, at least; those leased to you are among them."""
+    """Tasks that you can still judge, at least; those leased to you are among them. 1001 for any number over a thousand."""
 
 
 class Project(values.Answer):

@@ -358,6 +358,14 @@ class Judgement(Base):
             postgresql_where=text("is_check AND superseded_by IS NULL"),
         ),
         Index("ix_judgements_annotator", "annotator_id", "project_id", "submitted_at"),
+        # What pages count of people: no row is looked at for it.
+        Index(
+            "ix_judgements_said",
+            "project_id",
+            "annotator_id",
+            "submitted_at",
+            postgresql_where=text("superseded_by IS NULL AND NOT is_verdict"),
+        ),
         # What lists are narrowed to. Imported judgements, which are many, are in few of these.
         Index("ix_judgements_of_people", "project_id", "annotator_id", "id", postgresql_where=IS_BY_SOMEBODY),
         Index("ix_judgements_flagged", "project_id", "id", postgresql_where=text("flags <> '{}'::jsonb")),

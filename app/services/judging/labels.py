@@ -19,10 +19,11 @@ async def labels_at_hand(db: AsyncSession, project_id: int) -> int:
         .scalar_subquery()
     )
     # Ids grow, so all after the highest in the snapshot are new: a range of an index, however many there are in all.
-    last_held = (
-        select(func.coalesce(func.max(DatasetJudgement.judgement_id), 0))
-        .where(DatasetJudgement.dataset_version_id == last_snapshot)
-        .scalar_subquery()
+    # Asked for by itself: only of a number does the server know how few they are.
+    last_held = await db.scalar(
+        select(func.coalesce(func.max(DatasetJudgement.judgement_id), 0)).where(
+            DatasetJudgement.dataset_version_id == last_snapshot
+        )
     )
     count = await db.scalar(
         select(func.count())

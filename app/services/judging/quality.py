@@ -1,9 +1,9 @@
 """How well each annotator of a project works, as far as checks and clocks can tell."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ScalarSelect, Subquery, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,11 +14,6 @@ from app.db.tables.projects import Role
 from app.errors import NotFound
 from app.services.judging import check_tasks
 from app.services.judging.agreement import sides
-
-COUNTS = (
-    *("judgements", "practised", "practice_right", "checked", "right", "repeated", "same", "sided", "first"),
-    "hurried",
-)
 
 
 @dataclass(frozen=True)
@@ -55,18 +50,47 @@ class Conduct:
     active_ms: float | None
 
 
-async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Conduct]:
-    """Everybody who judged or may have to qualify, or the members of these ids; those with most judgements first."""
-    work = _work(project, only)
-    has_conduct = (Member.role == "annotator") | work.c.user_id.is_not(None)
+@dataclass(frozen=True)
+class Work:
+    """What one person did, as in `Conduct`."""
+
+    user_id: int
+    judgements: int = 0
+    practised: int = 0
+    practice_right: int = 0
+    checked: int = 0
+    right: int = 0
+    repeated: int = 0
+    same: int = 0
+    sided: int = 0
+    first: int = 0
+    hurried: int = 0
+    active_ms: float | None = None
+
+
+async def of_project(
+    db: AsyncSession, project: Project, only: Collection[int] | None = None, *, work: Collection[Work] | None = None
+) -> list[Conduct]:
+    """Everybody who judged or may have to qualify, or the members of these ids; those with most judgements first.
+    `work` is what they did, where that is known."""
+    did = {one.user_id: one for one in (await works(db, project, only) if work is None else work)}
+    has_conduct = (Member.role == "annotator") | User.id.in_(did)
     rows = await db.execute(
-        select(User, Member.role, Member.qualified_at, work)
+        select(User, Member.role, Member.qualified_at)
         .join(Member, Member.user_id == User.id)
-        .outerjoin(work, work.c.user_id == User.id)
         .where(Member.project_id == project.id, has_conduct if only is None else User.id.in_(only))
-        .order_by(work.c.judgements.desc().nulls_last(), User.name)
+        .order_by(User.name)
     )
-    return [_conduct(row._mapping) for row in rows]
+    people = [
+        Conduct(user, cast(Role, role), qualified_at, **_figures(did.get(user.id, Work(user.id))))
+        for user, role, qualified_at in rows
+    ]
+    return sorted(people, key=lambda person: person.judgements, reverse=True)
+
+
+async def works(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Work]:
+    """What everybody did, or the people of these ids: reads all of that."""
+    return [Work(**row._mapping) for row in await db.execute(select(_work(project, only)))]
 
 
 async def checked_in(db: AsyncSession, project: Project) -> dict[int, Checked]:
@@ -142,6 +166,5 @@ def _said_alike(earlier: type[Judgement]) -> ScalarSelect[Any]:
     return select(func.avg(case((is_alike, 1), else_=0))).select_from(of_pairs).scalar_subquery()
 
 
-def _conduct(row: Mapping[Any, Any]) -> Conduct:
-    figures = {name: row[name] or 0 for name in COUNTS}
-    return Conduct(row[User], row["role"], row["qualified_at"], **figures, active_ms=row["active_ms"])
+def _figures(work: Work) -> dict[str, Any]:
+    return {name: value for name, value in vars(work).items() if name != "user_id"}

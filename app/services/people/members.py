@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import Group, GroupGrant, GroupMember, Judgement, Member, Project, SignInSession, User
@@ -58,20 +58,24 @@ async def count(db: AsyncSession, project: Project) -> tuple[int, int]:
 
 async def of_project(db: AsyncSession, project: Project, only: Collection[int] | None = None) -> list[Person]:
     """Everybody in the project, or those of these ids; who has most judgements first."""
-    wanted = [] if only is None else [Judgement.annotator_id.in_(only)]
-    judged = (
-        select(Judgement.annotator_id, func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
-        .where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None), ~Judgement.is_verdict, *wanted)
-        .group_by(Judgement.annotator_id)
-        .subquery()
+    # One by one, by an index that is in their order: all of them at once would read what everybody said.
+    said = (
+        select(func.count().label("count"), func.max(Judgement.submitted_at).label("last"))
+        .where(
+            Judgement.project_id == project.id,
+            Judgement.annotator_id == Member.user_id,
+            Judgement.superseded_by.is_(None),
+            ~Judgement.is_verdict,
+        )
+        .lateral()
     )
     has_come = select(SignInSession.id).where(SignInSession.user_id == User.id).exists()
     rows = await db.execute(
-        select(User, Member, func.coalesce(judged.c.count, 0), judged.c.last, has_come)
+        select(User, Member, said.c.count, said.c.last, has_come)
         .join(Member, Member.user_id == User.id)
-        .outerjoin(judged, judged.c.annotator_id == User.id)
+        .join(said, true())
         .where(Member.project_id == project.id, *([] if only is None else [Member.user_id.in_(only)]))
-        .order_by(judged.c.count.desc().nulls_last(), User.name)
+        .order_by(said.c.count.desc(), User.name)
     )
     return [Person(*row) for row in rows]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import get_args
+from typing import ClassVar, get_args
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -53,7 +53,10 @@ class ProjectOverview:
 
 @dataclass(frozen=True)
 class Glance:
-    """What the list of projects says of one. `annotators` are members, whether they have judged or not."""
+    """What the list of projects says of one. `annotators` are members, whether they have judged or not. Of more open
+    tasks than `MOST`, one more than that are counted."""
+
+    MOST: ClassVar = 10_000
 
     has_prompts: bool
     has_demonstrations: bool
@@ -63,7 +66,9 @@ class Glance:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What would go with a project that is deleted."""
+    """What would go with a project that is deleted; of anything more than `MOST`, one more than that."""
+
+    MOST: ClassVar = 10_000
 
     prompts: int
     completions: int
@@ -77,7 +82,9 @@ class Holdings:
 @dataclass(frozen=True)
 class Progress:
     """How far one annotator is: judgements today and in all, and tasks left to them, those on their desk included and
-    as many fewer as they were given hidden checks today."""
+    as many fewer as they were given hidden checks today. Of more than `MOST`, one more than that is told."""
+
+    MOST: ClassVar = 1_000
 
     today: int
     total: int
@@ -100,40 +107,62 @@ class Unavailable:
 _HOLDINGS = tuple(field.name for field in fields(Holdings))
 
 
-async def overview(db: AsyncSession, project: Project) -> ProjectOverview:
-    labels = labels_of(project.id)
-    tasks = select(func.count()).select_from(Task).where(Task.project_id == project.id, Task.purpose == "label")
-    judgements = select(func.count()).select_from(Judgement).where(*labels)
-    counted = counted_in(project.id, prefers_verdicts=Review.of(project.review).prefers_verdicts)
-    unused = select(func.count()).select_from(Judgement).where(*counted)
+async def overview(db: AsyncSession, project: Project, *, most: int | None = None) -> ProjectOverview:
+    """`most`: of each kind no more rows than these are looked at, so that it is quick whatever the project holds; what
+    it tells is then the least that there is."""
     of_project = (Prompt.project_id == project.id,)
-    splits = await db.execute(
-        select(Prompt.split, func.count().label("prompts")).where(*of_project).group_by(Prompt.split)
+    prompts = select(Prompt.split).where(*of_project).limit(most).subquery()
+    labels = (
+        select(Judgement.kind, Judgement.annotator_id, _today().label("is_of_today"))
+        .where(*labels_of(project.id))
+        .limit(most)
+        .subquery()
     )
-    figures = (
-        await db.execute(
-            select(
-                _count(select(Demonstration.id).join(Prompt).where(*of_project)).label("demonstrations"),
-                _count(select(Completion.id).join(Prompt).where(*of_project)).label("completions"),
-                tasks.where(Task.state == "open").scalar_subquery().label("tasks_open"),
-                tasks.where(Task.state == "closed").scalar_subquery().label("tasks_closed"),
-                judgements.scalar_subquery().label("judgements"),
-                judgements.where(Judgement.kind == "imported").scalar_subquery().label("judgements_imported"),
-                unused.where(~held_by_a_dataset(), is_left()).scalar_subquery().label("judgements_since_snapshot"),
-                judgements.where(_today(), Judgement.kind != "imported").scalar_subquery().label("labels_today"),
-                select(func.count(Judgement.annotator_id.distinct()))
-                .where(*labels)
-                .scalar_subquery()
-                .label("annotators"),
-            )
-        )
-    ).one()
+    is_imported = labels.c.kind == "imported"
+    tasks = select(Task.id).where(Task.project_id == project.id, Task.purpose == "label").limit(most)
+    said = select(
+        func.count(),
+        func.count().filter(is_imported),
+        func.count().filter(~is_imported, labels.c.is_of_today),
+        func.count(labels.c.annotator_id.distinct()),
+    ).select_from(labels)
+    held = select(
+        _count(select(Demonstration.id).join(Prompt).where(*of_project).limit(most)),
+        _count(select(Completion.id).join(Prompt).where(*of_project).limit(most)),
+        _count(tasks.where(Task.state == "open")),
+        _count(tasks.where(Task.state == "closed")),
+        _count(_unused(project, most)),
+    )
+    splits = await db.execute(select(prompts.c.split, func.count().label("prompts")).group_by(prompts.c.split))
     by_split = dict.fromkeys(get_args(Split), 0) | {row.split: row.prompts for row in splits}
-    return ProjectOverview(prompts_by_split=by_split, **figures._mapping)
+    judgements, imported, today, annotators = (await db.execute(said)).one()
+    demonstrations, completions, tasks_open, tasks_closed, unused = (await db.execute(held)).one()
+    return ProjectOverview(
+        prompts_by_split=by_split,
+        demonstrations=demonstrations,
+        completions=completions,
+        tasks_open=tasks_open,
+        tasks_closed=tasks_closed,
+        judgements=judgements,
+        judgements_imported=imported,
+        judgements_since_snapshot=unused,
+        labels_today=today,
+        annotators=annotators,
+    )
+
+
+def _unused(project: Project, most: int | None) -> Select[int]:
+    counted = counted_in(project.id, prefers_verdicts=Review.of(project.review).prefers_verdicts)
+    unused = select(Judgement.id).where(*counted, ~held_by_a_dataset(), is_left())
+    if most is None:
+        return unused
+    current = (Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    newest = select(Judgement.id).where(*current).order_by(Judgement.id.desc()).limit(most)
+    return unused.where(Judgement.id.in_(newest))
 
 
 async def glance(db: AsyncSession, project: Project) -> Glance:
-    """Quick however much the project holds: what there is is only looked for, and open tasks have an index."""
+    """Quick however much the project holds: what there is is only looked for, and open tasks are counted so far."""
     prompted = Prompt.project_id == project.id
     open_tasks = select(Task.id).where(
         Task.project_id == project.id, Task.state == "open", Task.purpose == "label", Task.taken < Task.quota
@@ -143,7 +172,7 @@ async def glance(db: AsyncSession, project: Project) -> Glance:
         select(
             exists().where(prompted),
             exists().where(prompted, Demonstration.prompt_id == Prompt.id),
-            _count(open_tasks),
+            _count(open_tasks.limit(Glance.MOST + 1)),
             _count(annotators),
         )
     )
@@ -152,7 +181,7 @@ async def glance(db: AsyncSession, project: Project) -> Glance:
 
 
 async def holdings(db: AsyncSession, project: Project) -> Holdings:
-    """Counts everything, judgements that were changed since and checks too."""
+    """Counts everything, judgements that were changed since and checks too, as far as it is told."""
     prompted = Prompt.project_id == project.id
     counted = (
         select(Prompt.id).where(prompted),
@@ -163,7 +192,7 @@ async def holdings(db: AsyncSession, project: Project) -> Holdings:
         select(ModelVersion.id).where(ModelVersion.project_id == project.id),
         select(Member.user_id).where(Member.project_id == project.id),
     )
-    row = await db.execute(select(*(_count(rows) for rows in counted)))
+    row = await db.execute(select(*(_count(rows.limit(Holdings.MOST + 1)) for rows in counted)))
     return Holdings(**dict(zip(_HOLDINGS, row.one(), strict=True)))
 
 
@@ -182,12 +211,14 @@ async def annotator_progress(
         )
     )
     free = _count(
-        select(Task.id).where(
+        select(Task.id)
+        .where(
             Task.project_id == project.id,
             Task.purpose == "label",
             Task.taken < Task.quota,
             *eligible_for(actor.user_id),
         )
+        .limit(Progress.MOST + 1)
     )
     held = _count(
         select(Assignment.id)
@@ -206,7 +237,8 @@ async def annotator_progress(
     )
     judged_today, total, checked_today, open_for_me, on_desk = row.one()
     # A check takes no place of a task: if what is left stood still after one, it would give itself away.
-    return Progress(judged_today, total, max(0, open_for_me + on_desk - checked_today))
+    left = max(0, open_for_me + on_desk - checked_today) if open_for_me <= Progress.MOST else Progress.MOST + 1
+    return Progress(judged_today, total, left)
 
 
 async def unavailable(db: AsyncSession, actor: Principal, project: Project) -> Unavailable:
@@ -235,4 +267,4 @@ def _count(rows: Select[int]) -> ColumnElement[int]:
 
 def _today(utc_offset: timedelta = timedelta()) -> ColumnElement[bool]:
     of_the_clock = func.timezone("UTC", func.now()) + utc_offset
-    return func.timezone("UTC", Judgement.submitted_at) + utc_offset >= func.date_trunc("day", of_the_clock)
+    return Judgement.submitted_at >= func.timezone("UTC", func.date_trunc("day", of_the_clock) - utc_offset)

@@ -8,6 +8,7 @@ from app.services.reports.agreement import AGREEMENT
 from app.services.reports.agreement_figures import AGREEMENT_FIGURES
 from app.services.reports.annotators import ANNOTATORS
 from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
+from app.services.reports.conduct import CONDUCT
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
 from app.services.reports.figure import Figure
@@ -18,12 +19,17 @@ from app.services.reports.leaderboard import LEADERBOARD
 from app.services.reports.leaderboard_figures import LEADERBOARD_FIGURES
 from app.services.reports.loop import LOOP
 from app.services.reports.loop_figures import LOOP_FIGURES
+from app.services.reports.overview import OVERVIEW
 from app.services.reports.report import Report
 from app.services.reports.reward_model_figures import REWARD_MODEL_FIGURES
 from app.services.reports.reward_models import REWARD_MODELS
 
 REPORTS: dict[str, Report[Any]] = {
-    report.name: report for report in (DASHBOARD, AGREEMENT, ANNOTATORS, LEADERBOARD, REWARD_MODELS, LOOP, JUDGES, GOLD)
+    report.name: report
+    for report in (
+        *(OVERVIEW, CONDUCT, DASHBOARD, AGREEMENT, ANNOTATORS),
+        *(LEADERBOARD, REWARD_MODELS, LOOP, JUDGES, GOLD),
+    )
 }
 FIGURES: Mapping[str, Figure[Any]] = {
     figure.name: figure

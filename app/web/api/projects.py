@@ -12,6 +12,7 @@ from app.services.loop.chores import lifecycle
 from app.services.loop.runs import base_models
 from app.services.people import trust
 from app.services.projects import projects, setup, standing
+from app.services.reports.counted import counted
 from app.web.api.access import Caller, Id, MemberProject, OwnedEvenArchived, OwnedProject
 from app.web.api.edits import Edit, Read
 from app.web.api.paging import Page, Paging, read_page
@@ -148,11 +149,11 @@ async def _detail(db: AsyncSession, caller: Principal, project: Project) -> Proj
     role = await projects.require_role(db, caller, project, "owner", "reviewer", "annotator")
     progress = await standing.annotator_progress(db, caller, project)
     # How many have judged what is part of what a blind annotator must not learn.
-    counts = None if role == "annotator" else await standing.overview(db, project)
+    known = None if role == "annotator" else await counted(db, project)
     return ProjectDetail(
         **ProjectOut.model_validate(project).model_dump(),
         guidelines=project.guidelines,
         role=role,
         progress=ProgressOut.model_validate(progress),
-        counts=CountsOut.model_validate(counts) if counts else None,
+        counts=CountsOut.of(known) if known else None,
     )

@@ -14,6 +14,7 @@ from app.services.data.notes import LONGEST_NOTE, LONGEST_TAG, MOST_TAGS
 from app.services.judging.answers import Answer
 from app.services.judging.assignments import TaskView
 from app.services.loop.stages.registry import Startable
+from app.services.reports.counted import Counted
 from app.web.serving.export_query import ExportQuery
 
 # PostgreSQL's text holds every character but this one.
@@ -56,7 +57,8 @@ class ProgressOut(Out):
     today: int = Field(description="Your judgements since midnight, UTC.")
     total: int
     open_for_me: int = Field(
-        description="Tasks that you can still judge, at least; those leased to you are among them."
+        description="Tasks that you can still judge, at least; those leased to you are among them. 1001 for any number "
+        "over a thousand."
     )
 
 
@@ -69,6 +71,18 @@ class CountsOut(Out):
     judgements: int
     judgements_since_snapshot: int = Field(description="Current judgements that no dataset version holds yet.")
     annotators: int
+    counted_at: datetime | None = Field(
+        description="When a worker counted them, as it does in large projects; null where they hold now."
+    )
+    are_whole: bool = Field(
+        description="False while a large project is counted for the first time: these are the least that there is."
+    )
+
+    @classmethod
+    def of(cls, counted: Counted) -> Self:
+        latest = counted.latest
+        written_at = latest.written_at if latest else None
+        return cls(**vars(counted.overview), counted_at=written_at, are_whole=latest is None or written_at is not None)
 
 
 class ProjectDetail(ProjectOut):

@@ -18,8 +18,8 @@ from app.services.data.exports.asked import Asked
 from app.services.data.exports.formats import FORMATS
 from app.services.judging import reviews
 from app.services.loop.chores import cutting
-from app.services.projects import standing
 from app.services.projects.review import Review
+from app.services.reports.counted import counted
 from app.web.locales import gettext, lazy
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -83,7 +83,7 @@ async def list_datasets(
     what each holds, its files, and how many judgements are new since the newest.
     """
     versions = await datasets.list_versions(db, managed.project.id, most=PAGE_SIZE + 1, before=before, tag=tag)
-    overview = await standing.overview(db, managed.project)
+    known = await counted(db, managed.project)
     return render.page(
         request,
         "datasets/list.html",
@@ -97,9 +97,10 @@ async def list_datasets(
         older=versions[PAGE_SIZE - 1].id if len(versions) > PAGE_SIZE else None,
         downloads=_downloads,
         counted=_counted,
-        unused=overview.judgements_since_snapshot,
-        judgements=overview.judgements,
-        demonstrations=overview.demonstrations,
+        known=known,
+        unused=known.overview.judgements_since_snapshot,
+        judgements=known.overview.judgements,
+        demonstrations=known.overview.demonstrations,
         review=Review.of(managed.project.review),
         has_verdicts=await reviews.has_verdicts(db, managed.project),
         cutting=await _cutting(db, managed.project),

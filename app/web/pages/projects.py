@@ -23,9 +23,9 @@ from app.services.loop.runs import needs, starting
 from app.services.loop.runs.needs import Need
 from app.services.loop.settings import round_settings
 from app.services.loop.stages.registry import Startable
-from app.services.projects import standing
 from app.services.projects.standing import ProjectOverview
 from app.services.reports.advice import advice_on_labels
+from app.services.reports.counted import Counted, counted
 from app.web.locales import said
 from app.web.pages.access import ManagedProject, OwnedProject
 from app.web.rendering import render
@@ -55,7 +55,7 @@ class ProjectPage:
     steps: tuple[round_view.StepView, ...]
     shown: round_view.RoundView | None
     history: list[round_view.RoundView]
-    overview: ProjectOverview
+    counted: Counted
     labels_at_hand: int
     policy: ModelVersion | None
     policy_parents: dict[str, ModelVersion]
@@ -67,6 +67,10 @@ class ProjectPage:
     too_few_demonstrations: str | None
     refused_policy: Refused | None
     webhook_given_up: bool
+
+    @property
+    def overview(self) -> ProjectOverview:
+        return self.counted.overview
 
 
 class StartRound(BaseModel):
@@ -133,7 +137,7 @@ async def _page(db: AsyncSession, project: Project, home: Path) -> ProjectPage:
         steps=shown.steps if shown else round_view.no_round(project),
         shown=shown,
         history=history,
-        overview=await standing.overview(db, project),
+        counted=await counted(db, project),
         labels_at_hand=await labels.labels_at_hand(db, project.id),
         policy=policy,
         policy_parents=await _parents(db, policy),

@@ -19,6 +19,7 @@ from app.services.projects.checks import Checks
 from app.services.reports import reports
 from app.services.reports.annotators import ANNOTATORS
 from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
+from app.services.reports.counted import conducted
 from app.services.reports.gold import GOLD
 from app.web.locales import translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
@@ -166,6 +167,7 @@ async def _page(
     project = managed.project
     items = await gold.in_project(db, project)
     in_use = await gold.in_use(db, project)
+    people, counted = await conducted(db, project)
     return render.page(
         request,
         "quality/show.html",
@@ -175,7 +177,8 @@ async def _page(
         written=written or Written(),
         problem=translated(problem) if problem else None,
         saved=request.query_params.get("saved") == "true",
-        people=await conduct.of_project(db, project),
+        people=people,
+        counted=counted,
         items=items,
         practice_items=in_use.get("qualification", 0),
         gold_items=in_use.get("gold", 0),

@@ -19,6 +19,7 @@ from app.services.loop.runs.base_models import CheckedModel
 from app.services.people import invitations, trust
 from app.services.projects import setup, standing
 from app.services.projects.templates import TEMPLATES
+from app.services.reports.counted import counted
 from app.web.locales import gettext, translated
 from app.web.pages.access import OwnedProject
 from app.web.pages.preview import question_context
@@ -105,7 +106,7 @@ async def resume(project: OwnedProject) -> Response:
 async def show_compare(request: Request, project: OwnedProject, db: Db) -> Response:
     """What is to be compared: what is there already, and the way to bring more."""
     return render.page(
-        request, "setup/compare.html", project=project, step="compare", overview=await standing.overview(db, project)
+        request, "setup/compare.html", project=project, step="compare", overview=(await counted(db, project)).overview
     )
 
 
@@ -267,7 +268,7 @@ async def _done_page(
         "setup/done.html",
         project=project,
         step="done",
-        overview=await standing.overview(db, project),
+        overview=(await counted(db, project)).overview,
         policy=await models.promoted(db, project.id, "policy"),
         links=links,
     )

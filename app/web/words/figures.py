@@ -56,6 +56,11 @@ def count(value: float) -> str:
     return format_decimal(round(value), locale=locales.current())
 
 
+def at_most(value: float, most: int) -> str:
+    """A whole number that nobody counted beyond `most`: “10,000+”."""
+    return f"{count(most)}+" if value > most else count(value)
+
+
 def places(quota: int) -> str:
     """How many people a task is for."""
     return "∞" if quota == EVERYBODY else count(quota)
@@ -263,6 +268,7 @@ def _is_plain_number(value: object) -> bool:
 FILTERS: dict[str, Callable[..., object]] = {
     "size": size,
     "count": count,
+    "at_most": at_most,
     "places": places,
     "number": number,
     "fixed": fixed,

@@ -90,10 +90,12 @@ async def test_a_verdict_is_a_judgement_of_its_own_that_takes_no_place_and_is_no
         return sorted(await db.scalars(found.where(DatasetJudgement.dataset_version_id == version_id)))
 
     assert (await standing.overview(db, project)).judgements_since_snapshot == 5
+    assert (await standing.overview(db, project, most=1_000)).judgements_since_snapshot == 5
     version = await datasets.cut_preferences(db, project, home=tmp_path)
     assert (version.row_count, version.settings) == (5, {"prefers_verdicts": True})
     assert await held(version.id) == [False, False, True, True, True]
     assert (await standing.overview(db, project)).judgements_since_snapshot == 0
+    assert (await standing.overview(db, project, most=1_000)).judgements_since_snapshot == 0
     plain = await datasets.cut_preferences(db, project, home=tmp_path, prefers_verdicts=False)
     assert await held(plain.id) == [False] * 8
     project.review = Review(prefers_verdicts=False).to_json()

@@ -45,6 +45,9 @@ async def test_the_overview_counts_what_is_there_and_nothing_of_another_project(
     changed = await judge(db, bob, project)
     await judgements.submit(db, bob, changed, Submission(Answer(6), "another word"))
     after = await standing.overview(db, project)
+    assert await standing.overview(db, project, most=1_000) == after
+    least = await standing.overview(db, project, most=1)
+    assert (least.judgements, least.completions, sum(least.prompts_by_split.values())) == (1, 1, 1)
 
     prompts = list(await db.scalars(select(Prompt).where(Prompt.project_id == project.id)))
     mine = {prompt.id for prompt in prompts}

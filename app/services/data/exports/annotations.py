@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import DatasetJudgement, DatasetVersion, Judgement
@@ -48,13 +48,19 @@ def called(names: Mapping[int, str], annotator_id: int | None, source_annotator:
 
 async def pseudonyms(db: AsyncSession, project_id: int) -> dict[int, str]:
     """The people of a project, numbered by their first judgement in it, and its machines beside them."""
-    first, is_machine = func.min(Judgement.id), func.bool_or(Judgement.kind == "machine")
-    rows = await db.execute(
-        select(Judgement.annotator_id, is_machine)
-        .where(Judgement.project_id == project_id, Judgement.annotator_id.is_not(None))
-        .group_by(Judgement.annotator_id)
-        .order_by(first)
+    # From one person to the next by an index, however much each has said.
+    theirs = (Judgement.project_id == project_id, Judgement.annotator_id.is_not(None))
+    who = select(func.min(Judgement.annotator_id).label("id")).where(*theirs).cte("who", recursive=True)
+    following = select(func.min(Judgement.annotator_id)).where(*theirs, Judgement.annotator_id > who.c.id)
+    who = who.union_all(select(following.correlate(who).scalar_subquery()).where(who.c.id.is_not(None)))
+    first = (
+        select(Judgement.id, (Judgement.kind == "machine").label("is_machine"))
+        .where(*theirs, Judgement.annotator_id == who.c.id)
+        .order_by(Judgement.id)
+        .limit(1)
+        .lateral()
     )
+    rows = await db.execute(select(who.c.id, first.c.is_machine).join(first, true()).order_by(first.c.id))
     names: dict[int, str] = {}
     counts: Counter[str] = Counter()
     for annotator_id, machine in rows:
