@@ -22,7 +22,8 @@ OWNER = """
 import sys, threading
 from pathlib import Path
 from app.db.embedded import EmbeddedPostgres
-EmbeddedPostgres(Path(sys.argv[1]), durable=False).start(wait_seconds=20)
+server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
+server.start(wait_seconds=20)
 print("started", flush=True)
 threading.Event().wait()
 """
