@@ -158,9 +158,9 @@ class Bench:
                 record = json.loads(next(lines))
             with version.open("w", encoding="utf-8") as lines:
                 for number in range(rows):
-                    pair = _pair(number, rows)
-                    record["prompt"][0]["content"] = pair["prompt"]
-                    record |= {"response_a": pair["chosen"], "response_b": pair["rejected"]}
+                    texts = pair(number, rows)
+                    record["prompt"][0]["content"] = texts["prompt"]
+                    record |= {"response_a": texts["chosen"], "response_b": texts["rejected"]}
                     record |= {"prompt_id": str(number + 1), "source": f"judgement:{number + 1}"}
                     lines.write(json.dumps(record, ensure_ascii=False) + "\n")
             connection.execute("SET session_replication_role = replica")  # versions never change
@@ -168,7 +168,7 @@ class Bench:
             connection.execute(changed, [sha256_of(version), rows, path])
 
     def _copy_out(self, connection: psycopg.Connection, rows: int) -> float:
-        """Seconds of COPY alone, of the texts of `_pair`."""
+        """Seconds of COPY alone, of the texts of `pair`."""
         connection.execute("CREATE TEMPORARY TABLE texts (prompt text, chosen text, rejected text)")
         connection.execute(TEXTS, {"rows": rows, "filler": FILLER})
         begun = time.monotonic()
@@ -209,7 +209,7 @@ class Bench:
         file = self._folder / f"{rows}.jsonl"
         with file.open("w", encoding="utf-8") as lines:
             for number in range(rows):
-                lines.write(json.dumps(_pair(number, rows)) + "\n")
+                lines.write(json.dumps(pair(number, rows)) + "\n")
         return file
 
     def _copy(self, file: Path) -> float:
@@ -293,7 +293,7 @@ class Bench:
             worker.join()
 
 
-def _pair(number: int, rows: int) -> dict[str, str]:
+def pair(number: int, rows: int) -> dict[str, str]:
     return {
         "prompt": f"Question {number} of {rows}: {FILLER}",
         "chosen": f"Answer {number} a\n{FILLER}",
@@ -303,10 +303,10 @@ def _pair(number: int, rows: int) -> dict[str, str]:
 
 def _judged(number: int, rows: int) -> dict[str, Any]:
     """A pair as Label Studio takes it in."""
-    pair = _pair(number, rows)
+    texts = pair(number, rows)
     chosen = {"from_name": "c", "to_name": "a,b", "type": "pairwise", "value": {"selected": "left"}}
-    texts = {"prompt": pair["prompt"], "a": pair["chosen"], "b": pair["rejected"]}
-    return {"data": texts, "annotations": [{"result": [chosen]}]}
+    data = {"prompt": texts["prompt"], "a": texts["chosen"], "b": texts["rejected"]}
+    return {"data": data, "annotations": [{"result": [chosen]}]}
 
 
 def exported_by(peer: LabelStudio, rows: int, form: str) -> Taken:

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from app.jobs.launch import Child, Launch, LocalProcess
 from app.simulation.site import Site
+from bench.bulk_io import pair
 from bench.ppo_world import FASTEST, SIZES, our_settings, write_world
 from bench.real_model import SETTINGS, SLUG, Doors, Watch, adopt, pairs_of, promote, run_of, train
 
@@ -166,18 +166,8 @@ class Files:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _file(self, number: int) -> bytes:
-        return b"".join(json.dumps(pair(number, place)).encode() + b"\n" for place in range(self.ROWS))
+        return b"".join(json.dumps(pair(place, number)).encode() + b"\n" for place in range(self.ROWS))
 
 
 def _lines(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def pair(number: int, place: int) -> Mapping[str, str]:
-    """Of 1,100 bytes; each number and place has its own."""
-    filler = " ".join(["word"] * 64)
-    return {
-        "prompt": f"Question {number}, {place}: {filler}",
-        "chosen": f"Answer {place} a {filler}",
-        "rejected": f"Answer {place} b {filler}",
-    }

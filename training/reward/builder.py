@@ -100,8 +100,9 @@ class RewardBuilder:
             self._taught.forget()
         self._steps.total = steps + self._steps_of(self.method, train)
         self._follow(self.method, train, first, done)
-        if self._examined:
-            self._run.keep(self._steps.total - self._examined, PHASES[self.method][-1].name, self._state("built"))
+        if self._examined:  # what takes long, and saves nothing
+            last = PHASES[self.method][-1].name
+            self._run.keep(self._steps.total - self._examined, last, lambda: self._state(last))
         finish(self._reward_model, self._config, self._config.base or self._config.policy)
         # Last: the mean and deviation are of the weights that are published.
         self._normalise()

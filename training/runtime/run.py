@@ -129,19 +129,17 @@ class Run:
         1."""
         is_old = ranks().first and time.monotonic() - self._saved >= self._checkpoint_seconds
         cancelled, is_old = ranks().agree(self._cancellation.requested, is_old)
-        due = cancelled or done % every == 0 or is_old
-        if due and (ranks().first or self.checkpoints.by_all):
-            tensors, values = state()
-            self.checkpoints.save(Checkpoint(done, phase, tensors, values))
-            self._saved = time.monotonic()
+        if cancelled or done % every == 0 or is_old:
+            self.keep(done, phase, state)
         if cancelled:
             self._stop()
 
-    def keep(self, done: int, phase: str, state: State) -> None:
-        """Save now: what comes next takes long and saves nothing."""
+    def keep(self, done: int, phase: str, state: Callable[[], State]) -> None:
+        """Save now, whatever is due."""
         if ranks().first or self.checkpoints.by_all:
-            tensors, values = state
+            tensors, values = state()
             self.checkpoints.save(Checkpoint(done, phase, tensors, values))
+            self._saved = time.monotonic()
 
     def stop_if_asked(self) -> None:
         """Raise `Cancelled` if the run was asked to stop; what it did since the last checkpoint is done again."""

@@ -28,31 +28,11 @@ class Checked:
     same: int
 
 
-@dataclass(frozen=True)
-class Conduct:
-    """One member. `checked`, `right`, `repeated` and `same` are those of `Checked`, `practice_…` of the qualification
-    round; of `sided` choices between A and B, `first` fell on A. `active_ms` is a median.
-    """
-
-    user: User
-    role: Role
-    qualified_at: datetime | None
-    judgements: int
-    practised: int
-    practice_right: int
-    checked: int
-    right: int
-    repeated: int
-    same: int
-    sided: int
-    first: int
-    hurried: int
-    active_ms: float | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
-    """What one person did, as in `Conduct`."""
+    """What one person did. `checked`, `right`, `repeated` and `same` are those of `Checked`, `practice_…` of the
+    qualification round; of `sided` choices between A and B, `first` fell on A. `active_ms` is a median.
+    """
 
     user_id: int
     judgements: int = 0
@@ -66,6 +46,15 @@ class Work:
     first: int = 0
     hurried: int = 0
     active_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct(Work):
+    """One member, and what they did."""
+
+    user: User
+    role: Role
+    qualified_at: datetime | None
 
 
 async def of_project(
@@ -82,7 +71,12 @@ async def of_project(
         .order_by(User.name)
     )
     people = [
-        Conduct(user, cast(Role, role), qualified_at, **_figures(did.get(user.id, Work(user.id))))
+        Conduct(
+            user=user,
+            role=cast(Role, role),
+            qualified_at=qualified_at,
+            **vars(did.get(user.id, Work(user_id=user.id))),
+        )
         for user, role, qualified_at in rows
     ]
     return sorted(people, key=lambda person: person.judgements, reverse=True)
@@ -164,7 +158,3 @@ def _said_alike(earlier: type[Judgement]) -> ScalarSelect[Any]:
     is_alike = func.sign(again.c.level) == func.sign(before.c.level)
     of_pairs = again.join(before, is_same_pair)
     return select(func.avg(case((is_alike, 1), else_=0))).select_from(of_pairs).scalar_subquery()
-
-
-def _figures(work: Work) -> dict[str, Any]:
-    return {name: value for name, value in vars(work).items() if name != "user_id"}

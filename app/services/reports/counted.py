@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Project, WrittenReport
+from app.db.tables import Judgement, Project, WrittenReport
 from app.services.judging import quality
 from app.services.judging.quality import Conduct
 from app.services.projects import standing
@@ -40,7 +40,8 @@ async def counted(db: AsyncSession, project: Project) -> Counted:
 async def conducted(db: AsyncSession, project: Project) -> tuple[list[Conduct], Latest[Works] | None]:
     """What the people of a project did, and the report that it is of; None where it was counted now. Nobody is told of
     before there is such a report."""
-    if (await counted(db, project)).latest is None:
+    many = select(Judgement.id).where(Judgement.project_id == project.id, Judgement.superseded_by.is_(None))
+    if await db.scalar(many.offset(MOST).limit(1)) is None:
         return await quality.of_project(db, project), None
     latest = await reports.current(db, project, CONDUCT)
     if latest.content is None:

@@ -1,7 +1,6 @@
 """What pages tell of a project that is too large to be counted whenever somebody looks."""
 
 import re
-from html import unescape
 
 import pytest
 
@@ -11,23 +10,19 @@ from app.services.reports import counted, reports
 from tests.browser.seed import Seeded
 from tests.seeded import seeded, seeded_template, site
 from tests.web.doors import Door, database_url, doors, seeded_url
+from tests.web.pages.test_admin_pages import PROJECT, read, words
 
 __all__ = ["database_url", "doors", "seeded", "seeded_template", "seeded_url", "site"]
 
-HOME = "/projects/everyday-help"
 AS_OF = re.compile(r"As of \d+ \w+ \d{4}, \d\d:\d\d UTC\.")
 
 
 async def facts(door: Door) -> tuple[str, str]:
     """The words of what the project's page counts, and those of its page of datasets."""
-    project, datasets = [(await door.send("GET", address)).text for address in (HOME, f"{HOME}/datasets")]
+    project, datasets = [await read(door, address) for address in (PROJECT, f"{PROJECT}/datasets")]
     (of_project,) = re.findall(r'<dl class="counts">(.*?)<(?:section|/div>\s*</div>)', project, re.DOTALL)
     (of_datasets,) = re.findall(r'<header class="question">(.*?)</header>', datasets, re.DOTALL)
     return words(of_project), words(of_datasets)
-
-
-def words(html: str) -> str:
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))).strip()
 
 
 async def test_a_large_project_is_counted_by_a_worker_and_pages_and_programs_hear_as_of_when(
@@ -51,7 +46,7 @@ async def test_people_of_a_large_project_have_the_figures_that_a_worker_counted(
     doors: dict[str, Door], sessions: SessionFactory, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def people() -> str:
-        html = (await doors["owner"].send("GET", f"{HOME}/quality")).text
+        html = await read(doors["owner"], f"{PROJECT}/quality")
         return words(html.partition("</header>")[2].partition("</table>")[0])
 
     small = await people()
@@ -70,7 +65,7 @@ async def test_what_goes_with_a_project_is_counted_as_far_as_it_takes_to_know_th
     doors: dict[str, Door], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing.Holdings, "MOST", 3)
-    told = words((await doors["owner"].send("GET", f"{HOME}/settings")).text)
+    told = words(await read(doors["owner"], f"{PROJECT}/settings"))
     assert re.search(r"3\+ prompts, 3\+ responses", told)
 
 
@@ -78,5 +73,5 @@ async def test_who_has_more_tasks_than_anybody_counts_is_told_so_and_hears_nothi
     doors: dict[str, Door], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing.Progress, "MOST", 2)
-    told = words((await doors["annotator"].send("GET", f"{HOME}/annotate/recent")).text)
+    told = words(await read(doors["annotator"], f"{PROJECT}/annotate/recent"))
     assert "2+ tasks are open to you." in told
