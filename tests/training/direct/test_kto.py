@@ -375,7 +375,7 @@ def test_without_mismatched_responses_the_loss_is_that_of_a_policy_that_stands_s
 
 
 def test_adapters_learn_alone_and_a_plain_model_is_published(world: Path, policy: Path, tmp_path: Path) -> None:
-    settings = settings_of(world, policy, **few(world) | {"epochs": 3}, lora_rank=8)
+    settings = settings_of(world, policy, **few(world) | {"epochs": 16}, lora_rank=8)
     assert toy.run("kto", tmp_path / "out", **settings) == 0
     assert means(tmp_path / "out", "kl_k2")[0] == pytest.approx(0.0, abs=1e-6)
     assert toy.result(tmp_path / "out")["desirable_margin_low"] > 0  # type: ignore[operator]
