@@ -67,7 +67,8 @@ def compare(
     """Say how many judgements came, went, moved to another split or weigh otherwise between two versions."""
 
     async def compared(db: AsyncSession) -> differences.Summary:
-        return (await differences.compare(db, await projects.named(db, project), number, since=since)).summary
+        before, after = await differences.versions(db, await projects.named(db, project), number, since=since)
+        return (await differences.compare(db, before, after)).summary
 
     counts = asdict(in_transaction(compared))
     if as_json:

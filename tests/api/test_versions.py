@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.session import SessionFactory
-from app.db.tables import DatasetVersion, Judgement, Prompt, Task
+from app.db.session import SessionFactory, transaction
+from app.db.tables import DatasetVersion, Judgement, Prompt, Task, WrittenReport
+from app.services.data import differences
+from app.services.reports import counted, reports
 from tests.api.conftest import As, Client
 from tests.api.test_reading import pages
 from tests.browser.seed import Seeded
@@ -69,6 +71,26 @@ async def test_two_versions_are_compared_and_what_they_differ_by_is_listed_in_pa
     assert (back["items"][0]["reasons"], back["items"][0]["split_before"]) == (["let_in"], None)
     for wrong, status in (("since=9", 404), ("change=other", 422), ("limit=0", 422), ("cursor=x", 422)):
         assert (await reviewer.get(f"{DATASETS}/4/differences?{wrong}")).status_code == status, wrong
+
+
+async def test_large_versions_are_compared_at_once_and_from_then_on_by_what_a_worker_found(
+    cut_twice: tuple[Client, int], sessions: SessionFactory, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, _ = cut_twice
+    asked = [f"{DATASETS}/4/comparison", f"{DATASETS}/4/differences?change=gone", f"{DATASETS}/4/differences"]
+    small = [(await owner.get(address)).json() for address in asked]
+    monkeypatch.setattr(counted, "MOST", 2)
+    assert [(await owner.get(address)).json() for address in asked] == small
+    async with transaction(sessions) as db:
+        (name,) = await db.scalars(select(WrittenReport.name).where(WrittenReport.name.startswith("comparison:")))
+    async with transaction(sessions) as db:
+        await reports.write(db, seeded.project.id, name)
+
+    async def look_again(*_: object) -> None:
+        raise AssertionError("what was found is found again")
+
+    monkeypatch.setattr(differences, "find", look_again)
+    assert [(await owner.get(address)).json() for address in asked] == small
 
 
 async def test_notes_and_tags_are_changed_and_versions_found_by_them(

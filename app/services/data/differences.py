@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,8 +12,11 @@ from app.db.tables import DatasetJudgement, DatasetVersion, Judgement, Project, 
 from app.services.data import datasets
 
 MOST = 200
+REMEMBERED = 1000
+"""Judgements of each change that are kept by number once they were found, so that nobody looks for them again."""
 
 Change = Literal["added", "gone", "changed"]
+CHANGES: tuple[Change, ...] = get_args(Change)
 Reason = Literal[
     "new", "let_in", "replaced", "erased", "held_out", "excluded", "decided", "counted_otherwise", "moved", "weighed"
 ]
@@ -31,6 +34,9 @@ class Summary:
     changed: int
     same: int
     unknown: int
+
+    def of(self, change: Change) -> int:
+        return {"added": self.added, "gone": self.gone, "changed": self.changed}[change]
 
 
 @dataclass(frozen=True)
@@ -51,27 +57,21 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """`before` is None where everything is new."""
+class Found:
+    """What two versions differ by. `first` are the judgements of each change, by number, up to REMEMBERED."""
 
-    before: DatasetVersion | None
-    after: DatasetVersion
     summary: Summary
+    first: dict[Change, tuple[int, ...]]
 
-
-async def compare(db: AsyncSession, project: Project, number: int, *, since: int | None = None) -> Comparison:
-    """Version `number` of the preferences beside version `since`, or beside the one before it.
-
-    Raises NotFound.
-    """
-    before, after = await versions(db, project, number, since=since)
-    return Comparison(before, after, await _summary(db, before, after))
+    def holds_all(self, change: Change) -> bool:
+        return self.summary.of(change) <= len(self.first[change])
 
 
 async def versions(
     db: AsyncSession, project: Project, number: int, *, since: int | None = None
 ) -> tuple[DatasetVersion | None, DatasetVersion]:
-    """The two that are meant, the earlier one first. Raises NotFound."""
+    """Version `number` of the preferences and the one to see it beside: `since`, or the one before it. The earlier one
+    comes first, and is None where everything is new. Raises NotFound."""
     after = await datasets.get_version(db, project, number)
     if since is not None:
         return await datasets.get_version(db, project, since), after
@@ -87,35 +87,74 @@ async def differences(
     *,
     after_id: int = 0,
     most: int = 50,
+    found: Found | None = None,
 ) -> list[Difference]:
-    """The judgements that came, went or count otherwise, by their ids from the one after `after_id` on."""
-    old, new = aliased(DatasetJudgement), aliased(DatasetJudgement)
-    own, other = (old, new) if change == "gone" else (new, old)
-    versions = {old: before.id if before else 0, new: after.id}
-    in_other = (other.judgement_id == own.judgement_id) & (other.dataset_version_id == versions[other])
-    found = (
-        select(
-            Judgement.id, Judgement.task_id, Judgement.kind, Judgement.superseded_by, Judgement.submitted_at,
-            Prompt.messages[-1]["content"].astext.label("prompt"), Prompt.excluded, Prompt.split,
-            Task.erased_at, _is_decided().label("is_decided"),
-            old.split.label("split_before"), new.split.label("split_after"),
-            old.learnt.label("learnt_before"), new.learnt.label("learnt_after"),
-        )
-        .select_from(own)
-        .join(other, in_other, isouter=change != "changed")
-        .join(Judgement, Judgement.id == own.judgement_id)
+    """The judgements that came, went or count otherwise, by their ids from the one after `after_id` on.
+
+    Reads both versions from there on, except for what is `found` already.
+    """
+    sides = _Sides(before.id if before else 0, after.id, change)
+    rows = sides.select(
+        Judgement.id, Judgement.task_id, Judgement.kind, Judgement.superseded_by, Judgement.submitted_at,
+        Prompt.messages[-1]["content"].astext.label("prompt"), Prompt.excluded, Prompt.split,
+        Task.erased_at, _is_decided().label("is_decided"),
+        sides.old.split.label("split_before"), sides.new.split.label("split_after"),
+        sides.old.learnt.label("learnt_before"), sides.new.learnt.label("learnt_after"),
+        after_id=after_id,
+    )  # fmt: skip
+    if found is not None:
+        known = [number for number in found.first[change] if number > after_id][:most]
+        if len(known) == most or found.holds_all(change):
+            rows = rows.where(sides.own.judgement_id.in_(known))
+    rows = (
+        rows.join(Judgement, Judgement.id == sides.own.judgement_id)
         .join(Task, Task.id == Judgement.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(own.dataset_version_id == versions[own], own.judgement_id > after_id)
-        .where(_counts_otherwise(old, new) if change == "changed" else other.judgement_id.is_(None))
-        .order_by(own.judgement_id)
         .limit(most)
-    )  # fmt: skip
-    return [_difference(row, change, before) for row in await db.execute(found)]
+    )
+    return [_difference(row, change, before) for row in await db.execute(rows)]
 
 
-async def _summary(db: AsyncSession, before: DatasetVersion | None, after: DatasetVersion) -> Summary:
-    old, new = _of(before.id if before else 0).subquery(), _of(after.id).subquery()
+async def compare(db: AsyncSession, before: DatasetVersion | None, after: DatasetVersion) -> Found:
+    """What the later one has that the earlier one hasn't, and the other way round. Reads both from end to end."""
+    return await find(db, before.id if before else 0, after.id)
+
+
+async def find(db: AsyncSession, before_id: int, after_id: int) -> Found:
+    """What version `after_id` has that `before_id` hasn't, and the other way round; 0 is one that holds nothing."""
+    summary = await _summary(db, before_id, after_id)
+    first: dict[Change, tuple[int, ...]] = {}
+    for change in CHANGES:
+        sides = _Sides(before_id, after_id, change)
+        numbers = sides.select(sides.own.judgement_id).limit(REMEMBERED)
+        first[change] = tuple(await db.scalars(numbers)) if summary.of(change) else ()
+    return Found(summary, first)
+
+
+class _Sides:
+    """The rows of two versions in which a change is seen: `own` is there, `other` lacks it or has it otherwise."""
+
+    def __init__(self, before_id: int, after_id: int, change: Change) -> None:
+        self.old: Any = aliased(DatasetJudgement)
+        self.new: Any = aliased(DatasetJudgement)
+        self.change = change
+        ids = {self.old: before_id, self.new: after_id}
+        self.own, self.other = (self.old, self.new) if change == "gone" else (self.new, self.old)
+        self._is_own = self.own.dataset_version_id == ids[self.own]
+        self._is_others = self.other.dataset_version_id == ids[self.other]
+
+    def select(self, *columns: Any, after_id: int = 0) -> Select[Any]:
+        """What differs, by number, from the one after `after_id` on."""
+        own, other = self.own, self.other
+        # Said of both, so that the other isn't read from its beginning, either.
+        is_same = (other.judgement_id == own.judgement_id) & (other.judgement_id > after_id) & self._is_others
+        joined = select(*columns).select_from(own).join(other, is_same, isouter=self.change != "changed")
+        differs = _counts_otherwise(self.old, self.new) if self.change == "changed" else other.judgement_id.is_(None)
+        return joined.where(self._is_own, own.judgement_id > after_id, differs).order_by(own.judgement_id)
+
+
+async def _summary(db: AsyncSession, before_id: int, after_id: int) -> Summary:
+    old, new = _of(before_id).subquery(), _of(after_id).subquery()
     both = old.c.judgement_id.is_not(None) & new.c.judgement_id.is_not(None)
     is_known = old.c.split.is_not(None) & new.c.split.is_not(None)
     moved, weighed = old.c.split != new.c.split, old.c.learnt.is_distinct_from(new.c.learnt)

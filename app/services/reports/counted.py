@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.tables import Judgement, Project, WrittenReport
+from app.db.tables import DatasetVersion, Judgement, Project, WrittenReport
+from app.services.data.differences import Found
 from app.services.judging import quality
 from app.services.judging.quality import Conduct
 from app.services.projects import standing
 from app.services.projects.standing import ProjectOverview
 from app.services.reports import reports
+from app.services.reports.comparison import comparison
 from app.services.reports.conduct import CONDUCT, Works
 from app.services.reports.overview import OVERVIEW
 from app.services.reports.reports import Latest
@@ -47,6 +49,15 @@ async def conducted(db: AsyncSession, project: Project) -> tuple[list[Conduct], 
     if latest.content is None:
         return [], latest
     return await quality.of_project(db, project, work=latest.content.people), latest
+
+
+async def compared(
+    db: AsyncSession, project: Project, before: DatasetVersion | None, after: DatasetVersion
+) -> Latest[Found] | None:
+    """The report on what two versions differ by; None where they are small, so that who asks finds it at once."""
+    if max(before.row_count if before else 0, after.row_count) <= MOST:
+        return None
+    return await reports.current(db, project, comparison(before.id if before else 0, after.id))
 
 
 async def _known_as_large(db: AsyncSession, project: Project) -> ProjectOverview | None:

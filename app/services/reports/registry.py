@@ -8,6 +8,7 @@ from app.services.reports.agreement import AGREEMENT
 from app.services.reports.agreement_figures import AGREEMENT_FIGURES
 from app.services.reports.annotators import ANNOTATORS
 from app.services.reports.annotators_figures import ANNOTATORS_FIGURES
+from app.services.reports.comparison import COMPARISON, comparison
 from app.services.reports.conduct import CONDUCT
 from app.services.reports.dashboard import DASHBOARD
 from app.services.reports.dashboard_figures import DASHBOARD_FIGURES
@@ -38,6 +39,15 @@ FIGURES: Mapping[str, Figure[Any]] = {
         *(*REWARD_MODEL_FIGURES, *LOOP_FIGURES, *JUDGES_FIGURES),
     )
 }
+
+
+def report_named(name: str) -> Report[Any]:
+    """Raises KeyError for what this version of Plumbline doesn't compute."""
+    kind, *numbers = name.split(":")
+    if kind == COMPARISON:
+        before_id, after_id = map(int, numbers)
+        return comparison(before_id, after_id)
+    return REPORTS[name]
 
 
 def figure_named(name: str) -> Figure[Any]:

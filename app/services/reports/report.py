@@ -20,13 +20,14 @@ class Report(Generic[Content]):
 
     `compute` reads one snapshot of the database, in a worker. Its statements aggregate: what they return fits in memory
     whatever the project holds, some thousands of rows at most. People are ids in it, so that their names are those of
-    today, and gone when they are erased.
+    today, and gone when they are erased. One that `lasts` is of what doesn't change, and is computed once.
     """
 
     name: str
     title: str
     holds: type[Content]
     compute: Callable[[AsyncSession, Project], Awaitable[Content]]
+    lasts: bool = False
 
     def to_json(self, content: Content) -> Json:
         """The document that is stored. Raises ValueError for what could not be read back."""

@@ -18,7 +18,7 @@ from app.db.tables import AuditEntry, Judgement, Project, WrittenReport
 from app.errors import DomainError
 from app.phrases import phrase
 from app.services import dispatch, events
-from app.services.reports.registry import REPORTS
+from app.services.reports.registry import report_named
 from app.services.reports.report import Content, Report
 
 REST = timedelta(seconds=60)
@@ -80,7 +80,8 @@ async def current(db: AsyncSession, project: Project, report: Report[Content]) -
         return Latest(None, None, is_awaited=True, problem=None)
     content = report.read(found.content)
     is_unreadable = content is None and found.content is not None
-    is_due = found.is_first or (found.has_rested and (found.is_changed or is_unreadable))
+    is_old = is_unreadable or (found.is_changed and not (report.lasts and content is not None))
+    is_due = found.is_first or (found.has_rested and is_old)
     if is_due and not found.is_asked:
         await _ask(db, project.id, report.name)
     written_at = found.written_at if content is not None else None
@@ -116,7 +117,7 @@ async def write(db: AsyncSession, project_id: int, name: str) -> None:
     known = (await db.execute(_known(project_id))).one()
     project = await db.get_one(Project, project_id)
     try:
-        report = REPORTS[name]
+        report = report_named(name)
         async with db.begin_nested():
             content = report.to_json(await report.compute(db, project))
     except Exception as error:

@@ -8,6 +8,7 @@ from app.db.tables.lineage import DatasetKind
 from app.services.data import datasets, differences, manifests, notes
 from app.services.data.differences import Change
 from app.services.loop.chores import folders
+from app.services.reports.counted import compared
 from app.web.api.access import Caller, Id, ManagedProject, OwnedProject
 from app.web.api.edits import Edit
 from app.web.api.paging import Page, decode, encode
@@ -78,15 +79,17 @@ async def download_folder(
 async def compare_datasets(project: ManagedProject, number: Id, db: Db, since: Since = None) -> ComparisonOut:
     """How many judgements came, went, moved to another split or weigh otherwise between two versions of the
     preferences, and how far people agree in each."""
-    found = await differences.compare(db, project, number, since=since)
+    before, after = await differences.versions(db, project, number, since=since)
+    known = await compared(db, project, before, after)
+    found = (known.content if known else None) or await differences.compare(db, before, after)
     return ComparisonOut(
-        since=found.before.number if found.before else None,
-        number=found.after.number,
+        since=before.number if before else None,
+        number=after.number,
         judgements=SummaryOut.model_validate(found.summary),
-        agreement_since=found.before.manifest.get("agreement") if found.before else None,
-        agreement=found.after.manifest.get("agreement"),
-        counts_since=found.before.counts if found.before else None,
-        counts=found.after.counts,
+        agreement_since=before.manifest.get("agreement") if before else None,
+        agreement=after.manifest.get("agreement"),
+        counts_since=before.counts if before else None,
+        counts=after.counts,
     )
 
 
@@ -102,8 +105,10 @@ async def list_differences(
 ) -> Page[DifferenceOut]:
     """Judgements that are in one of two versions alone, or count otherwise, oldest first."""
     before, after = await differences.versions(db, project, number, since=since)
+    after_id = decode(cursor) if cursor is not None else 0
+    known = await compared(db, project, before, after)
     rows = await differences.differences(
-        db, before, after, change, after_id=decode(cursor) if cursor is not None else 0, most=limit + 1
+        db, before, after, change, after_id=after_id, most=limit + 1, found=known.content if known else None
     )
     following = encode(rows[limit - 1].judgement_id) if len(rows) > limit else None
     return Page(items=[DifferenceOut.model_validate(row) for row in rows[:limit]], next_cursor=following)

@@ -13,8 +13,10 @@ from app.db.tables import DatasetVersion, Run
 from app.db.tables.lineage import DatasetKind
 from app.errors import DomainError, Invalid
 from app.services.data import datasets, differences, manifests, notes
-from app.services.data.differences import Change, Comparison, Difference
+from app.services.data.differences import Change, Difference, Found
 from app.services.loop.chores import folders
+from app.services.reports.counted import compared
+from app.services.reports.reports import Latest
 from app.web.locales import lazy, translated
 from app.web.pages.access import Managed, ManagedProject, OwnedProject
 from app.web.pages.seen import ChangedMeanwhile, SeenForm, require_seen
@@ -67,6 +69,17 @@ class Row:
     weights: tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two versions, the earlier one None where everything is new, and what they differ by; None while a worker looks,
+    as it does for large ones. `latest` is the report that says so."""
+
+    before: DatasetVersion | None
+    after: DatasetVersion
+    found: Found | None
+    latest: Latest[Found] | None
+
+
 @router.get("/compare")
 async def compare(
     request: Request,
@@ -80,16 +93,19 @@ async def compare(
     """Shows owners and reviewers what two versions differ by, without numbers the newest and the one before it."""
     choices = [one for one in await datasets.list_versions(db, managed.project.id, most=CHOICES)
                if one.kind == "preferences"]  # fmt: skip
-    found = await _compared(db, managed, choices, number, since)
+    asked = number or (choices[0].number if choices else None)
+    pair = await _pair(db, managed, asked, since) if asked else None
     rows: list[Difference] = []
-    if found is not None:
-        rows = await differences.differences(db, found.before, found.after, change, after_id=after, most=PAGE_SIZE + 1)
+    if pair is not None and pair.found is not None:
+        rows = await differences.differences(
+            db, pair.before, pair.after, change, after_id=after, most=PAGE_SIZE + 1, found=pair.found
+        )
     return render.page(
         request,
         "datasets/compare.html",
         managed=managed,
         choices=choices,
-        found=found,
+        pair=pair,
         change=change,
         changes=CHANGES,
         rows=[_row(row) for row in rows[:PAGE_SIZE]],
@@ -160,14 +176,11 @@ async def download_folder(
     return await downloads.dataset_folder(db, version, settings_of(request).home)
 
 
-async def _compared(
-    db: AsyncSession, managed: Managed, choices: list[DatasetVersion], number: int | None, since: int | None
-) -> Comparison | None:
-    if number is None:
-        if not choices:
-            return None
-        number = choices[0].number
-    return await differences.compare(db, managed.project, number, since=since)
+async def _pair(db: AsyncSession, managed: Managed, number: int, since: int | None) -> Pair:
+    before, after = await differences.versions(db, managed.project, number, since=since)
+    latest = await compared(db, managed.project, before, after)
+    found = latest.content if latest else await differences.compare(db, before, after)
+    return Pair(before, after, found, latest)
 
 
 async def _page(
@@ -210,10 +223,10 @@ def _weights(learnt: list[list[float]] | None) -> str:
     return "; ".join(f"{preference:.2f} × {weight:.2f}" for _, _, preference, weight in learnt or ())
 
 
-def _address(found: Comparison, change: Change, after: int | None = None) -> str:
-    asked: dict[str, Any] = {"number": found.after.number, "change": change}
-    if found.before is not None:
-        asked["since"] = found.before.number
+def _address(pair: Pair, change: Change, after: int | None = None) -> str:
+    asked: dict[str, Any] = {"number": pair.after.number, "change": change}
+    if pair.before is not None:
+        asked["since"] = pair.before.number
     return f"?{urlencode(asked | ({} if after is None else {'after': after}))}"
 
 

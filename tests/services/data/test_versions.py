@@ -142,38 +142,62 @@ async def test_two_versions_differ_by_what_came_what_went_and_what_counts_otherw
     beliefs = half_believed(said)
     weighed = {**beliefs.of_pairs, (said[0].id, 0, 1): Belief(0.9, 1.0)}
     await cut(db, project, tmp_path, replace(beliefs, of_pairs=weighed))
-    found = await differences.compare(db, project, 2)
-    assert found.before is not None
-    assert found.before.number == 1
+    before, after = await differences.versions(db, project, 2)
+    assert before is not None
+    assert (before.number, after.number) == (1, 2)
+    found = await differences.compare(db, before, after)
     assert found.summary == differences.Summary(added=1, gone=1, moved=1, weighed=1, changed=2, same=1, unknown=0)
     told = {}
     for change in ("added", "gone", "changed"):
-        rows = await differences.differences(db, found.before, found.after, change)
+        rows = await differences.differences(db, before, after, change)
         told[change] = [(row.judgement_id, row.reasons) for row in rows]
     assert told == {
         "added": [(new.id, ("new",))],
         "gone": [(said[2].id, ("excluded",))],
         "changed": [(said[0].id, ("weighed",)), (said[3].id, ("moved",))],
     }
-    (first, second) = await differences.differences(db, found.before, found.after, "changed")
+    (first, second) = await differences.differences(db, before, after, "changed")
     assert (first.learnt_before, first.learnt_after) == ([[0, 1, 0.71234567890123, 0.5]], [[0, 1, 0.9, 1.0]])
     assert (second.split_before, second.split_after) == ("train", "validation")
     for most in (1, 2):
-        assert await all_of(db, found, "changed", most) == [first, second]
-    back = await differences.compare(db, project, 1, since=2)
+        assert await all_of(db, (before, after), "changed", most) == [first, second]
+        assert await all_of(db, (before, after), "changed", most, found) == [first, second]
+    back = await differences.compare(db, after, before)
     assert (back.summary.added, back.summary.gone) == (1, 1)
-    assert [row.reasons for row in await differences.differences(db, back.before, back.after, "added")] == [("let_in",)]
+    assert [row.reasons for row in await differences.differences(db, after, before, "added")] == [("let_in",)]
 
 
 async def all_of(
-    db: AsyncSession, found: differences.Comparison, change: differences.Change, most: int
+    db: AsyncSession,
+    versions: tuple[DatasetVersion, DatasetVersion],
+    change: differences.Change,
+    most: int,
+    found: differences.Found | None = None,
 ) -> list[differences.Difference]:
     rows: list[differences.Difference] = []
     while page := await differences.differences(
-        db, found.before, found.after, change, after_id=rows[-1].judgement_id if rows else 0, most=most
+        db, *versions, change, after_id=rows[-1].judgement_id if rows else 0, most=most, found=found
     ):
         rows += page
     return rows
+
+
+async def test_what_differs_is_listed_to_its_end_however_much_of_it_is_remembered(
+    db: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, ada, _ = await make_judged(db, 2)
+    first = await cut(db, project, tmp_path)
+    for _ in range(5):
+        await make_task(db, project)
+    new = [await answer(db, ada, project) for _ in range(5)]
+    second = await cut(db, project, tmp_path)
+    monkeypatch.setattr(differences, "REMEMBERED", 3)
+    found = await differences.compare(db, first, second)
+    assert found.first == {"added": tuple(one.id for one in new[:3]), "gone": (), "changed": ()}
+    for most in (1, 2, 3, 4, 9):
+        came = await all_of(db, (first, second), "added", most, found)
+        assert [row.judgement_id for row in came] == [one.id for one in new], most
+    assert await all_of(db, (first, second), "gone", 2, found) == []
 
 
 async def test_what_a_reviewer_decided_went_for_that(db: AsyncSession, tmp_path: Path) -> None:
@@ -181,8 +205,8 @@ async def test_what_a_reviewer_decided_went_for_that(db: AsyncSession, tmp_path:
     await cut(db, project, tmp_path)
     await decide(db, project, said)
     await cut(db, project, tmp_path)
-    found = await differences.compare(db, project, 2)
-    (gone,) = await differences.differences(db, found.before, found.after, "gone")
+    before, after = await differences.versions(db, project, 2)
+    (gone,) = await differences.differences(db, before, after, "gone")
     assert (gone.judgement_id, gone.reasons) == (said[0].id, ("decided",))
 
 
@@ -196,9 +220,9 @@ async def test_the_one_before_is_that_with_the_next_lower_number(
     await answer(db, ada, project)
     monkeypatch.setattr(datasets, "_free_number", lambda draft, number: number + 1)
     assert (await cut(db, project, tmp_path)).number == 3
-    found = await differences.compare(db, project, 3)
-    assert found.before is not None
-    assert (found.before.number, found.summary.added) == (1, 1)
+    before, after = await differences.versions(db, project, 3)
+    assert before is not None
+    assert (before.number, (await differences.compare(db, before, after)).summary.added) == (1, 1)
 
 
 async def test_beside_nothing_everything_is_new_and_a_version_that_is_not_there_is_not_found(
@@ -206,11 +230,11 @@ async def test_beside_nothing_everything_is_new_and_a_version_that_is_not_there_
 ) -> None:
     project, _, said = await make_judged(db)
     await cut(db, project, tmp_path)
-    found = await differences.compare(db, project, 1)
-    assert (found.before, found.summary.added) == (None, len(said))
+    before, after = await differences.versions(db, project, 1)
+    assert (before, (await differences.compare(db, before, after)).summary.added) == (None, len(said))
     for numbers in ((2, None), (1, 7)):
         with pytest.raises(NotFound):
-            await differences.compare(db, project, numbers[0], since=numbers[1])
+            await differences.versions(db, project, numbers[0], since=numbers[1])
 
 
 async def test_notes_and_tags_alone_of_a_version_may_change(db: AsyncSession, tmp_path: Path) -> None:

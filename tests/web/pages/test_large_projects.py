@@ -1,10 +1,13 @@
 """What pages tell of a project that is too large to be counted whenever somebody looks."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from app.db.session import SessionFactory, transaction
+from app.db.tables import WrittenReport
 from app.services.projects import standing
 from app.services.reports import counted, reports
 from tests.browser.seed import Seeded
@@ -59,6 +62,29 @@ async def test_people_of_a_large_project_have_the_figures_that_a_worker_counted(
     large = await people()
     assert AS_OF.search(large)
     assert AS_OF.sub("", large).split() == small.split()
+
+
+async def test_large_versions_are_compared_once_by_a_worker(
+    doors: dict[str, Door], sessions: SessionFactory, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviewer, compare = doors["reviewer"], f"{PROJECT}/datasets/compare?change=added"
+    small = words(await read(reviewer, compare))
+    monkeypatch.setattr(counted, "MOST", 2)
+    waiting = await read(reviewer, compare)
+    assert "What preferences 1 and 2 differ by is being found." in words(waiting)
+    assert 'hx-select="#comparison"' in waiting
+    async with transaction(sessions) as db:
+        (name,) = await db.scalars(select(WrittenReport.name).where(WrittenReport.name.startswith("comparison:")))
+    async with transaction(sessions) as db:
+        await reports.write(db, seeded.project.id, name)
+    large = await read(reviewer, compare)
+    assert "hx-select" not in large
+    assert AS_OF.sub("", words(large)).split() == small.split()
+
+    async with transaction(sessions) as db:
+        long_ago = datetime.now(UTC) - timedelta(days=1)
+        await db.execute(update(WrittenReport).values(up_to=None, up_to_change=None, tried_at=long_ago))
+    assert "Being" not in words(await read(reviewer, compare)), "what versions hold doesn't change"
 
 
 async def test_what_goes_with_a_project_is_counted_as_far_as_it_takes_to_know_that_it_is_much(

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import SessionFactory, transaction
 from app.db.tables import ModelVersion, Project, Round, Task
 from app.services.projects import projects
-from app.services.reports import reports
+from app.services.reports import loop, reports
 from app.settings import settings
 from tests.browser.seed import Seeded
 from tests.browser.seed.read import make_read
@@ -181,6 +181,6 @@ async def test_what_models_have_read_and_is_gone_is_no_error(
     assert "Too few judgements to say what more would be worth: about" in page
     shutil.rmtree(home / "runs")
     async with transaction(sessions) as own:
-        latest = await reports.fresh(own, seeded.project, reports.REPORTS["loop"])
+        latest = await reports.fresh(own, seeded.project, loop.LOOP)
     assert latest.content is not None
     assert not latest.content.is_read
