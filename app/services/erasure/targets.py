@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import (
@@ -130,16 +130,11 @@ async def _of_person(db: AsyncSession, project: Project, user_id: int) -> Reach:
         completions=about.completions,
         demonstrations=about.demonstrations,
         tasks=about.tasks,
-        judgements=_any_of(Judgement, about.judgements, and_(said, Judgement.rationale.is_not(None))),
-        assignments=_any_of(Assignment, about.assignments, and_(skipped, func.length(Assignment.skip_reason) > 0)),
+        judgements=or_(about.judgements, and_(said, Judgement.rationale.is_not(None))),
+        assignments=or_(about.assignments, and_(skipped, func.length(Assignment.skip_reason) > 0)),
         gold=or_(about.gold, and_(own_gold, GoldAnswer.author_id == user_id, GoldAnswer.explanation != "")),
         name=user.name,
     )
-
-
-def _any_of(table: type[Judgement | Assignment], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Each is looked for in an index of its own. Of an OR of them the database reads the whole table."""
-    return table.id.in_(union_all(*(select(table.id).where(condition) for condition in conditions)))
 
 
 def _about_tasks(
