@@ -78,6 +78,6 @@ def reward_settings(world: Path, policy: Path) -> dict[str, object]:
         "reference_samples": 256,
         "max_new_tokens": toy.MAX_NEW_TOKENS,
         "batch_tokens": 1024,
-        "distil_steps": 120,
+        "distil_steps": 240,
         "distil_learning_rate": 3e-3,
     }

@@ -103,7 +103,7 @@ def weights(out: Path) -> bytes:
 
 
 def test_fine_tuning_by_adapters_learns(world: Path, policy: Path, tmp_path: Path) -> None:
-    few = {"preferences": world / "preferences.jsonl", "finetune_epochs": 4, "finetune_learning_rate": 1e-2}
+    few = {"preferences": world / "preferences.jsonl", "finetune_epochs": 8, "finetune_learning_rate": 5e-3}
     settings = brief_reward_settings(world, policy) | few | {"method": "finetune", "checkpoint_steps": 100}
     assert toy.run("reward", tmp_path / "out", **settings) == 0
     assert toy.result(tmp_path / "out")["accuracy"] > 0.85  # type: ignore[operator]
