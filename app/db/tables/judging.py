@@ -220,6 +220,8 @@ class Assignment(Base):
         ),
         Index("ix_assignments_lease_expiry", "lease_expires_at", postgresql_where=text("state = 'leased'")),
         Index("ix_assignments_recent", "project_id", "annotator_id", text("closed_at DESC")),
+        # What somebody wrote themselves, of all that they did.
+        Index("ix_assignments_words", "annotator_id", postgresql_where=text("length(skip_reason) > 0")),
     )
 
 
@@ -358,6 +360,7 @@ class Judgement(Base):
             postgresql_where=text("is_check AND superseded_by IS NULL"),
         ),
         Index("ix_judgements_annotator", "annotator_id", "project_id", "submitted_at"),
+        Index("ix_judgements_words", "annotator_id", postgresql_where=text("rationale IS NOT NULL")),
         # What pages count of people: no row is looked at for it.
         Index(
             "ix_judgements_said",
@@ -374,5 +377,4 @@ class Judgement(Base):
         Index("ix_judgements_hurried", "project_id", "id", postgresql_where=text("hurried")),
         Index("ix_judgements_replaced", "project_id", "id", postgresql_where=text("superseded_by IS NOT NULL")),
         Index("ix_judgements_of_checks", "project_id", "id", postgresql_where=text("is_check")),
-        Index("ix_judgements_superseded_by", "superseded_by", postgresql_where=text("superseded_by IS NOT NULL")),
     )

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, and_, any_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.tables import (
     Assignment,
@@ -118,13 +119,13 @@ async def _of_person(db: AsyncSession, project: Project, user_id: int) -> Reach:
         completions=completions,
         demonstrations=and_(
             Demonstration.prompt_id.in_(here),
-            or_(Demonstration.author_id == user_id, Demonstration.completion_id.in_(written)),
+            or_(Demonstration.author_id == user_id, _is_any(Demonstration.completion_id, written)),
         ),
         tasks=and_(Task.project_id == project.id, tasks),
     )
     said = and_(Judgement.project_id == project.id, Judgement.annotator_id == user_id)
     skipped = and_(Assignment.project_id == project.id, Assignment.annotator_id == user_id)
-    own_gold = GoldAnswer.task_id.in_(select(Task.id).where(Task.project_id == project.id))
+    own_gold = exists().where(Task.id == GoldAnswer.task_id, Task.project_id == project.id)
     return Reach(
         prompts=about.prompts,
         completions=about.completions,
@@ -132,7 +133,7 @@ async def _of_person(db: AsyncSession, project: Project, user_id: int) -> Reach:
         tasks=about.tasks,
         judgements=or_(about.judgements, and_(said, Judgement.rationale.is_not(None))),
         assignments=or_(about.assignments, and_(skipped, func.length(Assignment.skip_reason) > 0)),
-        gold=or_(about.gold, and_(own_gold, GoldAnswer.author_id == user_id, GoldAnswer.explanation != "")),
+        gold=or_(about.gold, and_(GoldAnswer.author_id == user_id, GoldAnswer.explanation != "", own_gold)),
         name=user.name,
     )
 
@@ -152,8 +153,15 @@ def _about_tasks(
         completions=completions,
         demonstrations=demonstrations,
         tasks=tasks,
-        judgements=and_(Judgement.task_id.in_(of_tasks), Judgement.rationale.is_not(None)),
-        assignments=and_(Assignment.task_id.in_(of_tasks), func.length(Assignment.skip_reason) > 0),
-        gold=and_(GoldAnswer.task_id.in_(of_tasks), GoldAnswer.explanation != ""),
+        judgements=and_(_is_any(Judgement.task_id, of_tasks), Judgement.rationale.is_not(None)),
+        assignments=and_(_is_any(Assignment.task_id, of_tasks), func.length(Assignment.skip_reason) > 0),
+        gold=and_(_is_any(GoldAnswer.task_id, of_tasks), GoldAnswer.explanation != ""),
         erased_at=erased_at,
     )
+
+
+def _is_any(
+    column: InstrumentedAttribute[int] | InstrumentedAttribute[int | None], ids: Select[int]
+) -> ColumnElement[bool]:
+    """`column IN (ids)`, for which the ids are found first: beside an OR an index answers only what is known."""
+    return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(BigInteger)))
