@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from app.db.session import SessionFactory, transaction
 from app.db.tables import WrittenReport
+from app.services.data import differences
 from app.services.projects import standing
 from app.services.reports import counted, reports
 from tests.browser.seed import Seeded
@@ -85,6 +86,25 @@ async def test_large_versions_are_compared_once_by_a_worker(
         long_ago = datetime.now(UTC) - timedelta(days=1)
         await db.execute(update(WrittenReport).values(up_to=None, up_to_change=None, tried_at=long_ago))
     assert "Being" not in words(await read(reviewer, compare)), "what versions hold doesn't change"
+
+
+async def test_a_comparison_that_failed_is_awaited_by_nobody(
+    doors: dict[str, Door], sessions: SessionFactory, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def finds_nothing(*_: object) -> None:
+        raise RuntimeError
+
+    reviewer, compare = doors["reviewer"], f"{PROJECT}/datasets/compare"
+    monkeypatch.setattr(counted, "MOST", 2)
+    await read(reviewer, compare)
+    monkeypatch.setattr(differences, "find", finds_nothing)
+    async with transaction(sessions) as db:
+        (name,) = await db.scalars(select(WrittenReport.name).where(WrittenReport.name.startswith("comparison:")))
+    async with transaction(sessions) as db:
+        await reports.write(db, seeded.project.id, name)
+    told = words(await read(reviewer, compare))
+    assert "There are no figures." in told
+    assert "is being found" not in told
 
 
 async def test_what_goes_with_a_project_is_counted_as_far_as_it_takes_to_know_that_it_is_much(
