@@ -18,6 +18,7 @@ from app.db.tables import (
     DatasetVersion,
     Demonstration,
     Errand,
+    GoldAnswer,
     Judgement,
     Metric,
     Project,
@@ -313,6 +314,29 @@ async def test_what_a_person_wrote_goes_in_one_project_and_their_choices_stay(lo
         assert list(await db.scalars(select(Assignment.skip_reason).where(Assignment.state == "skipped"))) == [""]
         shown = await datasets.demonstrations(db, project.id, "train")
         assert [record.response for record in shown] == [f"{lee.name} writes"]
+
+    await loop.do(check)
+
+
+async def test_what_a_person_explained_of_gold_goes_in_one_project_and_the_gold_stays(loop: Loop) -> None:
+    async def scene(db: AsyncSession) -> tuple[Project, Principal]:
+        project, elsewhere = await make_project(db), await make_project(db)
+        kim, lee = await make_member(db, project), await make_member(db, project)
+        for where, who in ((project, kim), (project, lee), (elsewhere, kim)):
+            task = await make_task(db, where)
+            db.add(GoldAnswer(task_id=task.id, better=0, explanation=f"{who.name} explains", author_id=who.user_id))
+        return project, kim
+
+    project, kim = await loop.do(scene)
+    run = await loop.do(lambda db: erasing.start(db, None, project, Target("person", kim.user_id), files=False))
+    assert (await loop.execute(run)).result is not None
+
+    async def check(db: AsyncSession) -> None:
+        left = {(row.author_id == kim.user_id, row.explanation != "") for row in await db.scalars(select(GoldAnswer))}
+        assert left == {(True, False), (False, True), (True, True)}
+        here = select(GoldAnswer.explanation).join(Task, Task.id == GoldAnswer.task_id)
+        own = here.where(Task.project_id == project.id, GoldAnswer.author_id == kim.user_id)
+        assert list(await db.scalars(own)) == [""]
 
     await loop.do(check)
 

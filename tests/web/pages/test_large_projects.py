@@ -88,7 +88,7 @@ async def test_large_versions_are_compared_once_by_a_worker(
     assert "Being" not in words(await read(reviewer, compare)), "what versions hold doesn't change"
 
 
-async def test_a_comparison_that_failed_is_awaited_by_nobody(
+async def test_a_comparison_that_failed_is_not_said_to_be_under_way(
     doors: dict[str, Door], sessions: SessionFactory, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def finds_nothing(*_: object) -> None:
