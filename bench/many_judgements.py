@@ -33,6 +33,8 @@ SEED = (
     """INSERT INTO tasks (id, project_id, prompt_id, state, quota, taken, judged)
        SELECT %(task)s + n, %(project)s, %(prompt)s + n, 'closed', 2, 2, 2
        FROM generate_series(%(first)s::bigint, %(last)s::bigint) n""",
+    # Else the rows that follow from them are planned for the hundred tasks that were there.
+    "ANALYZE tasks",
     """INSERT INTO task_completions (task_id, position, completion_id)
        SELECT %(task)s + (n + 1) / 2, (n + 1) %% 2, %(completion)s + n
        FROM generate_series(2 * %(first)s::bigint - 1, 2 * %(last)s::bigint) n""",
@@ -70,8 +72,6 @@ def fill(url: str, slug: str, judgements: int) -> int:
             last = min(tasks, first + BATCH - 1)
             for statement in SEED:
                 connection.execute(statement, {**values, "first": first, "last": last})
-                # Else half a million rows that aren't committed yet are planned as the hundred that were there.
-                connection.execute("ANALYZE tasks")
             connection.commit()
             print(f"{2 * last:>12,} judgements after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         _leave_open(connection, values["task"], tasks)

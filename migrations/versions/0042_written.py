@@ -8,15 +8,15 @@ down_revision = "0041"
 branch_labels = None
 depends_on = None
 
-WORDS = {"judgements": "rationale IS NOT NULL", "assignments": "length(skip_reason) > 0"}
+WRITTEN = {"judgements": "rationale IS NOT NULL", "assignments": "length(skip_reason) > 0"}
 
 
 def upgrade() -> None:
-    for table, has_words in WORDS.items():
-        op.create_index(f"ix_{table}_words", table, ["annotator_id"], postgresql_where=sa.text(has_words))
+    for table, is_written in WRITTEN.items():
+        op.create_index(f"ix_{table}_written", table, ["annotator_id"], postgresql_where=sa.text(is_written))
 
 
 def downgrade() -> None:
     """Nothing is lost."""
-    for table in WORDS:
-        op.drop_index(f"ix_{table}_words", table)
+    for table in WRITTEN:
+        op.drop_index(f"ix_{table}_written", table)

@@ -221,7 +221,7 @@ class Assignment(Base):
         Index("ix_assignments_lease_expiry", "lease_expires_at", postgresql_where=text("state = 'leased'")),
         Index("ix_assignments_recent", "project_id", "annotator_id", text("closed_at DESC")),
         # What somebody wrote themselves, of all that they did.
-        Index("ix_assignments_words", "annotator_id", postgresql_where=text("length(skip_reason) > 0")),
+        Index("ix_assignments_written", "annotator_id", postgresql_where=text("length(skip_reason) > 0")),
     )
 
 
@@ -360,7 +360,7 @@ class Judgement(Base):
             postgresql_where=text("is_check AND superseded_by IS NULL"),
         ),
         Index("ix_judgements_annotator", "annotator_id", "project_id", "submitted_at"),
-        Index("ix_judgements_words", "annotator_id", postgresql_where=text("rationale IS NOT NULL")),
+        Index("ix_judgements_written", "annotator_id", postgresql_where=text("rationale IS NOT NULL")),
         # What pages count of people: no row is looked at for it.
         Index(
             "ix_judgements_said",
